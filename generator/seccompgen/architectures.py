@@ -1,0 +1,119 @@
+"""The ABIs of Linux: names, audit values, widths, byte orders, and who shares a kernel with whom.
+
+An ABI is one way of entering the kernel. Facts are upstream's: ``include/uapi/linux/audit.h``
+and each architecture's ``syscall_get_arch()``; ``tables`` checks every audit value here
+against the pinned tag's ``audit.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+X32_SYSCALL_BIT = 0x40000000
+"""Set in ``seccomp_data.nr`` of x32 calls (arch/x86/include/uapi/asm/unistd.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abi:
+    """One ABI.
+
+    ``audit_arch`` is what ``seccomp_data.arch`` holds (32 bits). ``bits`` is the width of a
+    ``long`` there. ``byte_order`` is the target's: it decides which half of a 64-bit argument
+    comes first, and the byte order of the instructions. ``filters_since`` is the first release,
+    as (major, minor), whose kernel has SECCOMP_MODE_FILTER on this ABI; None if there is none.
+    ``siblings`` are the other ABIs that one kernel can serve beside this one.
+    """
+
+    name: str
+    audit_arch_name: str
+    audit_arch: int
+    bits: Literal[32, 64]
+    byte_order: Literal["little", "big"]
+    filters_since: tuple[int, int] | None
+    aliases: tuple[str, ...]
+    siblings: tuple[str, ...] = ()
+
+    @property
+    def is_x32(self) -> bool:
+        """True for x32, which shares x86_64's audit value and is told apart by bit 30 of nr."""
+        return self.name == "x32"
+
+
+_EVER = (3, 5)  # older than any tag that seccompgen reads
+
+# fmt: off
+_ABIS = (
+    Abi("x86_64", "AUDIT_ARCH_X86_64", 0xC000003E, 64, "little", _EVER,
+        ("amd64", "x86-64", "SCMP_ARCH_X86_64"), ("i386", "x32")),
+    Abi("x32", "AUDIT_ARCH_X86_64", 0xC000003E, 32, "little", _EVER,
+        ("amd64p32", "SCMP_ARCH_X32"), ("x86_64", "i386")),
+    Abi("i386", "AUDIT_ARCH_I386", 0x40000003, 32, "little", _EVER,
+        ("x86", "386", "i486", "i586", "i686", "SCMP_ARCH_X86")),
+    Abi("arm", "AUDIT_ARCH_ARM", 0x40000028, 32, "little", _EVER,
+        ("armhf", "armel", "armv5tel", "armv6l", "armv7l", "armv8l", "armv8b", "SCMP_ARCH_ARM")),
+    Abi("arm_oabi", "AUDIT_ARCH_ARM", 0x40000028, 32, "little", None, ()),
+    Abi("aarch64", "AUDIT_ARCH_AARCH64", 0xC00000B7, 64, "little", _EVER,
+        ("arm64", "aarch64_be", "SCMP_ARCH_AARCH64"), ("arm",)),
+    Abi("riscv64", "AUDIT_ARCH_RISCV64", 0xC00000F3, 64, "little", (5, 5),
+        ("SCMP_ARCH_RISCV64",), ("riscv32",)),
+    Abi("riscv32", "AUDIT_ARCH_RISCV32", 0x400000F3, 32, "little", (5, 5), ("riscv",)),
+    Abi("loongarch64", "AUDIT_ARCH_LOONGARCH64", 0xC0000102, 64, "little", (5, 19),
+        ("loong64", "SCMP_ARCH_LOONGARCH64")),
+    Abi("loongarch32", "AUDIT_ARCH_LOONGARCH32", 0x40000102, 32, "little", (5, 19), ()),
+    Abi("s390x", "AUDIT_ARCH_S390X", 0x80000016, 64, "big", _EVER,
+        ("SCMP_ARCH_S390X",), ("s390",)),
+    Abi("s390", "AUDIT_ARCH_S390", 0x00000016, 32, "big", _EVER, ("SCMP_ARCH_S390",)),
+    Abi("ppc64le", "AUDIT_ARCH_PPC64LE", 0xC0000015, 64, "little", _EVER,
+        ("ppc64el", "powerpc64le", "SCMP_ARCH_PPC64LE"), ("ppc",)),
+    Abi("ppc64", "AUDIT_ARCH_PPC64", 0x80000015, 64, "big", _EVER,
+        ("powerpc64", "SCMP_ARCH_PPC64"), ("ppc",)),
+    Abi("ppc", "AUDIT_ARCH_PPC", 0x00000014, 32, "big", _EVER,
+        ("powerpc", "ppcle", "SCMP_ARCH_PPC")),
+    Abi("mips", "AUDIT_ARCH_MIPS", 0x00000008, 32, "big", _EVER, ("SCMP_ARCH_MIPS",)),
+    Abi("mips64", "AUDIT_ARCH_MIPS64", 0x80000008, 64, "big", _EVER,
+        ("SCMP_ARCH_MIPS64",), ("mips", "mips64n32")),
+    Abi("mips64n32", "AUDIT_ARCH_MIPS64N32", 0xA0000008, 32, "big", _EVER,
+        ("mipsn32", "mips64p32", "SCMP_ARCH_MIPS64N32"), ("mips", "mips64")),
+    Abi("mipsel", "AUDIT_ARCH_MIPSEL", 0x40000008, 32, "little", _EVER,
+        ("mipsle", "SCMP_ARCH_MIPSEL")),
+    Abi("mips64el", "AUDIT_ARCH_MIPSEL64", 0xC0000008, 64, "little", _EVER,
+        ("mips64le", "mipsel64", "SCMP_ARCH_MIPSEL64"), ("mipsel", "mips64n32el")),
+    Abi("mips64n32el", "AUDIT_ARCH_MIPSEL64N32", 0xE0000008, 32, "little", _EVER,
+        ("mipsn32el", "mips64p32le", "mipsel64n32", "SCMP_ARCH_MIPSEL64N32"),
+        ("mipsel", "mips64el")),
+    Abi("parisc", "AUDIT_ARCH_PARISC", 0x0000000F, 32, "big", _EVER,
+        ("hppa", "SCMP_ARCH_PARISC")),
+    Abi("parisc64", "AUDIT_ARCH_PARISC64", 0x8000000F, 64, "big", _EVER,
+        ("hppa64", "SCMP_ARCH_PARISC64"), ("parisc",)),
+    Abi("sparc", "AUDIT_ARCH_SPARC", 0x00000002, 32, "big", None, ()),
+    Abi("sparc64", "AUDIT_ARCH_SPARC64", 0x8000002B, 64, "big", None, (), ("sparc",)),
+    Abi("alpha", "AUDIT_ARCH_ALPHA", 0xC0009026, 64, "little", (7, 1), ()),
+    Abi("m68k", "AUDIT_ARCH_M68K", 0x00000004, 32, "big", (6, 3), ("SCMP_ARCH_M68K",)),
+    Abi("sh", "AUDIT_ARCH_SHEL", 0x4000002A, 32, "little", (5, 9),
+        ("sh2", "sh2a", "sh3", "sh4", "sh4a", "shel", "SCMP_ARCH_SH")),
+    Abi("sheb", "AUDIT_ARCH_SH", 0x0000002A, 32, "big", (5, 9), ("sh4eb", "SCMP_ARCH_SHEB")),
+    Abi("xtensa", "AUDIT_ARCH_XTENSA", 0x0000005E, 32, "little", (5, 9), ()),
+    Abi("microblaze", "AUDIT_ARCH_MICROBLAZE", 0x000000BD, 32, "little", None, ()),
+    Abi("csky", "AUDIT_ARCH_CSKY", 0x400000FC, 32, "little", (5, 9), ()),
+    Abi("arc", "AUDIT_ARCH_ARCV2", 0x400000C3, 32, "little", None, ()),
+    Abi("hexagon", "AUDIT_ARCH_HEXAGON", 0x000000A4, 32, "little", None, ()),
+    Abi("nios2", "AUDIT_ARCH_NIOS2", 0x40000071, 32, "little", None, ()),
+    Abi("openrisc", "AUDIT_ARCH_OPENRISC", 0x0000005C, 32, "big", None, ("or1k",)),
+    Abi("ia64", "AUDIT_ARCH_IA64", 0xC0000032, 64, "little", None, ()),
+)
+# fmt: on
+
+ABIS: dict[str, Abi] = {abi.name: abi for abi in _ABIS}
+"""Every ABI that seccompgen knows, by canonical name, in the order in which they are listed."""
+
+ALIASES: dict[str, str] = {
+    spelling.lower(): abi.name for abi in _ABIS for spelling in (*abi.aliases, abi.name)
+}
+"""Lower-case spelling (uname -m, GOARCH, Debian, SCMP_ARCH_*, our own) to canonical name."""
+
+
+def find_abi(spelling: str) -> Abi | None:
+    """Return the ABI that people call ``spelling``, in any case, or None."""
+    name = ALIASES.get(spelling.lower())
+    return ABIS[name] if name else None

@@ -1,0 +1,82 @@
+"""What went wrong, as values: where, what, and which exit code it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EXIT_NO = 1
+"""The answer is no: it differs, it is stale, it is refuted, there are findings."""
+EXIT_INPUT = 2
+"""The input is wrong."""
+EXIT_OUTSIDE = 3
+"""Something outside failed: the network, the file system, the kernel."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a file the user wrote; ``line`` and ``column`` count from 1."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        """Render as ``file:line:column``, without the parts that are unknown (0)."""
+        parts = [self.file]
+        if self.line:
+            parts.append(str(self.line))
+            if self.column:
+                parts.append(str(self.column))
+        return ":".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One thing to tell the user, and where it is; ``position`` is None if it is nowhere."""
+
+    message: str
+    position: Position | None = None
+
+    def __str__(self) -> str:
+        """Render as one line, ``file:line:column: message``."""
+        text = " ".join(self.message.split())
+        return f"{self.position}: {text}" if self.position else text
+
+
+class SeccompgenError(Exception):
+    """Ends a command with diagnostics on stderr and ``exit_code``; never with a traceback."""
+
+    exit_code = EXIT_INPUT
+
+    def __init__(self, *diagnostics: Diagnostic | str) -> None:
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(
+            item if isinstance(item, Diagnostic) else Diagnostic(item) for item in diagnostics
+        )
+        super().__init__("\n".join(map(str, self.diagnostics)))
+
+
+class InputError(SeccompgenError):
+    """A file or an argument that the user gave is wrong (exit code 2)."""
+
+
+class AnswerNo(SeccompgenError):  # noqa: N818 - a "no" is an answer, not an error
+    """The question was understood and its answer is no (exit code 1)."""
+
+    exit_code = EXIT_NO
+
+
+class OutsideError(SeccompgenError):
+    """Network, file system or kernel failed us (exit code 3)."""
+
+    exit_code = EXIT_OUTSIDE
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f" (did you mean {near[0]!r}?)" if near else ""
