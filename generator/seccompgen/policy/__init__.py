@@ -1,0 +1,9 @@
+"""The policy front end: a policy file and what it includes, checked, as a ``model.Policy``.
+
+``document`` reads YAML, JSON or TOML with positions, ``schema`` says what may stand in it,
+``resolve`` gives it meaning against the tables, ``reach`` finds rules that can never match.
+"""
+
+from seccompgen.policy.resolve import load_policy
+
+__all__ = ["load_policy"]

@@ -1,0 +1,372 @@
+"""Give a policy file its meaning: includes followed, names looked up, dead rules refused."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from seccompgen.architectures import ALIASES, Abi, find_abi
+from seccompgen.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
+from seccompgen.model import (
+    U64,
+    Action,
+    ActionKind,
+    All,
+    Comparison,
+    FilterFlag,
+    Origin,
+    Policy,
+    Rule,
+    serves_both,
+)
+from seccompgen.policy.document import Document, Path, read_document
+from seccompgen.policy.reach import DeadRule, dead_rules
+from seccompgen.policy.schema import PolicyFile, validate
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterable
+
+    from seccompgen.policy.schema import Argument
+    from seccompgen.tables import Table, Tables
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One file, read and checked for itself."""
+
+    document: Document
+    base: Path
+    content: PolicyFile
+    sha256: str
+
+    def position(self, *path: str | int) -> Position:
+        return self.document.position((*self.base, *path))
+
+
+def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
+    """Read the policy at ``path``; return it with notes that are worth telling but no errors.
+
+    Rules of included files come before a file's own, in the order in which they are included;
+    of a setting, the including file's own value counts. Raises InputError with every error.
+    """
+    layers = _layers(path)
+    main = layers[-1]
+    problems: list[Diagnostic] = []
+    notes: list[Diagnostic] = []
+
+    arches = _abis(layers, "arches", tables, problems)
+    if arches is None:
+        arches = [table.abi for table in tables.tables.values() if table.has_filters]
+    compat = _abis(layers, "compat_arches", tables, problems) or []
+    _check_compat(layers, arches, compat, problems)
+
+    default, default_origin = _action(layers, "default_action", None, problems)
+    unknown, unknown_origin = _action(layers, "unknown_action", None, None)
+    bad_arch, bad_arch_origin = _action(
+        layers, "bad_arch_action", Action(ActionKind.KILL_PROCESS), None
+    )
+    if default is None or bad_arch is None:
+        raise InputError(*problems)
+
+    rules = tuple(rule for layer in layers for rule in _rules(layer))
+    if not rules:
+        problems.append(
+            Diagnostic(
+                "'syscalls' is missing or empty: the filter would do nothing of its own",
+                main.position(),
+            )
+        )
+    policy = Policy(
+        name=path.stem,
+        description=_setting(layers, "description", ""),
+        arches=tuple(arches),
+        compat_arches=tuple(compat),
+        default_action=default,
+        default_origin=default_origin,
+        unknown_action=unknown or default,
+        unknown_origin=unknown_origin if unknown else default_origin,
+        bad_arch_action=bad_arch,
+        bad_arch_origin=bad_arch_origin,
+        no_new_privs=_setting(layers, "no_new_privs", True),
+        flags=_flags(layers, problems),
+        install_on_import=_setting(layers, "install_on_import", False),
+        rules=rules,
+        sources=tuple((layer.document.file, layer.sha256) for layer in layers),
+    )
+    problems += _unheard(policy)
+    _check_names(policy, tables, problems, notes)
+    if not problems:
+        _check_dead(policy, tables, problems, notes)
+    if problems:
+        raise InputError(*sorted(dict.fromkeys(problems), key=_order))
+    return policy, tuple(sorted(dict.fromkeys(notes), key=_order))
+
+
+def _order(diagnostic: Diagnostic) -> Position:
+    return diagnostic.position or Position("")
+
+
+def _layers(path: pathlib.Path) -> list[_Layer]:
+    """Read ``path`` and, before it, what it includes; report the errors of all of them."""
+    done: dict[pathlib.Path, _Layer] = {}
+    problems: list[Diagnostic] = []
+    _read_layer(path, None, (), done, problems)
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    return list(done.values())
+
+
+def _read_layer(
+    path: pathlib.Path,
+    included_at: Position | None,
+    chain: tuple[pathlib.Path, ...],
+    done: dict[pathlib.Path, _Layer],
+    problems: list[Diagnostic],
+) -> None:
+    identity = path.resolve()
+    if identity in chain:
+        names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
+        problems.append(Diagnostic(f"a circle of includes: {names}", included_at))
+        return
+    if identity in done:
+        return
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        message = f"cannot read {path}: {reason}"
+        problems.append(Diagnostic(message, included_at))
+        return
+    try:
+        document = read_document(content, str(path))
+        checked, base = validate(document)
+    except SeccompgenError as error:
+        problems.extend(error.diagnostics)
+        return
+    layer = _Layer(document, base, checked, hashlib.sha256(content).hexdigest())
+    for i, name in enumerate(checked.include):
+        where = layer.position("include", i)
+        _read_layer(path.parent / name, where, (*chain, identity), done, problems)
+    done[identity] = layer
+
+
+def _setting(layers: list[_Layer], key: str, default: _T) -> _T:
+    layer = _holder(layers, key)
+    return getattr(layer.content, key) if layer else default
+
+
+def _holder(layers: list[_Layer], key: str) -> _Layer | None:
+    """Return the layer whose ``key`` counts: the outermost file that sets it."""
+    return next((x for x in reversed(layers) if getattr(x.content, key) is not None), None)
+
+
+def _action(
+    layers: list[_Layer], key: str, default: Action | None, problems: list[Diagnostic] | None
+) -> tuple[Action | None, Origin]:
+    layer = _holder(layers, key)
+    if layer:
+        return getattr(layer.content, key), Origin(key, layer.position(key))
+    if problems is not None:
+        problems.append(
+            Diagnostic(
+                f"{key!r} is missing: say what happens to a call that no rule matches, "
+                "such as errno or kill_process",
+                layers[-1].position(),
+            )
+        )
+    return default, Origin(key, layers[-1].position())
+
+
+def _abis(
+    layers: list[_Layer], key: str, tables: Tables, problems: list[Diagnostic]
+) -> list[Abi] | None:
+    layer = _holder(layers, key)
+    if layer is None:
+        return None
+    result: list[Abi] = []
+    for i, spelling in enumerate(getattr(layer.content, key)):
+        where = layer.position(key, i)
+        abi = find_abi(spelling)
+        table = tables.tables.get(abi.name) if abi else None
+        if abi is None:
+            hint = did_you_mean(spelling, ALIASES)
+            problems.append(Diagnostic(f"unknown architecture {spelling!r}{hint}", where))
+        elif table is None:
+            problems.append(Diagnostic(f"Linux {tables.tag} has no {abi.name}", where))
+        elif not table.has_filters:
+            problems.append(
+                Diagnostic(f"Linux {tables.tag} has no seccomp filters on {abi.name}", where)
+            )
+        elif abi in result:
+            problems.append(Diagnostic(f"{abi.name} is listed twice", where))
+        else:
+            result.append(abi)
+    return result
+
+
+def _check_compat(
+    layers: list[_Layer], arches: list[Abi], compat: list[Abi], problems: list[Diagnostic]
+) -> None:
+    layer = _holder(layers, "compat_arches")
+    for i, other in enumerate(compat):
+        if layer and not any(serves_both(abi, other) for abi in arches):
+            names = ", ".join(abi.name for abi in arches)
+            problems.append(
+                Diagnostic(
+                    f"no kernel serves {other.name} beside {names}; list it in 'arches' "
+                    "if it shall have a program of its own",
+                    layer.position("compat_arches", i),
+                )
+            )
+
+
+def _flags(layers: list[_Layer], problems: list[Diagnostic]) -> FilterFlag:
+    layer = _holder(layers, "flags")
+    flags = FilterFlag(0)
+    for flag in (layer.content.flags or []) if layer else []:
+        flags |= flag
+    if layer is None:
+        return flags
+    where = layer.position("flags")
+    listener = bool(flags & FilterFlag.NEW_LISTENER)
+    if flags & FilterFlag.TSYNC and listener and not flags & FilterFlag.TSYNC_ESRCH:
+        problems.append(
+            Diagnostic(
+                "tsync with new_listener needs tsync_esrch as well: the call can return "
+                "only one of a thread and a descriptor",
+                where,
+            )
+        )
+    if flags & FilterFlag.WAIT_KILLABLE_RECV and not listener:
+        problems.append(Diagnostic("wait_killable_recv needs new_listener", where))
+    return flags
+
+
+def _unheard(policy: Policy) -> list[Diagnostic]:
+    """Report user_notif without a listener: each such call would fail with ENOSYS."""
+    if policy.flags & FilterFlag.NEW_LISTENER:
+        return []
+    answers = [(rule.action, rule.position) for rule in policy.rules]
+    answers += [
+        (policy.default_action, policy.default_origin.position),
+        (policy.unknown_action, policy.unknown_origin.position),
+        (policy.bad_arch_action, policy.bad_arch_origin.position),
+    ]
+    message = (
+        "user_notif needs the flag new_listener: without a listener every such call "
+        "fails with ENOSYS"
+    )
+    return [
+        Diagnostic(message, position)
+        for action, position in answers
+        if action.kind is ActionKind.USER_NOTIF
+    ]
+
+
+def _rules(layer: _Layer) -> Iterable[Rule]:
+    for i, group in enumerate(layer.content.syscalls):
+        label, here = f"rule {i + 1}", ("syscalls", i)
+        listed = Origin(label, layer.position(*here))
+        for j, name in enumerate(group.names):
+            where = layer.position(*here, "names", j)
+            yield Rule(name, None, group.action, where, listed, group.optional)
+        for j, entry in enumerate(group.names_with_args):
+            where = layer.position(*here, "names_with_args", j, "name")
+            tests = tuple(map(_comparison, entry.arguments))
+            condition = tests[0] if len(tests) == 1 else All(tests)
+            origin = Origin(label, where)
+            yield Rule(entry.name, condition, group.action, where, origin, group.optional)
+
+
+def _comparison(argument: Argument) -> Comparison:
+    mask = U64 if argument.mask is None else argument.mask
+    return Comparison(argument.argument, argument.operation, argument.value, mask, argument.width)
+
+
+def _tables_of(policy: Policy, tables: Tables) -> list[Table]:
+    names = dict.fromkeys(abi.name for abi in (*policy.arches, *policy.compat_arches))
+    return [tables.tables[name] for name in names]
+
+
+def _check_names(
+    policy: Policy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
+) -> None:
+    wanted = _tables_of(policy, tables)
+    known = set().union(*(table.numbers for table in wanted))
+    for rule in policy.rules:
+        lacking = [table.abi.name for table in wanted if rule.name not in table.numbers]
+        if len(lacking) == len(wanted):
+            if rule.optional:
+                continue
+            elsewhere = [t.abi.name for t in tables.tables.values() if rule.name in t.numbers]
+            hint = did_you_mean(rule.name, known)
+            if elsewhere:
+                hint = f" on {_some(lacking)}: Linux {tables.tag} has it on {_some(elsewhere)} only"
+            problems.append(Diagnostic(f"unknown system call {rule.name!r}{hint}", rule.position))
+        elif lacking and not rule.optional:
+            notes.append(
+                Diagnostic(
+                    f"{rule.name!r} does not exist on {_some(lacking)}: skipped there",
+                    rule.position,
+                )
+            )
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+
+
+def _check_dead(
+    policy: Policy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
+) -> None:
+    """Report rules that match nothing on any ABI that has the call.
+
+    Naming a call twice with one action changes nothing, as happens when a file lists what it
+    also includes: worth a note, unless the whole group is idle.
+    """
+    verdicts: dict[Rule, list[DeadRule | None]] = {}
+    answered: dict[tuple[Rule, ...], dict[Rule, DeadRule]] = {}
+    for table in _tables_of(policy, tables):
+        by_number: dict[int, list[Rule]] = {}
+        for rule in policy.rules:
+            if rule.name in table.numbers:
+                by_number.setdefault(table.numbers[rule.name], []).append(rule)
+        for rules in map(tuple, by_number.values()):
+            # Most ABIs have the same calls, so the same question comes up for each.
+            if rules not in answered:
+                answered[rules] = {dead.rule: dead for dead in dead_rules(rules)}
+            for rule in rules:
+                verdicts.setdefault(rule, []).append(answered[rules].get(rule))
+    alive = {_group(rule) for rule, found in verdicts.items() if not all(found)}
+    for rule, found in verdicts.items():
+        dead = found[0]
+        if dead is None or not all(found):
+            continue
+        repeats = {other.action for other in dead.hidden_by} == {rule.action}
+        if repeats and _group(rule) in alive:
+            message = f"{rule.name!r} repeats {dead.hidden_by[0].position}"
+            notes.append(Diagnostic(message, rule.position))
+        else:
+            problems.append(Diagnostic(_explain_dead(dead), rule.position))
+
+
+def _group(rule: Rule) -> tuple[str, str]:
+    return rule.origin.position.file, rule.origin.label
+
+
+def _explain_dead(dead: DeadRule) -> str:
+    rule = dead.rule
+    if not dead.hidden_by:
+        return f"this rule for {rule.name!r} can never match: {rule.condition} is never true"
+    what = f"{rule.name!r} where {rule.condition}" if rule.condition else f"{rule.name!r}"
+    hiders = [f"{other.action} at {other.position}" for other in dead.hidden_by[:3]]
+    more = f" and {len(dead.hidden_by) - 3} more" if len(dead.hidden_by) > 3 else ""
+    return (
+        f"this rule for {what} can never match: {', '.join(hiders)}{more} "
+        "comes first and answers all of it"
+    )

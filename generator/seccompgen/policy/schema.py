@@ -1,0 +1,276 @@
+"""What may stand in a policy file: types, ranges and spellings, all errors at once.
+
+A superset of go-seccomp-bpf's ``seccomp:`` section. Meaning that needs tables or other files
+is ``resolve``'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from seccompgen.errnos import ERRNO_NAMES
+from seccompgen.errors import Diagnostic, InputError, did_you_mean
+from seccompgen.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, ActionKind, FilterFlag, Op
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from seccompgen.policy.document import Document, Path
+
+_EPERM = 1
+_ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
+_ACTIONS = {kind.name.lower(): kind for kind in ActionKind}
+_OPERATIONS = {
+    "equal": Op.EQ,
+    "notequal": Op.NE,
+    "greaterthan": Op.GT,
+    "lessthan": Op.LT,
+    "greaterorequal": Op.GE,
+    "lessorequal": Op.LE,
+    "bitsset": Op.ANY_BITS,
+    "bitsnotset": Op.NO_BITS,
+    "maskedequal": Op.MASKED_EQ,
+}
+_OPERATION_NAMES = (
+    "Equal",
+    "NotEqual",
+    "GreaterThan",
+    "LessThan",
+    "GreaterOrEqual",
+    "LessOrEqual",
+    "BitsSet",
+    "BitsNotSet",
+    "MaskedEqual",
+)
+_FLAGS = {flag.name.lower(): flag for flag in FilterFlag if flag.name}
+
+
+def parse_action(text: object) -> Action:
+    """Read ``errno(EACCES)``, ``trace(7)``, ``allow``; raise ValueError saying what is wrong."""
+    if isinstance(text, Action):
+        return text
+    match = _ACTION.fullmatch(text.strip()) if isinstance(text, str) else None
+    if not match:
+        raise ValueError(f"{text!r} is not an action; write allow, errno(EACCES), kill_process ...")
+    kind = _ACTIONS.get(match["kind"].lower())
+    if kind is None:
+        known = did_you_mean(match["kind"].lower(), _ACTIONS) or f"; known: {', '.join(_ACTIONS)}"
+        raise ValueError(f"unknown action {match['kind']!r}{known}")
+    data = match["data"]
+    if data is None:
+        return Action(kind, _EPERM if kind is ActionKind.ERRNO else 0)
+    if not kind.takes_data:
+        raise ValueError(f"{match['kind'].lower()} takes no data; only errno, trap and trace do")
+    if _NUMBER.fullmatch(data):
+        number, most = int(data, 0), ERRNO_MAX if kind is ActionKind.ERRNO else RET_DATA_MAX
+        if number > most:
+            raise ValueError(f"{text}: the kernel delivers 0 to {most} here")
+        return Action(kind, number)
+    if kind is ActionKind.ERRNO and data.upper() in ERRNO_NAMES:
+        return Action(kind, errno_name=data.upper())
+    if kind is ActionKind.ERRNO and data:
+        hint = did_you_mean(data.upper(), ERRNO_NAMES)
+        raise ValueError(f"unknown errno {data!r}{hint}; write a name such as EACCES or a number")
+    raise ValueError(f"{text}: the data must be a number, as in {match['kind'].lower()}(1)")
+
+
+def _parse_operation(text: object) -> Op:
+    if isinstance(text, Op):
+        return text
+    if isinstance(text, str) and text.lower() in _OPERATIONS:
+        return _OPERATIONS[text.lower()]
+    hint = did_you_mean(str(text), _OPERATION_NAMES) or f"; known: {', '.join(_OPERATION_NAMES)}"
+    raise ValueError(f"unknown operation {text!r}{hint}")
+
+
+def _parse_flag(text: object) -> FilterFlag:
+    if isinstance(text, FilterFlag):
+        return text
+    if isinstance(text, str) and text.lower() in _FLAGS:
+        return _FLAGS[text.lower()]
+    hint = did_you_mean(str(text), _FLAGS) or f"; known: {', '.join(_FLAGS)}"
+    raise ValueError(f"unknown flag {text!r}{hint}")
+
+
+_Action = Annotated[Action, BeforeValidator(parse_action)]
+_Operation = Annotated[Op, BeforeValidator(_parse_operation)]
+_Flag = Annotated[FilterFlag, BeforeValidator(_parse_flag)]
+_Word = Annotated[int, Field(ge=0, le=U64)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Argument(_Section):
+    """One condition on one argument."""
+
+    argument: Annotated[int, Field(ge=0, le=5)] = 0
+    operation: _Operation
+    value: _Word = 0
+    mask: _Word | None = None
+    width: Literal[32, 64] = 64
+
+
+class NameWithArgs(_Section):
+    """A system call with conditions, all of which must hold."""
+
+    name: str
+    arguments: Annotated[list[Argument], Field(min_length=1)]
+
+
+class Group(_Section):
+    """System calls that share an action."""
+
+    action: _Action
+    names: list[str] = []
+    names_with_args: list[NameWithArgs] = []
+    optional: bool = False
+
+
+class PolicyFile(_Section):
+    """A policy file; all keys optional here, since an included file may leave them out."""
+
+    description: str | None = None
+    arches: Annotated[list[str], Field(min_length=1)] | None = None
+    compat_arches: list[str] | None = None
+    default_action: _Action | None = None
+    unknown_action: _Action | None = None
+    bad_arch_action: _Action | None = None
+    no_new_privs: bool | None = None
+    flags: list[_Flag] | None = None
+    install_on_import: bool | None = None
+    include: list[str] = []
+    syscalls: list[Group] = []
+
+
+def validate(document: Document) -> tuple[PolicyFile, Path]:
+    """Check ``document``; return what it says and the path of the section that says it.
+
+    Raises InputError with every error of the file.
+    """
+    data = document.data
+    base: Path = ()
+    if isinstance(data, dict) and "seccomp" in data:
+        beside = [key for key in data if key != "seccomp"]
+        if beside:
+            raise InputError(
+                *(
+                    Diagnostic(
+                        f"{key!r} stands beside 'seccomp:', so it would be ignored; "
+                        "move it into that section",
+                        document.key_position((key,)),
+                    )
+                    for key in beside
+                )
+            )
+        data, base = data["seccomp"], ("seccomp",)
+    if not isinstance(data, dict):
+        raise InputError(
+            Diagnostic(
+                "a policy is a mapping with default_action and syscalls", document.position(base)
+            )
+        )
+    try:
+        result = PolicyFile.model_validate(data)
+    except ValidationError as error:
+        raise InputError(
+            *sorted({_explain(e, base, document) for e in error.errors()}, key=_by_position)
+        ) from None
+    problems = _combinations(result, base, document)
+    if problems:
+        raise InputError(*problems)
+    return result, base
+
+
+def _by_position(diagnostic: Diagnostic) -> tuple[int, int, str]:
+    where = diagnostic.position
+    return (where.line, where.column, diagnostic.message) if where else (0, 0, diagnostic.message)
+
+
+def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
+    """Say in the words of a policy file what pydantic found."""
+    path: Path = (*base, *error["loc"])
+    key, value = path[-1] if path else "", error["input"]
+    field = f"'{key}'" if isinstance(key, str) else "an item here"
+    match error["type"]:
+        case "extra_forbidden":
+            known = _keys_at(path[len(base) : -1])
+            return Diagnostic(
+                f"unknown key {key!r}{did_you_mean(str(key), known)}; known: {', '.join(known)}",
+                document.key_position(path),
+            )
+        case "missing":
+            return Diagnostic(f"{field} is missing", document.position(path[:-1]))
+        case "value_error":
+            message = str(error["ctx"]["error"])
+        case "int_type":
+            message = f"{field} must be a whole number, not {value!r}"
+        case "greater_than_equal" | "less_than_equal":
+            message = f"{field} must be 0 to {5 if key == 'argument' else '2**64-1'}, not {value}"
+        case "literal_error":
+            message = f"{field} must be 32 or 64, not {value!r}"
+        case "list_type":
+            message = f"{field} must be a list, not {_short(value)}"
+        case "string_type":
+            message = f"{field} must be text, not {_short(value)}"
+        case "bool_type":
+            message = f"{field} must be true or false, not {_short(value)}"
+        case "too_short":
+            message = f"{field} must not be empty"
+        case "model_type":
+            message = f"{field} must be a mapping, not {_short(value)}"
+        case _:
+            message = f"{field}: {error['msg']}"
+    return Diagnostic(message, document.position(path))
+
+
+def _short(value: object) -> str:
+    text = "nothing" if value is None else repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _keys_at(path: Path) -> list[str]:
+    """Return the keys allowed in the mapping at ``path``."""
+    model: Any = PolicyFile
+    for part in path:
+        if isinstance(part, str):
+            model = {"syscalls": Group, "names_with_args": NameWithArgs}.get(part, Argument)
+    return list(model.model_fields)
+
+
+def _combinations(policy: PolicyFile, base: Path, document: Document) -> list[Diagnostic]:
+    """Return what single values cannot show: fields that need or exclude each other."""
+    problems = []
+    for i, group in enumerate(policy.syscalls):
+        path = (*base, "syscalls", i)
+        if not group.names and not group.names_with_args:
+            problems.append(
+                Diagnostic(
+                    "the group names no system call: fill names or names_with_args",
+                    document.position(path),
+                )
+            )
+        for j, entry in enumerate(group.names_with_args):
+            for k, argument in enumerate(entry.arguments):
+                where = document.position((*path, "names_with_args", j, "arguments", k))
+                problems += [Diagnostic(text, where) for text in _argument_problems(argument)]
+    return problems
+
+
+def _argument_problems(argument: Argument) -> list[str]:
+    problems = []
+    masked = argument.operation is Op.MASKED_EQ
+    if masked and argument.mask is None:
+        problems.append("MaskedEqual needs a mask: (arg & mask) == value")
+    if not masked and argument.mask is not None:
+        problems.append("only MaskedEqual takes a mask")
+    for name in ("value", "mask"):
+        number = getattr(argument, name)
+        if argument.width == 32 and number is not None and number > U32:
+            problems.append(f"{name} {number:#x} does not fit into a width of 32 bits")
+    return problems
