@@ -1,0 +1,59 @@
+"""The compiler: a policy and the tables in, one finished program for one ABI out.
+
+``lower`` turns the policy into number lines, ``diagram`` turns each call's rules into a
+decision diagram over words, ``dispatch`` turns a number line into a tree of tests over ``nr``,
+and ``assemble`` lays the whole graph out as instructions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from seccompgen.compile.assemble import assemble
+from seccompgen.compile.diagram import Graph, Relation, Value
+from seccompgen.compile.dispatch import dispatch
+from seccompgen.compile.lower import number_lines
+from seccompgen.errors import Diagnostic, InputError
+from seccompgen.model import Origin
+from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
+
+if TYPE_CHECKING:
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Policy
+    from seccompgen.tables import Tables
+
+
+def compile_policy(policy: Policy, abi: Abi, tables: Tables) -> Program:
+    """Compile ``policy`` for ``abi``, one of its ``arches``.
+
+    Raises InputError if the program would be longer than the kernel takes, naming the rules
+    that cost most.
+    """
+    graph = Graph()
+    root = graph.leaf(policy.bad_arch_action.ret(abi), (policy.bad_arch_origin,))
+    for line in reversed(number_lines(policy, abi, tables, graph)):
+        inside = dispatch(line.spans, graph)
+        # Without a rule to point at: it is 'arches' that asks for this ABI.
+        origin = Origin(f"calls of {line.label}", policy.default_origin.position)
+        root = graph.test(Value(ARCH_OFFSET), Relation.EQ, line.audit_arch, inside, root, (origin,))
+    instructions, origins = assemble(graph, root)
+    program = Program(abi, policy.compat_of(abi), instructions, origins)
+    if len(instructions) > BPF_MAXINSNS:
+        raise InputError(*_too_long(policy, program))
+    return program
+
+
+def _too_long(policy: Policy, program: Program) -> list[Diagnostic]:
+    """Say which rules cost most; an instruction that several share counts for each."""
+    cost = Counter(origin for origins in program.origins for origin in origins)
+    length = len(program.instructions)
+    message = (
+        f"the program for {program.abi.name} has {length} instructions, the kernel takes "
+        f"{BPF_MAXINSNS}; shorten the rules named below, or split the policy in two"
+    )
+    costliest = [
+        Diagnostic(f"{origin.label} costs {count} of {length} instructions", origin.position)
+        for origin, count in cost.most_common(5)
+    ]
+    return [Diagnostic(message, policy.default_origin.position), *costliest]
