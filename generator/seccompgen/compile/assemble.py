@@ -33,6 +33,7 @@ from seccompgen.program import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
     from seccompgen.compile.diagram import Graph, NodeId, Value
     from seccompgen.model import Origin
@@ -63,8 +64,9 @@ def assemble(
     graph: Graph, root: NodeId
 ) -> tuple[tuple[Instruction, ...], tuple[tuple[Origin, ...], ...]]:
     """Return the instructions of the diagram at ``root``, with the origins of each."""
-    code = _Code(graph)
-    for node in _children_first(graph, root):
+    order = list(_children_first(graph, root))
+    code = _Code(graph, {(root, _LOAD), *_entries(graph, order)})
+    for node in order:
         code.emit(node)
     return code.finish()
 
@@ -87,11 +89,32 @@ def _children_first(graph: Graph, root: NodeId) -> Iterable[NodeId]:
             stack += [(node.false, False), (node.true, False)]
 
 
+def _entries(graph: Graph, order: Iterable[NodeId]) -> Iterable[_Entry]:
+    """Yield every entry that some test jumps to; a load that nobody enters is left out."""
+    for number in order:
+        node = graph.nodes[number]
+        if isinstance(node, Test):
+            yield _entry(graph, node.true, node.value)
+            yield _entry(graph, node.false, node.value)
+
+
+def _entry(graph: Graph, number: NodeId, held: Value) -> _Entry:
+    """Return where to enter ``number`` with ``held`` in the accumulator."""
+    node = graph.nodes[number]
+    if isinstance(node, Test):
+        if node.value == held:
+            return number, _TEST
+        if node.value.offset == held.offset and held.mask == U32:
+            return number, _MASK
+    return number, _LOAD
+
+
 class _Code:
     """The program so far, in reverse: place 0 is the last instruction."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, entries: AbstractSet[_Entry]) -> None:
         self._graph = graph
+        self._entries = entries
         self._out: list[_Emitted] = []
         self._places: dict[_Entry, int] = {}
         """The nearest place that does what entering a unit there does."""
@@ -103,16 +126,18 @@ class _Code:
             self._append(Instruction(RET_K, 0, 0, node.ret), origins)
             self._places[number, _LOAD] = len(self._out) - 1
             return
-        true = self._entry(node.true, node.value)
-        false = self._entry(node.false, node.value)
+        true = _entry(self._graph, node.true, node.value)
+        false = _entry(self._graph, node.false, node.value)
         self._bring_near(true, false)
         jt, jf = self._offset(true), self._offset(false)
         self._append(Instruction(_OPCODES[node.relation], jt, jf, node.k), origins)
         self._places[number, _TEST] = len(self._out) - 1
-        if node.value.mask != U32:
+        loads = (number, _LOAD) in self._entries
+        if node.value.mask != U32 and (loads or (number, _MASK) in self._entries):
             self._append(Instruction(ALU_AND_K, 0, 0, node.value.mask), origins)
         self._places[number, _MASK] = len(self._out) - 1
-        self._append(Instruction(LD_W_ABS, 0, 0, node.value.offset), origins)
+        if loads:
+            self._append(Instruction(LD_W_ABS, 0, 0, node.value.offset), origins)
         self._places[number, _LOAD] = len(self._out) - 1
 
     def finish(self) -> tuple[tuple[Instruction, ...], tuple[tuple[Origin, ...], ...]]:
@@ -121,16 +146,6 @@ class _Code:
 
     def _append(self, instruction: Instruction, origins: tuple[Origin, ...]) -> None:
         self._out.append(_Emitted(instruction, origins))
-
-    def _entry(self, number: NodeId, held: Value) -> _Entry:
-        """Return where to enter ``number`` with ``held`` in the accumulator."""
-        node = self._graph.nodes[number]
-        if isinstance(node, Test):
-            if node.value == held:
-                return number, _TEST
-            if node.value.offset == held.offset and held.mask == U32:
-                return number, _MASK
-        return number, _LOAD
 
     def _offset(self, entry: _Entry) -> int:
         """Return the offset from an instruction emitted now to ``entry``."""
