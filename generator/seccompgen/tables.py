@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seccompgen.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from seccompgen.architectures import Abi
 
@@ -90,3 +90,12 @@ class Tables:
         """Every upstream file that some table was made from, sorted by path."""
         unique = {file.path: file for table in self.tables.values() for file in table.inputs}
         return tuple(unique[path] for path in sorted(unique))
+
+    def digest(self, names: Iterable[str]) -> str:
+        """One hash, as hex, over what the tables of ABIs ``names`` say: nothing else matters."""
+        lines = [
+            f"{name} {call} {nr}\n"
+            for name in sorted(names)
+            for call, nr in sorted(self.tables[name].numbers.items())
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,16 @@
+"""Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
+
+from seccompgen.render.filter_module import render_filter, render_package, render_runtime
+from seccompgen.render.listing import Line, listing, ret_action
+from seccompgen.render.table_module import render_table, render_tables_package
+
+__all__ = [
+    "Line",
+    "listing",
+    "render_filter",
+    "render_package",
+    "render_runtime",
+    "render_table",
+    "render_tables_package",
+    "ret_action",
+]

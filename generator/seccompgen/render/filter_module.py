@@ -1,0 +1,149 @@
+"""Render a policy and its programs as a static filter module, and the runtime beside it."""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from seccompgen.model import RET_DATA_MAX, FilterFlag
+from seccompgen.program import INSTRUCTION_SIZE, RET_K
+from seccompgen.render.listing import listing
+from seccompgen.render.templates import BANNER, render_python, template_source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seccompgen.model import Policy
+    from seccompgen.program import Program
+    from seccompgen.tables import Tables
+
+_WIDTH = 96
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the bytes literal: a label to print above it, the bytes, the instruction."""
+
+    label: str
+    literal: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """The program of one ABI, as the template prints it."""
+
+    abi: str
+    constant: str
+    serves: str
+    nr_seccomp: int
+    rows: tuple[_Row, ...]
+
+
+def render_filter(policy: Policy, programs: Sequence[Program], tables: Tables) -> bytes:
+    """Return the source of the module that holds ``programs``, all compiled from ``policy``."""
+    names = {abi.name for program in programs for abi in (program.abi, *program.compat)}
+    return render_python(
+        "filter.py.j2",
+        sources=[(PurePath(path).name, sha256) for path, sha256 in policy.sources],
+        policy_file=PurePath(policy.sources[-1][0]).name,
+        tag=tables.tag,
+        tables_sha256=tables.digest(names),
+        title=_docstring_text(policy.description or f"Seccomp filter {policy.name}."),
+        answers=_docstring_text(_answers(policy, tables)),
+        abis=_wrap(", ".join(program.abi.name for program in programs), "    "),
+        settings=_settings(policy),
+        sections=[_section(program, tables) for program in programs],
+        flags=int(policy.flags),
+        no_new_privs=policy.no_new_privs,
+        actions=_actions(programs),
+        listener=bool(policy.flags & FilterFlag.NEW_LISTENER),
+        install_on_import=policy.install_on_import,
+    )
+
+
+def render_runtime() -> bytes:
+    """Return the runtime as it lies beside generated filters."""
+    return f"{BANNER}\n{template_source('_runtime.py')}".encode()
+
+
+def render_package(filters: Mapping[str, str], tag: str) -> bytes:
+    """Return the ``__init__.py`` of a package of ``filters``: module name to description."""
+    lines = [
+        textwrap.fill(f"{name}: {text}", 90, initial_indent="- ", subsequent_indent="  ")
+        for name, text in sorted(filters.items())
+    ]
+    return render_python("package.py.j2", tag=tag, lines=[_docstring_text(x) for x in lines])
+
+
+def _docstring_text(text: str) -> str:
+    """Escape what would end a docstring or change in it."""
+    return text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+
+
+def _settings(policy: Policy) -> str:
+    flags = [flag.name.lower() for flag in FilterFlag if flag & policy.flags and flag.name]
+    parts = ["sets no_new_privs" if policy.no_new_privs else "leaves no_new_privs as it is"]
+    if flags:
+        parts.append(f"flags {', '.join(flags)}")
+    return "; ".join(parts)
+
+
+def _answers(policy: Policy, tables: Tables) -> str:
+    """Return the table that tells a reviewer what the filter does, an answer a row."""
+    rows: list[tuple[str, str]] = []
+    by_list = itertools.groupby(
+        policy.rules, key=lambda rule: (rule.origin, rule.condition, rule.action)
+    )
+    for (_, condition, action), rules in by_list:
+        calls = ", ".join(rule.name for rule in rules)
+        rows.append((str(action), f"{calls} where {condition}" if condition else calls))
+    rows.append((str(policy.default_action), "every other system call"))
+    if policy.unknown_action != policy.default_action:
+        rows.append((str(policy.unknown_action), f"numbers that Linux {tables.tag} does not name"))
+    others = "calls through any other ABI of the kernel"
+    if policy.compat_arches:
+        compat = ", ".join(abi.name for abi in policy.compat_arches)
+        others = f"{others} but {compat}, which the rules hold for as well"
+    rows.append((str(policy.bad_arch_action), others))
+    left = max(len("answer"), *(len(action) for action, _ in rows))
+    right = _WIDTH - left - 2
+    rule = f"{'=' * left}  {'=' * 40}"
+    lines = [rule, f"{'answer':{left}}  calls", rule]
+    for action, calls in rows:
+        wrapped = textwrap.wrap(calls, right, break_long_words=False, break_on_hyphens=False)
+        lines.append(f"{action:{left}}  {wrapped[0]}")
+        lines += [f"{'':{left}}  {line}" for line in wrapped[1:]]
+    lines.append(rule)
+    return "\n".join(lines)
+
+
+def _wrap(text: str, indent: str) -> str:
+    return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def _section(program: Program, tables: Tables) -> _Section:
+    abi = program.abi
+    data = program.to_bytes()
+    chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
+    rows = tuple(
+        _Row(line.label, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
+        for chunk, line in zip(chunks, listing(program.instructions, abi, tables), strict=True)
+    )
+    serves = " and ".join(other.name for other in (abi, *program.compat))
+    nr_seccomp = tables.tables[abi.name].numbers["seccomp"]
+    return _Section(abi.name, f"_{abi.name.upper()}", serves, nr_seccomp, rows)
+
+
+def _actions(programs: Sequence[Program]) -> tuple[str, ...]:
+    """Return the SECCOMP_RET_ACTION_FULL values that the programs can answer, as literals."""
+    answers = {
+        instruction.k & ~RET_DATA_MAX
+        for program in programs
+        for instruction in program.instructions
+        if instruction.code == RET_K
+    }
+    return tuple(f"0x{answer:08X}" for answer in sorted(answers))

@@ -1,0 +1,285 @@
+"""Write a program as assembly that people can read, from the instructions and the tables alone.
+
+Nothing is taken from the compiler's knowledge, so a listing cannot say what the bytes do not.
+Targets are named after the calls that reach them, never by index: one added system call then
+changes the lines it touches, not every line.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.errnos import errno_name
+from seccompgen.model import RET_DATA_MAX, U32, Action, ActionKind
+from seccompgen.program import (
+    ALU_AND_K,
+    ARCH_OFFSET,
+    ARGS_OFFSET,
+    JMP_JA,
+    JMP_JEQ_K,
+    JMP_JGE_K,
+    JMP_JGT_K,
+    JMP_JSET_K,
+    LD_W_ABS,
+    NR_OFFSET,
+    RET_K,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.program import Instruction
+    from seccompgen.tables import Table, Tables
+
+_JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
+_MOST_NAMES = 3
+
+Intervals: TypeAlias = tuple[tuple[int, int], ...]
+"""Disjoint (first, last) pairs of numbers, ascending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An instruction as text; ``label`` names it where something jumps to it."""
+
+    label: str
+    text: str
+
+
+@dataclass(slots=True)
+class _Reach:
+    """What may be the case when an instruction runs.
+
+    ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can
+    still come; ``held`` are the words that the accumulator may hold, as offsets.
+    """
+
+    calls: dict[int | None, Intervals] = field(default_factory=dict)
+    held: set[int | None] = field(default_factory=set)
+
+    def merge(self, calls: dict[int | None, Intervals], held: int | None) -> None:
+        for audit_arch, numbers in calls.items():
+            self.calls[audit_arch] = _union(self.calls.get(audit_arch, ()), numbers)
+        self.held.add(held)
+
+
+def ret_action(ret: int, abi: Abi) -> str:
+    """Render a SECCOMP_RET value as a policy spells it, errno by name where it has one."""
+    try:
+        kind = ActionKind(ret & ~RET_DATA_MAX)
+    except ValueError:
+        return f"{ret:#010x}"
+    data = ret & RET_DATA_MAX
+    if kind is ActionKind.ERRNO and (name := errno_name(data, abi)):
+        return f"errno({name})"
+    return str(Action(kind, data)) if kind.takes_data or not data else f"{ret:#010x}"
+
+
+def listing(instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> tuple[Line, ...]:
+    """Return a line for each instruction of the program for ``abi``."""
+    return _Listing(instructions, abi, tables).lines()
+
+
+class _Listing:
+    def __init__(self, instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> None:
+        self._instructions = instructions
+        self._abi = abi
+        self._tables = tables
+        self._reach = self._explore()
+        self._labels = self._name_targets()
+
+    def lines(self) -> tuple[Line, ...]:
+        return tuple(
+            Line(self._labels.get(i, ""), self._text(i, instruction))
+            for i, instruction in enumerate(self._instructions)
+        )
+
+    def _successors(self, i: int) -> tuple[int, ...]:
+        instruction = self._instructions[i]
+        if instruction.code == JMP_JA:
+            return (i + 1 + instruction.k,)
+        if instruction.code & 0x07 == 0x05:
+            return i + 1 + instruction.jt, i + 1 + instruction.jf
+        return () if instruction.code & 0x07 == 0x06 else (i + 1,)
+
+    def _explore(self) -> list[_Reach]:
+        """Follow every path once, in order: jumps only go forwards."""
+        everything: Intervals = ((0, U32),)
+        reach = [_Reach() for _ in self._instructions]
+        reach[0].merge({None: everything}, None)
+        for i, instruction in enumerate(self._instructions):
+            here = reach[i]
+            held = next(iter(here.held)) if len(here.held) == 1 else None
+            if instruction.code == LD_W_ABS:
+                held = instruction.k
+            elif instruction.code not in _JUMPS and instruction.code != JMP_JA:
+                held = None  # a word that was masked is named by the line of the mask
+            targets = self._successors(i)
+            for branch, target in enumerate(targets):
+                if target < len(reach):
+                    taken = branch == 0 if len(targets) == 2 else None
+                    reach[target].merge(_narrow(here.calls, held, instruction, taken), held)
+        return reach
+
+    def _name_targets(self) -> dict[int, str]:
+        """Name every instruction that is jumped to and is no plain answer."""
+        jumped = set()
+        for i, instruction in enumerate(self._instructions):
+            if instruction.code & 0x07 == 0x05:
+                jumped |= {self._final(t) for t in self._successors(i) if t != i + 1}
+        wanted = sorted(i for i in jumped if self._instructions[i].code != RET_K)
+        names = {i: self._describe(self._reach[i].calls) for i in wanted}
+        often = Counter(names.values())
+        seen: Counter[str] = Counter()
+        for i in wanted:
+            name = names[i]
+            seen[name] += 1
+            if often[name] > 1:
+                names[i] = f"{name} ({seen[name]})"
+        return names
+
+    def _final(self, target: int) -> int:
+        """Return where ``target`` leads if it is only a longer way to somewhere."""
+        while target < len(self._instructions) and self._instructions[target].code == JMP_JA:
+            target += 1 + self._instructions[target].k
+        return min(target, len(self._instructions) - 1)
+
+    def _table(self, audit_arch: int | None, nr: int) -> Table | None:
+        """Return the table that names ``nr`` under ``audit_arch``."""
+        found = [t for t in self._tables.tables.values() if t.abi.audit_arch == audit_arch]
+        # Two ABIs share an audit value where one is x32, and where arm's old ABI is listed.
+        found.sort(key=lambda table: (nr not in table.names, table.abi != self._abi))
+        return found[0] if found else None
+
+    def _call(self, audit_arch: int | None, nr: int) -> str:
+        table = self._table(audit_arch, nr)
+        if table is None or nr not in table.names:
+            return str(nr)
+        shares = table.abi != self._abi and audit_arch == self._abi.audit_arch
+        return f"{table.abi.name} {table.names[nr]}" if shares else table.names[nr]
+
+    def _describe(self, calls: dict[int | None, Intervals]) -> str:
+        if list(calls) == [None]:
+            return "other ABIs"
+        parts = []
+        for audit_arch, numbers in calls.items():
+            table = self._table(audit_arch, numbers[0][0]) if numbers else None
+            where = table.abi.name if table else "other ABIs"
+            prefix = "" if table and audit_arch == self._abi.audit_arch else f"{where} "
+            if numbers == ((0, U32),):
+                parts.append(f"{where} calls")
+            else:
+                parts.append(prefix + self._numbers(audit_arch, numbers))
+        return "; ".join(parts)
+
+    def _numbers(self, audit_arch: int | None, numbers: Intervals) -> str:
+        if len(numbers) == 1 and numbers[0][0] != numbers[0][1]:
+            return self._range(audit_arch, *numbers[0])
+        names = [self._call(audit_arch, first) for first, _ in numbers[:_MOST_NAMES]]
+        if len(numbers) > _MOST_NAMES:
+            names.append("...")
+        return ", ".join(names)
+
+    def _range(self, audit_arch: int | None, first: int, last: int) -> str:
+        """Name a range after the first and the last call in it."""
+        tables = (t for t in self._tables.tables.values() if t.abi.audit_arch == audit_arch)
+        named = [nr for table in tables for nr in table.names if first <= nr <= last]
+        if not named:
+            return f"{first:#x} to {last:#x}"
+        low, high = self._call(audit_arch, min(named)), self._call(audit_arch, max(named))
+        return low if low == high else f"{low} to {high}"
+
+    def _text(self, i: int, instruction: Instruction) -> str:
+        code, k = instruction.code, instruction.k
+        if code == LD_W_ABS:
+            return f"ld   {self._word(k)}"
+        if code == ALU_AND_K:
+            return f"and  {k:#x}"
+        if code == RET_K:
+            return f"ret  {ret_action(k, self._abi)}"
+        if code == JMP_JA:
+            return f"ja   -> {self._target(i + 1 + k)}"
+        if code in _JUMPS:
+            operand = self._operand(i, k)
+            text = f"{_JUMPS[code]:4} {operand}"
+            ways = []
+            if instruction.jt:
+                ways.append(f"-> {self._target(i + 1 + instruction.jt)}")
+            if instruction.jf:
+                ways.append(f"else {self._target(i + 1 + instruction.jf)}")
+            return f"{text:28} {' '.join(ways)}".rstrip()
+        return f"op {code:#04x} jt {instruction.jt} jf {instruction.jf} k {k:#x}"
+
+    def _word(self, offset: int) -> str:
+        if offset == NR_OFFSET:
+            return "nr"
+        if offset == ARCH_OFFSET:
+            return "arch"
+        if offset < ARGS_OFFSET:
+            return f"instruction_pointer+{offset - 8}"
+        argument, second = divmod(offset - ARGS_OFFSET, 8)
+        low_first = self._abi.byte_order == "little"
+        return f"args[{argument}].{'lo' if (second == 0) == low_first else 'hi'}"
+
+    def _operand(self, i: int, k: int) -> str:
+        held = self._reach[i].held
+        if held == {ARCH_OFFSET}:
+            known = (t.abi for t in self._tables.tables.values() if t.abi.audit_arch == k)
+            return next((abi.audit_arch_name for abi in known), f"{k:#010x}")
+        if held == {NR_OFFSET}:
+            audits = [a for a in self._reach[i].calls if a is not None]
+            name = self._call(audits[0], k) if len(audits) == 1 else str(k)
+            number = f"{k:#x}" if k >= 1 << 20 else str(k)
+            return f"{number} {name}" if name != str(k) else number
+        return f"{k:#x}" if k > 9 else str(k)
+
+    def _target(self, target: int) -> str:
+        target = self._final(target)
+        instruction = self._instructions[target]
+        if instruction.code == RET_K:
+            return ret_action(instruction.k, self._abi)
+        return self._labels.get(target, "the next line")
+
+
+def _narrow(
+    calls: dict[int | None, Intervals],
+    held: int | None,
+    instruction: Instruction,
+    taken: bool | None,
+) -> dict[int | None, Intervals]:
+    """Return the calls that go on by the branch ``taken``."""
+    if taken is None or held not in {NR_OFFSET, ARCH_OFFSET}:
+        return calls
+    k, code = instruction.k, instruction.code
+    if held == ARCH_OFFSET:
+        if code != JMP_JEQ_K:
+            return calls
+        if taken:
+            numbers = calls.get(k, calls.get(None, ()))
+            return {k: numbers} if numbers else {}
+        return {audit_arch: numbers for audit_arch, numbers in calls.items() if audit_arch != k}
+    if code == JMP_JSET_K:
+        return calls
+    first, last = {JMP_JEQ_K: (k, k), JMP_JGE_K: (k, U32), JMP_JGT_K: (k + 1, U32)}[code]
+    window = ((first, last),) if taken else ((0, first - 1), (last + 1, U32))
+    narrowed = {audit_arch: _overlap(numbers, window) for audit_arch, numbers in calls.items()}
+    return {audit_arch: numbers for audit_arch, numbers in narrowed.items() if numbers}
+
+
+def _overlap(numbers: Intervals, window: Intervals) -> Intervals:
+    return tuple(
+        (max(a, c), min(b, d)) for a, b in numbers for c, d in window if max(a, c) <= min(b, d)
+    )
+
+
+def _union(left: Intervals, right: Intervals) -> Intervals:
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted((*left, *right)):
+        if merged and first <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return tuple(merged)
