@@ -1,0 +1,271 @@
+"""The pipeline, end to end: the one module that sees every stage."""
+
+from __future__ import annotations
+
+import keyword
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen import lockfile
+from seccompgen.architectures import ABIS
+from seccompgen.compile import compile_policy
+from seccompgen.errors import AnswerNo, Diagnostic, InputError, OutsideError, Position
+from seccompgen.outputs import Outputs
+from seccompgen.verify import kernel_objections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Policy
+    from seccompgen.program import Program
+    from seccompgen.project import Project
+    from seccompgen.tables import Tables
+
+LOCK_NAME = "kernel.lock.toml"
+MATRIX_NAME = "syscalls.csv"
+RUNTIME_NAME = "_runtime.py"
+_SHIPPED = Path(__file__).parent / "kernel"
+
+FORMATS = ("python", "bpf")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A policy with its programs, and what is worth telling about it."""
+
+    policy: Policy
+    programs: tuple[Program, ...]
+    notes: tuple[Diagnostic, ...]
+
+    @property
+    def module_name(self) -> str:
+        """The name of its module: the file's, with an underscore for what Python forbids."""
+        return self.policy.name.replace("-", "_").replace(".", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class AbiChange:
+    """What a bump of the tag does to one ABI; ``renumbered`` maps a name to (before, after)."""
+
+    abi: str
+    gained: Mapping[str, int]
+    lost: Mapping[str, int]
+    renumbered: Mapping[str, tuple[int, int]]
+
+
+def shipped_tables() -> Tables:
+    """Return the tables of the pinned tag, which are part of seccompgen."""
+    return load_tables(_SHIPPED)
+
+
+def load_tables(directory: Path) -> Tables:
+    """Return the tables that ``seccompgen tables -o DIRECTORY`` wrote."""
+    lock, matrix = directory / LOCK_NAME, directory / MATRIX_NAME
+    try:
+        return lockfile.load(lock.read_bytes(), matrix.read_bytes(), (str(lock), str(matrix)))
+    except OSError as error:
+        raise InputError(
+            f"cannot read tables: {error.filename}: {error.strerror}; "
+            f"write some with: seccompgen tables -o {directory}"
+        ) from None
+
+
+def build_policy(path: Path, tables: Tables, only: Sequence[Abi] = ()) -> Built:
+    """Read and compile the policy at ``path``, for the ABIs ``only`` or all that it asks for."""
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+
+    policy, notes = load_policy(path, tables)
+    strange = [abi.name for abi in only if abi not in policy.arches]
+    if strange:
+        raise InputError(f"{path}: not for {', '.join(strange)}: its arches leave that out")
+    programs = tuple(
+        compile_policy(policy, abi, tables) for abi in policy.arches if not only or abi in only
+    )
+    for program in programs:
+        objections = kernel_objections(program.instructions)
+        if objections:
+            # Nothing a user can do; but a filter that the kernel refuses must never be written.
+            raise InputError(*(f"{path}: {program.abi.name}: {text}" for text in objections))
+    return Built(policy, programs, notes)
+
+
+def build_policies(
+    paths: Sequence[Path],
+    tables: Tables,
+    only: Sequence[Abi] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Built]:
+    """Build every policy; raise one InputError with the errors of all of them."""
+    built: list[Built] = []
+    problems: list[Diagnostic] = []
+    for done, path in enumerate(paths):
+        if progress:
+            progress(done, len(paths))
+        try:
+            built.append(build_policy(path, tables, only))
+        except InputError as error:
+            problems.extend(error.diagnostics)
+    names: dict[str, str] = {}
+    for one in built:
+        name, file = one.module_name, one.policy.sources[-1][0]
+        if not name.isidentifier() or keyword.iskeyword(name) or name in _RESERVED:
+            problems.append(
+                Diagnostic(
+                    f"{name!r} cannot be the name of a Python module; rename the file",
+                    Position(file),
+                )
+            )
+        elif name in names:
+            problems.append(
+                Diagnostic(f"would be module {name!r}, as {names[name]} is", Position(file))
+            )
+        names[name] = file
+    if problems:
+        raise InputError(*problems)
+    return built
+
+
+_RESERVED = {"_runtime", "tables", "__init__"}
+
+
+def filter_files(
+    built: Iterable[Built], tables: Tables, directory: Path, form: str = "python"
+) -> dict[Path, bytes]:
+    """Return the files that hold ``built`` under ``directory``, in one of FORMATS."""
+    from seccompgen.render import render_filter, render_runtime  # noqa: PLC0415 - black, jinja2
+
+    if form == "bpf":
+        return {
+            directory / f"{one.policy.name}.{program.abi.name}.bpf": program.to_bytes()
+            for one in built
+            for program in one.programs
+        }
+    files = {
+        directory / f"{one.module_name}.py": render_filter(one.policy, one.programs, tables)
+        for one in built
+    }
+    files[directory / RUNTIME_NAME] = render_runtime()
+    return files
+
+
+def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
+    """Return the table package in ``package``, and the lock and the matrix in ``kernel``."""
+    from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415
+
+    matrix = lockfile.render_matrix(tables)
+    files = {package / f"{name}.py": render_table(t) for name, t in tables.tables.items()}
+    files[package / "__init__.py"] = render_tables_package(tables)
+    files[kernel / MATRIX_NAME] = matrix
+    files[kernel / LOCK_NAME] = lockfile.render_lock(tables, matrix)
+    return files
+
+
+def project_filters(
+    project: Project, tables: Tables, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Built], dict[Path, bytes]]:
+    """Return every filter of ``project`` and the files of its filter package."""
+    from seccompgen.render import render_package  # noqa: PLC0415
+
+    built = build_policies(project.policy_files(), tables, progress=progress)
+    files = filter_files(built, tables, project.output)
+    about = {one.module_name: one.policy.description or "no description" for one in built}
+    files[project.output / "__init__.py"] = render_package(about, tables.tag)
+    files[project.output / "py.typed"] = b""
+    return built, files
+
+
+def orphans(directory: Path, files: Iterable[Path]) -> frozenset[Path]:
+    """Return the modules directly in ``directory`` that we generated once but no longer do."""
+    from seccompgen.render.templates import BANNER  # noqa: PLC0415
+
+    wanted = set(files)
+    return frozenset(
+        path
+        for path in directory.glob("*.py")
+        if path not in wanted and path.read_bytes().startswith(BANNER.encode())
+    )
+
+
+def project_outputs(
+    project: Project, tables: Tables, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Built], Outputs]:
+    """Return all that is generated in ``project`` from ``tables``: pin, lock, tables, filters."""
+    built, files = project_filters(project, tables, progress)
+    package = project.output / "tables"
+    files |= table_files(tables, package, project.kernel)
+    if tables.tag != project.linux:
+        files[project.pyproject] = project.with_pin(tables.tag)
+    superfluous = orphans(project.output, files) | orphans(package, files)
+    return built, Outputs(files, superfluous)
+
+
+def resolve_tables(
+    tag: str,
+    source: str | None,
+    known: Tables | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tables:
+    """Return the tables of ``tag``: downloaded, or ``known`` where these are of that tag.
+
+    With ``source``, files are always read anew and compared with what ``known`` locks of the
+    same tag. Raises AnswerNo where they differ, OutsideError where they cannot be had.
+    """
+    locked = known if known and known.tag == tag else None
+    if locked and source is None:
+        return locked
+    from seccompgen.fetch import fetch  # noqa: PLC0415 - requests takes 60 ms to import
+    from seccompgen.parse import CANDIDATES, parse  # noqa: PLC0415
+
+    expected = {file.path: file for file in locked.files} if locked else {}
+    files = fetch(
+        source, tag, CANDIDATES, expected=expected, progress=progress, cache=cache_directory()
+    )
+    tables = parse(tag, files)
+    if locked and tables != locked:
+        raise AnswerNo(
+            f"{source} gives other tables for {tag} than the lock, from the same files: "
+            "was the lock made by another seccompgen? Remove it to make it anew"
+        )
+    return tables
+
+
+def cache_directory() -> Path | None:
+    """Return where downloads are kept (XDG base directories), or None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    if Path(base).is_absolute():
+        return Path(base) / "seccompgen"
+    try:
+        return Path.home() / ".cache" / "seccompgen"
+    except RuntimeError:
+        return None
+
+
+def absent_abis(tables: Tables) -> list[str]:
+    """Return the ABIs that seccompgen knows and the tag of ``tables`` does not have."""
+    return [name for name in ABIS if name not in tables.tables]
+
+
+def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
+    """Return what changes for each ABI, leaving out those that stay the same."""
+    changes = []
+    for name in ABIS:
+        old = before.tables[name].numbers if name in before.tables else {}
+        new = after.tables[name].numbers if name in after.tables else {}
+        change = AbiChange(
+            name,
+            {call: nr for call, nr in new.items() if call not in old},
+            {call: nr for call, nr in old.items() if call not in new},
+            {call: (old[call], nr) for call, nr in new.items() if old.get(call, nr) != nr},
+        )
+        if change.gained or change.lost or change.renumbered:
+            changes.append(change)
+    return changes
+
+
+def require_writable(directory: Path) -> None:
+    """Raise OutsideError if ``directory`` exists and is none."""
+    if directory.exists() and not directory.is_dir():
+        raise OutsideError(f"{directory} is not a directory")

@@ -1,0 +1,25 @@
+"""The command line: one module a command, each of which only reads, calls and prints."""
+
+from __future__ import annotations
+
+import click
+
+from seccompgen import __version__
+from seccompgen.cli.build import build
+from seccompgen.cli.disasm import disasm
+from seccompgen.cli.syscalls import syscalls
+from seccompgen.cli.tables import tables
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, "-V", "--version", prog_name="seccompgen")
+def command() -> None:
+    """Seccomp filters at build time.
+
+    Policies and pinned kernel tables in, finished BPF programs as static modules out. Exit
+    codes: 0 done, 1 the answer is no, 2 the input is wrong, 3 something outside failed.
+    """
+
+
+for _one in (tables, build, disasm, syscalls):
+    command.add_command(_one)

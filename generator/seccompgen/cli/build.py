@@ -1,0 +1,134 @@
+"""``seccompgen build``: compile policies into static filters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import (
+    json_option,
+    print_json,
+    print_notes,
+    progress,
+    read_tables,
+    require_abi,
+    tables_option,
+)
+from seccompgen.errors import AnswerNo, InputError
+
+if TYPE_CHECKING:
+    from seccompgen.build import Built
+    from seccompgen.outputs import Outputs
+
+
+@click.command()
+@click.argument("policies", nargs=-1, metavar="[POLICY]...", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the filters go, a Python package or any directory; default: the current one.",
+)
+@click.option("--arch", "arches", multiple=True, metavar="ABI", help="Only this ABI; repeatable.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["python", "bpf"]),
+    default="python",
+    show_default=True,
+    help="A Python module a policy, or a raw sock_filter array an ABI.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@tables_option
+@json_option
+def build(
+    policies: tuple[Path, ...],
+    output: Path | None,
+    arches: tuple[str, ...],
+    form: str,
+    tables_directory: Path | None,
+    *,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Compile POLICY files into static filters.
+
+    Without POLICY, all policies of the project that the current directory lies in (its
+    pyproject.toml has a section [tool.seccompgen]).
+    """
+    from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
+        build_policies,
+        filter_files,
+        orphans,
+        project_filters,
+        require_writable,
+    )
+    from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
+    from seccompgen.project import find_project  # noqa: PLC0415
+
+    only = [require_abi(arch) for arch in arches]
+    tables = read_tables(tables_directory)
+    if policies:
+        directory = output or Path()
+        require_writable(directory)
+        with exclusive(directory):
+            with progress("compiling") as report:
+                built = build_policies(policies, tables, only, report)
+            outputs = Outputs(filter_files(built, tables, directory, form))
+            _finish(built, outputs, check=check, as_json=as_json)
+        return
+    project = find_project(Path.cwd())
+    if project is None:
+        raise InputError(
+            "name a policy file: there is no pyproject.toml with [tool.seccompgen] here"
+        )
+    if output or only or form != "python":
+        raise InputError(
+            "-o, --arch and --format need a POLICY; the project's pyproject.toml says the rest"
+        )
+    with exclusive(project.root):
+        with progress("compiling") as report:
+            built, files = project_filters(project, tables, report)
+        outputs = Outputs(files, orphans(project.output, files))
+        _finish(built, outputs, check=check, as_json=as_json)
+
+
+def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool) -> None:
+    """Check or write, then say what there is."""
+    for one in built:
+        print_notes(one.notes)
+    if check:
+        stale = outputs.stale()
+        if stale:
+            raise AnswerNo(*stale)
+        written = []
+    else:
+        written = outputs.write()
+    if as_json:
+        print_json(
+            {
+                "filters": [
+                    {
+                        "policy": one.policy.sources[-1][0],
+                        "name": one.policy.name,
+                        "programs": {p.abi.name: len(p.instructions) for p in one.programs},
+                    }
+                    for one in built
+                ],
+                "files": [str(path) for path in outputs.files],
+                "written": [str(path) for path in written],
+            }
+        )
+        return
+    for one in built:
+        lengths = [len(program.instructions) for program in one.programs]
+        span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
+        abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else one.programs[0].abi.name
+        click.echo(f"{one.policy.name}: {abis}, {span} instructions")
+    for path in written:
+        click.echo(f"wrote {path}" if path.exists() else f"removed {path}")
+    if not written:
+        click.echo("everything is up to date")

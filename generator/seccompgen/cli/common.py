@@ -1,0 +1,83 @@
+"""What several commands share: options, table lookup, progress, JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seccompgen.architectures import ALIASES, find_abi
+from seccompgen.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from seccompgen.architectures import Abi
+    from seccompgen.errors import Diagnostic
+    from seccompgen.tables import Tables
+
+_QUIET_SECONDS = 1.0
+
+tables_option = click.option(
+    "--tables",
+    "tables_directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Use the tables in DIR, as written by 'tables -o DIR', not the shipped ones.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def read_tables(directory: Path | None) -> Tables:
+    """Return the tables in ``directory``, or the shipped ones."""
+    from seccompgen.build import load_tables, shipped_tables  # noqa: PLC0415
+
+    return load_tables(directory) if directory else shipped_tables()
+
+
+def require_abi(spelling: str) -> Abi:
+    """Return the ABI of that name, or raise InputError."""
+    abi = find_abi(spelling)
+    if abi is None:
+        raise InputError(f"unknown architecture {spelling!r}{did_you_mean(spelling, ALIASES)}")
+    return abi
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON that is the same for the same value."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_notes(notes: Iterable[Diagnostic]) -> None:
+    """Print to stderr what is worth knowing but no error."""
+    for note in notes:
+        click.echo(f"{note.position}: note: {note.message}" if note.position else note, err=True)
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Give a callback ``(done, total)`` that draws a bar once the work has taken a second."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console  # noqa: PLC0415 - only where a person looks on
+    from rich.progress import Progress  # noqa: PLC0415
+
+    started = time.monotonic()
+    bar = Progress(console=Console(stderr=True), transient=True)
+    task = bar.add_task(what, total=None)
+
+    def report(done: int, total: int) -> None:
+        if time.monotonic() - started > _QUIET_SECONDS:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        bar.stop()

@@ -1,0 +1,84 @@
+"""``seccompgen disasm``: show a filter as assembly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, print_json, read_tables, require_abi, tables_option
+
+if TYPE_CHECKING:
+    from seccompgen.filters import Filter
+    from seccompgen.tables import Tables
+
+
+@click.command()
+@click.argument("filter_path", metavar="FILTER", type=click.Path(path_type=Path))
+@click.option("--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file.")
+@tables_option
+@json_option
+def disasm(
+    filter_path: Path, arch: str | None, tables_directory: Path | None, *, as_json: bool
+) -> None:
+    """Show FILTER as assembly: a policy file, a generated module or a raw .bpf file.
+
+    What is shown comes from the instructions, not from a module's comments. For a policy, each
+    line also tells which part of which file it comes from.
+    """
+    from seccompgen.filters import read_filters  # noqa: PLC0415 - keeps --help fast
+
+    tables = read_tables(tables_directory)
+    filters = read_filters(filter_path, tables, require_abi(arch) if arch else None)
+    if as_json:
+        print_json([_as_json(one, tables) for one in filters])
+        return
+    for i, one in enumerate(filters):
+        if i:
+            click.echo()
+        _show(one, tables, heading=len(filters) > 1)
+
+
+def _show(one: Filter, tables: Tables, *, heading: bool) -> None:
+    from seccompgen.render import listing  # noqa: PLC0415
+
+    if heading:
+        click.echo(f"# {one.abi.name}: {len(one.instructions)} instructions")
+    for i, line in enumerate(listing(one.instructions, one.abi, tables)):
+        if line.label:
+            click.echo(f"{line.label}:")
+        origins = one.origins[i] if one.origins else ()
+        first = f"{origins[0].label}, {origins[0].position}" if origins else ""
+        more = f" and {len(origins) - 1} more" if len(origins) > 1 else ""
+        click.echo(f"{i:5}  {line.text:52} {first}{more}".rstrip())
+
+
+def _as_json(one: Filter, tables: Tables) -> dict[str, object]:
+    from seccompgen.render import listing  # noqa: PLC0415
+
+    lines = listing(one.instructions, one.abi, tables)
+    return {
+        "abi": one.abi.name,
+        "audit_arch": one.abi.audit_arch,
+        "instructions": [
+            {
+                "code": instruction.code,
+                "jt": instruction.jt,
+                "jf": instruction.jf,
+                "k": instruction.k,
+                "label": lines[i].label,
+                "text": lines[i].text,
+                "origins": [
+                    {
+                        "label": origin.label,
+                        "file": origin.position.file,
+                        "line": origin.position.line,
+                        "column": origin.position.column,
+                    }
+                    for origin in (one.origins[i] if one.origins else ())
+                ],
+            }
+            for i, instruction in enumerate(one.instructions)
+        ],
+    }

@@ -1,0 +1,103 @@
+"""``seccompgen syscalls``: look system calls up by name or number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, print_json, read_tables, require_abi, tables_option
+from seccompgen.errors import AnswerNo, InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seccompgen.tables import Table, Tables
+
+
+@click.command()
+@click.argument("call", metavar="[NAME|NR]", required=False)
+@click.option("--arch", metavar="ABI", help="Only this ABI, by any of its names.")
+@tables_option
+@json_option
+def syscalls(
+    call: str | None, arch: str | None, tables_directory: Path | None, *, as_json: bool
+) -> None:
+    """Look system calls up, by name or by number (decimal or 0x hexadecimal).
+
+    With an ABI and no call, list its whole table; with neither, list the ABIs.
+    """
+    tables = read_tables(tables_directory)
+    if arch is None and call is None:
+        _list_abis(tables, as_json=as_json)
+        return
+    chosen = [_table(tables, arch)] if arch else list(tables.tables.values())
+    if call is None:
+        _list_calls(chosen[0], as_json=as_json)
+        return
+    found = [(table, name, nr) for table in chosen for name, nr in _matches(table, call)]
+    if not found:
+        known = {name for table in chosen for name in table.numbers}
+        where = f"on {arch}" if arch else "on any ABI"
+        raise AnswerNo(
+            f"no system call {call} {where} in Linux {tables.tag}{did_you_mean(call, known)}"
+        )
+    if as_json:
+        print_json([{"abi": t.abi.name, "name": name, "nr": nr} for t, name, nr in found])
+        return
+    for table, name, nr in found:
+        click.echo(f"{table.abi.name:12} {nr:>10} {name}")
+
+
+def _table(tables: Tables, arch: str) -> Table:
+    abi = require_abi(arch)
+    if abi.name not in tables.tables:
+        raise InputError(f"Linux {tables.tag} has no {abi.name}")
+    return tables.tables[abi.name]
+
+
+def _matches(table: Table, call: str) -> list[tuple[str, int]]:
+    try:
+        nr = int(call, 0)
+    except ValueError:
+        return [(call, table.numbers[call])] if call in table.numbers else []
+    return [(name, number) for name, number in table.numbers.items() if number == nr]
+
+
+def _list_abis(tables: Tables, *, as_json: bool) -> None:
+    rows = [
+        {
+            "abi": table.abi.name,
+            "audit_arch": table.abi.audit_arch,
+            "bits": table.abi.bits,
+            "byte_order": table.abi.byte_order,
+            "seccomp_filter": table.has_filters,
+            "syscalls": len(table.numbers),
+        }
+        for table in tables.tables.values()
+    ]
+    if as_json:
+        print_json({"tag": tables.tag, "abis": rows})
+        return
+    click.echo(f"Linux {tables.tag}")
+    for row in rows:
+        filters = "" if row["seccomp_filter"] else "no seccomp filters"
+        click.echo(
+            f"{row['abi']:12} {row['audit_arch']:#010x} {row['bits']} bits {row['byte_order']:6} "
+            f"{row['syscalls']:4} calls {filters}".rstrip()
+        )
+
+
+def _list_calls(table: Table, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "abi": table.abi.name,
+                "tag": table.tag,
+                "audit_arch": table.abi.audit_arch,
+                "syscalls": dict(table.numbers),
+            }
+        )
+        return
+    for name, nr in table.numbers.items():
+        click.echo(f"{nr:>10} {name}")

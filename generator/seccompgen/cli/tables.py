@@ -1,0 +1,174 @@
+"""``seccompgen tables``: bring the system call tables to a kernel tag."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, print_json, print_notes, progress
+from seccompgen.errors import AnswerNo, InputError
+
+if TYPE_CHECKING:
+    from seccompgen.build import AbiChange
+    from seccompgen.outputs import Outputs
+    from seccompgen.project import Project
+    from seccompgen.tables import Tables
+
+
+@click.command()
+@click.option("--tag", metavar="TAG", help="A Linux release such as v7.4; default: the pin.")
+@click.option(
+    "--from",
+    "source",
+    metavar="SOURCE",
+    help="A URL with {tag} and {path}, a kernel checkout or a release tarball; "
+    "default: the kernel's public mirrors.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write tables, lock and matrix there, for --tables; default: this checkout's own.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@json_option
+def tables(
+    tag: str | None, source: str | None, output: Path | None, *, check: bool, as_json: bool
+) -> None:
+    """Bring the system call tables to a kernel tag.
+
+    In seccompgen's own checkout this writes pin, lock, tables and stock filters together; where
+    the lock is at the tag already, nothing is fetched. Every file is verified against the lock
+    of its tag. Elsewhere, say with -o where the tables go.
+    """
+    from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.project import find_project  # noqa: PLC0415
+
+    if output:
+        with exclusive(output):
+            _into_directory(output, tag, source, check=check, as_json=as_json)
+        return
+    project = find_project(Path.cwd())
+    if project is None or not project.kernel.is_dir():
+        raise InputError("this is no checkout of seccompgen: say with -o where the tables go")
+    with exclusive(project.root):
+        # Another run may have moved the pin while this one waited.
+        project = find_project(Path.cwd()) or project
+        _into_project(project, tag, source, check=check, as_json=as_json)
+
+
+def _into_directory(
+    directory: Path, tag: str | None, source: str | None, *, check: bool, as_json: bool
+) -> None:
+    from seccompgen.build import (  # noqa: PLC0415
+        LOCK_NAME,
+        load_tables,
+        orphans,
+        require_writable,
+        resolve_tables,
+        shipped_tables,
+        table_files,
+    )
+    from seccompgen.outputs import Outputs  # noqa: PLC0415
+    from seccompgen.tables import release  # noqa: PLC0415
+
+    require_writable(directory)
+    before = load_tables(directory) if (directory / LOCK_NAME).exists() else None
+    shipped = shipped_tables()
+    wanted = tag or (before or shipped).tag
+    release(wanted)
+    known = before if before and before.tag == wanted else shipped
+    with progress(f"reading Linux {wanted}") as report:
+        after = resolve_tables(wanted, source, known, report)
+    files = table_files(after, directory, directory)
+    outputs = Outputs(files, orphans(directory, files))
+    _finish(before, after, outputs, check=check, as_json=as_json)
+
+
+def _into_project(
+    project: Project, tag: str | None, source: str | None, *, check: bool, as_json: bool
+) -> None:
+    from seccompgen.build import (  # noqa: PLC0415
+        LOCK_NAME,
+        load_tables,
+        project_outputs,
+        resolve_tables,
+    )
+    from seccompgen.tables import release  # noqa: PLC0415
+
+    wanted = tag or project.linux
+    if wanted is None:
+        raise InputError(f'{project.pyproject}: no pin: add linux = "v7.3.4" to [tool.seccompgen]')
+    release(wanted)
+    before = load_tables(project.kernel) if (project.kernel / LOCK_NAME).exists() else None
+    with progress(f"reading Linux {wanted}") as report:
+        after = resolve_tables(wanted, source, before, report)
+    with progress("compiling stock policies") as report:
+        built, outputs = project_outputs(project, after, report)
+    if before is None or before.tag != after.tag:
+        for one in built:
+            print_notes(one.notes)
+    _finish(before, after, outputs, check=check, as_json=as_json)
+
+
+def _finish(
+    before: Tables | None, after: Tables, outputs: Outputs, *, check: bool, as_json: bool
+) -> None:
+    """Say what the tag brings, then check or write."""
+    from seccompgen.build import absent_abis, compare_tables  # noqa: PLC0415
+
+    changes = compare_tables(before, after) if before else []
+    absent = absent_abis(after)
+    if not as_json:
+        click.echo(f"Linux {after.tag}: {len(after.tables)} ABIs")
+        if absent:
+            click.echo(f"not in {after.tag}, so left out: {', '.join(absent)}")
+        if before and before.tag != after.tag:
+            click.echo(f"from {before.tag} to {after.tag}:")
+            _show_changes(changes)
+    if check:
+        stale = outputs.stale()
+        if stale:
+            raise AnswerNo(*stale)
+        written = []
+    else:
+        written = outputs.write()
+    if as_json:
+        print_json(
+            {
+                "tag": after.tag,
+                "before": before.tag if before else None,
+                "abis": list(after.tables),
+                "absent": absent,
+                "changes": {
+                    change.abi: {
+                        "gained": dict(change.gained),
+                        "lost": dict(change.lost),
+                        "renumbered": {k: list(v) for k, v in change.renumbered.items()},
+                    }
+                    for change in changes
+                },
+                "written": [str(path) for path in written],
+            }
+        )
+        return
+    for path in written:
+        click.echo(f"wrote {path}" if path.exists() else f"removed {path}")
+    if not written:
+        click.echo("everything is up to date")
+
+
+def _show_changes(changes: list[AbiChange]) -> None:
+    if not changes:
+        click.echo("  no ABI changes")
+    for change in changes:
+        for what, calls in (("gained", change.gained), ("lost", change.lost)):
+            if calls:
+                listed = ", ".join(f"{name} {nr}" for name, nr in calls.items())
+                click.echo(f"  {change.abi}: {what} {len(calls)}: {listed}")
+        if change.renumbered:
+            listed = ", ".join(f"{n} {a} -> {b}" for n, (a, b) in change.renumbered.items())
+            click.echo(f"  {change.abi}: renumbered {len(change.renumbered)}: {listed}")
