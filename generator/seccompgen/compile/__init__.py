@@ -20,6 +20,7 @@ from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
 
 if TYPE_CHECKING:
     from seccompgen.architectures import Abi
+    from seccompgen.errors import Position
     from seccompgen.model import Policy
     from seccompgen.tables import Tables
 
@@ -46,14 +47,24 @@ def compile_policy(policy: Policy, abi: Abi, tables: Tables) -> Program:
 
 def _too_long(policy: Policy, program: Program) -> list[Diagnostic]:
     """Say which rules cost most; an instruction that several share counts for each."""
-    cost = Counter(origin for origins in program.origins for origin in origins)
     length = len(program.instructions)
+    cost: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], Position] = {}
+    for origins in program.origins:
+        rules = {(origin.position.file, origin.label) for origin in origins}
+        cost.update(rules)
+        for origin in origins:
+            rule = origin.position.file, origin.label
+            first[rule] = min(first.get(rule, origin.position), origin.position)
     message = (
         f"the program for {program.abi.name} has {length} instructions, the kernel takes "
         f"{BPF_MAXINSNS}; shorten the rules named below, or split the policy in two"
     )
-    costliest = [
-        Diagnostic(f"{origin.label} costs {count} of {length} instructions", origin.position)
-        for origin, count in cost.most_common(5)
+    costliest = sorted(cost, key=lambda rule: (-cost[rule], first[rule]))[:5]
+    return [
+        Diagnostic(message, policy.default_origin.position),
+        *(
+            Diagnostic(f"{rule[1]} costs {cost[rule]} of {length} instructions", first[rule])
+            for rule in costliest
+        ),
     ]
-    return [Diagnostic(message, policy.default_origin.position), *costliest]
