@@ -1,0 +1,61 @@
+# make generate   bring generated/ to the pin; TAG=v7.4 moves the pin
+# make test       the whole test suite
+# make check      freshness, lint, types, tests
+# make bench      benchmarks against peers
+# Each does the set-up it needs, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TAG ?=
+
+.PHONY: generate test check bench lint types fresh pins system clean
+
+generate: $(READY)
+	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG))
+
+test: $(READY) system
+	$(BIN)/pytest
+
+check: fresh lint types test
+
+fresh: $(READY)
+	$(BIN)/seccompgen tables --check
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+# The pins are hashed: what is not in the file, or differs from it, does not install.
+$(READY): requirements/dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# What tests need besides Python: a C compiler and the kernel headers of many architectures.
+# Without the right to install, the tests that need them are skipped and say so.
+SYSTEM := gcc libc6-dev linux-libc-dev python3
+system:
+	@if command -v dpkg >/dev/null && ! dpkg -s $(SYSTEM) >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM); \
+	  else \
+	    echo "not installed, so some tests are skipped: $(SYSTEM)"; \
+	  fi; \
+	fi
+
+# Needs uv: the one tool that resolves for all Python versions at once.
+pins:
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --extra dev --custom-compile-command "make pins" -o requirements/dev.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
