@@ -3,8 +3,9 @@
 A rule's condition is a conjunction of comparisons, so the arguments that satisfy it form a
 *box*: the product of one set of 64-bit values for each argument. A rule is dead if its box,
 less the boxes of the rules before it, is empty. Sets are reduced ordered binary decision
-diagrams over the 64 bits, most significant first, where masks, ranges and lists of values are
-one thing and all operations are exact (Bryant 1986).
+diagrams over the 64 bits, where masks, ranges and lists of values are one thing and all
+operations are exact (Bryant 1986). The lowest bit is looked at first: there most values of a
+list differ, so that most pairs are seen to be disjoint at once.
 
 Subtracting a box cuts up to six boxes out of one, which can grow exponentially with rules that
 overlap in many arguments. Beyond ``_MOST_BOXES`` the rule is taken to be alive: a dead rule may
@@ -38,9 +39,10 @@ class _Sets:
     """Sets of 64-bit values as nodes (bit, set where it is 0, set where it is 1), made once."""
 
     def __init__(self) -> None:
-        self._nodes: list[tuple[int, int, int]] = [(-1, 0, 0), (-1, 0, 0)]
+        self._nodes: list[tuple[int, int, int]] = [(_BITS, 0, 0), (_BITS, 0, 0)]
         self._known: dict[tuple[int, int, int], int] = {}
         self._minus: dict[tuple[int, int], int] = {}
+        self._both: dict[tuple[int, int], int] = {}
 
     def _node(self, bit: int, zero: int, one: int) -> int:
         if zero == one:
@@ -51,27 +53,41 @@ class _Sets:
             self._nodes.append(key)
         return self._known[key]
 
+    def _branches(self, a: int, b: int) -> tuple[int, int, int, int, int]:
+        """Return the first bit that a or b look at, and both sets where it is 0 and 1."""
+        (bit_a, zero_a, one_a), (bit_b, zero_b, one_b) = self._nodes[a], self._nodes[b]
+        if bit_a < bit_b:
+            return bit_a, zero_a, one_a, b, b
+        if bit_b < bit_a:
+            return bit_b, a, a, zero_b, one_b
+        return bit_a, zero_a, one_a, zero_b, one_b
+
     def minus(self, a: int, b: int) -> int:
         """Return a without b; the recursion is at most 64 deep."""
         if a == _NOTHING or b in (_ALL, a):
             return _NOTHING
         if b == _NOTHING:
             return a
-        key = (a, b)
-        if key not in self._minus:
-            (bit_a, zero_a, one_a), (bit_b, zero_b, one_b) = self._nodes[a], self._nodes[b]
-            bit = max(bit_a, bit_b)
-            if bit_a != bit:
-                zero_a = one_a = a
-            if bit_b != bit:
-                zero_b = one_b = b
-            self._minus[key] = self._node(bit, self.minus(zero_a, zero_b), self.minus(one_a, one_b))
-        return self._minus[key]
+        if (a, b) not in self._minus:
+            bit, zero_a, one_a, zero_b, one_b = self._branches(a, b)
+            self._minus[a, b] = self._node(
+                bit, self.minus(zero_a, zero_b), self.minus(one_a, one_b)
+            )
+        return self._minus[a, b]
 
     def both(self, a: int, b: int) -> int:
-        return self.minus(a, self.minus(a, b))
+        """Return what is in a and in b."""
+        if b == _ALL or a in (_NOTHING, b):
+            return a
+        if a == _ALL or b == _NOTHING:
+            return b
+        if (a, b) not in self._both:
+            bit, zero_a, one_a, zero_b, one_b = self._branches(a, b)
+            self._both[a, b] = self._node(bit, self.both(zero_a, zero_b), self.both(one_a, one_b))
+        return self._both[a, b]
 
     def either(self, a: int, b: int) -> int:
+        """Return what is in a or in b."""
         return self.minus(_ALL, self.minus(self.minus(_ALL, a), b))
 
     def masked(self, mask: int, value: int) -> int:
@@ -79,21 +95,27 @@ class _Sets:
         if value & ~mask:
             return _NOTHING
         result = _ALL
-        for bit in range(_BITS):
+        for bit in reversed(range(_BITS)):
             if mask >> bit & 1:
                 branches = (_NOTHING, result) if value >> bit & 1 else (result, _NOTHING)
                 result = self._node(bit, *branches)
         return result
 
     def below(self, value: int, width: int) -> int:
-        """Return the x whose low ``width`` bits are less than ``value``."""
+        """Return the x whose low ``width`` bits are less than ``value``.
+
+        From the lowest bit up, the highest bit seen in which x and ``value`` differ decides;
+        ``less`` and ``other`` are what follows after either verdict so far.
+        """
         if value >> width:
             return _ALL
-        result = _NOTHING
-        for bit in range(width):
-            branches = (_ALL, result) if value >> bit & 1 else (result, _NOTHING)
-            result = self._node(bit, *branches)
-        return result
+        less, other = _ALL, _NOTHING
+        for bit in reversed(range(width)):
+            if value >> bit & 1:
+                other = self._node(bit, less, other)
+            else:
+                less = self._node(bit, less, other)
+        return other
 
     def of(self, test: Comparison) -> int:
         """Return the values that satisfy ``test``."""
@@ -130,11 +152,12 @@ def _comparisons(condition: Condition | None) -> list[Comparison]:
 
 @dataclass(frozen=True, slots=True)
 class DeadRule:
-    """``rule`` can never match; ``hidden_by`` are the earlier rules that answer instead.
+    """``rule``, the ``index``-th given, can never match: ``hidden_by`` answer instead.
 
     Nothing hides a rule whose own condition is never true.
     """
 
+    index: int
     rule: Rule
     hidden_by: tuple[Rule, ...]
 
@@ -145,13 +168,13 @@ def dead_rules(rules: Sequence[Rule]) -> list[DeadRule]:
     seen: list[tuple[Box, Rule]] = []
     covered: list[Box] = []
     dead = []
-    for rule in rules:
+    for index, rule in enumerate(rules):
         box = _box(sets, rule)
         if _NOTHING in box:
-            dead.append(DeadRule(rule, ()))
+            dead.append(DeadRule(index, rule, ()))
             continue
         if _is_covered(sets, box, covered):
-            dead.append(DeadRule(rule, _hiders(sets, box, seen)))
+            dead.append(DeadRule(index, rule, _hiders(sets, box, seen)))
             continue
         seen.append((box, rule))
         _cover(sets, covered, box)
@@ -168,20 +191,33 @@ def _box(sets: _Sets, rule: Rule) -> Box:
 def _cover(sets: _Sets, covered: list[Box], box: Box) -> None:
     """Add ``box`` to ``covered``, into a box that differs from it in one argument if it can."""
     for i, other in enumerate(covered):
-        different = [n for n in range(6) if box[n] != other[n]]
-        if len(different) == 1:
-            n = different[0]
+        n = _only_difference(box, other)
+        if n is not None:
             merged = sets.either(box[n], other[n])
             covered[i] = (*other[:n], merged, *other[n + 1 :])  # type: ignore[assignment] # six
             return
     covered.append(box)
 
 
+def _only_difference(box: Box, other: Box) -> int | None:
+    """Return the one argument in which the boxes differ, or None if there are more or none."""
+    found = None
+    for n in range(6):
+        if box[n] != other[n]:
+            if found is not None:
+                return None
+            found = n
+    return found
+
+
 def _without(sets: _Sets, box: Box, cut: Box) -> list[Box]:
     """Return disjoint boxes that make up ``box`` without ``cut``."""
-    common = [sets.both(a, b) for a, b in zip(box, cut, strict=True)]
-    if _NOTHING in common:
-        return [box]
+    common = []
+    for a, b in zip(box, cut, strict=True):
+        shared = a if b == _ALL else sets.both(a, b)
+        if shared == _NOTHING:
+            return [box]
+        common.append(shared)
     pieces = []
     for n in range(6):
         rest = sets.minus(box[n], cut[n])

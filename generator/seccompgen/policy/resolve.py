@@ -330,18 +330,20 @@ def _check_dead(
     also includes: worth a note, unless the whole group is idle.
     """
     verdicts: dict[Rule, list[DeadRule | None]] = {}
-    answered: dict[tuple[Rule, ...], dict[Rule, DeadRule]] = {}
+    answered: dict[tuple[int, ...], dict[int, DeadRule]] = {}
     for table in _tables_of(policy, tables):
-        by_number: dict[int, list[Rule]] = {}
-        for rule in policy.rules:
+        by_number: dict[int, list[int]] = {}
+        for i, rule in enumerate(policy.rules):
             if rule.name in table.numbers:
-                by_number.setdefault(table.numbers[rule.name], []).append(rule)
-        for rules in map(tuple, by_number.values()):
+                by_number.setdefault(table.numbers[rule.name], []).append(i)
+        for indices in map(tuple, by_number.values()):
             # Most ABIs have the same calls, so the same question comes up for each.
-            if rules not in answered:
-                answered[rules] = {dead.rule: dead for dead in dead_rules(rules)}
-            for rule in rules:
-                verdicts.setdefault(rule, []).append(answered[rules].get(rule))
+            if indices not in answered:
+                answers = dead_rules([policy.rules[i] for i in indices])
+                answered[indices] = {indices[one.index]: one for one in answers}
+            dead_here = answered[indices]
+            for i in indices:
+                verdicts.setdefault(policy.rules[i], []).append(dead_here.get(i))
     alive = {_group(rule) for rule, found in verdicts.items() if not all(found)}
     for rule, found in verdicts.items():
         dead = found[0]
