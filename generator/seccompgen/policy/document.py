@@ -78,6 +78,14 @@ def _read_yaml(text: str, file: str) -> Document:
     return _YamlBuilder(file).build(node)
 
 
+_CORE = "tag:yaml.org,2002:"
+_TAGS = {
+    "sequence": {f"{_CORE}seq"},
+    "mapping": {f"{_CORE}map"},
+    "scalar": {f"{_CORE}{kind}" for kind in ("str", "int", "float", "bool", "null")},
+}
+
+
 class _YamlBuilder:
     """Turns ruamel's node tree into data; an own walk, since it must keep every position."""
 
@@ -102,6 +110,8 @@ class _YamlBuilder:
         if len(self._values) > _MAX_NODES or len(path) > _MAX_DEPTH:
             what = "nested too deeply" if len(path) > _MAX_DEPTH else "too many values"
             raise InputError(Diagnostic(what, self._at(node)))
+        if str(node.tag) not in _TAGS[node.id]:
+            self._errors.append(Diagnostic(f"tag {node.tag} is not allowed", self._at(node)))
         if node.id == "sequence":
             return [self._value(item, (*path, i)) for i, item in enumerate(node.value)]
         if node.id == "mapping":
@@ -126,9 +136,7 @@ class _YamlBuilder:
 
     def _scalar(self, node: Any) -> Any:
         kind, text = str(node.tag).rsplit(":", 1)[-1], node.value
-        if not str(node.tag).startswith("tag:yaml.org,2002:"):
-            self._errors.append(Diagnostic(f"tag {node.tag} is not allowed", self._at(node)))
-        elif kind == "int":
+        if kind == "int":
             try:
                 return _yaml_int(text)
             except ValueError as error:
