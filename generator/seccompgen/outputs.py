@@ -13,7 +13,6 @@ import fcntl
 import os
 import secrets
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +22,8 @@ from seccompgen.errors import Diagnostic, OutsideError, Position
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MODE = 0o644
+_MODE = 0o666
+"""Less the umask, as for every file that a program makes."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,9 @@ def _stage(path: Path, data: bytes, stack: contextlib.ExitStack) -> str:
         descriptor = os.open(there, os.O_TMPFILE | os.O_RDWR, _MODE)
     except (AttributeError, OSError):
         # Not Linux, or a file system without O_TMPFILE: a named file, removed on the way out.
-        descriptor, name = tempfile.mkstemp(prefix=".seccompgen-", dir=there)
-        os.fchmod(descriptor, _MODE)
-        stack.callback(lambda: Path(name).unlink(missing_ok=True))
-        source = name
+        source = str(there / f".{path.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(source, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE)
+        stack.callback(lambda: Path(source).unlink(missing_ok=True))
     else:
         source = f"/proc/self/fd/{descriptor}"
     stack.callback(os.close, descriptor)

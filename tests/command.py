@@ -1,0 +1,58 @@
+"""Run the command line as users do, and look at trees of files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
+    """Run ``seccompgen`` to its end; a traceback fails the test, whatever the test is about."""
+    run = subprocess.run(
+        [sys.executable, "-m", "seccompgen", *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return Result(run.returncode, run.stdout, run.stderr)
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    """Return every file under ``directory`` by relative path, but what Python caches there."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def checkout(directory: Path) -> Path:
+    """Lay a checkout out as far as generation needs it: pin, lock, policies, generated files."""
+    for name in ("policies", "generated", "generator/seccompgen/kernel"):
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    return directory

@@ -1,0 +1,63 @@
+"""go-seccomp-bpf's own sample policy, unchanged, and what it does to real calls."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kernel
+import pytest
+from command import SHARED, seccompgen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+kernel.require_x86_64()
+SAMPLE = SHARED / "corpus" / "go-seccomp-bpf" / "seccomp.yml"
+pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="../shared/corpus is not here")
+
+NR_CLONE, CLONE_NEWUSER, SIGCHLD = 56, 0x10000000, 17
+
+
+def test_it_builds_from_the_command_line(tmp_path: Path) -> None:
+    run = seccompgen("build", SAMPLE, "-o", tmp_path / "filters")
+    assert run.code == 0, run.err
+    assert "seccomp: 27 ABIs" in run.out
+    assert "note: 'accept' does not exist on i386" in run.err
+
+
+def test_it_refuses_network_calls_and_new_processes(generate: Callable[[str], Any]) -> None:
+    module = generate(SAMPLE.read_text())
+
+    def child() -> object:
+        left, right = socket.socketpair()
+        module.install()
+        found: dict[str, object] = {}
+        calls: dict[str, Callable[[], object]] = {
+            "connect": lambda: socket.socket().connect(("127.0.0.1", 9)),
+            "bind": lambda: socket.socket().bind(("127.0.0.1", 0)),
+            "listen": lambda: socket.socket().listen(),
+            "sendmsg": lambda: left.sendmsg([b"x"]),
+            "recv": lambda: right.recv(1),
+        }
+        for name, call in calls.items():
+            try:
+                call()
+            except OSError as error:
+                found[name] = error.errno
+        # An ordinary fork has no CLONE_NEWUSER: the sample's rule refuses it.
+        found["clone"] = kernel.syscall(NR_CLONE, SIGCHLD, 0, 0, 0, 0)
+        found["open"] = Path("/proc/self/status").read_text().startswith("Name:")
+        return found
+
+    assert kernel.run(child).value == {
+        "connect": errno.EPERM,
+        "bind": errno.EPERM,
+        "listen": errno.EPERM,
+        "sendmsg": errno.EPERM,
+        "recv": errno.EPERM,
+        "clone": [-1, errno.EPERM],
+        "open": True,
+    }

@@ -1,0 +1,115 @@
+"""Every operation at the edges of 32 and 64 bits, judged by the running kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import kernel
+import pytest
+from seccompgen.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+kernel.require_x86_64()
+
+# Of the six arguments of a call that takes none, the kernel looks at nothing but the filter does.
+NR_GETPPID = kernel.NR_GETPPID
+MARK = 321
+
+EDGES = sorted(
+    {
+        (base + near) % 2**64
+        for base in (0, 2**31, 2**32, 2**33, 2**63, 0x12345678_9ABCDEF0, 0x9ABCDEF0)
+        for near in (-1, 0, 1)
+    }
+)
+
+VALUES = [0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 0x12345678_9ABCDEF0, 2**64 - 1]
+
+MEANING: dict[str, Callable[[int, int], bool]] = {
+    "Equal": lambda arg, value: arg == value,
+    "NotEqual": lambda arg, value: arg != value,
+    "GreaterThan": lambda arg, value: arg > value,
+    "LessThan": lambda arg, value: arg < value,
+    "GreaterOrEqual": lambda arg, value: arg >= value,
+    "LessOrEqual": lambda arg, value: arg <= value,
+    "BitsSet": lambda arg, value: arg & value != 0,
+    "BitsNotSet": lambda arg, value: arg & value == 0,
+}
+
+
+def ask(module: Any, calls: list[list[int]]) -> list[bool]:
+    """Return for each list of arguments whether the rule matched."""
+
+    def child() -> object:
+        module.install()
+        return [kernel.syscall(NR_GETPPID, *args)[1] == MARK for args in calls]
+
+    answers = kernel.run(child).value
+    assert isinstance(answers, list)
+    return answers
+
+
+def policy(*tests: dict[str, object]) -> str:
+    arguments = "".join(
+        "    - {" + ", ".join(f"{key}: {value}" for key, value in test.items()) + "}\n"
+        for test in tests
+    )
+    return (
+        "arches: [x86_64]\ndefault_action: allow\nsyscalls:\n"
+        f"- action: errno({MARK})\n  names_with_args:\n  - name: getppid\n    arguments:\n"
+        + arguments
+    )
+
+
+@pytest.mark.parametrize("width", [32, 64])
+@pytest.mark.parametrize("operation", MEANING)
+@pytest.mark.parametrize(
+    "value", [0, 1, 2**31, 2**32 - 1, 2**32, 2**63, 0x12345678_9ABCDEF0, 2**64 - 1]
+)
+def test_operations(generate: Callable[[str], Any], operation: str, value: int, width: int) -> None:
+    value %= 1 << width
+    meaning = MEANING[operation]
+    expected = [meaning(arg % (1 << width), value) for arg in EDGES]
+    for argument in (0, 5):
+        text = policy(
+            {"argument": argument, "operation": operation, "value": value, "width": width}
+        )
+        if not any(meaning(arg, value) for arg in (0, value, (1 << width) - 1)):
+            with pytest.raises(InputError, match="never true"):
+                generate(text)
+            continue
+        module = generate(text)
+        calls = [[0] * argument + [arg] + [0] * (5 - argument) for arg in EDGES]
+        assert ask(module, calls) == expected
+
+
+@pytest.mark.parametrize("mask", [0xFF, 0xFF00000000, 0x80000000_00000001, 2**64 - 1, 2**32])
+def test_masked_equal(generate: Callable[[str], Any], mask: int) -> None:
+    for value in (0, mask, mask & -mask):
+        text = policy({"argument": 2, "operation": "MaskedEqual", "mask": mask, "value": value})
+        module = generate(text)
+        expected = [arg & mask == value for arg in EDGES]
+        assert ask(module, [[0, 0, arg, 0, 0, 0] for arg in EDGES]) == expected
+
+
+def test_arguments_are_anded_and_repeated_names_ored(generate: Callable[[str], Any]) -> None:
+    text = policy(
+        {"argument": 0, "operation": "Equal", "value": 1},
+        {"argument": 1, "operation": "Equal", "value": 2},
+    )
+    text += "  - name: getppid\n    arguments:\n    - {argument: 3, operation: BitsSet, value: 6}\n"
+    calls = [[a, b, 0, c] for a in (0, 1) for b in (1, 2) for c in (0, 1, 2, 4)]
+    expected = [(a == 1 and b == 2) or c & 6 != 0 for a, b, _, c in calls]
+    assert ask(generate(text), calls) == expected
+
+
+def test_the_first_match_wins(generate: Callable[[str], Any]) -> None:
+    text = (
+        "arches: [x86_64]\ndefault_action: allow\nsyscalls:\n"
+        "- action: allow\n  names_with_args:\n  - name: getppid\n    arguments:\n"
+        "    - {argument: 0, operation: LessThan, value: 10}\n"
+        f"- {{action: errno({MARK}), names: [getppid]}}\n"
+    )
+    assert ask(generate(text), [[9], [10], [2**32]]) == [False, True, True]

@@ -1,0 +1,76 @@
+"""Outputs are put into the tree as one step, whoever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from command import snapshot
+from seccompgen.errors import OutsideError
+from seccompgen.outputs import Outputs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def files(directory: Path, content: bytes, count: int = 400) -> dict[Path, bytes]:
+    return {directory / f"{i % 7}" / f"{i}.py": content for i in range(count)}
+
+
+def test_killed_in_the_middle_of_the_commit_it_still_ends(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    Outputs(files(tree, b"old")).write()
+    watched = tree / "0" / "0.py"
+    writer = os.fork()
+    if writer == 0:
+        os.setsid()
+        Outputs(files(tree, b"new")).write()
+        os._exit(0)
+    while watched.read_bytes() == b"old":
+        pass
+    os.killpg(writer, signal.SIGKILL)
+    os.waitpid(writer, 0)
+    deadline = time.monotonic() + 10
+    while list(tree.rglob(".*")) or any(path.read_bytes() == b"old" for path in files(tree, b"")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert snapshot(tree) == {
+        str(path.relative_to(tree)): data for path, data in files(tree, b"new").items()
+    }
+
+
+def test_killed_while_staging_it_leaves_nothing(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    Outputs(files(tree, b"old", 3)).write()
+    before = snapshot(tmp_path)
+    for delay in (0.001, 0.003, 0.01, 0.03):
+        writer = os.fork()
+        if writer == 0:
+            big = dict.fromkeys(files(tree, b"", 30), b"x" * 30000000)
+            Outputs(big).write()
+            os._exit(0)
+        time.sleep(delay)
+        os.kill(writer, signal.SIGKILL)
+        os.waitpid(writer, 0)
+        assert snapshot(tmp_path) == before
+
+
+def test_what_is_the_same_is_not_touched(tmp_path: Path) -> None:
+    outputs = Outputs(files(tmp_path, b"same", 5))
+    assert len(outputs.write()) == 5
+    inode = (tmp_path / "0" / "0.py").stat().st_ino
+    assert outputs.write() == []
+    assert (tmp_path / "0" / "0.py").stat().st_ino == inode
+    assert outputs.stale() == []
+
+
+def test_a_refusal_comes_before_the_first_replacement(tmp_path: Path) -> None:
+    (tmp_path / "z").write_bytes(b"a file where a directory is wanted")
+    (tmp_path / "a").write_bytes(b"old")
+    before = snapshot(tmp_path)
+    with pytest.raises(OutsideError, match="cannot write"):
+        Outputs({tmp_path / "a": b"new", tmp_path / "z" / "b": b"new"}).write()
+    assert snapshot(tmp_path) == before
