@@ -1,0 +1,253 @@
+"""``build``, ``disasm`` and ``syscalls`` from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from command import ROOT, SHARED, checkout, seccompgen, snapshot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seccompgen.cli import command
+from seccompgen.errors import SeccompgenError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICY = (
+    "arches: [x86_64, s390x]\ndefault_action: errno\nsyscalls:\n"
+    "- {action: allow, names: [read, write, exit_group]}\n"
+)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "my-policy.yml"
+    path.write_text(POLICY)
+    return path
+
+
+def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "app" / "filters"
+    run = seccompgen("build", policy, "-o", out)
+    assert run.code == 0, run.err
+    assert set(snapshot(out)) == {"my_policy.py", "_runtime.py"}
+    again = seccompgen("build", policy, "-o", out)
+    assert "everything is up to date" in again.out
+
+
+def test_build_writes_raw_instructions_in_the_target_order(policy: Path, tmp_path: Path) -> None:
+    run = seccompgen("build", policy, "--format", "bpf", "-o", tmp_path / "o", "--json")
+    assert run.code == 0, run.err
+    files = snapshot(tmp_path / "o")
+    assert set(files) == {"my-policy.x86_64.bpf", "my-policy.s390x.bpf"}
+    assert files["my-policy.x86_64.bpf"][:8] == bytes.fromhex("2000000004000000")
+    assert files["my-policy.s390x.bpf"][:8] == bytes.fromhex("0020000000000004")
+    lengths = json.loads(run.out)["filters"][0]["programs"]
+    assert lengths == {
+        "x86_64": len(files["my-policy.x86_64.bpf"]) // 8,
+        "s390x": len(files["my-policy.s390x.bpf"]) // 8,
+    }
+
+
+def test_build_for_one_abi_by_any_name(policy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    assert seccompgen("build", policy, "--arch", "amd64", "--format", "bpf", "-o", out).code == 0
+    assert set(snapshot(out)) == {"my-policy.x86_64.bpf"}
+    run = seccompgen("build", policy, "--arch", "arm64", "-o", out)
+    assert (run.code, "not for aarch64" in run.err) == (2, True)
+
+
+def test_check_writes_nothing_and_says_what_is_stale(policy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "o"
+    run = seccompgen("build", policy, "-o", out, "--check")
+    assert run.code == 1
+    assert sorted(line.rsplit(": ", 1)[1] for line in run.err.splitlines()) == ["is missing"] * 2
+    assert not out.exists()
+    seccompgen("build", policy, "-o", out)
+    assert seccompgen("build", policy, "-o", out, "--check").code == 0
+    policy.write_text(POLICY.replace("read, ", "read, close, "))
+    run = seccompgen("build", policy, "-o", out, "--check")
+    assert (run.code, run.err) == (1, f"{out / 'my_policy.py'}: is stale\n")
+
+
+def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Path) -> None:
+    bad, worse = tmp_path / "bad.yml", tmp_path / "worse.yml"
+    bad.write_text(POLICY.replace("read", "reed"))
+    worse.write_text("nonsense: true\n")
+    run = seccompgen("build", policy, bad, worse, "-o", tmp_path / "o")
+    assert run.code == 2
+    assert [line.split(":")[0] for line in run.err.splitlines()] == [str(bad), str(worse)]
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("name", ["class.yml", "1st.yml", "_runtime.yml", "tables.yml", "ü .yml"])
+def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(POLICY)
+    run = seccompgen("build", tmp_path / name, "-o", tmp_path / "o")
+    assert (run.code, "rename the file" in run.err) == (2, True)
+
+
+def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a-b.yml", "a_b.yml"):
+        (tmp_path / name).write_text(POLICY)
+    run = seccompgen("build", tmp_path / "a-b.yml", tmp_path / "a_b.yml", "-o", tmp_path / "o")
+    assert (run.code, "would be module 'a_b'" in run.err) == (2, True)
+
+
+def test_without_a_policy_it_builds_the_project(tmp_path: Path) -> None:
+    tree = checkout(tmp_path / "checkout")
+    before = snapshot(tree)
+    (tree / "generated" / "seccomp_filters" / "no_exec.py").unlink()
+    run = seccompgen("build", cwd=tree / "policies")
+    assert run.code == 0, run.err
+    assert snapshot(tree) == before
+    assert seccompgen("build", cwd=tmp_path).code == 2
+
+
+def test_a_description_cannot_break_out_of_its_docstring(tmp_path: Path) -> None:
+    path = tmp_path / "odd.yml"
+    nasty = '"""\nimport os\n\\" \\x41 \\'
+    path.write_text(f"description: {json.dumps(nasty)}\n{POLICY}")
+    assert seccompgen("build", path, "-o", tmp_path / "pkg").code == 0
+    code = f"import pkg.odd as m; print(m.__doc__.startswith({nasty!r}), 'os' in vars(m))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["True", "False"]
+
+
+def test_disasm_reads_policy_module_and_raw_alike(policy: Path, tmp_path: Path) -> None:
+    seccompgen("build", policy, "-o", tmp_path)
+    seccompgen("build", policy, "--format", "bpf", "-o", tmp_path)
+    texts = []
+    for args in (
+        (policy, "--arch", "s390x"),
+        (tmp_path / "my_policy.py", "--arch", "s390x"),
+        (tmp_path / "my-policy.s390x.bpf", "--arch", "s390x"),
+    ):
+        run = seccompgen("disasm", *args, "--json")
+        assert run.code == 0, run.err
+        (one,) = json.loads(run.out)
+        texts.append([(i["label"], i["text"], i["k"]) for i in one["instructions"]])
+    assert texts[0] == texts[1] == texts[2]
+    plain = seccompgen("disasm", policy, "--arch", "x86_64")
+    assert "jeq  AUDIT_ARCH_X86_64" in plain.out
+    assert f"rule 1, {policy}:4:3" in plain.out
+
+
+def test_disasm_shows_bytes_not_comments(policy: Path, tmp_path: Path) -> None:
+    seccompgen("build", policy, "-o", tmp_path)
+    module = tmp_path / "my_policy.py"
+    allow, log = r"\x06\x00\x00\x00\x00\x00\xff\x7f", r"\x06\x00\x00\x00\x00\x00\xfc\x7f"
+    module.write_text(module.read_text().replace(allow, log))
+    run = seccompgen("disasm", module, "--arch", "x86_64")
+    assert "ret  log" in run.out
+    assert "allow" not in run.out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.py", b"print('no')\n", "not a module that seccompgen generated"),
+        ("x.py", b"_PROGRAMS = {'x86_64': (1, X)}\n", "not a module"),
+        ("x.py", b"\xff\xfe", "not a module"),
+        ("x.bpf", b"\0" * 7, "not a whole number"),
+        ("x.bpf", b"", "0 instructions"),
+        ("x.bpf", b"\xb1" + b"\0" * 7, "opcode 0xb1 is not allowed"),
+        ("x.bpf", b"\x15\0\x05\x05\0\0\0\0\x06" + b"\0" * 7, "jump out of the program"),
+        ("x.bpf", b"\x20\0\0\0\x40\0\0\0\x06" + b"\0" * 7, "no word of struct seccomp_data"),
+        ("x.bpf", b"\x20" + b"\0" * 7, "not a return"),
+    ],
+)
+def test_disasm_refuses_what_is_no_filter(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    run = seccompgen("disasm", tmp_path / name, "--arch", "x86_64")
+    assert run.code == 2
+    assert message in run.err
+
+
+def test_syscalls_in_json_for_tools() -> None:
+    run = seccompgen("syscalls", "--arch", "SCMP_ARCH_MIPSEL", "--json")
+    table = json.loads(run.out)
+    assert list(table) == ["abi", "tag", "audit_arch", "syscalls"]
+    assert (table["abi"], table["tag"], table["audit_arch"]) == ("mipsel", "v7.3.4", 0x40000008)
+    assert table["syscalls"]["exit"] == 4001
+    one = json.loads(seccompgen("syscalls", "0xf0002", "--arch", "armhf", "--json").out)
+    assert one == [{"abi": "arm", "name": "cacheflush", "nr": 0xF0002}]
+
+
+def test_syscalls_says_no_with_exit_code_1() -> None:
+    run = seccompgen("syscalls", "opnat")
+    assert (run.code, "did you mean 'openat'?" in run.err) == (1, True)
+    assert seccompgen("syscalls", "open", "--arch", "pdp11").code == 2
+    assert seccompgen("syscalls", "--tables", "/nowhere").code == 2
+
+
+def test_a_reader_that_goes_away_is_no_error_to_show() -> None:
+    run = subprocess.run(
+        f"{sys.executable} -m seccompgen syscalls --arch x86_64 | head -1",
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stderr == ""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "seccompgen", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.rsplit("|", 1)[1].strip() for line in run.stderr.splitlines() if "|" in line}
+    heavy = {"pydantic", "requests", "black", "jinja2", "rich", "ruamel.yaml", "seccompgen.policy"}
+    assert not heavy & imported
+
+
+SOME_WORDS = """
+build tables disasm syscalls --help --json --arch --tables --tag --from -o --check --format bpf
+x86_64 v7.3.4 policies/no_exec.yml generated/seccomp_filters/no_exec.py openat {tag} / - --
+"""
+WORDS = st.one_of(st.sampled_from([*SOME_WORDS.split(), "", "\0"]), st.text(max_size=6))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(WORDS, max_size=6))
+def test_no_command_line_is_a_traceback(words: list[str]) -> None:
+    # Nothing is written: only the first two commands write, and they get a directory that
+    # cannot be made, a tag to refuse, or --check.
+    if words and words[0] in {"build", "tables"}:
+        words = [*words, "--check"]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        try:
+            command.main(words, standalone_mode=False)
+        except (SeccompgenError, click.ClickException, click.Abort, OSError):
+            pass
+        except SystemExit as stop:
+            assert stop.code in {0, 2}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not here")
+def test_every_abi_of_the_facts_is_listed() -> None:
+    facts = json.loads((SHARED / "kernel" / "arches.json").read_text())
+    listed = json.loads(seccompgen("syscalls", "--json").out)["abis"]
+    ours = {one["abi"]: one for one in listed}
+    for fact in facts:
+        if fact["abi"] in {"arm_on_arm64", "s390"}:  # a view of arm; gone since v6.19
+            continue
+        one = ours[fact["abi"]]
+        assert one["audit_arch"] == fact["audit_arch_value"]
+        assert one["seccomp_filter"] == bool(fact["seccomp_filter"]["v7.3"])

@@ -1,0 +1,260 @@
+"""``seccompgen tables`` from outside: pins, servers that misbehave, kills, two runs at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from command import ROOT, SHARED, checkout, seccompgen, snapshot
+from upstream import Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from upstream import Fault
+
+pytestmark = pytest.mark.skipif(
+    not (SHARED / "kernel").is_dir(), reason="../shared/kernel is not here"
+)
+
+OLD, NEW = "v7.3.4", "v6.1.176"
+QUICK = {"SECCOMPGEN_TIMEOUT": "2"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    return checkout(tmp_path / "checkout")
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bumped(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> dict[str, bytes]:
+    """What a checkout is after a bump to NEW."""
+    tree = checkout(tmp_path_factory.mktemp("bumped") / "checkout")
+    assert seccompgen("tables", "--tag", NEW, "--from", upstream.url, cwd=tree).code == 0
+    return snapshot(tree)
+
+
+def test_nothing_is_fetched_at_the_pin_even_without_generated(tree: Path) -> None:
+    before = snapshot(tree)
+    for path in (tree / "generated").rglob("*.py"):
+        path.unlink()
+    unreachable = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}
+    run = seccompgen("tables", cwd=tree, env=unreachable)
+    assert run.code == 0, run.err
+    assert snapshot(tree) == before
+
+
+def test_a_bump_says_what_changes_and_changes_all_of_it(
+    tree: Path, upstream: Upstream, bumped: dict[str, bytes]
+) -> None:
+    before = snapshot(tree)
+    run = seccompgen("tables", "--tag", NEW, "--from", upstream.url, cwd=tree)
+    assert run.code == 0, run.err
+    assert f"from {OLD} to {NEW}:" in run.out
+    assert "  x86_64: lost 24: uretprobe 335, " in run.out
+    assert "mseal 462" in run.out
+    assert "  s390: gained " in run.out
+    assert f"not in {NEW}, so left out: loongarch32" in run.out
+    after = snapshot(tree)
+    assert after == bumped
+    assert b'linux = "v6.1.176"' in after["pyproject.toml"]
+    assert "generated/seccomp_filters/tables/s390.py" in after
+    assert "generated/seccomp_filters/tables/loongarch32.py" not in after
+    assert b"Linux v6.1.176" in after["generated/seccomp_filters/no_network.py"]
+
+    # The pin alone, edited by hand, does the same; and the way back leaves no trace.
+    pyproject = tree / "pyproject.toml"
+    pyproject.write_bytes(pyproject.read_bytes().replace(NEW.encode(), OLD.encode()))
+    assert seccompgen("tables", "--from", upstream.url, cwd=tree).code == 0
+    assert snapshot(tree) == before
+
+
+def test_a_directory_and_a_tarball_give_the_same_as_a_server(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    tarball = tmp_path / "linux-6.1.176.tar.xz"
+    source = SHARED / "kernel" / NEW
+    subprocess.run(
+        ["tar", "-cJf", tarball, "--transform", "s,^\\.,linux-6.1.176,", "-C", source, "."],
+        check=True,
+    )
+    results = []
+    wheres: tuple[str | Path, ...] = (upstream.url, source, tarball)
+    for i, where in enumerate(wheres):
+        run = seccompgen("tables", "--tag", NEW, "--from", where, "-o", tmp_path / str(i))
+        assert run.code == 0, run.err
+        results.append(snapshot(tmp_path / str(i)))
+    assert results[0] == results[1] == results[2]
+    listed = seccompgen("syscalls", "--arch", "s390", "--json", "--tables", tmp_path / "0")
+    table = json.loads(listed.out)
+    assert (table["abi"], table["tag"], table["audit_arch"]) == ("s390", NEW, 22)
+    assert table["syscalls"]["socketcall"] == 102
+
+
+FAULTS: list[tuple[Fault, int]] = [
+    ("404", 3),
+    ("500", 3),
+    ("html", 3),
+    ("truncated", 3),
+    ("endless", 3),
+    ("stalled", 3),
+    ("redirect-loop", 3),
+]
+
+
+@pytest.mark.parametrize("where", ["*", "arch/x86/entry/syscalls/syscall_64.tbl"])
+@pytest.mark.parametrize(("fault", "code"), FAULTS)
+def test_a_bad_server_ends_in_one_line_and_changes_nothing(
+    tree: Path, fault: Fault, code: int, where: str
+) -> None:
+    before = snapshot(tree)
+    with Upstream(faults={where: fault}) as server:
+        run = seccompgen("tables", "--tag", NEW, "--from", server.url, cwd=tree, env=QUICK)
+    assert run.code == code
+    assert len(run.err.splitlines()) == 1, run.err
+    assert snapshot(tree) == before
+
+
+def test_a_refused_connection_ends_in_one_line(tree: Path) -> None:
+    before = snapshot(tree)
+    with Upstream() as server:
+        url = server.url
+    run = seccompgen("tables", "--tag", NEW, "--from", url, cwd=tree, env=QUICK)
+    assert (run.code, len(run.err.splitlines())) == (3, 1), run.err
+    assert snapshot(tree) == before
+
+
+def test_a_file_that_differs_from_the_lock_stops_everything(tree: Path) -> None:
+    path = "arch/x86/entry/syscalls/syscall_64.tbl"
+    changed = (SHARED / "kernel" / OLD / path).read_bytes() + b"999 common evil sys_evil\n"
+    before = snapshot(tree)
+    with Upstream(content={path: changed}) as server:
+        run = seccompgen("tables", "--tag", OLD, "--from", server.url, cwd=tree)
+    assert run.code == 1
+    assert path in run.err
+    locked = before["generator/seccompgen/kernel/kernel.lock.toml"].decode()
+    shown = [word.strip(",;:.()") for word in run.err.split()]
+    hashes = [word.removeprefix("sha256:") for word in shown if len(word) >= 64]
+    assert len(hashes) == 2, run.err
+    assert sum(h in locked for h in hashes) == 1
+    assert snapshot(tree) == before
+
+
+def test_once_500_is_tried_again(tree: Path, bumped: dict[str, bytes]) -> None:
+    with Upstream(faults={"*": "500-once"}) as server:
+        run = seccompgen("tables", "--tag", NEW, "--from", server.url, cwd=tree)
+    assert run.code == 0, run.err
+    assert snapshot(tree) == bumped
+
+
+def _start(tree: Path, tag: str, url: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "seccompgen", "tables", "--tag", tag, "--from", url],
+        cwd=tree,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def test_killed_at_any_moment_the_tree_is_the_old_or_the_new_one(
+    tree: Path, upstream: Upstream, bumped: dict[str, bytes]
+) -> None:
+    before = snapshot(tree)
+    # How long a whole run takes here, to spread the kills over it.
+    started = time.monotonic()
+    _start(tree, NEW, upstream.url).wait()
+    whole = time.monotonic() - started
+    assert snapshot(tree) == bumped
+    seen = set()
+    for i in range(10):
+        current = snapshot(tree)
+        tag = OLD if current == bumped else NEW
+        run = _start(tree, tag, upstream.url)
+        time.sleep(whole * (0.2 + 0.09 * i))
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        # A commit that had begun goes on in a session of its own; the lock says when it ended.
+        time.sleep(0.2)
+        after = snapshot(tree)
+        assert after in (before, bumped)
+        seen.add(after == current)
+    assert False in seen or True in seen
+
+
+def test_two_runs_at_once_do_not_mix(
+    tree: Path, upstream: Upstream, bumped: dict[str, bytes]
+) -> None:
+    before = snapshot(tree)
+    runs = [_start(tree, NEW, upstream.url), _start(tree, OLD, upstream.url)]
+    assert [run.wait() for run in runs] == [0, 0]
+    assert snapshot(tree) in (before, bumped)
+
+
+def test_check_tells_stale_missing_and_superfluous(tree: Path) -> None:
+    assert seccompgen("tables", "--check", cwd=tree).code == 0
+    generated = tree / "generated" / "seccomp_filters"
+    (generated / "no_exec.py").write_bytes(b"# edited\n")
+    (generated / "tables" / "arm.py").unlink()
+    old = generated / "old_filter.py"
+    old.write_bytes(b"# Generated by seccompgen; do not edit.\n")
+    mine = generated / "mine.py"
+    mine.write_bytes(b"# somebody's own\n")
+    run = seccompgen("tables", "--check", cwd=tree)
+    assert run.code == 1
+    assert {line.rsplit("/", 1)[1] for line in run.err.splitlines()} == {
+        "no_exec.py: is stale",
+        "arm.py: is missing",
+        "old_filter.py: is generated by nothing any more",
+    }
+    assert seccompgen("tables", cwd=tree).code == 0
+    assert not old.exists()
+    assert mine.exists()
+    mine.unlink()
+    assert snapshot(tree) == snapshot(checkout(tree.parent / "fresh"))
+
+
+def test_an_edited_matrix_is_refused(tree: Path) -> None:
+    matrix = tree / "generator/seccompgen/kernel/syscalls.csv"
+    matrix.write_bytes(matrix.read_bytes().replace(b"accept,43,", b"accept,44,"))
+    run = seccompgen("tables", cwd=tree)
+    assert run.code == 1
+    assert "syscalls.csv" in run.err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--tag", "7.3"], "'7.3' is not a Linux release tag"),
+        (["--tag", "v5.9"], "v5.9 is too old"),
+        (["--tag", "v7.3.4", "--from", "https://example.org/nothing"], "{path}"),
+        (["--tag", "v7.3.4", "--from", "/nowhere"], "/nowhere"),
+        (["--tag", "v7.3.4", "--from", str(SHARED / "kernel" / NEW)], "is Linux v6.1.176"),
+    ],
+)
+def test_wrong_words_are_input_errors(tree: Path, args: list[str], message: str) -> None:
+    run = seccompgen("tables", *args, cwd=tree)
+    assert run.code == 2
+    assert message in run.err
+
+
+def test_outside_a_checkout_it_asks_for_a_directory(tmp_path: Path) -> None:
+    run = seccompgen("tables", cwd=tmp_path)
+    assert (run.code, "-o" in run.err) == (2, True)
+    assert seccompgen("tables", "-o", tmp_path / "t", cwd=tmp_path).code == 0
+    kernel = snapshot(ROOT / "generator" / "seccompgen" / "kernel")
+    written = snapshot(tmp_path / "t")
+    assert {name: written[name] for name in kernel} == kernel
