@@ -102,13 +102,17 @@ def try_to_build(content: bytes, ending: str) -> None:
                 assert diagnostic.message
                 assert diagnostic.position is None or diagnostic.position.file.startswith(directory)
             return
-        assert filter_files(built, TABLES, Path(directory))
+        for path, source in filter_files(built, TABLES, Path(directory)).items():
+            compile(source, path, "exec")
 
 
 @SLOW
 @given(mutated(), st.sampled_from(["json", "yml"]))
 @example(GOOD, "json")
 @example({"seccomp": GOOD}, "yml")
+@example({**GOOD, "description": '\U00010000\0\r\u2028\\"""'}, "json")
+@example({**GOOD, "description": "\ud800"}, "json")
+@example({**GOOD, "include": ["a\nb.yml", "\0"]}, "json")
 def test_a_mutated_policy(policy: object, ending: str) -> None:
     try_to_build(json.dumps(policy).encode(), ending)
 

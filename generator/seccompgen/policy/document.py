@@ -124,7 +124,7 @@ class _YamlBuilder:
             if key_node.id != "scalar":
                 self._errors.append(Diagnostic("a key must be plain text", self._at(key_node)))
                 continue
-            key = key_node.value
+            key = self._text(key_node)
             if key in result:
                 first = self._keys[*path, key]
                 message = f"duplicate key {key!r}, first on line {first.line}"
@@ -134,8 +134,17 @@ class _YamlBuilder:
             result[key] = self._value(value_node, (*path, key))
         return result
 
+    def _text(self, node: Any) -> str:
+        """Return the node's text; JSON writes characters beyond U+FFFF as two surrogates."""
+        try:
+            whole: str = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._errors.append(Diagnostic("half of a surrogate pair", self._at(node)))
+            return ""
+        return whole
+
     def _scalar(self, node: Any) -> Any:
-        kind, text = str(node.tag).rsplit(":", 1)[-1], node.value
+        kind, text = str(node.tag).rsplit(":", 1)[-1], self._text(node)
         if kind == "int":
             try:
                 return _yaml_int(text)

@@ -127,6 +127,9 @@ def _read_layer(
     done: dict[pathlib.Path, _Layer],
     problems: list[Diagnostic],
 ) -> None:
+    if not path.name.isprintable():
+        problems.append(Diagnostic(f"unprintable characters in {path.name!r}", included_at))
+        return
     identity = path.resolve()
     if identity in chain:
         names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _EPERM = 1
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
 _ACTIONS = {kind.name.lower(): kind for kind in ActionKind}
 _OPERATIONS = {
@@ -96,9 +97,16 @@ def _parse_flag(text: object) -> FilterFlag:
     raise ValueError(f"unknown flag {text!r}{hint}")
 
 
+def _parse_name(text: object) -> object:
+    if isinstance(text, str) and not _NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not the name of a system call")
+    return text
+
+
 _Action = Annotated[Action, BeforeValidator(parse_action)]
 _Operation = Annotated[Op, BeforeValidator(_parse_operation)]
 _Flag = Annotated[FilterFlag, BeforeValidator(_parse_flag)]
+_Name = Annotated[str, BeforeValidator(_parse_name)]
 _Word = Annotated[int, Field(ge=0, le=U64)]
 
 
@@ -119,7 +127,7 @@ class Argument(_Section):
 class NameWithArgs(_Section):
     """A system call with conditions, all of which must hold."""
 
-    name: str
+    name: _Name
     arguments: Annotated[list[Argument], Field(min_length=1)]
 
 
@@ -127,7 +135,7 @@ class Group(_Section):
     """System calls that share an action."""
 
     action: _Action
-    names: list[str] = []
+    names: list[_Name] = []
     names_with_args: list[NameWithArgs] = []
     optional: bool = False
 

@@ -80,8 +80,12 @@ def render_package(filters: Mapping[str, str], tag: str) -> bytes:
 
 
 def _docstring_text(text: str) -> str:
-    """Escape what would end a docstring or change in it."""
-    return text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    """Escape what would end a docstring, change in it, or not show."""
+    text = text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def _settings(policy: Policy) -> str:
