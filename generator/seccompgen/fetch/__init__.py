@@ -1,0 +1,5 @@
+"""Get one tag's upstream files from wherever they are: bytes by path, checked against the lock."""
+
+from seccompgen.fetch.get import DEFAULT_SOURCES, fetch
+
+__all__ = ["DEFAULT_SOURCES", "fetch"]
