@@ -202,5 +202,11 @@ class Policy:
 
 
 def serves_both(abi: Abi, other: Abi) -> bool:
-    """Return True if one kernel can serve both ABIs, and they are not the same."""
-    return other.name in abi.siblings or abi.name in other.siblings
+    """Return True if a kernel that takes programs of ``abi`` can serve ``other`` as well.
+
+    Programs are in the kernel's byte order. Little-endian ppc64le kernels serve ppc, and call it
+    so, but no ppc program, which is big-endian, fits them.
+    """
+    if other.name in abi.siblings:
+        return True
+    return abi.name in other.siblings and abi.byte_order == other.byte_order

@@ -111,8 +111,7 @@ CASES = {
         "compat_arches: [arm]\nsyscalls: [{action: allow, names: [read]}]\n",
         [
             "p.yml:2:10: unknown architecture 'x86_65' (did you mean 'x86_64'?)",
-            "p.yml:2:18: Linux v7.3.4 has no seccomp filters on sparc64",
-            "p.yml:2:27: Linux v7.3.4 has no s390",
+            "p.yml:2:18: Linux has no seccomp filters on sparc64",
             "p.yml:2:40: x86_64 is listed twice",
             "p.yml:3:17: no kernel serves arm beside x86_64; list it in 'arches' if it shall "
             "have a program of its own",
@@ -272,6 +271,15 @@ def test_what_some_abis_lack_is_a_note(tmp_path: Path) -> None:
     assert notes(tmp_path, text) == ["p.yml:4:33: 'open' does not exist on aarch64: skipped there"]
     optional = text.replace("names: [read, open]", "names: [read, open, nosuch], optional: true")
     assert notes(tmp_path, optional) == []
+
+
+def test_an_abi_of_other_tags_is_left_out_with_a_note(tmp_path: Path) -> None:
+    text = (
+        "default_action: errno\narches: [s390x, s390]\nsyscalls: [{action: allow, names: [read]}]\n"
+    )
+    assert notes(tmp_path, text) == ["p.yml:2:17: Linux v7.3.4 has no s390: left out"]
+    alone = text.replace("s390x, ", "")
+    assert errors(tmp_path, alone) == ["p.yml:2:10: Linux v7.3.4 has no s390: left out"]
 
 
 def test_a_repeated_name_is_a_note_unless_the_group_is_idle(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.errors import Position
 from seccompgen.model import U32, U64, Action, ActionKind, All, Comparison, Op, Origin, Rule
-from seccompgen.policy.reach import dead_rules
+from seccompgen.reach import reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,8 @@ def witnesses(conditions: Sequence[All]) -> list[int]:
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.lists(conditions, min_size=1, max_size=4))
 def test_a_rule_is_dead_exactly_if_no_call_reaches_it(rules: list[All]) -> None:
-    dead = {found.index for found in dead_rules([rule(c) for c in rules])}
+    answer = reach(tuple(rule(c) for c in rules))
+    dead = {found.index for found in answer.dead}
     values = witnesses(rules)
     # Which tests hold depends on one argument each: try every pair of distinct verdicts.
     verdicts = []
@@ -93,7 +94,7 @@ def test_a_rule_is_dead_exactly_if_no_call_reaches_it(rules: list[All]) -> None:
             if isinstance(t, Comparison) and t.argument == argument
         ]
         verdicts.append({tuple(holds(t, v) for t in tests): v for v in values}.values())
-    reached = set()
+    reached, rest = set(), False
     for args in itertools.product(*verdicts):
         for i, condition in enumerate(rules):
             if all(
@@ -101,14 +102,17 @@ def test_a_rule_is_dead_exactly_if_no_call_reaches_it(rules: list[All]) -> None:
             ):
                 reached.add(i)
                 break
+        else:
+            rest = True
     # A reached rule must never be called dead; one called alive must be reached.
     assert dead == set(range(len(rules))) - reached
+    assert answer.rest == rest
 
 
 def test_what_hides_is_named() -> None:
     first = rule(All((Comparison(0, Op.LT, 5),)))
     second = rule(All((Comparison(0, Op.GT, 3),)))
-    (found,) = dead_rules([first, second, rule(None)])
+    (found,) = reach((first, second, rule(None))).dead
     assert (found.index, found.hidden_by) == (2, (first, second))
-    (found,) = dead_rules([rule(None), first])
+    (found,) = reach((rule(None), first)).dead
     assert found.hidden_by == (rule(None),)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from seccompgen.architectures import Abi
-    from seccompgen.model import Condition, Origin, Rule
+    from seccompgen.model import Condition, Origin
 
 NodeId: TypeAlias = int
 
@@ -118,12 +118,19 @@ class Graph:
         self._origins[number].update(dict.fromkeys(origins))
         return number
 
-    def decide(self, rules: Sequence[Rule], otherwise: NodeId, abi: Abi) -> NodeId:
-        """Return the diagram of ``rules``, of which the first that matches decides."""
+    def decide(
+        self,
+        cases: Sequence[tuple[Condition | None, NodeId, Origin]],
+        otherwise: NodeId,
+        abi: Abi,
+    ) -> NodeId:
+        """Return the diagram of ``cases``: the first whose condition holds gives its node.
+
+        ``abi`` is the program's: its kernel lays out the arguments, whichever ABI the call is of.
+        """
         node = otherwise
-        for rule in reversed(rules):
-            matched = self.leaf(rule.action.ret(abi), (rule.origin,))
-            node = self._condition(rule.condition, matched, node, rule.origin, abi)
+        for condition, matched, origin in reversed(cases):
+            node = self._condition(condition, matched, node, origin, abi)
         return node
 
     def _condition(
@@ -155,6 +162,8 @@ class Graph:
         high = word_offset(test.argument, "hi", abi) if test.width == 64 else None
         k_low, k_high = test.value & U32, test.value >> 32
         source = (origin,)
+        if op is Op.GE and test.value == 0:
+            return true
         if op in {Op.GT, Op.GE}:
             relation = Relation.GT if op is Op.GT else Relation.GE
             node = self.test(Value(low), relation, k_low, true, false, source)

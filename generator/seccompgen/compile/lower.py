@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.architectures import X32_SYSCALL_BIT
 from seccompgen.model import U32
+from seccompgen.reach import reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def number_lines(policy: Policy, abi: Abi, tables: Tables, graph: Graph) -> list
     lines = []
     for audit_arch in dict.fromkeys(other.audit_arch for other in served):
         here = [other for other in served if other.audit_arch == audit_arch]
-        line = _Line(policy, tables, graph, here)
+        line = _Line(policy, tables, graph, abi, here)
         lines.append(NumberLine("/".join(a.name for a in here), audit_arch, line.spans()))
     return lines
 
@@ -67,7 +68,10 @@ def number_lines(policy: Policy, abi: Abi, tables: Tables, graph: Graph) -> list
 class _Line:
     """The numbers of one audit value, under which the ABIs ``here`` are answered for."""
 
-    def __init__(self, policy: Policy, tables: Tables, graph: Graph, here: list[Abi]) -> None:
+    def __init__(
+        self, policy: Policy, tables: Tables, graph: Graph, program_abi: Abi, here: list[Abi]
+    ) -> None:
+        self._program_abi = program_abi
         self._policy = policy
         self._tables = tables
         self._graph = graph
@@ -106,9 +110,29 @@ class _Line:
                 rules.setdefault(table.numbers[rule.name], []).append(rule)
         answers = dict.fromkeys(table.numbers.values(), default)
         for nr, own in rules.items():
-            node = self._graph.decide(own, default.node, table.abi)
-            answers[nr] = _Answer(node, tuple(dict.fromkeys(rule.origin for rule in own)))
+            answers[nr] = self._decide(tuple(own), default, table.abi)
         return answers
+
+    def _decide(self, rules: tuple[Rule, ...], default: _Answer, abi: Abi) -> _Answer:
+        """Return what ``rules`` make of one call of ``abi``.
+
+        If all that is reached gives one answer, the call does not depend on its arguments and
+        must not look at them: the kernel then answers it from its bitmap (seccomp_is_const_allow
+        in kernel/seccomp.c). If nothing is left for the default, the last rule needs no test.
+        """
+        found = reach(rules)
+        cases = [
+            (rule.condition, self._graph.leaf(rule.action.ret(abi), (rule.origin,)), rule.origin)
+            for rule in found.alive
+        ]
+        otherwise = default.node
+        if not found.rest:
+            _, otherwise, _ = cases.pop()
+        if all(node == otherwise for _, node, _ in cases):
+            node = otherwise
+        else:
+            node = self._graph.decide(cases, otherwise, self._program_abi)
+        return _Answer(node, tuple(dict.fromkeys(rule.origin for rule in rules)))
 
     def _backgrounds(self) -> Iterable[tuple[int, int, _Answer]]:
         """Yield ranges that cover all numbers, with the answer for those that have no name."""

@@ -1,7 +1,7 @@
 """The policy front end: a policy file and what it includes, checked, as a ``model.Policy``.
 
 ``document`` reads YAML, JSON or TOML with positions, ``schema`` says what may stand in it,
-``resolve`` gives it meaning against the tables, ``reach`` finds rules that can never match.
+``resolve`` gives it meaning against the tables.
 """
 
 from seccompgen.policy.resolve import load_policy

@@ -21,8 +21,8 @@ from seccompgen.model import (
     serves_both,
 )
 from seccompgen.policy.document import Document, Path, read_document
-from seccompgen.policy.reach import DeadRule, dead_rules
 from seccompgen.policy.schema import PolicyFile, validate
+from seccompgen.reach import DeadRule, reach
 
 if TYPE_CHECKING:
     import pathlib
@@ -58,10 +58,10 @@ def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagn
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
 
-    arches = _abis(layers, "arches", tables, problems)
+    arches = _abis(layers, "arches", tables, problems, notes)
     if arches is None:
         arches = [table.abi for table in tables.tables.values() if table.has_filters]
-    compat = _abis(layers, "compat_arches", tables, problems) or []
+    compat = _abis(layers, "compat_arches", tables, problems, notes) or []
     _check_compat(layers, arches, compat, problems)
 
     default, default_origin = _action(layers, "default_action", None, problems)
@@ -185,12 +185,22 @@ def _action(
 
 
 def _abis(
-    layers: list[_Layer], key: str, tables: Tables, problems: list[Diagnostic]
+    layers: list[_Layer],
+    key: str,
+    tables: Tables,
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
 ) -> list[Abi] | None:
+    """Return the ABIs listed under ``key``, or None if it is not there.
+
+    What other tags have is left out with a note, so that a policy serves many tags; install()
+    refuses where no program fits.
+    """
     layer = _holder(layers, key)
     if layer is None:
         return None
     result: list[Abi] = []
+    left_out: list[Diagnostic] = []
     for i, spelling in enumerate(getattr(layer.content, key)):
         where = layer.position(key, i)
         abi = find_abi(spelling)
@@ -198,16 +208,19 @@ def _abis(
         if abi is None:
             hint = did_you_mean(spelling, ALIASES)
             problems.append(Diagnostic(f"unknown architecture {spelling!r}{hint}", where))
-        elif table is None:
-            problems.append(Diagnostic(f"Linux {tables.tag} has no {abi.name}", where))
-        elif not table.has_filters:
-            problems.append(
-                Diagnostic(f"Linux {tables.tag} has no seccomp filters on {abi.name}", where)
-            )
+        elif abi.filters_since is None:
+            problems.append(Diagnostic(f"Linux has no seccomp filters on {abi.name}", where))
+        elif table is None or not table.has_filters:
+            lack = f"seccomp filters on {abi.name}" if table else abi.name
+            message = f"Linux {tables.tag} has no {lack}: left out"
+            notes.append(Diagnostic(message, where))
+            left_out.append(Diagnostic(message, where))
         elif abi in result:
             problems.append(Diagnostic(f"{abi.name} is listed twice", where))
         else:
             result.append(abi)
+    if not result and key == "arches":
+        problems.extend(left_out)
     return result
 
 
@@ -299,6 +312,8 @@ def _check_names(
     policy: Policy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
 ) -> None:
     wanted = _tables_of(policy, tables)
+    if not wanted:
+        return
     known = set().union(*(table.numbers for table in wanted))
     for rule in policy.rules:
         lacking = [table.abi.name for table in wanted if rule.name not in table.numbers]
@@ -333,20 +348,15 @@ def _check_dead(
     also includes: worth a note, unless the whole group is idle.
     """
     verdicts: dict[Rule, list[DeadRule | None]] = {}
-    answered: dict[tuple[int, ...], dict[int, DeadRule]] = {}
     for table in _tables_of(policy, tables):
-        by_number: dict[int, list[int]] = {}
-        for i, rule in enumerate(policy.rules):
+        by_number: dict[int, list[Rule]] = {}
+        for rule in policy.rules:
             if rule.name in table.numbers:
-                by_number.setdefault(table.numbers[rule.name], []).append(i)
-        for indices in map(tuple, by_number.values()):
-            # Most ABIs have the same calls, so the same question comes up for each.
-            if indices not in answered:
-                answers = dead_rules([policy.rules[i] for i in indices])
-                answered[indices] = {indices[one.index]: one for one in answers}
-            dead_here = answered[indices]
-            for i in indices:
-                verdicts.setdefault(policy.rules[i], []).append(dead_here.get(i))
+                by_number.setdefault(table.numbers[rule.name], []).append(rule)
+        for rules in map(tuple, by_number.values()):
+            dead_here = {dead.index: dead for dead in reach(rules).dead}
+            for i, rule in enumerate(rules):
+                verdicts.setdefault(rule, []).append(dead_here.get(i))
     alive = {_group(rule) for rule, found in verdicts.items() if not all(found)}
     for rule, found in verdicts.items():
         dead = found[0]

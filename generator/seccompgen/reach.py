@@ -1,8 +1,9 @@
-"""Find the rules that can never match, because earlier rules answer all that they could.
+"""Which rules some call reaches, and whether any call is left over: exactly, as sets of values.
 
 A rule's condition is a conjunction of comparisons, so the arguments that satisfy it form a
 *box*: the product of one set of 64-bit values for each argument. A rule is dead if its box,
-less the boxes of the rules before it, is empty. Sets are reduced ordered binary decision
+less the boxes of the rules before it, is empty; the default is, if the boxes cover everything.
+Sets are reduced ordered binary decision
 diagrams over the 64 bits, where masks, ranges and lists of values are one thing and all
 operations are exact (Bryant 1986). The lowest bit is looked at first: there most values of a
 list differ, so that most pairs are seen to be disjoint at once.
@@ -16,13 +17,12 @@ merged as they come, so lists of thousands of values stay one box.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.model import U32, U64, All, Comparison, Op
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from seccompgen.model import Condition, Rule
 
 _MOST_BOXES = 256
@@ -162,8 +162,25 @@ class DeadRule:
     hidden_by: tuple[Rule, ...]
 
 
-def dead_rules(rules: Sequence[Rule]) -> list[DeadRule]:
-    """Return those of ``rules``, all for one system call, that can never match."""
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What calls reach among rules of which the first match decides.
+
+    ``alive`` are the rules that some call reaches, in order, ``dead`` the others; ``rest`` is
+    True if some calls match no rule.
+    """
+
+    alive: tuple[Rule, ...]
+    dead: tuple[DeadRule, ...]
+    rest: bool
+
+
+@lru_cache(maxsize=1024)
+def reach(rules: tuple[Rule, ...]) -> Reach:
+    """Return what calls reach among ``rules``, all for one system call.
+
+    Most ABIs have the same calls, so the same question comes up for each: hence the cache.
+    """
     sets = _Sets()
     seen: list[tuple[Box, Rule]] = []
     covered: list[Box] = []
@@ -172,13 +189,13 @@ def dead_rules(rules: Sequence[Rule]) -> list[DeadRule]:
         box = _box(sets, rule)
         if _NOTHING in box:
             dead.append(DeadRule(index, rule, ()))
-            continue
-        if _is_covered(sets, box, covered):
+        elif _is_covered(sets, box, covered):
             dead.append(DeadRule(index, rule, _hiders(sets, box, seen)))
-            continue
-        seen.append((box, rule))
-        _cover(sets, covered, box)
-    return dead
+        else:
+            seen.append((box, rule))
+            _cover(sets, covered, box)
+    rest = not _is_covered(sets, _EVERYTHING, covered)
+    return Reach(tuple(rule for _, rule in seen), tuple(dead), rest)
 
 
 def _box(sets: _Sets, rule: Rule) -> Box:
