@@ -1,0 +1,184 @@
+"""Where programs grow: jumps at and past 255, many names, many values, and the 4096 limit."""
+
+from __future__ import annotations
+
+import random
+import re
+from typing import TYPE_CHECKING, Any
+
+import interpreter
+import pytest
+from oracle import ABIS, Meaning
+from seccompgen.errors import InputError
+from strategies import assert_means, compiled, interesting_calls, plain_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Rules = list[dict[str, Any]]
+
+
+def distances(program: bytes, abi: str) -> tuple[set[int], set[int], set[int]]:
+    """Return the distances of jumps taken where a test is true, where it is false, and always."""
+    true, false, always = set(), set(), set()
+    for code, jt, jf, k in interpreter.decode(program, ABIS[abi].byte_order):
+        if code in interpreter.CONDITIONAL_JUMPS:
+            true.add(jt)
+            false.add(jf)
+        elif code == interpreter.JMP | interpreter.JA:
+            always.add(k)
+    return true, false, always
+
+
+def compiled_right(rules: Rules, abi: str, default: str = "errno") -> bytes:
+    policy = {"arches": [abi], "default_action": default, "syscalls": rules}
+    program = compiled(policy)[abi]
+    meaning = Meaning(policy, plain_tables(), abi)
+    assert_means(program, meaning, interesting_calls(policy, plain_tables(), abi), len(rules))
+    return program
+
+
+def scattered(count: int, bits: int, seed: int = 0) -> list[int]:
+    """Return values without a pattern that masks or ranges could use."""
+    rng = random.Random(seed)
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(rng.getrandbits(bits) | 1 << bits - 1)
+    return sorted(found)
+
+
+def one_of(name: str, values: list[int], argument: int = 1, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "arguments": [{"argument": argument, "operation": "Equal", "value": v, **more}],
+        }
+        for v in values
+    ]
+
+
+def many_values(count: int) -> Rules:
+    """One argument is one of ``count`` values: all jump to one RET, from nearer and nearer."""
+    return [
+        {"action": "allow", "names": ["read"]},
+        {"action": "log", "names_with_args": one_of("ioctl", scattered(count, 32))},
+    ]
+
+
+def many_answers(count: int) -> Rules:
+    """Each of ``count`` values has another answer than its neighbours."""
+    return [
+        {"action": f"errno({2 + n % 3})", "names_with_args": [entry]}
+        for n, entry in enumerate(one_of("ioctl", scattered(count, 32)))
+    ]
+
+
+def exceptions(count: int) -> Rules:
+    """Everything but ``count`` values is allowed: the long way is where tests are false."""
+    return [
+        {"action": "errno(2)", "names_with_args": one_of("ioctl", scattered(count, 32), width=32)},
+        {"action": "allow", "names": ["ioctl"]},
+    ]
+
+
+def many_names(count: int) -> Rules:
+    """Calls whose answers change at each number."""
+    by_number = sorted({nr: name for name, nr in plain_tables()["x86_64"].items()}.items())
+    actions = [["allow", "log", "trap(1)"][n % 3] for n in range(count)]
+    return [
+        {"action": action, "names": [name]}
+        for action, (_, name) in zip(actions, by_number, strict=False)
+    ]
+
+
+def deep_ands(count: int) -> Rules:
+    """Rules that read all twelve words, each with an answer of its own."""
+    rng = random.Random(count)
+    return [
+        {
+            "action": f"errno({n + 2})",  # 1 is the default
+            "names_with_args": [
+                {
+                    "name": "mmap",
+                    "arguments": [
+                        {"argument": i, "operation": "Equal", "value": rng.getrandbits(64)}
+                        for i in range(6)
+                    ],
+                }
+            ],
+        }
+        for n in range(count)
+    ]
+
+
+def clauses(count: int) -> Rules:
+    """One rule of ``count`` tests; where any of them is false, all go on at the next rule."""
+    pairs = [3 << bit for bit in range(63) if bit != 31]
+    listed = [
+        {"argument": argument, "operation": "BitsSet", "value": pair}
+        for pair in pairs
+        for argument in range(6)
+    ]
+    rest = {"argument": 0, "operation": "Equal", "value": 0x55}
+    return [
+        {
+            "action": "log",
+            "names_with_args": [{"name": "ioctl", "arguments": listed[:count]}],
+        },
+        {"action": "allow", "names_with_args": [{"name": "ioctl", "arguments": [rest]}]},
+    ]
+
+
+AROUND_255 = range(250, 260)
+
+
+def test_every_size_around_the_longest_jump() -> None:
+    true, false = set(), set()
+    for family in (many_values, clauses):
+        for count in AROUND_255:
+            program = compiled_right(family(count), "x86_64")
+            assert len(program) // 8 > count
+            true_here, false_here, _ = distances(program, "x86_64")
+            true |= true_here
+            false |= false_here
+    # The sweep means something only if jumps did come to the border.
+    assert true & set(range(250, 256))
+    assert false & set(range(250, 256))
+
+
+@pytest.mark.parametrize(("count", "abi"), [(1000, "x86_64"), (300, "s390x")])
+@pytest.mark.parametrize("family", [many_values, many_answers, exceptions])
+def test_very_many_values(family: Callable[[int], Rules], count: int, abi: str) -> None:
+    program = compiled_right(family(count), abi)
+    assert count < len(program) // 8 <= 4096
+
+
+@pytest.mark.parametrize("count", [130, 257, 1000])
+def test_many_names(count: int) -> None:
+    compiled_right(many_names(count), "x86_64")
+
+
+@pytest.mark.parametrize("count", [1, 20, 24, 60])
+def test_deep_ands(count: int) -> None:
+    program = compiled_right(deep_ands(count), "x86_64")
+    assert len(program) // 8 > 24 * count
+
+
+def test_beyond_4096_instructions_the_costly_rules_are_named() -> None:
+    policy = {
+        "arches": ["x86_64"],
+        "default_action": "errno",
+        "syscalls": [
+            {"action": "allow", "names": ["read", "write"]},
+            {"action": "allow", "names_with_args": one_of("prctl", [1, 2, 3])},
+            {"action": "allow", "names_with_args": one_of("ioctl", scattered(2500, 64))},
+        ],
+    }
+    with pytest.raises(InputError) as caught:
+        compiled(policy)
+    message = str(caught.value)
+    assert "4096" in message
+    assert "policy.json:" in message
+    # The third rule is all of it, and the message must say so.
+    costs = [int(cost) for cost in re.findall(r"rule 3\D+(\d+)", message)]
+    assert max(costs, default=0) > 4000, message

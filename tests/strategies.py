@@ -1,0 +1,419 @@
+"""Random policies, the calls worth trying on them, and the check that program and oracle agree.
+
+Every rule of a generated policy can match: a rule is kept only if a call was found that it is
+the first to match. So a compiler that calls one of them dead is wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import interpreter
+from hypothesis import strategies as st
+from oracle import ABIS, U32, U64, Meaning, argument_test
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from oracle import PolicyDict, Tables
+    from seccompgen.tables import Tables as RealTables
+
+Entry: TypeAlias = "Mapping[str, Any]"
+Vector: TypeAlias = tuple[int, ...]
+
+OPERATIONS = (
+    *("Equal", "NotEqual", "GreaterThan", "LessThan", "GreaterOrEqual", "LessOrEqual"),
+    *("BitsSet", "BitsNotSet", "MaskedEqual"),
+)
+ACTIONS = (
+    *("allow", "kill_process", "kill_thread", "log", "user_notif", "trap", "trap(1)"),
+    *("trap(65535)", "trace", "trace(7)", "errno", "errno(0)", "errno(13)", "errno(4095)"),
+    *("errno(EACCES)", "errno(ENOSYS)", "errno(ENOTSOCK)", "errno(EDEADLOCK)"),
+)
+VALUES = (
+    *(0, 1, 2, 0x7FFFFFFF, 0x80000000, U32, 2**32, 2**32 + 1, 2**63 - 1, 2**63, U64 - 1, U64),
+    # Pairs that share a low word or a high word.
+    *(0x1234567800000005, 0x8765432100000005, 0x1234567887654321, 0x500000005),
+)
+EDGE_NUMBERS = (
+    *(0, 0x3FFFFFFF, 0x40000000, 0x7FFFFFFF, 0x80000000, 0xBFFFFFFF, 0xC0000000),
+    *(0xFFFFFFFE, 0xFFFFFFFF),
+)
+STRANGE_ARCHES = (0, 0xFFFFFFFF, 0x4000003E)
+"""Values that seccomp_data.arch never has; the last is libseccomp's token for x32."""
+
+
+class Call(NamedTuple):
+    """One call, as struct seccomp_data tells of it."""
+
+    arch: int
+    nr: int
+    args: Vector
+
+    def __str__(self) -> str:
+        return f"arch={self.arch:#x} nr={self.nr:#x} args=({', '.join(map(hex, self.args))})"
+
+
+# --- which calls -------------------------------------------------------------------------------
+
+
+def boundary_values(entry: Entry) -> set[int]:
+    """Return the arguments around which the answer of one comparison may change."""
+    value, mask = entry.get("value", 0), entry.get("mask", 0)
+    found = {value + near for near in (-1, 0, 1)}
+    found |= {value ^ 2**32, value ^ 2**63, value ^ 1, value & U32, value | U32 << 32, value >> 32}
+    found |= {value & ~U32, value | U32, value & U32 | 0xDEADBEEF00000000, ~value}
+    for bits in {value, mask}:
+        set_bits = [bit for bit in range(64) if bits >> bit & 1]
+        for bit in {*set_bits[:3], *set_bits[-3:]}:
+            found |= {1 << bit, value ^ 1 << bit, value & ~(1 << bit)}
+    if "mask" in entry:
+        found |= {value | ~mask, value | ~mask & U32, mask, mask + 1}
+    return {number & U64 for number in found} | {0, U64}
+
+
+def rule_witness(
+    rules: Sequence[Sequence[Entry]], index: int, rng: random.Random, tries: int = 200
+) -> Vector | None:
+    """Return arguments that rule ``index`` is the first of ``rules`` to match, None if unfound.
+
+    A rule here is the list of its ``arguments`` entries.
+    """
+    values = _values_by_argument(rules)
+    tests = [[argument_test(entry, {}) for entry in entries] for entries in rules]
+    for argument in values:
+        own = [entry for entry in rules[index] if entry.get("argument", 0) == argument]
+        own_tests = [argument_test({**entry, "argument": 0}, {}) for entry in own]
+        values[argument] = [v for v in values[argument] if all(test([v]) for test in own_tests)]
+        if not values[argument]:
+            return None
+    for _ in range(tries):
+        args = tuple(rng.choice(values[n]) if n in values else 0 for n in range(6))
+        first = next((i for i, rule in enumerate(tests) if all(test(args) for test in rule)), None)
+        if first == index:
+            return args
+    return None
+
+
+def _values_by_argument(rules: Sequence[Sequence[Entry]]) -> dict[int, list[int]]:
+    values: dict[int, set[int]] = {}
+    for entries in rules:
+        for entry in entries:
+            values.setdefault(entry.get("argument", 0), set()).update(boundary_values(entry))
+    return {argument: sorted(found) for argument, found in sorted(values.items())}
+
+
+def argument_vectors(
+    rules: Sequence[Sequence[Entry]], rng: random.Random, most: int = 500
+) -> list[Vector]:
+    """Return arguments on both sides of every comparison of ``rules``.
+
+    Around a call that reaches a rule, one argument at a time takes each boundary value, so that
+    a comparison is tried where the rest of its rule holds.
+    """
+    values = _values_by_argument(rules)
+    always: set[Vector] = {(0,) * 6, (U64,) * 6}
+    found: set[Vector] = set()
+    chosen = range(len(rules)) if len(rules) <= 24 else sorted(rng.sample(range(len(rules)), 24))
+    for index in chosen:
+        base = rule_witness(rules, index, rng)
+        if base is not None:
+            always.add(base)
+            for argument, candidates in values.items():
+                if len(candidates) > most:
+                    candidates = rng.sample(candidates, most)  # noqa: PLW2901 - bounded work
+                found |= {(*base[:argument], v, *base[argument + 1 :]) for v in candidates}
+    for _ in range(40):
+        found.add(tuple(rng.choice(values[n]) if n in values else U64 for n in range(6)))
+    others = sorted(found - always)
+    return sorted(always) + (others if len(others) <= most else rng.sample(others, most))
+
+
+def _expression_entries(text: str, constants: Mapping[str, int]) -> list[Entry]:
+    """Return the numbers in a ``when:`` as comparisons, of every argument it mentions."""
+    nodes = list(ast.walk(ast.parse(" ".join(text.split()), mode="eval")))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    numbers = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    numbers |= {constants[name] for name in names & constants.keys()}
+    return [
+        {"argument": int(name[3:]), "operation": "Equal", "value": number & U64}
+        for name in sorted(names)
+        if name.startswith("arg")
+        for number in sorted(number for number in numbers if isinstance(number, int))
+    ]
+
+
+def rules_by_number(
+    policy: PolicyDict, table: Mapping[str, int], constants: Mapping[str, int]
+) -> dict[int, list[list[Entry]]]:
+    """Return, for each number that has rules, the ``arguments`` of each of them in order."""
+    found: dict[int, list[list[Entry]]] = {}
+    for group in policy["syscalls"]:
+        when = _expression_entries(group["when"], constants) if "when" in group else []
+        for name in group.get("names", ()):
+            if name in table:
+                # The parts of an expression need not hold together: try each for itself.
+                found.setdefault(table[name], []).extend([[one] for one in when] or [[]])
+        for entry in group.get("names_with_args", ()):
+            if entry["name"] in table:
+                arguments: list[Entry] = [
+                    {**one, "value": _resolve(one.get("value", 0), constants)}
+                    | ({"mask": _resolve(one["mask"], constants)} if "mask" in one else {})
+                    for one in entry.get("arguments", ())
+                ]
+                found.setdefault(table[entry["name"]], []).append(arguments)
+    return found
+
+
+def _resolve(value: int | str, constants: Mapping[str, int]) -> int:
+    if isinstance(value, int):
+        return value
+    return constants[value] if value in constants else int(value, 0)
+
+
+def interesting_numbers(tables: Tables, abi: str, answered: Iterable[str]) -> list[int]:
+    """Return every number next to one that some table of the kernel names, and the edges."""
+    numbers = set(EDGE_NUMBERS)
+    for other in answered:
+        numbers |= {nr + near & U32 for nr in tables[other].values() for near in (-1, 0, 1)}
+    for other in {abi, *ABIS[abi].same_kernel} & tables.keys():
+        for nr in (min(tables[other].values()), max(tables[other].values())):
+            numbers |= {nr + near & U32 for near in (-1, 0, 1)}
+        if other.startswith("mips"):
+            numbers |= {3999, 4000, 4999, 5000, 5999, 6000, 6999}
+    return sorted(numbers)
+
+
+def interesting_calls(
+    policy: PolicyDict, tables: Tables, abi: str, constants: Mapping[str, int] | None = None
+) -> Iterator[Call]:
+    """Yield the calls on which a wrong program for ``abi`` would most likely show."""
+    constants = constants or {}
+    rng = random.Random(0)
+    answered = sorted({abi, *policy.get("compat_arches", ())} & {abi, *ABIS[abi].same_kernel})
+    numbers = interesting_numbers(tables, abi, answered)
+    vectors: dict[int, list[Vector]] = {}
+    for other in answered:
+        for nr, rules in rules_by_number(policy, tables[other], constants).items():
+            vectors.setdefault(nr, [(0,) * 6]).extend(
+                argument_vectors(rules, rng) if any(rules) else [(U64,) * 6]
+            )
+    own = {ABIS[other].audit_arch for other in answered}
+    some = rng.sample(numbers, min(12, len(numbers)))
+    for arch in sorted(own | {facts.audit_arch for facts in ABIS.values()} | {*STRANGE_ARCHES}):
+        for nr in numbers if arch in own else [*EDGE_NUMBERS, *some]:
+            for args in vectors.get(nr, [(0,) * 6]) if arch in own else [(0,) * 6]:
+                yield Call(arch, nr, args)
+
+
+# --- which policies ----------------------------------------------------------------------------
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw one entry of ``arguments``; it may well be always true, or never."""
+    width = draw(st.sampled_from([64, 64, 32]))
+    most = U64 if width == 64 else U32
+    values = st.sampled_from([v for v in VALUES if v <= most]) | st.integers(0, most)
+    operation = draw(st.sampled_from(OPERATIONS))
+    entry: dict[str, Any] = {"operation": operation, "value": draw(values)}
+    argument = draw(st.sampled_from([0, 0, 1, 2, 3, 4, 5]))
+    if argument or draw(st.booleans()):  # both have defaults: leave them out at times
+        entry["argument"] = argument
+    if width == 32:
+        entry["width"] = 32
+    if operation == "MaskedEqual":
+        entry["mask"] = draw(values)
+        entry["value"] &= entry["mask"]
+    elif not entry["value"] and draw(st.booleans()):
+        del entry["value"]
+    return entry
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
+    """Draw the rules of one call: conditions that overlap and repeat; none is dead."""
+    pool = draw(st.lists(entries(), min_size=1, max_size=5))
+    rules = draw(
+        st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=4), min_size=1, max_size=6)
+    )
+    rules = [*rules, []] if draw(st.booleans()) else rules
+    rng = random.Random(0)
+    alive: list[list[dict[str, Any]]] = []
+    for rule in rules:
+        if rule_witness([*alive, rule], len(alive), rng) is not None:
+            alive.append(rule)
+    return alive
+
+
+@st.composite
+def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
+    """Draw a policy with a program for ``abi``; from one call to most that the ABI has."""
+    siblings = sorted(set(ABIS[abi].same_kernel) & tables.keys())
+    compat = draw(st.lists(st.sampled_from(siblings), unique=True)) if siblings else []
+    actions = draw(st.lists(st.sampled_from(ACTIONS), min_size=2, max_size=4, unique=True))
+    some_action = st.sampled_from(actions)
+
+    rng = random.Random(draw(st.integers(0, 2**16)))
+    names = _names_of_distinct_numbers(tables, [abi, *compat], rng)
+    conditional = draw(st.lists(chains(), max_size=6))[: len(names)]
+    bulk = draw(st.sampled_from([0, 1, 5, 40, 150, 400]))
+    rules: list[tuple[str, list[dict[str, Any]], str]] = []
+    for chain in conditional:
+        name = names.pop()
+        rules += [(name, rule, draw(some_action)) for rule in chain]
+    for name in names[: max(bulk, 0 if rules else 1)]:
+        simple = {"argument": rng.randrange(6), "operation": "Equal", "value": rng.choice(VALUES)}
+        rules.append((name, [simple] if rng.random() < 0.1 else [], rng.choice(actions)))
+    if draw(st.booleans()):
+        rules = _interleaved(rules, rng)
+
+    policy: dict[str, Any] = {"arches": [abi], "default_action": draw(some_action)}
+    if compat:
+        policy["compat_arches"] = compat
+    for key in ("unknown_action", "bad_arch_action"):
+        if draw(st.booleans()):
+            policy[key] = draw(some_action)
+    if "user_notif" in actions:
+        policy["flags"] = ["new_listener"]
+    policy["syscalls"] = _groups(rules)
+    return policy
+
+
+def _names_of_distinct_numbers(
+    tables: Tables, abis: Sequence[str], rng: random.Random
+) -> list[str]:
+    """Return names in random order; of aliases on any of ``abis`` only one, lest it hide others."""
+    names = sorted({name for abi in abis for name in tables[abi]})
+    rng.shuffle(names)
+    seen: set[tuple[str, int]] = set()
+    result = []
+    for name in names:
+        places = {(abi, tables[abi][name]) for abi in abis if name in tables[abi]}
+        if not places & seen:
+            seen |= places
+            result.append(name)
+    return result
+
+
+def _interleaved(
+    rules: Sequence[tuple[str, Any, str]], rng: random.Random
+) -> list[tuple[str, Any, str]]:
+    """Mix the rules of different calls; those of one call keep their order."""
+    waiting: dict[str, list[tuple[str, Any, str]]] = {}
+    for rule in rules:
+        waiting.setdefault(rule[0], []).append(rule)
+    order = [name for name, _, _ in rules]
+    rng.shuffle(order)
+    return [waiting[name].pop(0) for name in order]
+
+
+def _groups(rules: Iterable[tuple[str, list[dict[str, Any]], str]]) -> list[dict[str, Any]]:
+    """Write rules as groups: neighbours with one action share one, if their names differ."""
+    groups: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for name, arguments, action in rules:
+        if not groups or groups[-1]["action"] != action or name in names:
+            groups.append({"action": action})
+            names = set()
+        names.add(name)
+        if arguments:
+            entry = {"name": name, "arguments": arguments}
+            groups[-1].setdefault("names_with_args", []).append(entry)
+        else:
+            groups[-1].setdefault("names", []).append(name)
+    return groups
+
+
+# --- the programs ------------------------------------------------------------------------------
+
+
+@cache
+def plain_tables() -> dict[str, dict[str, int]]:
+    """Return the shipped tables of every ABI with seccomp filters, as plain dictionaries."""
+    tables = _shipped().tables
+    return {name: dict(t.numbers) for name, t in tables.items() if t.has_filters}
+
+
+@cache
+def _shipped() -> RealTables:
+    from seccompgen.build import shipped_tables
+
+    return shipped_tables()
+
+
+def compiled(policy: PolicyDict) -> dict[str, bytes]:
+    """Write ``policy`` to a file, load and compile it; return the program for each ABI."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "policy.json")
+        path.write_text(json.dumps(policy))
+        return compiled_file(path)
+
+
+def compiled_file(path: Path) -> dict[str, bytes]:
+    """Load and compile the policy at ``path``; return the program for each ABI."""
+    from seccompgen.compile import compile_policy
+    from seccompgen.policy import load_policy
+
+    policy, _ = load_policy(path, _shipped())
+    return {abi.name: compile_policy(policy, abi, _shipped()).to_bytes() for abi in policy.arches}
+
+
+def assert_means(
+    program: bytes, meaning: Meaning, calls: Iterable[Call], what: object = ""
+) -> set[int]:
+    """Assert that ``program`` is one the kernel takes, and answers each call as ``meaning`` does.
+
+    Return the answers that were seen.
+    """
+    byte_order = ABIS[meaning.abi].byte_order
+    interpreter.check(program, byte_order)
+    seen = set()
+    for call in calls:
+        data = interpreter.seccomp_data(call.nr, call.arch, call.args, 0xABCDEF, byte_order)
+        result = interpreter.run(program, data, byte_order)
+        expected = meaning.decide(*call)
+        assert result.value == expected, (
+            f"{meaning.abi}: {call}: program says {result.value:#x}, "
+            f"policy {expected:#x} {what}; path {result.path}"
+        )
+        seen.add(expected)
+    return seen
+
+
+def assert_bitmap_holds(program: bytes, meaning: Meaning) -> int:
+    """Assert that the kernel's bitmap has every call allowed whatever its arguments.
+
+    "Whatever" is read off the rules: those before the first without conditions all allow, as
+    does that one, or the default where there is none. Return how many calls that were.
+    """
+    byte_order = ABIS[meaning.abi].byte_order
+    count = 0
+    for abi in sorted(meaning.answered):
+        arch = ABIS[abi].audit_arch
+        numbers = interesting_numbers(meaning.tables, abi, [abi])
+        for nr in numbers:
+            if meaning.abi_of_call(arch, nr) == abi and _always_allowed(meaning, abi, nr):
+                count += 1
+                assert interpreter.constant_allow(program, nr, arch, byte_order), (
+                    f"{meaning.abi}: arch={arch:#x} nr={nr:#x} is allowed whatever its "
+                    "arguments, but the kernel would run the filter"
+                )
+    return count
+
+
+def _always_allowed(meaning: Meaning, abi: str, nr: int) -> bool:
+    if nr not in meaning.named[abi]:
+        return bool(meaning.unknown == "allow")
+    for rule in meaning.named[abi][nr]:
+        if rule.action != "allow":
+            return False
+        if not rule.tests:
+            return True
+    return bool(meaning.default == "allow")
