@@ -171,7 +171,10 @@ def project_filters(
 
     built = build_policies(project.policy_files(), tables, progress=progress)
     files = filter_files(built, tables, project.output)
-    about = {one.module_name: one.policy.description or "no description" for one in built}
+    about = {
+        one.module_name: (one.policy.description or "no description").splitlines()[0]
+        for one in built
+    }
     files[project.output / "__init__.py"] = render_package(about, tables.tag)
     files[project.output / "py.typed"] = b""
     return built, files

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from seccompgen.model import RET_DATA_MAX, FilterFlag
 from seccompgen.program import INSTRUCTION_SIZE, RET_K
 from seccompgen.render.listing import listing
-from seccompgen.render.templates import BANNER, render_python, template_source
+from seccompgen.render.templates import BANNER, render_python, render_text, template_source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,14 +40,16 @@ class _Section:
     constant: str
     serves: str
     nr_seccomp: int
-    rows: tuple[_Row, ...]
+    literal: str
 
 
 def render_filter(policy: Policy, programs: Sequence[Program], tables: Tables) -> bytes:
     """Return the source of the module that holds ``programs``, all compiled from ``policy``."""
     names = {abi.name for program in programs for abi in (program.abi, *program.compat)}
+    sections = [_section(program, tables) for program in programs]
     return render_python(
         "filter.py.j2",
+        {section.abi: section.literal for section in sections},
         sources=[(PurePath(path).name, sha256) for path, sha256 in policy.sources],
         policy_file=PurePath(policy.sources[-1][0]).name,
         tag=tables.tag,
@@ -56,7 +58,7 @@ def render_filter(policy: Policy, programs: Sequence[Program], tables: Tables) -
         answers=_docstring_text(_answers(policy, tables)),
         abis=_wrap(", ".join(program.abi.name for program in programs), "    "),
         settings=_settings(policy),
-        sections=[_section(program, tables) for program in programs],
+        sections=sections,
         flags=int(policy.flags),
         no_new_privs=policy.no_new_privs,
         actions=_actions(programs),
@@ -76,7 +78,7 @@ def render_package(filters: Mapping[str, str], tag: str) -> bytes:
         textwrap.fill(f"{name}: {text}", 90, initial_indent="- ", subsequent_indent="  ")
         for name, text in sorted(filters.items())
     ]
-    return render_python("package.py.j2", tag=tag, lines=[_docstring_text(x) for x in lines])
+    return render_python("package.py.j2", {}, tag=tag, lines=[_docstring_text(x) for x in lines])
 
 
 def _docstring_text(text: str) -> str:
@@ -133,13 +135,14 @@ def _section(program: Program, tables: Tables) -> _Section:
     abi = program.abi
     data = program.to_bytes()
     chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
-    rows = tuple(
+    rows = [
         _Row(line.label, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
         for chunk, line in zip(chunks, listing(program.instructions, abi, tables), strict=True)
-    )
+    ]
+    literal = render_text("program.j2", rows=rows)
     serves = " and ".join(other.name for other in (abi, *program.compat))
     nr_seccomp = tables.tables[abi.name].numbers["seccomp"]
-    return _Section(abi.name, f"_{abi.name.upper()}", serves, nr_seccomp, rows)
+    return _Section(abi.name, f"_{abi.name.upper()}", serves, nr_seccomp, literal)
 
 
 def _actions(programs: Sequence[Program]) -> tuple[str, ...]:

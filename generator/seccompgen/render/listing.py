@@ -87,7 +87,8 @@ class _Listing:
     def __init__(self, instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> None:
         self._instructions = instructions
         self._abi = abi
-        self._tables = tables
+        # An ABI without filters (arm's old one) never reaches a program.
+        self._tables = [table for table in tables.tables.values() if table.has_filters]
         self._reach = self._explore()
         self._labels = self._name_targets()
 
@@ -149,8 +150,8 @@ class _Listing:
 
     def _table(self, audit_arch: int | None, nr: int) -> Table | None:
         """Return the table that names ``nr`` under ``audit_arch``."""
-        found = [t for t in self._tables.tables.values() if t.abi.audit_arch == audit_arch]
-        # Two ABIs share an audit value where one is x32, and where arm's old ABI is listed.
+        found = [t for t in self._tables if t.abi.audit_arch == audit_arch]
+        # x32 shares x86_64's audit value.
         found.sort(key=lambda table: (nr not in table.names, table.abi != self._abi))
         return found[0] if found else None
 
@@ -185,7 +186,7 @@ class _Listing:
 
     def _range(self, audit_arch: int | None, first: int, last: int) -> str:
         """Name a range after the first and the last call in it."""
-        tables = (t for t in self._tables.tables.values() if t.abi.audit_arch == audit_arch)
+        tables = (t for t in self._tables if t.abi.audit_arch == audit_arch)
         named = [nr for table in tables for nr in table.names if first <= nr <= last]
         if not named:
             return f"{first:#x} to {last:#x}"
@@ -227,7 +228,7 @@ class _Listing:
     def _operand(self, i: int, k: int) -> str:
         held = self._reach[i].held
         if held == {ARCH_OFFSET}:
-            known = (t.abi for t in self._tables.tables.values() if t.abi.audit_arch == k)
+            known = (t.abi for t in self._tables if t.abi.audit_arch == k)
             return next((abi.audit_arch_name for abi in known), f"{k:#010x}")
         if held == {NR_OFFSET}:
             audits = [a for a in self._reach[i].calls if a is not None]
