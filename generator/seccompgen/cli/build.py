@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import (
+    check_or_write,
     json_option,
     print_json,
     print_notes,
+    print_written,
     progress,
     read_tables,
     require_abi,
     tables_option,
 )
-from seccompgen.errors import AnswerNo, InputError
+from seccompgen.errors import InputError
 
 if TYPE_CHECKING:
     from seccompgen.build import Built
@@ -100,13 +102,7 @@ def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool)
     """Check or write, then say what there is."""
     for one in built:
         print_notes(one.notes)
-    if check:
-        stale = outputs.stale()
-        if stale:
-            raise AnswerNo(*stale)
-        written = []
-    else:
-        written = outputs.write()
+    written = check_or_write(outputs, check=check)
     if as_json:
         print_json(
             {
@@ -128,7 +124,4 @@ def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool)
         span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
         abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else one.programs[0].abi.name
         click.echo(f"{one.policy.name}: {abis}, {span} instructions")
-    for path in written:
-        click.echo(f"wrote {path}" if path.exists() else f"removed {path}")
-    if not written:
-        click.echo("everything is up to date")
+    print_written(written)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seccompgen.architectures import ALIASES, find_abi
-from seccompgen.errors import InputError, did_you_mean
+from seccompgen.errors import AnswerNo, InputError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from seccompgen.architectures import Abi
     from seccompgen.errors import Diagnostic
+    from seccompgen.outputs import Outputs
     from seccompgen.tables import Tables
 
 _QUIET_SECONDS = 1.0
@@ -57,6 +58,24 @@ def print_notes(notes: Iterable[Diagnostic]) -> None:
     """Print to stderr what is worth knowing but no error."""
     for note in notes:
         click.echo(f"{note.position}: note: {note.message}" if note.position else note, err=True)
+
+
+def check_or_write(outputs: Outputs, *, check: bool) -> list[Path]:
+    """Write ``outputs`` and return what changed; with ``check`` raise AnswerNo if that is any."""
+    if not check:
+        return outputs.write()
+    stale = outputs.stale()
+    if stale:
+        raise AnswerNo(*stale)
+    return []
+
+
+def print_written(written: list[Path]) -> None:
+    """Say what `check_or_write` changed."""
+    for path in written:
+        click.echo(f"wrote {path}" if path.exists() else f"removed {path}")
+    if not written:
+        click.echo("everything is up to date")
 
 
 @contextlib.contextmanager

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, print_json, print_notes, progress
-from seccompgen.errors import AnswerNo, InputError
+from seccompgen.cli.common import (
+    check_or_write,
+    json_option,
+    print_json,
+    print_notes,
+    print_written,
+    progress,
+)
+from seccompgen.errors import InputError
 
 if TYPE_CHECKING:
     from seccompgen.build import AbiChange
@@ -129,13 +136,7 @@ def _finish(
         if before and before.tag != after.tag:
             click.echo(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
-    if check:
-        stale = outputs.stale()
-        if stale:
-            raise AnswerNo(*stale)
-        written = []
-    else:
-        written = outputs.write()
+    written = check_or_write(outputs, check=check)
     if as_json:
         print_json(
             {
@@ -155,10 +156,7 @@ def _finish(
             }
         )
         return
-    for path in written:
-        click.echo(f"wrote {path}" if path.exists() else f"removed {path}")
-    if not written:
-        click.echo("everything is up to date")
+    print_written(written)
 
 
 def _show_changes(changes: list[AbiChange]) -> None:

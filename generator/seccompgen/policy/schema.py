@@ -7,7 +7,7 @@ is ``resolve``'s business.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from seccompgen.policy.document import Document, Path
 
+_T = TypeVar("_T")
 _EPERM = 1
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -80,21 +81,23 @@ def parse_action(text: object) -> Action:
 
 
 def _parse_operation(text: object) -> Op:
-    if isinstance(text, Op):
-        return text
-    if isinstance(text, str) and text.lower() in _OPERATIONS:
-        return _OPERATIONS[text.lower()]
-    hint = did_you_mean(str(text), _OPERATION_NAMES) or f"; known: {', '.join(_OPERATION_NAMES)}"
-    raise ValueError(f"unknown operation {text!r}{hint}")
+    return _one_of("operation", text, Op, _OPERATIONS, _OPERATION_NAMES)
 
 
 def _parse_flag(text: object) -> FilterFlag:
-    if isinstance(text, FilterFlag):
+    return _one_of("flag", text, FilterFlag, _FLAGS, tuple(_FLAGS))
+
+
+def _one_of(
+    what: str, text: object, kind: type[_T], values: dict[str, _T], spellings: tuple[str, ...]
+) -> _T:
+    """Return the value that ``text`` names in any case; raise ValueError with the nearest."""
+    if isinstance(text, kind):
         return text
-    if isinstance(text, str) and text.lower() in _FLAGS:
-        return _FLAGS[text.lower()]
-    hint = did_you_mean(str(text), _FLAGS) or f"; known: {', '.join(_FLAGS)}"
-    raise ValueError(f"unknown flag {text!r}{hint}")
+    if isinstance(text, str) and text.lower() in values:
+        return values[text.lower()]
+    hint = did_you_mean(str(text), spellings) or f"; known: {', '.join(spellings)}"
+    raise ValueError(f"unknown {what} {text!r}{hint}")
 
 
 def _parse_name(text: object) -> object:
