@@ -1,7 +1,6 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin
 # make test       the whole test suite
 # make check      freshness, lint, types, tests
-# make bench      benchmarks against peers
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -10,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TAG ?=
 
-.PHONY: generate test check bench lint types fresh pins system clean
+.PHONY: generate test check lint types fresh pins system clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG))
@@ -29,9 +28,6 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
-
-bench: $(READY)
-	$(BIN)/python -m benchmarks
 
 # The pins are hashed: what is not in the file, or differs from it, does not install.
 $(READY): requirements/dev.txt pyproject.toml

@@ -69,8 +69,11 @@ def test_what_is_the_same_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_refusal_comes_before_the_first_replacement(tmp_path: Path) -> None:
     (tmp_path / "z").write_bytes(b"a file where a directory is wanted")
+    (tmp_path / "y").mkdir()
     (tmp_path / "a").write_bytes(b"old")
     before = snapshot(tmp_path)
     with pytest.raises(OutsideError, match="cannot write"):
         Outputs({tmp_path / "a": b"new", tmp_path / "z" / "b": b"new"}).write()
+    with pytest.raises(OutsideError, match="y: is a directory"):
+        Outputs({tmp_path / "a": b"new", tmp_path / "y": b"new"}).write()
     assert snapshot(tmp_path) == before

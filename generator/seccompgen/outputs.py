@@ -9,6 +9,7 @@ failing within that burst, a millisecond; running the command again repairs that
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -68,9 +69,10 @@ class Outputs:
 
 @contextlib.contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold off other seccompgen runs that write to ``directory``, or wait for them.
+    """Hold off other seccompgen runs that write below ``directory``, or wait for them.
 
-    The lock is on the nearest directory that exists, so it leaves no file behind.
+    The lock is on that directory, or the nearest around it that exists, so it leaves no file
+    behind. Name one that this run does not make itself, or others would lock something else.
     """
     there = next(place for place in (directory, *directory.parents) if place.is_dir())
     descriptor = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
@@ -144,6 +146,8 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
     try:
         # All that can fail for want of space or permission comes before the first replacement.
         for path, source in staged:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = str(path.parent / f".{path.name}.{token}")
             # Only with a directory descriptor does os.link follow the link in /proc.

@@ -76,7 +76,7 @@ def build(
     if policies:
         directory = output or Path()
         require_writable(directory)
-        with exclusive(directory):
+        with exclusive(directory.absolute().parent):
             with progress("compiling") as report:
                 built = build_policies(policies, tables, only, report)
             outputs = Outputs(filter_files(built, tables, directory, form))

@@ -55,7 +55,7 @@ def tables(
     from seccompgen.project import find_project  # noqa: PLC0415
 
     if output:
-        with exclusive(output):
+        with exclusive(output.absolute().parent):
             _into_directory(output, tag, source, check=check, as_json=as_json)
         return
     project = find_project(Path.cwd())

@@ -1,0 +1,23 @@
+"""Count the words of standard input, confined to reading and writing what is open already."""
+
+import collections
+import heapq  # noqa: F401 - most_common() imports it when called, too late for a file to be opened
+import json
+import pathlib
+import sys
+
+from sandbox import worker
+
+
+def main() -> None:
+    """Confine this process, then touch the input."""
+    worker.install()
+    words = collections.Counter(sys.stdin.read().split())
+    json.dump(words.most_common(3), sys.stdout)
+    print()
+    if "--misbehave" in sys.argv:
+        pathlib.Path("/etc/passwd").read_text()
+
+
+if __name__ == "__main__":
+    main()
