@@ -1,4 +1,4 @@
-# make generate   bring generated/ to the pin; TAG=v7.4 moves the pin
+# make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make test       the whole test suite
 # make check      freshness, lint, types, tests
 # Each does the set-up it needs, in .venv.
@@ -8,11 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TAG ?=
+FROM ?=
 
 .PHONY: generate test check lint types fresh pins system clean
 
 generate: $(READY)
-	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG))
+	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
 
 test: $(READY) system
 	$(BIN)/pytest
@@ -37,9 +38,10 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# What tests need besides Python: a C compiler and the kernel headers of many architectures.
+# What tests need besides Python: a C compiler, the kernel headers of many architectures, the
+# system's Python, and libseccomp as a peer.
 # Without the right to install, the tests that need them are skipped and say so.
-SYSTEM := gcc libc6-dev linux-libc-dev python3
+SYSTEM := gcc libc6-dev linux-libc-dev python3 python3-seccomp python3-venv
 system:
 	@if command -v dpkg >/dev/null && ! dpkg -s $(SYSTEM) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then \

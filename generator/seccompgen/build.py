@@ -268,6 +268,23 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
     return changes
 
 
+def refuse_to_overwrite(files: Iterable[Path]) -> None:
+    """Raise InputError if a Python file is there already that seccompgen did not generate."""
+    from seccompgen.render.templates import BANNER  # noqa: PLC0415
+
+    foreign = [
+        path
+        for path in files
+        if path.suffix == ".py"
+        and path.is_file()
+        and (content := path.read_bytes())
+        and not content.startswith(BANNER.encode())
+    ]
+    if foreign:
+        message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"
+        raise InputError(*(Diagnostic(message, Position(str(path))) for path in foreign))
+
+
 def require_writable(directory: Path) -> None:
     """Raise OutsideError if ``directory`` exists and is none."""
     if directory.exists() and not directory.is_dir():

@@ -101,6 +101,35 @@ def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
     assert (run.code, "would be module 'a_b'" in run.err) == (2, True)
 
 
+def test_it_does_not_overwrite_what_it_did_not_generate(tmp_path: Path) -> None:
+    (tmp_path / "worker.yml").write_text(POLICY)
+    program = tmp_path / "worker.py"
+    program.write_text("print('mine')\n")
+    run = seccompgen("build", "worker.yml", cwd=tmp_path)
+    assert run.code == 2
+    assert run.err.startswith("worker.py: is not seccompgen's to overwrite")
+    assert program.read_text() == "print('mine')\n"
+    assert set(snapshot(tmp_path)) == {"worker.yml", "worker.py"}
+
+
+def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.seccompgen]\npolicies = "seccomp"\noutput = "myapp/sandbox"\n'
+    )
+    (tmp_path / "seccomp").mkdir()
+    (tmp_path / "seccomp" / "worker.yml").write_text(POLICY)
+    assert seccompgen("build", "--check", cwd=tmp_path).code == 1
+    assert seccompgen("build", cwd=tmp_path).code == 0
+    assert seccompgen("build", "--check", cwd=tmp_path).code == 0
+    sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
+    assert sandbox == {"worker.py", "_runtime.py", "__init__.py", "py.typed"}
+    # A policy that is gone takes its module with it.
+    (tmp_path / "seccomp" / "worker.yml").rename(tmp_path / "seccomp" / "other.yml")
+    assert seccompgen("build", cwd=tmp_path).code == 0
+    sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
+    assert sandbox == {"other.py", "_runtime.py", "__init__.py", "py.typed"}
+
+
 def test_without_a_policy_it_builds_the_project(tmp_path: Path) -> None:
     tree = checkout(tmp_path / "checkout")
     before = snapshot(tree)

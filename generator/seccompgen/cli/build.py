@@ -66,6 +66,7 @@ def build(
         filter_files,
         orphans,
         project_filters,
+        refuse_to_overwrite,
         require_writable,
     )
     from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
@@ -79,7 +80,9 @@ def build(
         with exclusive(directory.absolute().parent):
             with progress("compiling") as report:
                 built = build_policies(policies, tables, only, report)
-            outputs = Outputs(filter_files(built, tables, directory, form))
+            files = filter_files(built, tables, directory, form)
+            refuse_to_overwrite(files)
+            outputs = Outputs(files)
             _finish(built, outputs, check=check, as_json=as_json)
         return
     project = find_project(Path.cwd())
@@ -94,6 +97,7 @@ def build(
     with exclusive(project.root):
         with progress("compiling") as report:
             built, files = project_filters(project, tables, report)
+        refuse_to_overwrite(files)
         outputs = Outputs(files, orphans(project.output, files))
         _finish(built, outputs, check=check, as_json=as_json)
 

@@ -74,6 +74,7 @@ def _into_directory(
         LOCK_NAME,
         load_tables,
         orphans,
+        refuse_to_overwrite,
         require_writable,
         resolve_tables,
         shipped_tables,
@@ -91,6 +92,7 @@ def _into_directory(
     with progress(f"reading Linux {wanted}") as report:
         after = resolve_tables(wanted, source, known, report)
     files = table_files(after, directory, directory)
+    refuse_to_overwrite(files)
     outputs = Outputs(files, orphans(directory, files))
     _finish(before, after, outputs, check=check, as_json=as_json)
 
