@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, SHARED, checkout, seccompgen, snapshot
+from seccompgen.build import shipped_tables
 from upstream import Upstream
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
     from upstream import Fault
 
+OLD, NEW = shipped_tables().tag, "v6.1.176"
 pytestmark = pytest.mark.skipif(
-    not (SHARED / "kernel").is_dir(), reason="../shared/kernel is not here"
+    not (SHARED / "kernel" / OLD).is_dir(), reason=f"../shared/kernel/{OLD} is not here"
 )
 
-OLD, NEW = "v7.3.4", "v6.1.176"
 QUICK = {"SECCOMPGEN_TIMEOUT": "2"}
 
 

@@ -12,8 +12,15 @@ from seccompgen.policy import load_policy
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seccompgen.errors import Diagnostic
+
 TABLES = shipped_tables()
 HEAD = "default_action: errno\narches: [x86_64]\n"
+
+
+def shown(diagnostic: Diagnostic, directory: Path) -> str:
+    """What a user reads, whatever the directory and the pin are."""
+    return str(diagnostic).replace(f"{directory}/", "").replace(TABLES.tag, "TAG")
 
 
 def errors(directory: Path, text: str, name: str = "p.yml") -> list[str]:
@@ -21,14 +28,14 @@ def errors(directory: Path, text: str, name: str = "p.yml") -> list[str]:
     path.write_text(text)
     with pytest.raises(InputError) as caught:
         load_policy(path, TABLES)
-    return [str(d).replace(f"{directory}/", "") for d in caught.value.diagnostics]
+    return [shown(diagnostic, directory) for diagnostic in caught.value.diagnostics]
 
 
 def notes(directory: Path, text: str) -> list[str]:
     path = directory / "p.yml"
     path.write_text(text)
     _, found = load_policy(path, TABLES)
-    return [str(d).replace(f"{directory}/", "") for d in found]
+    return [shown(diagnostic, directory) for diagnostic in found]
 
 
 CASES = {
@@ -39,7 +46,7 @@ CASES = {
     "call of another ABI": (
         HEAD + "syscalls:\n- {action: allow, names: [cacheflush]}\n",
         [
-            "p.yml:4:27: unknown system call 'cacheflush' on x86_64: Linux v7.3.4 has it on "
+            "p.yml:4:27: unknown system call 'cacheflush' on x86_64: Linux TAG has it on "
             "arm, arm_oabi, mips, mips64 and 12 more only"
         ],
     ),
@@ -277,9 +284,9 @@ def test_an_abi_of_other_tags_is_left_out_with_a_note(tmp_path: Path) -> None:
     text = (
         "default_action: errno\narches: [s390x, s390]\nsyscalls: [{action: allow, names: [read]}]\n"
     )
-    assert notes(tmp_path, text) == ["p.yml:2:17: Linux v7.3.4 has no s390: left out"]
+    assert notes(tmp_path, text) == ["p.yml:2:17: Linux TAG has no s390: left out"]
     alone = text.replace("s390x, ", "")
-    assert errors(tmp_path, alone) == ["p.yml:2:10: Linux v7.3.4 has no s390: left out"]
+    assert errors(tmp_path, alone) == ["p.yml:2:10: Linux TAG has no s390: left out"]
 
 
 def test_a_repeated_name_is_a_note_unless_the_group_is_idle(tmp_path: Path) -> None:
