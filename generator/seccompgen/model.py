@@ -174,6 +174,7 @@ class Policy:
     name: str
     description: str
     arches: tuple[Abi, ...]
+    arches_origin: Origin
     compat_arches: tuple[Abi, ...]
     default_action: Action
     default_origin: Origin

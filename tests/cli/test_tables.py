@@ -228,6 +228,14 @@ def test_check_tells_stale_missing_and_superfluous(tree: Path) -> None:
     assert snapshot(tree) == snapshot(checkout(tree.parent / "fresh"))
 
 
+def test_check_of_a_moved_pin_says_so_without_a_network(tree: Path) -> None:
+    pyproject = tree / "pyproject.toml"
+    pyproject.write_bytes(pyproject.read_bytes().replace(OLD.encode(), NEW.encode()))
+    run = seccompgen("tables", "--check", cwd=tree)
+    assert run.code == 1
+    assert f"the pin is {NEW}, the lock is at {OLD}: run make generate" in run.err
+
+
 def test_an_edited_matrix_is_refused(tree: Path) -> None:
     matrix = tree / "generator/seccompgen/kernel/syscalls.csv"
     matrix.write_bytes(matrix.read_bytes().replace(b"accept,43,", b"accept,44,"))

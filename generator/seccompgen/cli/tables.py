@@ -15,7 +15,7 @@ from seccompgen.cli.common import (
     print_written,
     progress,
 )
-from seccompgen.errors import InputError
+from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
     from seccompgen.build import AbiChange
@@ -113,6 +113,14 @@ def _into_project(
         raise InputError(f'{project.pyproject}: no pin: add linux = "v7.3.4" to [tool.seccompgen]')
     release(wanted)
     before = load_tables(project.kernel) if (project.kernel / LOCK_NAME).exists() else None
+    if check and source is None and (before is None or before.tag != wanted):
+        there = before.tag if before else "no tag"
+        raise AnswerNo(
+            Diagnostic(
+                f"the pin is {wanted}, the lock is at {there}: run make generate",
+                Position(str(project.pyproject)),
+            )
+        )
     with progress(f"reading Linux {wanted}") as report:
         after = resolve_tables(wanted, source, before, report)
     with progress("compiling stock policies") as report:

@@ -15,7 +15,6 @@ from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.lower import number_lines
 from seccompgen.errors import Diagnostic, InputError
-from seccompgen.model import Origin
 from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
 
 if TYPE_CHECKING:
@@ -35,9 +34,8 @@ def compile_policy(policy: Policy, abi: Abi, tables: Tables) -> Program:
     root = graph.leaf(policy.bad_arch_action.ret(abi), (policy.bad_arch_origin,))
     for line in reversed(number_lines(policy, abi, tables, graph)):
         inside = dispatch(line.spans, graph)
-        # Without a rule to point at: it is 'arches' that asks for this ABI.
-        origin = Origin(f"calls of {line.label}", policy.default_origin.position)
-        root = graph.test(Value(ARCH_OFFSET), Relation.EQ, line.audit_arch, inside, root, (origin,))
+        source = (policy.arches_origin,)
+        root = graph.test(Value(ARCH_OFFSET), Relation.EQ, line.audit_arch, inside, root, source)
     instructions, origins = assemble(graph, root)
     program = Program(abi, policy.compat_of(abi), instructions, origins)
     if len(instructions) > BPF_MAXINSNS:

@@ -43,7 +43,6 @@ class Span:
 class NumberLine:
     """The spans of one audit value, without gap from 0 to 2**32 - 1."""
 
-    label: str
     audit_arch: int
     spans: tuple[Span, ...]
 
@@ -61,7 +60,7 @@ def number_lines(policy: Policy, abi: Abi, tables: Tables, graph: Graph) -> list
     for audit_arch in dict.fromkeys(other.audit_arch for other in served):
         here = [other for other in served if other.audit_arch == audit_arch]
         line = _Line(policy, tables, graph, abi, here)
-        lines.append(NumberLine("/".join(a.name for a in here), audit_arch, line.spans()))
+        lines.append(NumberLine(audit_arch, line.spans()))
     return lines
 
 

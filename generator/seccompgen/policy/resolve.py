@@ -84,6 +84,7 @@ def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagn
         name=path.stem,
         description=_setting(layers, "description", ""),
         arches=tuple(arches),
+        arches_origin=_origin(layers, "arches"),
         compat_arches=tuple(compat),
         default_action=default,
         default_origin=default_origin,
@@ -172,7 +173,7 @@ def _action(
 ) -> tuple[Action | None, Origin]:
     layer = _holder(layers, key)
     if layer:
-        return getattr(layer.content, key), Origin(key, layer.position(key))
+        return getattr(layer.content, key), _origin(layers, key)
     if problems is not None:
         problems.append(
             Diagnostic(
@@ -181,7 +182,13 @@ def _action(
                 layers[-1].position(),
             )
         )
-    return default, Origin(key, layers[-1].position())
+    return default, _origin(layers, key)
+
+
+def _origin(layers: list[_Layer], key: str) -> Origin:
+    """Return where ``key`` is set, or the top of the file whose defaults count."""
+    layer = _holder(layers, key)
+    return Origin(key, layer.position(key) if layer else layers[-1].position())
 
 
 def _abis(
