@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(
     not KERNEL.is_dir(),
-    reason=f"{KERNEL} is not there: real kernel sources lie beside the checkout",
+    reason=f"{KERNEL} is not there: real sources lie beside the checkout",
 )
 NEW, OLD = "v7.3.4", "v6.1.176"
 TABLE = "arch/sh/kernel/syscalls/syscall.tbl"
