@@ -247,6 +247,18 @@ def test_a_hole_says_who_needs_it(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["arch/arm64/kernel/Makefile.syscalls", "arch/riscv/include/uapi/asm/Kbuild"]
+)
+def test_a_makefile_that_is_cut_off(path: str, tree: Tree) -> None:
+    """It still parses, and would select fewer calls or fewer ABIs."""
+    files = tree(NEW)
+    files[path] = files[path].rstrip()[:-3]
+    (found,) = problems(NEW, files)
+    assert found.startswith(f"{path}:")
+    assert found.endswith("the file does not end with a line break; is it cut off?")
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b"", "the file is empty"),

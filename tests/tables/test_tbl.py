@@ -66,11 +66,6 @@ def test_all_bad_rows_at_once() -> None:
     ]
 
 
-def test_a_table_ends_with_a_line_break() -> None:
-    with pytest.raises(OutsideError, match=r"t\.tbl:2: .* cut off"):
-        read_rows("t.tbl", "1 common a sys_a\n2 common b sys_")
-
-
 def assignments(text: str) -> dict[str, tuple[str, ...]]:
     return read_assignments("Makefile", text, re.compile("a|b_32|syscall-y"))
 

@@ -215,6 +215,11 @@ class _Tree:
             raise OutsideError(Diagnostic("this is not a text file", Position(path, line)))
         if text.lstrip("\ufeff \t\r\n")[:14].lower().startswith(("<!doctype", "<html", "<?xml")):
             raise OutsideError(Diagnostic("this is a web page, not a source file", Position(path)))
+        if not text.endswith("\n"):
+            # A makefile that is cut off still parses, and would quietly select fewer calls.
+            where = Position(path, text.count("\n") + 1)
+            message = "the file does not end with a line break; is it cut off?"
+            raise OutsideError(Diagnostic(message, where))
         return Source(path, text)
 
 

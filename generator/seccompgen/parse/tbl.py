@@ -30,13 +30,6 @@ def read_rows(path: str, text: str) -> tuple[Row, ...]:
     no concern of user space, so a row whose entry point is ``sys_ni_syscall`` counts like any
     other. ``#`` begins a comment. Raises OutsideError with every line that is no row.
     """
-    if not text.endswith("\n"):
-        lines = text.count("\n") + 1
-        raise OutsideError(
-            Diagnostic(
-                "the table does not end with a line break; is it cut off?", Position(path, lines)
-            )
-        )
     rows: list[Row] = []
     errors: list[Diagnostic] = []
     for line, content in enumerate(text.split("\n"), 1):
