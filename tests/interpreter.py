@@ -69,15 +69,10 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """``value`` is what the program returned.
-
-    ``path`` are the indices of the instructions that ran, ``loaded_args`` the arguments (0 to
-    5) of which a word was loaded.
-    """
+    """``value`` is what the program returned, ``path`` the indices of what ran."""
 
     value: int
     path: tuple[int, ...]
-    loaded_args: frozenset[int]
 
     @property
     def executed(self) -> int:
@@ -171,7 +166,6 @@ def run(program: bytes, data: bytes, byte_order: ByteOrder) -> Result:
     instructions = decode(program, byte_order)
     words = struct.unpack(("<" if byte_order == "little" else ">") + "16I", data)
     path: list[int] = []
-    loaded: set[int] = set()
     scratch: dict[int, int] = {}
     a = x = pc = 0
     while True:
@@ -185,8 +179,6 @@ def run(program: bytes, data: bytes, byte_order: ByteOrder) -> Result:
                 if k % 4 or k >= DATA_SIZE:
                     raise Refused(f"load at offset {k}")
                 a = words[k // 4]
-                if k >= ARGS:
-                    loaded.add((k - ARGS) // 8)
             case 0x00 if code == LD | W | LEN:
                 a = DATA_SIZE
             case 0x00 if code == LD | IMM:
@@ -206,14 +198,14 @@ def run(program: bytes, data: bytes, byte_order: ByteOrder) -> Result:
             case 0x04 if code in ARITHMETIC:  # ALU
                 operand = x if code & X else k
                 if code & 0xF0 == DIV and operand == 0:
-                    return Result(0, tuple(path), frozenset(loaded))
+                    return Result(0, tuple(path))
                 a = _arithmetic(code & 0xF0, a, operand)
             case 0x05 if code == JMP | JA:  # JMP
                 pc += k
             case 0x05 if code in CONDITIONAL_JUMPS:
                 pc += jt if _holds(code & 0xF0, a, x if code & X else k) else jf
             case 0x06 if code in {RET | K, RET | A}:  # RET
-                return Result(a if code & A else k, tuple(path), frozenset(loaded))
+                return Result(a if code & A else k, tuple(path))
             case 0x07 if code == MISC | TAX:  # MISC
                 x = a
             case 0x07 if code == MISC | TXA:

@@ -58,6 +58,19 @@ def test_killed_while_staging_it_leaves_nothing(tmp_path: Path) -> None:
         assert snapshot(tmp_path) == before
 
 
+def test_without_unnamed_files_it_writes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE")
+    tree = tmp_path / "new" / "tree"
+    Outputs(files(tree, b"1", 20)).write()
+    Outputs(files(tree, b"2", 20)).write()
+    assert snapshot(tmp_path / "new") == {
+        str(path.relative_to(tmp_path / "new")): b"2" for path in files(tree, b"", 20)
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
 def test_what_is_the_same_is_not_touched(tmp_path: Path) -> None:
     outputs = Outputs(files(tmp_path, b"same", 5))
     assert len(outputs.write()) == 5

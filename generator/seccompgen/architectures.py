@@ -34,11 +34,6 @@ class Abi:
     aliases: tuple[str, ...]
     siblings: tuple[str, ...] = ()
 
-    @property
-    def is_x32(self) -> bool:
-        """True for x32, which shares x86_64's audit value and is told apart by bit 30 of nr."""
-        return self.name == "x32"
-
 
 _EVER = (3, 5)  # older than any tag that seccompgen reads
 

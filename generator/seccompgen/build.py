@@ -29,8 +29,6 @@ MATRIX_NAME = "syscalls.csv"
 RUNTIME_NAME = "_runtime.py"
 _SHIPPED = Path(__file__).parent / "kernel"
 
-FORMATS = ("python", "bpf")
-
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -68,8 +66,8 @@ def load_tables(directory: Path) -> Tables:
         return lockfile.load(lock.read_bytes(), matrix.read_bytes(), (str(lock), str(matrix)))
     except OSError as error:
         raise InputError(
-            f"cannot read tables: {error.filename}: {error.strerror}; "
-            f"write some with: seccompgen tables -o {directory}"
+            f"cannot read tables: {error.filename}: {error.strerror}; restore it, or write "
+            "tables to a directory of yours with: seccompgen tables -o DIR"
         ) from None
 
 
@@ -134,7 +132,7 @@ _RESERVED = {"_runtime", "tables", "__init__"}
 def filter_files(
     built: Iterable[Built], tables: Tables, directory: Path, form: str = "python"
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``built`` under ``directory``, in one of FORMATS."""
+    """Return the files that hold ``built`` under ``directory``; ``form`` is python or bpf."""
     from seccompgen.render import render_filter, render_runtime  # noqa: PLC0415 - black, jinja2
 
     if form == "bpf":
@@ -180,16 +178,21 @@ def project_filters(
     return built, files
 
 
-def orphans(directory: Path, files: Iterable[Path]) -> frozenset[Path]:
-    """Return the modules directly in ``directory`` that we generated once but no longer do."""
+def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:
+    """Return the modules in the project's filter package whose policies are gone."""
+    return frozenset(path for path in project.output.glob("*.py") if _is_ours(path)) - set(files)
+
+
+def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
+    """Return the table modules in ``package`` of ABIs that the tag does not have."""
+    absent = (package / f"{name}.py" for name in absent_abis(tables))
+    return frozenset(path for path in absent if path.is_file() and _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
     from seccompgen.render.templates import BANNER  # noqa: PLC0415
 
-    wanted = set(files)
-    return frozenset(
-        path
-        for path in directory.glob("*.py")
-        if path not in wanted and path.read_bytes().startswith(BANNER.encode())
-    )
+    return path.read_bytes().startswith(BANNER.encode())
 
 
 def project_outputs(
@@ -201,7 +204,7 @@ def project_outputs(
     files |= table_files(tables, package, project.kernel)
     if tables.tag != project.linux:
         files[project.pyproject] = project.with_pin(tables.tag)
-    superfluous = orphans(project.output, files) | orphans(package, files)
+    superfluous = orphaned_filters(project, files) | orphaned_tables(tables, package)
     return built, Outputs(files, superfluous)
 
 
@@ -270,16 +273,8 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
 
 def refuse_to_overwrite(files: Iterable[Path]) -> None:
     """Raise InputError if a Python file is there already that seccompgen did not generate."""
-    from seccompgen.render.templates import BANNER  # noqa: PLC0415
-
-    foreign = [
-        path
-        for path in files
-        if path.suffix == ".py"
-        and path.is_file()
-        and (content := path.read_bytes())
-        and not content.startswith(BANNER.encode())
-    ]
+    there = (path for path in files if path.suffix == ".py" and path.is_file())
+    foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
     if foreign:
         message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"
         raise InputError(*(Diagnostic(message, Position(str(path))) for path in foreign))

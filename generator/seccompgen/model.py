@@ -188,15 +188,6 @@ class Policy:
     rules: tuple[Rule, ...]
     sources: tuple[tuple[str, str], ...]
 
-    def actions(self) -> tuple[Action, ...]:
-        """Return every action that the policy can give, most drastic kinds first."""
-        unique = {rule.action for rule in self.rules}
-        unique |= {self.default_action, self.unknown_action, self.bad_arch_action}
-        order = list(ActionKind)
-        return tuple(
-            sorted(unique, key=lambda a: (order.index(a.kind), a.data, a.errno_name or ""))
-        )
-
     def compat_of(self, abi: Abi) -> tuple[Abi, ...]:
         """Return the ABIs that the program for ``abi`` answers for besides ``abi``."""
         return tuple(other for other in self.compat_arches if serves_both(abi, other))

@@ -112,7 +112,7 @@ def try_to_build(content: bytes, ending: str) -> None:
 @example({"seccomp": GOOD}, "yml")
 @example({**GOOD, "description": '\U00010000\0\r\u2028\\"""'}, "json")
 @example({**GOOD, "description": "\ud800"}, "json")
-@example({**GOOD, "include": ["a\nb.yml", "\0"]}, "json")
+@example({**GOOD, "include": ["a\nb.yml", "\0", "a\0/b.yml", "/", "x" * 5000]}, "json")
 def test_a_mutated_policy(policy: object, ending: str) -> None:
     try_to_build(json.dumps(policy).encode(), ending)
 

@@ -245,6 +245,13 @@ def test_a_circle_of_includes_ends(tmp_path: Path) -> None:
     ]
 
 
+def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "loop.yml").symlink_to(tmp_path / "loop.yml")
+    assert errors(tmp_path, HEAD + "include: [loop.yml]\n") == [
+        "p.yml:3:11: cannot read loop.yml: Too many levels of symbolic links"
+    ]
+
+
 def test_an_included_rule_comes_first(tmp_path: Path) -> None:
     (tmp_path / "base.yml").write_text("syscalls:\n- {action: trap, names: [read]}\n")
     main = HEAD + "include: [base.yml]\nsyscalls: [{action: allow, names: [read]}]\n"

@@ -64,7 +64,7 @@ def build(
     from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
         build_policies,
         filter_files,
-        orphans,
+        orphaned_filters,
         project_filters,
         refuse_to_overwrite,
         require_writable,
@@ -98,7 +98,7 @@ def build(
         with progress("compiling") as report:
             built, files = project_filters(project, tables, report)
         refuse_to_overwrite(files)
-        outputs = Outputs(files, orphans(project.output, files))
+        outputs = Outputs(files, orphaned_filters(project, files))
         _finish(built, outputs, check=check, as_json=as_json)
 
 

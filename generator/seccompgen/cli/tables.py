@@ -73,7 +73,7 @@ def _into_directory(
     from seccompgen.build import (  # noqa: PLC0415
         LOCK_NAME,
         load_tables,
-        orphans,
+        orphaned_tables,
         refuse_to_overwrite,
         require_writable,
         resolve_tables,
@@ -93,7 +93,7 @@ def _into_directory(
         after = resolve_tables(wanted, source, known, report)
     files = table_files(after, directory, directory)
     refuse_to_overwrite(files)
-    outputs = Outputs(files, orphans(directory, files))
+    outputs = Outputs(files, orphaned_tables(after, directory))
     _finish(before, after, outputs, check=check, as_json=as_json)
 
 

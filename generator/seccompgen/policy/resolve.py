@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -25,7 +27,6 @@ from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.reach import DeadRule, reach
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Iterable
 
     from seccompgen.policy.schema import Argument
@@ -128,10 +129,11 @@ def _read_layer(
     done: dict[pathlib.Path, _Layer],
     problems: list[Diagnostic],
 ) -> None:
-    if not path.name.isprintable():
-        problems.append(Diagnostic(f"unprintable characters in {path.name!r}", included_at))
+    if not str(path).isprintable():
+        problems.append(Diagnostic(f"unprintable characters in {str(path)!r}", included_at))
         return
-    identity = path.resolve()
+    # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
+    identity = pathlib.Path(os.path.realpath(path))
     if identity in chain:
         names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
         problems.append(Diagnostic(f"a circle of includes: {names}", included_at))
