@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "generator" / "seccompgen"
 
 # What every stage may speak in.
-VOCABULARY = {"errors", "architectures", "errnos", "tables", "model", "reach", "program"}
+VOCABULARY = {
+    *("errors", "architectures", "errnos", "tables"),
+    *("model", "objective", "reach", "program"),
+}
 STAGES = {"fetch", "parse", "policy", "compile", "verify", "render", "outputs", "lockfile"}
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
@@ -68,7 +71,8 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_the_vocabulary_has_no_circle() -> None:
     """``model`` may speak of ABIs, an ABI never of a model."""
-    order = ["errors", "architectures", "errnos", "tables", "model", "reach", "program"]
+    order = ["errors", "architectures", "errnos", "tables", "model", "objective"]
+    order += ["reach", "program"]
     for i, name in enumerate(order):
         assert imported(PACKAGE / f"{name}.py") <= set(order[:i]) | {name}
 

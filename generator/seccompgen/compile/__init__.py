@@ -15,21 +15,26 @@ from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.lower import number_lines
 from seccompgen.errors import Diagnostic, InputError
+from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
 
 if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.errors import Position
     from seccompgen.model import Policy
+    from seccompgen.objective import Objective
     from seccompgen.tables import Tables
 
 
-def compile_policy(policy: Policy, abi: Abi, tables: Tables) -> Program:
-    """Compile ``policy`` for ``abi``, one of its ``arches``.
+def compile_policy(
+    policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
+) -> Program:
+    """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
 
     Raises InputError if the program would be longer than the kernel takes, naming the rules
     that cost most.
     """
+    _ = objective
     graph = Graph()
     root = graph.leaf(policy.bad_arch_action.ret(abi), (policy.bad_arch_origin,))
     for line in reversed(number_lines(policy, abi, tables, graph)):
