@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from seccompgen.errors import Position
 
 
 class Optimize(Enum):
@@ -26,12 +28,14 @@ class Optimize(Enum):
 class Profile:
     """How often each system call was seen, by name; calls that it does not name were not seen.
 
-    ``file`` and ``sha256`` name what it was read from.
+    ``file`` and ``sha256`` name what it was read from; ``positions`` tells where in it a name
+    stands, for messages, and decides nothing.
     """
 
     counts: Mapping[str, int]
     file: str
     sha256: str
+    positions: Mapping[str, Position] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,19 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from seccompgen.compile.arguments import Arguments
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
+from seccompgen.compile.functions import Functions
 from seccompgen.compile.lower import number_lines
+from seccompgen.compile.prices import prices
+from seccompgen.compile.weights import samples, span_weights
+from seccompgen.compile.words import Words
 from seccompgen.errors import Diagnostic, InputError
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
+from seccompgen.sets import Sets
 
 if TYPE_CHECKING:
     from seccompgen.architectures import Abi
@@ -34,11 +40,18 @@ def compile_policy(
     Raises InputError if the program would be longer than the kernel takes, naming the rules
     that cost most.
     """
-    _ = objective
-    graph = Graph()
+    graph, sets, words = Graph(), Sets(), Words()
+    functions = Functions(sets, words)
+    paid = prices(objective)
+    arguments = Arguments(functions, words, graph, abi, paid, policy.rules)
     root = graph.leaf(policy.bad_arch_action.ret(abi), (policy.bad_arch_origin,))
-    for line in reversed(number_lines(policy, abi, tables, graph)):
-        inside = dispatch(line.spans, graph)
+    for line in reversed(number_lines(policy, abi, tables, functions)):
+        plans = [
+            arguments.plan(span.answer, samples(span.calls, span.answer.function, sets))
+            for span in line.spans
+        ]
+        weights = span_weights(line.spans, objective)
+        inside = dispatch(line.spans, plans, weights, arguments, graph, paid)
         source = (policy.arches_origin,)
         root = graph.test(Value(ARCH_OFFSET), Relation.EQ, line.audit_arch, inside, root, source)
     instructions, origins = assemble(graph, root)

@@ -2,10 +2,12 @@
 
 A leaf is an answer; a test compares one word (or what a mask leaves of it) with a constant and
 goes on to one of two nodes. Nodes are immutable and hash-consed over the whole program, so
-equal tails of different rules, calls and ABIs are one node. A call's rules are folded from the
-last to the first with the continuations "matches" and "does not", which makes the diagram linear
-in the size of the rules. It is not reduced further: a test implied by an earlier one on its path
-stays.
+equal tails of different rules, calls and ABIs are one node.
+
+``decide`` is the plain way to a diagram, for rules that ``arguments`` finds no better one for:
+they are folded from the last to the first with the continuations "matches" and "does not", which
+makes the diagram linear in the size of the rules, and leaves tests that earlier ones on the path
+imply.
 """
 
 from __future__ import annotations
@@ -73,6 +75,10 @@ class Graph:
         """Return every part of the policy that asked for ``node``."""
         return tuple(self._origins[node])
 
+    def credit(self, node: NodeId, origins: Iterable[Origin]) -> None:
+        """Note that ``origins`` asked for ``node`` too."""
+        self._origins[node].update(dict.fromkeys(origins))
+
     def leaf(self, ret: int, origins: Iterable[Origin]) -> NodeId:
         """Return the node that answers ``ret``."""
         return self._intern(Leaf(ret), origins)
@@ -115,7 +121,7 @@ class Graph:
             number = self._known[node] = len(self.nodes)
             self.nodes.append(node)
             self._origins.append({})
-        self._origins[number].update(dict.fromkeys(origins))
+        self.credit(number, origins)
         return number
 
     def decide(

@@ -14,9 +14,10 @@ of them share an audit value or a dispatcher:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.architectures import X32_SYSCALL_BIT
+from seccompgen.compile.functions import ORIGINAL, Function
 from seccompgen.model import U32
 from seccompgen.reach import reach
 
@@ -24,19 +25,50 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from seccompgen.architectures import Abi
-    from seccompgen.compile.diagram import Graph, NodeId
-    from seccompgen.model import Origin, Policy, Rule
+    from seccompgen.compile.functions import Functions
+    from seccompgen.model import Condition, Origin, Policy, Rule
     from seccompgen.tables import Table, Tables
+
+Origins: TypeAlias = "tuple[Origin, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is made of a call: a function of its arguments, and where its parts come from.
+
+    ``cases`` are the rules that it is made of: the first whose condition holds answers.
+    """
+
+    function: Function
+    rule_origins: tuple[Origins, ...]
+    default_origins: Origins
+    cases: tuple[tuple[Condition | None, int, Origin], ...] = ()
+
+    @property
+    def origins(self) -> Origins:
+        """All parts of the policy that it comes from."""
+        return _each(o for part in (*self.rule_origins, self.default_origins) for o in part)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A system call that has a name, with the rules for it that some arguments reach."""
+
+    name: str
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Numbers from ``first`` to ``last``, both included, and the node that decides them."""
+    """Numbers from ``first`` to ``last``, both included, that have one answer.
+
+    ``calls`` are those of them that have a name.
+    """
 
     first: int
     last: int
-    node: NodeId
-    origins: tuple[Origin, ...]
+    answer: Answer
+    calls: tuple[Call, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +76,20 @@ class NumberLine:
     """The spans of one audit value, without gap from 0 to 2**32 - 1."""
 
     audit_arch: int
+    abis: tuple[Abi, ...]
     spans: tuple[Span, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    node: NodeId
-    origins: tuple[Origin, ...]
-
-
-def number_lines(policy: Policy, abi: Abi, tables: Tables, graph: Graph) -> list[NumberLine]:
+def number_lines(
+    policy: Policy, abi: Abi, tables: Tables, functions: Functions
+) -> list[NumberLine]:
     """Return a line for each audit value that the program for ``abi`` answers, its own first."""
     served = (abi, *policy.compat_of(abi))
     lines = []
     for audit_arch in dict.fromkeys(other.audit_arch for other in served):
-        here = [other for other in served if other.audit_arch == audit_arch]
-        line = _Line(policy, tables, graph, abi, here)
-        lines.append(NumberLine(audit_arch, line.spans()))
+        here = tuple(other for other in served if other.audit_arch == audit_arch)
+        spans = _Line(policy, tables, functions, here).spans()
+        lines.append(NumberLine(audit_arch, here, spans))
     return lines
 
 
@@ -68,23 +97,19 @@ class _Line:
     """The numbers of one audit value, under which the ABIs ``here`` are answered for."""
 
     def __init__(
-        self, policy: Policy, tables: Tables, graph: Graph, program_abi: Abi, here: list[Abi]
+        self, policy: Policy, tables: Tables, functions: Functions, here: tuple[Abi, ...]
     ) -> None:
-        self._program_abi = program_abi
         self._policy = policy
         self._tables = tables
-        self._graph = graph
+        self._functions = functions
         self._here = {abi.name: abi for abi in here}
         self._main = here[0]
         unknown, bad_arch = policy.unknown_origin, policy.bad_arch_origin
-        self._unknown = self._leaf(policy.unknown_action.ret(self._main), unknown)
-        self._foreign = self._leaf(policy.bad_arch_action.ret(self._main), bad_arch)
-
-    def _leaf(self, ret: int, origin: Origin) -> _Answer:
-        return _Answer(self._graph.leaf(ret, (origin,)), (origin,))
+        self._unknown = _constant(policy.unknown_action.ret(self._main), unknown)
+        self._foreign = _constant(policy.bad_arch_action.ret(self._main), bad_arch)
 
     def spans(self) -> tuple[Span, ...]:
-        numbers: dict[int, _Answer] = {}
+        numbers: dict[int, tuple[Answer, Call]] = {}
         for abi in self._here.values():
             numbers.update(self._calls(self._tables.tables[abi.name]))
         result: list[Span] = []
@@ -92,27 +117,29 @@ class _Line:
             at = first
             for nr in sorted(n for n in numbers if first <= n <= last):
                 if at < nr:
-                    _append(result, at, nr - 1, background)
-                _append(result, nr, nr, numbers[nr])
+                    _append(result, Span(at, nr - 1, background, ()))
+                answer, call = numbers[nr]
+                _append(result, Span(nr, nr, answer, (call,)))
                 at = nr + 1
             if at <= last:
-                _append(result, at, last, background)
+                _append(result, Span(at, last, background, ()))
         return tuple(result)
 
-    def _calls(self, table: Table) -> Mapping[int, _Answer]:
+    def _calls(self, table: Table) -> Mapping[int, tuple[Answer, Call]]:
         """Return what happens to each number that ``table`` names."""
         policy = self._policy
-        default = self._leaf(policy.default_action.ret(table.abi), policy.default_origin)
+        default = policy.default_action.ret(table.abi)
         rules: dict[int, list[Rule]] = {}
         for rule in policy.rules:
             if rule.name in table.numbers:
                 rules.setdefault(table.numbers[rule.name], []).append(rule)
-        answers = dict.fromkeys(table.numbers.values(), default)
+        untouched = _constant(default, policy.default_origin)
+        answers = {nr: (untouched, Call(name, ())) for name, nr in table.numbers.items()}
         for nr, own in rules.items():
             answers[nr] = self._decide(tuple(own), default, table.abi)
         return answers
 
-    def _decide(self, rules: tuple[Rule, ...], default: _Answer, abi: Abi) -> _Answer:
+    def _decide(self, rules: tuple[Rule, ...], default: int, abi: Abi) -> tuple[Answer, Call]:
         """Return what ``rules`` make of one call of ``abi``.
 
         If all that is reached gives one answer, the call does not depend on its arguments and
@@ -120,20 +147,29 @@ class _Line:
         in kernel/seccomp.c). If nothing is left for the default, the last rule needs no test.
         """
         found = reach(rules)
-        cases = [
-            (rule.condition, self._graph.leaf(rule.action.ret(abi), (rule.origin,)), rule.origin)
-            for rule in found.alive
-        ]
-        otherwise = default.node
+        call = Call(rules[0].name, found.alive)
+        alive = list(found.alive)
+        default_origins = (self._policy.default_origin,)
         if not found.rest:
-            _, otherwise, _ = cases.pop()
-        if all(node == otherwise for _, node, _ in cases):
-            node = otherwise
-        else:
-            node = self._graph.decide(cases, otherwise, self._program_abi)
-        return _Answer(node, tuple(dict.fromkeys(rule.origin for rule in rules)))
+            last = alive.pop()
+            default, default_origins = last.action.ret(abi), (last.origin,)
+        cases = tuple((rule.condition, rule.action.ret(abi), rule.origin) for rule in alive)
+        boxes = [(self._functions.sets.box(condition), ret) for condition, ret, _ in cases]
+        derived = self._functions.derive(boxes, default)
+        origins = [(rule.origin,) for rule in alive]
+        answer = Answer(
+            derived.function,
+            tuple(_each(alive[i].origin for i in sources) for sources in derived.rules),
+            _each(
+                origin
+                for i in derived.default
+                for origin in (default_origins if i == ORIGINAL else origins[i])
+            ),
+            cases,
+        )
+        return answer, call
 
-    def _backgrounds(self) -> Iterable[tuple[int, int, _Answer]]:
+    def _backgrounds(self) -> Iterable[tuple[int, int, Answer]]:
         """Yield ranges that cover all numbers, with the answer for those that have no name."""
         if self._main.audit_arch_name == "AUDIT_ARCH_X86_64":
             bit = X32_SYSCALL_BIT
@@ -166,11 +202,25 @@ def _is_mips(abi: Abi) -> bool:
     return abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS")
 
 
-def _append(spans: list[Span], first: int, last: int, answer: _Answer) -> None:
-    """Add a span, or lengthen the one before it if that is decided the same way."""
-    if spans and spans[-1].node == answer.node:
-        before = spans[-1]
-        origins = tuple(dict.fromkeys((*before.origins, *answer.origins)))
-        spans[-1] = Span(before.first, last, answer.node, origins)
-    else:
-        spans.append(Span(first, last, answer.node, answer.origins))
+def _constant(ret: int, origin: Origin) -> Answer:
+    return Answer(Function((), ret), (), (origin,))
+
+
+def _each(origins: Iterable[Origin]) -> Origins:
+    return tuple(dict.fromkeys(origins))
+
+
+def _append(spans: list[Span], span: Span) -> None:
+    """Add ``span``, or lengthen the one before it if that has the same answer."""
+    if not spans or spans[-1].answer.function != span.answer.function:
+        spans.append(span)
+        return
+    before = spans[-1]
+    a, b = before.answer, span.answer
+    answer = Answer(
+        a.function,
+        tuple(_each((*x, *y)) for x, y in zip(a.rule_origins, b.rule_origins, strict=True)),
+        _each((*a.default_origins, *b.default_origins)),
+        a.cases,
+    )
+    spans[-1] = Span(before.first, span.last, answer, before.calls + span.calls)

@@ -1,0 +1,386 @@
+"""From functions of the arguments to decision diagrams: which word is looked at first, and how.
+
+A function is taken apart by one of its words: what is left for each value is another function,
+and a tree of tests on the word leads there. A path thus loads each word at most once (again
+only behind a test under a mask, which destroys it). Functions are canonical and planned once a
+program, so calls that ask the same questions share code.
+
+Which word comes first is searched: the order of least cost, where what is equally good goes to the
+one that adds the fewest instructions to what the program has already. Every order is tried until
+a call has cost ``_TRIED_FOR_CALL`` functions, or the program ``_TRIED`` steps; from then on
+the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL`` functions of one call, or
+``_PLANNED`` steps, the search is given up: some sets of rules have no small diagram in any order.
+Their rules are then tested one after the other, which is linear in their size. The same is done
+where that comes out shorter by two thirds. A step is about what one rule adds to the time that a
+word takes, so time is bounded, and by the same work on every machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from seccompgen.compile.diagram import Relation, Test, Value
+from seccompgen.compile.functions import HIGH, LOW, ORIGINAL, WORD, Derived, Function, Word
+from seccompgen.compile.onword import TooManyError, WordSearch
+from seccompgen.compile.search import ROUGH, THOROUGH
+from seccompgen.compile.tree import (
+    BUDGETS,
+    IMPOSSIBLE,
+    SCALE,
+    UNBOUNDED,
+    Bits,
+    Cut,
+    End,
+    Hole,
+    Masked,
+    count_tests,
+    later,
+    least_budget,
+    less,
+)
+from seccompgen.model import U32, Op
+from seccompgen.program import word_offset
+from seccompgen.sets import comparisons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.compile.diagram import Graph, NodeId
+    from seccompgen.compile.functions import Functions
+    from seccompgen.compile.lower import Answer, Origins
+    from seccompgen.compile.onword import Sample, WordTrees
+    from seccompgen.compile.prices import Prices
+    from seccompgen.compile.tree import Costs, Tree
+    from seccompgen.compile.words import Words
+    from seccompgen.model import Origin, Rule
+
+PlanId: TypeAlias = int
+
+_TRIED_FOR_CALL = 100
+_TRIED = 4_500
+_PLANNED_FOR_CALL = 3000
+_PLANNED = 20_000
+_STEPS = 4
+"""For each word of a function, and one more for each rule."""
+_SEARCHED = 2000
+"""Lines are searched roughly once so many intervals have been searched."""
+_TOTAL = 1 << 12
+"""The weight of all samples of a function."""
+_UNSEEN = 1 << 4
+"""The weight of all values of a low word that no sample has."""
+_UNSEEN_HIGH = 1
+"""The same for a high word: what is passed there is hardly ever anything but zero."""
+
+
+class _Key(NamedTuple):
+    function: Function
+    samples: tuple[Sample, ...]
+
+
+class _Way(NamedTuple):
+    """One way to take a function apart.
+
+    ``labels[n]`` is the plan that label n of the trees stands for, ``derived[n]`` how its function
+    came about. ``costs`` count from before the load; ``size`` is the load and the tests.
+    """
+
+    word: Word
+    trees: WordTrees
+    labels: tuple[PlanId, ...]
+    derived: tuple[Derived, ...]
+    costs: Costs
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How a function is decided, for each budget: ``ways[choice[budget]]``.
+
+    Without ways it is the answer ``ret``, or the node ``chain`` that was made at once. ``size``
+    counts its own instructions without a bound, ``below`` are the plans that these lead to.
+    """
+
+    costs: Costs
+    ret: int = 0
+    chain: NodeId | None = None
+    ways: tuple[_Way, ...] = ()
+    choice: tuple[int, ...] = ()
+    size: int = 1
+    below: frozenset[PlanId] = frozenset()
+
+
+class Arguments:
+    """The plans of all functions of one program."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        words: Words,
+        graph: Graph,
+        abi: Abi,
+        prices: Prices,
+        rules: Sequence[Rule],
+    ) -> None:
+        self._functions = functions
+        self._words = words
+        self._graph = graph
+        self._abi = abi
+        self._price = round(prices.word_test * SCALE * _TOTAL)
+        self._sharing = round(prices.sharing * SCALE)
+        self._masks = _masks(rules)
+        self._constants = _constants(rules)
+        self._plans: list[_Plan] = []
+        self._known: dict[_Key, PlanId] = {}
+        self._names: dict[Function, int] = {}
+        self._used: set[PlanId] = set()
+        self._spent = self._steps = self._intervals = 0
+        self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[End]]] = {}
+
+    def plan(self, answer: Answer, samples: Iterable[Sample]) -> PlanId:
+        """Return the plan for ``answer`` where arguments come as ``samples`` say."""
+        self._spent = 0
+        try:
+            number = self._plan(answer.function, self._normal(answer.function, samples))
+        except TooManyError:
+            return self._chain(answer)
+        below = self._plans[number].below
+        size = sum(self._plans[n].size for n in {number, *below})
+        chain = sum(2 * sum(1 for _ in comparisons(case[0])) for case in answer.cases)
+        if size > 3 * chain + 16:
+            return self._chain(answer)
+        self._used |= {number} | below
+        return number
+
+    def costs(self, number: PlanId) -> Costs:
+        """Return what a unit of weight costs from the load on, for each budget."""
+        return self._plans[number].costs
+
+    # --- planning ---------------------------------------------------------------------------
+
+    def _chain(self, answer: Answer) -> PlanId:
+        cases = [
+            (condition, self._graph.leaf(ret, (origin,)), origin)
+            for condition, ret, origin in answer.cases
+        ]
+        otherwise = self._graph.leaf(answer.function.default, answer.default_origins)
+        node = self._graph.decide(cases, otherwise, self._abi)
+        costs = np.full(BUDGETS, IMPOSSIBLE, dtype=np.int64)
+        costs[UNBOUNDED] = 2 * len(cases) * SCALE
+        self._plans.append(_Plan(costs, chain=node))
+        return len(self._plans) - 1
+
+    def _normal(self, function: Function, samples: Iterable[Sample]) -> tuple[Sample, ...]:
+        """Return ``samples`` reduced to the words that ``function`` looks at, _TOTAL in all."""
+        masks = [0] * 6
+        for argument, half in self._functions.words(function):
+            masks[argument] |= U32 << 32 * half
+        merged: dict[tuple[int, ...], int] = {}
+        for args, weight in samples:
+            key = tuple(a & m for a, m in zip(args, masks, strict=True))
+            merged[key] = merged.get(key, 0) + weight
+        total = sum(merged.values())
+        return tuple(
+            sorted((args, weight * _TOTAL // total or 1) for args, weight in merged.items())
+        )
+
+    def _plan(self, function: Function, samples: tuple[Sample, ...]) -> PlanId:
+        key = _Key(function, samples)
+        found = self._known.get(key)
+        if found is not None:
+            return found
+        words = self._functions.words(function)
+        if words:
+            self._spent += 1
+            if self._spent > _PLANNED_FOR_CALL or self._steps > _PLANNED:
+                raise TooManyError
+            if self._spent > _TRIED_FOR_CALL or self._steps > _TRIED:
+                del words[1:]
+            self._steps += len(words) * (_STEPS + len(function.rules))
+            plan = self._best([self._way(function, word, samples) for word in words])
+        else:
+            costs = np.full(BUDGETS, SCALE, dtype=np.int64)
+            costs[0] = IMPOSSIBLE
+            plan = _Plan(costs, function.default)
+        self._plans.append(plan)
+        number = self._known[key] = len(self._plans) - 1
+        return number
+
+    def _best(self, ways: Sequence[_Way]) -> _Plan:
+        below = [
+            frozenset(way.labels).union(*(self._plans[n].below for n in way.labels)) for way in ways
+        ]
+        new = [
+            way.size + sum(self._plans[n].size for n in plans - self._used)
+            for way, plans in zip(ways, below, strict=True)
+        ]
+        costs = np.array([way.costs for way in ways])
+        biased = costs + np.array(new)[:, None] * self._sharing
+        choice = np.argmin(biased, axis=0)
+        last = int(choice[UNBOUNDED])
+        return _Plan(
+            costs[choice, np.arange(BUDGETS)],
+            ways=tuple(ways),
+            choice=tuple(map(int, choice)),
+            size=ways[last].size,
+            below=below[last],
+        )
+
+    def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
+        argument, half = word
+
+        def name(rest: Function) -> int:
+            return self._names.setdefault(rest, len(self._names))
+
+        split, known = self._functions.split(function, word, name)
+        values: dict[int, int] = {}
+        inside: dict[int, list[Sample]] = {number: [] for number in known}
+        for args, weight in samples:
+            value = args[argument] >> 32 * half & U32
+            values[value] = values.get(value, 0) + weight
+            number = self._words.at(split, value)
+            assert isinstance(number, int)
+            inside[number].append((args, weight))
+        labels, ends = [], []
+        places = {}
+        for place, (number, rest) in enumerate(known.items()):
+            plan = self._plan(rest.function, self._normal(rest.function, inside[number]))
+            places[number] = place
+            labels.append(plan)
+            ends.append(self._plans[plan].costs)
+        line = self._words.map(split, places.__getitem__)
+        search = WordSearch(
+            self._words,
+            np.array(ends),
+            self._price,
+            self._masks.get(word, ()),
+            ROUGH if self._intervals > _SEARCHED else THOROUGH,
+        )
+        unseen = _UNSEEN if half == LOW else _UNSEEN_HIGH
+        trees = search.best(line, sorted(values.items()), unseen)
+        self._intervals += search.searched
+        costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
+        costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
+        size = 1 + count_tests(trees.tree(UNBOUNDED))
+        return _Way(word, trees, tuple(labels), tuple(known.values()), costs, size)
+
+    # --- building ---------------------------------------------------------------------------
+
+    def build(self, number: PlanId, budget: int) -> NodeId:
+        """Return the diagram of the plan with at most ``budget`` instructions on any path."""
+        return self._make(number, budget)[0]
+
+    def _make(self, number: PlanId, budget: int) -> tuple[NodeId, list[NodeId], list[End]]:
+        """Return the diagram, the tests on the plan's own word, and where these end."""
+        plan = self._plans[number]
+        budget = least_budget(plan.costs, budget)
+        found = self._built.get((number, budget))
+        if found is None:
+            found = self._built[number, budget] = self._made(plan, budget)
+        return found
+
+    def _made(self, plan: _Plan, budget: int) -> tuple[NodeId, list[NodeId], list[End]]:
+        if plan.chain is not None:
+            return plan.chain, [], []
+        if not plan.ways:
+            return self._graph.leaf(plan.ret, ()), [], []
+        way = plan.ways[plan.choice[budget]]
+        argument, half = way.word
+        offset = word_offset(argument, "hi" if half == HIGH else "lo", self._abi)
+        word = Value(offset)
+        tests: list[NodeId] = []
+        ends: list[End] = []
+
+        def test(value: Value, relation: Relation, k: int, true: Tree, false: Tree) -> NodeId:
+            branches = make(true), make(false)
+            node = self._graph.test(value, relation, k, *branches, ())
+            if node not in branches:
+                tests.append(node)
+            return node
+
+        def make(tree: Tree) -> NodeId:
+            match tree:
+                case End(label, left):
+                    ends.append(tree)
+                    return self.build(way.labels[label], left)
+                case Cut(k, below, above):
+                    return test(word, Relation.GE, k, above, below)
+                case Hole(k, equal, rest):
+                    return test(word, Relation.EQ, k, equal, rest)
+                case Masked(mask, k, equal, rest):
+                    return test(Value(offset, mask), Relation.EQ, k, equal, rest)
+                case Bits(mask, some, none):
+                    return test(word, Relation.ANY_BITS, mask, some, none)
+
+        root = make(way.trees.tree(less(budget, 1)))
+        return root, tests, list(dict.fromkeys(ends))
+
+    def credit(self, number: PlanId, budget: int, answer: Answer) -> None:
+        """Note on every node of the plan which parts of the policy asked for it there."""
+        seen: set[tuple[PlanId, int, tuple[Origins, ...], Origins]] = set()
+        stack = [(number, budget, answer.rule_origins, answer.default_origins)]
+        while stack:
+            number, budget, rules, default = stack.pop()
+            plan = self._plans[number]
+            budget = least_budget(plan.costs, budget)
+            if plan.chain is not None or (number, budget, rules, default) in seen:
+                continue
+            seen.add((number, budget, rules, default))
+            root, tests, ends = self._make(number, budget)
+            if not plan.ways:
+                self._graph.credit(root, default)
+                continue
+            way = plan.ways[plan.choice[budget]]
+            all_rules = dict.fromkeys(_together(rules))
+            for test in tests:
+                self._graph.credit(test, self._who_asked(way.word, test, all_rules))
+            for end in ends:
+                derived = way.derived[end.label]
+                rest = tuple(_together(rules[i] for i in sources) for sources in derived.rules)
+                left = _together(default if i == ORIGINAL else rules[i] for i in derived.default)
+                stack.append((way.labels[end.label], end.budget, rest, left))
+
+    def _who_asked(self, word: Word, number: NodeId, rules: dict[Origin, None]) -> Iterable[Origin]:
+        """Return those of ``rules`` that have the constant of a test of ``word``, else all."""
+        node = self._graph.nodes[number]
+        assert isinstance(node, Test)
+        there = self._constants.get(word, {})
+        found = [o for k in (node.k, node.k - 1) for o in there.get(k, ()) if o in rules]
+        return found or rules
+
+
+def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
+    """Return which of ``rules`` compare a word with a number."""
+    found: dict[Word, dict[int, list[Origin]]] = {}
+    for rule in rules:
+        for test in comparisons(rule.condition):
+            for half in (LOW, HIGH):
+                own = found.setdefault((test.argument, half), {})
+                own.setdefault(test.value >> WORD * half & U32, []).append(rule.origin)
+    return found
+
+
+def _together(parts: Iterable[Origins]) -> Origins:
+    return tuple(dict.fromkeys(origin for part in parts for origin in part))
+
+
+def _masks(rules: Iterable[Rule]) -> dict[Word, tuple[tuple[int, int], ...]]:
+    """Return the masks that ``rules`` use on each word, (mask, k) for ``word & mask == k``."""
+    found: dict[Word, dict[tuple[int, int], None]] = {}
+    for rule in rules:
+        for test in comparisons(rule.condition):
+            match test.op:
+                case Op.ANY_BITS | Op.NO_BITS:
+                    mask, k = test.value, 0
+                case Op.MASKED_EQ:
+                    mask, k = test.mask, test.value
+                case _:
+                    continue
+            for half in (LOW, HIGH):
+                own, value = mask >> 32 * half & U32, k >> 32 * half & U32
+                if own not in (0, U32):
+                    found.setdefault((test.argument, half), {})[own, value] = None
+    return {word: tuple(masks) for word, masks in found.items()}

@@ -1,0 +1,266 @@
+"""What the rules of one call make of its arguments: ordered boxes, in a canonical form.
+
+The first box that has the arguments gives the answer. Rules with one answer in a row commute, so
+boxes among them that differ in one argument become one, and the rest is sorted; boxes inside an
+earlier one go, as do rules at the end that answer what the default answers. Calls with the
+same conditions in another order or spelling thereby become the same function, and share their code.
+The form is not unique: two functions that are equal for a subtler reason may look different,
+which costs instructions, never correctness.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.model import U32
+from seccompgen.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from seccompgen.compile.words import WordId, Words
+
+LOW, HIGH = 0, 1
+WORD = 32
+
+Word: TypeAlias = tuple[int, int]
+"""An argument, 0 to 5, and LOW or HIGH: which half of it."""
+
+Sources: TypeAlias = tuple[int, ...]
+"""Which rules, by their place in a list, something was made of."""
+
+ORIGINAL = -1
+"""In Sources: the default that was given."""
+
+
+_Rule: TypeAlias = tuple[Box, int, Sources]
+
+
+class Function(NamedTuple):
+    """Boxes with the answer (a SECCOMP_RET value) of the first that matches, and the default."""
+
+    rules: tuple[tuple[Box, int], ...]
+    default: int
+
+
+class Derived(NamedTuple):
+    """A function made of other rules: of which ones each of its rules, and its default, is."""
+
+    function: Function
+    rules: tuple[Sources, ...]
+    default: Sources
+
+
+class Functions:
+    """All functions of one program, their words, and what is left of them when one is known."""
+
+    def __init__(self, sets: Sets, words: Words) -> None:
+        self.sets = sets
+        self._words = words
+        self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
+
+    def derive(self, rules: Iterable[tuple[Box, int]], default: int) -> Derived:
+        """Return the canonical function of ``rules``."""
+        return self._derived([(box, ret, (i,)) for i, (box, ret) in enumerate(rules)], default)
+
+    def _derived(self, rules: Iterable[_Rule], default: int) -> Derived:
+        kept = [rule for rule in rules if NOTHING not in rule[0]]
+        sources: Sources = (ORIGINAL,)
+        while True:
+            last = next((i for i, rule in enumerate(kept) if rule[0] == EVERYTHING), None)
+            if last is not None:
+                _, default, sources = kept[last]
+                del kept[last:]
+            while kept and kept[-1][1] == default:
+                sources += kept.pop()[2]
+            before = len(kept)
+            kept = self._without_hidden(self._grouped(kept))
+            if len(kept) == before:
+                break
+        function = Function(tuple((box, ret) for box, ret, _ in kept), default)
+        return Derived(function, tuple(places for _, _, places in kept), sources)
+
+    def _grouped(self, rules: Iterable[_Rule]) -> list[_Rule]:
+        """Unite and sort the rules of each stretch with one answer."""
+        result: list[_Rule] = []
+        for _, stretch in groupby(rules, key=lambda rule: rule[1]):
+            result += sorted(self._merged(list(stretch)))
+        return result
+
+    def _merged(self, group: list[_Rule]) -> list[_Rule]:
+        """Unite boxes of one answer that differ in one argument only, until there are none."""
+        if len(group) < 2:
+            return group
+        changed = True
+        while changed and len(group) > 1:
+            changed = False
+            for argument in range(6):
+                alike: dict[tuple[int, ...], list[_Rule]] = {}
+                for rule in group:
+                    box = rule[0]
+                    alike.setdefault((*box[:argument], *box[argument + 1 :]), []).append(rule)
+                if len(alike) < len(group):
+                    changed = True
+                    group = [self._united(rules, argument) for rules in alike.values()]
+        return group
+
+    def _united(self, rules: Sequence[_Rule], argument: int) -> _Rule:
+        """Return the union of rules that differ in ``argument`` only."""
+        if len(rules) == 1:
+            return rules[0]
+        box, ret, _ = rules[0]
+        parts = sorted({rule[0][argument] for rule in rules})
+        while len(parts) > 1:  # in pairs, so that thousands do not cost their square
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            odd = parts[-1:] if len(parts) % 2 else []
+            parts = [self.sets.either(a, b) for a, b in pairs] + odd
+        union = (*box[:argument], parts[0], *box[argument + 1 :])
+        sources = tuple(sorted({place for rule in rules for place in rule[2]}))
+        return union, ret, sources  # type: ignore[return-value] # six parts
+
+    def _without_hidden(self, rules: list[_Rule]) -> list[_Rule]:
+        """Leave out rules inside one earlier box; only tried where that is few comparisons."""
+        if len(rules) > 64:
+            return rules
+        kept: list[_Rule] = []
+        for rule in rules:
+            if not any(self._inside(rule[0], other) for other, _, _ in kept):
+                kept.append(rule)
+        return kept
+
+    def _inside(self, box: Box, other: Box) -> bool:
+        return all(
+            b in (ALL, a) or self.sets.minus(a, b) == NOTHING
+            for a, b in zip(box, other, strict=True)
+        )
+
+    # --- words ------------------------------------------------------------------------------
+
+    def _bits(self, number: int) -> int:
+        """Return the bits that the set looks at."""
+        found = self._support.get(number)
+        if found is None:
+            level, zero, one = self.sets.nodes[number]
+            found = 1 << (BITS - 1 - level) | self._bits(zero) | self._bits(one)
+            self._support[number] = found
+        return found
+
+    def words(self, function: Function) -> list[Word]:
+        """Return the words that ``function`` looks at, in a fixed order."""
+        result = []
+        for argument in range(6):
+            bits = 0
+            for number in {box[argument] for box, _ in function.rules}:
+                bits |= self._bits(number)
+            if bits & U32:
+                result.append((argument, LOW))
+            if bits >> 32:
+                result.append((argument, HIGH))
+        return result
+
+    def split(
+        self, function: Function, word: Word, name: Callable[[Function], int]
+    ) -> tuple[WordId, dict[int, Derived]]:
+        """Return what is left of ``function`` for each value of ``word``.
+
+        The outcomes of the result are the numbers that ``name`` gives to what is left.
+        """
+        argument, half = word
+        asking: dict[int, list[int]] = {}
+        for place, (box, _) in enumerate(function.rules):
+            asking.setdefault(box[argument], []).append(place)
+        always = asking.pop(ALL, [])
+        roots = sorted(asking)
+        known: dict[int, Derived] = {}
+        derived: dict[tuple[tuple[int, int], ...], int] = {}
+        # Thousands of values must not cost their square: from one value of the word to the next
+        # few sets change, and only what is above these is made anew.
+        upper = _Upper(self.sets, roots, 0 if half == HIGH else WORD)
+        joined = self._words.join(self.sets, upper.lower, 0 if half == HIGH else WORD)
+
+        def rest(outcome: object) -> int:
+            assert isinstance(outcome, tuple)
+            left = upper.filled({upper.lower[place]: node for place, node in outcome})
+            after = {root: left[root] for root in roots if root in left}
+            key = tuple(sorted(after.items()))
+            number = derived.get(key)
+            if number is None:
+                places = sorted([*always, *(place for root in after for place in asking[root])])
+                after[ALL] = ALL
+                one = self._derived(self._narrowed(function, places, argument, after), default)
+                number = derived[key] = name(one.function)
+                known[number] = _both(known[number], one) if number in known else one
+            return number
+
+        default = function.default
+        return self._words.map(joined, rest), known
+
+    @staticmethod
+    def _narrowed(
+        function: Function, places: Iterable[int], argument: int, after: dict[int, int]
+    ) -> Iterator[_Rule]:
+        """Yield the rules at ``places``, with the sets of ``argument`` as they are ``after``."""
+        for place in places:
+            box, ret = function.rules[place]
+            left = (*box[:argument], after[box[argument]], *box[argument + 1 :])
+            yield left, ret, (place,)  # type: ignore[misc] # six parts
+
+
+class _Upper:
+    """The part of ``roots`` above level ``level``, to be filled in where a word is known below it.
+
+    ``lower`` are the sets that hang on it: what some value of the upper bits leaves of a root.
+    """
+
+    def __init__(self, sets: Sets, roots: Sequence[int], level: int) -> None:
+        self._sets = sets
+        self._parents: dict[int, list[int]] = {}
+        self._bare: dict[int, int] = {ALL: ALL}
+        """The parts where every set below is NOTHING; without those that are."""
+        lower: set[int] = set()
+        upper: set[int] = set()
+        stack = list(roots)
+        while stack:
+            number = stack.pop()
+            if number in (ALL, NOTHING) or number in upper or number in lower:
+                continue
+            own, *children = sets.nodes[number]
+            if own >= level:
+                lower.add(number)
+                continue
+            upper.add(number)
+            for child in children:
+                self._parents.setdefault(child, []).append(number)
+                stack.append(child)
+        self.lower = sorted(lower)
+        self._fill(upper, self._bare)
+        self._bare = {number: left for number, left in self._bare.items() if left != NOTHING}
+
+    def filled(self, left: dict[int, int]) -> dict[int, int]:
+        """Return what is left of the whole where ``left`` is left of ``lower``, else NOTHING.
+
+        Without the parts of which nothing is left.
+        """
+        above: set[int] = set()
+        stack = list(left)
+        while stack:
+            for parent in self._parents.get(stack.pop(), ()):
+                if parent not in above:
+                    above.add(parent)
+                    stack.append(parent)
+        result = self._bare | left
+        self._fill(above, result)
+        return result
+
+    def _fill(self, numbers: Iterable[int], into: dict[int, int]) -> None:
+        nodes = self._sets.nodes
+        for number in sorted(numbers, key=lambda number: (-nodes[number][0], number)):
+            level, zero, one = nodes[number]
+            into[number] = self._sets.node(level, into.get(zero, NOTHING), into.get(one, NOTHING))
+
+
+def _both(a: Derived, b: Derived) -> Derived:
+    """Return one function that was derived in two ways."""
+    rules = tuple(x + y for x, y in zip(a.rules, b.rules, strict=True))
+    return Derived(a.function, rules, a.default + b.default)

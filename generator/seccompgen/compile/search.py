@@ -1,0 +1,231 @@
+"""The best tree of tests that finds the interval of a number, by dynamic programming.
+
+A *line* is a sequence of intervals, each with a weight (how often numbers in it come) and a label
+(where to go on). Tests are cuts (``number >= k``), holes (``number == k``, which takes one single
+number out and lets its neighbours meet), and bit tests (``number & mask``).
+
+Cost
+    A tree costs, for each test, the weight that comes to it plus a fixed price (the instruction
+    that it is), and at each end the weight times the cost of what follows. What follows depends
+    on how many instructions are still allowed there, so costs are arrays over that *budget*:
+    entry b is the best cost where at most b instructions may yet be executed, and the last
+    entry has no bound. One pass thus gives the whole trade between the longest path and the cost.
+
+What is optimal
+    Best among all trees made of cuts and of holes taken in order of falling weight from the 12
+    heaviest single numbers, with the small trees of ``patterns`` at the ends: a
+    range (i, j) without the first t of the heavy numbers is one state, and every test is tried in
+    it. That a hole should be the heaviest number left is a theorem where all labels differ
+    (Anderson, Kannan, Karloff, Ladner 2002; Chrobak, Golin, Munro, Young, arXiv 1505.00357 and
+    2311.02224). Where neighbours of a hole meet it is a heuristic, and the patterns make up for
+    most of it: with 40 heavy numbers instead of 12 no figure on the corpus changes.
+
+What is not
+    Bit tests are tried at the ends only; in the middle they were seen to save one or two tests
+    in a hundred, for ten times the time. The search is cubic in the intervals, so a line of more
+    than 160 is halved at about equal weights until its parts have at most 64, and in these
+    holes are taken by patterns only. ``bounds`` says how far from any optimum a program
+    can be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from seccompgen.compile.patterns import patterns
+from seccompgen.compile.tree import (
+    BUDGETS,
+    IMPOSSIBLE,
+    SCALE,
+    End,
+    Hole,
+    later,
+    least_budget,
+    less,
+    weighed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from seccompgen.compile.tree import Costs, Item, Tree
+
+
+class Effort(NamedTuple):
+    """How hard to search.
+
+    ``longest`` is the number of intervals from which on a line is halved, ``holes`` how many
+    single numbers are heavy ones, ``bit_tests`` how many tests the small trees with bit tests
+    have.
+    """
+
+    longest: int
+    holes: int
+    bit_tests: int
+
+
+THOROUGH = Effort(160, 12, 3)
+_PART = Effort(64, 0, 3)
+ROUGH = Effort(64, 0, 1)
+_LONG = 500
+"""Lines of more intervals are searched roughly."""
+
+
+class Search:
+    """The best trees for ``items``, one for each budget.
+
+    ``ends[label]`` is the cost, a unit of weight, of what follows there; ``price`` is what a test
+    costs for being there.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], ends: Costs, price: int, effort: Effort = THOROUGH
+    ) -> None:
+        self._items = items
+        self._ends = ends
+        self._price = price
+        self._effort = effort
+        self._halves: tuple[Search, Search] | None = None
+        if len(items) > effort.longest:
+            self._halves = self._halved()
+            below, above = self._halves
+            weight = sum(item.weight for item in items)
+            both = np.minimum(below.costs + above.costs, IMPOSSIBLE)
+            self.costs: Costs = np.minimum(later(both) + weight * SCALE + price, IMPOSSIBLE)
+            return
+        self._solve()
+        self.costs = self._table[len(items)][0, 0]
+
+    def _halved(self) -> tuple[Search, Search]:
+        """Return the searches below and above the cut that comes nearest to equal weights.
+
+        Every interval counts for at least one part in as many as there are, so that neither half
+        is much longer than the other.
+        """
+        total = sum(item.weight for item in self._items)
+        share = total // len(self._items) + 1
+        half = (total + share * len(self._items)) // 2
+        at, seen = 0, 0
+        while at < len(self._items) - 1 and (at == 0 or seen < half):
+            seen += self._items[at].weight + share
+            at += 1
+        parts = self._items[:at], self._items[at:]
+        effort = ROUGH if self._effort is ROUGH or len(self._items) > _LONG else _PART
+        below, above = (Search(part, self._ends, self._price, effort) for part in parts)
+        return below, above
+
+    def _solve(self) -> None:
+        items = self._items
+        n = len(items)
+        singles = [i for i, item in enumerate(items) if item.first == item.last]
+        singles.sort(key=lambda i: (-items[i].weight, i))
+        self._holes = holes = singles[: self._effort.holes]
+        states = len(holes) + 1
+        labels = np.array([[item.label for item in items]] * states)
+        weights = np.array([[item.weight for item in items]] * states, dtype=np.int64)
+        none = len(self._ends)
+        low, high = labels.copy(), labels.copy()
+        for t, hole in enumerate(holes):
+            weights[t + 1 :, hole] = 0
+            low[t + 1 :, hole] = none
+            high[t + 1 :, hole] = -1
+        total = np.zeros((states, n + 1), dtype=np.int64)
+        np.cumsum(weights, axis=1, out=total[:, 1:])
+        self._total = total
+        self._patterns = patterns(items, holes, self._ends, self._price, self._effort.bit_tests)
+
+        # self._table[length][first, t] are the costs of the items first to first + length - 1
+        # without the t heaviest.
+        self._table: list[Costs] = [np.zeros((n + 1, states, BUDGETS), dtype=np.int64)]
+        self._low: list[NDArray[np.int64]] = [low[:, :0]]
+        self._high: list[NDArray[np.int64]] = [high[:, :0]]
+        least, most = low, high
+        for length in range(1, n + 1):
+            starts = n - length + 1
+            if length > 1:
+                least = np.minimum(least[:, :starts], low[:, length - 1 :])
+                most = np.maximum(most[:, :starts], high[:, length - 1 :])
+            self._low.append(least)
+            self._high.append(most)
+            weight = (total[:, length:] - total[:, :starts]).T
+            step = (weight * SCALE + self._price)[:, :, None]
+            best = np.full((starts, states, BUDGETS), IMPOSSIBLE, dtype=np.int64)
+            for part in range(1, length):
+                np.minimum(
+                    best,
+                    self._table[part][:starts] + self._table[length - part][part : part + starts],
+                    out=best,
+                )
+            best = np.minimum(later(best) + step, IMPOSSIBLE)
+            even, empty = (least == most).T, (most < 0).T
+            if even.any():
+                where = np.nonzero(even)
+                ends = self._ends[least.T[where]]
+                best[where] = np.where(
+                    ends >= IMPOSSIBLE, IMPOSSIBLE, ends * weight[where][:, None]
+                )
+            best[empty] = 0
+            for pattern in self._patterns.get(length, ()):
+                cell = best[pattern.first, pattern.states]
+                np.minimum(cell, pattern.costs, out=cell)
+            for t in reversed(range(states - 1)):
+                hole = holes[t]
+                rows = slice(max(0, hole - length + 1), min(hole, n - length) + 1)
+                taken = weighed(self._ends[items[hole].label], items[hole].weight)
+                taken = np.minimum(later(best[rows, t + 1] + taken) + step[rows, t], IMPOSSIBLE)
+                best[rows, t] = np.minimum(best[rows, t], taken)
+            self._table.append(best)
+
+    def tree(self, budget: int) -> Tree:
+        """Return the best tree of at most ``budget`` instructions to the end of any path.
+
+        The budget that is given down is the smallest with the same cost: what need not be
+        spent is not.
+        """
+        if self._halves is not None:
+            below, above = self._halves
+            budget = least_budget(self.costs, budget)
+            rest = less(budget, 1)
+            return above._items[0].cut(below.tree(rest), above.tree(rest))
+        return self._tree(0, len(self._items), 0, budget)
+
+    def _tree(self, first: int, length: int, t: int, budget: int) -> Tree:
+        costs = self._table[length][first, t]
+        budget = least_budget(costs, budget)
+        cost = costs[budget]
+        assert cost < IMPOSSIBLE
+        least, most = self._low[length][t, first], self._high[length][t, first]
+        if least == most:
+            return End(int(least), least_budget(self._ends[least], budget))
+        rest = less(budget, 1)
+        for pattern in self._patterns.get(length, ()):
+            here = pattern.first == first and pattern.states.start <= t < pattern.states.stop
+            if here and pattern.costs[budget] == cost:
+                return pattern.tree(budget)
+        weight = int(self._total[t, first + length] - self._total[t, first])
+        left = cost - weight * SCALE - self._price
+        parts = sorted(range(1, length), key=lambda part: (abs(2 * part - length), part))
+        for part in parts:
+            below = self._table[part][first, t, rest]
+            above = self._table[length - part][first + part, t, rest]
+            if below + above == left:
+                return self._items[first + part].cut(
+                    self._tree(first, part, t, rest),
+                    self._tree(first + part, length - part, t, rest),
+                )
+        while True:
+            hole = self._holes[t]
+            t += 1
+            if first <= hole < first + length:
+                break
+        item = self._items[hole]
+        label = item.label
+        return Hole(
+            item.first,
+            End(label, least_budget(self._ends[label], rest)),
+            self._tree(first, length, t, rest),
+        )

@@ -1,0 +1,143 @@
+"""Trees of tests that find the interval of a number, and what they cost, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Costs: TypeAlias = NDArray[np.int64]
+
+BUDGETS = 34
+"""Entries of an array of costs: for 0 to 32 instructions, and without a bound."""
+UNBOUNDED = BUDGETS - 1
+SCALE = 1 << 10
+"""The cost of one executed instruction of weight 1."""
+IMPOSSIBLE = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """The numbers ``first`` to ``last``: their weight, and the label of what follows.
+
+    Where ``mask`` is not 0, a number belongs to this item or a later one if it has a bit of
+    ``mask``, whatever its size: ``number & mask`` takes the place of ``number >= first``.
+    """
+
+    first: int
+    last: int
+    label: int
+    weight: int
+    mask: int = 0
+
+    def cut(self, below: Tree, above: Tree) -> Tree:
+        """Return the test that leads numbers of this and later items to ``above``."""
+        return Bits(self.mask, above, below) if self.mask else Cut(self.first, below, above)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Go on at ``label``, with ``budget`` instructions left."""
+
+    label: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """``number >= k``."""
+
+    k: int
+    below: Tree
+    above: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """``number == k``."""
+
+    k: int
+    equal: Tree
+    rest: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Bits:
+    """``number & mask``."""
+
+    mask: int
+    any: Tree
+    none: Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """``number & mask == k``, which leaves the number under the mask, to be loaded again."""
+
+    mask: int
+    k: int
+    equal: Tree
+    rest: Tree
+
+
+Tree: TypeAlias = End | Cut | Hole | Bits | Masked
+
+
+def less(budget: int, spent: int) -> int:
+    """Return the budget that is left of ``budget`` after ``spent`` instructions."""
+    return budget if budget == UNBOUNDED else budget - spent
+
+
+def later(costs: Costs) -> Costs:
+    """Return ``costs`` as they are before one more instruction: entry b was entry b - 1."""
+    result = np.empty_like(costs)
+    result[..., 0] = IMPOSSIBLE
+    result[..., 1:UNBOUNDED] = costs[..., : UNBOUNDED - 1]
+    result[..., UNBOUNDED] = costs[..., UNBOUNDED]
+    return result
+
+
+def weighed(costs: Costs, weight: int) -> Costs:
+    """Return ``costs`` times ``weight``; what is impossible stays so at weight 0."""
+    return np.where(costs >= IMPOSSIBLE, IMPOSSIBLE, costs * weight)
+
+
+def least_budget(costs: Costs, budget: int) -> int:
+    """Return the smallest budget that costs what ``budget`` does."""
+    return int(np.argmax(costs[: budget + 1] == costs[budget]))
+
+
+def count_tests(tree: Tree) -> int:
+    """Return the number of instructions of ``tree``."""
+    match tree:
+        case End():
+            return 0
+        case Cut(below=one, above=other) | Hole(equal=one, rest=other) | Bits(any=one, none=other):
+            return 1 + count_tests(one) + count_tests(other)
+        case Masked(equal=one, rest=other):
+            return 2 + count_tests(one) + count_tests(other)
+
+
+def some_with(first: int, last: int, mask: int) -> bool:
+    """Return True if some number from ``first`` to ``last`` has a bit of ``mask``.
+
+    Below the highest bit in which the ends differ, every bit is set in some number.
+    """
+    return bool((first | (1 << (first ^ last).bit_length()) - 1) & mask)
+
+
+def some_without(first: int, last: int, mask: int) -> bool:
+    """Return True if some number from ``first`` to ``last`` has no bit of ``mask``."""
+    number = first
+    while number <= last:
+        clash = number & mask
+        if not clash:
+            return True
+        # Only a carry out of the highest clashing bit can clear it.
+        bit = clash.bit_length()
+        number = ((number >> bit) + 1) << bit
+    return False

@@ -1,0 +1,137 @@
+"""How often each call is taken to be made, and with which arguments: what the search weighs.
+
+The kernel's own economy decides. Since Linux 5.11 a call that is allowed whatever its arguments
+is answered from a bitmap and runs no instruction, so what deserves short paths are calls whose
+arguments are looked at, and refused ones. The others still get a share: they run the filter on
+older kernels, and where another filter is stacked on this one that the kernel cannot cache.
+
+Without a profile all calls of one kind are taken to be equally frequent. With one, they are
+weighed by what was measured. What is not known to be called at all keeps a little weight, so
+that its path does not become arbitrarily long.
+"""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import TYPE_CHECKING
+
+from seccompgen.model import ActionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.compile.functions import Function
+    from seccompgen.compile.lower import Call, Span
+    from seccompgen.compile.onword import Sample
+    from seccompgen.objective import Objective
+    from seccompgen.sets import Sets
+
+TOTAL = 1 << 20
+"""The weight of all calls together, about."""
+
+_ALLOWED = 1.3
+"""All calls in the bitmap together, where one whose answer depends on arguments is 1."""
+_REFUSED = 0.05
+"""All refused calls together, where all whose answer depends on arguments are 1."""
+_REFUSED_WITHOUT = 0.02
+"""The same without a bitmap, where all allowed calls are 1."""
+_UNNAMED = 0.02
+"""All numbers without a call together, on the same scale."""
+_BEYOND = 130
+"""As many calls are taken to be made beyond the table: newer than it, on a newer kernel."""
+_SEEN_IN_BITMAP = 0.02
+"""What a measured call counts that the bitmap answers."""
+_MOST_CHECKED = 64
+_MOST_PIECES = 16
+_REFUSED_SAMPLE = 32
+"""One in so many of a call's arguments is taken to be refused."""
+
+_ALLOW = ActionKind.ALLOW.value
+
+
+def span_weights(spans: Sequence[Span], objective: Objective) -> list[int]:
+    """Return the weight of each span, each at least 1, TOTAL in all but for rounding."""
+    profile = objective.profile
+    if profile is not None and any(
+        profile.counts.get(call.name) for span in spans for call in span.calls
+    ):
+        shares = _measured(spans, objective)
+    else:
+        shares = _assumed(spans, objective)
+    # Not sum(), which adds floats in another way since Python 3.12.
+    total = fsum(shares)
+    return [round(share / total * TOTAL) + 1 for share in shares]
+
+
+def _assumed(spans: Sequence[Span], objective: Objective) -> list[float]:
+    counts = [_count(span) for span in spans]
+    number = dict.fromkeys(("conditional", "allowed", "refused"), 0)
+    for span, count in zip(spans, counts, strict=True):
+        number[_kind(span)] += count
+    conditional, allowed = number["conditional"], number["allowed"]
+    if objective.bitmap:
+        share = {
+            "conditional": 1.0,
+            "allowed": _ALLOWED / max(conditional, 1),
+            "refused": _REFUSED,
+        }
+    else:
+        both = conditional + allowed or 1
+        share = {
+            "conditional": conditional / both,
+            "allowed": allowed / both,
+            "refused": _REFUSED_WITHOUT,
+        }
+    return [
+        share[_kind(span)] * count / number[_kind(span)] if count else _UNNAMED / len(spans)
+        for span, count in zip(spans, counts, strict=True)
+    ]
+
+
+def _measured(spans: Sequence[Span], objective: Objective) -> list[float]:
+    assert objective.profile is not None
+    seen = objective.profile.counts
+    total = sum(seen.get(call.name, 0) for span in spans for call in span.calls)
+    assumed = _assumed(spans, objective)
+    scale = total * _UNNAMED / fsum(assumed)
+    factor = _SEEN_IN_BITMAP if objective.bitmap else 1.0
+    return [
+        sum(seen.get(call.name, 0) for call in span.calls)
+        * (factor if _kind(span) == "allowed" else 1.0)
+        + rest * scale
+        for span, rest in zip(spans, assumed, strict=True)
+    ]
+
+
+def _kind(span: Span) -> str:
+    if span.answer.function.rules:
+        return "conditional"
+    return "allowed" if span.answer.function.default == _ALLOW else "refused"
+
+
+def _count(span: Span) -> int:
+    """Return how many calls the span stands for."""
+    beyond = span.last - span.first >= 1 << 20 and span.first < 1 << 16
+    return len(span.calls) + (_BEYOND if beyond else 0)
+
+
+def samples(calls: Sequence[Call], function: Function, sets: Sets) -> list[Sample]:
+    """Return arguments for each rule that is the first to match them, with their weights.
+
+    The alternatives of a call are taken to be equally frequent, refused ones to be rare. Beyond
+    ``_MOST_CHECKED`` rules nobody looks whether an earlier one takes the arguments.
+    """
+    if not function.rules:
+        return []
+    rules = calls[0].rules
+    boxes = [sets.box(rule.condition) for rule in rules]
+    found = []
+    for place, rule in enumerate(rules):
+        pieces = [boxes[place]]
+        for other in boxes[:place] if len(boxes) <= _MOST_CHECKED else ():
+            pieces = [p for piece in pieces[:_MOST_PIECES] for p in sets.without(piece, other)]
+        if pieces:
+            args = tuple(map(sets.least, pieces[0]))
+            allowed = rule.action.kind is ActionKind.ALLOW
+            found.append((args, _REFUSED_SAMPLE if allowed else 1))
+    return found

@@ -1,0 +1,221 @@
+"""Functions of one 32-bit word, as decision diagrams over its bits with an outcome at each end.
+
+The same diagrams as in ``sets``, with any number of outcomes: which rules are left, or where to
+go on. The highest bit is looked at first, so intervals come out in ascending order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from seccompgen.sets import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Sequence
+
+    from seccompgen.sets import Sets
+
+BITS = 32
+YES, NO = "yes", "no"
+"""The outcomes of a test."""
+
+WordId: TypeAlias = int
+
+
+class Words:
+    """Functions as nodes (level, function where that bit is 0, where it is 1), each made once.
+
+    Level 0 is bit 31. At level 32 the second part is the outcome.
+    """
+
+    def __init__(self) -> None:
+        self._nodes: list[tuple[int, int, int]] = []
+        self._known: dict[tuple[int, int, int], WordId] = {}
+        self._outcomes: list[Hashable] = []
+        self._numbers: dict[Hashable, int] = {}
+        self._runs: dict[WordId, tuple[int, int, int]] = {}
+
+    def constant(self, outcome: Hashable) -> WordId:
+        """Return the function that has ``outcome`` for every word."""
+        number = self._numbers.setdefault(outcome, len(self._outcomes))
+        if number == len(self._outcomes):
+            self._outcomes.append(outcome)
+        return self._intern((BITS, number, number))
+
+    def outcome(self, word: WordId) -> Hashable | None:
+        """Return the only outcome of ``word``, or None if it has more."""
+        level, number, _ = self._nodes[word]
+        return self._outcomes[number] if level == BITS else None
+
+    def _intern(self, key: tuple[int, int, int]) -> WordId:
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = len(self._nodes)
+            self._nodes.append(key)
+        return found
+
+    def node(self, level: int, zero: WordId, one: WordId) -> WordId:
+        """Return the function that is ``zero`` or ``one`` by the bit at ``level``."""
+        return zero if zero == one else self._intern((level, zero, one))
+
+    def join(self, sets: Sets, roots: Sequence[int], top: int) -> WordId:
+        """Return, for each value of the word at levels ``top`` to ``top + 31``, what is left.
+
+        The outcome is a tuple of pairs: the place of a root that has the value, and what is left
+        of it below the word.
+        """
+        memo: dict[tuple[tuple[int, int], ...], WordId] = {}
+        nodes = sets.nodes
+
+        def walk(active: tuple[tuple[int, int], ...]) -> WordId:
+            found = memo.get(active)
+            if found is not None:
+                return found
+            level = min((nodes[node][0] for _, node in active), default=top + BITS)
+            if level >= top + BITS:
+                found = self.constant(active)
+            else:
+                halves = []
+                for half in (1, 2):
+                    below = []
+                    for place, node in active:
+                        inner = nodes[node][half] if nodes[node][0] == level else node
+                        if inner != NOTHING:
+                            below.append((place, inner))
+                    halves.append(walk(tuple(below)))
+                found = self.node(level - top, *halves)
+            memo[active] = found
+            return found
+
+        return walk(tuple((i, root) for i, root in enumerate(roots) if root != NOTHING))
+
+    def map(self, word: WordId, change: Callable[[Any], Hashable]) -> WordId:
+        """Return ``word`` with each outcome changed."""
+        memo: dict[WordId, WordId] = {}
+
+        def walk(at: WordId) -> WordId:
+            found = memo.get(at)
+            if found is None:
+                level, zero, one = self._nodes[at]
+                if level == BITS:
+                    found = self.constant(change(self._outcomes[zero]))
+                else:
+                    found = self.node(level, walk(zero), walk(one))
+                memo[at] = found
+            return found
+
+        return walk(word)
+
+    def at(self, word: WordId, value: int) -> Hashable:
+        """Return the outcome for ``value``."""
+        level, zero, one = self._nodes[word]
+        while level < BITS:
+            level, zero, one = self._nodes[one if value >> (BITS - 1 - level) & 1 else zero]
+        return self._outcomes[zero]
+
+    def outcomes(self, word: WordId) -> list[Hashable]:
+        """Return all outcomes, in order of the smallest value that has each."""
+        seen: set[WordId] = set()
+        found: dict[Hashable, None] = {}
+        stack = [word]
+        while stack:
+            at = stack.pop()
+            if at not in seen:
+                seen.add(at)
+                level, zero, one = self._nodes[at]
+                if level == BITS:
+                    found[self._outcomes[zero]] = None
+                else:
+                    stack += [one, zero]
+        return list(found)
+
+    def runs(self, word: WordId) -> int:
+        """Return the number of intervals of equal outcome."""
+        return self._counted(word, 0)[0]
+
+    def _counted(self, word: WordId, level: int) -> tuple[int, int, int]:
+        """Return the intervals of ``word`` from ``level`` down, and its first and last outcome.
+
+        A level that the function does not look at repeats what is below, which doubles the
+        intervals, but that two equal ones meet.
+        """
+        own, zero, one = self._nodes[word]
+        found = self._runs.get(word)
+        if found is None:
+            if own == BITS:
+                found = 1, zero, zero
+            else:
+                below, first, before = self._counted(zero, own + 1)
+                above, after, last = self._counted(one, own + 1)
+                found = below + above - (before == after), first, last
+            self._runs[word] = found
+        count, first, last = found
+        skipped = own - level
+        if first == last:
+            return ((count - 1) << skipped) + 1, first, last
+        return count << skipped, first, last
+
+    def intervals(self, word: WordId) -> Iterator[tuple[int, int, Hashable]]:
+        """Yield (first value, last value, outcome), ascending, neighbours merged."""
+        start, current = 0, -1
+        stack = [(word, 0, 0)]
+        while stack:
+            at, level, value = stack.pop()
+            own, zero, one = self._nodes[at]
+            if own == BITS and current in (-1, zero):
+                current = zero
+            elif own == BITS:
+                yield start, value - 1, self._outcomes[current]
+                start, current = value, zero
+            elif own > level:
+                half = 1 << (BITS - 1 - level)
+                stack += [(at, level + 1, value + half), (at, level + 1, value)]
+            else:
+                half = 1 << (BITS - 1 - level)
+                stack += [(one, level + 1, value + half), (zero, level + 1, value)]
+        yield start, (1 << BITS) - 1, self._outcomes[current]
+
+    def where(self, test: WordId, word: WordId, other: WordId) -> WordId:
+        """Return ``word`` where ``test`` has the outcome YES, else ``other``."""
+        memo: dict[tuple[WordId, WordId, WordId], WordId] = {}
+
+        def walk(key: tuple[WordId, WordId, WordId]) -> WordId:
+            choice, yes, no = key
+            outcome = self.outcome(choice)
+            if outcome is not None:
+                return yes if outcome == YES else no
+            if yes == no:
+                return yes
+            found = memo.get(key)
+            if found is None:
+                level = min(self._nodes[part][0] for part in key)
+                parts = []
+                for half in (1, 2):
+                    below = [
+                        self._nodes[part][half] if self._nodes[part][0] == level else part
+                        for part in key
+                    ]
+                    parts.append(walk((below[0], below[1], below[2])))
+                found = memo[key] = self.node(level, *parts)
+            return found
+
+        return walk((test, word, other))
+
+    def masked(self, mask: int, value: int) -> WordId:
+        """Return the function with the outcome YES where ``word & mask == value``, else NO."""
+        yes, no = self.constant(YES), self.constant(NO)
+        if value & ~mask:
+            return no
+        for bit in range(BITS):
+            if mask >> bit & 1:
+                branches = (no, yes) if value >> bit & 1 else (yes, no)
+                yes = self.node(BITS - 1 - bit, *branches)
+        return yes
+
+    def highest(self, word: WordId) -> tuple[int, WordId, WordId]:
+        """Return the highest bit that ``word`` looks at, as a mask, and what is left if 0 or 1.
+
+        ``word`` is no constant.
+        """
+        level, zero, one = self._nodes[word]
+        return 1 << (BITS - 1 - level), zero, one
