@@ -15,7 +15,10 @@ VOCABULARY = {
     *("errors", "architectures", "errnos", "tables"),
     *("model", "objective", "sets", "reach", "program"),
 }
-STAGES = {"fetch", "parse", "policy", "compile", "verify", "render", "outputs", "lockfile"}
+STAGES = {
+    *("fetch", "parse", "lockfile", "policy", "profile"),
+    *("compile", "cache", "pool", "verify", "render", "outputs"),
+}
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
     "project": set(),

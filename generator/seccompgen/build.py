@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import keyword
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen import lockfile
 from seccompgen.architectures import ABIS
-from seccompgen.compile import compile_policy
+from seccompgen.cache import ProgramCache
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, OutsideError, Position
+from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.outputs import Outputs
+from seccompgen.pool import spread
+from seccompgen.profile import read_profile, unknown_calls
+from seccompgen.program import Program
 from seccompgen.verify import kernel_objections
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Policy
-    from seccompgen.program import Program
+    from seccompgen.objective import Optimize
     from seccompgen.project import Project
     from seccompgen.tables import Tables
 
@@ -32,16 +37,32 @@ _SHIPPED = Path(__file__).parent / "kernel"
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A policy with its programs, and what is worth telling about it."""
+    """A policy with its programs, what is worth telling about it, and what it was built for."""
 
     policy: Policy
     programs: tuple[Program, ...]
     notes: tuple[Diagnostic, ...]
+    objective: Objective = DEFAULT_OBJECTIVE
 
     @property
     def module_name(self) -> str:
         """The name of its module: the file's, with an underscore for what Python forbids."""
         return self.policy.name.replace("-", "_").replace(".", "_")
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """How programs are come by, which never shows in them.
+
+    Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
+    again, or everything is if it is None.
+    """
+
+    workers: int = 1
+    cache: Path | None = None
+
+
+PLAIN_MEANS = Means()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +92,26 @@ def load_tables(directory: Path) -> Tables:
         ) from None
 
 
-def build_policy(path: Path, tables: Tables, only: Sequence[Abi] = ()) -> Built:
-    """Read and compile the policy at ``path``, for the ABIs ``only`` or all that it asks for."""
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:
+    """Return the objective of these choices; ``profile`` is the file of one, or None.
 
-    policy, notes = load_policy(path, tables)
-    strange = [abi.name for abi in only if abi not in policy.arches]
-    if strange:
-        raise InputError(f"{path}: not for {', '.join(strange)}: its arches leave that out")
-    programs = tuple(
-        compile_policy(policy, abi, tables) for abi in policy.arches if not only or abi in only
-    )
-    for program in programs:
-        objections = kernel_objections(program.instructions)
-        if objections:
-            # Nothing a user can do; but a filter that the kernel refuses must never be written.
-            raise InputError(*(f"{path}: {program.abi.name}: {text}" for text in objections))
-    return Built(policy, programs, notes)
+    Raises InputError with every error of that file.
+    """
+    return Objective(optimize, bitmap, read_profile(profile) if profile else None)
+
+
+def build_policy(
+    path: Path,
+    tables: Tables,
+    only: Sequence[Abi] = (),
+    objective: Objective = DEFAULT_OBJECTIVE,
+    means: Means = PLAIN_MEANS,
+) -> Built:
+    """Read and compile the policy at ``path``, for the ABIs ``only`` or all that it asks for."""
+    built, problems = _build([path], tables, only, objective, means, None)
+    if problems:
+        raise InputError(*problems)
+    return built[0]
 
 
 def build_policies(
@@ -95,17 +119,14 @@ def build_policies(
     tables: Tables,
     only: Sequence[Abi] = (),
     progress: Callable[[int, int], None] | None = None,
+    objective: Objective = DEFAULT_OBJECTIVE,
+    means: Means = PLAIN_MEANS,
 ) -> list[Built]:
-    """Build every policy; raise one InputError with the errors of all of them."""
-    built: list[Built] = []
-    problems: list[Diagnostic] = []
-    for done, path in enumerate(paths):
-        if progress:
-            progress(done, len(paths))
-        try:
-            built.append(build_policy(path, tables, only))
-        except InputError as error:
-            problems.extend(error.diagnostics)
+    """Build every policy; raise one InputError with the errors of all of them.
+
+    ``progress`` is told how many programs there are of how many.
+    """
+    built, problems = _build(paths, tables, only, objective, means, progress)
     names: dict[str, str] = {}
     for one in built:
         name, file = one.module_name, one.policy.sources[-1][0]
@@ -126,14 +147,127 @@ def build_policies(
     return built
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A policy as it was read, and the ABIs that it is to be compiled for."""
+
+    policy: Policy
+    notes: tuple[Diagnostic, ...]
+    arches: tuple[Abi, ...]
+
+
+_Job: TypeAlias = tuple[int, "Abi"]
+"""A program to make: which policy of a list, for which ABI."""
+_Task: TypeAlias = "tuple[tuple[Policy, ...], Tables, Objective]"
+"""What all jobs are done with."""
+
+
+def _build(
+    paths: Sequence[Path],
+    tables: Tables,
+    only: Sequence[Abi],
+    objective: Objective,
+    means: Means,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Built], list[Diagnostic]]:
+    """Return what could be built, and the problems of the rest, both in the order of ``paths``."""
+    read = [_read(path, tables, only) for path in paths]
+    good = [item for item in read if isinstance(item, _Read)]
+    compiled = iter(_compile(good, tables, objective, means, progress))
+    about_profile = unknown_calls(objective.profile, tables) if objective.profile else ()
+    built: list[Built] = []
+    problems: list[Diagnostic] = []
+    for path, item in zip(paths, read, strict=True):
+        try:
+            if isinstance(item, InputError):
+                raise item
+            programs = tuple(_accepted(path, result) for result in next(compiled))
+        except InputError as error:
+            problems.extend(error.diagnostics)
+        else:
+            built.append(Built(item.policy, programs, (*about_profile, *item.notes), objective))
+    return built, problems
+
+
+def _read(path: Path, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+
+    try:
+        policy, notes = load_policy(path, tables)
+    except InputError as error:
+        return error
+    strange = [abi.name for abi in only if abi not in policy.arches]
+    if strange:
+        return InputError(f"{path}: not for {', '.join(strange)}: its arches leave that out")
+    return _Read(policy, notes, tuple(abi for abi in policy.arches if not only or abi in only))
+
+
+def _compile(
+    read: Sequence[_Read],
+    tables: Tables,
+    objective: Objective,
+    means: Means,
+    progress: Callable[[int, int], None] | None,
+) -> list[list[Program | InputError]]:
+    """Return, for each policy, what became of the program for each of its ABIs."""
+    cache = ProgramCache(means.cache, tables, objective) if means.cache else None
+    results: dict[_Job, Program | InputError] = {}
+    for i, item in enumerate(read):
+        kept = cache.load(item.policy, item.arches) if cache else {}
+        for abi, program in kept.items():
+            if not kernel_objections(program.instructions):
+                results[i, abi] = program
+    jobs = [(i, abi) for i, item in enumerate(read) for abi in item.arches]
+    missing = [job for job in jobs if job not in results]
+    task = (tuple(item.policy for item in read), tables, objective)
+    made: list[list[Program]] = [[] for _ in read]
+    try:
+        with contextlib.closing(spread(_compile_one, task, missing, means.workers)) as news:
+            for job, result in zip(missing, news, strict=True):
+                results[job] = result
+                if isinstance(result, Program):
+                    made[job[0]].append(result)
+                if progress:
+                    progress(len(results), len(jobs))
+    finally:
+        # What was made before a Ctrl-C needs not be made again.
+        if cache and any(made):
+            cache.save(zip((item.policy for item in read), made, strict=True))
+    return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
+
+
+def _compile_one(task: _Task, job: _Job) -> Program:
+    """Do one job; named at the top of a module, so that a worker finds it."""
+    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+
+    policies, tables, objective = task
+    i, abi = job
+    return compile_policy(policies[i], abi, tables, objective)
+
+
+def _accepted(path: Path, result: Program | InputError) -> Program:
+    """Return the program; raise the error, or one if the kernel would refuse the program."""
+    if isinstance(result, InputError):
+        raise result
+    objections = kernel_objections(result.instructions)
+    if objections:
+        # Nothing a user can do; but a filter that the kernel refuses must never be written.
+        raise InputError(*(f"{path}: {result.abi.name}: {text}" for text in objections))
+    return result
+
+
 _RESERVED = {"_runtime", "tables", "__init__"}
 
 
 def filter_files(
-    built: Iterable[Built], tables: Tables, directory: Path, form: str = "python"
+    built: Sequence[Built],
+    tables: Tables,
+    directory: Path,
+    form: str = "python",
+    means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``; ``form`` is python or bpf."""
-    from seccompgen.render import render_filter, render_runtime  # noqa: PLC0415 - black, jinja2
+    from seccompgen.render import render_runtime  # noqa: PLC0415 - jinja2
 
     if form == "bpf":
         return {
@@ -141,12 +275,19 @@ def filter_files(
             for one in built
             for program in one.programs
         }
-    files = {
-        directory / f"{one.module_name}.py": render_filter(one.policy, one.programs, tables)
-        for one in built
-    }
+    files = {}
+    with contextlib.closing(spread(_render_one, tables, built, means.workers)) as modules:
+        for one, source in zip(built, modules, strict=True):
+            assert isinstance(source, bytes)
+            files[directory / f"{one.module_name}.py"] = source
     files[directory / RUNTIME_NAME] = render_runtime()
     return files
+
+
+def _render_one(tables: Tables, one: Built) -> bytes:
+    from seccompgen.render import render_filter  # noqa: PLC0415 - black, jinja2
+
+    return render_filter(one.policy, one.programs, tables, one.objective)
 
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
@@ -162,13 +303,17 @@ def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes
 
 
 def project_filters(
-    project: Project, tables: Tables, progress: Callable[[int, int], None] | None = None
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: Means = PLAIN_MEANS,
 ) -> tuple[list[Built], dict[Path, bytes]]:
     """Return every filter of ``project`` and the files of its filter package."""
     from seccompgen.render import render_package  # noqa: PLC0415
 
-    built = build_policies(project.policy_files(), tables, progress=progress)
-    files = filter_files(built, tables, project.output)
+    objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
+    built = build_policies(project.policy_files(), tables, (), progress, objective, means)
+    files = filter_files(built, tables, project.output, means=means)
     about = {
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built
@@ -196,10 +341,13 @@ def _is_ours(path: Path) -> bool:
 
 
 def project_outputs(
-    project: Project, tables: Tables, progress: Callable[[int, int], None] | None = None
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: Means = PLAIN_MEANS,
 ) -> tuple[list[Built], Outputs]:
     """Return all that is generated in ``project`` from ``tables``: pin, lock, tables, filters."""
-    built, files = project_filters(project, tables, progress)
+    built, files = project_filters(project, tables, progress, means)
     package = project.output / "tables"
     files |= table_files(tables, package, project.kernel)
     if tables.tag != project.linux:
@@ -239,7 +387,7 @@ def resolve_tables(
 
 
 def cache_directory() -> Path | None:
-    """Return where downloads are kept (XDG base directories), or None without a home."""
+    """Return where downloads and programs are kept (XDG), or None without a home."""
     base = os.environ.get("XDG_CACHE_HOME") or ""
     if Path(base).is_absolute():
         return Path(base) / "seccompgen"

@@ -6,6 +6,7 @@ compares every one with those headers.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -156,4 +157,10 @@ def errno_number(name: str, abi: Abi) -> int:
 
 def errno_name(number: int, abi: Abi) -> str | None:
     """Return the name of errno ``number`` on ``abi``, the first of the alphabet if it has two."""
-    return next((n for n in sorted(ERRNO_NAMES) if errno_number(n, abi) == number), None)
+    return _names(abi.name).get(number)
+
+
+@cache
+def _names(abi: str) -> dict[int, str]:
+    own = _OVERRIDES.get(abi, {})
+    return {own.get(name, _GENERIC[name]): name for name in sorted(ERRNO_NAMES, reverse=True)}

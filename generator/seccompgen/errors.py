@@ -59,6 +59,10 @@ class SeccompgenError(Exception):
         )
         super().__init__("\n".join(map(str, self.diagnostics)))
 
+    def __reduce__(self) -> tuple[type[SeccompgenError], tuple[Diagnostic, ...]]:
+        """Pickle the diagnostics: by itself an exception is made anew from its text."""
+        return type(self), self.diagnostics
+
 
 class InputError(SeccompgenError):
     """A file or an argument that the user gave is wrong (exit code 2)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy
+from seccompgen.build import PLAIN_MEANS, build_policy
 from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.program import decode
 from seccompgen.verify import kernel_objections
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.architectures import Abi
+    from seccompgen.build import Means
     from seccompgen.model import Origin
     from seccompgen.program import Instruction
     from seccompgen.tables import Tables
@@ -30,7 +31,9 @@ class Filter:
     origins: tuple[tuple[Origin, ...], ...] = ()
 
 
-def read_filters(path: Path, tables: Tables, only: Abi | None) -> list[Filter]:
+def read_filters(
+    path: Path, tables: Tables, only: Abi | None, means: Means = PLAIN_MEANS
+) -> list[Filter]:
     """Return the filters in ``path``, of ABI ``only`` or of all ABIs that it holds.
 
     A generated module is read, never run: its bytes count, not its comments. Raises InputError
@@ -48,7 +51,7 @@ def read_filters(path: Path, tables: Tables, only: Abi | None) -> list[Filter]:
             if only is None or only.name == name
         ]
     else:
-        built = build_policy(path, tables, [only] if only else [])
+        built = build_policy(path, tables, [only] if only else [], means=means)
         return [Filter(p.abi, p.instructions, p.origins) for p in built.programs]
     if not found:
         raise InputError(f"{path}: no program for {only.name if only else 'any ABI'}")

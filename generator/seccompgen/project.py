@@ -7,7 +7,8 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.objective import Optimize
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,9 @@ _PIN = re.compile(rb'^(?P<before>[ \t]*linux[ \t]*=[ \t]*)"(?P<tag>[^"\n]*)"', r
 _SECTION = re.compile(
     rb"^\[tool\.seccompgen\][^\n]*\n(?P<body>(?:(?!\[)[^\n]*\n)*(?:(?!\[)[^\n]*))", re.MULTILINE
 )
-_KEYS = {"linux", "policies", "output"}
+_TEXTS = {"linux", "policies", "output", "profile"}
+_GOALS = [goal.value for goal in Optimize]
+_KEYS = (*sorted(_TEXTS), "optimize", "bitmap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +27,17 @@ class Project:
     """What ``[tool.seccompgen]`` of a pyproject.toml says; paths are absolute.
 
     ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
-    package that filters and tables are generated into.
+    package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
+    a file or None, make the objective of every filter (`objective.Objective`).
     """
 
     pyproject: Path
     linux: str | None
     policies: Path
     output: Path
+    optimize: Optimize
+    bitmap: bool
+    profile: Path | None
 
     @property
     def root(self) -> Path:
@@ -79,22 +86,56 @@ def find_project(start: Path) -> Project | None:
 
 
 def _read(pyproject: Path) -> Project | None:
+    content = pyproject.read_bytes()
     try:
-        data = tomllib.loads(pyproject.read_text("utf-8"))
+        data = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(Diagnostic(f"not TOML: {error}", Position(str(pyproject)))) from None
     tool = data.get("tool")
     section = tool.get("seccompgen") if isinstance(tool, dict) else None
     if not isinstance(section, dict):
         return None
-    for key, value in section.items():
-        if key not in _KEYS or not isinstance(value, str):
-            what = f"{key!r} must be text" if key in _KEYS else f"unknown key {key!r}"
-            raise InputError(Diagnostic(f"[tool.seccompgen]: {what}", Position(str(pyproject))))
+    problems = [
+        Diagnostic(f"[tool.seccompgen]: {what}", _position(pyproject, content, key))
+        for key, value in section.items()
+        if (what := _problem(key, value))
+    ]
+    if problems:
+        raise InputError(*problems)
     root = pyproject.parent
     return Project(
         pyproject=pyproject,
         linux=section.get("linux"),
         policies=root / section.get("policies", "policies"),
         output=root / section.get("output", "generated/seccomp_filters"),
+        optimize=Optimize(section.get("optimize", "balanced")),
+        bitmap=section.get("bitmap", True),
+        profile=root / section["profile"] if "profile" in section else None,
     )
+
+
+def _problem(key: str, value: object) -> str:
+    """Return what is wrong with a key of our section, or an empty string."""
+    if key not in _KEYS:
+        return f"unknown key {key!r}{did_you_mean(key, _KEYS)}"
+    if key in _TEXTS and not isinstance(value, str):
+        return f"{key!r} must be text"
+    if key == "bitmap" and not isinstance(value, bool):
+        return "'bitmap' must be true or false"
+    if key == "optimize" and value not in _GOALS:
+        hint = did_you_mean(str(value), _GOALS)
+        return f"'optimize' must be one of {', '.join(_GOALS)}, not {value!r}{hint}"
+    return ""
+
+
+def _position(pyproject: Path, content: bytes, key: str) -> Position:
+    """Return where ``key`` of our section stands, as far as a plain spelling of it is found."""
+    section = _SECTION.search(content)
+    spelling = re.compile(rb"^[ \t]*[\"']?(?P<key>%s)[\"']?[ \t]*=" % re.escape(key.encode()), re.M)
+    found = spelling.search(content, *section.span("body")) if section else None
+    if not found:
+        return Position(str(pyproject))
+    start = found.start("key")
+    line_start = content.rfind(b"\n", 0, start) + 1
+    column = len(content[line_start:start].decode()) + 1
+    return Position(str(pyproject), content.count(b"\n", 0, start) + 1, column)

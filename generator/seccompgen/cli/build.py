@@ -10,6 +10,7 @@ import click
 from seccompgen.cli.common import (
     check_or_write,
     json_option,
+    means,
     print_json,
     print_notes,
     print_written,
@@ -19,6 +20,7 @@ from seccompgen.cli.common import (
     tables_option,
 )
 from seccompgen.errors import InputError
+from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
 
 if TYPE_CHECKING:
     from seccompgen.build import Built
@@ -43,7 +45,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="A Python module a policy, or a raw sock_filter array an ABI.",
 )
+@click.option(
+    "--optimize",
+    type=click.Choice([goal.value for goal in Optimize]),
+    help="Few instructions in all (size), few executed (speed), or both; default: balanced.",
+)
+@click.option(
+    "--no-bitmap",
+    is_flag=True,
+    help="For kernels before 5.11, which run the filter for every call.",
+)
+@click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
+)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@click.option("--no-cache", is_flag=True, help="Compile everything anew, as --check does.")
 @tables_option
 @json_option
 def build(
@@ -51,9 +70,13 @@ def build(
     output: Path | None,
     arches: tuple[str, ...],
     form: str,
+    optimize: str | None,
+    profile: Path | None,
     tables_directory: Path | None,
     *,
+    no_bitmap: bool,
     check: bool,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Compile POLICY files into static filters.
@@ -66,6 +89,7 @@ def build(
         filter_files,
         orphaned_filters,
         project_filters,
+        read_objective,
         refuse_to_overwrite,
         require_writable,
     )
@@ -74,13 +98,16 @@ def build(
 
     only = [require_abi(arch) for arch in arches]
     tables = read_tables(tables_directory)
+    how = means(cached=not (check or no_cache))
     if policies:
         directory = output or Path()
         require_writable(directory)
+        goal = Optimize(optimize) if optimize else DEFAULT_OBJECTIVE.optimize
+        objective = read_objective(goal, bitmap=not no_bitmap, profile=profile)
         with exclusive(directory.absolute().parent):
             with progress("compiling") as report:
-                built = build_policies(policies, tables, only, report)
-            files = filter_files(built, tables, directory, form)
+                built = build_policies(policies, tables, only, report, objective, how)
+            files = filter_files(built, tables, directory, form, how)
             refuse_to_overwrite(files)
             outputs = Outputs(files)
             _finish(built, outputs, check=check, as_json=as_json)
@@ -90,13 +117,14 @@ def build(
         raise InputError(
             "name a policy file: there is no pyproject.toml with [tool.seccompgen] here"
         )
-    if output or only or form != "python":
+    if output or only or form != "python" or optimize or no_bitmap or profile:
         raise InputError(
-            "-o, --arch and --format need a POLICY; the project's pyproject.toml says the rest"
+            "-o, --arch, --format, --optimize, --no-bitmap and --profile need a POLICY; "
+            "the project's pyproject.toml says the rest"
         )
     with exclusive(project.root):
         with progress("compiling") as report:
-            built, files = project_filters(project, tables, report)
+            built, files = project_filters(project, tables, report, how)
         refuse_to_overwrite(files)
         outputs = Outputs(files, orphaned_filters(project, files))
         _finish(built, outputs, check=check, as_json=as_json)
@@ -104,8 +132,7 @@ def build(
 
 def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool) -> None:
     """Check or write, then say what there is."""
-    for one in built:
-        print_notes(one.notes)
+    print_notes(note for one in built for note in one.notes)
     written = check_or_write(outputs, check=check)
     if as_json:
         print_json(
@@ -115,6 +142,9 @@ def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool)
                         "policy": one.policy.sources[-1][0],
                         "name": one.policy.name,
                         "programs": {p.abi.name: len(p.instructions) for p in one.programs},
+                        "optimize": one.objective.optimize.value,
+                        "bitmap": one.objective.bitmap,
+                        "profile": one.objective.profile and one.objective.profile.file,
                     }
                     for one in built
                 ],

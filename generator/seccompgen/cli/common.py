@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from seccompgen.architectures import Abi
+    from seccompgen.build import Means
     from seccompgen.errors import Diagnostic
     from seccompgen.outputs import Outputs
     from seccompgen.tables import Tables
@@ -41,6 +42,15 @@ def read_tables(directory: Path | None) -> Tables:
     return load_tables(directory) if directory else shipped_tables()
 
 
+def means(*, cached: bool) -> Means:
+    """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
+    from seccompgen.build import Means, cache_directory  # noqa: PLC0415
+    from seccompgen.pool import available_cpus  # noqa: PLC0415
+
+    directory = cache_directory() if cached else None
+    return Means(available_cpus(), directory / "programs" if directory else None)
+
+
 def require_abi(spelling: str) -> Abi:
     """Return the ABI of that name, or raise InputError."""
     abi = find_abi(spelling)
@@ -55,8 +65,8 @@ def print_json(value: Any) -> None:
 
 
 def print_notes(notes: Iterable[Diagnostic]) -> None:
-    """Print to stderr what is worth knowing but no error."""
-    for note in notes:
+    """Print to stderr what is worth knowing but no error, everything once."""
+    for note in dict.fromkeys(notes):
         click.echo(f"{note.position}: note: {note.message}" if note.position else note, err=True)
 
 

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, print_json, read_tables, require_abi, tables_option
+from seccompgen.cli.common import (
+    json_option,
+    means,
+    print_json,
+    read_tables,
+    require_abi,
+    tables_option,
+)
 
 if TYPE_CHECKING:
     from seccompgen.filters import Filter
@@ -30,7 +37,8 @@ def disasm(
     from seccompgen.filters import read_filters  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
-    filters = read_filters(filter_path, tables, require_abi(arch) if arch else None)
+    only = require_abi(arch) if arch else None
+    filters = read_filters(filter_path, tables, only, means(cached=True))
     if as_json:
         print_json([_as_json(one, tables) for one in filters])
         return

@@ -10,6 +10,7 @@ import click
 from seccompgen.cli.common import (
     check_or_write,
     json_option,
+    means,
     print_json,
     print_notes,
     print_written,
@@ -124,10 +125,9 @@ def _into_project(
     with progress(f"reading Linux {wanted}") as report:
         after = resolve_tables(wanted, source, before, report)
     with progress("compiling stock policies") as report:
-        built, outputs = project_outputs(project, after, report)
+        built, outputs = project_outputs(project, after, report, means(cached=not check))
     if before is None or before.tag != after.tag:
-        for one in built:
-            print_notes(one.notes)
+        print_notes(note for one in built for note in one.notes)
     _finish(before, after, outputs, check=check, as_json=as_json)
 
 

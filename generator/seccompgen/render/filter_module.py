@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from seccompgen.model import RET_DATA_MAX, FilterFlag
+from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.program import INSTRUCTION_SIZE, RET_K
 from seccompgen.render.listing import listing
 from seccompgen.render.templates import BANNER, render_python, render_text, template_source
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from seccompgen.model import Policy
+    from seccompgen.objective import Objective
     from seccompgen.program import Program
     from seccompgen.tables import Tables
 
@@ -43,7 +46,12 @@ class _Section:
     literal: str
 
 
-def render_filter(policy: Policy, programs: Sequence[Program], tables: Tables) -> bytes:
+def render_filter(
+    policy: Policy,
+    programs: Sequence[Program],
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> bytes:
     """Return the source of the module that holds ``programs``, all compiled from ``policy``."""
     names = {abi.name for program in programs for abi in (program.abi, *program.compat)}
     sections = [_section(program, tables) for program in programs]
@@ -52,6 +60,10 @@ def render_filter(policy: Policy, programs: Sequence[Program], tables: Tables) -
         {section.abi: section.literal for section in sections},
         sources=[(PurePath(path).name, sha256) for path, sha256 in policy.sources],
         policy_file=PurePath(policy.sources[-1][0]).name,
+        goal=_goal(objective),
+        profile=objective.profile,
+        profile_file=_profile_file(objective),
+        options=_options(objective),
         tag=tables.tag,
         tables_sha256=tables.digest(names),
         title=_docstring_text(policy.description or f"Seccomp filter {policy.name}."),
@@ -79,6 +91,32 @@ def render_package(filters: Mapping[str, str], tag: str) -> bytes:
         for name, text in sorted(filters.items())
     ]
     return render_python("package.py.j2", {}, tag=tag, lines=[_docstring_text(x) for x in lines])
+
+
+def _profile_file(objective: Objective) -> str:
+    return PurePath(objective.profile.file).name if objective.profile else ""
+
+
+def _goal(objective: Objective) -> str:
+    """Say what is not as it is by default; the profile has a line of its own."""
+    parts = []
+    if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
+        parts.append(f"optimized for {objective.optimize.value}")
+    if objective.bitmap != DEFAULT_OBJECTIVE.bitmap:
+        parts.append("for kernels without the bitmap")
+    return ", ".join(parts)
+
+
+def _options(objective: Objective) -> str:
+    """Return what asks ``seccompgen build`` for ``objective``, as a shell reads it."""
+    options = []
+    if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
+        options += ["--optimize", objective.optimize.value]
+    if not objective.bitmap:
+        options.append("--no-bitmap")
+    if objective.profile:
+        options += ["--profile", _profile_file(objective)]
+    return "".join(f" {shlex.quote(option)}" for option in options)
 
 
 def _docstring_text(text: str) -> str:

@@ -1,0 +1,241 @@
+"""Processes and the cache under ``build`` and ``tables``: the same answers, sooner or later."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import ROOT, checkout, seccompgen, snapshot
+from seccompgen import pool
+from seccompgen.architectures import ABIS
+from seccompgen.build import Means, build_policies, filter_files, shipped_tables
+from seccompgen.errors import InputError
+
+TABLES = shipped_tables()
+STOCK = sorted((ROOT / "policies").glob("*.yml"))
+SOME = [ABIS[name] for name in ("x86_64", "mips64", "ppc64le")]
+POLICY = (
+    "arches: [x86_64, s390x]\ndefault_action: errno\nsyscalls:\n"
+    "- {action: allow, names: [read, write, exit_group]}\n"
+)
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "START_UP", 1e-9)
+
+
+@pytest.mark.usefixtures("eager")
+def test_the_number_of_processes_does_not_show(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    alone = build_policies(STOCK, TABLES, SOME)
+    files = filter_files(alone, TABLES, tmp_path)
+    for workers in (2, 5):
+        means = Means(workers)
+        told.clear()
+        built = build_policies(STOCK, TABLES, SOME, lambda *n: told.append(n), means=means)
+        assert built == alone
+        assert told == [(i, 12) for i in range(1, 13)]
+        assert filter_files(built, TABLES, tmp_path, means=means) == files
+
+
+def too_long(path: Path) -> None:
+    """Write a policy whose programs are longer than the kernel takes."""
+    values = (i * 0x9E3779B97F4A7C15 % 2**64 for i in range(1, 2500))
+    tests = "".join(
+        f"  - {{name: ioctl, arguments: [{{argument: 1, operation: Equal, value: {value}}}]}}\n"
+        for value in values
+    )
+    path.write_text(
+        "arches: [x86_64, riscv64]\ndefault_action: errno\nsyscalls:\n- action: allow\n"
+        f"  names_with_args:\n{tests}"
+    )
+
+
+@pytest.mark.usefixtures("eager")
+def test_errors_of_all_policies_come_in_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.yml", "b.yml", "c.yml", "d.yml", "class.yml")]
+    paths[0].write_text("nonsense: true\n")
+    paths[1].write_text(POLICY)
+    too_long(paths[2])
+    paths[3].write_text(POLICY.replace("read", "reed"))
+    paths[4].write_text(POLICY)
+    told = []
+    for workers in (1, 3):
+        with pytest.raises(InputError) as caught:
+            build_policies(paths, TABLES, means=Means(workers))
+        told.append(caught.value.diagnostics)
+    assert told[0] == told[1]
+    files = [Path(one.position.file).name if one.position else "" for one in told[0]]
+    assert list(dict.fromkeys(files)) == ["a.yml", "c.yml", "d.yml", "class.yml"]
+    # Of a policy, the first ABI that fails speaks for all.
+    assert sum("the kernel takes 4096" in one.message for one in told[0]) == 1
+
+
+COMMANDS = [
+    [sys.executable, "-m", "seccompgen"],
+    [sys.executable, "-O", "-m", "seccompgen"],
+    [str(Path(sys.executable).parent / "seccompgen")],
+]
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that ``pid`` started which are workers."""
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (directory / "stat").read_text().rpartition(")")[2].split()[1]
+            command = (directory / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(parent) == pid and b"spawn_main" in command:
+            found.append(int(directory.name))
+    return found
+
+
+def start(command: list[str], out: Path, cache: Path) -> subprocess.Popen[str]:
+    """Start a build that takes a while, and wait until it has workers."""
+    run = subprocess.Popen(
+        # Where tests run in the background, their children are told to ignore Ctrl-C.
+        ["env", "--default-signal=INT", *command, "build", *map(str, STOCK), "-o", str(out)],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    while not children(run.pid):
+        if run.poll() is not None:
+            pytest.skip("this machine has one CPU, or compiles too fast for workers")
+        time.sleep(0.005)
+    return run
+
+
+def gone(pids: list[int]) -> bool:
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("command", "delay"),
+    [
+        *((COMMANDS[0], delay) for delay in (0, 0.03, 0.1, 0.3, 1)),
+        *((command, 0.2) for command in COMMANDS[1:]),
+    ],
+)
+def test_ctrl_c_stops_all_without_a_traceback(
+    tmp_path: Path, command: list[str], delay: float
+) -> None:
+    if not Path(command[0]).exists():
+        pytest.skip(f"there is no {command[0]}")
+    run = start(command, tmp_path / "out", tmp_path / "cache")
+    time.sleep(delay)
+    workers = children(run.pid)
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate()
+    assert (run.returncode, out, err.strip()) == (130, "", "")
+    assert gone(workers)
+    assert not (tmp_path / "out").exists()
+    # What was finished by then is not lost.
+    assert list((tmp_path / "cache" / "seccompgen" / "programs").iterdir())
+
+
+def test_a_worker_that_is_killed_ends_the_build_with_code_3(tmp_path: Path) -> None:
+    run = start(COMMANDS[0], tmp_path / "out", tmp_path / "cache")
+    time.sleep(1)
+    workers = children(run.pid)
+    os.kill(workers[0], signal.SIGKILL)
+    out, err = run.communicate()
+    assert (run.returncode, out) == (3, "")
+    (line,) = err.splitlines()
+    assert line.startswith("a compiling process died")
+    assert gone(workers)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_build_leaves_no_workers(tmp_path: Path) -> None:
+    run = start(COMMANDS[0], tmp_path / "out", tmp_path / "cache")
+    time.sleep(0.5)
+    workers = children(run.pid)
+    run.kill()
+    run.communicate()
+    assert gone(workers)
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted((cache / "seccompgen" / "programs").glob("*"))
+
+
+def poison(cache: Path) -> None:
+    """Make every entry a program of one instruction, ``ret trace(77)`` in x86_64's order."""
+    for entry in entries(cache):
+        payload = json.loads(entry.read_bytes().partition(b"\n")[2])
+        payload |= {"code": "060000004d00f07f", "of": [[]]}
+        text = json.dumps(payload).encode()
+        digest = hashlib.sha256(entry.name.encode() + text).hexdigest().encode()
+        entry.write_bytes(digest + b"\n" + text)
+
+
+def test_build_uses_what_it_kept_and_the_proofs_do_not(tmp_path: Path) -> None:
+    policy, out = tmp_path / "p.yml", tmp_path / "out"
+    policy.write_text(POLICY.replace(", s390x", ""))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert seccompgen("build", policy, "-o", out, env=env).code == 0
+    good = snapshot(out)
+    (entry,) = entries(tmp_path / "cache")
+    sound = entry.read_bytes()
+    poison(tmp_path / "cache")
+
+    assert seccompgen("build", policy, "-o", out, env=env).code == 0
+    assert b"ret  trace(77)" in snapshot(out)["p.py"]
+    assert "trace(77)" in seccompgen("disasm", policy, env=env).out
+    run = seccompgen("build", policy, "-o", out, "--check", env=env)
+    assert (run.code, run.err) == (1, f"{out / 'p.py'}: is stale\n")
+    assert entry.read_bytes() != sound
+    assert seccompgen("build", policy, "-o", out, "--no-cache", env=env).code == 0
+    assert snapshot(out) == good
+    assert entry.read_bytes() != sound
+
+
+def test_check_and_no_cache_keep_nothing(tmp_path: Path) -> None:
+    policy = tmp_path / "p.yml"
+    policy.write_text(POLICY)
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    seccompgen("build", policy, "-o", tmp_path / "out", "--check", env=env)
+    seccompgen("build", policy, "-o", tmp_path / "out", "--no-cache", env=env)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_tables_uses_what_it_kept_and_its_proof_does_not(tmp_path: Path) -> None:
+    tree = checkout(tmp_path / "tree")
+    for path in (tree / "policies").glob("*.yml"):
+        path.unlink()
+    (tree / "policies" / "p.yml").write_text(POLICY.replace(", s390x", ""))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert seccompgen("tables", cwd=tree, env=env).code == 0
+    assert seccompgen("tables", "--check", cwd=tree, env=env).code == 0
+    poison(tmp_path / "cache")
+    assert seccompgen("tables", "--check", cwd=tree, env=env).code == 0
+    assert seccompgen("tables", cwd=tree, env=env).code == 0
+    run = seccompgen("tables", "--check", cwd=tree, env=env)
+    assert (run.code, run.err.endswith("p.py: is stale\n")) == (1, True)
+
+
+def test_without_a_place_for_a_cache_everything_works(tmp_path: Path) -> None:
+    policy = tmp_path / "p.yml"
+    policy.write_text(POLICY)
+    (tmp_path / "file").touch()
+    env = {"XDG_CACHE_HOME": str(tmp_path / "file")}
+    run = seccompgen("build", policy, "-o", tmp_path / "out", env=env)
+    assert (run.code, run.err) == (0, "")

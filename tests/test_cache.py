@@ -1,0 +1,350 @@
+"""What is kept is used where all is the same, and nowhere else; damage is never noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command import ROOT, snapshot
+from seccompgen import cache as cache_module
+from seccompgen.architectures import ABIS
+from seccompgen.build import Built, Means, build_policy, shipped_tables
+from seccompgen.cache import ProgramCache
+from seccompgen.errors import Position
+from seccompgen.objective import Objective, Optimize, Profile
+from seccompgen.program import RET_K, Instruction
+from seccompgen.tables import Table, Tables
+
+TABLES = shipped_tables()
+POLICY = (
+    "arches: [x86_64, s390x]\ndefault_action: errno\nsyscalls:\n"
+    "- {action: allow, names: [read, write, exit_group]}\n"
+)
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    path = tmp_path / "p.yml"
+    path.write_text(POLICY)
+    return path
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "programs"
+
+
+def build(
+    policy: Path, place: Path, tables: Tables = TABLES, objective: Objective | None = None
+) -> Built:
+    return build_policy(policy, tables, (), objective or Objective(), Means(1, place))
+
+
+def poison(entry: Path, code: bytes) -> None:
+    """Put instructions into an entry that the compiler never made, with a digest that is right."""
+    payload = json.loads(entry.read_bytes().partition(b"\n")[2])
+    payload["code"] = code.hex()
+    payload["of"] = [[0]] * (len(code) // 8)
+    text = json.dumps(payload).encode()
+    digest = hashlib.sha256(entry.name.encode() + text).hexdigest()
+    entry.write_bytes(digest.encode() + b"\n" + text)
+
+
+def poison_all(place: Path) -> None:
+    """Make every program one that answers trace(77), in its own byte order."""
+    for entry in place.iterdir():
+        code = json.loads(entry.read_bytes().partition(b"\n")[2])["code"]
+        big = code.startswith("00")
+        poison(entry, bytes.fromhex("00060000 7ff0004d" if big else "06000000 4d00f07f"))
+
+
+POISON = (Instruction(RET_K, 0, 0, 0x7FF0004D),)
+
+
+def poisoned(built: Built) -> bool:
+    found = {program.instructions == POISON for program in built.programs}
+    assert len(found) == 1
+    return found.pop()
+
+
+def test_what_comes_from_the_cache_is_what_the_compiler_makes(policy: Path, place: Path) -> None:
+    first = build(policy, place)
+    assert first == build_policy(policy, TABLES)
+    before = snapshot(place)
+    assert len(before) == 2
+    assert build(policy, place) == first
+    assert snapshot(place) == before
+    # The proof that the second came from there.
+    poison_all(place)
+    assert poisoned(build(policy, place))
+
+
+def test_without_a_cache_nothing_is_read(policy: Path, place: Path) -> None:
+    build(policy, place)
+    poison_all(place)
+    assert not poisoned(build_policy(policy, TABLES))
+
+
+def test_some_are_here_and_the_rest_is_compiled(policy: Path, place: Path) -> None:
+    whole = build(policy, place)
+    one = build_policy(policy, TABLES, [ABIS["s390x"]], means=Means(1, place))
+    assert one.programs == (whole.programs[1],)
+    assert len(snapshot(place)) == 2
+    next(place.iterdir()).unlink()
+    assert build(policy, place) == whole
+    assert len(snapshot(place)) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("read, ", "read, close, "),
+        ("default_action: errno", "default_action: errno(13)"),
+        ("- {action", "-   {action"),  # the same meaning, at other positions
+        ("default_action", "bad_arch_action: trap\ndefault_action"),
+        ("arches: [x86_64, s390x]", "compat_arches: [i386]\narches: [x86_64, s390x]"),
+        ("", "description: other words\n"),
+    ],
+)
+def test_another_policy_is_compiled(policy: Path, place: Path, change: tuple[str, str]) -> None:
+    build(policy, place)
+    poison_all(place)
+    policy.write_text(POLICY.replace(*change, 1))
+    built = build(policy, place)
+    assert not poisoned(built)
+    assert built == build_policy(policy, TABLES)
+    policy.write_text(POLICY)
+    assert poisoned(build(policy, place))
+
+
+def test_a_policy_of_another_name_has_other_positions(policy: Path, place: Path) -> None:
+    build(policy, place)
+    poison_all(place)
+    assert not poisoned(build(policy.rename(policy.with_name("q.yml")), place))
+
+
+def altered(abi: str, tag: str = TABLES.tag) -> Tables:
+    """Return the tables with one more call on ``abi``."""
+    tables = {
+        name: Table(table.abi, tag, dict(table.numbers), table.inputs)
+        for name, table in TABLES.tables.items()
+    }
+    numbers = {**tables[abi].numbers, "brand_new": 4000}
+    tables[abi] = replace(tables[abi], numbers=numbers)
+    return Tables(tag, tables)
+
+
+@pytest.mark.parametrize("tables", [altered("x86_64"), altered("x32"), altered("arm", "v7.4")])
+def test_other_tables_are_compiled_for(policy: Path, place: Path, tables: Tables) -> None:
+    build(policy, place)
+    poison_all(place)
+    assert not poisoned(build(policy, place, tables))
+    assert poisoned(build(policy, place))
+
+
+PROFILE = Profile({"read": 5}, "f", "0" * 64)
+OBJECTIVES = [
+    Objective(optimize=Optimize.SIZE),
+    Objective(optimize=Optimize.SPEED),
+    Objective(bitmap=False),
+    Objective(profile=PROFILE),
+    Objective(profile=replace(PROFILE, counts={"read": 6})),
+]
+
+
+def test_another_objective_is_compiled_for(policy: Path, place: Path) -> None:
+    build(policy, place)
+    for objective in OBJECTIVES:
+        poison_all(place)
+        assert not poisoned(build(policy, place, objective=objective))
+        assert poisoned(build(policy, place))
+    assert len(snapshot(place)) == 2 * (1 + len(OBJECTIVES))
+
+
+def test_where_names_stand_in_a_profile_does_not_matter(policy: Path, place: Path) -> None:
+    build(policy, place, objective=Objective(profile=PROFILE))
+    poison_all(place)
+    moved = replace(PROFILE, positions={"read": Position("f", 7)})
+    assert poisoned(build(policy, place, objective=Objective(profile=moved)))
+
+
+BUILD = """
+import sys
+from pathlib import Path
+import seccompgen
+from seccompgen.build import Means, build_policy, shipped_tables
+assert seccompgen.__file__.startswith(sys.argv[1]), seccompgen.__file__
+built = build_policy(Path(sys.argv[2]), shipped_tables(), means=Means(1, Path(sys.argv[3])))
+print([len(program.instructions) for program in built.programs])
+"""
+
+
+def test_another_compiler_compiles(policy: Path, place: Path, tmp_path: Path) -> None:
+    source = tmp_path / "generator"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "generator" / "seccompgen", source / "seccompgen", ignore=ignored)
+
+    def lengths() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", BUILD, source, policy, place],
+            env={**os.environ, "PYTHONPATH": str(source)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    lengths()
+    poison_all(place)
+    assert lengths() == "[1, 1]\n"
+    compiler = source / "seccompgen" / "compile" / "assemble.py"
+    compiler.write_bytes(compiler.read_bytes() + b"\n# changed\n")
+    assert lengths() != "[1, 1]\n"
+    assert len(snapshot(place)) == 4
+
+
+def test_a_compiler_that_changes_meanwhile_keeps_nothing(
+    policy: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = ProgramCache(place, TABLES, Objective())
+    built = build_policy(policy, TABLES)
+    monkeypatch.setattr(
+        cache_module, "__file__", str(Path(cache_module.__file__).parent / "cli" / "x")
+    )
+    cache.save([(built.policy, built.programs)])
+    assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[:0],
+        lambda content: content + b" ",
+        lambda content: content.replace(b'"code"', b'"Code"'),
+        lambda content: b"0" * 64 + content[64:],
+        lambda content: content.partition(b"\n")[2],
+        lambda content: b"\x80\x04\x95" + content,
+    ],
+)
+def test_a_damaged_entry_is_made_anew(policy: Path, place: Path, damage: object) -> None:
+    built = build(policy, place)
+    whole = snapshot(place)
+    assert callable(damage)
+    for entry in place.iterdir():
+        entry.write_bytes(damage(entry.read_bytes()))
+        assert entry.read_bytes() != whole[entry.name]
+    assert build(policy, place) == built
+    assert snapshot(place) == whole
+
+
+def test_an_entry_under_another_name_is_made_anew(policy: Path, place: Path) -> None:
+    built = build(policy, place)
+    whole = snapshot(place)
+    one, other = sorted(place.iterdir())
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert build(policy, place) == built
+    assert snapshot(place) == whole
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"[]", b"{}", b"7", b'{"code": 1}', b'{"code": "00", "origins": [], "of": []}', b"\xff"],
+)
+def test_an_entry_that_is_no_program_is_made_anew(
+    policy: Path, place: Path, payload: bytes
+) -> None:
+    built = build(policy, place)
+    for entry in place.iterdir():
+        digest = hashlib.sha256(entry.name.encode() + payload).hexdigest().encode()
+        entry.write_bytes(digest + b"\n" + payload)
+    assert build(policy, place) == built
+
+
+def test_what_the_kernel_refuses_is_made_anew(policy: Path, place: Path) -> None:
+    built = build(policy, place)
+    for entry in place.iterdir():
+        poison(entry, bytes.fromhex("2000000004000000"))  # ends in a load
+    assert build(policy, place) == built
+
+
+def test_a_directory_that_others_may_write_is_not_used(policy: Path, place: Path) -> None:
+    built = build(policy, place)
+    assert place.stat().st_mode & 0o777 == 0o700
+    poison_all(place)
+    before = snapshot(place)
+    for mode in (0o770, 0o702, 0o1777):
+        place.chmod(mode)
+        assert build(policy, place) == built
+        assert snapshot(place) == before
+    place.chmod(0o755)
+    assert poisoned(build(policy, place))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")
+def test_a_directory_of_somebody_else_is_not_used(policy: Path, place: Path) -> None:
+    built = build(policy, place)
+    poison_all(place)
+    os.chown(place, 65534, 65534)
+    assert build(policy, place) == built
+
+
+def test_without_a_directory_everything_is_compiled(policy: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "programs", tmp_path / "file", Path("/proc/1/nowhere")):
+        assert build(policy, place) == build_policy(policy, TABLES)
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_what_nobody_reads_for_a_month_goes_when_something_is_added(
+    policy: Path, place: Path
+) -> None:
+    build(policy, place)
+    old, recent = sorted(place.iterdir())
+    now = time.time()
+    os.utime(old, (now - 31 * DAY,) * 2)
+    os.utime(recent, (now - 29 * DAY,) * 2)
+    policy.write_text(POLICY.replace("read, ", ""))
+    build(policy, place)
+    left = set(place.iterdir())
+    assert old not in left
+    assert recent in left
+    assert len(left) == 3
+
+
+def test_reading_keeps_an_entry(policy: Path, place: Path) -> None:
+    build(policy, place)
+    for entry in place.iterdir():
+        os.utime(entry, (time.time() - 29 * DAY,) * 2)
+    build(policy, place)
+    assert all(entry.stat().st_mtime > time.time() - DAY for entry in place.iterdir())
+
+
+def test_an_entry_of_the_future_drops_nothing(policy: Path, place: Path) -> None:
+    build(policy, place)
+    first = sorted(place.iterdir())
+    os.utime(first[0], (time.time() + 1000 * DAY,) * 2)
+    policy.write_text(POLICY.replace("read, ", ""))
+    build(policy, place)
+    assert len(list(place.iterdir())) == 4
+
+
+def test_builds_at_the_same_time_do_not_disturb_each_other(policy: Path, place: Path) -> None:
+    command = [sys.executable, "-c", BUILD, str(ROOT), str(policy), str(place)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(6)]
+    answers = {run.communicate()[0] for run in runs}
+    assert [run.returncode for run in runs] == [0] * 6
+    assert len(answers) == 1
+    assert len(list(place.iterdir())) == 2
+    poison_all(place)
+    assert poisoned(build(policy, place))
