@@ -81,188 +81,151 @@ from . import _runtime
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x85\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x6e\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x43\x00\xba\x00\x00\x00"  # jge  186 gettid              -> gettid to x32 pwritev2
-    b"\x35\x00\x25\x00\x4a\x00\x00\x00"  # jge  74 fsync                -> fsync to security
-    b"\x35\x00\x14\x00\x17\x00\x00\x00"  # jge  23 select               -> select to flock
-    b"\x35\x00\x03\x00\x07\x00\x00\x00"  # jge  7 poll                  -> poll to pipe
-    b"\x35\x00\x01\x00\x04\x00\x00\x00"  # jge  4 stat                  -> stat to lstat
-    b"\x15\x00\x7a\x78\x02\x00\x00\x00"  # jeq  2 open                  -> errno(EPERM) else allow
-    # stat to lstat:
-    b"\x15\x00\x77\x79\x05\x00\x00\x00"  # jeq  5 fstat                 -> allow else errno(EPERM)
-    # poll to pipe:
-    b"\x35\x00\x06\x00\x0b\x00\x00\x00"  # jge  11 munmap               -> munmap to pipe
-    b"\x35\x00\x00\x75\x09\x00\x00\x00"  # jge  9 mmap                  else allow
-    b"\x35\x00\x65\x00\x0a\x00\x00\x00"  # jge  10 mprotect             -> mmap, pkey_mprotect
-    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x74\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x61\x72\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
-    # munmap to pipe:
-    b"\x35\x00\x07\x00\x11\x00\x00\x00"  # jge  17 pread64              -> pread64 to pipe
-    b"\x35\x00\x00\x6e\x10\x00\x00\x00"  # jge  16 ioctl                else allow
+    b"\x35\x00\x34\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> prctl to x32 pwritev2
+    b"\x35\x00\x14\x00\x19\x00\x00\x00"  # jge  25 mremap               -> mremap to _sysctl
+    b"\x15\x00\x0d\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
+    b"\x15\x00\x57\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x04\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl (1)
+    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 access               -> access to sched_yield
+    b"\x45\x00\x63\x00\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow
+    b"\x35\x00\x61\x62\x02\x00\x00\x00"  # jge  2 open                  -> errno(EPERM) else allow
+    # access to sched_yield:
+    b"\x35\x00\x61\x60\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
+    # ioctl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x6b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x6a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x69\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl (2)
+    b"\x15\x00\x5e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x5d\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
+    # ioctl (2):
+    b"\x15\x00\x5c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x5b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # pread64 to pipe:
-    b"\x35\x00\x69\x67\x15\x00\x00\x00"  # jge  21 access               -> errno(EPERM) else allow
-    # select to flock:
-    b"\x35\x00\x07\x00\x28\x00\x00\x00"  # jge  40 sendfile             -> sendfile to flock
-    b"\x35\x00\x03\x00\x1b\x00\x00\x00"  # jge  27 mincore              -> mincore to getpid
-    b"\x15\x00\x00\x64\x19\x00\x00\x00"  # jeq  25 mremap               else allow
+    # mmap:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x57\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x55\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
+    b"\x15\x00\x54\x53\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # mremap to _sysctl:
+    b"\x35\x00\x08\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to _sysctl
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 msync                -> msync to msgctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x64\x62\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mincore to getpid:
-    b"\x35\x00\x01\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> shmget to getpid
-    b"\x35\x00\x60\x62\x1c\x00\x00\x00"  # jge  28 madvise              -> allow else errno(EPERM)
-    # shmget to getpid:
-    b"\x35\x00\x5f\x61\x20\x00\x00\x00"  # jge  32 dup                  -> allow else errno(EPERM)
-    # sendfile to flock:
-    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 uname                -> uname to flock
-    b"\x15\x00\x5d\x5f\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow else errno(EPERM)
-    # uname to flock:
-    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to flock
-    b"\x35\x00\x5d\x5b\x40\x00\x00\x00"  # jge  64 semget               -> errno(EPERM) else allow
-    # fcntl to flock:
-    b"\x35\x00\x5c\x00\x49\x00\x00\x00"  # jge  73 flock                -> errno(EPERM)
+    b"\x45\x00\x4f\x50\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # msync to msgctl:
+    b"\x35\x00\x01\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> shmget to msgctl
+    b"\x15\x00\x4d\x4e\x1b\x00\x00\x00"  # jeq  27 mincore              -> errno(EPERM) else allow
+    # shmget to msgctl:
+    b"\x15\x00\x4d\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
+    b"\x45\x00\x00\x4c\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
+    b"\x15\x00\x4b\x4a\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
+    # fcntl to _sysctl:
+    b"\x35\x00\x03\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to _sysctl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x58\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x57\x59\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fsync to security:
-    b"\x35\x00\x0b\x00\x73\x00\x00\x00"  # jge  115 getgroups           -> getgroups to security
-    b"\x35\x00\x05\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to setregid
-    b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 getdents             -> getdents to getuid
-    b"\x15\x00\x55\x53\x4c\x00\x00\x00"  # jeq  76 truncate             -> errno(EPERM) else allow
-    # getdents to getuid:
-    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to getuid
-    b"\x35\x00\x51\x53\x60\x00\x00\x00"  # jge  96 gettimeofday         -> allow else errno(EPERM)
-    # ptrace to getuid:
-    b"\x35\x00\x50\x52\x66\x00\x00\x00"  # jge  102 getuid              -> allow else errno(EPERM)
-    # syslog to setregid:
-    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to setregid
-    b"\x15\x00\x4e\x50\x68\x00\x00\x00"  # jeq  104 getgid              -> allow else errno(EPERM)
-    # geteuid to setregid:
-    b"\x35\x00\x01\x00\x6e\x00\x00\x00"  # jge  110 getppid             -> getppid to setregid
-    b"\x35\x00\x4e\x4c\x6d\x00\x00\x00"  # jge  109 setpgid             -> errno(EPERM) else allow
-    # getppid to setregid:
-    b"\x35\x00\x4d\x4b\x70\x00\x00\x00"  # jge  112 setsid              -> errno(EPERM) else allow
-    # getgroups to security:
-    b"\x35\x00\x06\x00\x81\x00\x00\x00"  # jge  129 rt_sigqueueinfo     -> rt_sigqueueinfo to security
-    b"\x35\x00\x02\x00\x77\x00\x00\x00"  # jge  119 setresgid           -> setresgid to rt_sigtimedwait
-    b"\x35\x00\x00\x48\x74\x00\x00\x00"  # jge  116 setgroups           else allow
-    b"\x35\x00\x47\x49\x76\x00\x00\x00"  # jge  118 getresuid           -> allow else errno(EPERM)
-    # setresgid to rt_sigtimedwait:
-    b"\x35\x00\x01\x00\x79\x00\x00\x00"  # jge  121 getpgid             -> getpgid to rt_sigtimedwait
-    b"\x35\x00\x45\x47\x78\x00\x00\x00"  # jge  120 getresgid           -> allow else errno(EPERM)
-    # getpgid to rt_sigtimedwait:
-    b"\x35\x00\x44\x46\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> allow else errno(EPERM)
-    # rt_sigqueueinfo to security:
-    b"\x35\x00\x02\x00\x95\x00\x00\x00"  # jge  149 mlock               -> mlock to security
-    b"\x35\x00\x00\x44\x82\x00\x00\x00"  # jge  130 rt_sigsuspend       else errno(EPERM)
-    b"\x35\x00\x43\x41\x84\x00\x00\x00"  # jge  132 utime               -> errno(EPERM) else allow
-    # mlock to security:
-    b"\x35\x00\x01\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> prctl to security
-    b"\x35\x00\x41\x3f\x97\x00\x00\x00"  # jge  151 mlockall            -> errno(EPERM) else allow
-    # prctl to security:
-    b"\x35\x00\x40\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> errno(EPERM)
+    b"\x15\x00\x48\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x46\x47\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # flock to _sysctl:
+    b"\x35\x00\x09\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to _sysctl
+    b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to getpgrp
+    b"\x35\x00\x44\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> allow
+    b"\x35\x00\x01\x00\x4c\x00\x00\x00"  # jge  76 truncate             -> truncate to umask
+    b"\x15\x00\x41\x42\x49\x00\x00\x00"  # jeq  73 flock                -> errno(EPERM) else allow
+    # truncate to umask:
+    b"\x15\x00\x41\x40\x4d\x00\x00\x00"  # jeq  77 ftruncate            -> allow else errno(EPERM)
+    # ptrace to getpgrp:
+    b"\x35\x00\x02\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
+    b"\x15\x00\x3f\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
+    b"\x15\x00\x3e\x3d\x68\x00\x00\x00"  # jeq  104 getgid              -> allow else errno(EPERM)
+    # geteuid to getpgrp:
+    b"\x15\x00\x3c\x3d\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
+    # setsid to _sysctl:
+    b"\x35\x00\x03\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to _sysctl
+    b"\x15\x00\x3b\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
+    b"\x15\x00\x3a\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
+    b"\x15\x00\x39\x38\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
+    # rt_sigpending to _sysctl:
+    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to _sysctl
+    b"\x15\x00\x36\x37\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # utime to _sysctl:
+    b"\x35\x00\x00\x35\x95\x00\x00\x00"  # jge  149 mlock               else errno(EPERM)
+    b"\x35\x00\x34\x35\x97\x00\x00\x00"  # jge  151 mlockall            -> errno(EPERM) else allow
+    # prctl to x32 pwritev2:
+    b"\x35\x00\x18\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64 to x32 pwritev2
+    b"\x35\x00\x08\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> sched_getaffinity to fanotify_mark
+    b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> arch_prctl to sched_setaffinity
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x3c\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x3b\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x3a\x3c\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # gettid to x32 pwritev2:
-    b"\x35\x00\x23\x00\x36\x01\x00\x00"  # jge  310 process_vm_readv    -> process_vm_readv to x32 pwritev2
-    b"\x35\x00\x0f\x00\xea\x00\x00\x00"  # jge  234 tgkill              -> tgkill to getcpu
-    b"\x35\x00\x08\x00\xd3\x00\x00\x00"  # jge  211 get_thread_area     -> get_thread_area to epoll_ctl
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 sched_setaffinity   -> sched_setaffinity to io_cancel
-    b"\x35\x00\x00\x35\xbb\x00\x00\x00"  # jge  187 readahead           else allow
-    b"\x35\x00\x34\x36\xc9\x00\x00\x00"  # jge  201 time                -> allow else errno(EPERM)
-    # sched_setaffinity to io_cancel:
-    b"\x35\x00\x03\x00\xcd\x00\x00\x00"  # jge  205 set_thread_area     -> set_thread_area to io_cancel
-    b"\x35\x00\x00\x34\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x30\x32\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # set_thread_area to io_cancel:
-    b"\x35\x00\x31\x2f\xce\x00\x00\x00"  # jge  206 io_setup            -> errno(EPERM) else allow
-    # get_thread_area to epoll_ctl:
-    b"\x35\x00\x02\x00\xdc\x00\x00\x00"  # jge  220 semtimedop          -> semtimedop to epoll_ctl
-    b"\x35\x00\x00\x2d\xd4\x00\x00\x00"  # jge  212 lookup_dcookie      else allow
-    b"\x35\x00\x2c\x2e\xda\x00\x00\x00"  # jge  218 set_tid_address     -> allow else errno(EPERM)
-    # semtimedop to epoll_ctl:
-    b"\x35\x00\x01\x00\xde\x00\x00\x00"  # jge  222 timer_create        -> timer_create to epoll_ctl
-    b"\x35\x00\x2a\x2c\xdd\x00\x00\x00"  # jge  221 fadvise64           -> allow else errno(EPERM)
-    # timer_create to epoll_ctl:
-    b"\x35\x00\x29\x2b\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> allow else errno(EPERM)
-    # tgkill to getcpu:
-    b"\x35\x00\x06\x00\x24\x01\x00\x00"  # jge  292 dup3                -> dup3 to getcpu
-    b"\x35\x00\x02\x00\x11\x01\x00\x00"  # jge  273 set_robust_list     -> set_robust_list to epoll_create1
-    b"\x35\x00\x00\x28\x0e\x01\x00\x00"  # jge  270 pselect6            else errno(EPERM)
-    b"\x35\x00\x27\x25\x10\x01\x00\x00"  # jge  272 unshare             -> errno(EPERM) else allow
-    # set_robust_list to epoll_create1:
-    b"\x35\x00\x01\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to epoll_create1
-    b"\x35\x00\x25\x23\x12\x01\x00\x00"  # jge  274 get_robust_list     -> errno(EPERM) else allow
-    # epoll_pwait to epoll_create1:
-    b"\x35\x00\x24\x22\x1a\x01\x00\x00"  # jge  282 signalfd            -> errno(EPERM) else allow
-    # dup3 to getcpu:
-    b"\x35\x00\x02\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to getcpu
-    b"\x35\x00\x00\x20\x25\x01\x00\x00"  # jge  293 pipe2               else allow
-    b"\x35\x00\x1f\x21\x27\x01\x00\x00"  # jge  295 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to getcpu:
-    b"\x35\x00\x07\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> name_to_handle_at to getcpu
-    b"\x35\x00\x00\x1f\x2e\x01\x00\x00"  # jge  302 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x2f\x2e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl:
+    b"\x15\x00\x2e\x2d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # arch_prctl to sched_setaffinity:
+    b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> time to sched_setaffinity
+    b"\x15\x00\x2c\x2b\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
+    # time to sched_setaffinity:
+    b"\x15\x00\x2a\x2b\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
+    # sched_getaffinity to fanotify_mark:
+    b"\x35\x00\x00\x13\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
+    b"\x35\x00\x06\x00\xea\x00\x00\x00"  # jge  234 tgkill              -> tgkill to fanotify_mark
+    b"\x35\x00\x28\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> allow
+    b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> set_tid_address to clock_settime
+    b"\x15\x00\x26\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
+    b"\x15\x00\x25\x24\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow else errno(EPERM)
+    # set_tid_address to clock_settime:
+    b"\x45\x00\x00\x24\x24\xff\xff\xff"  # jset 0xffffff24              else allow
+    b"\x15\x00\x23\x22\xdd\x00\x00\x00"  # jeq  221 fadvise64           -> allow else errno(EPERM)
+    # tgkill to fanotify_mark:
+    b"\x35\x00\x02\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> get_robust_list to fanotify_mark
+    b"\x35\x00\x00\x20\x0e\x01\x00\x00"  # jge  270 pselect6            else errno(EPERM)
+    b"\x15\x00\x1f\x20\x10\x01\x00\x00"  # jeq  272 unshare             -> errno(EPERM) else allow
+    # get_robust_list to fanotify_mark:
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295 preadv              -> preadv to fanotify_mark
+    b"\x15\x00\x1e\x00\x19\x01\x00\x00"  # jeq  281 epoll_pwait         -> allow
+    b"\x15\x00\x1d\x1c\x24\x01\x00\x00"  # jeq  292 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x1b\x1c\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64 to x32 pwritev2:
+    b"\x35\x00\x06\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> name_to_handle_at to x32 pwritev2
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to x32 pwritev2:
+    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
+    b"\x35\x00\x04\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x11\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
+    b"\x15\x00\x10\x0f\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x0e\x0f\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x17\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getcpu:
-    b"\x35\x00\x16\x18\x35\x01\x00\x00"  # jge  309 getcpu              -> allow else errno(EPERM)
-    # process_vm_readv to x32 pwritev2:
-    b"\x35\x00\x0d\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to x32 pwritev2
-    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to close_range
-    b"\x35\x00\x01\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to pkey_mprotect
-    b"\x15\x00\x12\x14\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # membarrier to pkey_mprotect:
-    b"\x35\x00\x01\x00\x47\x01\x00\x00"  # jge  327 preadv2             -> preadv2 to pkey_mprotect
-    b"\x35\x00\x12\x10\x46\x01\x00\x00"  # jge  326 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to pkey_mprotect:
-    b"\x35\x00\x00\x0f\x49\x01\x00\x00"  # jge  329 pkey_mprotect       else allow
-    # mmap, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x0f\x0d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to close_range:
-    b"\x35\x00\x01\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal to close_range
-    b"\x15\x00\x0b\x0d\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to close_range:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to close_range
-    b"\x35\x00\x0b\x10\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to close_range:
-    b"\x35\x00\x08\x0f\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to x32 pwritev2:
-    b"\x35\x00\x05\x00\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to x32 pwritev2
-    b"\x35\x00\x01\x00\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> futex_waitv to listns
-    b"\x15\x00\x05\x07\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow else errno(EPERM)
-    # futex_waitv to listns:
-    b"\x35\x00\x01\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to listns
-    b"\x35\x00\x05\x03\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node -> errno(EPERM) else allow
-    # futex_wake to listns:
-    b"\x35\x00\x04\x02\xc9\x01\x00\x00"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to x32 pwritev2:
-    b"\x35\x00\x04\x00\x00\x00\x00\x40"  # jge  0x40000000 x32 read     -> x32 read to x32 pwritev2
-    b"\x35\x00\x01\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x0c\x0d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to x32 pwritev2:
+    b"\x35\x00\x0d\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    b"\x35\x00\x05\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to process_madvise
+    b"\x15\x00\x09\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
+    b"\x35\x00\x0c\x07\x51\x01\x00\x00"  # jge  337                     -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_send_signal to process_madvise:
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x0a\x05\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # epoll_pwait2 to fchroot:
+    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x15\x00\x04\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     # x32 read to x32 pwritev2:
-    b"\x35\x00\x01\x00\x00\x00\x00\xc0"  # jge  0xc0000000              -> 0xc0000000 to 0xffffffff
-    b"\x35\x00\x02\x01\x00\x00\x00\x80"  # jge  0x80000000              -> errno(ENOSYS) else kill_process
-    # 0xc0000000 to 0xffffffff:
-    b"\x35\x00\x01\x00\xff\xff\xff\xff"  # jge  0xffffffff              -> errno(ENOSYS)
+    b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
+    b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -270,255 +233,209 @@ _X86_64 = (
 # Answers calls of x32.
 _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xb6\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x98\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x58\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel to pwritev2
-    b"\x35\x00\x2d\x00\x60\x00\x00\x40"  # jge  0x40000060 gettimeofday -> gettimeofday to io_getevents
-    b"\x35\x00\x17\x00\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> mincore to umask
-    b"\x35\x00\x0c\x00\x0b\x00\x00\x40"  # jge  0x4000000b munmap       -> munmap to msync
-    b"\x35\x00\x03\x00\x05\x00\x00\x40"  # jge  0x40000005 fstat        -> fstat to mprotect
-    b"\x35\x00\x01\x00\x02\x00\x00\x40"  # jge  0x40000002 open         -> open to stat
-    b"\x35\x00\xab\xae\x00\x00\x00\x40"  # jge  0x40000000 read         -> allow else kill_process
-    # open to stat:
-    b"\x15\x00\xaa\xa9\x03\x00\x00\x40"  # jeq  0x40000003 close        -> allow else errno(EPERM)
-    # fstat to mprotect:
-    b"\x35\x00\x01\x00\x07\x00\x00\x40"  # jge  0x40000007 poll         -> poll to mprotect
-    b"\x35\x00\xa7\xa8\x06\x00\x00\x40"  # jge  0x40000006 lstat        -> errno(EPERM) else allow
-    # poll to mprotect:
-    b"\x35\x00\x00\xa7\x09\x00\x00\x40"  # jge  0x40000009 mmap         else allow
-    b"\x35\x00\x83\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> mmap, pkey_mprotect
-    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\xa3\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x43\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to pwritev2
+    b"\x35\x00\x1e\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> exit to quotactl
+    b"\x35\x00\x0a\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> mprotect to vfork
+    b"\x35\x00\x03\x00\x09\x00\x00\x40"  # jge  0x40000009 mmap         -> mmap
+    b"\x35\x00\x00\x92\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x45\x00\x8f\x00\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow
+    b"\x35\x00\x8c\x8e\x02\x00\x00\x40"  # jge  0x40000002 open         -> errno(EPERM) else allow
+    # mmap:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x7f\xa1\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
-    # munmap to msync:
-    b"\x35\x00\x04\x00\x13\x00\x00\x40"  # jge  0x40000013              -> access to msync
-    b"\x35\x00\x01\x00\x0e\x00\x00\x40"  # jge  0x4000000e rt_sigprocmask -> rt_sigprocmask to pwrite64
-    b"\x35\x00\xa3\x9f\x0d\x00\x00\x40"  # jge  0x4000000d              -> errno(ENOSYS) else allow
-    # rt_sigprocmask to pwrite64:
-    b"\x35\x00\x00\x9e\x0f\x00\x00\x40"  # jge  0x4000000f              else allow
-    b"\x35\x00\x9d\xa1\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> allow else errno(ENOSYS)
-    # access to msync:
-    b"\x35\x00\x01\x00\x17\x00\x00\x40"  # jge  0x40000017 select       -> select to msync
-    b"\x35\x00\x9a\x9f\x15\x00\x00\x40"  # jge  0x40000015 access       -> errno(EPERM) else errno(ENOSYS)
-    # select to msync:
-    b"\x15\x00\x00\x9a\x19\x00\x00\x40"  # jeq  0x40000019 mremap       else allow
+    b"\x15\x00\x00\x8a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x88\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
+    b"\x15\x00\x88\x86\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # mprotect to vfork:
+    b"\x35\x00\x07\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> mremap to vfork
+    b"\x35\x00\x00\x67\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to sched_yield
+    b"\x35\x00\x00\x84\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x15\x00\x83\x86\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    # pread64 to sched_yield:
+    b"\x35\x00\x00\x82\x13\x00\x00\x40"  # jge  0x40000013              else allow
+    b"\x35\x00\x81\x00\x17\x00\x00\x40"  # jge  0x40000017 select       -> allow
+    b"\x35\x00\x7e\x83\x15\x00\x00\x40"  # jge  0x40000015 access       -> errno(EPERM) else errno(ENOSYS)
+    # mremap to vfork:
+    b"\x35\x00\x02\x00\x1a\x00\x00\x40"  # jge  0x4000001a msync        -> msync to vfork
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x97\x98\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mincore to umask:
-    b"\x35\x00\x09\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> exit to umask
-    b"\x35\x00\x04\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown to vfork
-    b"\x35\x00\x01\x00\x1d\x00\x00\x40"  # jge  0x4000001d shmget       -> shmget to sendto
-    b"\x35\x00\x94\x93\x1c\x00\x00\x40"  # jge  0x4000001c madvise      -> allow else errno(EPERM)
-    # shmget to sendto:
-    b"\x35\x00\x00\x92\x20\x00\x00\x40"  # jge  0x40000020 dup          else errno(EPERM)
-    b"\x35\x00\x91\x92\x28\x00\x00\x40"  # jge  0x40000028 sendfile     -> errno(EPERM) else allow
+    b"\x45\x00\x7b\x7d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # msync to vfork:
+    b"\x35\x00\x01\x00\x1d\x00\x00\x40"  # jge  0x4000001d shmget       -> shmget to vfork
+    b"\x15\x00\x79\x7b\x1b\x00\x00\x40"  # jeq  0x4000001b mincore      -> errno(EPERM) else allow
+    # shmget to vfork:
+    b"\x35\x00\x01\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown to vfork
+    b"\x45\x00\x77\x79\xd8\xff\xff\xbf"  # jset 0xbfffffd8              -> errno(EPERM) else allow
     # shutdown to vfork:
     b"\x35\x00\x01\x00\x36\x00\x00\x40"  # jge  0x40000036              -> clone to vfork
-    b"\x35\x00\x8f\x94\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x75\x7a\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> errno(EPERM) else errno(ENOSYS)
     # clone to vfork:
-    b"\x35\x00\x00\x93\x38\x00\x00\x40"  # jge  0x40000038 clone        else errno(ENOSYS)
-    b"\x35\x00\x92\x8d\x3b\x00\x00\x40"  # jge  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
-    # exit to umask:
-    b"\x35\x00\x07\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> flock to umask
-    b"\x35\x00\x01\x00\x3f\x00\x00\x40"  # jge  0x4000003f uname        -> uname to fcntl
-    b"\x35\x00\x8a\x8b\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> errno(EPERM) else allow
-    # uname to fcntl:
-    b"\x35\x00\x00\x8a\x40\x00\x00\x40"  # jge  0x40000040 semget       else allow
-    b"\x35\x00\x00\x88\x48\x00\x00\x40"  # jge  0x40000048 fcntl        else errno(EPERM)
+    b"\x35\x00\x00\x79\x38\x00\x00\x40"  # jge  0x40000038 clone        else errno(ENOSYS)
+    b"\x35\x00\x78\x73\x3b\x00\x00\x40"  # jge  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
+    # exit to quotactl:
+    b"\x35\x00\x06\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> flock to quotactl
+    b"\x35\x00\x02\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl
+    b"\x35\x00\x00\x72\x3d\x00\x00\x40"  # jge  0x4000003d wait4        else allow
+    b"\x15\x00\x71\x6f\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
+    # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x87\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x86\x85\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to umask:
+    b"\x15\x00\x6f\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x6c\x6e\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # flock to quotactl:
+    b"\x35\x00\x14\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl to quotactl
+    b"\x35\x00\x05\x00\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> syslog to pivot_root
+    b"\x35\x00\x03\x00\x60\x00\x00\x40"  # jge  0x40000060 gettimeofday -> gettimeofday to getuid
     b"\x35\x00\x01\x00\x4c\x00\x00\x40"  # jge  0x4000004c truncate     -> truncate to umask
-    b"\x35\x00\x84\x83\x4a\x00\x00\x40"  # jge  0x4000004a fsync        -> allow else errno(EPERM)
+    b"\x35\x00\x69\x67\x4a\x00\x00\x40"  # jge  0x4000004a fsync        -> allow else errno(EPERM)
     # truncate to umask:
-    b"\x15\x00\x83\x82\x4d\x00\x00\x40"  # jeq  0x4000004d ftruncate    -> allow else errno(EPERM)
-    # gettimeofday to io_getevents:
-    b"\x35\x00\x11\x00\x86\x00\x00\x40"  # jge  0x40000086              -> personality to io_getevents
-    b"\x35\x00\x08\x00\x73\x00\x00\x40"  # jge  0x40000073 getgroups    -> getgroups to mknod
-    b"\x35\x00\x03\x00\x69\x00\x00\x40"  # jge  0x40000069 setuid       -> setuid to setregid
-    b"\x35\x00\x01\x00\x66\x00\x00\x40"  # jge  0x40000066 getuid       -> getuid to getgid
-    b"\x35\x00\x82\x7e\x65\x00\x00\x40"  # jge  0x40000065              -> errno(ENOSYS) else allow
-    # getuid to getgid:
-    b"\x15\x00\x7c\x7d\x67\x00\x00\x40"  # jeq  0x40000067 syslog       -> errno(EPERM) else allow
-    # setuid to setregid:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x40"  # jge  0x4000006d setpgid      -> setpgid to setregid
-    b"\x35\x00\x7b\x7a\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> allow else errno(EPERM)
-    # setpgid to setregid:
-    b"\x35\x00\x00\x79\x6e\x00\x00\x40"  # jge  0x4000006e getppid      else errno(EPERM)
-    b"\x35\x00\x78\x79\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> errno(EPERM) else allow
-    # getgroups to mknod:
-    b"\x35\x00\x03\x00\x79\x00\x00\x40"  # jge  0x40000079 getpgid      -> getpgid to mknod
-    b"\x35\x00\x01\x00\x76\x00\x00\x40"  # jge  0x40000076 getresuid    -> getresuid to getresgid
-    b"\x35\x00\x75\x76\x74\x00\x00\x40"  # jge  0x40000074 setgroups    -> errno(EPERM) else allow
-    # getresuid to getresgid:
-    b"\x15\x00\x74\x75\x77\x00\x00\x40"  # jeq  0x40000077 setresgid    -> errno(EPERM) else allow
-    # getpgid to mknod:
-    b"\x35\x00\x01\x00\x82\x00\x00\x40"  # jge  0x40000082 rt_sigsuspend -> rt_sigsuspend to mknod
-    b"\x35\x00\x77\x72\x7f\x00\x00\x40"  # jge  0x4000007f              -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigsuspend to mknod:
-    b"\x35\x00\x00\x72\x83\x00\x00\x40"  # jge  0x40000083              else allow
-    b"\x35\x00\x70\x75\x84\x00\x00\x40"  # jge  0x40000084 utime        -> errno(EPERM) else errno(ENOSYS)
-    # personality to io_getevents:
-    b"\x35\x00\x0d\x00\xb3\x00\x00\x40"  # jge  0x400000b3 quotactl     -> quotactl to io_getevents
-    b"\x35\x00\x04\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl to delete_module
-    b"\x35\x00\x01\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> mlock to pivot_root
-    b"\x35\x00\x6c\x71\x87\x00\x00\x40"  # jge  0x40000087 personality  -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x68\x66\x4d\x00\x00\x40"  # jeq  0x4000004d ftruncate    -> allow else errno(EPERM)
+    # gettimeofday to getuid:
+    b"\x15\x00\x6a\x67\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    # syslog to pivot_root:
+    b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> setsid to pivot_root
+    b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> geteuid to getpgrp
+    b"\x15\x00\x64\x62\x68\x00\x00\x40"  # jeq  0x40000068 getgid       -> allow else errno(EPERM)
+    # geteuid to getpgrp:
+    b"\x15\x00\x61\x63\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
+    # setsid to pivot_root:
+    b"\x35\x00\x03\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to pivot_root
+    b"\x15\x00\x61\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
+    b"\x15\x00\x60\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
+    b"\x15\x00\x5f\x5d\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
+    # rt_sigsuspend to pivot_root:
+    b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> mlock to pivot_root
+    b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> utime to sched_rr_get_interval
+    b"\x15\x00\x5c\x5f\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    # utime to sched_rr_get_interval:
+    b"\x15\x00\x5e\x59\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
     # mlock to pivot_root:
-    b"\x35\x00\x00\x6c\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
-    b"\x35\x00\x6f\x6a\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
-    # prctl to delete_module:
-    b"\x35\x00\x05\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> init_module to delete_module
-    b"\x35\x00\x68\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> errno(EPERM)
+    b"\x35\x00\x00\x5a\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
+    b"\x35\x00\x5c\x57\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
+    # prctl to quotactl:
+    b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> arch_prctl to quotactl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x67\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x66\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # init_module to delete_module:
-    b"\x35\x00\x00\x68\xaf\x00\x00\x40"  # jge  0x400000af init_module  else errno(ENOSYS)
-    b"\x35\x00\x67\x62\xb1\x00\x00\x40"  # jge  0x400000b1              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to io_getevents:
-    b"\x35\x00\x03\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> time to io_getevents
-    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to tkill
-    b"\x35\x00\x64\x5f\xb4\x00\x00\x40"  # jge  0x400000b4              -> errno(ENOSYS) else errno(EPERM)
-    # getpmsg to tkill:
-    b"\x15\x00\x5f\x5e\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
-    # time to io_getevents:
-    b"\x35\x00\x01\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity to io_getevents
-    b"\x35\x00\x5c\x5d\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
-    # sched_getaffinity to io_getevents:
-    b"\x35\x00\x02\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> io_destroy to io_getevents
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x5a\x59\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_destroy to io_getevents:
-    b"\x35\x00\x58\x5d\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
-    # io_cancel to pwritev2:
-    b"\x35\x00\x2b\x00\x3e\x01\x00\x40"  # jge  0x4000013e getrandom    -> getrandom to pwritev2
-    b"\x35\x00\x12\x00\x10\x01\x00\x40"  # jge  0x40000110 unshare      -> unshare to seccomp
-    b"\x35\x00\x09\x00\xdf\x00\x00\x40"  # jge  0x400000df timer_settime -> timer_settime to ppoll
-    b"\x35\x00\x04\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to fadvise64
-    b"\x35\x00\x01\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> lookup_dcookie to epoll_create
-    b"\x35\x00\x52\x57\xd2\x00\x00\x40"  # jge  0x400000d2 io_cancel    -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to epoll_create:
-    b"\x35\x00\x00\x56\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie else errno(ENOSYS)
-    b"\x35\x00\x55\x50\xd6\x00\x00\x40"  # jge  0x400000d6              -> errno(ENOSYS) else errno(EPERM)
-    # remap_file_pages to fadvise64:
-    b"\x35\x00\x01\x00\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   -> semtimedop to fadvise64
-    b"\x35\x00\x4f\x4e\xda\x00\x00\x40"  # jge  0x400000da set_tid_address -> allow else errno(EPERM)
-    # semtimedop to fadvise64:
-    b"\x35\x00\x00\x4d\xdd\x00\x00\x40"  # jge  0x400000dd fadvise64    else errno(EPERM)
-    b"\x35\x00\x51\x4d\xde\x00\x00\x40"  # jge  0x400000de              -> errno(ENOSYS) else allow
-    # timer_settime to ppoll:
-    b"\x35\x00\x03\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to ppoll
-    b"\x35\x00\x01\x00\xea\x00\x00\x40"  # jge  0x400000ea tgkill       -> tgkill to mq_timedreceive
-    b"\x35\x00\x4a\x49\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> allow else errno(EPERM)
-    # tgkill to mq_timedreceive:
-    b"\x15\x00\x4d\x48\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
-    # mq_getsetattr to ppoll:
-    b"\x35\x00\x01\x00\xf6\x00\x00\x40"  # jge  0x400000f6              -> add_key to ppoll
-    b"\x35\x00\x46\x4b\xf5\x00\x00\x40"  # jge  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # add_key to ppoll:
-    b"\x35\x00\x00\x4a\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      else errno(ENOSYS)
-    b"\x35\x00\x45\x44\x0e\x01\x00\x40"  # jge  0x4000010e pselect6     -> allow else errno(EPERM)
-    # unshare to seccomp:
-    b"\x35\x00\x09\x00\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> perf_event_open to seccomp
-    b"\x35\x00\x04\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> epoll_pwait to inotify_init1
-    b"\x35\x00\x01\x00\x13\x01\x00\x40"  # jge  0x40000113 splice       -> splice to utimensat
-    b"\x35\x00\x45\x40\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else errno(EPERM)
-    # splice to utimensat:
-    b"\x35\x00\x00\x3f\x16\x01\x00\x40"  # jge  0x40000116              else errno(EPERM)
-    b"\x35\x00\x3e\x43\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> errno(EPERM) else errno(ENOSYS)
-    # epoll_pwait to inotify_init1:
-    b"\x35\x00\x01\x00\x24\x01\x00\x40"  # jge  0x40000124 dup3         -> dup3 to inotify_init1
-    b"\x35\x00\x3c\x3d\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     -> errno(EPERM) else allow
-    # dup3 to inotify_init1:
-    b"\x35\x00\x00\x3c\x25\x01\x00\x40"  # jge  0x40000125 pipe2        else allow
-    b"\x35\x00\x3f\x3a\x27\x01\x00\x40"  # jge  0x40000127              -> errno(ENOSYS) else errno(EPERM)
-    # perf_event_open to seccomp:
-    b"\x35\x00\x09\x00\x33\x01\x00\x40"  # jge  0x40000133              -> setns to seccomp
-    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> fanotify_init to syncfs
-    b"\x35\x00\x3c\x37\x2b\x01\x00\x40"  # jge  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
-    # fanotify_init to syncfs:
-    b"\x15\x00\x00\x36\x2e\x01\x00\x40"  # jeq  0x4000012e prlimit64    else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x34\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x55\x53\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl:
+    b"\x15\x00\x54\x52\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # arch_prctl to quotactl:
+    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
+    b"\x15\x00\x55\x50\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
+    # quotactl:
+    b"\x15\x00\x4f\x54\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    # getpmsg to pwritev2:
+    b"\x35\x00\x28\x00\x36\x01\x00\x40"  # jge  0x40000136              -> kcmp to pwritev2
+    b"\x35\x00\x1e\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64 to getcpu
+    b"\x35\x00\x04\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> io_destroy to fanotify_mark
+    b"\x35\x00\x21\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity, prlimit64
+    b"\x35\x00\x01\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> time to sched_setaffinity
+    b"\x15\x00\x4b\x49\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
+    # time to sched_setaffinity:
+    b"\x35\x00\x48\x4a\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
+    # io_destroy to fanotify_mark:
+    b"\x35\x00\x08\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> clock_gettime to fanotify_mark
+    b"\x35\x00\x04\x00\xda\x00\x00\x40"  # jge  0x400000da set_tid_address -> set_tid_address to clock_settime
+    b"\x35\x00\x00\x4a\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   else errno(ENOSYS)
+    b"\x15\x00\x49\x00\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS)
+    b"\x45\x00\x00\x43\x02\x00\x00\x00"  # jset 2 x86_64 open           else errno(EPERM)
+    b"\x35\x00\x47\x42\xd3\x00\x00\x40"  # jge  0x400000d3              -> errno(ENOSYS) else errno(EPERM)
+    # set_tid_address to clock_settime:
+    b"\x35\x00\x00\x43\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
+    b"\x15\x00\x42\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
+    b"\x15\x00\x44\x3f\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime to fanotify_mark:
+    b"\x35\x00\x05\x00\x0e\x01\x00\x40"  # jge  0x4000010e pselect6     -> pselect6 to fanotify_mark
+    b"\x35\x00\x00\x3f\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
+    b"\x35\x00\x3c\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
+    b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr
+    b"\x15\x00\x3f\x3a\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
+    # mq_getsetattr:
+    b"\x15\x00\x39\x3e\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
+    # pselect6 to fanotify_mark:
+    b"\x35\x00\x04\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat to fanotify_mark
+    b"\x35\x00\x00\x39\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
+    b"\x35\x00\x01\x00\x13\x01\x00\x40"  # jge  0x40000113 splice       -> splice to sync_file_range
+    b"\x35\x00\x3a\x35\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else errno(EPERM)
+    # splice to sync_file_range:
+    b"\x35\x00\x39\x34\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
+    # utimensat to fanotify_mark:
+    b"\x35\x00\x02\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to fanotify_mark
+    b"\x15\x00\x34\x00\x19\x01\x00\x40"  # jeq  0x40000119 epoll_pwait  -> allow
+    b"\x15\x00\x33\x31\x24\x01\x00\x40"  # jeq  0x40000124 dup3         -> allow else errno(EPERM)
+    # perf_event_open to fanotify_mark:
+    b"\x35\x00\x30\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> errno(EPERM)
+    b"\x15\x00\x2f\x34\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
+    # prlimit64 to getcpu:
+    b"\x35\x00\x06\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> name_to_handle_at to getcpu
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x2c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x32\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x2a\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to getcpu:
+    b"\x35\x00\x29\x00\x35\x01\x00\x40"  # jge  0x40000135 getcpu       -> allow
+    b"\x15\x00\x2b\x26\x33\x01\x00\x40"  # jeq  0x40000133              -> errno(ENOSYS) else errno(EPERM)
+    # kcmp to pwritev2:
+    b"\x35\x00\x16\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl to pwritev2
+    b"\x35\x00\x09\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to rt_sigreturn
+    b"\x35\x00\x06\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
+    b"\x35\x00\x03\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> membarrier to copy_file_range
+    b"\x35\x00\x00\x26\x38\x01\x00\x40"  # jge  0x40000138 kcmp         else errno(ENOSYS)
+    b"\x15\x00\x22\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
+    b"\x15\x00\x24\x1f\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
+    # membarrier to copy_file_range:
+    b"\x35\x00\x00\x20\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
+    b"\x35\x00\x22\x1d\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else errno(EPERM)
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x31\x30\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # setns to seccomp:
-    b"\x35\x00\x01\x00\x35\x01\x00\x40"  # jge  0x40000135 getcpu       -> getcpu to seccomp
-    b"\x35\x00\x2e\x33\x34\x01\x00\x40"  # jge  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
-    # getcpu to seccomp:
-    b"\x35\x00\x00\x2e\x36\x01\x00\x40"  # jge  0x40000136              else allow
-    b"\x35\x00\x2c\x31\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> errno(EPERM) else errno(ENOSYS)
-    # getrandom to pwritev2:
-    b"\x35\x00\x14\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to pwritev2
-    b"\x35\x00\x0b\x00\x4f\x01\x00\x40"  # jge  0x4000014f uretprobe    -> uretprobe to map_shadow_stack
-    b"\x35\x00\x04\x00\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range -> copy_file_range to rseq
-    b"\x35\x00\x01\x00\x42\x01\x00\x40"  # jge  0x40000142              -> userfaultfd to mlock2
-    b"\x35\x00\x27\x28\x3f\x01\x00\x40"  # jge  0x4000013f memfd_create -> errno(EPERM) else allow
-    # userfaultfd to mlock2:
-    b"\x35\x00\x00\x2b\x43\x01\x00\x40"  # jge  0x40000143 userfaultfd  else errno(ENOSYS)
-    b"\x35\x00\x26\x25\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> allow else errno(EPERM)
-    # copy_file_range to rseq:
-    b"\x35\x00\x01\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> pkey_mprotect to rseq
-    b"\x35\x00\x28\x23\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else errno(EPERM)
-    # pkey_mprotect to rseq:
-    b"\x35\x00\x02\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to rseq
-    # mmap, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x20\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x35\x00\x20\x1f\x4e\x01\x00\x40"  # jge  0x4000014e rseq         -> allow else errno(EPERM)
-    # uretprobe to map_shadow_stack:
-    b"\x35\x00\x04\x00\xb5\x01\x00\x40"  # jge  0x400001b5 openat2      -> openat2 to map_shadow_stack
-    b"\x35\x00\x01\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to close_range
-    b"\x35\x00\x21\x1c\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to close_range:
-    b"\x35\x00\x00\x1b\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       else errno(EPERM)
-    b"\x35\x00\x1b\x1f\xb4\x01\x00\x40"  # jge  0x400001b4 close_range  -> allow else errno(ENOSYS)
-    # openat2 to map_shadow_stack:
-    b"\x35\x00\x01\x00\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> mount_setattr to map_shadow_stack
-    b"\x35\x00\x19\x18\xb9\x01\x00\x40"  # jge  0x400001b9 epoll_pwait2 -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
-    b"\x15\x00\x18\x17\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow else errno(EPERM)
-    # futex_wake to pwritev2:
-    b"\x35\x00\x0f\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> rt_sigqueueinfo to pwritev2
-    b"\x35\x00\x04\x00\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> rt_sigaction to rt_sigtimedwait
-    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> rseq_slice_yield to fchroot
-    b"\x35\x00\x13\x14\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x35\x00\x00\x13\xd8\x01\x00\x40"  # jge  0x400001d8 fchroot      else allow
-    b"\x35\x00\x16\x11\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigaction to rt_sigtimedwait:
-    b"\x35\x00\x07\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to rt_sigtimedwait
-    b"\x35\x00\x00\x10\x02\x02\x00\x40"  # jge  0x40000202 ioctl        else allow
+    b"\x45\x00\x1b\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to rt_sigreturn:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to rt_sigreturn
+    b"\x35\x00\x02\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to map_shadow_stack
+    b"\x35\x00\x1d\x00\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS)
+    b"\x15\x00\x19\x17\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
+    # pidfd_send_signal to map_shadow_stack:
+    b"\x15\x00\x18\x00\xb4\x01\x00\x40"  # jeq  0x400001b4 close_range  -> allow
+    b"\x15\x00\x17\x00\xb9\x01\x00\x40"  # jeq  0x400001b9 epoll_pwait2 -> allow
+    b"\x15\x00\x16\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
+    b"\x15\x00\x18\x13\xb3\x01\x00\x40"  # jeq  0x400001b3 clone3       -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to rt_sigreturn:
+    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> rseq_slice_yield to rt_sigreturn
+    b"\x35\x00\x11\x13\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
+    # rseq_slice_yield to rt_sigreturn:
+    b"\x45\x00\x00\x12\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
+    b"\x35\x00\x14\x0f\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS) else errno(EPERM)
+    # ioctl to pwritev2:
+    b"\x35\x00\x06\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to pwritev2
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x0d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x0c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x0b\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x0c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x0b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # readv to rt_sigtimedwait:
-    b"\x35\x00\x00\x09\x05\x02\x00\x40"  # jge  0x40000205 recvfrom     else allow
-    b"\x35\x00\x08\x07\x0a\x02\x00\x40"  # jge  0x4000020a rt_sigpending -> allow else errno(EPERM)
-    # rt_sigqueueinfo to pwritev2:
-    b"\x35\x00\x03\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> preadv to pwritev2
-    b"\x35\x00\x01\x00\x0e\x02\x00\x40"  # jge  0x4000020e timer_create -> timer_create to move_pages
-    b"\x35\x00\x05\x04\x0d\x02\x00\x40"  # jge  0x4000020d sigaltstack  -> allow else errno(EPERM)
-    # timer_create to move_pages:
-    b"\x15\x00\x04\x03\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
-    # preadv to pwritev2:
-    b"\x35\x00\x04\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
-    b"\x35\x00\x00\x02\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo else allow
-    b"\x35\x00\x01\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> allow
+    # readv to pwritev2:
+    b"\x35\x00\x03\x00\x0e\x02\x00\x40"  # jge  0x4000020e timer_create -> timer_create to pwritev2
+    b"\x35\x00\x01\x00\x0a\x02\x00\x40"  # jge  0x4000020a rt_sigpending -> rt_sigpending to sigaltstack
+    b"\x35\x00\x05\x07\x05\x02\x00\x40"  # jge  0x40000205 recvfrom     -> errno(EPERM) else allow
+    # rt_sigpending to sigaltstack:
+    b"\x15\x00\x04\x06\x0c\x02\x00\x40"  # jeq  0x4000020c rt_sigqueueinfo -> errno(EPERM) else allow
+    # timer_create to pwritev2:
+    b"\x35\x00\x02\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> rt_tgsigqueueinfo to pwritev2
+    b"\x35\x00\x04\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
+    b"\x15\x00\x03\x01\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
+    # rt_tgsigqueueinfo to pwritev2:
+    b"\x35\x00\x01\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> preadv2 to pwritev2
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    # preadv2 to pwritev2:
+    b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     # 0x40000224 to 0xffffffff:
-    b"\x35\x00\x00\x02\x00\x00\x00\x80"  # jge  0x80000000              else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x00\x00\x00\xc0"  # jge  0xc0000000              -> errno(ENOSYS)
+    b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -530,260 +447,197 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5a\x00\xbb\x00\x00\x00"  # jge  187 sendfile            -> sendfile to fchroot
-    b"\x35\x00\x2d\x00\x5c\x00\x00\x00"  # jge  92 truncate             -> truncate to sigaltstack
-    b"\x35\x00\x10\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> brk to munmap
-    b"\x35\x00\x08\x00\x18\x00\x00\x00"  # jge  24 getuid               -> getuid to prof
-    b"\x35\x00\x03\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to setuid
-    b"\x35\x00\x01\x00\x03\x00\x00\x00"  # jge  3 read                  -> read to close
-    b"\x35\x00\xb2\xb0\x02\x00\x00\x00"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to close:
-    b"\x15\x00\xb1\xaf\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to setuid:
-    b"\x35\x00\x01\x00\x0e\x00\x00\x00"  # jge  14 mknod                -> mknod to setuid
-    b"\x35\x00\xad\xaf\x0d\x00\x00\x00"  # jge  13 time                 -> allow else errno(EPERM)
-    # mknod to setuid:
-    b"\x35\x00\x00\xae\x13\x00\x00\x00"  # jge  19 lseek                else errno(EPERM)
-    b"\x35\x00\xad\xab\x15\x00\x00\x00"  # jge  21 mount                -> errno(EPERM) else allow
-    # getuid to prof:
-    b"\x35\x00\x03\x00\x1e\x00\x00\x00"  # jge  30 utime                -> utime to prof
-    b"\x35\x00\x01\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> alarm to pause
-    b"\x35\x00\xaa\xa8\x19\x00\x00\x00"  # jge  25 stime                -> errno(EPERM) else allow
-    # alarm to pause:
-    b"\x15\x00\xa9\xa7\x1c\x00\x00\x00"  # jeq  28 oldfstat             -> errno(EPERM) else allow
-    # utime to prof:
-    b"\x35\x00\x01\x00\x2a\x00\x00\x00"  # jge  42 pipe                 -> pipe to prof
-    b"\x35\x00\xa5\xa7\x29\x00\x00\x00"  # jge  41 dup                  -> allow else errno(EPERM)
-    # pipe to prof:
-    b"\x15\x00\xa4\xa6\x2b\x00\x00\x00"  # jeq  43 times                -> allow else errno(EPERM)
-    # brk to munmap:
-    b"\x35\x00\x0e\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to munmap
-    b"\x35\x00\x0a\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to ssetmask
-    b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> getgid to ioctl
-    b"\x35\x00\xa2\xa0\x2e\x00\x00\x00"  # jge  46 setgid               -> errno(EPERM) else allow
-    # getgid to ioctl:
-    b"\x35\x00\x00\x9f\x33\x00\x00\x00"  # jge  51 acct                 else allow
-    b"\x35\x00\x00\xa0\x36\x00\x00\x00"  # jge  54 ioctl                else errno(EPERM)
+    b"\x35\x00\x43\x00\xb2\x00\x00\x00"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo to fchroot
+    b"\x35\x00\x23\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to rt_sigtimedwait
+    b"\x35\x00\x13\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to mmap
+    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
+    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to lock
+    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to getpid
+    b"\x15\x00\x8a\x8b\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to getpid:
+    b"\x35\x00\x8a\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x89\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\x88\x87\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    # mount to lock:
+    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
+    b"\x15\x00\x86\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x85\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x84\x83\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    # dup to lock:
+    b"\x35\x00\x82\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\x82\x81\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x9c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x9b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x9a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x99\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x80\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x7f\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x7e\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x7d\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to ssetmask:
-    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x35\x00\x98\x4d\x38\x00\x00\x00"  # jge  56 mpx                  -> errno(EPERM) else fcntl, fcntl64
-    # dup2 to ssetmask:
-    b"\x15\x00\x97\x95\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to munmap:
-    b"\x35\x00\x04\x00\x50\x00\x00\x00"  # jge  80 getgroups            -> getgroups to munmap
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 sethostname          -> sethostname to settimeofday
-    b"\x35\x00\x92\x94\x48\x00\x00\x00"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to settimeofday:
-    b"\x35\x00\x00\x93\x4c\x00\x00\x00"  # jge  76 getrlimit            else errno(EPERM)
-    b"\x35\x00\x92\x90\x4f\x00\x00\x00"  # jge  79 settimeofday         -> errno(EPERM) else allow
-    # getgroups to munmap:
-    b"\x35\x00\x01\x00\x53\x00\x00\x00"  # jge  83 symlink              -> symlink to munmap
-    b"\x15\x00\x90\x8e\x51\x00\x00\x00"  # jeq  81 setgroups            -> errno(EPERM) else allow
-    # symlink to munmap:
-    b"\x35\x00\x00\x8f\x5a\x00\x00\x00"  # jge  90 mmap                 else errno(EPERM)
-    b"\x35\x00\x8c\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> allow
+    # fcntl to mmap:
+    b"\x35\x00\x08\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap
+    b"\x35\x00\x00\x3e\x38\x00\x00\x00"  # jge  56 mpx                  else fcntl, fcntl64
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x35\x00\x00\x77\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x76\x77\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x35\x00\x02\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to readdir
+    b"\x35\x00\x75\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x45\x00\x73\x74\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # settimeofday to readdir:
+    b"\x45\x00\x72\x73\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # mmap:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x70\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x6e\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x8c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x71\x8a\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # truncate to sigaltstack:
-    b"\x35\x00\x11\x00\x93\x00\x00\x00"  # jge  147 getsid              -> getsid to sigaltstack
-    b"\x35\x00\x08\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone to writev
-    b"\x35\x00\x04\x00\x6c\x00\x00\x00"  # jge  108 fstat               -> fstat to sigreturn
-    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to lstat
-    b"\x35\x00\x83\x85\x5d\x00\x00\x00"  # jge  93 ftruncate            -> allow else errno(EPERM)
-    # fchmod to lstat:
-    b"\x35\x00\x00\x84\x68\x00\x00\x00"  # jge  104 setitimer           else errno(EPERM)
-    b"\x35\x00\x83\x81\x6a\x00\x00\x00"  # jge  106 stat                -> errno(EPERM) else allow
-    # fstat to sigreturn:
-    b"\x35\x00\x01\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo to sigreturn
-    b"\x35\x00\x81\x7f\x6d\x00\x00\x00"  # jge  109 olduname            -> errno(EPERM) else allow
-    # sysinfo to sigreturn:
-    b"\x15\x00\x80\x7e\x75\x00\x00\x00"  # jeq  117 ipc                 -> errno(EPERM) else allow
-    # clone to writev:
-    b"\x35\x00\x04\x00\x7f\x00\x00\x00"  # jge  127 create_module       -> create_module to writev
-    b"\x35\x00\x01\x00\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> modify_ldt to sigprocmask
-    b"\x35\x00\x7b\x7d\x7a\x00\x00\x00"  # jge  122 uname               -> allow else errno(EPERM)
-    # modify_ldt to sigprocmask:
-    b"\x35\x00\x00\x7c\x7d\x00\x00\x00"  # jge  125 mprotect            else errno(EPERM)
-    b"\x35\x00\x79\x62\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> allow else mmap, mprotect, mmap2, ...
-    # create_module to writev:
-    b"\x35\x00\x01\x00\x8e\x00\x00\x00"  # jge  142 _newselect          -> _newselect to writev
-    b"\x15\x00\x77\x79\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow else errno(EPERM)
-    # _newselect to writev:
-    b"\x15\x00\x78\x76\x8f\x00\x00\x00"  # jeq  143 flock               -> errno(EPERM) else allow
-    # getsid to sigaltstack:
-    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to sigaltstack
-    b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 sched_yield         -> sched_yield to setresuid
-    b"\x35\x00\x01\x00\x95\x00\x00\x00"  # jge  149 _sysctl             -> _sysctl to sched_getscheduler
-    b"\x35\x00\x72\x74\x94\x00\x00\x00"  # jge  148 fdatasync           -> allow else errno(EPERM)
-    # _sysctl to sched_getscheduler:
-    b"\x35\x00\x00\x73\x96\x00\x00\x00"  # jge  150 mlock               else errno(EPERM)
-    b"\x35\x00\x72\x70\x98\x00\x00\x00"  # jge  152 mlockall            -> errno(EPERM) else allow
-    # sched_yield to setresuid:
-    b"\x35\x00\x01\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> nanosleep to setresuid
-    b"\x35\x00\x70\x6e\x9f\x00\x00\x00"  # jge  159 sched_get_priority_max -> errno(EPERM) else allow
-    # nanosleep to setresuid:
-    b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163 mremap              else allow
-    b"\x35\x00\x6e\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> errno(EPERM)
+    b"\x15\x00\x6d\x6c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to rt_sigtimedwait:
+    b"\x35\x00\x11\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to rt_sigtimedwait
+    b"\x35\x00\x09\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect to munlock
+    b"\x35\x00\x03\x00\x6a\x00\x00\x00"  # jge  106 stat                -> stat to adjtimex
+    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to getitimer
+    b"\x15\x00\x67\x68\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # fchmod to getitimer:
+    b"\x35\x00\x67\x66\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    # stat to adjtimex:
+    b"\x35\x00\x02\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x15\x00\x65\x00\x6c\x00\x00\x00"  # jeq  108 fstat               -> allow
+    b"\x15\x00\x64\x63\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # fsync to adjtimex:
+    b"\x35\x00\x00\x63\x78\x00\x00\x00"  # jge  120 clone               else allow
+    b"\x15\x00\x62\x61\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else errno(EPERM)
+    # mprotect to munlock:
+    b"\x35\x00\x00\x4b\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to munlock
+    b"\x35\x00\x00\x5f\x7f\x00\x00\x00"  # jge  127 create_module       else allow
+    b"\x15\x00\x5e\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
+    b"\x15\x00\x5d\x5c\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow else errno(EPERM)
+    # msync to munlock:
+    b"\x15\x00\x5b\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x5a\x5b\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to rt_sigtimedwait:
+    b"\x35\x00\x07\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> getresgid to rt_sigtimedwait
+    b"\x15\x00\x04\x00\xa3\x00\x00\x00"  # jeq  163 mremap              -> mremap
+    b"\x15\x00\x58\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x57\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
+    b"\x15\x00\x56\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x55\x54\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x6c\x6a\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to sigaltstack:
-    b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to sigaltstack
-    b"\x35\x00\x01\x00\xa8\x00\x00\x00"  # jge  168 poll                -> poll to getresgid
-    b"\x35\x00\x69\x67\xa6\x00\x00\x00"  # jge  166 vm86                -> errno(EPERM) else allow
-    # poll to getresgid:
-    b"\x35\x00\x00\x66\xa9\x00\x00\x00"  # jge  169 nfsservctl          else allow
-    b"\x35\x00\x65\x67\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to sigaltstack:
-    b"\x35\x00\x06\x00\xb3\x00\x00\x00"  # jge  179 rt_sigsuspend       -> rt_sigsuspend to sigaltstack
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to rt_sigqueueinfo
+    b"\x45\x00\x52\x53\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # getresgid to rt_sigtimedwait:
+    b"\x15\x00\x00\x52\xac\x00\x00\x00"  # jeq  172 prctl               else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x61\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x60\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x5f\x61\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to rt_sigqueueinfo:
-    b"\x35\x00\x60\x5e\xb2\x00\x00\x00"  # jge  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigsuspend to sigaltstack:
-    b"\x35\x00\x00\x5d\xb6\x00\x00\x00"  # jge  182 chown               else allow
-    b"\x35\x00\x5c\x5e\xba\x00\x00\x00"  # jge  186 sigaltstack         -> allow else errno(EPERM)
-    # sendfile to fchroot:
-    b"\x35\x00\x2b\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to fchroot
-    b"\x35\x00\x15\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead to ppoll
-    b"\x35\x00\x09\x00\xcd\x00\x00\x00"  # jge  205 getgroups32         -> getgroups32 to gettid
-    b"\x35\x00\x04\x00\xc3\x00\x00\x00"  # jge  195 stat64              -> stat64 to setregid32
-    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap2 to ftruncate64
-    b"\x35\x00\x56\x58\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow else errno(EPERM)
-    # mmap2 to ftruncate64:
-    b"\x35\x00\x00\x3e\xc1\x00\x00\x00"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x35\x00\x54\x56\xc2\x00\x00\x00"  # jge  194 ftruncate64         -> allow else errno(EPERM)
-    # stat64 to setregid32:
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 lchown32            -> lchown32 to setregid32
-    b"\x35\x00\x52\x54\xc5\x00\x00\x00"  # jge  197 fstat64             -> allow else errno(EPERM)
-    # lchown32 to setregid32:
-    b"\x35\x00\x00\x53\xc7\x00\x00\x00"  # jge  199 getuid32            else errno(EPERM)
-    b"\x35\x00\x52\x50\xcb\x00\x00\x00"  # jge  203 setreuid32          -> errno(EPERM) else allow
-    # getgroups32 to gettid:
-    b"\x35\x00\x03\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> chown32 to gettid
-    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> getresuid32 to getresgid32
-    b"\x35\x00\x4f\x4d\xce\x00\x00\x00"  # jge  206 setgroups32         -> errno(EPERM) else allow
-    # getresuid32 to getresgid32:
-    b"\x15\x00\x4e\x4c\xd2\x00\x00\x00"  # jeq  210 setresgid32         -> errno(EPERM) else allow
-    # chown32 to gettid:
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to gettid
-    b"\x15\x00\x4a\x4c\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl64 to gettid:
-    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x4f\x4e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl:
+    b"\x15\x00\x4e\x4d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigqueueinfo to fchroot:
+    b"\x35\x00\x20\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> statfs64 to fchroot
+    b"\x35\x00\x0e\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to clock_nanosleep
+    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> truncate64 to getdents64
+    b"\x35\x00\x34\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    b"\x35\x00\x48\x47\xb3\x00\x00\x00"  # jge  179 rt_sigsuspend       -> allow else errno(EPERM)
+    # chown to ugetrlimit:
+    b"\x35\x00\x47\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow
+    b"\x15\x00\x46\x45\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    # truncate64 to getdents64:
+    b"\x35\x00\x03\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
+    b"\x35\x00\x44\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
+    b"\x15\x00\x43\x00\xc2\x00\x00\x00"  # jeq  194 ftruncate64         -> allow
+    b"\x15\x00\x42\x41\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else errno(EPERM)
+    # setreuid32 to getdents64:
+    b"\x15\x00\x41\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x40\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x3f\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
+    b"\x15\x00\x3e\x3d\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
+    # fcntl64 to clock_nanosleep:
+    b"\x35\x00\x07\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity to clock_nanosleep
+    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_setaffinity
     # fcntl, fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x47\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x46\x48\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid:
-    b"\x35\x00\x45\x48\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
-    # readahead to ppoll:
-    b"\x35\x00\x0b\x00\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> epoll_ctl to ppoll
-    b"\x35\x00\x06\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to epoll_create
-    b"\x35\x00\x01\x00\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> sched_setaffinity to get_thread_area
-    b"\x35\x00\x41\x43\xf0\x00\x00\x00"  # jge  240 futex               -> allow else errno(EPERM)
-    # sched_setaffinity to get_thread_area:
-    b"\x35\x00\x00\x42\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   else errno(EPERM)
-    b"\x35\x00\x3f\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x3d\x3f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to epoll_create:
-    b"\x35\x00\x01\x00\xfb\x00\x00\x00"  # jge  251                     -> exit_group to epoll_create
-    b"\x35\x00\x3b\x3d\xfa\x00\x00\x00"  # jge  250 fadvise64           -> allow else errno(EPERM)
-    # exit_group to epoll_create:
-    b"\x35\x00\x00\x3d\xfc\x00\x00\x00"  # jge  252 exit_group          else errno(ENOSYS)
-    b"\x35\x00\x3b\x39\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> errno(EPERM) else allow
-    # epoll_ctl to ppoll:
-    b"\x35\x00\x04\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> statfs64 to ppoll
-    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 set_tid_address     -> set_tid_address to clock_nanosleep
-    b"\x35\x00\x38\x36\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> errno(EPERM) else allow
-    # set_tid_address to clock_nanosleep:
-    b"\x35\x00\x00\x35\x03\x01\x00\x00"  # jge  259 timer_create        else allow
-    b"\x35\x00\x34\x36\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow else errno(EPERM)
-    # statfs64 to ppoll:
-    b"\x35\x00\x01\x00\x1d\x01\x00\x00"  # jge  285                     -> add_key to ppoll
-    b"\x15\x00\x32\x34\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow else errno(EPERM)
-    # add_key to ppoll:
-    b"\x35\x00\x00\x34\x1e\x01\x00\x00"  # jge  286 add_key             else errno(ENOSYS)
-    b"\x35\x00\x30\x32\x34\x01\x00\x00"  # jge  308 pselect6            -> allow else errno(EPERM)
-    # unshare to fchroot:
-    b"\x35\x00\x1c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x0f\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> name_to_handle_at to msgctl
-    b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 dup3                -> dup3 to prlimit64
-    b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> get_robust_list to epoll_create1
-    b"\x35\x00\x2b\x2d\x37\x01\x00\x00"  # jge  311 set_robust_list     -> allow else errno(EPERM)
-    # get_robust_list to epoll_create1:
-    b"\x35\x00\x00\x2c\x3e\x01\x00\x00"  # jge  318 getcpu              else errno(EPERM)
-    b"\x35\x00\x2b\x29\x40\x01\x00\x00"  # jge  320 utimensat           -> errno(EPERM) else allow
-    # dup3 to prlimit64:
-    b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to prlimit64
-    b"\x35\x00\x29\x27\x4b\x01\x00\x00"  # jge  331 pipe2               -> errno(EPERM) else allow
-    # preadv to prlimit64:
-    b"\x35\x00\x00\x26\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   else allow
-    b"\x35\x00\x00\x27\x54\x01\x00\x00"  # jge  340 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x3a\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x38\x39\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # gettid to sched_setaffinity:
+    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead to sched_setaffinity
+    b"\x35\x00\x37\x38\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    # readahead to sched_setaffinity:
+    b"\x15\x00\x36\x35\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
+    # sched_getaffinity to clock_nanosleep:
+    b"\x35\x00\x00\x18\xf3\x00\x00\x00"  # jge  243 set_thread_area     else sched_getaffinity, prlimit64
+    b"\x35\x00\x04\x00\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> epoll_ctl to clock_nanosleep
+    b"\x35\x00\x00\x33\xf5\x00\x00\x00"  # jge  245 io_setup            else allow
+    b"\x15\x00\x32\x00\xfa\x00\x00\x00"  # jeq  250 fadvise64           -> allow
+    b"\x15\x00\x31\x00\xfc\x00\x00\x00"  # jeq  252 exit_group          -> allow
+    b"\x15\x00\x31\x2f\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else errno(EPERM)
+    # epoll_ctl to clock_nanosleep:
+    b"\x35\x00\x2f\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
+    b"\x35\x00\x00\x2e\x01\x01\x00\x00"  # jge  257 remap_file_pages    else allow
+    b"\x15\x00\x2d\x2c\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    # statfs64 to fchroot:
+    b"\x35\x00\x11\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> name_to_handle_at to fchroot
+    b"\x35\x00\x0a\x00\x54\x01\x00\x00"  # jge  340 prlimit64           -> prlimit64
+    b"\x35\x00\x05\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> getcpu to fanotify_mark
+    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to move_pages
+    b"\x15\x00\x28\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x28\x26\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to move_pages:
+    b"\x35\x00\x00\x26\x36\x01\x00\x00"  # jge  310 unshare             else allow
+    b"\x15\x00\x25\x24\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    # getcpu to fanotify_mark:
+    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to fanotify_mark
+    b"\x35\x00\x00\x23\x40\x01\x00\x00"  # jge  320 utimensat           else allow
+    b"\x15\x00\x22\x21\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x20\x21\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1b\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x17\x16\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x15\x16\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x1f\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to msgctl:
-    b"\x35\x00\x04\x00\x7a\x01\x00\x00"  # jge  378 preadv2             -> preadv2 to msgctl
-    b"\x35\x00\x01\x00\x64\x01\x00\x00"  # jge  356 memfd_create        -> memfd_create to copy_file_range
-    b"\x35\x00\x1c\x1e\x63\x01\x00\x00"  # jge  355 getrandom           -> allow else errno(EPERM)
-    # memfd_create to copy_file_range:
-    b"\x35\x00\x00\x1d\x77\x01\x00\x00"  # jge  375 membarrier          else errno(EPERM)
-    b"\x35\x00\x1c\x1a\x79\x01\x00\x00"  # jge  377 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to msgctl:
-    b"\x35\x00\x04\x00\x82\x01\x00\x00"  # jge  386 rseq                -> rseq to msgctl
-    b"\x35\x00\x00\x18\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       else allow
-    b"\x35\x00\x19\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x17\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to msgctl:
-    b"\x35\x00\x00\x14\x83\x01\x00\x00"  # jge  387                     else allow
-    b"\x35\x00\x15\x16\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x09\x00\xb4\x01\x00\x00"  # jge  436 close_range         -> close_range to fchroot
-    b"\x35\x00\x04\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to clone3
-    b"\x35\x00\x01\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to ppoll_time64
-    b"\x35\x00\x11\x0f\x94\x01\x00\x00"  # jge  404 clock_settime64     -> errno(EPERM) else allow
-    # clock_getres_time64 to ppoll_time64:
-    b"\x35\x00\x00\x0e\x98\x01\x00\x00"  # jge  408 timer_gettime64     else allow
-    b"\x35\x00\x0d\x0f\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to clone3:
-    b"\x35\x00\x01\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to clone3
-    b"\x35\x00\x0d\x0e\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to clone3:
-    b"\x35\x00\x00\x0a\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x0c\x0b\xb3\x01\x00\x00"  # jge  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # close_range to fchroot:
-    b"\x35\x00\x04\x00\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x35\x00\x01\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to futex_waitv
-    b"\x35\x00\x08\x06\xb5\x01\x00\x00"  # jge  437 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to futex_waitv:
-    b"\x35\x00\x00\x05\xba\x01\x00\x00"  # jge  442 mount_setattr       else allow
-    b"\x35\x00\x04\x06\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x35\x00\x02\x00\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x35\x00\x00\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          else errno(EPERM)
-    b"\x35\x00\x03\x01\xc9\x01\x00\x00"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x35\x00\x01\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x13\x14\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x0f\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x0a\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
+    b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to futex_time64
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_nanosleep_time64
+    b"\x35\x00\x01\x00\x83\x01\x00\x00"  # jge  387                     -> semget to msgctl
+    b"\x35\x00\x0e\x0d\x82\x01\x00\x00"  # jge  386 rseq                -> allow else errno(EPERM)
+    # semget to msgctl:
+    b"\x35\x00\x0c\x0e\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM) else errno(ENOSYS)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x45\x00\x0c\x0b\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # timer_gettime64 to futex_time64:
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to futex_time64:
+    b"\x35\x00\x09\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
+    b"\x35\x00\x07\x09\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # sched_rr_get_interval_time64 to map_shadow_stack:
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -794,288 +648,230 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5f\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to get_tls
-    b"\x35\x00\x32\x00\x50\x00\x00\x00"  # jge  80 getgroups            -> getgroups to nanosleep
-    b"\x35\x00\x15\x00\x2b\x00\x00\x00"  # jge  43 times                -> times to settimeofday
-    b"\x35\x00\x09\x00\x16\x00\x00\x00"  # jge  22                      -> setuid to pipe
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8 creat                 -> creat to mount
-    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to close
-    b"\x15\x00\xc7\xc9\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to close:
-    b"\x35\x00\x00\xc6\x06\x00\x00\x00"  # jge  6 close                 else errno(EPERM)
-    b"\x35\x00\xc8\xc7\x07\x00\x00\x00"  # jge  7                       -> errno(ENOSYS) else allow
-    # creat to mount:
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to mount
-    b"\x15\x00\xc6\xc3\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to mount:
-    b"\x35\x00\x00\xc5\x13\x00\x00\x00"  # jge  19 lseek                else errno(ENOSYS)
-    b"\x35\x00\xc1\xc3\x15\x00\x00\x00"  # jge  21 mount                -> errno(EPERM) else allow
-    # setuid to pipe:
-    b"\x35\x00\x04\x00\x1d\x00\x00\x00"  # jge  29 pause                -> pause to pipe
-    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace
-    b"\x35\x00\x00\xc1\x17\x00\x00\x00"  # jge  23 setuid               else errno(ENOSYS)
-    b"\x35\x00\xbf\xbd\x18\x00\x00\x00"  # jge  24 getuid               -> allow else errno(EPERM)
-    # ptrace:
-    b"\x15\x00\xbc\xbf\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
-    # pause to pipe:
-    b"\x35\x00\x02\x00\x23\x00\x00\x00"  # jge  35                      -> sync to pipe
-    b"\x35\x00\x00\xbc\x1e\x00\x00\x00"  # jge  30                      else allow
-    b"\x35\x00\xb9\xbc\x21\x00\x00\x00"  # jge  33 access               -> errno(EPERM) else errno(ENOSYS)
-    # sync to pipe:
-    b"\x35\x00\x01\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to pipe
-    b"\x35\x00\xb7\xba\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM) else errno(ENOSYS)
-    # dup to pipe:
-    b"\x35\x00\xb6\xb8\x2a\x00\x00\x00"  # jge  42 pipe                 -> errno(EPERM) else allow
-    # times to settimeofday:
-    b"\x35\x00\x10\x00\x39\x00\x00\x00"  # jge  57 setpgid              -> setpgid to settimeofday
-    b"\x35\x00\x04\x00\x31\x00\x00\x00"  # jge  49 geteuid              -> geteuid to fcntl
-    b"\x35\x00\x01\x00\x2e\x00\x00\x00"  # jge  46 setgid               -> setgid to getgid
-    b"\x15\x00\xb5\xb4\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # setgid to getgid:
-    b"\x35\x00\x00\xb1\x2f\x00\x00\x00"  # jge  47 getgid               else errno(EPERM)
-    b"\x35\x00\xb3\xb2\x30\x00\x00\x00"  # jge  48                      -> errno(ENOSYS) else allow
-    # geteuid to fcntl:
-    b"\x35\x00\x02\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x00\xb0\x33\x00\x00\x00"  # jge  51 acct                 else allow
-    b"\x35\x00\xb0\xad\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
+    b"\x35\x00\x55\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to get_tls
+    b"\x35\x00\x2e\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to prctl
+    b"\x35\x00\x1b\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to fstatfs
+    b"\x35\x00\x14\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
+    b"\x35\x00\x07\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to umount2
+    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to getpid
+    b"\x15\x00\xa1\xa3\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to getpid:
+    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getpid
+    b"\x15\x00\xa1\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\xa1\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
+    b"\x15\x00\xa0\x9d\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    # lseek to getpid:
+    b"\x35\x00\x9e\x9f\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    # mount to umount2:
+    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
+    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to rmdir
+    b"\x35\x00\x9b\x00\x18\x00\x00\x00"  # jge  24 getuid               -> allow
+    b"\x15\x00\x9b\x98\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else errno(EPERM)
+    # ptrace to rmdir:
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to rmdir
+    b"\x15\x00\x98\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\x95\x98\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    # access to rmdir:
+    b"\x15\x00\x97\x94\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    # dup to umount2:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    b"\x45\x00\x00\x95\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
+    b"\x45\x00\x93\x91\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # acct to umount2:
+    b"\x35\x00\x93\x90\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xac\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xab\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xaa\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\xa9\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x90\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x8f\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x8e\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x8d\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
-    b"\x35\x00\xa8\x5e\x38\x00\x00\x00"  # jge  56                      -> errno(ENOSYS) else fcntl, fcntl64
-    # setpgid to settimeofday:
-    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to settimeofday
+    # fcntl to fstatfs:
+    b"\x35\x00\x00\x4b\x38\x00\x00\x00"  # jge  56                      else fcntl, fcntl64
+    b"\x35\x00\x07\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to fstatfs
+    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to setrlimit
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
-    b"\x35\x00\x00\xa2\x3a\x00\x00\x00"  # jge  58                      else errno(EPERM)
-    b"\x35\x00\xa1\xa4\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x85\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\x84\x87\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to sigaction:
-    b"\x15\x00\xa0\xa2\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to settimeofday:
-    b"\x35\x00\x02\x00\x4a\x00\x00\x00"  # jge  74 sethostname          -> sethostname to settimeofday
-    b"\x35\x00\x00\xa1\x46\x00\x00\x00"  # jge  70 setreuid             else errno(ENOSYS)
-    b"\x35\x00\x9f\x9d\x48\x00\x00\x00"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to settimeofday:
-    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to settimeofday
-    b"\x35\x00\x9e\x9b\x4c\x00\x00\x00"  # jge  76                      -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to settimeofday:
-    b"\x35\x00\x9a\x9c\x4f\x00\x00\x00"  # jge  79 settimeofday         -> errno(EPERM) else allow
-    # getgroups to nanosleep:
-    b"\x35\x00\x16\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone to nanosleep
-    b"\x35\x00\x0a\x00\x63\x00\x00\x00"  # jge  99 statfs               -> statfs to sigreturn
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89                      -> munmap to setpriority
-    b"\x35\x00\x02\x00\x53\x00\x00\x00"  # jge  83 symlink              -> symlink to reboot
-    b"\x35\x00\x00\x97\x51\x00\x00\x00"  # jge  81 setgroups            else allow
-    b"\x35\x00\x97\x94\x52\x00\x00\x00"  # jge  82                      -> errno(ENOSYS) else errno(EPERM)
-    # symlink to reboot:
-    b"\x15\x00\x96\x93\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
-    # munmap to setpriority:
-    b"\x35\x00\x02\x00\x5d\x00\x00\x00"  # jge  93 ftruncate            -> ftruncate to setpriority
-    b"\x35\x00\x00\x94\x5b\x00\x00\x00"  # jge  91 munmap               else errno(ENOSYS)
-    b"\x35\x00\x90\x92\x5c\x00\x00\x00"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to setpriority:
-    b"\x35\x00\x00\x91\x5e\x00\x00\x00"  # jge  94 fchmod               else allow
-    b"\x35\x00\x91\x8e\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else errno(EPERM)
-    # statfs to sigreturn:
-    b"\x35\x00\x05\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup to sigreturn
-    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to fstat
-    b"\x35\x00\x00\x8b\x65\x00\x00\x00"  # jge  101                     else errno(EPERM)
-    b"\x35\x00\x8a\x8d\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x83\x85\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to setrlimit:
+    b"\x45\x00\x00\x84\xb6\xff\xff\xff"  # jset 0xffffffb6              else allow
+    b"\x45\x00\x81\x84\xb2\xff\xff\xff"  # jset 0xffffffb2              -> errno(EPERM) else errno(ENOSYS)
+    # getrusage to fstatfs:
+    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to fstatfs
+    b"\x15\x00\x7f\x81\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    # setgroups to fstatfs:
+    b"\x35\x00\x04\x00\x5c\x00\x00\x00"  # jge  92 truncate             -> truncate to fstatfs
+    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89                      -> munmap
+    b"\x45\x00\x7c\x00\xa9\xff\xff\xff"  # jset 0xffffffa9              -> errno(EPERM)
+    b"\x35\x00\x7b\x7e\x55\x00\x00\x00"  # jge  85 readlink             -> errno(EPERM) else errno(ENOSYS)
+    # munmap:
+    b"\x35\x00\x7c\x7d\x5b\x00\x00\x00"  # jge  91 munmap               -> allow else errno(ENOSYS)
+    # truncate to fstatfs:
+    b"\x15\x00\x7b\x00\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow
+    b"\x15\x00\x7b\x78\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    # syslog to prctl:
+    b"\x35\x00\x19\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
+    b"\x35\x00\x0c\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to nanosleep
+    b"\x35\x00\x5c\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x03\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup to adjtimex
+    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to fstat
+    b"\x35\x00\x72\x75\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # setitimer to fstat:
-    b"\x35\x00\x00\x8b\x6a\x00\x00\x00"  # jge  106 stat                else allow
-    b"\x35\x00\x8a\x88\x6c\x00\x00\x00"  # jge  108 fstat               -> allow else errno(EPERM)
-    # vhangup to sigreturn:
-    b"\x35\x00\x01\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to sigreturn
-    b"\x15\x00\x86\x89\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # wait4 to sigreturn:
-    b"\x35\x00\x01\x00\x75\x00\x00\x00"  # jge  117                     -> fsync to sigreturn
-    b"\x35\x00\x86\x84\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to sigreturn:
-    b"\x35\x00\x85\x86\x76\x00\x00\x00"  # jge  118 fsync               -> allow else errno(ENOSYS)
-    # clone to nanosleep:
-    b"\x35\x00\x0a\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to nanosleep
-    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to setfsgid
-    b"\x35\x00\x02\x00\x7c\x00\x00\x00"  # jge  124 adjtimex            -> adjtimex to sigprocmask
-    b"\x35\x00\x00\x7f\x7a\x00\x00\x00"  # jge  122 uname               else errno(EPERM)
-    b"\x35\x00\x81\x80\x7b\x00\x00\x00"  # jge  123                     -> errno(ENOSYS) else allow
-    # adjtimex to sigprocmask:
-    b"\x35\x00\x00\x7d\x7d\x00\x00\x00"  # jge  125 mprotect            else errno(EPERM)
-    b"\x35\x00\x7e\x5f\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> allow else mprotect, mmap2, pkey_mprotect
-    # init_module to setfsgid:
-    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to setfsgid
-    b"\x35\x00\x00\x7d\x80\x00\x00\x00"  # jge  128 init_module         else errno(ENOSYS)
-    b"\x35\x00\x7c\x79\x82\x00\x00\x00"  # jge  130                     -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to setfsgid:
-    b"\x15\x00\x7b\x78\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # _llseek to nanosleep:
-    b"\x35\x00\x04\x00\x94\x00\x00\x00"  # jge  148 fdatasync           -> fdatasync to nanosleep
-    b"\x35\x00\x01\x00\x8f\x00\x00\x00"  # jge  143 flock               -> flock to getsid
-    b"\x15\x00\x75\x77\x8d\x00\x00\x00"  # jeq  141 getdents            -> errno(EPERM) else allow
-    # flock to getsid:
-    b"\x35\x00\x00\x74\x90\x00\x00\x00"  # jge  144 msync               else errno(EPERM)
-    b"\x35\x00\x73\x75\x93\x00\x00\x00"  # jge  147 getsid              -> errno(EPERM) else allow
-    # fdatasync to nanosleep:
-    b"\x35\x00\x01\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x15\x00\x71\x73\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x45\x00\x71\x73\x92\xff\xff\xff"  # jset 0xffffff92              -> errno(EPERM) else allow
+    # vhangup to adjtimex:
+    b"\x35\x00\x03\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x15\x00\x71\x00\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow
+    b"\x45\x00\x00\x71\x02\x00\x00\x00"  # jset 2 fork                  else errno(ENOSYS)
+    b"\x35\x00\x6d\x70\x6f\x00\x00\x00"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    # fsync to adjtimex:
+    b"\x35\x00\x00\x6e\x78\x00\x00\x00"  # jge  120 clone               else allow
+    b"\x15\x00\x6d\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
+    b"\x15\x00\x6d\x6a\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else errno(EPERM)
+    # sigprocmask to nanosleep:
+    b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to nanosleep
+    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to flock
+    b"\x35\x00\x00\x69\x7f\x00\x00\x00"  # jge  127                     else allow
+    b"\x45\x00\x69\x66\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    # quotactl to flock:
+    b"\x15\x00\x67\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
+    b"\x15\x00\x66\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
+    b"\x15\x00\x66\x63\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # msync to nanosleep:
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x15\x00\x61\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x60\x62\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\x01\x00\x9f\x00\x00\x00"  # jge  159 sched_get_priority_max -> sched_get_priority_max to nanosleep
-    b"\x35\x00\x71\x6f\x9e\x00\x00\x00"  # jge  158 sched_yield         -> allow else errno(EPERM)
-    # sched_get_priority_max to nanosleep:
-    b"\x35\x00\x70\x6e\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to get_tls:
-    b"\x35\x00\x38\x00\x0f\x01\x00\x00"  # jge  271 pciconfig_iobase    -> pciconfig_iobase to get_tls
-    b"\x35\x00\x1c\x00\xcd\x00\x00\x00"  # jge  205 getgroups32         -> getgroups32 to arm_fadvise64_64
-    b"\x35\x00\x10\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to setregid32
-    b"\x35\x00\x07\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> getresgid to capset
-    b"\x35\x00\x04\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to setresgid
-    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to getresuid
+    b"\x35\x00\x61\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x60\x5e\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # mremap to prctl:
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x66\x68\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to getresuid:
-    b"\x35\x00\x67\x65\xa5\x00\x00\x00"  # jge  165 getresuid           -> allow else errno(EPERM)
-    # poll to setresgid:
-    b"\x35\x00\x00\x67\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
-    b"\x35\x00\x63\x65\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> errno(EPERM) else allow
-    # getresgid to capset:
-    b"\x35\x00\x05\x00\xb2\x00\x00\x00"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo to capset
-    b"\x15\x00\x00\x63\xac\x00\x00\x00"  # jeq  172 prctl               else allow
+    b"\x45\x00\x5b\x5d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to prctl:
+    b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
+    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    b"\x35\x00\x00\x58\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x5a\x59\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    # nfsservctl to getresgid:
+    b"\x35\x00\x58\x56\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x61\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x60\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x5f\x5d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigqueueinfo to capset:
-    b"\x35\x00\x00\x5c\xb3\x00\x00\x00"  # jge  179 rt_sigsuspend       else errno(EPERM)
-    b"\x35\x00\x5b\x5d\xb6\x00\x00\x00"  # jge  182 chown               -> errno(EPERM) else allow
-    # sigaltstack to setregid32:
-    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> truncate64 to setregid32
-    b"\x35\x00\x02\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to mmap2
-    b"\x35\x00\x00\x5a\xbb\x00\x00\x00"  # jge  187 sendfile            else allow
-    b"\x35\x00\x5a\x57\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else errno(EPERM)
-    # vfork to mmap2:
-    b"\x35\x00\x00\x56\xbf\x00\x00\x00"  # jge  191 ugetrlimit          else errno(EPERM)
-    b"\x35\x00\x38\x57\xc0\x00\x00\x00"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect else allow
-    # truncate64 to setregid32:
-    b"\x35\x00\x01\x00\xc5\x00\x00\x00"  # jge  197 fstat64             -> fstat64 to setregid32
-    b"\x15\x00\x55\x53\xc2\x00\x00\x00"  # jeq  194 ftruncate64         -> allow else errno(EPERM)
-    # fstat64 to setregid32:
-    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> getuid32 to setregid32
-    b"\x35\x00\x51\x53\xc6\x00\x00\x00"  # jge  198 lchown32            -> errno(EPERM) else allow
-    # getuid32 to setregid32:
-    b"\x35\x00\x50\x52\xcb\x00\x00\x00"  # jge  203 setreuid32          -> errno(EPERM) else allow
-    # getgroups32 to arm_fadvise64_64:
-    b"\x35\x00\x0d\x00\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> sched_setaffinity to arm_fadvise64_64
-    b"\x35\x00\x04\x00\xdc\x00\x00\x00"  # jge  220 madvise             -> madvise to futex
-    b"\x35\x00\x02\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> setresgid32 to mincore
-    b"\x35\x00\x00\x4e\xce\x00\x00\x00"  # jge  206 setgroups32         else allow
-    b"\x35\x00\x4d\x4b\xd1\x00\x00\x00"  # jge  209 getresuid32         -> allow else errno(EPERM)
-    # setresgid32 to mincore:
-    b"\x15\x00\x4c\x4a\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
-    # madvise to futex:
-    b"\x35\x00\x05\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to futex
-    b"\x35\x00\x00\x4a\xdd\x00\x00\x00"  # jge  221 fcntl64             else allow
-    b"\x35\x00\x4a\x00\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x55\x53\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x54\x52\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to get_tls:
+    b"\x35\x00\x22\x00\x0e\x01\x00\x00"  # jge  270 arm_fadvise64_64    -> arm_fadvise64_64 to get_tls
+    b"\x35\x00\x10\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to utimes
+    b"\x35\x00\x07\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> truncate64 to madvise
+    b"\x35\x00\x35\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    b"\x15\x00\x4c\x4e\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # chown to ugetrlimit:
+    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to ugetrlimit
+    b"\x15\x00\x4c\x4a\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    # vfork to ugetrlimit:
+    b"\x35\x00\x4b\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow
+    b"\x35\x00\x48\x4b\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    # truncate64 to madvise:
+    b"\x35\x00\x03\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to madvise
+    b"\x35\x00\x48\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
+    b"\x15\x00\x47\x00\xc2\x00\x00\x00"  # jeq  194 ftruncate64         -> allow
+    b"\x15\x00\x46\x44\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else errno(EPERM)
+    # setreuid32 to madvise:
+    b"\x35\x00\x45\x00\xdc\x00\x00\x00"  # jge  220 madvise             -> allow
+    b"\x15\x00\x44\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x43\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x42\x40\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    # fcntl64 to utimes:
+    b"\x35\x00\x07\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity to utimes
+    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_setaffinity
     # fcntl, fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x47\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x46\x44\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to futex:
-    b"\x35\x00\x00\x45\xe1\x00\x00\x00"  # jge  225 readahead           else allow
-    b"\x35\x00\x44\x42\xf0\x00\x00\x00"  # jge  240 futex               -> allow else errno(EPERM)
-    # sched_setaffinity to arm_fadvise64_64:
-    b"\x35\x00\x06\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to arm_fadvise64_64
-    b"\x35\x00\x03\x00\xf8\x00\x00\x00"  # jge  248 exit_group          -> exit_group to epoll_wait
-    b"\x15\x00\x00\x3f\xf2\x00\x00\x00"  # jeq  242 sched_getaffinity   else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x3f\x3d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # exit_group to epoll_wait:
-    b"\x35\x00\x00\x3e\xf9\x00\x00\x00"  # jge  249 lookup_dcookie      else allow
-    b"\x35\x00\x3d\x3b\xfb\x00\x00\x00"  # jge  251 epoll_ctl           -> allow else errno(EPERM)
-    # remap_file_pages to arm_fadvise64_64:
-    b"\x35\x00\x02\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> timer_create to arm_fadvise64_64
-    b"\x35\x00\x00\x39\xfe\x00\x00\x00"  # jge  254                     else errno(EPERM)
-    b"\x35\x00\x3a\x3b\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow else errno(ENOSYS)
-    # timer_create to arm_fadvise64_64:
-    b"\x35\x00\x01\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to arm_fadvise64_64
-    b"\x35\x00\x38\x36\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow else errno(EPERM)
-    # statfs64 to arm_fadvise64_64:
-    b"\x35\x00\x37\x35\x0e\x01\x00\x00"  # jge  270 arm_fadvise64_64    -> allow else errno(EPERM)
-    # pciconfig_iobase to get_tls:
-    b"\x35\x00\x1d\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to get_tls
-    b"\x35\x00\x10\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to clock_adjtime64
-    b"\x35\x00\x05\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> kexec_load to prlimit64
-    b"\x35\x00\x02\x00\x52\x01\x00\x00"  # jge  338 set_robust_list     -> set_robust_list to epoll_pwait
-    b"\x35\x00\x00\x30\x4f\x01\x00\x00"  # jge  335 pselect6            else errno(EPERM)
-    b"\x35\x00\x2f\x31\x51\x01\x00\x00"  # jge  337 unshare             -> errno(EPERM) else allow
-    # set_robust_list to epoll_pwait:
-    b"\x35\x00\x00\x30\x53\x01\x00\x00"  # jge  339 get_robust_list     else allow
-    b"\x35\x00\x2f\x2d\x59\x01\x00\x00"  # jge  345 getcpu              -> allow else errno(EPERM)
-    # kexec_load to prlimit64:
-    b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to prlimit64
-    b"\x15\x00\x2d\x2b\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
-    # preadv to prlimit64:
-    b"\x35\x00\x00\x2c\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   else allow
-    b"\x35\x00\x00\x29\x71\x01\x00\x00"  # jge  369 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x3e\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x3b\x3d\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # gettid to sched_setaffinity:
+    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead to sched_setaffinity
+    b"\x35\x00\x3b\x3c\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    # readahead to sched_setaffinity:
+    b"\x15\x00\x3a\x38\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
+    # sched_getaffinity to utimes:
+    b"\x35\x00\x00\x17\xf3\x00\x00\x00"  # jge  243 io_setup            else sched_getaffinity, prlimit64
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to utimes
+    b"\x35\x00\x37\x00\xfb\x00\x00\x00"  # jge  251 epoll_ctl           -> allow
+    b"\x15\x00\x36\x34\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
+    # remap_file_pages to utimes:
+    b"\x35\x00\x03\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> clock_gettime to utimes
+    b"\x35\x00\x32\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
+    b"\x35\x00\x33\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
+    b"\x35\x00\x33\x30\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime to utimes:
+    b"\x35\x00\x2f\x31\x0a\x01\x00\x00"  # jge  266 statfs64            -> errno(EPERM) else allow
+    # arm_fadvise64_64 to get_tls:
+    b"\x35\x00\x10\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to get_tls
+    b"\x35\x00\x09\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
+    b"\x35\x00\x01\x00\x4f\x01\x00\x00"  # jge  335 pselect6            -> pselect6 to fanotify_mark
+    b"\x35\x00\x2b\x2d\x0f\x01\x00\x00"  # jge  271 pciconfig_iobase    -> errno(EPERM) else allow
+    # pselect6 to fanotify_mark:
+    b"\x35\x00\x03\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> kexec_load to fanotify_mark
+    b"\x35\x00\x00\x2b\x51\x01\x00\x00"  # jge  337 unshare             else allow
+    b"\x35\x00\x2a\x00\x59\x01\x00\x00"  # jge  345 getcpu              -> allow
+    b"\x15\x00\x29\x27\x52\x01\x00\x00"  # jeq  338 set_robust_list     -> allow else errno(EPERM)
+    # kexec_load to fanotify_mark:
+    b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to fanotify_mark
+    b"\x15\x00\x27\x25\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x24\x26\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x25\x23\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to clock_adjtime64:
-    b"\x35\x00\x03\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> pkey_mprotect to clock_adjtime64
+    b"\x15\x00\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x20\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to get_tls:
+    b"\x35\x00\x06\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> pkey_alloc to get_tls
+    b"\x35\x00\x03\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x22\x20\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x1c\x1a\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
     # membarrier to pwritev2:
-    b"\x15\x00\x1f\x21\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to clock_adjtime64:
-    b"\x35\x00\x04\x00\x8f\x01\x00\x00"  # jge  399 io_pgetevents       -> io_pgetevents to clock_adjtime64
-    b"\x35\x00\x02\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> pkey_alloc to rseq
+    b"\x15\x00\x19\x1b\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
     # mprotect, mmap2, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1b\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x35\x00\x1c\x1a\x8e\x01\x00\x00"  # jge  398 rseq                -> allow else errno(EPERM)
-    # io_pgetevents to clock_adjtime64:
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_adjtime64
-    b"\x35\x00\x1b\x18\x92\x01\x00\x00"  # jge  402                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to clock_adjtime64:
-    b"\x35\x00\x17\x19\x94\x01\x00\x00"  # jge  404 clock_settime64     -> errno(EPERM) else allow
-    # clock_getres_time64 to get_tls:
-    b"\x35\x00\x0c\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to get_tls
-    b"\x35\x00\x05\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to landlock_restrict_self
-    b"\x35\x00\x02\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
-    b"\x35\x00\x00\x15\x98\x01\x00\x00"  # jge  408 timer_gettime64     else allow
-    b"\x35\x00\x14\x12\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
-    b"\x35\x00\x00\x14\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 else errno(ENOSYS)
-    b"\x35\x00\x12\x10\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to landlock_restrict_self:
-    b"\x35\x00\x02\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to landlock_restrict_self
-    b"\x35\x00\x00\x0e\xb3\x01\x00\x00"  # jge  435 clone3              else errno(EPERM)
-    b"\x35\x00\x0f\x10\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to landlock_restrict_self:
-    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to landlock_restrict_self
-    b"\x35\x00\x0d\x0b\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to landlock_restrict_self:
-    b"\x35\x00\x0d\x0a\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to get_tls:
-    b"\x35\x00\x04\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot to get_tls
-    b"\x35\x00\x01\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to rseq_slice_yield
-    b"\x15\x00\x09\x07\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # futex_wake to rseq_slice_yield:
-    b"\x35\x00\x00\x08\xc9\x01\x00\x00"  # jge  457 statmount           else allow
-    b"\x35\x00\x07\x05\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    -> allow else errno(EPERM)
-    # fchroot to get_tls:
-    b"\x35\x00\x02\x00\x02\x00\x0f\x00"  # jge  983042 cacheflush       -> cacheflush to get_tls
-    b"\x35\x00\x00\x03\xd9\x01\x00\x00"  # jge  473                     else errno(EPERM)
-    b"\x35\x00\x02\x05\x01\x00\x0f\x00"  # jge  983041 breakpoint       -> errno(EPERM) else errno(ENOSYS)
-    # cacheflush to get_tls:
-    b"\x35\x00\x02\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
-    b"\x35\x00\x00\x02\x03\x00\x0f\x00"  # jge  983043 usr26            else allow
+    b"\x45\x00\x17\x19\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to get_tls:
+    b"\x35\x00\x0c\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to get_tls
+    b"\x35\x00\x06\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to close_range
+    b"\x35\x00\x03\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to ppoll_time64
+    b"\x15\x00\x15\x00\x8e\x01\x00\x00"  # jeq  398 rseq                -> allow
+    b"\x15\x00\x14\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow
+    b"\x15\x00\x14\x11\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS) else errno(EPERM)
+    # clock_getres_time64 to ppoll_time64:
+    b"\x35\x00\x00\x12\x98\x01\x00\x00"  # jge  408 timer_gettime64     else allow
+    b"\x35\x00\x11\x0f\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to close_range:
+    b"\x35\x00\x02\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to close_range
+    b"\x35\x00\x0f\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
+    b"\x35\x00\x0c\x0f\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # sched_rr_get_interval_time64 to close_range:
+    b"\x35\x00\x00\x0b\xb3\x01\x00\x00"  # jge  435 clone3              else errno(EPERM)
+    b"\x35\x00\x0c\x0d\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to get_tls:
+    b"\x35\x00\x04\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to get_tls
+    b"\x35\x00\x0a\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
+    b"\x15\x00\x09\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x08\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x08\x05\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # statmount to get_tls:
+    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    b"\x15\x00\x05\x03\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow else errno(EPERM)
+    # breakpoint to get_tls:
+    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
+    b"\x35\x00\x00\x04\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
+    b"\x15\x00\x02\x00\x02\x00\x0f\x00"  # jeq  983042 cacheflush       -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     # set_tls to get_tls:
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
@@ -1090,157 +886,127 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x34\x00\xa3\x00\x00\x00"  # jge  163 getrlimit           -> getrlimit to fchroot
-    b"\x35\x00\x1c\x00\x64\x00\x00\x00"  # jge  100 get_robust_list     -> get_robust_list to setdomainname
-    b"\x35\x00\x12\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to set_robust_list
-    b"\x35\x00\x0d\x00\x1e\x00\x00\x00"  # jge  30 ioprio_set           -> ioprio_set to pwritev
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 fcntl                -> fcntl to ioctl
-    b"\x35\x00\x6b\x6d\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # fcntl to ioctl:
-    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 to ioctl
+    b"\x35\x00\x2d\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to fchroot
+    b"\x35\x00\x1b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to prctl
+    b"\x15\x00\x17\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl
+    b"\x15\x00\x10\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x05\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to sched_setaffinity
+    b"\x35\x00\x57\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x55\x54\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x15\x00\x54\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
+    b"\x15\x00\x53\x52\x39\x00\x00\x00"  # jeq  57 close                -> allow else errno(EPERM)
+    # sendfile to sched_setaffinity:
+    b"\x35\x00\x04\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to sched_setaffinity
+    b"\x35\x00\x51\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
+    b"\x15\x00\x4f\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
+    b"\x45\x00\x00\x4f\xac\xff\xff\xff"  # jset 0xffffffac              else allow
+    b"\x45\x00\x4d\x4e\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # waitid to sched_setaffinity:
+    b"\x35\x00\x03\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
+    b"\x45\x00\x4b\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x4a\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x49\x4a\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    # clock_gettime to sched_setaffinity:
+    b"\x35\x00\x48\x49\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x68\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x67\x69\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # inotify_init1 to ioctl:
-    b"\x35\x00\x00\x68\x1d\x00\x00\x00"  # jge  29 ioctl                else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x64\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x63\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x62\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x47\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x46\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x45\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x44\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # ioprio_set to pwritev:
-    b"\x35\x00\x01\x00\x39\x00\x00\x00"  # jge  57 close                -> close to pwritev
-    b"\x15\x00\x5e\x60\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow else errno(EPERM)
-    # close to pwritev:
-    b"\x35\x00\x00\x5d\x3a\x00\x00\x00"  # jge  58 vhangup              else allow
-    b"\x35\x00\x5c\x5e\x3e\x00\x00\x00"  # jge  62 lseek                -> allow else errno(EPERM)
-    # sendfile to set_robust_list:
-    b"\x35\x00\x04\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> sync_file_range to set_robust_list
-    b"\x35\x00\x02\x00\x50\x00\x00\x00"  # jge  80 fstat                -> fstat to fdatasync
-    b"\x35\x00\x00\x5b\x48\x00\x00\x00"  # jge  72 pselect6             else errno(EPERM)
-    b"\x35\x00\x5a\x58\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else allow
-    # fstat to fdatasync:
-    b"\x15\x00\x59\x57\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # sync_file_range to set_robust_list:
-    b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 set_tid_address      -> set_tid_address to set_robust_list
-    b"\x35\x00\x00\x57\x5d\x00\x00\x00"  # jge  93 exit                 else errno(EPERM)
-    b"\x35\x00\x56\x54\x5f\x00\x00\x00"  # jge  95 waitid               -> errno(EPERM) else allow
-    # set_tid_address to set_robust_list:
-    b"\x15\x00\x55\x53\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM) else allow
-    # get_robust_list to setdomainname:
-    b"\x35\x00\x0d\x00\x8b\x00\x00\x00"  # jge  139 rt_sigreturn        -> rt_sigreturn to setdomainname
-    b"\x35\x00\x07\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to rt_sigqueueinfo
-    b"\x35\x00\x02\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_getaffinity
-    b"\x35\x00\x00\x51\x65\x00\x00\x00"  # jge  101 nanosleep           else errno(EPERM)
-    b"\x35\x00\x50\x4e\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # clock_gettime to sched_getaffinity:
-    b"\x35\x00\x00\x4d\x74\x00\x00\x00"  # jge  116 syslog              else allow
-    b"\x35\x00\x00\x4e\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   else errno(EPERM)
+    # fcntl:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x41\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x3f\x40\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # sched_getaffinity to prctl:
+    b"\x35\x00\x00\x2a\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, mmap, prlimit64
+    b"\x35\x00\x0b\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to umask
+    b"\x35\x00\x3c\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
+    b"\x45\x00\x3a\x3b\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    # rt_sigqueueinfo to umask:
+    b"\x35\x00\x05\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to uname
+    b"\x15\x00\x38\x37\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    # getresuid to uname:
+    b"\x15\x00\x37\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x36\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x35\x34\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to umask:
+    b"\x15\x00\x34\x00\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow
+    b"\x15\x00\x33\x32\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4a\x4c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sched_yield to rt_sigqueueinfo:
-    b"\x35\x00\x02\x00\x81\x00\x00\x00"  # jge  129 kill                -> kill to rt_sigqueueinfo
-    b"\x35\x00\x00\x48\x7d\x00\x00\x00"  # jge  125 sched_get_priority_max else allow
-    b"\x35\x00\x47\x49\x80\x00\x00\x00"  # jge  128 restart_syscall     -> allow else errno(EPERM)
-    # kill to rt_sigqueueinfo:
-    b"\x35\x00\x00\x48\x84\x00\x00\x00"  # jge  132 sigaltstack         else errno(EPERM)
-    b"\x35\x00\x47\x45\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigreturn to setdomainname:
-    b"\x35\x00\x04\x00\x99\x00\x00\x00"  # jge  153 times               -> times to setdomainname
-    b"\x35\x00\x02\x00\x95\x00\x00\x00"  # jge  149 setresgid           -> setresgid to setfsgid
-    b"\x35\x00\x00\x42\x8c\x00\x00\x00"  # jge  140 setpriority         else allow
-    b"\x35\x00\x41\x43\x94\x00\x00\x00"  # jge  148 getresuid           -> allow else errno(EPERM)
-    # setresgid to setfsgid:
-    b"\x15\x00\x40\x42\x96\x00\x00\x00"  # jeq  150 getresgid           -> allow else errno(EPERM)
-    # times to setdomainname:
-    b"\x35\x00\x02\x00\x9f\x00\x00\x00"  # jge  159 setgroups           -> setgroups to setdomainname
-    b"\x35\x00\x00\x3e\x9a\x00\x00\x00"  # jge  154 setpgid             else allow
-    b"\x35\x00\x3d\x3f\x9e\x00\x00\x00"  # jge  158 getgroups           -> allow else errno(EPERM)
-    # setgroups to setdomainname:
-    b"\x15\x00\x3c\x3e\xa0\x00\x00\x00"  # jeq  160 uname               -> allow else errno(EPERM)
-    # getrlimit to fchroot:
-    b"\x35\x00\x25\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
-    b"\x35\x00\x10\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to prlimit64
-    b"\x35\x00\x08\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mremap
-    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to prctl
-    b"\x35\x00\x39\x37\xa4\x00\x00\x00"  # jge  164 setrlimit           -> errno(EPERM) else allow
-    # getrusage to prctl:
-    b"\x35\x00\x00\x36\xa6\x00\x00\x00"  # jge  166 umask               else allow
-    b"\x35\x00\x00\x37\xa7\x00\x00\x00"  # jge  167 prctl               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x33\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x32\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x31\x33\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to mremap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to mremap
-    b"\x35\x00\x00\x2f\xaa\x00\x00\x00"  # jge  170 settimeofday        else allow
-    b"\x35\x00\x2e\x30\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # mq_open to mremap:
-    b"\x35\x00\x00\x2f\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
-    b"\x35\x00\x00\x2c\xd8\x00\x00\x00"  # jge  216 mremap              else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x30\x2f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x2f\x2e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to fchroot:
+    b"\x35\x00\x0f\x00\xe3\x00\x00\x00"  # jge  227 msync               -> msync to fchroot
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to mprotect
+    b"\x35\x00\x04\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    b"\x35\x00\x2a\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x35\x00\x28\x29\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
+    # mq_open to munmap:
+    b"\x35\x00\x28\x27\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x2c\x2a\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # add_key to prlimit64:
-    b"\x35\x00\x09\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to prlimit64
-    b"\x35\x00\x06\x00\xe0\x00\x00\x00"  # jge  224 swapon              -> swapon to munlock
-    b"\x35\x00\x00\x29\xde\x00\x00\x00"  # jge  222 mmap                else errno(EPERM)
-    b"\x35\x00\x26\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> allow
+    b"\x45\x00\x25\x26\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # add_key to mprotect:
+    b"\x15\x00\x02\x00\xde\x00\x00\x00"  # jeq  222 mmap                -> mmap
+    b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x15\x00\x23\x22\xdf\x00\x00\x00"  # jeq  223 fadvise64           -> allow else errno(EPERM)
+    # mmap:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x20\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x24\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # swapon to munlock:
-    b"\x35\x00\x00\x23\xe2\x00\x00\x00"  # jge  226 mprotect            else errno(EPERM)
-    b"\x35\x00\x20\x11\xe3\x00\x00\x00"  # jge  227 msync               -> allow else mmap, mprotect, pkey_mprotect
-    # mlockall to prlimit64:
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to prlimit64
-    b"\x15\x00\x1e\x20\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # wait4 to prlimit64:
-    b"\x35\x00\x00\x20\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
-    b"\x35\x00\x00\x1e\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x0a\x1e\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
+    # msync to fchroot:
+    b"\x35\x00\x0b\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    b"\x35\x00\x04\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
+    b"\x35\x00\x00\x1c\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4
+    b"\x15\x00\x1a\x19\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    # wait4:
+    b"\x15\x00\x18\x1a\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x16\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, mmap, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # fanotify_init to fchroot:
-    b"\x35\x00\x0b\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to pidfd_open
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x12\x14\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
     # membarrier to pwritev2:
-    b"\x15\x00\x13\x11\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to pidfd_open:
-    b"\x35\x00\x04\x00\x26\x01\x00\x00"  # jge  294 kexec_file_load     -> kexec_file_load to pidfd_open
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to rseq
-    # mmap, mprotect, pkey_mprotect:
+    b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x0f\x0d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x35\x00\x0c\x0e\x25\x01\x00\x00"  # jge  293 rseq                -> allow else errno(EPERM)
-    # kexec_file_load to pidfd_open:
-    b"\x35\x00\x00\x0d\x27\x01\x00\x00"  # jge  295                     else errno(EPERM)
-    b"\x35\x00\x0c\x0d\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to fchroot:
-    b"\x35\x00\x05\x00\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x35\x00\x02\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to futex_waitv
-    b"\x35\x00\x00\x0a\xb4\x01\x00\x00"  # jge  436 close_range         else errno(ENOSYS)
-    b"\x35\x00\x08\x06\xb5\x01\x00\x00"  # jge  437 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to futex_waitv:
-    b"\x35\x00\x00\x05\xba\x01\x00\x00"  # jge  442 mount_setattr       else allow
-    b"\x35\x00\x04\x06\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x35\x00\x02\x00\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x35\x00\x00\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          else errno(EPERM)
-    b"\x35\x00\x03\x01\xc9\x01\x00\x00"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x35\x00\x01\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_send_signal to map_shadow_stack:
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -1251,155 +1017,129 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x30\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to fchroot
-    b"\x35\x00\x1b\x00\x62\x00\x00\x00"  # jge  98 futex                -> futex to uname
-    b"\x35\x00\x12\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> lseek to unshare
-    b"\x35\x00\x0d\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 to getdents64
-    b"\x35\x00\x05\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 to linkat
-    b"\x35\x00\x00\x6b\x15\x00\x00\x00"  # jge  21 epoll_ctl            else errno(EPERM)
-    b"\x35\x00\x00\x68\x19\x00\x00\x00"  # jge  25 fcntl                else allow
+    b"\x35\x00\x2e\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to fchroot
+    b"\x35\x00\x1c\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to prctl
+    b"\x15\x00\x18\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl
+    b"\x15\x00\x11\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to sched_setaffinity
+    b"\x35\x00\x59\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x57\x56\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x15\x00\x56\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
+    b"\x15\x00\x55\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x55\x53\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # sendfile to sched_setaffinity:
+    b"\x35\x00\x04\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to sched_setaffinity
+    b"\x35\x00\x52\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
+    b"\x15\x00\x50\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
+    b"\x45\x00\x00\x50\xac\xff\xff\xff"  # jset 0xffffffac              else allow
+    b"\x45\x00\x4e\x4f\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # waitid to sched_setaffinity:
+    b"\x35\x00\x03\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
+    b"\x45\x00\x4c\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x4b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x4a\x4b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    # clock_gettime to sched_setaffinity:
+    b"\x35\x00\x49\x4a\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x66\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x65\x67\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # inotify_init1 to linkat:
-    b"\x15\x00\x00\x66\x1d\x00\x00\x00"  # jeq  29 ioctl                else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x62\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x61\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x60\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x5f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x48\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x47\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x46\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x45\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # umount2 to getdents64:
-    b"\x35\x00\x02\x00\x2f\x00\x00\x00"  # jge  47 fallocate            -> fallocate to getdents64
-    b"\x35\x00\x00\x5f\x27\x00\x00\x00"  # jge  39 umount2              else errno(ENOSYS)
-    b"\x35\x00\x5b\x5d\x2e\x00\x00\x00"  # jge  46 ftruncate            -> allow else errno(EPERM)
-    # fallocate to getdents64:
-    b"\x15\x00\x5a\x5c\x39\x00\x00\x00"  # jeq  57 close                -> allow else errno(EPERM)
-    # lseek to unshare:
-    b"\x35\x00\x03\x00\x52\x00\x00\x00"  # jge  82 fsync                -> fsync to unshare
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to sync
-    b"\x15\x00\x59\x57\x47\x00\x00\x00"  # jeq  71 sendfile             -> errno(EPERM) else allow
-    # signalfd4 to sync:
-    b"\x15\x00\x56\x58\x50\x00\x00\x00"  # jeq  80 fstat                -> allow else errno(EPERM)
-    # fsync to unshare:
-    b"\x35\x00\x02\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to unshare
-    b"\x35\x00\x00\x54\x54\x00\x00\x00"  # jge  84 sync_file_range      else allow
-    b"\x35\x00\x53\x55\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
-    # waitid to unshare:
-    b"\x15\x00\x52\x54\x60\x00\x00\x00"  # jeq  96 set_tid_address      -> allow else errno(EPERM)
-    # futex to uname:
-    b"\x35\x00\x0c\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to uname
-    b"\x35\x00\x04\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to rt_sigtimedwait
-    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x15\x00\x50\x4e\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x4f\x71\x00\x00\x00"  # jge  113 clock_gettime       else errno(EPERM)
-    b"\x35\x00\x4e\x4c\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # sched_getaffinity to rt_sigtimedwait:
-    b"\x35\x00\x04\x00\x80\x00\x00\x00"  # jge  128 restart_syscall     -> restart_syscall to rt_sigtimedwait
-    b"\x35\x00\x02\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to sched_rr_get_interval
+    # fcntl:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x42\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x40\x41\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # sched_getaffinity to prctl:
+    b"\x35\x00\x00\x2b\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, mmap, prlimit64
+    b"\x35\x00\x0b\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to umask
+    b"\x35\x00\x3d\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
+    b"\x45\x00\x3b\x3c\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    # rt_sigqueueinfo to umask:
+    b"\x35\x00\x05\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to uname
+    b"\x15\x00\x39\x38\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    # getresuid to uname:
+    b"\x15\x00\x38\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x37\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x36\x35\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to umask:
+    b"\x15\x00\x35\x00\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow
+    b"\x15\x00\x34\x33\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x48\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sched_yield to sched_rr_get_interval:
-    b"\x35\x00\x49\x47\x7d\x00\x00\x00"  # jge  125 sched_get_priority_max -> errno(EPERM) else allow
-    # restart_syscall to rt_sigtimedwait:
-    b"\x35\x00\x00\x46\x81\x00\x00\x00"  # jge  129 kill                else allow
-    b"\x35\x00\x45\x47\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow else errno(EPERM)
-    # rt_sigqueueinfo to uname:
-    b"\x35\x00\x03\x00\x97\x00\x00\x00"  # jge  151 setfsuid            -> setfsuid to uname
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to getresgid
-    b"\x15\x00\x42\x44\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to getresgid:
-    b"\x15\x00\x43\x41\x95\x00\x00\x00"  # jeq  149 setresgid           -> errno(EPERM) else allow
-    # setfsuid to uname:
-    b"\x35\x00\x01\x00\x9e\x00\x00\x00"  # jge  158 getgroups           -> getgroups to uname
-    b"\x15\x00\x3f\x41\x99\x00\x00\x00"  # jeq  153 times               -> allow else errno(EPERM)
-    # getgroups to uname:
-    b"\x15\x00\x40\x3e\x9f\x00\x00\x00"  # jeq  159 setgroups           -> errno(EPERM) else allow
-    # sethostname to fchroot:
-    b"\x35\x00\x1f\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to fchroot
-    b"\x35\x00\x10\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to wait4
-    b"\x35\x00\x08\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mremap
-    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to prctl
-    b"\x15\x00\x39\x3b\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
-    # getrusage to prctl:
-    b"\x35\x00\x00\x38\xa6\x00\x00\x00"  # jge  166 umask               else allow
-    b"\x35\x00\x00\x39\xa7\x00\x00\x00"  # jge  167 prctl               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x35\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x34\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x33\x35\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to mremap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to mremap
-    b"\x35\x00\x00\x31\xaa\x00\x00\x00"  # jge  170 settimeofday        else allow
-    b"\x35\x00\x30\x32\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # mq_open to mremap:
-    b"\x35\x00\x00\x31\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
-    b"\x35\x00\x00\x2e\xd8\x00\x00\x00"  # jge  216 mremap              else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to fchroot:
+    b"\x35\x00\x0f\x00\xe3\x00\x00\x00"  # jge  227 msync               -> msync to fchroot
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to mprotect
+    b"\x35\x00\x04\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    b"\x35\x00\x2b\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x35\x00\x29\x2a\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
+    # mq_open to munmap:
+    b"\x35\x00\x29\x28\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x2e\x2c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # add_key to wait4:
-    b"\x35\x00\x09\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to wait4
-    b"\x35\x00\x06\x00\xe0\x00\x00\x00"  # jge  224 swapon              -> swapon to munlock
-    b"\x35\x00\x00\x2b\xde\x00\x00\x00"  # jge  222 mmap                else errno(EPERM)
-    b"\x35\x00\x28\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> allow
+    b"\x45\x00\x26\x27\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # add_key to mprotect:
+    b"\x15\x00\x02\x00\xde\x00\x00\x00"  # jeq  222 mmap                -> mmap
+    b"\x15\x00\x17\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x15\x00\x24\x23\xdf\x00\x00\x00"  # jeq  223 fadvise64           -> allow else errno(EPERM)
+    # mmap:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x21\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x16\x26\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # swapon to munlock:
-    b"\x35\x00\x00\x25\xe2\x00\x00\x00"  # jge  226 mprotect            else errno(EPERM)
-    b"\x35\x00\x22\x14\xe3\x00\x00\x00"  # jge  227 msync               -> allow else mmap, mprotect, pkey_mprotect
-    # mlockall to wait4:
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> riscv_hwprobe to wait4
-    b"\x15\x00\x20\x22\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x0b\x1f\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
+    # msync to fchroot:
+    b"\x35\x00\x0c\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    b"\x35\x00\x05\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
+    b"\x35\x00\x00\x1d\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to wait4
+    b"\x15\x00\x1b\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
+    b"\x35\x00\x1b\x19\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else errno(EPERM)
     # riscv_hwprobe to wait4:
-    b"\x35\x00\x00\x22\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       else errno(ENOSYS)
-    b"\x35\x00\x20\x1e\x04\x01\x00\x00"  # jge  260 wait4               -> errno(EPERM) else allow
-    # prlimit64 to fchroot:
-    b"\x35\x00\x13\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x35\x00\x0b\x00\x1e\x01\x00\x00"  # jge  286 preadv2             -> preadv2 to kexec_file_load
-    b"\x35\x00\x08\x00\x17\x01\x00\x00"  # jge  279 memfd_create        -> memfd_create to copy_file_range
-    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to getrandom
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x18\x19\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, mmap, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x14\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to getrandom:
-    b"\x35\x00\x13\x15\x16\x01\x00\x00"  # jge  278 getrandom           -> allow else errno(EPERM)
-    # memfd_create to copy_file_range:
-    b"\x35\x00\x00\x14\x1b\x01\x00\x00"  # jge  283 membarrier          else errno(EPERM)
-    b"\x35\x00\x13\x11\x1d\x01\x00\x00"  # jge  285 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to kexec_file_load:
-    b"\x35\x00\x04\x00\x25\x01\x00\x00"  # jge  293 rseq                -> rseq to kexec_file_load
-    b"\x35\x00\x00\x0f\x20\x01\x00\x00"  # jge  288 pkey_mprotect       else allow
-    b"\x35\x00\x10\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> errno(EPERM)
-    # mmap, mprotect, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x0e\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to kexec_file_load:
-    b"\x35\x00\x00\x0b\x26\x01\x00\x00"  # jge  294 kexec_file_load     else allow
-    b"\x35\x00\x0d\x0c\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x04\x00\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x02\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to process_mrelease
-    b"\x35\x00\x00\x09\xb3\x01\x00\x00"  # jge  435 clone3              else errno(EPERM)
-    b"\x35\x00\x06\x09\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to process_mrelease:
-    b"\x15\x00\x05\x07\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x00\x03\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node else allow
-    b"\x35\x00\x02\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x35\x00\x00\x02\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_send_signal to map_shadow_stack:
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -1410,213 +1150,156 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x46\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
-    b"\x35\x00\x25\x00\x64\x00\x00\x00"  # jge  100 get_robust_list     -> get_robust_list to setdomainname
-    b"\x35\x00\x16\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to set_robust_list
-    b"\x35\x00\x0e\x00\x1e\x00\x00\x00"  # jge  30 ioprio_set           -> ioprio_set to pwritev
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> epoll_ctl to ioctl
-    b"\x15\x00\x8e\x8d\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # epoll_ctl to ioctl:
-    b"\x35\x00\x04\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 to ioctl
-    b"\x35\x00\x00\x89\x19\x00\x00\x00"  # jge  25 fcntl64              else allow
+    b"\x35\x00\x38\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to fchroot
+    b"\x35\x00\x12\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to prctl
+    b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64
+    b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x6d\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x6b\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
+    b"\x15\x00\x6b\x69\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x15\x00\x69\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x68\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x68\x66\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x87\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x86\x88\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # inotify_init1 to ioctl:
-    b"\x35\x00\x00\x87\x1d\x00\x00\x00"  # jge  29 ioctl                else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x83\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x82\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x81\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x80\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x65\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x64\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x63\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x62\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # ioprio_set to pwritev:
-    b"\x35\x00\x03\x00\x2f\x00\x00\x00"  # jge  47 fallocate            -> fallocate to pwritev
-    b"\x35\x00\x01\x00\x27\x00\x00\x00"  # jge  39 umount2              -> umount2 to ftruncate64
-    b"\x35\x00\x7f\x7e\x26\x00\x00\x00"  # jge  38                      -> errno(ENOSYS) else errno(EPERM)
-    # umount2 to ftruncate64:
-    b"\x35\x00\x7b\x7d\x2e\x00\x00\x00"  # jge  46 ftruncate64          -> allow else errno(EPERM)
-    # fallocate to pwritev:
-    b"\x35\x00\x01\x00\x3a\x00\x00\x00"  # jge  58 vhangup              -> vhangup to pwritev
-    b"\x35\x00\x79\x7b\x39\x00\x00\x00"  # jge  57 close                -> allow else errno(EPERM)
-    # vhangup to pwritev:
-    b"\x35\x00\x78\x7a\x3e\x00\x00\x00"  # jge  62 llseek               -> allow else errno(EPERM)
-    # sendfile64 to set_robust_list:
-    b"\x35\x00\x06\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_robust_list
-    b"\x35\x00\x02\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
-    b"\x35\x00\x00\x77\x48\x00\x00\x00"  # jge  72                      else errno(EPERM)
-    b"\x35\x00\x76\x77\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
-    # sync to timerfd_create:
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82 fsync                -> fsync to timerfd_create
-    b"\x35\x00\x74\x75\x51\x00\x00\x00"  # jge  81 sync                 -> errno(EPERM) else errno(ENOSYS)
-    # fsync to timerfd_create:
-    b"\x35\x00\x73\x71\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM) else allow
-    # acct to set_robust_list:
-    b"\x35\x00\x03\x00\x60\x00\x00\x00"  # jge  96 set_tid_address      -> set_tid_address to set_robust_list
-    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to waitid
-    b"\x35\x00\x70\x71\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to waitid:
-    b"\x35\x00\x6f\x6d\x5f\x00\x00\x00"  # jge  95 waitid               -> errno(EPERM) else allow
-    # set_tid_address to set_robust_list:
-    b"\x35\x00\x01\x00\x62\x00\x00\x00"  # jge  98                      -> set_robust_list
-    b"\x35\x00\x6d\x6b\x61\x00\x00\x00"  # jge  97 unshare              -> errno(EPERM) else allow
-    # set_robust_list:
-    b"\x35\x00\x6a\x6d\x63\x00\x00\x00"  # jge  99 set_robust_list      -> allow else errno(ENOSYS)
-    # get_robust_list to setdomainname:
-    b"\x35\x00\x10\x00\x81\x00\x00\x00"  # jge  129 kill                -> kill to setdomainname
-    b"\x35\x00\x06\x00\x6f\x00\x00\x00"  # jge  111 timer_delete        -> timer_delete to restart_syscall
-    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to timer_getoverrun
-    b"\x35\x00\x00\x68\x65\x00\x00\x00"  # jge  101                     else errno(EPERM)
-    b"\x35\x00\x65\x68\x66\x00\x00\x00"  # jge  102 getitimer           -> allow else errno(ENOSYS)
-    # kexec_load to timer_getoverrun:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 timer_getoverrun    -> timer_getoverrun
-    b"\x35\x00\x66\x65\x6c\x00\x00\x00"  # jge  108                     -> errno(ENOSYS) else errno(EPERM)
-    # timer_getoverrun:
-    b"\x35\x00\x65\x64\x6e\x00\x00\x00"  # jge  110                     -> errno(ENOSYS) else errno(EPERM)
-    # timer_delete to restart_syscall:
-    b"\x35\x00\x05\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to restart_syscall
-    b"\x35\x00\x01\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to sched_getaffinity
-    b"\x35\x00\x62\x61\x70\x00\x00\x00"  # jge  112                     -> errno(ENOSYS) else errno(EPERM)
-    # syslog to sched_getaffinity:
-    b"\x35\x00\x00\x60\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   else errno(EPERM)
+    # fcntl64:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x5f\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x5d\x5e\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # sendfile64 to prctl:
+    b"\x35\x00\x11\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to prctl
+    b"\x35\x00\x3d\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x08\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
+    b"\x35\x00\x06\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
+    b"\x35\x00\x02\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to personality
+    b"\x45\x00\x00\x59\xb6\xff\xff\xff"  # jset 0xffffffb6              else errno(ENOSYS)
+    b"\x35\x00\x58\x56\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else errno(EPERM)
+    # sync to personality:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> acct to personality
+    b"\x45\x00\x55\x54\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    # acct to personality:
+    b"\x35\x00\x53\x55\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    # exit to set_tid_address:
+    b"\x15\x00\x52\x53\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    # unshare to sched_setaffinity:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    b"\x45\x00\x00\x52\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x50\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x50\x4e\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    # kexec_load to sched_setaffinity:
+    b"\x35\x00\x00\x4d\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x4e\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x4b\x4d\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    # sched_yield to prctl:
+    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    b"\x45\x00\x00\x48\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x48\x46\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    # sigaltstack to setresuid:
+    b"\x35\x00\x00\x46\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x45\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x15\x00\x45\x43\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # getresuid to umask:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    b"\x15\x00\x42\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x41\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x40\x3f\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to umask:
+    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to umask
+    b"\x35\x00\x3f\x3d\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
+    # getrusage to umask:
+    b"\x15\x00\x3d\x3c\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x5c\x5e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sched_yield to restart_syscall:
-    b"\x35\x00\x01\x00\x7f\x00\x00\x00"  # jge  127                     -> restart_syscall
-    b"\x35\x00\x5c\x5a\x7d\x00\x00\x00"  # jge  125 sched_get_priority_max -> errno(EPERM) else allow
-    # restart_syscall:
-    b"\x35\x00\x59\x5c\x80\x00\x00\x00"  # jge  128 restart_syscall     -> allow else errno(ENOSYS)
-    # kill to setdomainname:
-    b"\x35\x00\x07\x00\x96\x00\x00\x00"  # jge  150 getresgid           -> getresgid to setdomainname
-    b"\x35\x00\x03\x00\x8b\x00\x00\x00"  # jge  139 rt_sigreturn        -> rt_sigreturn to setresgid
-    b"\x35\x00\x01\x00\x89\x00\x00\x00"  # jge  137                     -> rt_sigqueueinfo
-    b"\x35\x00\x55\x57\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow else errno(EPERM)
-    # rt_sigqueueinfo:
-    b"\x35\x00\x56\x57\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigreturn to setresgid:
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setresgid
-    b"\x35\x00\x54\x52\x8c\x00\x00\x00"  # jge  140 setpriority         -> errno(EPERM) else allow
-    # getresuid to setresgid:
-    b"\x35\x00\x53\x51\x95\x00\x00\x00"  # jge  149 setresgid           -> errno(EPERM) else allow
-    # getresgid to setdomainname:
-    b"\x35\x00\x03\x00\x9e\x00\x00\x00"  # jge  158 getgroups           -> getgroups to setdomainname
-    b"\x35\x00\x01\x00\x99\x00\x00\x00"  # jge  153 times               -> times to setsid
-    b"\x35\x00\x50\x4e\x97\x00\x00\x00"  # jge  151 setfsuid            -> errno(EPERM) else allow
-    # times to setsid:
-    b"\x35\x00\x4f\x4d\x9a\x00\x00\x00"  # jge  154 setpgid             -> errno(EPERM) else allow
-    # getgroups to setdomainname:
-    b"\x35\x00\x01\x00\xa0\x00\x00\x00"  # jge  160 uname               -> uname to setdomainname
-    b"\x35\x00\x4d\x4b\x9f\x00\x00\x00"  # jge  159 setgroups           -> errno(EPERM) else allow
-    # uname to setdomainname:
-    b"\x35\x00\x4c\x4a\xa1\x00\x00\x00"  # jge  161 sethostname         -> errno(EPERM) else allow
-    # getrusage to fchroot:
-    b"\x35\x00\x2a\x00\x17\x01\x00\x00"  # jge  279 memfd_create        -> memfd_create to fchroot
-    b"\x35\x00\x14\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to getrandom
-    b"\x35\x00\x0a\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
-    b"\x35\x00\x02\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to sysinfo
-    b"\x35\x00\x00\x48\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
-    b"\x35\x00\x46\x44\xa6\x00\x00\x00"  # jge  166 umask               -> errno(EPERM) else allow
-    # prctl to sysinfo:
-    b"\x35\x00\x05\x00\xa9\x00\x00\x00"  # jge  169                     -> getpid to sysinfo
-    b"\x35\x00\x42\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x40\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x3f\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x3e\x40\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getpid to sysinfo:
-    b"\x35\x00\x3d\x40\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(ENOSYS)
-    # mq_open to execve:
-    b"\x35\x00\x03\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to execve
-    b"\x35\x00\x01\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to semctl
-    b"\x35\x00\x3d\x3c\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # mq_notify to semctl:
-    b"\x35\x00\x3c\x3b\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS) else errno(EPERM)
-    # semop to execve:
-    b"\x35\x00\x01\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to execve
-    b"\x35\x00\x37\x39\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
-    # mremap to execve:
-    b"\x35\x00\x38\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x3a\x39\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x39\x38\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to fchroot:
+    b"\x35\x00\x14\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to fchroot
+    b"\x35\x00\x0a\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to riscv_flush_icache
+    b"\x35\x00\x07\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    b"\x35\x00\x34\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x15\x00\x33\x34\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    # mq_open to munmap:
+    b"\x35\x00\x32\x00\xd6\x00\x00\x00"  # jge  214 brk                 -> allow
+    b"\x35\x00\x30\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x2f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
+    b"\x35\x00\x30\x2e\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x36\x34\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mmap2 to getrandom:
-    b"\x35\x00\x07\x00\xf3\x00\x00\x00"  # jge  243                     -> riscv_hwprobe to getrandom
-    b"\x35\x00\x03\x00\xe3\x00\x00\x00"  # jge  227 msync               -> msync to accept4
-    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 swapon              -> swapon to mprotect
-    b"\x35\x00\x30\x18\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> allow else mmap2, mprotect, pkey_mprotect
-    # swapon to mprotect:
-    b"\x35\x00\x17\x31\xe2\x00\x00\x00"  # jge  226 mprotect            -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # msync to accept4:
-    b"\x35\x00\x01\x00\xe9\x00\x00\x00"  # jge  233 madvise             -> madvise to accept4
-    b"\x35\x00\x2f\x2d\xe6\x00\x00\x00"  # jge  230 mlockall            -> errno(EPERM) else allow
-    # madvise to accept4:
-    b"\x35\x00\x2e\x2c\xea\x00\x00\x00"  # jge  234 remap_file_pages    -> errno(EPERM) else allow
-    # riscv_hwprobe to getrandom:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to getrandom
-    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260                     -> prlimit64
-    b"\x35\x00\x29\x2c\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # prlimit64:
-    b"\x35\x00\x00\x2b\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(ENOSYS)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x45\x00\x2c\x2d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # add_key to riscv_flush_icache:
+    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to riscv_flush_icache
+    b"\x15\x00\x14\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
+    b"\x15\x00\x2a\x29\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
+    # mprotect to riscv_flush_icache:
+    b"\x35\x00\x00\x12\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x00\x28\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to riscv_flush_icache
+    b"\x15\x00\x26\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
+    b"\x35\x00\x26\x24\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
+    # riscv_hwprobe to riscv_flush_icache:
+    b"\x15\x00\x25\x24\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x22\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to getrandom:
-    b"\x35\x00\x01\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> syncfs to getrandom
-    b"\x35\x00\x23\x22\x0a\x01\x00\x00"  # jge  266                     -> errno(ENOSYS) else errno(EPERM)
-    # syncfs to getrandom:
-    b"\x35\x00\x1f\x21\x16\x01\x00\x00"  # jge  278 getrandom           -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x35\x00\x10\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x08\x00\x25\x01\x00\x00"  # jge  293 rseq                -> rseq to ppoll_time64
-    b"\x35\x00\x02\x00\x1e\x01\x00\x00"  # jge  286 preadv2             -> preadv2 to statx
-    b"\x35\x00\x00\x1d\x1b\x01\x00\x00"  # jge  283 membarrier          else errno(EPERM)
-    b"\x35\x00\x1c\x1a\x1d\x01\x00\x00"  # jge  285 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to statx:
-    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to statx
-    b"\x35\x00\x00\x18\x20\x01\x00\x00"  # jge  288 pkey_mprotect       else allow
+    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x35\x00\x07\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x04\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x19\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x19\x17\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x16\x17\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mmap2, mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x18\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to statx:
-    b"\x35\x00\x18\x17\x24\x01\x00\x00"  # jge  292                     -> errno(ENOSYS) else errno(EPERM)
-    # rseq to ppoll_time64:
-    b"\x35\x00\x03\x00\x94\x01\x00\x00"  # jge  404 clock_settime64     -> clock_settime64 to ppoll_time64
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64
-    b"\x35\x00\x14\x12\x26\x01\x00\x00"  # jge  294 kexec_file_load     -> errno(EPERM) else allow
-    # clock_gettime64:
-    b"\x35\x00\x11\x14\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # clock_settime64 to ppoll_time64:
-    b"\x35\x00\x01\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to ppoll_time64
-    b"\x35\x00\x0f\x11\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to ppoll_time64:
-    b"\x35\x00\x0e\x10\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x07\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x03\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x01\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
-    b"\x35\x00\x0c\x0d\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to pidfd_open:
-    b"\x35\x00\x0b\x09\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to epoll_pwait2
-    b"\x35\x00\x07\x0a\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to epoll_pwait2:
-    b"\x35\x00\x06\x08\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x03\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x01\x00\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to futex_requeue
-    b"\x35\x00\x03\x05\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to futex_requeue:
-    b"\x35\x00\x02\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x35\x00\x00\x02\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x14\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x0d\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to fchroot
+    b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to close_range
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to clock_nanosleep_time64
+    b"\x15\x00\x11\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x11\x0f\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x35\x00\x00\x10\x93\x01\x00\x00"  # jge  403 clock_gettime64     else errno(ENOSYS)
+    b"\x45\x00\x0e\x0d\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to semtimedop_time64:
+    b"\x15\x00\x0b\x09\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to close_range:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to close_range
+    b"\x35\x00\x07\x08\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    # clone3 to close_range:
+    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to fchroot:
+    b"\x35\x00\x07\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x15\x00\x04\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -1627,157 +1310,127 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x33\x00\xa0\x00\x00\x00"  # jge  160 uname               -> uname to fchroot
-    b"\x35\x00\x1d\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to setgroups
-    b"\x35\x00\x12\x00\x3a\x00\x00\x00"  # jge  58 vhangup              -> vhangup to set_tid_address
-    b"\x35\x00\x0d\x00\x1e\x00\x00\x00"  # jge  30 ioprio_set           -> ioprio_set to close
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 fcntl                -> fcntl to ioctl
-    b"\x35\x00\x6b\x6d\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # fcntl to ioctl:
-    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 to ioctl
+    b"\x35\x00\x30\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to fchroot
+    b"\x35\x00\x1c\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sysinfo
+    b"\x15\x00\x18\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl
+    b"\x15\x00\x11\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to sched_setaffinity
+    b"\x35\x00\x57\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x55\x54\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x15\x00\x54\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
+    b"\x15\x00\x53\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x53\x51\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # sendfile to sched_setaffinity:
+    b"\x35\x00\x04\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to sched_setaffinity
+    b"\x35\x00\x50\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
+    b"\x15\x00\x4e\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
+    b"\x45\x00\x00\x4e\xac\xff\xff\xff"  # jset 0xffffffac              else allow
+    b"\x45\x00\x4c\x4d\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # waitid to sched_setaffinity:
+    b"\x35\x00\x03\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
+    b"\x45\x00\x4a\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x49\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x48\x49\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    # clock_gettime to sched_setaffinity:
+    b"\x35\x00\x47\x48\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x68\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x67\x69\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # inotify_init1 to ioctl:
-    b"\x35\x00\x00\x68\x1d\x00\x00\x00"  # jge  29 ioctl                else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x64\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x63\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x62\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x46\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x45\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x44\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x43\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # ioprio_set to close:
-    b"\x35\x00\x01\x00\x2e\x00\x00\x00"  # jge  46 ftruncate            -> ftruncate to close
-    b"\x15\x00\x61\x60\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ftruncate to close:
-    b"\x35\x00\x00\x5d\x2f\x00\x00\x00"  # jge  47 fallocate            else allow
-    b"\x35\x00\x5c\x5e\x39\x00\x00\x00"  # jge  57 close                -> allow else errno(EPERM)
-    # vhangup to set_tid_address:
-    b"\x35\x00\x05\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to set_tid_address
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72 pselect6             -> pselect6 to fstat
-    b"\x35\x00\x00\x5b\x3e\x00\x00\x00"  # jge  62 lseek                else errno(EPERM)
-    b"\x35\x00\x5a\x58\x47\x00\x00\x00"  # jge  71 sendfile             -> errno(EPERM) else allow
-    # pselect6 to fstat:
-    b"\x35\x00\x00\x57\x4a\x00\x00\x00"  # jge  74 signalfd4            else allow
-    b"\x35\x00\x56\x58\x50\x00\x00\x00"  # jge  80 fstat                -> allow else errno(EPERM)
-    # sync to set_tid_address:
-    b"\x35\x00\x02\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x00\x56\x52\x00\x00\x00"  # jge  82 fsync                else errno(EPERM)
-    b"\x35\x00\x55\x53\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM) else allow
-    # exit to set_tid_address:
-    b"\x15\x00\x54\x52\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to setgroups:
-    b"\x35\x00\x0c\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setgroups
-    b"\x35\x00\x05\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to tgkill
-    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> nanosleep to clock_nanosleep
-    b"\x35\x00\x00\x50\x62\x00\x00\x00"  # jge  98 futex                else errno(EPERM)
-    b"\x35\x00\x4f\x4d\x64\x00\x00\x00"  # jge  100 get_robust_list     -> errno(EPERM) else allow
-    # nanosleep to clock_nanosleep:
-    b"\x35\x00\x00\x4c\x68\x00\x00\x00"  # jge  104 kexec_load          else allow
-    b"\x35\x00\x4b\x4d\x71\x00\x00\x00"  # jge  113 clock_gettime       -> allow else errno(EPERM)
-    # syslog to tgkill:
-    b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 sched_get_priority_max -> sched_get_priority_max to tgkill
-    b"\x35\x00\x00\x4b\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   else errno(EPERM)
-    b"\x35\x00\x48\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> allow
+    # fcntl:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x40\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x3e\x3f\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # sched_getaffinity to sysinfo:
+    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
+    b"\x35\x00\x00\x28\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, mmap, prlimit64
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setdomainname
+    b"\x35\x00\x3b\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
+    b"\x45\x00\x39\x3a\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    # rt_sigqueueinfo to setdomainname:
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setdomainname
+    b"\x15\x00\x38\x37\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    # getresuid to setdomainname:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setdomainname
+    b"\x15\x00\x36\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x35\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x34\x33\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to setdomainname:
+    b"\x35\x00\x34\x32\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
+    # getrusage to sysinfo:
+    b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
+    b"\x45\x00\x00\x31\x02\x00\x00\x00"  # jset 2 io_submit             else allow
+    b"\x35\x00\x30\x2f\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x46\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sched_get_priority_max to tgkill:
-    b"\x15\x00\x45\x47\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to setgroups:
-    b"\x35\x00\x03\x00\x96\x00\x00\x00"  # jge  150 getresgid           -> getresgid to setgroups
-    b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 setpriority         -> setpriority to setresgid
-    b"\x15\x00\x44\x42\x8a\x00\x00\x00"  # jeq  138 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # setpriority to setresgid:
-    b"\x15\x00\x41\x43\x94\x00\x00\x00"  # jeq  148 getresuid           -> allow else errno(EPERM)
-    # getresgid to setgroups:
-    b"\x35\x00\x02\x00\x9a\x00\x00\x00"  # jge  154 setpgid             -> setpgid to setgroups
-    b"\x35\x00\x00\x3f\x97\x00\x00\x00"  # jge  151 setfsuid            else allow
-    b"\x35\x00\x3e\x40\x99\x00\x00\x00"  # jge  153 times               -> allow else errno(EPERM)
-    # setpgid to setgroups:
-    b"\x15\x00\x3d\x3f\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # uname to fchroot:
-    b"\x35\x00\x26\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
-    b"\x35\x00\x11\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to prlimit64
-    b"\x35\x00\x09\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mremap
-    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to prctl
-    b"\x35\x00\x00\x38\xa1\x00\x00\x00"  # jge  161 sethostname         else allow
-    b"\x35\x00\x3a\x39\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to prctl:
-    b"\x35\x00\x00\x36\xa6\x00\x00\x00"  # jge  166 umask               else allow
-    b"\x35\x00\x00\x37\xa7\x00\x00\x00"  # jge  167 prctl               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x33\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x32\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x31\x33\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to mremap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to mremap
-    b"\x35\x00\x00\x2f\xaa\x00\x00\x00"  # jge  170 settimeofday        else allow
-    b"\x35\x00\x2e\x30\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # mq_open to mremap:
-    b"\x35\x00\x00\x2f\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
-    b"\x35\x00\x00\x2c\xd8\x00\x00\x00"  # jge  216 mremap              else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x2d\x2c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x2c\x2b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # mq_open to fchroot:
+    b"\x35\x00\x0c\x00\xe3\x00\x00\x00"  # jge  227 msync               -> msync to fchroot
+    b"\x35\x00\x04\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to mprotect
+    b"\x35\x00\x01\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap
+    b"\x35\x00\x28\x27\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x2c\x2a\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # add_key to prlimit64:
-    b"\x35\x00\x09\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to prlimit64
-    b"\x35\x00\x06\x00\xe0\x00\x00\x00"  # jge  224 swapon              -> swapon to munlock
-    b"\x35\x00\x00\x29\xde\x00\x00\x00"  # jge  222 mmap                else errno(EPERM)
-    b"\x35\x00\x26\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> allow
+    b"\x45\x00\x25\x26\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # add_key to mprotect:
+    b"\x15\x00\x02\x00\xde\x00\x00\x00"  # jeq  222 mmap                -> mmap
+    b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x15\x00\x23\x22\xdf\x00\x00\x00"  # jeq  223 fadvise64           -> allow else errno(EPERM)
+    # mmap:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x20\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x24\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # swapon to munlock:
-    b"\x35\x00\x00\x23\xe2\x00\x00\x00"  # jge  226 mprotect            else errno(EPERM)
-    b"\x35\x00\x20\x11\xe3\x00\x00\x00"  # jge  227 msync               -> allow else mmap, mprotect, pkey_mprotect
-    # mlockall to prlimit64:
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to prlimit64
-    b"\x15\x00\x1e\x20\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # wait4 to prlimit64:
-    b"\x35\x00\x00\x20\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
-    b"\x35\x00\x00\x1e\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x0a\x1e\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
+    # msync to fchroot:
+    b"\x35\x00\x0b\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    b"\x35\x00\x04\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
+    b"\x35\x00\x00\x1c\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4
+    b"\x15\x00\x1a\x19\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    # wait4:
+    b"\x15\x00\x18\x1a\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x16\x18\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, mmap, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # fanotify_init to fchroot:
-    b"\x35\x00\x0b\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to pidfd_open
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x12\x14\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
     # membarrier to pwritev2:
-    b"\x15\x00\x13\x11\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to pidfd_open:
-    b"\x35\x00\x04\x00\x26\x01\x00\x00"  # jge  294 kexec_file_load     -> kexec_file_load to pidfd_open
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to rseq
-    # mmap, mprotect, pkey_mprotect:
+    b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x0f\x0d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x35\x00\x0c\x0e\x25\x01\x00\x00"  # jge  293 rseq                -> allow else errno(EPERM)
-    # kexec_file_load to pidfd_open:
-    b"\x35\x00\x00\x0d\x27\x01\x00\x00"  # jge  295                     else errno(EPERM)
-    b"\x35\x00\x0c\x0d\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to fchroot:
-    b"\x35\x00\x05\x00\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x35\x00\x02\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to futex_waitv
-    b"\x35\x00\x00\x0a\xb4\x01\x00\x00"  # jge  436 close_range         else errno(ENOSYS)
-    b"\x35\x00\x08\x06\xb5\x01\x00\x00"  # jge  437 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to futex_waitv:
-    b"\x35\x00\x00\x05\xba\x01\x00\x00"  # jge  442 mount_setattr       else allow
-    b"\x35\x00\x04\x06\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x35\x00\x02\x00\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x35\x00\x00\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          else errno(EPERM)
-    b"\x35\x00\x03\x01\xc9\x01\x00\x00"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x35\x00\x01\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_send_signal to map_shadow_stack:
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -1788,209 +1441,153 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x45\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to fchroot
-    b"\x35\x00\x25\x00\x64\x00\x00\x00"  # jge  100 get_robust_list     -> get_robust_list to uname
-    b"\x35\x00\x16\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to set_robust_list
-    b"\x35\x00\x0e\x00\x1e\x00\x00\x00"  # jge  30 ioprio_set           -> ioprio_set to pwritev
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> epoll_ctl to ioctl
-    b"\x15\x00\x8c\x8b\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # epoll_ctl to ioctl:
-    b"\x35\x00\x04\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 to ioctl
-    b"\x35\x00\x00\x87\x19\x00\x00\x00"  # jge  25 fcntl64              else allow
+    b"\x35\x00\x38\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to fchroot
+    b"\x35\x00\x12\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to prctl
+    b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64
+    b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x6b\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x69\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
+    b"\x15\x00\x69\x67\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x15\x00\x67\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x66\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x66\x64\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x85\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x84\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # inotify_init1 to ioctl:
-    b"\x35\x00\x00\x85\x1d\x00\x00\x00"  # jge  29 ioctl                else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x81\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x80\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x7f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x7e\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x63\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x62\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x60\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # ioprio_set to pwritev:
-    b"\x35\x00\x03\x00\x2f\x00\x00\x00"  # jge  47 fallocate            -> fallocate to pwritev
-    b"\x35\x00\x01\x00\x27\x00\x00\x00"  # jge  39 umount2              -> umount2 to ftruncate64
-    b"\x35\x00\x7d\x7c\x26\x00\x00\x00"  # jge  38                      -> errno(ENOSYS) else errno(EPERM)
-    # umount2 to ftruncate64:
-    b"\x35\x00\x79\x7b\x2e\x00\x00\x00"  # jge  46 ftruncate64          -> allow else errno(EPERM)
-    # fallocate to pwritev:
-    b"\x35\x00\x01\x00\x3a\x00\x00\x00"  # jge  58 vhangup              -> vhangup to pwritev
-    b"\x35\x00\x77\x79\x39\x00\x00\x00"  # jge  57 close                -> allow else errno(EPERM)
-    # vhangup to pwritev:
-    b"\x35\x00\x76\x78\x3e\x00\x00\x00"  # jge  62 llseek               -> allow else errno(EPERM)
-    # sendfile64 to set_robust_list:
-    b"\x35\x00\x06\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_robust_list
-    b"\x35\x00\x02\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
-    b"\x35\x00\x00\x75\x48\x00\x00\x00"  # jge  72                      else errno(EPERM)
-    b"\x35\x00\x74\x75\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
-    # sync to timerfd_create:
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82 fsync                -> fsync to timerfd_create
-    b"\x35\x00\x72\x73\x51\x00\x00\x00"  # jge  81 sync                 -> errno(EPERM) else errno(ENOSYS)
-    # fsync to timerfd_create:
-    b"\x35\x00\x71\x6f\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM) else allow
-    # acct to set_robust_list:
-    b"\x35\x00\x03\x00\x60\x00\x00\x00"  # jge  96 set_tid_address      -> set_tid_address to set_robust_list
-    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to waitid
-    b"\x35\x00\x6e\x6f\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to waitid:
-    b"\x35\x00\x6d\x6b\x5f\x00\x00\x00"  # jge  95 waitid               -> errno(EPERM) else allow
-    # set_tid_address to set_robust_list:
-    b"\x35\x00\x01\x00\x62\x00\x00\x00"  # jge  98                      -> set_robust_list
-    b"\x35\x00\x6b\x69\x61\x00\x00\x00"  # jge  97 unshare              -> errno(EPERM) else allow
-    # set_robust_list:
-    b"\x35\x00\x68\x6b\x63\x00\x00\x00"  # jge  99 set_robust_list      -> allow else errno(ENOSYS)
-    # get_robust_list to uname:
-    b"\x35\x00\x10\x00\x81\x00\x00\x00"  # jge  129 kill                -> kill to uname
-    b"\x35\x00\x06\x00\x6f\x00\x00\x00"  # jge  111 timer_delete        -> timer_delete to restart_syscall
-    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to timer_getoverrun
-    b"\x35\x00\x00\x66\x65\x00\x00\x00"  # jge  101                     else errno(EPERM)
-    b"\x35\x00\x63\x66\x66\x00\x00\x00"  # jge  102 getitimer           -> allow else errno(ENOSYS)
-    # kexec_load to timer_getoverrun:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 timer_getoverrun    -> timer_getoverrun
-    b"\x35\x00\x64\x63\x6c\x00\x00\x00"  # jge  108                     -> errno(ENOSYS) else errno(EPERM)
-    # timer_getoverrun:
-    b"\x35\x00\x63\x62\x6e\x00\x00\x00"  # jge  110                     -> errno(ENOSYS) else errno(EPERM)
-    # timer_delete to restart_syscall:
-    b"\x35\x00\x05\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to restart_syscall
-    b"\x35\x00\x01\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to sched_getaffinity
-    b"\x35\x00\x60\x5f\x70\x00\x00\x00"  # jge  112                     -> errno(ENOSYS) else errno(EPERM)
-    # syslog to sched_getaffinity:
-    b"\x35\x00\x00\x5e\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   else errno(EPERM)
+    # fcntl64:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x5d\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x5b\x5c\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # sendfile64 to prctl:
+    b"\x35\x00\x11\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to prctl
+    b"\x35\x00\x3b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x08\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
+    b"\x35\x00\x06\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
+    b"\x35\x00\x02\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to personality
+    b"\x45\x00\x00\x57\xb6\xff\xff\xff"  # jset 0xffffffb6              else errno(ENOSYS)
+    b"\x35\x00\x56\x54\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else errno(EPERM)
+    # sync to personality:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> acct to personality
+    b"\x45\x00\x53\x52\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    # acct to personality:
+    b"\x35\x00\x51\x53\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    # exit to set_tid_address:
+    b"\x15\x00\x50\x51\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    # unshare to sched_setaffinity:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    b"\x45\x00\x00\x50\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x4e\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x4e\x4c\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    # kexec_load to sched_setaffinity:
+    b"\x35\x00\x00\x4b\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x4c\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x49\x4b\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    # sched_yield to prctl:
+    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl (1)
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    b"\x45\x00\x00\x46\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x46\x44\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    # sigaltstack to setresuid:
+    b"\x35\x00\x00\x44\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x43\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x15\x00\x43\x41\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # getresuid to umask:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    b"\x15\x00\x40\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x3f\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x3e\x3d\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to umask:
+    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to umask
+    b"\x35\x00\x3d\x3b\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
+    # getrusage to umask:
+    b"\x15\x00\x3b\x3a\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x5a\x5c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sched_yield to restart_syscall:
-    b"\x35\x00\x01\x00\x7f\x00\x00\x00"  # jge  127                     -> restart_syscall
-    b"\x35\x00\x5a\x58\x7d\x00\x00\x00"  # jge  125 sched_get_priority_max -> errno(EPERM) else allow
-    # restart_syscall:
-    b"\x35\x00\x57\x5a\x80\x00\x00\x00"  # jge  128 restart_syscall     -> allow else errno(ENOSYS)
-    # kill to uname:
-    b"\x35\x00\x06\x00\x95\x00\x00\x00"  # jge  149 setresgid           -> setresgid to uname
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to getresuid
-    b"\x35\x00\x00\x56\x84\x00\x00\x00"  # jge  132 sigaltstack         else errno(EPERM)
-    b"\x35\x00\x56\x53\x89\x00\x00\x00"  # jge  137                     -> errno(ENOSYS) else allow
-    # rt_sigqueueinfo to getresuid:
-    b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 setpriority         -> setpriority to getresuid
-    b"\x35\x00\x51\x53\x8b\x00\x00\x00"  # jge  139 rt_sigreturn        -> allow else errno(EPERM)
-    # setpriority to getresuid:
-    b"\x35\x00\x50\x52\x94\x00\x00\x00"  # jge  148 getresuid           -> allow else errno(EPERM)
-    # setresgid to uname:
-    b"\x35\x00\x03\x00\x9a\x00\x00\x00"  # jge  154 setpgid             -> setpgid to uname
-    b"\x35\x00\x01\x00\x97\x00\x00\x00"  # jge  151 setfsuid            -> setfsuid to times
-    b"\x35\x00\x4d\x4f\x96\x00\x00\x00"  # jge  150 getresgid           -> allow else errno(EPERM)
-    # setfsuid to times:
-    b"\x35\x00\x4c\x4e\x99\x00\x00\x00"  # jge  153 times               -> allow else errno(EPERM)
-    # setpgid to uname:
-    b"\x35\x00\x01\x00\x9f\x00\x00\x00"  # jge  159 setgroups           -> setgroups to uname
-    b"\x35\x00\x4a\x4c\x9e\x00\x00\x00"  # jge  158 getgroups           -> allow else errno(EPERM)
-    # setgroups to uname:
-    b"\x35\x00\x49\x4b\xa0\x00\x00\x00"  # jge  160 uname               -> allow else errno(EPERM)
-    # sethostname to fchroot:
-    b"\x35\x00\x29\x00\x17\x01\x00\x00"  # jge  279 memfd_create        -> memfd_create to fchroot
-    b"\x35\x00\x14\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to getrandom
-    b"\x35\x00\x0a\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to mremap
-    b"\x35\x00\x02\x00\xa6\x00\x00\x00"  # jge  166 umask               -> umask to getcpu
-    b"\x35\x00\x00\x46\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x35\x00\x43\x46\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
-    # umask to getcpu:
-    b"\x35\x00\x05\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu
-    b"\x35\x00\x00\x43\xa7\x00\x00\x00"  # jge  167 prctl               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x3f\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x3e\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x3d\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu:
-    b"\x35\x00\x3f\x3c\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # getpid to mremap:
-    b"\x35\x00\x03\x00\xc0\x00\x00\x00"  # jge  192                     -> semop to mremap
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182                     -> mq_notify to semctl
-    b"\x35\x00\x3b\x39\xb4\x00\x00\x00"  # jge  180 mq_open             -> errno(EPERM) else allow
-    # mq_notify to semctl:
-    b"\x35\x00\x3a\x3b\xb8\x00\x00\x00"  # jge  184 mq_notify           -> errno(EPERM) else errno(ENOSYS)
-    # semop to mremap:
-    b"\x35\x00\x01\x00\xd6\x00\x00\x00"  # jge  214 brk                 -> brk to mremap
-    b"\x35\x00\x38\x39\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM) else errno(ENOSYS)
-    # brk to mremap:
-    b"\x35\x00\x00\x35\xd8\x00\x00\x00"  # jge  216 mremap              else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x38\x37\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x37\x36\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to fchroot:
+    b"\x35\x00\x12\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to fchroot
+    b"\x35\x00\x0a\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to accept4
+    b"\x35\x00\x07\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    b"\x35\x00\x32\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x15\x00\x31\x32\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    # mq_open to munmap:
+    b"\x35\x00\x30\x00\xd6\x00\x00\x00"  # jge  214 brk                 -> allow
+    b"\x35\x00\x2e\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x2d\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
+    b"\x35\x00\x2e\x2c\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x35\x33\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # add_key to getrandom:
-    b"\x35\x00\x06\x00\xe9\x00\x00\x00"  # jge  233 madvise             -> madvise to getrandom
-    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224 swapon              -> swapon to mincore
-    b"\x35\x00\x00\x32\xde\x00\x00\x00"  # jge  222 mmap2               else errno(EPERM)
-    b"\x35\x00\x2f\x17\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> allow else mmap2, mprotect, pkey_mprotect
-    # swapon to mincore:
-    b"\x35\x00\x01\x00\xe3\x00\x00\x00"  # jge  227 msync               -> msync to mincore
-    b"\x35\x00\x15\x2f\xe2\x00\x00\x00"  # jge  226 mprotect            -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # msync to mincore:
-    b"\x35\x00\x2e\x2c\xe6\x00\x00\x00"  # jge  230 mlockall            -> errno(EPERM) else allow
-    # madvise to getrandom:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to getrandom
-    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> prlimit64
-    b"\x35\x00\x2b\x29\xea\x00\x00\x00"  # jge  234 remap_file_pages    -> errno(EPERM) else allow
-    # prlimit64:
-    b"\x35\x00\x00\x2b\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(ENOSYS)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x45\x00\x2a\x2b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # add_key to accept4:
+    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to accept4
+    b"\x15\x00\x12\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
+    b"\x15\x00\x28\x27\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
+    # mprotect to accept4:
+    b"\x35\x00\x00\x10\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x00\x26\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x15\x00\x25\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
+    b"\x35\x00\x25\x23\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x22\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to getrandom:
-    b"\x35\x00\x01\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> syncfs to getrandom
-    b"\x35\x00\x23\x22\x0a\x01\x00\x00"  # jge  266                     -> errno(ENOSYS) else errno(EPERM)
-    # syncfs to getrandom:
-    b"\x35\x00\x1f\x21\x16\x01\x00\x00"  # jge  278 getrandom           -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x35\x00\x10\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x08\x00\x25\x01\x00\x00"  # jge  293 rseq                -> rseq to ppoll_time64
-    b"\x35\x00\x02\x00\x1e\x01\x00\x00"  # jge  286 preadv2             -> preadv2 to statx
-    b"\x35\x00\x00\x1d\x1b\x01\x00\x00"  # jge  283 membarrier          else errno(EPERM)
-    b"\x35\x00\x1c\x1a\x1d\x01\x00\x00"  # jge  285 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to statx:
-    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to statx
-    b"\x35\x00\x00\x18\x20\x01\x00\x00"  # jge  288 pkey_mprotect       else allow
+    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x35\x00\x07\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x04\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x19\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x19\x17\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x16\x17\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mmap2, mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x18\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to statx:
-    b"\x35\x00\x18\x17\x24\x01\x00\x00"  # jge  292                     -> errno(ENOSYS) else errno(EPERM)
-    # rseq to ppoll_time64:
-    b"\x35\x00\x03\x00\x94\x01\x00\x00"  # jge  404 clock_settime64     -> clock_settime64 to ppoll_time64
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64
-    b"\x35\x00\x14\x12\x26\x01\x00\x00"  # jge  294 kexec_file_load     -> errno(EPERM) else allow
-    # clock_gettime64:
-    b"\x35\x00\x11\x14\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # clock_settime64 to ppoll_time64:
-    b"\x35\x00\x01\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to ppoll_time64
-    b"\x35\x00\x0f\x11\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to ppoll_time64:
-    b"\x35\x00\x0e\x10\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x07\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x03\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x01\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
-    b"\x35\x00\x0c\x0d\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to pidfd_open:
-    b"\x35\x00\x0b\x09\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to epoll_pwait2
-    b"\x35\x00\x07\x0a\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to epoll_pwait2:
-    b"\x35\x00\x06\x08\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x03\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x01\x00\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to futex_requeue
-    b"\x35\x00\x03\x05\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to futex_requeue:
-    b"\x35\x00\x02\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x35\x00\x00\x02\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x14\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x0d\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to fchroot
+    b"\x35\x00\x05\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to close_range
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to clock_nanosleep_time64
+    b"\x15\x00\x11\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x11\x0f\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x35\x00\x00\x10\x93\x01\x00\x00"  # jge  403 clock_gettime64     else errno(ENOSYS)
+    b"\x45\x00\x0e\x0d\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to semtimedop_time64:
+    b"\x15\x00\x0b\x09\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to close_range:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to close_range
+    b"\x35\x00\x07\x08\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    # clone3 to close_range:
+    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to fchroot:
+    b"\x35\x00\x07\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x15\x00\x04\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -2001,244 +1598,180 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x54\x00\xa8\x00\x00\x00"  # jge  168 nfsservctl          -> nfsservctl to fchroot
-    b"\x35\x00\x2b\x00\x52\x00\x00\x00"  # jge  82 select               -> select to poll
-    b"\x35\x00\x10\x00\x2b\x00\x00\x00"  # jge  43 times                -> times to setgroups
-    b"\x35\x00\x08\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to pipe
-    b"\x35\x00\x03\x00\x06\x00\x00\x00"  # jge  6 close                 -> close to getpid
-    b"\x35\x00\x01\x00\x03\x00\x00\x00"  # jge  3 read                  -> read to open
-    b"\x35\x00\xa4\xa2\x02\x00\x00\x00"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to open:
-    b"\x35\x00\xa3\xa1\x05\x00\x00\x00"  # jge  5 open                  -> errno(EPERM) else allow
-    # close to getpid:
-    b"\x35\x00\x01\x00\x0d\x00\x00\x00"  # jge  13 time                 -> time to getpid
-    b"\x35\x00\xa1\x9f\x07\x00\x00\x00"  # jge  7 waitpid               -> errno(EPERM) else allow
-    # time to getpid:
-    b"\x35\x00\x00\x9e\x0e\x00\x00\x00"  # jge  14 mknod                else allow
-    b"\x35\x00\x9d\x9f\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(EPERM)
-    # mount to pipe:
-    b"\x35\x00\x03\x00\x1c\x00\x00\x00"  # jge  28 oldfstat             -> oldfstat to pipe
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 stime                -> stime to alarm
-    b"\x35\x00\x9a\x9c\x18\x00\x00\x00"  # jge  24 getuid               -> allow else errno(EPERM)
-    # stime to alarm:
-    b"\x35\x00\x99\x9b\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
-    # oldfstat to pipe:
-    b"\x35\x00\x01\x00\x1e\x00\x00\x00"  # jge  30 utime                -> utime to pipe
-    b"\x35\x00\x97\x99\x1d\x00\x00\x00"  # jge  29 pause                -> allow else errno(EPERM)
-    # utime to pipe:
-    b"\x15\x00\x96\x98\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else errno(EPERM)
-    # times to setgroups:
-    b"\x35\x00\x11\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to setgroups
-    b"\x35\x00\x03\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> getgid to ustat
-    b"\x35\x00\x01\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> brk to setgid
-    b"\x35\x00\x94\x92\x2c\x00\x00\x00"  # jge  44 prof                 -> errno(EPERM) else allow
-    # brk to setgid:
-    b"\x35\x00\x93\x91\x2e\x00\x00\x00"  # jge  46 setgid               -> errno(EPERM) else allow
-    # getgid to ustat:
-    b"\x35\x00\x01\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to ustat
-    b"\x35\x00\x91\x8f\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
-    # ioctl to ustat:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to ustat
+    b"\x35\x00\x3d\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to fchroot
+    b"\x35\x00\x1e\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to mremap
+    b"\x15\x00\x17\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
+    b"\x15\x00\x13\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> fcntl
+    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup, mpx
+    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x15\x00\x7b\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x15\x00\x7a\x7b\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
+    # waitpid to getpid:
+    b"\x35\x00\x7a\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\x79\x78\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    # mount to rmdir:
+    b"\x15\x00\x78\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x77\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x76\x75\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    # dup, mpx:
+    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct, mpx
+    b"\x45\x00\x73\x72\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # acct, mpx:
+    b"\x35\x00\x00\x71\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\x70\x71\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x35\x00\x02\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to readdir
+    b"\x45\x00\x00\x6f\x02\x00\x00\x00"  # jset 2 fork                  else allow
+    b"\x35\x00\x6e\x6d\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else errno(EPERM)
+    # settimeofday to readdir:
+    b"\x45\x00\x6c\x6d\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x8b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x8a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x89\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x6b\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x69\x6a\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # ioctl:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x68\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x67\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x66\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x65\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to ustat:
-    b"\x35\x00\x89\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x85\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x84\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # dup2 to setgroups:
-    b"\x35\x00\x04\x00\x4a\x00\x00\x00"  # jge  74 sethostname          -> sethostname to setgroups
-    b"\x35\x00\x01\x00\x43\x00\x00\x00"  # jge  67 sigaction            -> sigaction to sigpending
-    b"\x35\x00\x83\x81\x42\x00\x00\x00"  # jge  66 setsid               -> errno(EPERM) else allow
-    # sigaction to sigpending:
-    b"\x35\x00\x00\x80\x46\x00\x00\x00"  # jge  70 setreuid             else allow
-    b"\x35\x00\x7f\x81\x48\x00\x00\x00"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to setgroups:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to setgroups
-    b"\x35\x00\x7d\x7f\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else errno(EPERM)
-    # settimeofday to setgroups:
-    b"\x15\x00\x7c\x7e\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # select to poll:
-    b"\x35\x00\x15\x00\x7f\x00\x00\x00"  # jge  127 create_module       -> create_module to poll
-    b"\x35\x00\x0c\x00\x6c\x00\x00\x00"  # jge  108 fstat               -> fstat to sigprocmask
-    b"\x35\x00\x07\x00\x5c\x00\x00\x00"  # jge  92 truncate             -> truncate to lstat
-    b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to munmap
-    b"\x35\x00\x79\x77\x53\x00\x00\x00"  # jge  83 symlink              -> errno(EPERM) else allow
-    # mmap to munmap:
-    b"\x35\x00\x76\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> allow
+    # mmap to mremap:
+    b"\x35\x00\x06\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to mremap
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x60\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x5e\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x76\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x60\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # truncate to lstat:
-    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to lstat
-    b"\x35\x00\x70\x72\x5d\x00\x00\x00"  # jge  93 ftruncate            -> allow else errno(EPERM)
-    # fchmod to lstat:
-    b"\x35\x00\x00\x71\x68\x00\x00\x00"  # jge  104 setitimer           else errno(EPERM)
-    b"\x35\x00\x70\x6e\x6a\x00\x00\x00"  # jge  106 stat                -> errno(EPERM) else allow
-    # fstat to sigprocmask:
-    b"\x35\x00\x03\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone to sigprocmask
-    b"\x35\x00\x01\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo to sigreturn
-    b"\x35\x00\x6d\x6b\x6d\x00\x00\x00"  # jge  109 olduname            -> errno(EPERM) else allow
-    # sysinfo to sigreturn:
-    b"\x15\x00\x6c\x6a\x75\x00\x00\x00"  # jeq  117 ipc                 -> errno(EPERM) else allow
-    # clone to sigprocmask:
-    b"\x35\x00\x01\x00\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> modify_ldt to sigprocmask
-    b"\x35\x00\x68\x6a\x7a\x00\x00\x00"  # jge  122 uname               -> allow else errno(EPERM)
-    # modify_ldt to sigprocmask:
-    b"\x35\x00\x00\x69\x7d\x00\x00\x00"  # jge  125 mprotect            else errno(EPERM)
-    b"\x35\x00\x66\x54\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> allow else mmap, mprotect, pkey_mprotect
-    # create_module to poll:
-    b"\x35\x00\x07\x00\x96\x00\x00\x00"  # jge  150 mlock               -> mlock to poll
-    b"\x35\x00\x03\x00\x8f\x00\x00\x00"  # jge  143 flock               -> flock to _sysctl
-    b"\x35\x00\x01\x00\x8d\x00\x00\x00"  # jge  141 getdents            -> getdents to _newselect
-    b"\x35\x00\x62\x64\x8c\x00\x00\x00"  # jge  140 _llseek             -> allow else errno(EPERM)
-    # getdents to _newselect:
-    b"\x35\x00\x61\x63\x8e\x00\x00\x00"  # jge  142 _newselect          -> allow else errno(EPERM)
-    # flock to _sysctl:
-    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getsid              -> getsid to _sysctl
-    b"\x35\x00\x5f\x61\x90\x00\x00\x00"  # jge  144 msync               -> allow else errno(EPERM)
-    # getsid to _sysctl:
-    b"\x15\x00\x5e\x60\x94\x00\x00\x00"  # jeq  148 fdatasync           -> allow else errno(EPERM)
-    # mlock to poll:
-    b"\x35\x00\x04\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to poll
-    b"\x35\x00\x01\x00\x9e\x00\x00\x00"  # jge  158 sched_yield         -> sched_yield to nanosleep
-    b"\x35\x00\x5d\x5b\x98\x00\x00\x00"  # jge  152 mlockall            -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x35\x00\x00\x5a\x9f\x00\x00\x00"  # jge  159 sched_get_priority_max else allow
-    b"\x35\x00\x59\x5b\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to poll:
-    b"\x35\x00\x03\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to poll
-    b"\x35\x00\x59\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> errno(EPERM)
+    b"\x15\x00\x5d\x5c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to mremap:
+    b"\x35\x00\x0a\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to mremap
+    b"\x35\x00\x49\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x35\x00\x03\x00\x6a\x00\x00\x00"  # jge  106 stat                -> stat to adjtimex
+    b"\x35\x00\x59\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> allow
+    b"\x15\x00\x58\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
+    b"\x15\x00\x57\x56\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    # stat to adjtimex:
+    b"\x35\x00\x02\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x15\x00\x55\x00\x6c\x00\x00\x00"  # jeq  108 fstat               -> allow
+    b"\x15\x00\x54\x53\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # fsync to adjtimex:
+    b"\x45\x00\x00\x53\x08\x00\x00\x00"  # jset 8 creat                 else allow
+    b"\x15\x00\x52\x51\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else errno(EPERM)
+    # sigprocmask to mremap:
+    b"\x35\x00\x09\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap
+    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to nanosleep
+    b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to flock
+    b"\x15\x00\x4e\x4d\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    # _llseek to flock:
+    b"\x45\x00\x4c\x4d\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else allow
+    # msync to nanosleep:
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x15\x00\x4a\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x49\x4a\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to nanosleep:
+    b"\x15\x00\x49\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
+    b"\x15\x00\x48\x47\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x57\x55\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to poll:
-    b"\x15\x00\x56\x54\xa6\x00\x00\x00"  # jeq  166 query_module        -> errno(EPERM) else allow
-    # nfsservctl to fchroot:
-    b"\x35\x00\x29\x00\x2d\x01\x00\x00"  # jge  301 move_pages          -> move_pages to fchroot
-    b"\x35\x00\x15\x00\xde\x00\x00\x00"  # jge  222 sched_setaffinity   -> sched_setaffinity to set_robust_list
-    b"\x35\x00\x0b\x00\xbe\x00\x00\x00"  # jge  190 ugetrlimit          -> ugetrlimit to futex
-    b"\x35\x00\x07\x00\xb1\x00\x00\x00"  # jge  177 rt_sigqueueinfo     -> rt_sigqueueinfo to vfork
-    b"\x35\x00\x01\x00\xab\x00\x00\x00"  # jge  171 prctl               -> prctl to rt_sigtimedwait
-    b"\x35\x00\x4e\x50\xaa\x00\x00\x00"  # jge  170 getresgid           -> allow else errno(EPERM)
-    # prctl to rt_sigtimedwait:
-    b"\x35\x00\x4d\x00\xac\x00\x00\x00"  # jge  172 rt_sigreturn        -> allow
+    b"\x45\x00\x45\x46\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to fchroot:
+    b"\x35\x00\x24\x00\x45\x01\x00\x00"  # jge  325 prlimit64           -> prlimit64 to fchroot
+    b"\x35\x00\x12\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> sched_getaffinity to fanotify_mark
+    b"\x35\x00\x07\x00\xb1\x00\x00\x00"  # jge  177 rt_sigqueueinfo     -> rt_sigqueueinfo to sched_setaffinity
+    b"\x15\x00\x02\x00\xab\x00\x00\x00"  # jeq  171 prctl               -> prctl (1)
+    b"\x45\x00\x00\x40\x59\xff\xff\xff"  # jset 0xffffff59              else errno(EPERM)
+    b"\x45\x00\x40\x3f\x56\xff\xff\xff"  # jset 0xffffff56              -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4b\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x4a\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x49\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigqueueinfo to vfork:
-    b"\x35\x00\x01\x00\xb5\x00\x00\x00"  # jge  181 chown               -> chown to vfork
-    b"\x35\x00\x47\x49\xb2\x00\x00\x00"  # jge  178 rt_sigsuspend       -> allow else errno(EPERM)
-    # chown to vfork:
-    b"\x15\x00\x46\x48\xb9\x00\x00\x00"  # jeq  185 sigaltstack         -> allow else errno(EPERM)
-    # ugetrlimit to futex:
-    b"\x35\x00\x04\x00\xcd\x00\x00\x00"  # jge  205 madvise             -> madvise to futex
-    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> pciconfig_read to pivot_root
-    b"\x35\x00\x45\x43\xbf\x00\x00\x00"  # jge  191 readahead           -> errno(EPERM) else allow
-    # pciconfig_read to pivot_root:
-    b"\x35\x00\x00\x45\xc6\x00\x00\x00"  # jge  198 pciconfig_read      else errno(ENOSYS)
-    b"\x35\x00\x44\x43\xcc\x00\x00\x00"  # jge  204                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise to futex:
-    b"\x35\x00\x01\x00\xcf\x00\x00\x00"  # jge  207 gettid              -> gettid to futex
-    b"\x35\x00\x41\x3f\xce\x00\x00\x00"  # jge  206 mincore             -> errno(EPERM) else allow
-    # gettid to futex:
-    b"\x35\x00\x00\x3e\xd0\x00\x00\x00"  # jge  208 tkill               else allow
-    b"\x35\x00\x3d\x3f\xdd\x00\x00\x00"  # jge  221 futex               -> allow else errno(EPERM)
-    # sched_setaffinity to set_robust_list:
-    b"\x35\x00\x0a\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> remap_file_pages to set_robust_list
-    b"\x35\x00\x05\x00\xe2\x00\x00\x00"  # jge  226                     -> io_setup to epoll_wait
-    b"\x35\x00\x03\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall
-    b"\x35\x00\x00\x3b\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x37\x39\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # tuxcall:
-    b"\x35\x00\x38\x39\xe1\x00\x00\x00"  # jge  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
-    # io_setup to epoll_wait:
-    b"\x35\x00\x01\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
-    b"\x35\x00\x36\x37\xe3\x00\x00\x00"  # jge  227 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # set_tid_address to epoll_wait:
-    b"\x35\x00\x00\x33\xeb\x00\x00\x00"  # jge  235 lookup_dcookie      else allow
-    b"\x35\x00\x32\x34\xed\x00\x00\x00"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # remap_file_pages to set_robust_list:
-    b"\x35\x00\x03\x00\x01\x01\x00\x00"  # jge  257                     -> migrate_pages to set_robust_list
-    b"\x35\x00\x01\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> swapcontext to sys_debug_setcontext
-    b"\x35\x00\x2f\x31\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to sys_debug_setcontext:
-    b"\x15\x00\x31\x30\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS) else errno(EPERM)
-    # migrate_pages to set_robust_list:
-    b"\x35\x00\x01\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> pselect6 to set_robust_list
-    b"\x35\x00\x2e\x2f\x02\x01\x00\x00"  # jge  258 migrate_pages       -> errno(EPERM) else errno(ENOSYS)
-    # pselect6 to set_robust_list:
-    b"\x35\x00\x00\x2b\x1a\x01\x00\x00"  # jge  282 unshare             else allow
-    b"\x35\x00\x2a\x2c\x2c\x01\x00\x00"  # jge  300 set_robust_list     -> allow else errno(EPERM)
-    # move_pages to fchroot:
-    b"\x35\x00\x19\x00\x84\x01\x00\x00"  # jge  388 io_pgetevents       -> io_pgetevents to fchroot
-    b"\x35\x00\x0d\x00\x67\x01\x00\x00"  # jge  359 getrandom           -> getrandom to rseq
-    b"\x35\x00\x03\x00\x3d\x01\x00\x00"  # jge  317 pipe2               -> pipe2 to seccomp
-    b"\x35\x00\x01\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> utimensat to dup3
-    b"\x35\x00\x25\x27\x2e\x01\x00\x00"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat to dup3:
-    b"\x35\x00\x24\x26\x3c\x01\x00\x00"  # jge  316 dup3                -> allow else errno(EPERM)
-    # pipe2 to seccomp:
-    b"\x35\x00\x01\x00\x42\x01\x00\x00"  # jge  322 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to seccomp
-    b"\x35\x00\x22\x24\x40\x01\x00\x00"  # jge  320 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to seccomp:
-    b"\x15\x00\x00\x23\x45\x01\x00\x00"  # jeq  325 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x3d\x3c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x3c\x3b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigqueueinfo to sched_setaffinity:
+    b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
+    b"\x35\x00\x01\x00\xb5\x00\x00\x00"  # jge  181 chown               -> chown to readahead
+    b"\x15\x00\x38\x39\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # chown to readahead:
+    b"\x15\x00\x38\x00\xb9\x00\x00\x00"  # jeq  185 sigaltstack         -> allow
+    b"\x15\x00\x37\x00\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow
+    b"\x35\x00\x37\x35\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS) else errno(EPERM)
+    # pciconfig_read to sched_setaffinity:
+    b"\x15\x00\x35\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
+    b"\x15\x00\x34\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
+    b"\x15\x00\x33\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
+    b"\x15\x00\x33\x31\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # sched_getaffinity to fanotify_mark:
+    b"\x35\x00\x00\x15\xe0\x00\x00\x00"  # jge  224                     else sched_getaffinity, prlimit64
+    b"\x35\x00\x09\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> pselect6 to fanotify_mark
+    b"\x35\x00\x05\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> clock_gettime to spu_create
+    b"\x35\x00\x02\x00\xeb\x00\x00\x00"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x45\x00\x2d\x00\x18\xff\xff\xff"  # jset 0xffffff18              -> allow
+    b"\x45\x00\x2b\x2d\x1d\xff\xff\xff"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
+    # lookup_dcookie to clock_settime:
+    b"\x35\x00\x2a\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> errno(EPERM)
+    b"\x35\x00\x2a\x29\xed\x00\x00\x00"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
+    # clock_gettime to spu_create:
+    b"\x35\x00\x00\x29\xf9\x00\x00\x00"  # jge  249 swapcontext         else allow
+    b"\x15\x00\x29\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
+    b"\x15\x00\x28\x26\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to fanotify_mark:
+    b"\x35\x00\x03\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    b"\x35\x00\x01\x00\x2c\x01\x00\x00"  # jge  300 set_robust_list     -> set_robust_list to epoll_pwait
+    b"\x35\x00\x23\x24\x1a\x01\x00\x00"  # jge  282 unshare             -> errno(EPERM) else allow
+    # set_robust_list to epoll_pwait:
+    b"\x15\x00\x22\x23\x2d\x01\x00\x00"  # jeq  301 move_pages          -> errno(EPERM) else allow
+    # utimensat to fanotify_mark:
+    b"\x45\x00\x00\x22\xbe\xfe\xff\xff"  # jset 0xfffffebe              else allow
+    b"\x15\x00\x21\x20\x3c\x01\x00\x00"  # jeq  316 dup3                -> allow else errno(EPERM)
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\x46\x01\x00\x00"  # jge  326 socket              -> socket to fchroot
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socket to fchroot:
+    b"\x35\x00\x09\x00\x83\x01\x00\x00"  # jge  387 rseq                -> rseq to fchroot
+    b"\x35\x00\x06\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> membarrier to pkey_free
+    b"\x15\x00\x16\x15\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
+    # membarrier to pkey_free:
+    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    b"\x15\x00\x14\x00\x6d\x01\x00\x00"  # jeq  365 membarrier          -> allow
+    b"\x15\x00\x13\x14\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
+    # copy_file_range to pkey_free:
+    b"\x45\x00\x11\x12\x82\xfe\xff\xff"  # jset 0xfffffe82              -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x1b\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to rseq:
-    b"\x35\x00\x04\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> copy_file_range to rseq
-    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> membarrier to mlock2
-    b"\x35\x00\x1a\x18\x68\x01\x00\x00"  # jge  360 memfd_create        -> errno(EPERM) else allow
-    # membarrier to mlock2:
-    b"\x35\x00\x00\x17\x6e\x01\x00\x00"  # jge  366                     else allow
-    b"\x35\x00\x16\x19\x7a\x01\x00\x00"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to rseq:
-    b"\x35\x00\x01\x00\x7e\x01\x00\x00"  # jge  382 kexec_file_load     -> kexec_file_load to rseq
-    b"\x35\x00\x14\x16\x7c\x01\x00\x00"  # jge  380 preadv2             -> allow else errno(EPERM)
-    # kexec_file_load to rseq:
-    b"\x35\x00\x00\x15\x82\x01\x00\x00"  # jge  386 pkey_mprotect       else errno(EPERM)
-    b"\x35\x00\x12\x00\x83\x01\x00\x00"  # jge  387 rseq                -> allow
-    # mmap, mprotect, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x12\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # io_pgetevents to fchroot:
-    b"\x35\x00\x08\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x03\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to epoll_pwait2
-    b"\x35\x00\x01\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> semtimedop to msgctl
-    b"\x35\x00\x0f\x0e\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # rseq to fchroot:
+    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> pidfd_send_signal to close_range
+    b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389                     -> semtimedop to msgctl
+    b"\x15\x00\x0a\x0b\x84\x01\x00\x00"  # jeq  388 io_pgetevents       -> errno(EPERM) else allow
     # semtimedop to msgctl:
-    b"\x35\x00\x0e\x0d\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb4\x01\x00\x00"  # jge  436 close_range         -> close_range to epoll_pwait2
-    b"\x35\x00\x0c\x0b\xb3\x01\x00\x00"  # jge  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # close_range to epoll_pwait2:
-    b"\x35\x00\x00\x08\xb5\x01\x00\x00"  # jge  437 openat2             else allow
-    b"\x35\x00\x07\x09\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to map_shadow_stack
-    b"\x35\x00\x07\x06\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to map_shadow_stack:
-    b"\x15\x00\x03\x05\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    b"\x35\x00\x09\x0b\x88\x01\x00\x00"  # jge  392 semtimedop          -> errno(EPERM) else errno(ENOSYS)
+    # pidfd_send_signal to close_range:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to close_range
+    b"\x35\x00\x07\x09\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
+    # clone3 to close_range:
+    b"\x15\x00\x08\x07\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # openat2 to map_shadow_stack:
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
-    b"\x35\x00\x01\x00\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x35\x00\x03\x01\xc9\x01\x00\x00"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x35\x00\x01\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -2249,244 +1782,180 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x54\x00\x00\x00\x00\xa8"  # jge  168 nfsservctl          -> nfsservctl to fchroot
-    b"\x00\x35\x2b\x00\x00\x00\x00\x52"  # jge  82 select               -> select to poll
-    b"\x00\x35\x10\x00\x00\x00\x00\x2b"  # jge  43 times                -> times to setgroups
-    b"\x00\x35\x08\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to pipe
-    b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6 close                 -> close to getpid
-    b"\x00\x35\x01\x00\x00\x00\x00\x03"  # jge  3 read                  -> read to open
-    b"\x00\x35\xa4\xa2\x00\x00\x00\x02"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to open:
-    b"\x00\x35\xa3\xa1\x00\x00\x00\x05"  # jge  5 open                  -> errno(EPERM) else allow
-    # close to getpid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x0d"  # jge  13 time                 -> time to getpid
-    b"\x00\x35\xa1\x9f\x00\x00\x00\x07"  # jge  7 waitpid               -> errno(EPERM) else allow
-    # time to getpid:
-    b"\x00\x35\x00\x9e\x00\x00\x00\x0e"  # jge  14 mknod                else allow
-    b"\x00\x35\x9d\x9f\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(EPERM)
-    # mount to pipe:
-    b"\x00\x35\x03\x00\x00\x00\x00\x1c"  # jge  28 oldfstat             -> oldfstat to pipe
-    b"\x00\x35\x01\x00\x00\x00\x00\x19"  # jge  25 stime                -> stime to alarm
-    b"\x00\x35\x9a\x9c\x00\x00\x00\x18"  # jge  24 getuid               -> allow else errno(EPERM)
-    # stime to alarm:
-    b"\x00\x35\x99\x9b\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # oldfstat to pipe:
-    b"\x00\x35\x01\x00\x00\x00\x00\x1e"  # jge  30 utime                -> utime to pipe
-    b"\x00\x35\x97\x99\x00\x00\x00\x1d"  # jge  29 pause                -> allow else errno(EPERM)
-    # utime to pipe:
-    b"\x00\x15\x96\x98\x00\x00\x00\x29"  # jeq  41 dup                  -> allow else errno(EPERM)
-    # times to setgroups:
-    b"\x00\x35\x11\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to setgroups
-    b"\x00\x35\x03\x00\x00\x00\x00\x2f"  # jge  47 getgid               -> getgid to ustat
-    b"\x00\x35\x01\x00\x00\x00\x00\x2d"  # jge  45 brk                  -> brk to setgid
-    b"\x00\x35\x94\x92\x00\x00\x00\x2c"  # jge  44 prof                 -> errno(EPERM) else allow
-    # brk to setgid:
-    b"\x00\x35\x93\x91\x00\x00\x00\x2e"  # jge  46 setgid               -> errno(EPERM) else allow
-    # getgid to ustat:
-    b"\x00\x35\x01\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to ustat
-    b"\x00\x35\x91\x8f\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
-    # ioctl to ustat:
-    b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to ustat
+    b"\x00\x35\x3d\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fchroot
+    b"\x00\x35\x1e\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to mremap
+    b"\x00\x15\x17\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
+    b"\x00\x15\x13\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl
+    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, mpx
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x00\x15\x7b\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x7a\x7b\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    # waitpid to getpid:
+    b"\x00\x35\x7a\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x79\x78\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    # mount to rmdir:
+    b"\x00\x15\x78\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x77\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x76\x75\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    # dup, mpx:
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, mpx
+    b"\x00\x45\x73\x72\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # acct, mpx:
+    b"\x00\x35\x00\x71\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x70\x71\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to readdir
+    b"\x00\x45\x00\x6f\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x35\x6e\x6d\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else errno(EPERM)
+    # settimeofday to readdir:
+    b"\x00\x45\x6c\x6d\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x8c\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x8b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x8a\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x89\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x6b\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x69\x6a\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # ioctl:
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x68\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x67\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x66\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x65\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to ustat:
-    b"\x00\x35\x89\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x85\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x84\x86\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # dup2 to setgroups:
-    b"\x00\x35\x04\x00\x00\x00\x00\x4a"  # jge  74 sethostname          -> sethostname to setgroups
-    b"\x00\x35\x01\x00\x00\x00\x00\x43"  # jge  67 sigaction            -> sigaction to sigpending
-    b"\x00\x35\x83\x81\x00\x00\x00\x42"  # jge  66 setsid               -> errno(EPERM) else allow
-    # sigaction to sigpending:
-    b"\x00\x35\x00\x80\x00\x00\x00\x46"  # jge  70 setreuid             else allow
-    b"\x00\x35\x7f\x81\x00\x00\x00\x48"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to setgroups:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to setgroups
-    b"\x00\x35\x7d\x7f\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else errno(EPERM)
-    # settimeofday to setgroups:
-    b"\x00\x15\x7c\x7e\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # select to poll:
-    b"\x00\x35\x15\x00\x00\x00\x00\x7f"  # jge  127 create_module       -> create_module to poll
-    b"\x00\x35\x0c\x00\x00\x00\x00\x6c"  # jge  108 fstat               -> fstat to sigprocmask
-    b"\x00\x35\x07\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> truncate to lstat
-    b"\x00\x35\x01\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to munmap
-    b"\x00\x35\x79\x77\x00\x00\x00\x53"  # jge  83 symlink              -> errno(EPERM) else allow
-    # mmap to munmap:
-    b"\x00\x35\x76\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> allow
+    # mmap to mremap:
+    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to mremap
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x60\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x5e\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x76\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x60\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # truncate to lstat:
-    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to lstat
-    b"\x00\x35\x70\x72\x00\x00\x00\x5d"  # jge  93 ftruncate            -> allow else errno(EPERM)
-    # fchmod to lstat:
-    b"\x00\x35\x00\x71\x00\x00\x00\x68"  # jge  104 setitimer           else errno(EPERM)
-    b"\x00\x35\x70\x6e\x00\x00\x00\x6a"  # jge  106 stat                -> errno(EPERM) else allow
-    # fstat to sigprocmask:
-    b"\x00\x35\x03\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone to sigprocmask
-    b"\x00\x35\x01\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo to sigreturn
-    b"\x00\x35\x6d\x6b\x00\x00\x00\x6d"  # jge  109 olduname            -> errno(EPERM) else allow
-    # sysinfo to sigreturn:
-    b"\x00\x15\x6c\x6a\x00\x00\x00\x75"  # jeq  117 ipc                 -> errno(EPERM) else allow
-    # clone to sigprocmask:
-    b"\x00\x35\x01\x00\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> modify_ldt to sigprocmask
-    b"\x00\x35\x68\x6a\x00\x00\x00\x7a"  # jge  122 uname               -> allow else errno(EPERM)
-    # modify_ldt to sigprocmask:
-    b"\x00\x35\x00\x69\x00\x00\x00\x7d"  # jge  125 mprotect            else errno(EPERM)
-    b"\x00\x35\x66\x54\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> allow else mmap, mprotect, pkey_mprotect
-    # create_module to poll:
-    b"\x00\x35\x07\x00\x00\x00\x00\x96"  # jge  150 mlock               -> mlock to poll
-    b"\x00\x35\x03\x00\x00\x00\x00\x8f"  # jge  143 flock               -> flock to _sysctl
-    b"\x00\x35\x01\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to _newselect
-    b"\x00\x35\x62\x64\x00\x00\x00\x8c"  # jge  140 _llseek             -> allow else errno(EPERM)
-    # getdents to _newselect:
-    b"\x00\x35\x61\x63\x00\x00\x00\x8e"  # jge  142 _newselect          -> allow else errno(EPERM)
-    # flock to _sysctl:
-    b"\x00\x35\x01\x00\x00\x00\x00\x93"  # jge  147 getsid              -> getsid to _sysctl
-    b"\x00\x35\x5f\x61\x00\x00\x00\x90"  # jge  144 msync               -> allow else errno(EPERM)
-    # getsid to _sysctl:
-    b"\x00\x15\x5e\x60\x00\x00\x00\x94"  # jeq  148 fdatasync           -> allow else errno(EPERM)
-    # mlock to poll:
-    b"\x00\x35\x04\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to poll
-    b"\x00\x35\x01\x00\x00\x00\x00\x9e"  # jge  158 sched_yield         -> sched_yield to nanosleep
-    b"\x00\x35\x5d\x5b\x00\x00\x00\x98"  # jge  152 mlockall            -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x00\x35\x00\x5a\x00\x00\x00\x9f"  # jge  159 sched_get_priority_max else allow
-    b"\x00\x35\x59\x5b\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to poll:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to poll
-    b"\x00\x35\x59\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x5d\x5c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to mremap:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to mremap
+    b"\x00\x35\x49\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\x03\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to adjtimex
+    b"\x00\x35\x59\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
+    b"\x00\x15\x58\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
+    b"\x00\x15\x57\x56\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    # stat to adjtimex:
+    b"\x00\x35\x02\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x00\x15\x55\x00\x00\x00\x00\x6c"  # jeq  108 fstat               -> allow
+    b"\x00\x15\x54\x53\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # fsync to adjtimex:
+    b"\x00\x45\x00\x53\x00\x00\x00\x08"  # jset 8 creat                 else allow
+    b"\x00\x15\x52\x51\x00\x00\x00\x7a"  # jeq  122 uname               -> allow else errno(EPERM)
+    # sigprocmask to mremap:
+    b"\x00\x35\x09\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
+    b"\x00\x35\x03\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to nanosleep
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to flock
+    b"\x00\x15\x4e\x4d\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    # _llseek to flock:
+    b"\x00\x45\x4c\x4d\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
+    # msync to nanosleep:
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x00\x15\x4a\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x49\x4a\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to nanosleep:
+    b"\x00\x15\x49\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x48\x47\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x57\x55\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to poll:
-    b"\x00\x15\x56\x54\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM) else allow
-    # nfsservctl to fchroot:
-    b"\x00\x35\x29\x00\x00\x00\x01\x2d"  # jge  301 move_pages          -> move_pages to fchroot
-    b"\x00\x35\x15\x00\x00\x00\x00\xde"  # jge  222 sched_setaffinity   -> sched_setaffinity to set_robust_list
-    b"\x00\x35\x0b\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> ugetrlimit to futex
-    b"\x00\x35\x07\x00\x00\x00\x00\xb1"  # jge  177 rt_sigqueueinfo     -> rt_sigqueueinfo to vfork
-    b"\x00\x35\x01\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to rt_sigtimedwait
-    b"\x00\x35\x4e\x50\x00\x00\x00\xaa"  # jge  170 getresgid           -> allow else errno(EPERM)
-    # prctl to rt_sigtimedwait:
-    b"\x00\x35\x4d\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> allow
+    b"\x00\x45\x45\x46\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to fchroot:
+    b"\x00\x35\x24\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64 to fchroot
+    b"\x00\x35\x12\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity to fanotify_mark
+    b"\x00\x35\x07\x00\x00\x00\x00\xb1"  # jge  177 rt_sigqueueinfo     -> rt_sigqueueinfo to sched_setaffinity
+    b"\x00\x15\x02\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
+    b"\x00\x45\x00\x40\xff\xff\xff\x59"  # jset 0xffffff59              else errno(EPERM)
+    b"\x00\x45\x40\x3f\xff\xff\xff\x56"  # jset 0xffffff56              -> allow else errno(EPERM)
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4b\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x4a\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x49\x4b\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigqueueinfo to vfork:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to vfork
-    b"\x00\x35\x47\x49\x00\x00\x00\xb2"  # jge  178 rt_sigsuspend       -> allow else errno(EPERM)
-    # chown to vfork:
-    b"\x00\x15\x46\x48\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow else errno(EPERM)
-    # ugetrlimit to futex:
-    b"\x00\x35\x04\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise to futex
-    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> pciconfig_read to pivot_root
-    b"\x00\x35\x45\x43\x00\x00\x00\xbf"  # jge  191 readahead           -> errno(EPERM) else allow
-    # pciconfig_read to pivot_root:
-    b"\x00\x35\x00\x45\x00\x00\x00\xc6"  # jge  198 pciconfig_read      else errno(ENOSYS)
-    b"\x00\x35\x44\x43\x00\x00\x00\xcc"  # jge  204                     -> errno(ENOSYS) else errno(EPERM)
-    # madvise to futex:
-    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 gettid              -> gettid to futex
-    b"\x00\x35\x41\x3f\x00\x00\x00\xce"  # jge  206 mincore             -> errno(EPERM) else allow
-    # gettid to futex:
-    b"\x00\x35\x00\x3e\x00\x00\x00\xd0"  # jge  208 tkill               else allow
-    b"\x00\x35\x3d\x3f\x00\x00\x00\xdd"  # jge  221 futex               -> allow else errno(EPERM)
-    # sched_setaffinity to set_robust_list:
-    b"\x00\x35\x0a\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to set_robust_list
-    b"\x00\x35\x05\x00\x00\x00\x00\xe2"  # jge  226                     -> io_setup to epoll_wait
-    b"\x00\x35\x03\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall
-    b"\x00\x35\x00\x3b\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x37\x39\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # tuxcall:
-    b"\x00\x35\x38\x39\x00\x00\x00\xe1"  # jge  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
-    # io_setup to epoll_wait:
-    b"\x00\x35\x01\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
-    b"\x00\x35\x36\x37\x00\x00\x00\xe3"  # jge  227 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # set_tid_address to epoll_wait:
-    b"\x00\x35\x00\x33\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      else allow
-    b"\x00\x35\x32\x34\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # remap_file_pages to set_robust_list:
-    b"\x00\x35\x03\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to set_robust_list
-    b"\x00\x35\x01\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to sys_debug_setcontext
-    b"\x00\x35\x2f\x31\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to sys_debug_setcontext:
-    b"\x00\x15\x31\x30\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS) else errno(EPERM)
-    # migrate_pages to set_robust_list:
-    b"\x00\x35\x01\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to set_robust_list
-    b"\x00\x35\x2e\x2f\x00\x00\x01\x02"  # jge  258 migrate_pages       -> errno(EPERM) else errno(ENOSYS)
-    # pselect6 to set_robust_list:
-    b"\x00\x35\x00\x2b\x00\x00\x01\x1a"  # jge  282 unshare             else allow
-    b"\x00\x35\x2a\x2c\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> allow else errno(EPERM)
-    # move_pages to fchroot:
-    b"\x00\x35\x19\x00\x00\x00\x01\x84"  # jge  388 io_pgetevents       -> io_pgetevents to fchroot
-    b"\x00\x35\x0d\x00\x00\x00\x01\x67"  # jge  359 getrandom           -> getrandom to rseq
-    b"\x00\x35\x03\x00\x00\x00\x01\x3d"  # jge  317 pipe2               -> pipe2 to seccomp
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to dup3
-    b"\x00\x35\x25\x27\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat to dup3:
-    b"\x00\x35\x24\x26\x00\x00\x01\x3c"  # jge  316 dup3                -> allow else errno(EPERM)
-    # pipe2 to seccomp:
-    b"\x00\x35\x01\x00\x00\x00\x01\x42"  # jge  322 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to seccomp
-    b"\x00\x35\x22\x24\x00\x00\x01\x40"  # jge  320 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to seccomp:
-    b"\x00\x15\x00\x23\x00\x00\x01\x45"  # jeq  325 prlimit64           else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x3d\x3c\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x3c\x3b\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigqueueinfo to sched_setaffinity:
+    b"\x00\x35\x05\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to readahead
+    b"\x00\x15\x38\x39\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # chown to readahead:
+    b"\x00\x15\x38\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
+    b"\x00\x15\x37\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
+    b"\x00\x35\x37\x35\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS) else errno(EPERM)
+    # pciconfig_read to sched_setaffinity:
+    b"\x00\x15\x35\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
+    b"\x00\x15\x34\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x33\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> allow
+    b"\x00\x15\x33\x31\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
+    # sched_getaffinity to fanotify_mark:
+    b"\x00\x35\x00\x15\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x09\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to fanotify_mark
+    b"\x00\x35\x05\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime to spu_create
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x00\x45\x2d\x00\xff\xff\xff\x18"  # jset 0xffffff18              -> allow
+    b"\x00\x45\x2b\x2d\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
+    # lookup_dcookie to clock_settime:
+    b"\x00\x35\x2a\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
+    b"\x00\x35\x2a\x29\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
+    # clock_gettime to spu_create:
+    b"\x00\x35\x00\x29\x00\x00\x00\xf9"  # jge  249 swapcontext         else allow
+    b"\x00\x15\x29\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
+    b"\x00\x15\x28\x26\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to fanotify_mark:
+    b"\x00\x35\x03\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    b"\x00\x35\x01\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> set_robust_list to epoll_pwait
+    b"\x00\x35\x23\x24\x00\x00\x01\x1a"  # jge  282 unshare             -> errno(EPERM) else allow
+    # set_robust_list to epoll_pwait:
+    b"\x00\x15\x22\x23\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
+    # utimensat to fanotify_mark:
+    b"\x00\x45\x00\x22\xff\xff\xfe\xbe"  # jset 0xfffffebe              else allow
+    b"\x00\x15\x21\x20\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow else errno(EPERM)
+    # prlimit64 to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to fchroot
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socket to fchroot:
+    b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    b"\x00\x15\x16\x15\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
+    # membarrier to pkey_free:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    b"\x00\x15\x14\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
+    b"\x00\x15\x13\x14\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
+    # copy_file_range to pkey_free:
+    b"\x00\x45\x11\x12\xff\xff\xfe\x82"  # jset 0xfffffe82              -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x1b\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to rseq:
-    b"\x00\x35\x04\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to rseq
-    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to mlock2
-    b"\x00\x35\x1a\x18\x00\x00\x01\x68"  # jge  360 memfd_create        -> errno(EPERM) else allow
-    # membarrier to mlock2:
-    b"\x00\x35\x00\x17\x00\x00\x01\x6e"  # jge  366                     else allow
-    b"\x00\x35\x16\x19\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to rseq:
-    b"\x00\x35\x01\x00\x00\x00\x01\x7e"  # jge  382 kexec_file_load     -> kexec_file_load to rseq
-    b"\x00\x35\x14\x16\x00\x00\x01\x7c"  # jge  380 preadv2             -> allow else errno(EPERM)
-    # kexec_file_load to rseq:
-    b"\x00\x35\x00\x15\x00\x00\x01\x82"  # jge  386 pkey_mprotect       else errno(EPERM)
-    b"\x00\x35\x12\x00\x00\x00\x01\x83"  # jge  387 rseq                -> allow
-    # mmap, mprotect, pkey_mprotect:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x12\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # io_pgetevents to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\xba"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to epoll_pwait2
-    b"\x00\x35\x01\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to msgctl
-    b"\x00\x35\x0f\x0e\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x45\x0f\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # rseq to fchroot:
+    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to close_range
+    b"\x00\x35\x01\x00\x00\x00\x01\x85"  # jge  389                     -> semtimedop to msgctl
+    b"\x00\x15\x0a\x0b\x00\x00\x01\x84"  # jeq  388 io_pgetevents       -> errno(EPERM) else allow
     # semtimedop to msgctl:
-    b"\x00\x35\x0e\x0d\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to epoll_pwait2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb4"  # jge  436 close_range         -> close_range to epoll_pwait2
-    b"\x00\x35\x0c\x0b\x00\x00\x01\xb3"  # jge  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # close_range to epoll_pwait2:
-    b"\x00\x35\x00\x08\x00\x00\x01\xb5"  # jge  437 openat2             else allow
-    b"\x00\x35\x07\x09\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to map_shadow_stack
-    b"\x00\x35\x07\x06\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to map_shadow_stack:
-    b"\x00\x15\x03\x05\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    b"\x00\x35\x09\x0b\x00\x00\x01\x88"  # jge  392 semtimedop          -> errno(EPERM) else errno(ENOSYS)
+    # pidfd_send_signal to close_range:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to close_range
+    b"\x00\x35\x07\x09\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
+    # clone3 to close_range:
+    b"\x00\x15\x08\x07\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd7"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x00\x35\x03\x01\x00\x00\x01\xc9"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd8"  # jge  472 fchroot             -> fchroot
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
+    b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
 
@@ -2497,507 +1966,381 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x57\x00\x00\x00\x00\xb2"  # jge  178 rt_sigsuspend       -> rt_sigsuspend to fchroot
-    b"\x00\x35\x2d\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to rt_sigqueueinfo
-    b"\x00\x35\x10\x00\x00\x00\x00\x2d"  # jge  45 brk                  -> brk to mmap
-    b"\x00\x35\x08\x00\x00\x00\x00\x18"  # jge  24 getuid               -> getuid to prof
-    b"\x00\x35\x03\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to setuid
-    b"\x00\x35\x01\x00\x00\x00\x00\x03"  # jge  3 read                  -> read to close
-    b"\x00\x35\xaa\xa8\x00\x00\x00\x02"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to close:
-    b"\x00\x15\xa9\xa7\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to setuid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x0e"  # jge  14 mknod                -> mknod to setuid
-    b"\x00\x35\xa5\xa7\x00\x00\x00\x0d"  # jge  13 time                 -> allow else errno(EPERM)
-    # mknod to setuid:
-    b"\x00\x35\x00\xa6\x00\x00\x00\x13"  # jge  19 lseek                else errno(EPERM)
-    b"\x00\x35\xa5\xa3\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM) else allow
-    # getuid to prof:
-    b"\x00\x35\x03\x00\x00\x00\x00\x1e"  # jge  30 utime                -> utime to prof
-    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to pause
-    b"\x00\x35\xa2\xa0\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
-    # alarm to pause:
-    b"\x00\x15\xa1\x9f\x00\x00\x00\x1c"  # jeq  28 oldfstat             -> errno(EPERM) else allow
-    # utime to prof:
-    b"\x00\x35\x01\x00\x00\x00\x00\x2a"  # jge  42 pipe                 -> pipe to prof
-    b"\x00\x35\x9d\x9f\x00\x00\x00\x29"  # jge  41 dup                  -> allow else errno(EPERM)
-    # pipe to prof:
-    b"\x00\x15\x9c\x9e\x00\x00\x00\x2b"  # jeq  43 times                -> allow else errno(EPERM)
-    # brk to mmap:
-    b"\x00\x35\x0e\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to mmap
-    b"\x00\x35\x0a\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to ssetmask
-    b"\x00\x35\x01\x00\x00\x00\x00\x2f"  # jge  47 getgid               -> getgid to ioctl
-    b"\x00\x35\x9a\x98\x00\x00\x00\x2e"  # jge  46 setgid               -> errno(EPERM) else allow
-    # getgid to ioctl:
-    b"\x00\x35\x00\x97\x00\x00\x00\x33"  # jge  51 acct                 else allow
-    b"\x00\x35\x00\x98\x00\x00\x00\x36"  # jge  54 ioctl                else errno(EPERM)
+    b"\x00\x35\x3c\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> getresgid to fchroot
+    b"\x00\x35\x1b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to setresgid
+    b"\x00\x15\x14\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
+    b"\x00\x15\x48\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64
+    b"\x00\x35\x0b\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, mpx
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to getegid
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to getpid
+    b"\x00\x15\x81\x82\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to getpid:
+    b"\x00\x35\x81\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x80\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x7f\x7e\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    # mount to getegid:
+    b"\x00\x35\x03\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getegid
+    b"\x00\x15\x7d\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x7c\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x7b\x7a\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    # dup to getegid:
+    b"\x00\x45\x7a\x79\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # acct, mpx:
+    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x00\x35\x00\x77\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\x76\x77\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to readdir
+    b"\x00\x45\x00\x75\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x35\x74\x73\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else errno(EPERM)
+    # settimeofday to readdir:
+    b"\x00\x45\x72\x73\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # ioctl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x94\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x93\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x92\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x91\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x71\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x70\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x6f\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x6e\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to ssetmask:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\x90\x46\x00\x00\x00\x38"  # jge  56 mpx                  -> errno(EPERM) else fcntl, fcntl64
-    # dup2 to ssetmask:
-    b"\x00\x15\x8f\x8d\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to mmap:
-    b"\x00\x35\x04\x00\x00\x00\x00\x50"  # jge  80 getgroups            -> getgroups to mmap
-    b"\x00\x35\x01\x00\x00\x00\x00\x4a"  # jge  74 sethostname          -> sethostname to settimeofday
-    b"\x00\x35\x8a\x8c\x00\x00\x00\x48"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to settimeofday:
-    b"\x00\x35\x00\x8b\x00\x00\x00\x4c"  # jge  76 getrlimit            else errno(EPERM)
-    b"\x00\x35\x8a\x88\x00\x00\x00\x4f"  # jge  79 settimeofday         -> errno(EPERM) else allow
-    # getgroups to mmap:
-    b"\x00\x35\x01\x00\x00\x00\x00\x52"  # jge  82 select               -> select to mmap
-    b"\x00\x35\x88\x86\x00\x00\x00\x51"  # jge  81 setgroups            -> errno(EPERM) else allow
-    # select to mmap:
-    b"\x00\x35\x00\x85\x00\x00\x00\x53"  # jge  83 symlink              else allow
-    b"\x00\x35\x00\x86\x00\x00\x00\x5a"  # jge  90 mmap                 else errno(EPERM)
+    # mmap to setresgid:
+    b"\x00\x35\x10\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to setresgid
+    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to adjtimex
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x68\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x66\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x84\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x68\x82\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to rt_sigqueueinfo:
-    b"\x00\x35\x11\x00\x00\x00\x00\x8f"  # jge  143 flock               -> flock to rt_sigqueueinfo
-    b"\x00\x35\x08\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to _newselect
-    b"\x00\x35\x04\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to ipc
-    b"\x00\x35\x01\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to getitimer
-    b"\x00\x35\x7d\x7b\x00\x00\x00\x5c"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to getitimer:
-    b"\x00\x35\x00\x7a\x00\x00\x00\x5e"  # jge  94 fchmod               else allow
-    b"\x00\x35\x79\x7b\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # stat to ipc:
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to ipc
-    b"\x00\x35\x77\x79\x00\x00\x00\x6c"  # jge  108 fstat               -> allow else errno(EPERM)
-    # olduname to ipc:
-    b"\x00\x15\x76\x78\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to _newselect:
-    b"\x00\x35\x04\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to _newselect
-    b"\x00\x35\x01\x00\x00\x00\x00\x7a"  # jge  122 uname               -> uname to mprotect
-    b"\x00\x35\x75\x73\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # uname to mprotect:
-    b"\x00\x35\x00\x72\x00\x00\x00\x7b"  # jge  123 modify_ldt          else allow
-    b"\x00\x35\x59\x73\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # sigprocmask to _newselect:
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to _newselect
-    b"\x00\x35\x71\x6f\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else allow
-    # _llseek to _newselect:
-    b"\x00\x15\x70\x6e\x00\x00\x00\x8d"  # jeq  141 getdents            -> errno(EPERM) else allow
-    # flock to rt_sigqueueinfo:
-    b"\x00\x35\x08\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to rt_sigqueueinfo
-    b"\x00\x35\x03\x00\x00\x00\x00\x96"  # jge  150 mlock               -> mlock to nanosleep
-    b"\x00\x35\x01\x00\x00\x00\x00\x93"  # jge  147 getsid              -> getsid to _sysctl
-    b"\x00\x35\x6a\x6c\x00\x00\x00\x90"  # jge  144 msync               -> allow else errno(EPERM)
-    # getsid to _sysctl:
-    b"\x00\x15\x69\x6b\x00\x00\x00\x94"  # jeq  148 fdatasync           -> allow else errno(EPERM)
-    # mlock to nanosleep:
-    b"\x00\x35\x01\x00\x00\x00\x00\x9e"  # jge  158 sched_yield         -> sched_yield to nanosleep
-    b"\x00\x35\x69\x67\x00\x00\x00\x98"  # jge  152 mlockall            -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x00\x35\x00\x66\x00\x00\x00\x9f"  # jge  159 sched_get_priority_max else allow
-    b"\x00\x35\x65\x67\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to rt_sigqueueinfo:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa8"  # jge  168 nfsservctl          -> nfsservctl to rt_sigqueueinfo
-    b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to poll
-    b"\x00\x35\x64\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x65\x64\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to adjtimex:
+    b"\x00\x35\x03\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to adjtimex
+    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to getitimer
+    b"\x00\x15\x61\x62\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # fchmod to getitimer:
+    b"\x00\x35\x61\x60\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    # stat to adjtimex:
+    b"\x00\x35\x02\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x00\x15\x5f\x00\x00\x00\x00\x6c"  # jeq  108 fstat               -> allow
+    b"\x00\x15\x5e\x5d\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    # fsync to adjtimex:
+    b"\x00\x45\x00\x5d\x00\x00\x00\x08"  # jset 8 creat                 else allow
+    b"\x00\x15\x5c\x5b\x00\x00\x00\x7a"  # jeq  122 uname               -> allow else errno(EPERM)
+    # mprotect to setresgid:
+    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresgid
+    b"\x00\x35\x00\x42\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
+    b"\x00\x15\x58\x57\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    # _llseek to munlock:
+    b"\x00\x35\x57\x00\x00\x00\x00\x96"  # jge  150 mlock               -> allow
+    b"\x00\x45\x00\x56\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x45\x54\x00\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM)
+    b"\x00\x35\x53\x54\x00\x00\x00\x93"  # jge  147 getsid              -> errno(EPERM) else allow
+    # mlockall to setresgid:
+    b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
+    b"\x00\x15\x52\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x51\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
+    b"\x00\x15\x50\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
+    b"\x00\x15\x4f\x4e\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
+    # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x62\x60\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to poll:
-    b"\x00\x15\x61\x5f\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM) else allow
-    # nfsservctl to rt_sigqueueinfo:
-    b"\x00\x35\x01\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to rt_sigqueueinfo
-    b"\x00\x35\x5d\x5f\x00\x00\x00\xaa"  # jge  170 getresgid           -> allow else errno(EPERM)
-    # prctl to rt_sigqueueinfo:
-    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to rt_sigqueueinfo
+    b"\x00\x45\x4c\x4d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # getresgid to fchroot:
+    b"\x00\x35\x16\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to fchroot
+    b"\x00\x35\x0c\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> fcntl64 to io_cancel
+    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to pivot_root
+    b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
+    b"\x00\x15\x47\x48\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x5a\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x59\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x58\x5a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to rt_sigqueueinfo:
-    b"\x00\x35\x59\x57\x00\x00\x00\xb1"  # jge  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigsuspend to fchroot:
-    b"\x00\x35\x29\x00\x00\x00\x01\x40"  # jge  320 preadv              -> preadv to fchroot
-    b"\x00\x35\x17\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to perf_event_open
-    b"\x00\x35\x08\x00\x00\x00\x00\xc5"  # jge  197 fstat64             -> fstat64 to sched_getaffinity
-    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 readahead           -> readahead to lstat64
-    b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> sigaltstack to ugetrlimit
-    b"\x00\x35\x53\x51\x00\x00\x00\xb5"  # jge  181 chown               -> errno(EPERM) else allow
-    # sigaltstack to ugetrlimit:
-    b"\x00\x35\x00\x50\x00\x00\x00\xba"  # jge  186 sendfile            else allow
-    b"\x00\x35\x4f\x51\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> allow else errno(EPERM)
-    # readahead to lstat64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc1"  # jge  193 truncate64          -> truncate64 to lstat64
-    b"\x00\x35\x35\x4f\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # truncate64 to lstat64:
-    b"\x00\x15\x4c\x4e\x00\x00\x00\xc2"  # jeq  194 ftruncate64         -> allow else errno(EPERM)
-    # fstat64 to sched_getaffinity:
-    b"\x00\x35\x07\x00\x00\x00\x00\xcf"  # jge  207 gettid              -> gettid to sched_getaffinity
-    b"\x00\x35\x01\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> fcntl64 to mincore
-    b"\x00\x35\x4b\x49\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> errno(EPERM) else allow
-    # fcntl64 to mincore:
-    b"\x00\x35\x03\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise to mincore
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x45\x44\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x44\x43\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # chown to pivot_root:
+    b"\x00\x15\x2b\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x15\x42\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
+    b"\x00\x15\x41\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
+    b"\x00\x15\x40\x00\x00\x00\x00\xc2"  # jeq  194 ftruncate64         -> allow
+    b"\x00\x15\x3f\x3e\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else errno(EPERM)
+    # fcntl64 to io_cancel:
+    b"\x00\x35\x03\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise to io_cancel
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x46\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x45\x47\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # madvise to mincore:
-    b"\x00\x35\x46\x44\x00\x00\x00\xce"  # jge  206 mincore             -> errno(EPERM) else allow
-    # gettid to sched_getaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x00\xdd"  # jge  221 futex               -> futex to sched_getaffinity
-    b"\x00\x35\x44\x42\x00\x00\x00\xd0"  # jge  208 tkill               -> errno(EPERM) else allow
-    # futex to sched_getaffinity:
-    b"\x00\x35\x00\x41\x00\x00\x00\xde"  # jge  222 sched_setaffinity   else allow
-    b"\x00\x35\x00\x42\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x3e\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # tuxcall to perf_event_open:
-    b"\x00\x35\x08\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to perf_event_open
-    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to sys_debug_setcontext
-    b"\x00\x35\x01\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
-    b"\x00\x35\x3c\x3d\x00\x00\x00\xe1"  # jge  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
-    # set_tid_address to epoll_wait:
-    b"\x00\x35\x00\x39\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      else allow
-    b"\x00\x35\x38\x3a\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # remap_file_pages to sys_debug_setcontext:
-    b"\x00\x35\x01\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to sys_debug_setcontext
-    b"\x00\x35\x36\x38\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to sys_debug_setcontext:
-    b"\x00\x15\x35\x37\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow else errno(EPERM)
-    # migrate_pages to perf_event_open:
-    b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 move_pages          -> move_pages to perf_event_open
-    b"\x00\x35\x01\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to set_robust_list
-    b"\x00\x35\x34\x35\x00\x00\x01\x02"  # jge  258 migrate_pages       -> errno(EPERM) else errno(ENOSYS)
-    # pselect6 to set_robust_list:
-    b"\x00\x35\x00\x31\x00\x00\x01\x1a"  # jge  282 unshare             else allow
-    b"\x00\x35\x30\x32\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> allow else errno(EPERM)
-    # move_pages to perf_event_open:
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to perf_event_open
-    b"\x00\x35\x2e\x30\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat to perf_event_open:
-    b"\x00\x15\x2d\x2f\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow else errno(EPERM)
-    # preadv to fchroot:
-    b"\x00\x35\x1b\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    b"\x00\x35\x0f\x00\x00\x00\x01\x7c"  # jge  380 preadv2             -> preadv2 to clock_nanosleep_time64
-    b"\x00\x35\x0a\x00\x00\x00\x01\x68"  # jge  360 memfd_create        -> memfd_create to copy_file_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64 to getrandom
-    b"\x00\x35\x2a\x28\x00\x00\x01\x42"  # jge  322 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64 to getrandom:
-    b"\x00\x35\x06\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to getrandom
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x3c\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x3a\x3b\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # madvise to io_cancel:
+    b"\x00\x15\x18\x00\x00\x00\x00\xdf"  # jeq  223 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x15\x39\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
+    b"\x00\x15\x38\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x37\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> allow
+    b"\x00\x15\x37\x35\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS) else errno(EPERM)
+    # set_tid_address to fchroot:
+    b"\x00\x35\x15\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to fchroot
+    b"\x00\x35\x0e\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
+    b"\x00\x35\x07\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to fanotify_mark
+    b"\x00\x35\x03\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime to spu_create
+    b"\x00\x35\x00\x31\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      else allow
+    b"\x00\x35\x2f\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
+    b"\x00\x35\x2f\x2e\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
+    # clock_gettime to spu_create:
+    b"\x00\x35\x00\x2e\x00\x00\x00\xf9"  # jge  249 swapcontext         else allow
+    b"\x00\x15\x2d\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
+    b"\x00\x15\x2d\x2b\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to fanotify_mark:
+    b"\x00\x35\x03\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    b"\x00\x35\x01\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> set_robust_list to epoll_pwait
+    b"\x00\x35\x28\x29\x00\x00\x01\x1a"  # jge  282 unshare             -> errno(EPERM) else allow
+    # set_robust_list to epoll_pwait:
+    b"\x00\x15\x27\x28\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
+    # utimensat to fanotify_mark:
+    b"\x00\x45\x00\x27\xff\xff\xfe\xbe"  # jset 0xfffffebe              else allow
+    b"\x00\x15\x26\x25\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow else errno(EPERM)
+    # prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socket to fchroot:
+    b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    b"\x00\x15\x1c\x1b\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
+    # membarrier to pkey_free:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    b"\x00\x15\x1a\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
+    b"\x00\x15\x19\x1a\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
+    # copy_file_range to pkey_free:
+    b"\x00\x45\x17\x18\xff\xff\xfe\x82"  # jset 0xfffffe82              -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x21\x23\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to getrandom:
-    b"\x00\x35\x20\x22\x00\x00\x01\x67"  # jge  359 getrandom           -> allow else errno(EPERM)
-    # memfd_create to copy_file_range:
-    b"\x00\x35\x01\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to copy_file_range
-    b"\x00\x35\x1e\x20\x00\x00\x01\x6d"  # jge  365 membarrier          -> allow else errno(EPERM)
-    # mlock2 to copy_file_range:
-    b"\x00\x35\x00\x20\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
-    b"\x00\x35\x1e\x1c\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to clock_nanosleep_time64:
-    b"\x00\x35\x06\x00\x00\x00\x01\x85"  # jge  389                     -> semget to clock_nanosleep_time64
-    b"\x00\x35\x01\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> pkey_mprotect to io_pgetevents
-    b"\x00\x35\x1b\x19\x00\x00\x01\x7e"  # jge  382 kexec_file_load     -> errno(EPERM) else allow
-    # pkey_mprotect to io_pgetevents:
-    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to io_pgetevents
-    # mmap, mprotect, mmap2, ...:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x18\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to io_pgetevents:
-    b"\x00\x35\x17\x15\x00\x00\x01\x84"  # jge  388 io_pgetevents       -> errno(EPERM) else allow
-    # semget to clock_nanosleep_time64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_nanosleep_time64
-    b"\x00\x35\x15\x16\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to clock_nanosleep_time64:
-    b"\x00\x35\x00\x12\x00\x00\x01\x94"  # jge  404 clock_settime64     else allow
-    b"\x00\x35\x11\x13\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\xba"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to epoll_pwait2
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to futex_time64
-    b"\x00\x35\x0d\x0f\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
-    b"\x00\x35\x00\x0f\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 else errno(ENOSYS)
-    b"\x00\x35\x0b\x0d\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to epoll_pwait2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb4"  # jge  436 close_range         -> close_range to epoll_pwait2
-    b"\x00\x35\x0c\x0b\x00\x00\x01\xb3"  # jge  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # close_range to epoll_pwait2:
-    b"\x00\x35\x00\x08\x00\x00\x01\xb5"  # jge  437 openat2             else allow
-    b"\x00\x35\x07\x09\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to map_shadow_stack
-    b"\x00\x35\x07\x06\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to map_shadow_stack:
-    b"\x00\x15\x03\x05\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # rseq to fchroot:
+    b"\x00\x35\x11\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x09\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to map_shadow_stack
+    b"\x00\x35\x04\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to semtimedop_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to clock_adjtime64
+    b"\x00\x15\x11\x00\x00\x00\x01\x83"  # jeq  387 rseq                -> allow
+    b"\x00\x15\x0f\x11\x00\x00\x01\x84"  # jeq  388 io_pgetevents       -> errno(EPERM) else errno(ENOSYS)
+    # semget to clock_adjtime64:
+    b"\x00\x15\x0f\x0e\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow else errno(EPERM)
+    # clock_getres_time64 to semtimedop_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to semtimedop_time64
+    b"\x00\x35\x0c\x0d\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    # pselect6_time64 to semtimedop_time64:
+    b"\x00\x35\x00\x0c\x00\x00\x01\x9f"  # jge  415                     else allow
+    b"\x00\x15\x0c\x0a\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to map_shadow_stack:
+    b"\x00\x35\x03\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x00\x35\x00\x09\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
+    b"\x00\x15\x08\x07\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd7"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x00\x35\x03\x01\x00\x00\x01\xc9"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd8"  # jge  472 fchroot             -> fchroot
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
+    b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
 
 # Answers calls of mips.
 _MIPS = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\xb3\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x90\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x57\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> chown to fchroot
-    b"\x00\x35\x2d\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> munmap to pwrite64
-    b"\x00\x35\x10\x00\x00\x00\x0f\xcb"  # jge  4043 times              -> times to mmap
-    b"\x00\x35\x07\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> lseek to pipe
-    b"\x00\x35\x03\x00\x00\x00\x0f\xa5"  # jge  4005 open               -> open to unused18
-    b"\x00\x35\x01\x00\x00\x00\x0f\xa1"  # jge  4001 exit               -> exit to write
-    b"\x00\x35\xa7\xac\x00\x00\x0f\xa0"  # jge  4000 syscall            -> errno(EPERM) else errno(ENOSYS)
-    # exit to write:
-    b"\x00\x15\xa6\xa3\x00\x00\x0f\xa2"  # jeq  4002 fork               -> errno(EPERM) else allow
-    # open to unused18:
-    b"\x00\x35\x01\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> waitpid to unused18
-    b"\x00\x35\xa1\xa4\x00\x00\x0f\xa6"  # jge  4006 close              -> allow else errno(EPERM)
-    # waitpid to unused18:
-    b"\x00\x15\xa0\xa3\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
-    # lseek to pipe:
-    b"\x00\x35\x04\x00\x00\x00\x0f\xbc"  # jge  4028 unused28           -> unused28 to pipe
-    b"\x00\x35\x01\x00\x00\x00\x0f\xb8"  # jge  4024 getuid             -> getuid to alarm
-    b"\x00\x35\xa0\x9d\x00\x00\x0f\xb5"  # jge  4021 mount              -> errno(EPERM) else allow
-    # getuid to alarm:
-    b"\x00\x35\x00\x9c\x00\x00\x0f\xb9"  # jge  4025 stime              else allow
-    b"\x00\x35\x9b\x9e\x00\x00\x0f\xbb"  # jge  4027 alarm              -> allow else errno(EPERM)
-    # unused28 to pipe:
-    b"\x00\x35\x01\x00\x00\x00\x0f\xbe"  # jge  4030 utime              -> utime to pipe
-    b"\x00\x35\x99\x9c\x00\x00\x0f\xbd"  # jge  4029 pause              -> allow else errno(EPERM)
-    # utime to pipe:
-    b"\x00\x15\x98\x9b\x00\x00\x0f\xc9"  # jeq  4041 dup                -> allow else errno(EPERM)
-    # times to mmap:
-    b"\x00\x35\x0e\x00\x00\x00\x0f\xe2"  # jge  4066 setsid             -> setsid to mmap
-    b"\x00\x35\x03\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> acct to getpgrp
-    b"\x00\x35\x01\x00\x00\x00\x0f\xcd"  # jge  4045 brk                -> brk to getegid
-    b"\x00\x35\x97\x94\x00\x00\x0f\xcc"  # jge  4044 prof               -> errno(EPERM) else allow
-    # brk to getegid:
-    b"\x00\x15\x96\x93\x00\x00\x0f\xce"  # jeq  4046 setgid             -> errno(EPERM) else allow
-    # acct to getpgrp:
-    b"\x00\x35\x07\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl to getpgrp
-    b"\x00\x35\x00\x94\x00\x00\x0f\xd6"  # jge  4054 ioctl              else errno(EPERM)
+    b"\x00\x35\x45\x00\x00\x00\x10\x61"  # jge  4193 rt_sigreturn       -> rt_sigreturn to fchroot
+    b"\x00\x35\x25\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> munmap to prctl
+    b"\x00\x35\x15\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl to mmap
+    b"\x00\x35\x0e\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> ioctl
+    b"\x00\x35\x07\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> mount to lock
+    b"\x00\x35\x04\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> waitpid to getpid
+    b"\x00\x35\x02\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> read to close
+    b"\x00\x35\x00\x88\x00\x00\x0f\xa0"  # jge  4000 syscall            else errno(ENOSYS)
+    b"\x00\x15\x82\x81\x00\x00\x0f\xa1"  # jeq  4001 exit               -> allow else errno(EPERM)
+    # read to close:
+    b"\x00\x15\x80\x81\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
+    # waitpid to getpid:
+    b"\x00\x35\x80\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
+    b"\x00\x15\x7f\x7e\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
+    # mount to lock:
+    b"\x00\x35\x03\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> dup to lock
+    b"\x00\x15\x7d\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
+    b"\x00\x15\x7c\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
+    b"\x00\x15\x7b\x7a\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
+    # dup to lock:
+    b"\x00\x35\x79\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
+    b"\x00\x45\x79\x78\xff\xff\xf0\x31"  # jset 0xfffff031              -> allow else errno(EPERM)
+    # ioctl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x8f\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x8e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x8d\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x8c\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x77\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x76\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x75\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x74\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to getpgrp:
-    b"\x00\x35\x00\x45\x00\x00\x0f\xd8"  # jge  4056 mpx                else fcntl, fcntl64
-    b"\x00\x35\x89\x8c\x00\x00\x0f\xdf"  # jge  4063 dup2               -> allow else errno(EPERM)
-    # setsid to mmap:
-    b"\x00\x35\x04\x00\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> getrlimit to mmap
-    b"\x00\x35\x01\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> setreuid to setrlimit
-    b"\x00\x35\x86\x89\x00\x00\x0f\xe3"  # jge  4067 sigaction          -> allow else errno(EPERM)
-    # setreuid to setrlimit:
-    b"\x00\x35\x00\x88\x00\x00\x0f\xe8"  # jge  4072 sigsuspend         else errno(EPERM)
-    b"\x00\x35\x87\x84\x00\x00\x0f\xea"  # jge  4074 sethostname        -> errno(EPERM) else allow
-    # getrlimit to mmap:
-    b"\x00\x35\x01\x00\x00\x00\x0f\xf0"  # jge  4080 getgroups          -> getgroups to mmap
-    b"\x00\x35\x85\x82\x00\x00\x0f\xef"  # jge  4079 settimeofday       -> errno(EPERM) else allow
-    # getgroups to mmap:
-    b"\x00\x35\x00\x81\x00\x00\x0f\xf1"  # jge  4081 setgroups          else allow
-    b"\x00\x35\x00\x83\x00\x00\x0f\xfa"  # jge  4090 mmap               else errno(EPERM)
+    # fcntl to mmap:
+    b"\x00\x35\x08\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> mmap
+    b"\x00\x35\x00\x36\x00\x00\x0f\xd8"  # jge  4056 mpx                else fcntl, fcntl64
+    b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> setreuid to readdir
+    b"\x00\x35\x00\x6e\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
+    b"\x00\x15\x6d\x6e\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x00\x35\x01\x00\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> getrlimit to readdir
+    b"\x00\x45\x6b\x6c\xff\xff\xf0\x16"  # jset 0xfffff016              -> errno(EPERM) else allow
+    # getrlimit to readdir:
+    b"\x00\x35\x00\x6b\x00\x00\x0f\xef"  # jge  4079 settimeofday       else allow
+    b"\x00\x15\x6a\x69\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow else errno(EPERM)
+    # mmap:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x65\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x81\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x63\x7f\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to pwrite64:
-    b"\x00\x35\x11\x00\x00\x00\x10\x2f"  # jge  4143 flock              -> flock to pwrite64
-    b"\x00\x35\x08\x00\x00\x00\x10\x16"  # jge  4118 fsync              -> fsync to _newselect
-    b"\x00\x35\x04\x00\x00\x00\x10\x0a"  # jge  4106 stat               -> stat to ipc
-    b"\x00\x35\x01\x00\x00\x00\x0f\xfd"  # jge  4093 ftruncate          -> ftruncate to getitimer
-    b"\x00\x35\x7a\x77\x00\x00\x0f\xfc"  # jge  4092 truncate           -> errno(EPERM) else allow
-    # ftruncate to getitimer:
-    b"\x00\x35\x00\x76\x00\x00\x0f\xfe"  # jge  4094 fchmod             else allow
-    b"\x00\x35\x75\x78\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # stat to ipc:
-    b"\x00\x35\x01\x00\x00\x00\x10\x0d"  # jge  4109 unused109          -> unused109 to ipc
-    b"\x00\x35\x73\x76\x00\x00\x10\x0c"  # jge  4108 fstat              -> allow else errno(EPERM)
-    # unused109 to ipc:
-    b"\x00\x15\x72\x75\x00\x00\x10\x14"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
-    # fsync to _newselect:
-    b"\x00\x35\x04\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> sigprocmask to _newselect
-    b"\x00\x35\x01\x00\x00\x00\x10\x1a"  # jge  4122 uname              -> uname to mprotect
-    b"\x00\x35\x72\x6f\x00\x00\x10\x18"  # jge  4120 clone              -> errno(EPERM) else allow
-    # uname to mprotect:
-    b"\x00\x35\x00\x6e\x00\x00\x10\x1b"  # jge  4123 modify_ldt         else allow
-    b"\x00\x35\x54\x70\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # sigprocmask to _newselect:
+    b"\x00\x15\x64\x63\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to prctl:
+    b"\x00\x35\x12\x00\x00\x00\x10\x46"  # jge  4166 nanosleep          -> nanosleep to prctl
+    b"\x00\x35\x0a\x00\x00\x00\x10\x1e"  # jge  4126 sigprocmask        -> sigprocmask to sched_rr_get_interval
+    b"\x00\x35\x48\x00\x00\x00\x10\x1d"  # jge  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x03\x00\x00\x00\x10\x0a"  # jge  4106 stat               -> stat to adjtimex
+    b"\x00\x35\x01\x00\x00\x00\x0f\xfe"  # jge  4094 fchmod             -> fchmod to getitimer
+    b"\x00\x15\x5d\x5e\x00\x00\x0f\xfc"  # jeq  4092 truncate           -> errno(EPERM) else allow
+    # fchmod to getitimer:
+    b"\x00\x35\x5d\x5c\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    # stat to adjtimex:
+    b"\x00\x35\x02\x00\x00\x00\x10\x16"  # jge  4118 fsync              -> fsync to adjtimex
+    b"\x00\x15\x5b\x00\x00\x00\x10\x0c"  # jeq  4108 fstat              -> allow
+    b"\x00\x15\x5a\x59\x00\x00\x10\x14"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
+    # fsync to adjtimex:
+    b"\x00\x35\x00\x59\x00\x00\x10\x18"  # jge  4120 clone              else allow
+    b"\x00\x15\x58\x57\x00\x00\x10\x1a"  # jeq  4122 uname              -> allow else errno(EPERM)
+    # sigprocmask to sched_rr_get_interval:
+    b"\x00\x35\x03\x00\x00\x00\x10\x2f"  # jge  4143 flock              -> flock to sched_rr_get_interval
     b"\x00\x35\x01\x00\x00\x00\x10\x2c"  # jge  4140 _llseek            -> _llseek to _newselect
-    b"\x00\x35\x6e\x6b\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
+    b"\x00\x35\x54\x55\x00\x00\x10\x1f"  # jge  4127 create_module      -> errno(EPERM) else allow
     # _llseek to _newselect:
-    b"\x00\x15\x6d\x6a\x00\x00\x10\x2d"  # jeq  4141 getdents           -> errno(EPERM) else allow
-    # flock to pwrite64:
-    b"\x00\x35\x08\x00\x00\x00\x10\x47"  # jge  4167 mremap             -> mremap to pwrite64
-    b"\x00\x35\x03\x00\x00\x00\x10\x3a"  # jge  4154 mlock              -> mlock to nanosleep
-    b"\x00\x35\x01\x00\x00\x00\x10\x34"  # jge  4148 cachectl           -> cachectl to _sysctl
-    b"\x00\x35\x66\x69\x00\x00\x10\x30"  # jge  4144 msync              -> allow else errno(EPERM)
-    # cachectl to _sysctl:
-    b"\x00\x15\x65\x68\x00\x00\x10\x38"  # jeq  4152 fdatasync          -> allow else errno(EPERM)
-    # mlock to nanosleep:
-    b"\x00\x35\x01\x00\x00\x00\x10\x42"  # jge  4162 sched_yield        -> sched_yield to nanosleep
-    b"\x00\x35\x66\x63\x00\x00\x10\x3c"  # jge  4156 mlockall           -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x00\x35\x00\x62\x00\x00\x10\x43"  # jge  4163 sched_get_priority_max else allow
-    b"\x00\x35\x61\x64\x00\x00\x10\x46"  # jge  4166 nanosleep          -> allow else errno(EPERM)
-    # mremap to pwrite64:
-    b"\x00\x35\x05\x00\x00\x00\x10\x5d"  # jge  4189 nfsservctl         -> nfsservctl to pwrite64
-    b"\x00\x35\x03\x00\x00\x00\x10\x5a"  # jge  4186 getresuid          -> getresuid to poll
-    b"\x00\x35\x61\x00\x00\x00\x10\x48"  # jge  4168 accept             -> errno(EPERM)
+    b"\x00\x15\x53\x54\x00\x00\x10\x2d"  # jeq  4141 getdents           -> errno(EPERM) else allow
+    # flock to sched_rr_get_interval:
+    b"\x00\x15\x52\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
+    b"\x00\x45\x00\x52\xff\xff\xef\xc4"  # jset 0xffffefc4              else allow
+    b"\x00\x15\x51\x50\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow else errno(EPERM)
+    # nanosleep to prctl:
+    b"\x00\x35\x07\x00\x00\x00\x10\x60"  # jge  4192 prctl              -> prctl (1)
+    b"\x00\x15\x04\x00\x00\x00\x10\x47"  # jeq  4167 mremap             -> mremap
+    b"\x00\x15\x4e\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
+    b"\x00\x15\x4d\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
+    b"\x00\x15\x4c\x00\x00\x00\x10\x5c"  # jeq  4188 poll               -> allow
+    b"\x00\x15\x4b\x4a\x00\x00\x10\x5f"  # jeq  4191 getresgid          -> allow else errno(EPERM)
+    # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x5f\x5c\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to poll:
-    b"\x00\x15\x5e\x5b\x00\x00\x10\x5b"  # jeq  4187 query_module       -> errno(EPERM) else allow
-    # nfsservctl to pwrite64:
-    b"\x00\x35\x06\x00\x00\x00\x10\x61"  # jge  4193 rt_sigreturn       -> rt_sigreturn to pwrite64
-    b"\x00\x35\x00\x5c\x00\x00\x10\x5f"  # jge  4191 getresgid          else errno(EPERM)
-    b"\x00\x35\x00\x58\x00\x00\x10\x60"  # jge  4192 prctl              else allow
+    b"\x00\x45\x48\x49\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x56\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x55\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x54\x57\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to pwrite64:
-    b"\x00\x15\x56\x53\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # chown to fchroot:
-    b"\x00\x35\x29\x00\x00\x00\x10\xec"  # jge  4332 rt_tgsigqueueinfo  -> rt_tgsigqueueinfo to fchroot
-    b"\x00\x35\x16\x00\x00\x00\x10\x97"  # jge  4247 lookup_dcookie     -> lookup_dcookie to pwritev
-    b"\x00\x35\x08\x00\x00\x00\x10\x7b"  # jge  4219 getdents64         -> getdents64 to exit_group
-    b"\x00\x35\x03\x00\x00\x00\x10\x74"  # jge  4212 ftruncate64        -> ftruncate64 to madvise
-    b"\x00\x35\x01\x00\x00\x00\x10\x6f"  # jge  4207 sendfile           -> sendfile to truncate64
-    b"\x00\x35\x4d\x50\x00\x00\x10\x6e"  # jge  4206 sigaltstack        -> allow else errno(EPERM)
-    # sendfile to truncate64:
-    b"\x00\x15\x33\x4f\x00\x00\x10\x72"  # jeq  4210 mmap2              -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # ftruncate64 to madvise:
-    b"\x00\x35\x01\x00\x00\x00\x10\x77"  # jge  4215 fstat64            -> fstat64 to madvise
-    b"\x00\x35\x4d\x4a\x00\x00\x10\x75"  # jge  4213 stat64             -> errno(EPERM) else allow
-    # fstat64 to madvise:
-    b"\x00\x35\x00\x49\x00\x00\x10\x78"  # jge  4216 pivot_root         else allow
-    b"\x00\x35\x48\x4b\x00\x00\x10\x7a"  # jge  4218 madvise            -> allow else errno(EPERM)
-    # getdents64 to exit_group:
-    b"\x00\x35\x06\x00\x00\x00\x10\x8e"  # jge  4238 futex              -> futex to exit_group
-    b"\x00\x35\x04\x00\x00\x00\x10\x7d"  # jge  4221 reserved221        -> reserved221 to sendfile64
-    b"\x00\x35\x00\x48\x00\x00\x10\x7c"  # jge  4220 fcntl64            else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x46\x45\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x45\x44\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to fchroot:
+    b"\x00\x35\x1a\x00\x00\x00\x10\xd6"  # jge  4310 get_robust_list    -> get_robust_list to fchroot
+    b"\x00\x35\x0b\x00\x00\x00\x10\x7d"  # jge  4221 reserved221        -> reserved221 to set_robust_list
+    b"\x00\x35\x07\x00\x00\x00\x10\x7c"  # jge  4220 fcntl64            -> fcntl, fcntl64
+    b"\x00\x35\x01\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> chown to getdents64
+    b"\x00\x15\x3f\x40\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    # chown to getdents64:
+    b"\x00\x15\x26\x00\x00\x00\x10\x72"  # jeq  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x15\x3e\x00\x00\x00\x10\x6e"  # jeq  4206 sigaltstack        -> allow
+    b"\x00\x15\x3d\x00\x00\x00\x10\x74"  # jeq  4212 ftruncate64        -> allow
+    b"\x00\x15\x3c\x00\x00\x00\x10\x77"  # jeq  4215 fstat64            -> allow
+    b"\x00\x15\x3b\x3a\x00\x00\x10\x7a"  # jeq  4218 madvise            -> allow else errno(EPERM)
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x43\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x42\x45\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # reserved221 to sendfile64:
-    b"\x00\x15\x41\x44\x00\x00\x10\x7e"  # jeq  4222 gettid             -> allow else errno(EPERM)
-    # futex to exit_group:
-    b"\x00\x35\x01\x00\x00\x00\x10\x90"  # jge  4240 sched_getaffinity  -> sched_getaffinity to exit_group
-    b"\x00\x35\x42\x3f\x00\x00\x10\x8f"  # jge  4239 sched_setaffinity  -> errno(EPERM) else allow
-    # sched_getaffinity to exit_group:
-    b"\x00\x35\x02\x00\x00\x00\x10\x91"  # jge  4241 io_setup           -> io_setup to exit_group
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x3c\x3f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to exit_group:
-    b"\x00\x35\x3b\x3e\x00\x00\x10\x96"  # jge  4246 exit_group         -> allow else errno(EPERM)
-    # lookup_dcookie to pwritev:
-    b"\x00\x35\x09\x00\x00\x00\x10\xbc"  # jge  4284 inotify_init       -> inotify_init to pwritev
-    b"\x00\x35\x04\x00\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> clock_gettime to set_thread_area
-    b"\x00\x35\x01\x00\x00\x00\x10\x9b"  # jge  4251 remap_file_pages   -> remap_file_pages to clock_settime
-    b"\x00\x35\x37\x3a\x00\x00\x10\x99"  # jge  4249 epoll_ctl          -> allow else errno(EPERM)
-    # remap_file_pages to clock_settime:
-    b"\x00\x35\x00\x39\x00\x00\x10\x9c"  # jge  4252 set_tid_address    else errno(EPERM)
-    b"\x00\x35\x38\x35\x00\x00\x10\x9f"  # jge  4255 statfs64           -> errno(EPERM) else allow
-    # clock_gettime to set_thread_area:
-    b"\x00\x35\x01\x00\x00\x00\x10\xb7"  # jge  4279                    -> add_key to set_thread_area
-    b"\x00\x35\x36\x33\x00\x00\x10\xaa"  # jge  4266 tgkill             -> errno(EPERM) else allow
-    # add_key to set_thread_area:
-    b"\x00\x35\x00\x3a\x00\x00\x10\xb8"  # jge  4280 add_key            else errno(ENOSYS)
-    b"\x00\x35\x31\x34\x00\x00\x10\xbb"  # jge  4283 set_thread_area    -> allow else errno(EPERM)
-    # inotify_init to pwritev:
-    b"\x00\x35\x03\x00\x00\x00\x10\xd8"  # jge  4312 getcpu             -> getcpu to pwritev
-    b"\x00\x35\x01\x00\x00\x00\x10\xcf"  # jge  4303 unshare            -> unshare to kexec_load
-    b"\x00\x35\x2e\x31\x00\x00\x10\xcd"  # jge  4301 pselect6           -> allow else errno(EPERM)
-    # unshare to kexec_load:
-    b"\x00\x15\x2d\x30\x00\x00\x10\xd5"  # jeq  4309 set_robust_list    -> allow else errno(EPERM)
-    # getcpu to pwritev:
-    b"\x00\x35\x01\x00\x00\x00\x10\xe7"  # jge  4327 dup3               -> dup3 to pwritev
-    b"\x00\x35\x2e\x2b\x00\x00\x10\xda"  # jge  4314 ioprio_set         -> errno(EPERM) else allow
-    # dup3 to pwritev:
-    b"\x00\x35\x00\x2a\x00\x00\x10\xe8"  # jge  4328 pipe2              else allow
-    b"\x00\x35\x29\x2c\x00\x00\x10\xea"  # jge  4330 preadv             -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to fchroot:
-    b"\x00\x35\x1a\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x10\x00\x00\x00\x11\x0f"  # jge  4367 rseq               -> rseq to ppoll_time64
-    b"\x00\x35\x09\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> membarrier to statx
-    b"\x00\x35\x07\x00\x00\x00\x10\xf3"  # jge  4339 name_to_handle_at  -> name_to_handle_at to userfaultfd
-    b"\x00\x35\x00\x27\x00\x00\x10\xf2"  # jge  4338 prlimit64          else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x39\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x37\x38\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # reserved221 to set_robust_list:
+    b"\x00\x35\x04\x00\x00\x00\x10\x99"  # jge  4249 epoll_ctl          -> epoll_ctl to set_robust_list
+    b"\x00\x15\x16\x00\x00\x00\x10\x90"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x00\x15\x35\x00\x00\x00\x10\x7e"  # jeq  4222 gettid             -> allow
+    b"\x00\x15\x34\x00\x00\x00\x10\x8e"  # jeq  4238 futex              -> allow
+    b"\x00\x15\x33\x32\x00\x00\x10\x96"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    # epoll_ctl to set_robust_list:
+    b"\x00\x35\x03\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> tgkill to set_robust_list
+    b"\x00\x35\x01\x00\x00\x00\x10\x9f"  # jge  4255 statfs64           -> statfs64 to clock_nanosleep
+    b"\x00\x15\x2f\x30\x00\x00\x10\x9b"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    # statfs64 to clock_nanosleep:
+    b"\x00\x35\x2f\x2e\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
+    # tgkill to set_robust_list:
+    b"\x00\x35\x02\x00\x00\x00\x10\xcd"  # jge  4301 pselect6           -> pselect6 to set_robust_list
+    b"\x00\x15\x2d\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
+    b"\x00\x15\x31\x2b\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to set_robust_list:
+    b"\x00\x35\x00\x2b\x00\x00\x10\xcf"  # jge  4303 unshare            else allow
+    b"\x00\x35\x2a\x29\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
+    # get_robust_list to fchroot:
+    b"\x00\x35\x0b\x00\x00\x00\x10\xf3"  # jge  4339 name_to_handle_at  -> name_to_handle_at to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x10\xf2"  # jge  4338 prlimit64          -> prlimit64
+    b"\x00\x35\x02\x00\x00\x00\x10\xea"  # jge  4330 preadv             -> preadv to fanotify_mark
+    b"\x00\x45\x00\x26\xff\xff\xef\x26"  # jset 0xffffef26              else allow
+    b"\x00\x15\x25\x24\x00\x00\x10\xe7"  # jeq  4327 dup3               -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x00\x35\x23\x24\x00\x00\x10\xec"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> pkey_alloc to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x11\x06"  # jge  4358 membarrier         -> membarrier to pwritev2
+    b"\x00\x15\x1a\x19\x00\x00\x11\x01"  # jeq  4353 getrandom          -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x00\x15\x18\x19\x00\x00\x11\x08"  # jeq  4360 copy_file_range    -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x1e\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to userfaultfd:
-    b"\x00\x15\x1d\x20\x00\x00\x11\x01"  # jeq  4353 getrandom          -> allow else errno(EPERM)
-    # membarrier to statx:
-    b"\x00\x35\x01\x00\x00\x00\x11\x09"  # jge  4361 preadv2            -> preadv2 to statx
-    b"\x00\x35\x1e\x1b\x00\x00\x11\x08"  # jge  4360 copy_file_range    -> errno(EPERM) else allow
-    # preadv2 to statx:
-    b"\x00\x35\x00\x1a\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      else allow
-    b"\x00\x35\x1c\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1a\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to ppoll_time64:
-    b"\x00\x35\x04\x00\x00\x00\x11\x34"  # jge  4404 clock_settime64    -> clock_settime64 to ppoll_time64
-    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to clock_gettime64
-    b"\x00\x35\x17\x14\x00\x00\x11\x10"  # jge  4368 io_pgetevents      -> errno(EPERM) else allow
-    # semget to clock_gettime64:
-    b"\x00\x35\x00\x1b\x00\x00\x11\x29"  # jge  4393 semget             else errno(ENOSYS)
-    b"\x00\x35\x12\x15\x00\x00\x11\x33"  # jge  4403 clock_gettime64    -> allow else errno(EPERM)
-    # clock_settime64 to ppoll_time64:
-    b"\x00\x35\x01\x00\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> timer_gettime64 to ppoll_time64
-    b"\x00\x35\x10\x13\x00\x00\x11\x36"  # jge  4406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to ppoll_time64:
-    b"\x00\x35\x00\x12\x00\x00\x11\x3d"  # jge  4413 pselect6_time64    else errno(EPERM)
-    b"\x00\x35\x16\x0e\x00\x00\x11\x3f"  # jge  4415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x11\x61"  # jge  4449 futex_waitv        -> futex_waitv to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x11\x55"  # jge  4437 openat2            -> openat2 to process_mrelease
-    b"\x00\x35\x01\x00\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to close_range
-    b"\x00\x35\x0a\x0d\x00\x00\x11\x45"  # jge  4421 rt_sigtimedwait_time64 -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to close_range:
-    b"\x00\x35\x00\x0c\x00\x00\x11\x53"  # jge  4435 clone3             else errno(EPERM)
-    b"\x00\x35\x08\x10\x00\x00\x11\x54"  # jge  4436 close_range        -> allow else errno(ENOSYS)
-    # openat2 to process_mrelease:
-    b"\x00\x35\x01\x00\x00\x00\x11\x5a"  # jge  4442 mount_setattr      -> mount_setattr to process_mrelease
-    b"\x00\x35\x06\x09\x00\x00\x11\x59"  # jge  4441 epoll_pwait2       -> allow else errno(EPERM)
-    # mount_setattr to process_mrelease:
-    b"\x00\x15\x0d\x08\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x11\x78"  # jge  4472 fchroot            -> fchroot
-    b"\x00\x35\x01\x00\x00\x00\x11\x66"  # jge  4454 futex_wake         -> futex_wake to rseq_slice_yield
-    b"\x00\x35\x05\x02\x00\x00\x11\x62"  # jge  4450 set_mempolicy_home_node -> errno(EPERM) else allow
-    # futex_wake to rseq_slice_yield:
-    b"\x00\x35\x00\x01\x00\x00\x11\x69"  # jge  4457 statmount          else allow
-    b"\x00\x35\x00\x03\x00\x00\x11\x77"  # jge  4471 rseq_slice_yield   else errno(EPERM)
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x00\x45\x16\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x11\x00\x00\x00\x11\x66"  # jge  4454 futex_wake         -> futex_wake to fchroot
+    b"\x00\x35\x09\x00\x00\x00\x11\x45"  # jge  4421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to map_shadow_stack
+    b"\x00\x35\x04\x00\x00\x00\x11\x36"  # jge  4406 clock_getres_time64 -> clock_getres_time64 to semtimedop_time64
+    b"\x00\x35\x02\x00\x00\x00\x11\x29"  # jge  4393 semget             -> semget to clock_adjtime64
+    b"\x00\x35\x17\x00\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS)
+    b"\x00\x15\x11\x10\x00\x00\x11\x0f"  # jeq  4367 rseq               -> allow else errno(EPERM)
+    # semget to clock_adjtime64:
+    b"\x00\x15\x10\x0f\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> allow else errno(EPERM)
+    # clock_getres_time64 to semtimedop_time64:
+    b"\x00\x35\x01\x00\x00\x00\x11\x3d"  # jge  4413 pselect6_time64    -> pselect6_time64 to semtimedop_time64
+    b"\x00\x35\x0d\x0e\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> errno(EPERM) else allow
+    # pselect6_time64 to semtimedop_time64:
+    b"\x00\x35\x00\x0d\x00\x00\x11\x3f"  # jge  4415                    else allow
+    b"\x00\x35\x0b\x11\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # rt_sigtimedwait_time64 to map_shadow_stack:
+    b"\x00\x35\x03\x00\x00\x00\x11\x55"  # jge  4437 openat2            -> openat2 to map_shadow_stack
+    b"\x00\x35\x00\x0a\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 else allow
+    b"\x00\x35\x00\x08\x00\x00\x11\x53"  # jge  4435 clone3             else errno(EPERM)
+    b"\x00\x35\x08\x0d\x00\x00\x11\x54"  # jge  4436 close_range        -> allow else errno(ENOSYS)
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x07\x00\x00\x00\x11\x59"  # jeq  4441 epoll_pwait2       -> allow
+    b"\x00\x15\x06\x00\x00\x00\x11\x61"  # jeq  4449 futex_waitv        -> allow
+    b"\x00\x15\x0a\x04\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x00\x35\x09\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x03\x00\x00\x11\x69"  # jge  4457 statmount          else allow
+    b"\x00\x35\x03\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x00\x15\x01\x00\x00\x00\x11\x77"  # jeq  4471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # 0x1179 to 0x1560:
-    b"\x00\x35\x02\x03\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
-    b"\x00\x35\x00\x02\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
+    # 0x1179 to 0x1948:
+    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x00\x35\x01\x02\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
+    # 0x1561 to 0x1948:
+    b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -3005,207 +2348,157 @@ _MIPS = (
 # Answers calls of mips64.
 _MIPS64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x92\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x72\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4c\x00\x00\x00\x14\x3b"  # jge  5179 readahead          -> readahead to fchroot
-    b"\x00\x35\x2a\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> flock to gettid
-    b"\x00\x35\x16\x00\x00\x00\x13\x98"  # jge  5016 pread64            -> pread64 to fcntl
-    b"\x00\x35\x06\x00\x00\x00\x13\x8d"  # jge  5005 fstat              -> fstat to ioctl
-    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> read to stat
-    b"\x00\x35\x00\x8c\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
-    b"\x00\x35\x8b\x8a\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to stat:
-    b"\x00\x35\x01\x00\x00\x00\x13\x8b"  # jge  5003 close              -> close to stat
-    b"\x00\x35\x86\x83\x00\x00\x13\x8a"  # jge  5002 open               -> errno(EPERM) else allow
-    # close to stat:
-    b"\x00\x35\x85\x82\x00\x00\x13\x8c"  # jge  5004 stat               -> errno(EPERM) else allow
-    # fstat to ioctl:
-    b"\x00\x35\x01\x00\x00\x00\x13\x91"  # jge  5009 mmap               -> mmap to ioctl
-    b"\x00\x15\x83\x80\x00\x00\x13\x8e"  # jeq  5006 lstat              -> errno(EPERM) else allow
-    # mmap to ioctl:
-    b"\x00\x35\x05\x00\x00\x00\x13\x93"  # jge  5011 munmap             -> munmap to ioctl
-    b"\x00\x35\x6d\x00\x00\x00\x13\x92"  # jge  5010 mprotect           -> mmap, pkey_mprotect
-    b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x7f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x69\x7d\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
-    # munmap to ioctl:
-    b"\x00\x35\x00\x79\x00\x00\x13\x97"  # jge  5015 ioctl              else allow
+    b"\x00\x35\x35\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> mlockall to fchroot
+    b"\x00\x35\x17\x00\x00\x00\x13\xa0"  # jge  5024 mremap             -> mremap to munlock
+    b"\x00\x15\x10\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
+    b"\x00\x15\x5a\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x15\x07\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl (1)
+    b"\x00\x35\x03\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open, munmap, pread64
+    b"\x00\x35\x68\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
+    b"\x00\x35\x00\x6a\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x69\x68\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # open, munmap, pread64:
+    b"\x00\x35\x01\x00\x00\x00\x13\x9c"  # jge  5020 access             -> access to sched_yield
+    b"\x00\x45\x64\x63\xff\xff\xec\x71"  # jset 0xffffec71              -> allow else errno(EPERM)
+    # access to sched_yield:
+    b"\x00\x35\x63\x62\x00\x00\x13\x9e"  # jge  5022 _newselect         -> allow else errno(EPERM)
+    # ioctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x77\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x76\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x75\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x74\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x35\x02\x00\x00\x00\x66\x7f"  # jge  0x667f                  -> ioctl (2)
+    b"\x00\x15\x60\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x5f\x02\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow else errno(ENOTTY)
+    # ioctl (2):
+    b"\x00\x15\x5e\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x5d\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # pread64 to fcntl:
-    b"\x00\x35\x08\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> shmget to fcntl
-    b"\x00\x35\x02\x00\x00\x00\x13\xa0"  # jge  5024 mremap             -> mremap to madvise
-    b"\x00\x35\x00\x70\x00\x00\x13\x9c"  # jge  5020 access             else allow
-    b"\x00\x35\x6f\x72\x00\x00\x13\x9e"  # jge  5022 _newselect         -> allow else errno(EPERM)
-    # mremap to madvise:
-    b"\x00\x35\x03\x00\x00\x00\x13\xa2"  # jge  5026 mincore            -> mincore to madvise
-    b"\x00\x35\x6d\x00\x00\x00\x13\xa1"  # jge  5025 msync              -> allow
+    # mmap:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x59\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x57\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
+    b"\x00\x15\x56\x55\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # mremap to munlock:
+    b"\x00\x35\x09\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> fcntl to munlock
+    b"\x00\x35\x02\x00\x00\x00\x13\xa1"  # jge  5025 msync              -> msync to msgctl
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x6e\x6b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # mincore to madvise:
-    b"\x00\x35\x6a\x6d\x00\x00\x13\xa3"  # jge  5027 madvise            -> allow else errno(EPERM)
-    # shmget to fcntl:
-    b"\x00\x35\x03\x00\x00\x00\x13\xc3"  # jge  5059 wait4              -> wait4 to fcntl
-    b"\x00\x35\x01\x00\x00\x00\x13\xaf"  # jge  5039 sendfile           -> sendfile to exit
-    b"\x00\x35\x67\x6a\x00\x00\x13\xa7"  # jge  5031 dup                -> allow else errno(EPERM)
-    # sendfile to exit:
-    b"\x00\x35\x66\x69\x00\x00\x13\xc2"  # jge  5058 exit               -> allow else errno(EPERM)
-    # wait4 to fcntl:
-    b"\x00\x35\x01\x00\x00\x00\x13\xc6"  # jge  5062 semget             -> semget to fcntl
-    b"\x00\x35\x64\x67\x00\x00\x13\xc5"  # jge  5061 uname              -> allow else errno(EPERM)
-    # semget to fcntl:
-    b"\x00\x35\x00\x66\x00\x00\x13\xce"  # jge  5070 fcntl              else errno(EPERM)
+    b"\x00\x45\x51\x52\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # msync to msgctl:
+    b"\x00\x35\x03\x00\x00\x00\x13\xaf"  # jge  5039 sendfile           -> sendfile to msgctl
+    b"\x00\x35\x50\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> allow
+    b"\x00\x15\x4f\x00\x00\x00\x13\xa1"  # jeq  5025 msync              -> allow
+    b"\x00\x15\x4e\x4d\x00\x00\x13\xa3"  # jeq  5027 madvise            -> allow else errno(EPERM)
+    # sendfile to msgctl:
+    b"\x00\x15\x4d\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
+    b"\x00\x15\x4c\x4b\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
+    # fcntl to munlock:
+    b"\x00\x35\x03\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> flock to munlock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x61\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x60\x63\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to gettid:
-    b"\x00\x35\x0e\x00\x00\x00\x13\xf9"  # jge  5113 getgroups          -> getgroups to gettid
-    b"\x00\x35\x06\x00\x00\x00\x13\xec"  # jge  5100 getuid             -> getuid to setregid
-    b"\x00\x35\x02\x00\x00\x00\x13\xd3"  # jge  5075 ftruncate          -> ftruncate to ptrace
-    b"\x00\x35\x00\x5f\x00\x00\x13\xd0"  # jge  5072 fsync              else errno(EPERM)
-    b"\x00\x35\x5e\x5b\x00\x00\x13\xd2"  # jge  5074 truncate           -> errno(EPERM) else allow
-    # ftruncate to ptrace:
-    b"\x00\x35\x01\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> gettimeofday to ptrace
-    b"\x00\x35\x5c\x59\x00\x00\x13\xd4"  # jge  5076 getdents           -> errno(EPERM) else allow
-    # gettimeofday to ptrace:
-    b"\x00\x35\x5b\x58\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
-    # getuid to setregid:
-    b"\x00\x35\x03\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> geteuid to setregid
-    b"\x00\x35\x01\x00\x00\x00\x13\xee"  # jge  5102 getgid             -> getgid to setgid
-    b"\x00\x35\x58\x55\x00\x00\x13\xed"  # jge  5101 syslog             -> errno(EPERM) else allow
-    # getgid to setgid:
-    b"\x00\x35\x57\x54\x00\x00\x13\xef"  # jge  5103 setuid             -> errno(EPERM) else allow
-    # geteuid to setregid:
-    b"\x00\x35\x01\x00\x00\x00\x13\xf4"  # jge  5108 getppid            -> getppid to setregid
-    b"\x00\x35\x55\x52\x00\x00\x13\xf3"  # jge  5107 setpgid            -> errno(EPERM) else allow
-    # getppid to setregid:
-    b"\x00\x35\x54\x51\x00\x00\x13\xf6"  # jge  5110 setsid             -> errno(EPERM) else allow
-    # getgroups to gettid:
-    b"\x00\x35\x06\x00\x00\x00\x14\x07"  # jge  5127 rt_sigqueueinfo    -> rt_sigqueueinfo to gettid
-    b"\x00\x35\x02\x00\x00\x00\x13\xfd"  # jge  5117 setresgid          -> setresgid to rt_sigtimedwait
-    b"\x00\x35\x00\x4e\x00\x00\x13\xfa"  # jge  5114 setgroups          else allow
-    b"\x00\x35\x4d\x50\x00\x00\x13\xfc"  # jge  5116 getresuid          -> allow else errno(EPERM)
-    # setresgid to rt_sigtimedwait:
-    b"\x00\x35\x01\x00\x00\x00\x13\xff"  # jge  5119 getpgid            -> getpgid to rt_sigtimedwait
-    b"\x00\x35\x4b\x4e\x00\x00\x13\xfe"  # jge  5118 getresgid          -> allow else errno(EPERM)
-    # getpgid to rt_sigtimedwait:
-    b"\x00\x35\x4a\x4d\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> allow else errno(EPERM)
-    # rt_sigqueueinfo to gettid:
-    b"\x00\x35\x03\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> mlockall to gettid
+    b"\x00\x15\x49\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x47\x48\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # flock to munlock:
+    b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> geteuid to munlock
+    b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> gettimeofday to setgid
+    b"\x00\x45\x00\x45\xff\xff\xec\x2e"  # jset 0xffffec2e              else allow
+    b"\x00\x15\x44\x43\x00\x00\x13\xd3"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
+    # gettimeofday to setgid:
+    b"\x00\x45\x00\x43\xff\xff\xec\x11"  # jset 0xffffec11              else allow
+    b"\x00\x35\x41\x42\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
+    # geteuid to munlock:
+    b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> rt_sigpending to munlock
+    b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> setsid to capset
+    b"\x00\x15\x3e\x3f\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
+    # setsid to capset:
+    b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> getresuid to capset
+    b"\x00\x15\x3d\x3c\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
+    # getresuid to capset:
+    b"\x00\x45\x3b\x3c\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
+    # rt_sigpending to munlock:
     b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> utime to munlock
-    b"\x00\x35\x47\x4a\x00\x00\x14\x08"  # jge  5128 rt_sigsuspend      -> allow else errno(EPERM)
+    b"\x00\x15\x39\x3a\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # utime to munlock:
-    b"\x00\x35\x46\x49\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
-    # mlockall to gettid:
-    b"\x00\x35\x05\x00\x00\x00\x14\x22"  # jge  5154 adjtimex           -> adjtimex to gettid
-    b"\x00\x35\x00\x47\x00\x00\x14\x21"  # jge  5153 prctl              else errno(EPERM)
+    b"\x00\x35\x39\x38\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
+    # mlockall to fchroot:
+    b"\x00\x35\x1b\x00\x00\x00\x14\xb1"  # jge  5297 prlimit64          -> prlimit64 to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> sched_getaffinity to fanotify_mark
+    b"\x00\x15\x02\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
+    b"\x00\x15\x35\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
+    b"\x00\x15\x34\x33\x00\x00\x14\x4a"  # jeq  5194 futex              -> allow else errno(EPERM)
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x42\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x41\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x40\x43\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # adjtimex to gettid:
-    b"\x00\x35\x3f\x42\x00\x00\x14\x3a"  # jge  5178 gettid             -> allow else errno(EPERM)
-    # readahead to fchroot:
-    b"\x00\x35\x1d\x00\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> rt_tgsigqueueinfo to fchroot
-    b"\x00\x35\x0e\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> clock_gettime to pwritev
-    b"\x00\x35\x07\x00\x00\x00\x14\x56"  # jge  5206 lookup_dcookie     -> lookup_dcookie to clock_settime
-    b"\x00\x35\x01\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> sched_getaffinity to exit_group
-    b"\x00\x15\x3a\x3d\x00\x00\x14\x4a"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # sched_getaffinity to exit_group:
-    b"\x00\x35\x03\x00\x00\x00\x14\x4e"  # jge  5198 cachectl           -> cachectl to exit_group
-    b"\x00\x35\x38\x00\x00\x00\x14\x4d"  # jge  5197 cacheflush         -> allow
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x36\x39\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # cachectl to exit_group:
-    b"\x00\x35\x35\x38\x00\x00\x14\x55"  # jge  5205 exit_group         -> allow else errno(EPERM)
-    # lookup_dcookie to clock_settime:
-    b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_settime
-    b"\x00\x35\x00\x36\x00\x00\x14\x58"  # jge  5208 epoll_ctl          else errno(EPERM)
-    b"\x00\x35\x35\x32\x00\x00\x14\x5a"  # jge  5210 remap_file_pages   -> errno(EPERM) else allow
-    # rt_sigreturn to clock_settime:
-    b"\x00\x35\x01\x00\x00\x00\x14\x5f"  # jge  5215 fadvise64          -> fadvise64 to clock_settime
-    b"\x00\x35\x33\x30\x00\x00\x14\x5e"  # jge  5214 semtimedop         -> errno(EPERM) else allow
-    # fadvise64 to clock_settime:
-    b"\x00\x35\x32\x2f\x00\x00\x14\x60"  # jge  5216 timer_create       -> errno(EPERM) else allow
-    # clock_gettime to pwritev:
-    b"\x00\x35\x06\x00\x00\x00\x14\x8e"  # jge  5262 unshare            -> unshare to pwritev
-    b"\x00\x35\x02\x00\x00\x00\x14\x77"  # jge  5239 add_key            -> add_key to ppoll
-    b"\x00\x35\x00\x2c\x00\x00\x14\x69"  # jge  5225 tgkill             else allow
-    b"\x00\x35\x31\x2e\x00\x00\x14\x76"  # jge  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # add_key to ppoll:
-    b"\x00\x35\x01\x00\x00\x00\x14\x7b"  # jge  5243 inotify_init       -> inotify_init to ppoll
-    b"\x00\x35\x29\x2c\x00\x00\x14\x7a"  # jge  5242 set_thread_area    -> allow else errno(EPERM)
-    # inotify_init to ppoll:
-    b"\x00\x35\x28\x2b\x00\x00\x14\x8c"  # jge  5260 pselect6           -> allow else errno(EPERM)
-    # unshare to pwritev:
-    b"\x00\x35\x03\x00\x00\x00\x14\x99"  # jge  5273 ioprio_set         -> ioprio_set to pwritev
-    b"\x00\x35\x01\x00\x00\x00\x14\x95"  # jge  5269 get_robust_list    -> get_robust_list to epoll_pwait
-    b"\x00\x35\x25\x28\x00\x00\x14\x94"  # jge  5268 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to epoll_pwait:
-    b"\x00\x35\x24\x27\x00\x00\x14\x97"  # jge  5271 getcpu             -> allow else errno(EPERM)
-    # ioprio_set to pwritev:
-    b"\x00\x35\x01\x00\x00\x00\x14\xa7"  # jge  5287 pipe2              -> pipe2 to pwritev
-    b"\x00\x35\x22\x25\x00\x00\x14\xa6"  # jge  5286 dup3               -> allow else errno(EPERM)
-    # pipe2 to pwritev:
-    b"\x00\x35\x21\x24\x00\x00\x14\xa9"  # jge  5289 preadv             -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to fchroot:
-    b"\x00\x35\x15\x00\x00\x00\x15\x3c"  # jge  5436 close_range        -> close_range to fchroot
-    b"\x00\x35\x0b\x00\x00\x00\x14\xc9"  # jge  5321 preadv2            -> preadv2 to clone3
-    b"\x00\x35\x07\x00\x00\x00\x14\xc1"  # jge  5313 getrandom          -> getrandom to copy_file_range
-    b"\x00\x15\x00\x20\x00\x00\x14\xb1"  # jeq  5297 prlimit64          else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x31\x30\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x30\x2f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # sched_getaffinity to fanotify_mark:
+    b"\x00\x35\x00\x17\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
+    b"\x00\x35\x07\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> tgkill to fanotify_mark
+    b"\x00\x35\x03\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_nanosleep
+    b"\x00\x35\x01\x00\x00\x00\x14\x55"  # jge  5205 exit_group         -> exit_group to remap_file_pages
+    b"\x00\x15\x2b\x2a\x00\x00\x14\x4d"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
+    # exit_group to remap_file_pages:
+    b"\x00\x45\x29\x2a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # rt_sigreturn to clock_nanosleep:
+    b"\x00\x35\x00\x29\x00\x00\x14\x5e"  # jge  5214 semtimedop         else allow
+    b"\x00\x35\x28\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> allow
+    b"\x00\x15\x27\x26\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    # tgkill to fanotify_mark:
+    b"\x00\x35\x05\x00\x00\x00\x14\x97"  # jge  5271 getcpu             -> getcpu to fanotify_mark
+    b"\x00\x35\x02\x00\x00\x00\x14\x8c"  # jge  5260 pselect6           -> pselect6 to kexec_load
+    b"\x00\x15\x24\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
+    b"\x00\x15\x26\x22\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to kexec_load:
+    b"\x00\x45\x00\x22\xff\xff\xeb\x72"  # jset 0xffffeb72              else allow
+    b"\x00\x15\x21\x20\x00\x00\x14\x94"  # jeq  5268 set_robust_list    -> allow else errno(EPERM)
+    # getcpu to fanotify_mark:
+    b"\x00\x35\x02\x00\x00\x00\x14\xa9"  # jge  5289 preadv             -> preadv to fanotify_mark
+    b"\x00\x35\x00\x1f\x00\x00\x14\x99"  # jge  5273 ioprio_set         else allow
+    b"\x00\x15\x1e\x1d\x00\x00\x14\xa6"  # jeq  5286 dup3               -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x00\x35\x1c\x1d\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    # prlimit64 to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> name_to_handle_at to fchroot
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> pkey_alloc to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x14\xcb"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> membarrier to pwritev2
+    b"\x00\x15\x12\x11\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x00\x15\x10\x11\x00\x00\x14\xc8"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x17\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to copy_file_range:
-    b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> membarrier to copy_file_range
-    b"\x00\x35\x18\x15\x00\x00\x14\xc2"  # jge  5314 memfd_create       -> errno(EPERM) else allow
-    # membarrier to copy_file_range:
-    b"\x00\x35\x17\x14\x00\x00\x14\xc8"  # jge  5320 copy_file_range    -> errno(EPERM) else allow
-    # preadv2 to clone3:
-    b"\x00\x35\x05\x00\x00\x00\x14\xd0"  # jge  5328 io_pgetevents      -> io_pgetevents to clone3
-    b"\x00\x35\x03\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> pkey_alloc to rseq
-    b"\x00\x35\x00\x11\x00\x00\x14\xcb"  # jge  5323 pkey_mprotect      else allow
-    # mmap, pkey_mprotect:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x12\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x00\x35\x0e\x11\x00\x00\x14\xcf"  # jge  5327 rseq               -> allow else errno(EPERM)
-    # io_pgetevents to clone3:
-    b"\x00\x35\x01\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to clone3
-    b"\x00\x35\x12\x0f\x00\x00\x14\xd1"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to clone3:
-    b"\x00\x35\x11\x0e\x00\x00\x15\x3b"  # jge  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # close_range to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x15\x4a"  # jge  5450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x15\x42"  # jge  5442 mount_setattr      -> mount_setattr to futex_waitv
-    b"\x00\x35\x00\x08\x00\x00\x15\x3d"  # jge  5437 openat2            else allow
-    b"\x00\x35\x07\x0a\x00\x00\x15\x41"  # jge  5441 epoll_pwait2       -> allow else errno(EPERM)
-    # mount_setattr to futex_waitv:
-    b"\x00\x35\x01\x00\x00\x00\x15\x48"  # jge  5448 process_mrelease   -> process_mrelease to futex_waitv
-    b"\x00\x35\x0b\x08\x00\x00\x15\x47"  # jge  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to futex_waitv:
-    b"\x00\x35\x04\x07\x00\x00\x15\x49"  # jge  5449 futex_waitv        -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x15\x60"  # jge  5472 fchroot            -> fchroot
-    b"\x00\x35\x01\x00\x00\x00\x15\x51"  # jge  5457 statmount          -> statmount to rseq_slice_yield
-    b"\x00\x35\x01\x04\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> allow else errno(EPERM)
-    # statmount to rseq_slice_yield:
-    b"\x00\x35\x00\x03\x00\x00\x15\x5f"  # jge  5471 rseq_slice_yield   else errno(EPERM)
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x17\x70"  # jge  6000                    -> 0x1770 to 0xffffffff
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> futex_wake to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x15\x3d"  # jge  5437 openat2            -> openat2 to map_shadow_stack
+    b"\x00\x35\x02\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to close_range
+    b"\x00\x15\x0b\x00\x00\x00\x14\xcf"  # jeq  5327 rseq               -> allow
+    b"\x00\x35\x0d\x09\x00\x00\x14\xd1"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_send_signal to close_range:
+    b"\x00\x15\x09\x00\x00\x00\x15\x3c"  # jeq  5436 close_range        -> allow
+    b"\x00\x15\x0b\x07\x00\x00\x15\x3b"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x07\x00\x00\x00\x15\x41"  # jeq  5441 epoll_pwait2       -> allow
+    b"\x00\x15\x06\x00\x00\x00\x15\x49"  # jeq  5449 futex_waitv        -> allow
+    b"\x00\x15\x08\x04\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x03\x00\x00\x15\x51"  # jge  5457 statmount          else allow
+    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x00\x15\x01\x00\x00\x00\x15\x5f"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # 0x1770 to 0xffffffff:
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
+    # 0x1561 to 0x1948:
+    b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -3213,485 +2506,362 @@ _MIPS64 = (
 # Answers calls of mips64n32.
 _MIPS64N32 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x09\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
+    b"\x00\x15\x00\x0c\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x50\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> sched_getaffinity to fchroot
-    b"\x00\x35\x2c\x00\x00\x00\x17\xb8"  # jge  6072 fsync              -> fsync to sched_setaffinity
-    b"\x00\x35\x1a\x00\x00\x00\x17\x80"  # jge  6016 pread64            -> pread64 to flock
-    b"\x00\x35\x08\x00\x00\x00\x17\x74"  # jge  6004 stat               -> stat to ioctl
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> read to close
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
-    b"\x00\x35\x01\x98\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
-    b"\x00\x35\x00\x97\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\x35\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> mlockall to fchroot
+    b"\x00\x35\x1a\x00\x00\x00\x17\x88"  # jge  6024 mremap             -> mremap to munlock
+    b"\x00\x15\x13\x00\x00\x00\x17\x79"  # jeq  6009 mmap               -> mmap
+    b"\x00\x15\x5d\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x00\x15\x0a\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl (1)
+    b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open, munmap, pread64
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> read to write
+    b"\x00\x35\x00\x71\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x70\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read to write:
+    b"\x00\x35\x6e\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
+    b"\x00\x35\x6e\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # read to close:
-    b"\x00\x35\x01\x00\x00\x00\x17\x72"  # jge  6002 open               -> open to close
-    b"\x00\x35\x91\x94\x00\x00\x17\x70"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # open to close:
-    b"\x00\x35\x90\x92\x00\x00\x17\x73"  # jge  6003 close              -> allow else errno(EPERM)
-    # stat to ioctl:
-    b"\x00\x35\x03\x00\x00\x00\x17\x79"  # jge  6009 mmap               -> mmap to ioctl
-    b"\x00\x35\x01\x00\x00\x00\x17\x76"  # jge  6006 lstat              -> lstat to lseek
-    b"\x00\x35\x8d\x8f\x00\x00\x17\x75"  # jge  6005 fstat              -> allow else errno(EPERM)
-    # lstat to lseek:
-    b"\x00\x35\x8c\x8e\x00\x00\x17\x77"  # jge  6007 poll               -> allow else errno(EPERM)
-    # mmap to ioctl:
-    b"\x00\x35\x05\x00\x00\x00\x17\x7b"  # jge  6011 munmap             -> munmap to ioctl
-    b"\x00\x35\x72\x00\x00\x00\x17\x7a"  # jge  6010 mprotect           -> mmap, pkey_mprotect
-    b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x8a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x6e\x88\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
-    # munmap to ioctl:
-    b"\x00\x35\x00\x85\x00\x00\x17\x7f"  # jge  6015 ioctl              else allow
+    # open, munmap, pread64:
+    b"\x00\x35\x01\x00\x00\x00\x17\x84"  # jge  6020 access             -> access to sched_yield
+    b"\x00\x45\x6a\x69\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
+    # access to sched_yield:
+    b"\x00\x35\x69\x68\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    # ioctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x83\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x82\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x81\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x80\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x35\x02\x00\x00\x00\x66\x7f"  # jge  0x667f                  -> ioctl (2)
+    b"\x00\x15\x66\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x65\x02\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow else errno(ENOTTY)
+    # ioctl (2):
+    b"\x00\x15\x64\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x63\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # pread64 to flock:
-    b"\x00\x35\x09\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> dup to flock
-    b"\x00\x35\x05\x00\x00\x00\x17\x89"  # jge  6025 msync              -> msync to shmctl
-    b"\x00\x35\x01\x00\x00\x00\x17\x86"  # jge  6022 _newselect         -> _newselect to mremap
-    b"\x00\x35\x7d\x7b\x00\x00\x17\x84"  # jge  6020 access             -> errno(EPERM) else allow
-    # _newselect to mremap:
-    b"\x00\x35\x00\x7a\x00\x00\x17\x88"  # jge  6024 mremap             else allow
+    # mmap:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x5f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x5d\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
+    b"\x00\x15\x5c\x5b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # mremap to munlock:
+    b"\x00\x35\x09\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> fcntl to munlock
+    b"\x00\x35\x02\x00\x00\x00\x17\x89"  # jge  6025 msync              -> msync to msgctl
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x7a\x78\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # msync to shmctl:
-    b"\x00\x35\x01\x00\x00\x00\x17\x8b"  # jge  6027 madvise            -> madvise to shmctl
-    b"\x00\x35\x78\x76\x00\x00\x17\x8a"  # jge  6026 mincore            -> errno(EPERM) else allow
-    # madvise to shmctl:
-    b"\x00\x35\x77\x75\x00\x00\x17\x8c"  # jge  6028 shmget             -> errno(EPERM) else allow
-    # dup to flock:
-    b"\x00\x35\x03\x00\x00\x00\x17\xad"  # jge  6061 uname              -> uname to flock
-    b"\x00\x35\x01\x00\x00\x00\x17\xaa"  # jge  6058 exit               -> exit to kill
-    b"\x00\x35\x74\x72\x00\x00\x17\x97"  # jge  6039 sendfile           -> errno(EPERM) else allow
-    # exit to kill:
-    b"\x00\x35\x73\x71\x00\x00\x17\xab"  # jge  6059 wait4              -> errno(EPERM) else allow
-    # uname to flock:
-    b"\x00\x35\x01\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> fcntl to flock
-    b"\x00\x35\x71\x6f\x00\x00\x17\xae"  # jge  6062 semget             -> errno(EPERM) else allow
-    # fcntl to flock:
-    b"\x00\x35\x70\x32\x00\x00\x17\xb7"  # jge  6071 flock              -> errno(EPERM) else fcntl, fcntl64
-    # fsync to sched_setaffinity:
-    b"\x00\x35\x0f\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> getresuid to sched_setaffinity
-    b"\x00\x35\x07\x00\x00\x00\x17\xd6"  # jge  6102 getgid             -> getgid to setresuid
-    b"\x00\x35\x03\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> gettimeofday to syslog
-    b"\x00\x35\x01\x00\x00\x00\x17\xbb"  # jge  6075 ftruncate          -> ftruncate to umask
-    b"\x00\x35\x6b\x69\x00\x00\x17\xba"  # jge  6074 truncate           -> errno(EPERM) else allow
-    # ftruncate to umask:
-    b"\x00\x35\x6a\x68\x00\x00\x17\xbc"  # jge  6076 getdents           -> errno(EPERM) else allow
-    # gettimeofday to syslog:
-    b"\x00\x35\x01\x00\x00\x00\x17\xd4"  # jge  6100 getuid             -> getuid to syslog
-    b"\x00\x35\x68\x66\x00\x00\x17\xd3"  # jge  6099 ptrace             -> errno(EPERM) else allow
-    # getuid to syslog:
-    b"\x00\x35\x67\x65\x00\x00\x17\xd5"  # jge  6101 syslog             -> errno(EPERM) else allow
-    # getgid to setresuid:
-    b"\x00\x35\x03\x00\x00\x00\x17\xdc"  # jge  6108 getppid            -> getppid to setresuid
-    b"\x00\x35\x01\x00\x00\x00\x17\xd9"  # jge  6105 geteuid            -> geteuid to setpgid
-    b"\x00\x35\x64\x62\x00\x00\x17\xd7"  # jge  6103 setuid             -> errno(EPERM) else allow
-    # geteuid to setpgid:
-    b"\x00\x35\x63\x61\x00\x00\x17\xdb"  # jge  6107 setpgid            -> errno(EPERM) else allow
-    # getppid to setresuid:
-    b"\x00\x35\x01\x00\x00\x00\x17\xe1"  # jge  6113 getgroups          -> getgroups to setresuid
-    b"\x00\x35\x61\x5f\x00\x00\x17\xde"  # jge  6110 setsid             -> errno(EPERM) else allow
-    # getgroups to setresuid:
-    b"\x00\x35\x60\x5e\x00\x00\x17\xe2"  # jge  6114 setgroups          -> errno(EPERM) else allow
-    # getresuid to sched_setaffinity:
-    b"\x00\x35\x07\x00\x00\x00\x18\x02"  # jge  6146 mlock              -> mlock to sched_setaffinity
-    b"\x00\x35\x03\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> rt_sigpending to sched_rr_get_interval
-    b"\x00\x35\x01\x00\x00\x00\x17\xe6"  # jge  6118 getresgid          -> getresgid to capset
-    b"\x00\x35\x5c\x5a\x00\x00\x17\xe5"  # jge  6117 setresgid          -> errno(EPERM) else allow
-    # getresgid to capset:
-    b"\x00\x35\x5b\x59\x00\x00\x17\xe7"  # jge  6119 getpgid            -> errno(EPERM) else allow
-    # rt_sigpending to sched_rr_get_interval:
-    b"\x00\x35\x01\x00\x00\x00\x17\xf0"  # jge  6128 rt_sigsuspend      -> rt_sigsuspend to sched_rr_get_interval
-    b"\x00\x35\x59\x57\x00\x00\x17\xef"  # jge  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # rt_sigsuspend to sched_rr_get_interval:
-    b"\x00\x35\x58\x56\x00\x00\x17\xf2"  # jge  6130 utime              -> errno(EPERM) else allow
-    # mlock to sched_setaffinity:
-    b"\x00\x35\x07\x00\x00\x00\x18\x22"  # jge  6178 gettid             -> gettid to sched_setaffinity
-    b"\x00\x35\x01\x00\x00\x00\x18\x09"  # jge  6153 prctl              -> prctl to reserved177
-    b"\x00\x35\x55\x53\x00\x00\x18\x04"  # jge  6148 mlockall           -> errno(EPERM) else allow
-    # prctl to reserved177:
-    b"\x00\x35\x54\x00\x00\x00\x18\x0a"  # jge  6154 adjtimex           -> errno(EPERM)
+    b"\x00\x45\x57\x58\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # msync to msgctl:
+    b"\x00\x35\x03\x00\x00\x00\x17\x97"  # jge  6039 sendfile           -> sendfile to msgctl
+    b"\x00\x35\x56\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> allow
+    b"\x00\x15\x55\x00\x00\x00\x17\x89"  # jeq  6025 msync              -> allow
+    b"\x00\x15\x54\x53\x00\x00\x17\x8b"  # jeq  6027 madvise            -> allow else errno(EPERM)
+    # sendfile to msgctl:
+    b"\x00\x15\x53\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
+    b"\x00\x15\x52\x51\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
+    # fcntl to munlock:
+    b"\x00\x35\x00\x1e\x00\x00\x17\xb7"  # jge  6071 flock              else fcntl, fcntl64
+    b"\x00\x35\x06\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> setpgid to munlock
+    b"\x00\x35\x02\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> gettimeofday to getegid
+    b"\x00\x45\x00\x4e\xff\xff\xe8\x46"  # jset 0xffffe846              else allow
+    b"\x00\x15\x4d\x4c\x00\x00\x17\xbb"  # jeq  6075 ftruncate          -> allow else errno(EPERM)
+    # gettimeofday to getegid:
+    b"\x00\x35\x00\x4c\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
+    b"\x00\x45\x00\x4b\xff\xff\xe8\x29"  # jset 0xffffe829              else allow
+    b"\x00\x35\x4a\x49\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else errno(EPERM)
+    # setpgid to munlock:
+    b"\x00\x35\x04\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> rt_sigpending to munlock
+    b"\x00\x35\x02\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> getresuid to capset
+    b"\x00\x45\x00\x47\xff\xff\xe8\x22"  # jset 0xffffe822              else allow
+    b"\x00\x15\x46\x45\x00\x00\x17\xe1"  # jeq  6113 getgroups          -> allow else errno(EPERM)
+    # getresuid to capset:
+    b"\x00\x45\x44\x45\xff\xff\xe8\x19"  # jset 0xffffe819              -> errno(EPERM) else allow
+    # rt_sigpending to munlock:
+    b"\x00\x35\x01\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> utime to munlock
+    b"\x00\x15\x42\x43\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    # utime to munlock:
+    b"\x00\x35\x42\x41\x00\x00\x18\x02"  # jge  6146 mlock              -> allow else errno(EPERM)
+    # mlockall to fchroot:
+    b"\x00\x35\x1e\x00\x00\x00\x18\x9e"  # jge  6302 prlimit64          -> prlimit64 to fchroot
+    b"\x00\x35\x09\x00\x00\x00\x18\x3d"  # jge  6205 exit_group         -> exit_group to fanotify_mark
+    b"\x00\x15\x04\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
+    b"\x00\x15\x20\x00\x00\x00\x18\x34"  # jeq  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x00\x15\x3d\x00\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow
+    b"\x00\x15\x3c\x00\x00\x00\x18\x32"  # jeq  6194 futex              -> allow
+    b"\x00\x15\x3b\x3a\x00\x00\x18\x35"  # jeq  6197 cacheflush         -> allow else errno(EPERM)
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x50\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x4f\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x4e\x50\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # gettid to sched_setaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x18\x32"  # jge  6194 futex              -> futex to sched_setaffinity
-    b"\x00\x35\x4e\x4c\x00\x00\x18\x23"  # jge  6179 readahead          -> errno(EPERM) else allow
-    # futex to sched_setaffinity:
-    b"\x00\x35\x4d\x4b\x00\x00\x18\x33"  # jge  6195 sched_setaffinity  -> errno(EPERM) else allow
-    # sched_getaffinity to fchroot:
-    b"\x00\x35\x2a\x00\x00\x00\x18\xae"  # jge  6318 memfd_create       -> memfd_create to fchroot
-    b"\x00\x35\x14\x00\x00\x00\x18\x63"  # jge  6243 add_key            -> add_key to getrandom
-    b"\x00\x35\x09\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> fcntl64 to waitid
-    b"\x00\x35\x05\x00\x00\x00\x18\x3e"  # jge  6206 lookup_dcookie     -> lookup_dcookie to rt_sigreturn
-    b"\x00\x35\x03\x00\x00\x00\x18\x36"  # jge  6198 cachectl           -> cachectl to exit_group
-    b"\x00\x35\x45\x00\x00\x00\x18\x35"  # jge  6197 cacheflush         -> allow
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x43\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # cachectl to exit_group:
-    b"\x00\x35\x42\x44\x00\x00\x18\x3d"  # jge  6205 exit_group         -> allow else errno(EPERM)
-    # lookup_dcookie to rt_sigreturn:
-    b"\x00\x35\x01\x00\x00\x00\x18\x42"  # jge  6210 remap_file_pages   -> remap_file_pages to rt_sigreturn
-    b"\x00\x35\x40\x42\x00\x00\x18\x40"  # jge  6208 epoll_ctl          -> allow else errno(EPERM)
-    # remap_file_pages to rt_sigreturn:
-    b"\x00\x35\x3f\x41\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
-    # fcntl64 to waitid:
-    b"\x00\x35\x06\x00\x00\x00\x18\x49"  # jge  6217 statfs64           -> statfs64 to waitid
-    b"\x00\x35\x04\x00\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop to fadvise64
-    b"\x00\x35\x3c\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> allow
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x38\x37\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x37\x36\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # exit_group to fanotify_mark:
+    b"\x00\x35\x06\x00\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop to fanotify_mark
+    b"\x00\x15\x02\x00\x00\x00\x18\x44"  # jeq  6212 fcntl64            -> fcntl, fcntl64
+    b"\x00\x45\x00\x34\x00\x00\x00\x02"  # jset 2                       else allow
+    b"\x00\x35\x33\x32\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x3a\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x39\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # semtimedop to fadvise64:
-    b"\x00\x35\x38\x3a\x00\x00\x18\x48"  # jge  6216 fadvise64          -> allow else errno(EPERM)
-    # statfs64 to waitid:
-    b"\x00\x35\x01\x00\x00\x00\x18\x55"  # jge  6229 tgkill             -> tgkill to waitid
-    b"\x00\x35\x36\x38\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> allow else errno(EPERM)
-    # tgkill to waitid:
-    b"\x00\x35\x38\x37\x00\x00\x18\x62"  # jge  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # add_key to getrandom:
-    b"\x00\x35\x07\x00\x00\x00\x18\x85"  # jge  6277 ioprio_set         -> ioprio_set to getrandom
-    b"\x00\x35\x03\x00\x00\x00\x18\x7a"  # jge  6266 unshare            -> unshare to epoll_pwait
-    b"\x00\x35\x01\x00\x00\x00\x18\x67"  # jge  6247 inotify_init       -> inotify_init to ppoll
-    b"\x00\x35\x31\x33\x00\x00\x18\x66"  # jge  6246 set_thread_area    -> allow else errno(EPERM)
-    # inotify_init to ppoll:
-    b"\x00\x35\x30\x32\x00\x00\x18\x78"  # jge  6264 pselect6           -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
-    b"\x00\x35\x01\x00\x00\x00\x18\x81"  # jge  6273 get_robust_list    -> get_robust_list to epoll_pwait
-    b"\x00\x35\x2e\x30\x00\x00\x18\x80"  # jge  6272 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to epoll_pwait:
-    b"\x00\x35\x2d\x2f\x00\x00\x18\x83"  # jge  6275 getcpu             -> allow else errno(EPERM)
-    # ioprio_set to getrandom:
-    b"\x00\x35\x03\x00\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> rt_tgsigqueueinfo to getrandom
-    b"\x00\x35\x01\x00\x00\x00\x18\x93"  # jge  6291 pipe2              -> pipe2 to pwritev
-    b"\x00\x35\x2a\x2c\x00\x00\x18\x92"  # jge  6290 dup3               -> allow else errno(EPERM)
-    # pipe2 to pwritev:
-    b"\x00\x35\x29\x2b\x00\x00\x18\x95"  # jge  6293 preadv             -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to getrandom:
-    b"\x00\x35\x07\x00\x00\x00\x18\x9f"  # jge  6303 name_to_handle_at  -> name_to_handle_at to getrandom
-    b"\x00\x35\x00\x29\x00\x00\x18\x9e"  # jge  6302 prlimit64          else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x31\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x2f\x30\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # semtimedop to fanotify_mark:
+    b"\x00\x35\x05\x00\x00\x00\x18\x78"  # jge  6264 pselect6           -> pselect6 to fanotify_mark
+    b"\x00\x35\x02\x00\x00\x00\x18\x55"  # jge  6229 tgkill             -> tgkill to faccessat
+    b"\x00\x35\x2d\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> allow
+    b"\x00\x15\x2c\x2b\x00\x00\x18\x48"  # jeq  6216 fadvise64          -> allow else errno(EPERM)
+    # tgkill to faccessat:
+    b"\x00\x15\x2b\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
+    b"\x00\x15\x2b\x29\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to fanotify_mark:
+    b"\x00\x35\x03\x00\x00\x00\x18\x85"  # jge  6277 ioprio_set         -> ioprio_set to fanotify_mark
+    b"\x00\x35\x00\x28\x00\x00\x18\x7a"  # jge  6266 unshare            else allow
+    b"\x00\x35\x27\x00\x00\x00\x18\x83"  # jge  6275 getcpu             -> allow
+    b"\x00\x15\x26\x25\x00\x00\x18\x80"  # jeq  6272 set_robust_list    -> allow else errno(EPERM)
+    # ioprio_set to fanotify_mark:
+    b"\x00\x35\x01\x00\x00\x00\x18\x95"  # jge  6293 preadv             -> preadv to fanotify_mark
+    b"\x00\x15\x24\x23\x00\x00\x18\x92"  # jeq  6290 dup3               -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x00\x35\x22\x23\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    # prlimit64 to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x18\x9f"  # jge  6303 name_to_handle_at  -> name_to_handle_at to fchroot
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> pkey_alloc to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x18\xb7"  # jge  6327 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x18\xb2"  # jge  6322 membarrier         -> membarrier to pwritev2
+    b"\x00\x15\x18\x17\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x00\x15\x16\x17\x00\x00\x18\xb4"  # jeq  6324 copy_file_range    -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x21\x23\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getrandom:
-    b"\x00\x35\x20\x22\x00\x00\x18\xad"  # jge  6317 getrandom          -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x00\x35\x11\x00\x00\x00\x19\x15"  # jge  6421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x18\xbd"  # jge  6333                    -> clock_gettime64 to semtimedop_time64
-    b"\x00\x35\x03\x00\x00\x00\x18\xb7"  # jge  6327 pkey_mprotect      -> pkey_mprotect to io_pgetevents
-    b"\x00\x35\x01\x00\x00\x00\x18\xb4"  # jge  6324 copy_file_range    -> copy_file_range to pwritev2
-    b"\x00\x35\x1b\x1d\x00\x00\x18\xb2"  # jge  6322 membarrier         -> allow else errno(EPERM)
-    # copy_file_range to pwritev2:
-    b"\x00\x35\x1a\x1c\x00\x00\x18\xb5"  # jge  6325 preadv2            -> allow else errno(EPERM)
-    # pkey_mprotect to io_pgetevents:
-    b"\x00\x35\x03\x00\x00\x00\x18\xbb"  # jge  6331 rseq               -> rseq to io_pgetevents
-    b"\x00\x35\x1a\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> errno(EPERM)
-    # mmap, pkey_mprotect:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x18\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to io_pgetevents:
-    b"\x00\x35\x17\x15\x00\x00\x18\xbc"  # jge  6332 io_pgetevents      -> errno(EPERM) else allow
-    # clock_gettime64 to semtimedop_time64:
-    b"\x00\x35\x03\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> timer_gettime64 to semtimedop_time64
-    b"\x00\x35\x01\x00\x00\x00\x19\x04"  # jge  6404 clock_settime64    -> clock_settime64 to clock_nanosleep_time64
-    b"\x00\x35\x12\x15\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # clock_settime64 to clock_nanosleep_time64:
-    b"\x00\x35\x11\x13\x00\x00\x19\x06"  # jge  6406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to semtimedop_time64:
+    b"\x00\x45\x14\x15\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x0c\x00\x00\x00\x19\x25"  # jge  6437 openat2            -> openat2 to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> timer_gettime64 to close_range
+    b"\x00\x35\x02\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> clock_gettime64 to clock_nanosleep_time64
+    b"\x00\x15\x11\x00\x00\x00\x18\xbb"  # jeq  6331 rseq               -> allow
+    b"\x00\x35\x11\x0f\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x00\x45\x0f\x0e\xff\xff\xe6\xfa"  # jset 0xffffe6fa              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x00\x35\x03\x00\x00\x00\x19\x15"  # jge  6421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
     b"\x00\x35\x01\x00\x00\x00\x19\x0f"  # jge  6415                    -> io_pgetevents_time64 to semtimedop_time64
-    b"\x00\x35\x0f\x11\x00\x00\x19\x0d"  # jge  6413 pselect6_time64    -> allow else errno(EPERM)
+    b"\x00\x35\x0c\x0b\x00\x00\x19\x0d"  # jge  6413 pselect6_time64    -> allow else errno(EPERM)
     # io_pgetevents_time64 to semtimedop_time64:
-    b"\x00\x35\x10\x11\x00\x00\x19\x10"  # jge  6416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x19\x30"  # jge  6448 process_mrelease   -> process_mrelease to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x19\x25"  # jge  6437 openat2            -> openat2 to landlock_restrict_self
+    b"\x00\x15\x0c\x0a\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to close_range:
     b"\x00\x35\x01\x00\x00\x00\x19\x23"  # jge  6435 clone3             -> clone3 to close_range
-    b"\x00\x35\x0c\x0a\x00\x00\x19\x17"  # jge  6423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    b"\x00\x35\x08\x09\x00\x00\x19\x17"  # jge  6423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
     # clone3 to close_range:
-    b"\x00\x35\x09\x0c\x00\x00\x19\x24"  # jge  6436 close_range        -> allow else errno(ENOSYS)
-    # openat2 to landlock_restrict_self:
-    b"\x00\x35\x01\x00\x00\x00\x19\x2a"  # jge  6442 mount_setattr      -> mount_setattr to landlock_restrict_self
-    b"\x00\x35\x07\x09\x00\x00\x19\x29"  # jge  6441 epoll_pwait2       -> allow else errno(EPERM)
-    # mount_setattr to landlock_restrict_self:
-    b"\x00\x35\x09\x08\x00\x00\x19\x2f"  # jge  6447                    -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x19\x39"  # jge  6457 statmount          -> statmount to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x19\x32"  # jge  6450 set_mempolicy_home_node -> set_mempolicy_home_node to futex_requeue
-    b"\x00\x35\x03\x05\x00\x00\x19\x31"  # jge  6449 futex_waitv        -> allow else errno(EPERM)
-    # set_mempolicy_home_node to futex_requeue:
-    b"\x00\x35\x02\x04\x00\x00\x19\x36"  # jge  6454 futex_wake         -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x19\x48"  # jge  6472 fchroot            -> fchroot
-    b"\x00\x35\x00\x02\x00\x00\x19\x47"  # jge  6471 rseq_slice_yield   else errno(EPERM)
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x15\x08\x09\x00\x00\x19\x24"  # jeq  6436 close_range        -> allow else errno(ENOSYS)
+    # openat2 to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x19\x36"  # jge  6454 futex_wake         -> futex_wake to fchroot
+    b"\x00\x15\x06\x00\x00\x00\x19\x29"  # jeq  6441 epoll_pwait2       -> allow
+    b"\x00\x15\x05\x00\x00\x00\x19\x31"  # jeq  6449 futex_waitv        -> allow
+    b"\x00\x15\x05\x03\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x02\x00\x00\x19\x39"  # jge  6457 statmount          else allow
+    b"\x00\x15\x01\x00\x00\x00\x19\x47"  # jeq  6471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
 
 # Answers calls of mipsel.
 _MIPSEL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xb3\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x90\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x57\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> chown to fchroot
-    b"\x35\x00\x2d\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> munmap to pwrite64
-    b"\x35\x00\x10\x00\xcb\x0f\x00\x00"  # jge  4043 times              -> times to mmap
-    b"\x35\x00\x07\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> lseek to pipe
-    b"\x35\x00\x03\x00\xa5\x0f\x00\x00"  # jge  4005 open               -> open to unused18
-    b"\x35\x00\x01\x00\xa1\x0f\x00\x00"  # jge  4001 exit               -> exit to write
-    b"\x35\x00\xa7\xac\xa0\x0f\x00\x00"  # jge  4000 syscall            -> errno(EPERM) else errno(ENOSYS)
-    # exit to write:
-    b"\x15\x00\xa6\xa3\xa2\x0f\x00\x00"  # jeq  4002 fork               -> errno(EPERM) else allow
-    # open to unused18:
-    b"\x35\x00\x01\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> waitpid to unused18
-    b"\x35\x00\xa1\xa4\xa6\x0f\x00\x00"  # jge  4006 close              -> allow else errno(EPERM)
-    # waitpid to unused18:
-    b"\x15\x00\xa0\xa3\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
-    # lseek to pipe:
-    b"\x35\x00\x04\x00\xbc\x0f\x00\x00"  # jge  4028 unused28           -> unused28 to pipe
-    b"\x35\x00\x01\x00\xb8\x0f\x00\x00"  # jge  4024 getuid             -> getuid to alarm
-    b"\x35\x00\xa0\x9d\xb5\x0f\x00\x00"  # jge  4021 mount              -> errno(EPERM) else allow
-    # getuid to alarm:
-    b"\x35\x00\x00\x9c\xb9\x0f\x00\x00"  # jge  4025 stime              else allow
-    b"\x35\x00\x9b\x9e\xbb\x0f\x00\x00"  # jge  4027 alarm              -> allow else errno(EPERM)
-    # unused28 to pipe:
-    b"\x35\x00\x01\x00\xbe\x0f\x00\x00"  # jge  4030 utime              -> utime to pipe
-    b"\x35\x00\x99\x9c\xbd\x0f\x00\x00"  # jge  4029 pause              -> allow else errno(EPERM)
-    # utime to pipe:
-    b"\x15\x00\x98\x9b\xc9\x0f\x00\x00"  # jeq  4041 dup                -> allow else errno(EPERM)
-    # times to mmap:
-    b"\x35\x00\x0e\x00\xe2\x0f\x00\x00"  # jge  4066 setsid             -> setsid to mmap
-    b"\x35\x00\x03\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> acct to getpgrp
-    b"\x35\x00\x01\x00\xcd\x0f\x00\x00"  # jge  4045 brk                -> brk to getegid
-    b"\x35\x00\x97\x94\xcc\x0f\x00\x00"  # jge  4044 prof               -> errno(EPERM) else allow
-    # brk to getegid:
-    b"\x15\x00\x96\x93\xce\x0f\x00\x00"  # jeq  4046 setgid             -> errno(EPERM) else allow
-    # acct to getpgrp:
-    b"\x35\x00\x07\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl to getpgrp
-    b"\x35\x00\x00\x94\xd6\x0f\x00\x00"  # jge  4054 ioctl              else errno(EPERM)
+    b"\x35\x00\x45\x00\x61\x10\x00\x00"  # jge  4193 rt_sigreturn       -> rt_sigreturn to fchroot
+    b"\x35\x00\x25\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> munmap to prctl
+    b"\x35\x00\x15\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl to mmap
+    b"\x35\x00\x0e\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> ioctl
+    b"\x35\x00\x07\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> mount to lock
+    b"\x35\x00\x04\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> waitpid to getpid
+    b"\x35\x00\x02\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> read to close
+    b"\x35\x00\x00\x88\xa0\x0f\x00\x00"  # jge  4000 syscall            else errno(ENOSYS)
+    b"\x15\x00\x82\x81\xa1\x0f\x00\x00"  # jeq  4001 exit               -> allow else errno(EPERM)
+    # read to close:
+    b"\x15\x00\x80\x81\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
+    # waitpid to getpid:
+    b"\x35\x00\x80\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
+    b"\x15\x00\x7f\x7e\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
+    # mount to lock:
+    b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> dup to lock
+    b"\x15\x00\x7d\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
+    b"\x15\x00\x7c\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
+    b"\x15\x00\x7b\x7a\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
+    # dup to lock:
+    b"\x35\x00\x79\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
+    b"\x45\x00\x79\x78\x31\xf0\xff\xff"  # jset 0xfffff031              -> allow else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x8e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x8d\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x8c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x77\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x76\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x75\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x74\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to getpgrp:
-    b"\x35\x00\x00\x45\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64
-    b"\x35\x00\x89\x8c\xdf\x0f\x00\x00"  # jge  4063 dup2               -> allow else errno(EPERM)
-    # setsid to mmap:
-    b"\x35\x00\x04\x00\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> getrlimit to mmap
-    b"\x35\x00\x01\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> setreuid to setrlimit
-    b"\x35\x00\x86\x89\xe3\x0f\x00\x00"  # jge  4067 sigaction          -> allow else errno(EPERM)
-    # setreuid to setrlimit:
-    b"\x35\x00\x00\x88\xe8\x0f\x00\x00"  # jge  4072 sigsuspend         else errno(EPERM)
-    b"\x35\x00\x87\x84\xea\x0f\x00\x00"  # jge  4074 sethostname        -> errno(EPERM) else allow
-    # getrlimit to mmap:
-    b"\x35\x00\x01\x00\xf0\x0f\x00\x00"  # jge  4080 getgroups          -> getgroups to mmap
-    b"\x35\x00\x85\x82\xef\x0f\x00\x00"  # jge  4079 settimeofday       -> errno(EPERM) else allow
-    # getgroups to mmap:
-    b"\x35\x00\x00\x81\xf1\x0f\x00\x00"  # jge  4081 setgroups          else allow
-    b"\x35\x00\x00\x83\xfa\x0f\x00\x00"  # jge  4090 mmap               else errno(EPERM)
+    # fcntl to mmap:
+    b"\x35\x00\x08\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> mmap
+    b"\x35\x00\x00\x36\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64
+    b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> setreuid to readdir
+    b"\x35\x00\x00\x6e\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
+    b"\x15\x00\x6d\x6e\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x35\x00\x01\x00\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> getrlimit to readdir
+    b"\x45\x00\x6b\x6c\x16\xf0\xff\xff"  # jset 0xfffff016              -> errno(EPERM) else allow
+    # getrlimit to readdir:
+    b"\x35\x00\x00\x6b\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
+    b"\x15\x00\x6a\x69\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
+    # mmap:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x65\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x81\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x63\x7f\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to pwrite64:
-    b"\x35\x00\x11\x00\x2f\x10\x00\x00"  # jge  4143 flock              -> flock to pwrite64
-    b"\x35\x00\x08\x00\x16\x10\x00\x00"  # jge  4118 fsync              -> fsync to _newselect
-    b"\x35\x00\x04\x00\x0a\x10\x00\x00"  # jge  4106 stat               -> stat to ipc
-    b"\x35\x00\x01\x00\xfd\x0f\x00\x00"  # jge  4093 ftruncate          -> ftruncate to getitimer
-    b"\x35\x00\x7a\x77\xfc\x0f\x00\x00"  # jge  4092 truncate           -> errno(EPERM) else allow
-    # ftruncate to getitimer:
-    b"\x35\x00\x00\x76\xfe\x0f\x00\x00"  # jge  4094 fchmod             else allow
-    b"\x35\x00\x75\x78\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # stat to ipc:
-    b"\x35\x00\x01\x00\x0d\x10\x00\x00"  # jge  4109 unused109          -> unused109 to ipc
-    b"\x35\x00\x73\x76\x0c\x10\x00\x00"  # jge  4108 fstat              -> allow else errno(EPERM)
-    # unused109 to ipc:
-    b"\x15\x00\x72\x75\x14\x10\x00\x00"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
-    # fsync to _newselect:
-    b"\x35\x00\x04\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> sigprocmask to _newselect
-    b"\x35\x00\x01\x00\x1a\x10\x00\x00"  # jge  4122 uname              -> uname to mprotect
-    b"\x35\x00\x72\x6f\x18\x10\x00\x00"  # jge  4120 clone              -> errno(EPERM) else allow
-    # uname to mprotect:
-    b"\x35\x00\x00\x6e\x1b\x10\x00\x00"  # jge  4123 modify_ldt         else allow
-    b"\x35\x00\x54\x70\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # sigprocmask to _newselect:
+    b"\x15\x00\x64\x63\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to prctl:
+    b"\x35\x00\x12\x00\x46\x10\x00\x00"  # jge  4166 nanosleep          -> nanosleep to prctl
+    b"\x35\x00\x0a\x00\x1e\x10\x00\x00"  # jge  4126 sigprocmask        -> sigprocmask to sched_rr_get_interval
+    b"\x35\x00\x48\x00\x1d\x10\x00\x00"  # jge  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x03\x00\x0a\x10\x00\x00"  # jge  4106 stat               -> stat to adjtimex
+    b"\x35\x00\x01\x00\xfe\x0f\x00\x00"  # jge  4094 fchmod             -> fchmod to getitimer
+    b"\x15\x00\x5d\x5e\xfc\x0f\x00\x00"  # jeq  4092 truncate           -> errno(EPERM) else allow
+    # fchmod to getitimer:
+    b"\x35\x00\x5d\x5c\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
+    # stat to adjtimex:
+    b"\x35\x00\x02\x00\x16\x10\x00\x00"  # jge  4118 fsync              -> fsync to adjtimex
+    b"\x15\x00\x5b\x00\x0c\x10\x00\x00"  # jeq  4108 fstat              -> allow
+    b"\x15\x00\x5a\x59\x14\x10\x00\x00"  # jeq  4116 sysinfo            -> allow else errno(EPERM)
+    # fsync to adjtimex:
+    b"\x35\x00\x00\x59\x18\x10\x00\x00"  # jge  4120 clone              else allow
+    b"\x15\x00\x58\x57\x1a\x10\x00\x00"  # jeq  4122 uname              -> allow else errno(EPERM)
+    # sigprocmask to sched_rr_get_interval:
+    b"\x35\x00\x03\x00\x2f\x10\x00\x00"  # jge  4143 flock              -> flock to sched_rr_get_interval
     b"\x35\x00\x01\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> _llseek to _newselect
-    b"\x35\x00\x6e\x6b\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
+    b"\x35\x00\x54\x55\x1f\x10\x00\x00"  # jge  4127 create_module      -> errno(EPERM) else allow
     # _llseek to _newselect:
-    b"\x15\x00\x6d\x6a\x2d\x10\x00\x00"  # jeq  4141 getdents           -> errno(EPERM) else allow
-    # flock to pwrite64:
-    b"\x35\x00\x08\x00\x47\x10\x00\x00"  # jge  4167 mremap             -> mremap to pwrite64
-    b"\x35\x00\x03\x00\x3a\x10\x00\x00"  # jge  4154 mlock              -> mlock to nanosleep
-    b"\x35\x00\x01\x00\x34\x10\x00\x00"  # jge  4148 cachectl           -> cachectl to _sysctl
-    b"\x35\x00\x66\x69\x30\x10\x00\x00"  # jge  4144 msync              -> allow else errno(EPERM)
-    # cachectl to _sysctl:
-    b"\x15\x00\x65\x68\x38\x10\x00\x00"  # jeq  4152 fdatasync          -> allow else errno(EPERM)
-    # mlock to nanosleep:
-    b"\x35\x00\x01\x00\x42\x10\x00\x00"  # jge  4162 sched_yield        -> sched_yield to nanosleep
-    b"\x35\x00\x66\x63\x3c\x10\x00\x00"  # jge  4156 mlockall           -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x35\x00\x00\x62\x43\x10\x00\x00"  # jge  4163 sched_get_priority_max else allow
-    b"\x35\x00\x61\x64\x46\x10\x00\x00"  # jge  4166 nanosleep          -> allow else errno(EPERM)
-    # mremap to pwrite64:
-    b"\x35\x00\x05\x00\x5d\x10\x00\x00"  # jge  4189 nfsservctl         -> nfsservctl to pwrite64
-    b"\x35\x00\x03\x00\x5a\x10\x00\x00"  # jge  4186 getresuid          -> getresuid to poll
-    b"\x35\x00\x61\x00\x48\x10\x00\x00"  # jge  4168 accept             -> errno(EPERM)
+    b"\x15\x00\x53\x54\x2d\x10\x00\x00"  # jeq  4141 getdents           -> errno(EPERM) else allow
+    # flock to sched_rr_get_interval:
+    b"\x15\x00\x52\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
+    b"\x45\x00\x00\x52\xc4\xef\xff\xff"  # jset 0xffffefc4              else allow
+    b"\x15\x00\x51\x50\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow else errno(EPERM)
+    # nanosleep to prctl:
+    b"\x35\x00\x07\x00\x60\x10\x00\x00"  # jge  4192 prctl              -> prctl (1)
+    b"\x15\x00\x04\x00\x47\x10\x00\x00"  # jeq  4167 mremap             -> mremap
+    b"\x15\x00\x4e\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
+    b"\x15\x00\x4d\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
+    b"\x15\x00\x4c\x00\x5c\x10\x00\x00"  # jeq  4188 poll               -> allow
+    b"\x15\x00\x4b\x4a\x5f\x10\x00\x00"  # jeq  4191 getresgid          -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x5f\x5c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to poll:
-    b"\x15\x00\x5e\x5b\x5b\x10\x00\x00"  # jeq  4187 query_module       -> errno(EPERM) else allow
-    # nfsservctl to pwrite64:
-    b"\x35\x00\x06\x00\x61\x10\x00\x00"  # jge  4193 rt_sigreturn       -> rt_sigreturn to pwrite64
-    b"\x35\x00\x00\x5c\x5f\x10\x00\x00"  # jge  4191 getresgid          else errno(EPERM)
-    b"\x35\x00\x00\x58\x60\x10\x00\x00"  # jge  4192 prctl              else allow
+    b"\x45\x00\x48\x49\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x56\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x55\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x54\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to pwrite64:
-    b"\x15\x00\x56\x53\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # chown to fchroot:
-    b"\x35\x00\x29\x00\xec\x10\x00\x00"  # jge  4332 rt_tgsigqueueinfo  -> rt_tgsigqueueinfo to fchroot
-    b"\x35\x00\x16\x00\x97\x10\x00\x00"  # jge  4247 lookup_dcookie     -> lookup_dcookie to pwritev
-    b"\x35\x00\x08\x00\x7b\x10\x00\x00"  # jge  4219 getdents64         -> getdents64 to exit_group
-    b"\x35\x00\x03\x00\x74\x10\x00\x00"  # jge  4212 ftruncate64        -> ftruncate64 to madvise
-    b"\x35\x00\x01\x00\x6f\x10\x00\x00"  # jge  4207 sendfile           -> sendfile to truncate64
-    b"\x35\x00\x4d\x50\x6e\x10\x00\x00"  # jge  4206 sigaltstack        -> allow else errno(EPERM)
-    # sendfile to truncate64:
-    b"\x15\x00\x33\x4f\x72\x10\x00\x00"  # jeq  4210 mmap2              -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # ftruncate64 to madvise:
-    b"\x35\x00\x01\x00\x77\x10\x00\x00"  # jge  4215 fstat64            -> fstat64 to madvise
-    b"\x35\x00\x4d\x4a\x75\x10\x00\x00"  # jge  4213 stat64             -> errno(EPERM) else allow
-    # fstat64 to madvise:
-    b"\x35\x00\x00\x49\x78\x10\x00\x00"  # jge  4216 pivot_root         else allow
-    b"\x35\x00\x48\x4b\x7a\x10\x00\x00"  # jge  4218 madvise            -> allow else errno(EPERM)
-    # getdents64 to exit_group:
-    b"\x35\x00\x06\x00\x8e\x10\x00\x00"  # jge  4238 futex              -> futex to exit_group
-    b"\x35\x00\x04\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> reserved221 to sendfile64
-    b"\x35\x00\x00\x48\x7c\x10\x00\x00"  # jge  4220 fcntl64            else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x46\x45\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x45\x44\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to fchroot:
+    b"\x35\x00\x1a\x00\xd6\x10\x00\x00"  # jge  4310 get_robust_list    -> get_robust_list to fchroot
+    b"\x35\x00\x0b\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> reserved221 to set_robust_list
+    b"\x35\x00\x07\x00\x7c\x10\x00\x00"  # jge  4220 fcntl64            -> fcntl, fcntl64
+    b"\x35\x00\x01\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> chown to getdents64
+    b"\x15\x00\x3f\x40\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
+    # chown to getdents64:
+    b"\x15\x00\x26\x00\x72\x10\x00\x00"  # jeq  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
+    b"\x15\x00\x3e\x00\x6e\x10\x00\x00"  # jeq  4206 sigaltstack        -> allow
+    b"\x15\x00\x3d\x00\x74\x10\x00\x00"  # jeq  4212 ftruncate64        -> allow
+    b"\x15\x00\x3c\x00\x77\x10\x00\x00"  # jeq  4215 fstat64            -> allow
+    b"\x15\x00\x3b\x3a\x7a\x10\x00\x00"  # jeq  4218 madvise            -> allow else errno(EPERM)
     # fcntl, fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x43\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x42\x45\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # reserved221 to sendfile64:
-    b"\x15\x00\x41\x44\x7e\x10\x00\x00"  # jeq  4222 gettid             -> allow else errno(EPERM)
-    # futex to exit_group:
-    b"\x35\x00\x01\x00\x90\x10\x00\x00"  # jge  4240 sched_getaffinity  -> sched_getaffinity to exit_group
-    b"\x35\x00\x42\x3f\x8f\x10\x00\x00"  # jge  4239 sched_setaffinity  -> errno(EPERM) else allow
-    # sched_getaffinity to exit_group:
-    b"\x35\x00\x02\x00\x91\x10\x00\x00"  # jge  4241 io_setup           -> io_setup to exit_group
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x3c\x3f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to exit_group:
-    b"\x35\x00\x3b\x3e\x96\x10\x00\x00"  # jge  4246 exit_group         -> allow else errno(EPERM)
-    # lookup_dcookie to pwritev:
-    b"\x35\x00\x09\x00\xbc\x10\x00\x00"  # jge  4284 inotify_init       -> inotify_init to pwritev
-    b"\x35\x00\x04\x00\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> clock_gettime to set_thread_area
-    b"\x35\x00\x01\x00\x9b\x10\x00\x00"  # jge  4251 remap_file_pages   -> remap_file_pages to clock_settime
-    b"\x35\x00\x37\x3a\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> allow else errno(EPERM)
-    # remap_file_pages to clock_settime:
-    b"\x35\x00\x00\x39\x9c\x10\x00\x00"  # jge  4252 set_tid_address    else errno(EPERM)
-    b"\x35\x00\x38\x35\x9f\x10\x00\x00"  # jge  4255 statfs64           -> errno(EPERM) else allow
-    # clock_gettime to set_thread_area:
-    b"\x35\x00\x01\x00\xb7\x10\x00\x00"  # jge  4279                    -> add_key to set_thread_area
-    b"\x35\x00\x36\x33\xaa\x10\x00\x00"  # jge  4266 tgkill             -> errno(EPERM) else allow
-    # add_key to set_thread_area:
-    b"\x35\x00\x00\x3a\xb8\x10\x00\x00"  # jge  4280 add_key            else errno(ENOSYS)
-    b"\x35\x00\x31\x34\xbb\x10\x00\x00"  # jge  4283 set_thread_area    -> allow else errno(EPERM)
-    # inotify_init to pwritev:
-    b"\x35\x00\x03\x00\xd8\x10\x00\x00"  # jge  4312 getcpu             -> getcpu to pwritev
-    b"\x35\x00\x01\x00\xcf\x10\x00\x00"  # jge  4303 unshare            -> unshare to kexec_load
-    b"\x35\x00\x2e\x31\xcd\x10\x00\x00"  # jge  4301 pselect6           -> allow else errno(EPERM)
-    # unshare to kexec_load:
-    b"\x15\x00\x2d\x30\xd5\x10\x00\x00"  # jeq  4309 set_robust_list    -> allow else errno(EPERM)
-    # getcpu to pwritev:
-    b"\x35\x00\x01\x00\xe7\x10\x00\x00"  # jge  4327 dup3               -> dup3 to pwritev
-    b"\x35\x00\x2e\x2b\xda\x10\x00\x00"  # jge  4314 ioprio_set         -> errno(EPERM) else allow
-    # dup3 to pwritev:
-    b"\x35\x00\x00\x2a\xe8\x10\x00\x00"  # jge  4328 pipe2              else allow
-    b"\x35\x00\x29\x2c\xea\x10\x00\x00"  # jge  4330 preadv             -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to fchroot:
-    b"\x35\x00\x1a\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x10\x00\x0f\x11\x00\x00"  # jge  4367 rseq               -> rseq to ppoll_time64
-    b"\x35\x00\x09\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> membarrier to statx
-    b"\x35\x00\x07\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> name_to_handle_at to userfaultfd
-    b"\x35\x00\x00\x27\xf2\x10\x00\x00"  # jge  4338 prlimit64          else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x39\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x37\x38\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # reserved221 to set_robust_list:
+    b"\x35\x00\x04\x00\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> epoll_ctl to set_robust_list
+    b"\x15\x00\x16\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x15\x00\x35\x00\x7e\x10\x00\x00"  # jeq  4222 gettid             -> allow
+    b"\x15\x00\x34\x00\x8e\x10\x00\x00"  # jeq  4238 futex              -> allow
+    b"\x15\x00\x33\x32\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
+    # epoll_ctl to set_robust_list:
+    b"\x35\x00\x03\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> tgkill to set_robust_list
+    b"\x35\x00\x01\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> statfs64 to clock_nanosleep
+    b"\x15\x00\x2f\x30\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
+    # statfs64 to clock_nanosleep:
+    b"\x35\x00\x2f\x2e\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> allow else errno(EPERM)
+    # tgkill to set_robust_list:
+    b"\x35\x00\x02\x00\xcd\x10\x00\x00"  # jge  4301 pselect6           -> pselect6 to set_robust_list
+    b"\x15\x00\x2d\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
+    b"\x15\x00\x31\x2b\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to set_robust_list:
+    b"\x35\x00\x00\x2b\xcf\x10\x00\x00"  # jge  4303 unshare            else allow
+    b"\x35\x00\x2a\x29\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
+    # get_robust_list to fchroot:
+    b"\x35\x00\x0b\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> name_to_handle_at to fchroot
+    b"\x35\x00\x04\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> prlimit64
+    b"\x35\x00\x02\x00\xea\x10\x00\x00"  # jge  4330 preadv             -> preadv to fanotify_mark
+    b"\x45\x00\x00\x26\x26\xef\xff\xff"  # jset 0xffffef26              else allow
+    b"\x15\x00\x25\x24\xe7\x10\x00\x00"  # jeq  4327 dup3               -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x23\x24\xec\x10\x00\x00"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x35\x00\x06\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\x06\x11\x00\x00"  # jge  4358 membarrier         -> membarrier to pwritev2
+    b"\x15\x00\x1a\x19\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x18\x19\x08\x11\x00\x00"  # jeq  4360 copy_file_range    -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x1e\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to userfaultfd:
-    b"\x15\x00\x1d\x20\x01\x11\x00\x00"  # jeq  4353 getrandom          -> allow else errno(EPERM)
-    # membarrier to statx:
-    b"\x35\x00\x01\x00\x09\x11\x00\x00"  # jge  4361 preadv2            -> preadv2 to statx
-    b"\x35\x00\x1e\x1b\x08\x11\x00\x00"  # jge  4360 copy_file_range    -> errno(EPERM) else allow
-    # preadv2 to statx:
-    b"\x35\x00\x00\x1a\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      else allow
-    b"\x35\x00\x1c\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1a\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to ppoll_time64:
-    b"\x35\x00\x04\x00\x34\x11\x00\x00"  # jge  4404 clock_settime64    -> clock_settime64 to ppoll_time64
-    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to clock_gettime64
-    b"\x35\x00\x17\x14\x10\x11\x00\x00"  # jge  4368 io_pgetevents      -> errno(EPERM) else allow
-    # semget to clock_gettime64:
-    b"\x35\x00\x00\x1b\x29\x11\x00\x00"  # jge  4393 semget             else errno(ENOSYS)
-    b"\x35\x00\x12\x15\x33\x11\x00\x00"  # jge  4403 clock_gettime64    -> allow else errno(EPERM)
-    # clock_settime64 to ppoll_time64:
-    b"\x35\x00\x01\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> timer_gettime64 to ppoll_time64
-    b"\x35\x00\x10\x13\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to ppoll_time64:
-    b"\x35\x00\x00\x12\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    else errno(EPERM)
-    b"\x35\x00\x16\x0e\x3f\x11\x00\x00"  # jge  4415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x08\x00\x61\x11\x00\x00"  # jge  4449 futex_waitv        -> futex_waitv to fchroot
-    b"\x35\x00\x04\x00\x55\x11\x00\x00"  # jge  4437 openat2            -> openat2 to process_mrelease
-    b"\x35\x00\x01\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to close_range
-    b"\x35\x00\x0a\x0d\x45\x11\x00\x00"  # jge  4421 rt_sigtimedwait_time64 -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to close_range:
-    b"\x35\x00\x00\x0c\x53\x11\x00\x00"  # jge  4435 clone3             else errno(EPERM)
-    b"\x35\x00\x08\x10\x54\x11\x00\x00"  # jge  4436 close_range        -> allow else errno(ENOSYS)
-    # openat2 to process_mrelease:
-    b"\x35\x00\x01\x00\x5a\x11\x00\x00"  # jge  4442 mount_setattr      -> mount_setattr to process_mrelease
-    b"\x35\x00\x06\x09\x59\x11\x00\x00"  # jge  4441 epoll_pwait2       -> allow else errno(EPERM)
-    # mount_setattr to process_mrelease:
-    b"\x15\x00\x0d\x08\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x05\x00\x78\x11\x00\x00"  # jge  4472 fchroot            -> fchroot
-    b"\x35\x00\x01\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> futex_wake to rseq_slice_yield
-    b"\x35\x00\x05\x02\x62\x11\x00\x00"  # jge  4450 set_mempolicy_home_node -> errno(EPERM) else allow
-    # futex_wake to rseq_slice_yield:
-    b"\x35\x00\x00\x01\x69\x11\x00\x00"  # jge  4457 statmount          else allow
-    b"\x35\x00\x00\x03\x77\x11\x00\x00"  # jge  4471 rseq_slice_yield   else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x11\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> futex_wake to fchroot
+    b"\x35\x00\x09\x00\x45\x11\x00\x00"  # jge  4421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to map_shadow_stack
+    b"\x35\x00\x04\x00\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> clock_getres_time64 to semtimedop_time64
+    b"\x35\x00\x02\x00\x29\x11\x00\x00"  # jge  4393 semget             -> semget to clock_adjtime64
+    b"\x35\x00\x17\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)
+    b"\x15\x00\x11\x10\x0f\x11\x00\x00"  # jeq  4367 rseq               -> allow else errno(EPERM)
+    # semget to clock_adjtime64:
+    b"\x15\x00\x10\x0f\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> allow else errno(EPERM)
+    # clock_getres_time64 to semtimedop_time64:
+    b"\x35\x00\x01\x00\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    -> pselect6_time64 to semtimedop_time64
+    b"\x35\x00\x0d\x0e\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> errno(EPERM) else allow
+    # pselect6_time64 to semtimedop_time64:
+    b"\x35\x00\x00\x0d\x3f\x11\x00\x00"  # jge  4415                    else allow
+    b"\x35\x00\x0b\x11\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # rt_sigtimedwait_time64 to map_shadow_stack:
+    b"\x35\x00\x03\x00\x55\x11\x00\x00"  # jge  4437 openat2            -> openat2 to map_shadow_stack
+    b"\x35\x00\x00\x0a\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 else allow
+    b"\x35\x00\x00\x08\x53\x11\x00\x00"  # jge  4435 clone3             else errno(EPERM)
+    b"\x35\x00\x08\x0d\x54\x11\x00\x00"  # jge  4436 close_range        -> allow else errno(ENOSYS)
+    # openat2 to map_shadow_stack:
+    b"\x15\x00\x07\x00\x59\x11\x00\x00"  # jeq  4441 epoll_pwait2       -> allow
+    b"\x15\x00\x06\x00\x61\x11\x00\x00"  # jeq  4449 futex_waitv        -> allow
+    b"\x15\x00\x0a\x04\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x09\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x03\x69\x11\x00\x00"  # jge  4457 statmount          else allow
+    b"\x35\x00\x03\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x15\x00\x01\x00\x77\x11\x00\x00"  # jeq  4471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # 0x1179 to 0x1560:
-    b"\x35\x00\x02\x03\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
-    b"\x35\x00\x00\x02\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    # 0x1179 to 0x1948:
+    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x35\x00\x01\x02\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
+    # 0x1561 to 0x1948:
+    b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -3699,207 +2869,157 @@ _MIPSEL = (
 # Answers calls of mips64el.
 _MIPS64EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x92\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x72\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4c\x00\x3b\x14\x00\x00"  # jge  5179 readahead          -> readahead to fchroot
-    b"\x35\x00\x2a\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> flock to gettid
-    b"\x35\x00\x16\x00\x98\x13\x00\x00"  # jge  5016 pread64            -> pread64 to fcntl
-    b"\x35\x00\x06\x00\x8d\x13\x00\x00"  # jge  5005 fstat              -> fstat to ioctl
-    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> read to stat
-    b"\x35\x00\x00\x8c\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
-    b"\x35\x00\x8b\x8a\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to stat:
-    b"\x35\x00\x01\x00\x8b\x13\x00\x00"  # jge  5003 close              -> close to stat
-    b"\x35\x00\x86\x83\x8a\x13\x00\x00"  # jge  5002 open               -> errno(EPERM) else allow
-    # close to stat:
-    b"\x35\x00\x85\x82\x8c\x13\x00\x00"  # jge  5004 stat               -> errno(EPERM) else allow
-    # fstat to ioctl:
-    b"\x35\x00\x01\x00\x91\x13\x00\x00"  # jge  5009 mmap               -> mmap to ioctl
-    b"\x15\x00\x83\x80\x8e\x13\x00\x00"  # jeq  5006 lstat              -> errno(EPERM) else allow
-    # mmap to ioctl:
-    b"\x35\x00\x05\x00\x93\x13\x00\x00"  # jge  5011 munmap             -> munmap to ioctl
-    b"\x35\x00\x6d\x00\x92\x13\x00\x00"  # jge  5010 mprotect           -> mmap, pkey_mprotect
-    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x7f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x69\x7d\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
-    # munmap to ioctl:
-    b"\x35\x00\x00\x79\x97\x13\x00\x00"  # jge  5015 ioctl              else allow
+    b"\x35\x00\x35\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> mlockall to fchroot
+    b"\x35\x00\x17\x00\xa0\x13\x00\x00"  # jge  5024 mremap             -> mremap to munlock
+    b"\x15\x00\x10\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
+    b"\x15\x00\x5a\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
+    b"\x15\x00\x07\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl (1)
+    b"\x35\x00\x03\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open, munmap, pread64
+    b"\x35\x00\x68\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
+    b"\x35\x00\x00\x6a\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x69\x68\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # open, munmap, pread64:
+    b"\x35\x00\x01\x00\x9c\x13\x00\x00"  # jge  5020 access             -> access to sched_yield
+    b"\x45\x00\x64\x63\x71\xec\xff\xff"  # jset 0xffffec71              -> allow else errno(EPERM)
+    # access to sched_yield:
+    b"\x35\x00\x63\x62\x9e\x13\x00\x00"  # jge  5022 _newselect         -> allow else errno(EPERM)
+    # ioctl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x77\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x76\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x75\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x74\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl (2)
+    b"\x15\x00\x60\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x5f\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
+    # ioctl (2):
+    b"\x15\x00\x5e\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x5d\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # pread64 to fcntl:
-    b"\x35\x00\x08\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> shmget to fcntl
-    b"\x35\x00\x02\x00\xa0\x13\x00\x00"  # jge  5024 mremap             -> mremap to madvise
-    b"\x35\x00\x00\x70\x9c\x13\x00\x00"  # jge  5020 access             else allow
-    b"\x35\x00\x6f\x72\x9e\x13\x00\x00"  # jge  5022 _newselect         -> allow else errno(EPERM)
-    # mremap to madvise:
-    b"\x35\x00\x03\x00\xa2\x13\x00\x00"  # jge  5026 mincore            -> mincore to madvise
-    b"\x35\x00\x6d\x00\xa1\x13\x00\x00"  # jge  5025 msync              -> allow
+    # mmap:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x59\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x57\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
+    b"\x15\x00\x56\x55\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # mremap to munlock:
+    b"\x35\x00\x09\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> fcntl to munlock
+    b"\x35\x00\x02\x00\xa1\x13\x00\x00"  # jge  5025 msync              -> msync to msgctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x6e\x6b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mincore to madvise:
-    b"\x35\x00\x6a\x6d\xa3\x13\x00\x00"  # jge  5027 madvise            -> allow else errno(EPERM)
-    # shmget to fcntl:
-    b"\x35\x00\x03\x00\xc3\x13\x00\x00"  # jge  5059 wait4              -> wait4 to fcntl
-    b"\x35\x00\x01\x00\xaf\x13\x00\x00"  # jge  5039 sendfile           -> sendfile to exit
-    b"\x35\x00\x67\x6a\xa7\x13\x00\x00"  # jge  5031 dup                -> allow else errno(EPERM)
-    # sendfile to exit:
-    b"\x35\x00\x66\x69\xc2\x13\x00\x00"  # jge  5058 exit               -> allow else errno(EPERM)
-    # wait4 to fcntl:
-    b"\x35\x00\x01\x00\xc6\x13\x00\x00"  # jge  5062 semget             -> semget to fcntl
-    b"\x35\x00\x64\x67\xc5\x13\x00\x00"  # jge  5061 uname              -> allow else errno(EPERM)
-    # semget to fcntl:
-    b"\x35\x00\x00\x66\xce\x13\x00\x00"  # jge  5070 fcntl              else errno(EPERM)
+    b"\x45\x00\x51\x52\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # msync to msgctl:
+    b"\x35\x00\x03\x00\xaf\x13\x00\x00"  # jge  5039 sendfile           -> sendfile to msgctl
+    b"\x35\x00\x50\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> allow
+    b"\x15\x00\x4f\x00\xa1\x13\x00\x00"  # jeq  5025 msync              -> allow
+    b"\x15\x00\x4e\x4d\xa3\x13\x00\x00"  # jeq  5027 madvise            -> allow else errno(EPERM)
+    # sendfile to msgctl:
+    b"\x15\x00\x4d\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
+    b"\x15\x00\x4c\x4b\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
+    # fcntl to munlock:
+    b"\x35\x00\x03\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> flock to munlock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x61\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x60\x63\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to gettid:
-    b"\x35\x00\x0e\x00\xf9\x13\x00\x00"  # jge  5113 getgroups          -> getgroups to gettid
-    b"\x35\x00\x06\x00\xec\x13\x00\x00"  # jge  5100 getuid             -> getuid to setregid
-    b"\x35\x00\x02\x00\xd3\x13\x00\x00"  # jge  5075 ftruncate          -> ftruncate to ptrace
-    b"\x35\x00\x00\x5f\xd0\x13\x00\x00"  # jge  5072 fsync              else errno(EPERM)
-    b"\x35\x00\x5e\x5b\xd2\x13\x00\x00"  # jge  5074 truncate           -> errno(EPERM) else allow
-    # ftruncate to ptrace:
-    b"\x35\x00\x01\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> gettimeofday to ptrace
-    b"\x35\x00\x5c\x59\xd4\x13\x00\x00"  # jge  5076 getdents           -> errno(EPERM) else allow
-    # gettimeofday to ptrace:
-    b"\x35\x00\x5b\x58\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
-    # getuid to setregid:
-    b"\x35\x00\x03\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> geteuid to setregid
-    b"\x35\x00\x01\x00\xee\x13\x00\x00"  # jge  5102 getgid             -> getgid to setgid
-    b"\x35\x00\x58\x55\xed\x13\x00\x00"  # jge  5101 syslog             -> errno(EPERM) else allow
-    # getgid to setgid:
-    b"\x35\x00\x57\x54\xef\x13\x00\x00"  # jge  5103 setuid             -> errno(EPERM) else allow
-    # geteuid to setregid:
-    b"\x35\x00\x01\x00\xf4\x13\x00\x00"  # jge  5108 getppid            -> getppid to setregid
-    b"\x35\x00\x55\x52\xf3\x13\x00\x00"  # jge  5107 setpgid            -> errno(EPERM) else allow
-    # getppid to setregid:
-    b"\x35\x00\x54\x51\xf6\x13\x00\x00"  # jge  5110 setsid             -> errno(EPERM) else allow
-    # getgroups to gettid:
-    b"\x35\x00\x06\x00\x07\x14\x00\x00"  # jge  5127 rt_sigqueueinfo    -> rt_sigqueueinfo to gettid
-    b"\x35\x00\x02\x00\xfd\x13\x00\x00"  # jge  5117 setresgid          -> setresgid to rt_sigtimedwait
-    b"\x35\x00\x00\x4e\xfa\x13\x00\x00"  # jge  5114 setgroups          else allow
-    b"\x35\x00\x4d\x50\xfc\x13\x00\x00"  # jge  5116 getresuid          -> allow else errno(EPERM)
-    # setresgid to rt_sigtimedwait:
-    b"\x35\x00\x01\x00\xff\x13\x00\x00"  # jge  5119 getpgid            -> getpgid to rt_sigtimedwait
-    b"\x35\x00\x4b\x4e\xfe\x13\x00\x00"  # jge  5118 getresgid          -> allow else errno(EPERM)
-    # getpgid to rt_sigtimedwait:
-    b"\x35\x00\x4a\x4d\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> allow else errno(EPERM)
-    # rt_sigqueueinfo to gettid:
-    b"\x35\x00\x03\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> mlockall to gettid
+    b"\x15\x00\x49\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x47\x48\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # flock to munlock:
+    b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> geteuid to munlock
+    b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> gettimeofday to setgid
+    b"\x45\x00\x00\x45\x2e\xec\xff\xff"  # jset 0xffffec2e              else allow
+    b"\x15\x00\x44\x43\xd3\x13\x00\x00"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
+    # gettimeofday to setgid:
+    b"\x45\x00\x00\x43\x11\xec\xff\xff"  # jset 0xffffec11              else allow
+    b"\x35\x00\x41\x42\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
+    # geteuid to munlock:
+    b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> rt_sigpending to munlock
+    b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> setsid to capset
+    b"\x15\x00\x3e\x3f\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
+    # setsid to capset:
+    b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> getresuid to capset
+    b"\x15\x00\x3d\x3c\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
+    # getresuid to capset:
+    b"\x45\x00\x3b\x3c\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
+    # rt_sigpending to munlock:
     b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> utime to munlock
-    b"\x35\x00\x47\x4a\x08\x14\x00\x00"  # jge  5128 rt_sigsuspend      -> allow else errno(EPERM)
+    b"\x15\x00\x39\x3a\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
     # utime to munlock:
-    b"\x35\x00\x46\x49\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
-    # mlockall to gettid:
-    b"\x35\x00\x05\x00\x22\x14\x00\x00"  # jge  5154 adjtimex           -> adjtimex to gettid
-    b"\x35\x00\x00\x47\x21\x14\x00\x00"  # jge  5153 prctl              else errno(EPERM)
+    b"\x35\x00\x39\x38\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
+    # mlockall to fchroot:
+    b"\x35\x00\x1b\x00\xb1\x14\x00\x00"  # jge  5297 prlimit64          -> prlimit64 to fchroot
+    b"\x35\x00\x07\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> sched_getaffinity to fanotify_mark
+    b"\x15\x00\x02\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
+    b"\x15\x00\x35\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
+    b"\x15\x00\x34\x33\x4a\x14\x00\x00"  # jeq  5194 futex              -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x42\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x41\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x40\x43\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # adjtimex to gettid:
-    b"\x35\x00\x3f\x42\x3a\x14\x00\x00"  # jge  5178 gettid             -> allow else errno(EPERM)
-    # readahead to fchroot:
-    b"\x35\x00\x1d\x00\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> rt_tgsigqueueinfo to fchroot
-    b"\x35\x00\x0e\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> clock_gettime to pwritev
-    b"\x35\x00\x07\x00\x56\x14\x00\x00"  # jge  5206 lookup_dcookie     -> lookup_dcookie to clock_settime
-    b"\x35\x00\x01\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> sched_getaffinity to exit_group
-    b"\x15\x00\x3a\x3d\x4a\x14\x00\x00"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # sched_getaffinity to exit_group:
-    b"\x35\x00\x03\x00\x4e\x14\x00\x00"  # jge  5198 cachectl           -> cachectl to exit_group
-    b"\x35\x00\x38\x00\x4d\x14\x00\x00"  # jge  5197 cacheflush         -> allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x36\x39\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # cachectl to exit_group:
-    b"\x35\x00\x35\x38\x55\x14\x00\x00"  # jge  5205 exit_group         -> allow else errno(EPERM)
-    # lookup_dcookie to clock_settime:
-    b"\x35\x00\x02\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_settime
-    b"\x35\x00\x00\x36\x58\x14\x00\x00"  # jge  5208 epoll_ctl          else errno(EPERM)
-    b"\x35\x00\x35\x32\x5a\x14\x00\x00"  # jge  5210 remap_file_pages   -> errno(EPERM) else allow
-    # rt_sigreturn to clock_settime:
-    b"\x35\x00\x01\x00\x5f\x14\x00\x00"  # jge  5215 fadvise64          -> fadvise64 to clock_settime
-    b"\x35\x00\x33\x30\x5e\x14\x00\x00"  # jge  5214 semtimedop         -> errno(EPERM) else allow
-    # fadvise64 to clock_settime:
-    b"\x35\x00\x32\x2f\x60\x14\x00\x00"  # jge  5216 timer_create       -> errno(EPERM) else allow
-    # clock_gettime to pwritev:
-    b"\x35\x00\x06\x00\x8e\x14\x00\x00"  # jge  5262 unshare            -> unshare to pwritev
-    b"\x35\x00\x02\x00\x77\x14\x00\x00"  # jge  5239 add_key            -> add_key to ppoll
-    b"\x35\x00\x00\x2c\x69\x14\x00\x00"  # jge  5225 tgkill             else allow
-    b"\x35\x00\x31\x2e\x76\x14\x00\x00"  # jge  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # add_key to ppoll:
-    b"\x35\x00\x01\x00\x7b\x14\x00\x00"  # jge  5243 inotify_init       -> inotify_init to ppoll
-    b"\x35\x00\x29\x2c\x7a\x14\x00\x00"  # jge  5242 set_thread_area    -> allow else errno(EPERM)
-    # inotify_init to ppoll:
-    b"\x35\x00\x28\x2b\x8c\x14\x00\x00"  # jge  5260 pselect6           -> allow else errno(EPERM)
-    # unshare to pwritev:
-    b"\x35\x00\x03\x00\x99\x14\x00\x00"  # jge  5273 ioprio_set         -> ioprio_set to pwritev
-    b"\x35\x00\x01\x00\x95\x14\x00\x00"  # jge  5269 get_robust_list    -> get_robust_list to epoll_pwait
-    b"\x35\x00\x25\x28\x94\x14\x00\x00"  # jge  5268 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to epoll_pwait:
-    b"\x35\x00\x24\x27\x97\x14\x00\x00"  # jge  5271 getcpu             -> allow else errno(EPERM)
-    # ioprio_set to pwritev:
-    b"\x35\x00\x01\x00\xa7\x14\x00\x00"  # jge  5287 pipe2              -> pipe2 to pwritev
-    b"\x35\x00\x22\x25\xa6\x14\x00\x00"  # jge  5286 dup3               -> allow else errno(EPERM)
-    # pipe2 to pwritev:
-    b"\x35\x00\x21\x24\xa9\x14\x00\x00"  # jge  5289 preadv             -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to fchroot:
-    b"\x35\x00\x15\x00\x3c\x15\x00\x00"  # jge  5436 close_range        -> close_range to fchroot
-    b"\x35\x00\x0b\x00\xc9\x14\x00\x00"  # jge  5321 preadv2            -> preadv2 to clone3
-    b"\x35\x00\x07\x00\xc1\x14\x00\x00"  # jge  5313 getrandom          -> getrandom to copy_file_range
-    b"\x15\x00\x00\x20\xb1\x14\x00\x00"  # jeq  5297 prlimit64          else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # sched_getaffinity to fanotify_mark:
+    b"\x35\x00\x00\x17\x4d\x14\x00\x00"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
+    b"\x35\x00\x07\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> tgkill to fanotify_mark
+    b"\x35\x00\x03\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_nanosleep
+    b"\x35\x00\x01\x00\x55\x14\x00\x00"  # jge  5205 exit_group         -> exit_group to remap_file_pages
+    b"\x15\x00\x2b\x2a\x4d\x14\x00\x00"  # jeq  5197 cacheflush         -> allow else errno(EPERM)
+    # exit_group to remap_file_pages:
+    b"\x45\x00\x29\x2a\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # rt_sigreturn to clock_nanosleep:
+    b"\x35\x00\x00\x29\x5e\x14\x00\x00"  # jge  5214 semtimedop         else allow
+    b"\x35\x00\x28\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> allow
+    b"\x15\x00\x27\x26\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
+    # tgkill to fanotify_mark:
+    b"\x35\x00\x05\x00\x97\x14\x00\x00"  # jge  5271 getcpu             -> getcpu to fanotify_mark
+    b"\x35\x00\x02\x00\x8c\x14\x00\x00"  # jge  5260 pselect6           -> pselect6 to kexec_load
+    b"\x15\x00\x24\x00\x7a\x14\x00\x00"  # jeq  5242 set_thread_area    -> allow
+    b"\x15\x00\x26\x22\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to kexec_load:
+    b"\x45\x00\x00\x22\x72\xeb\xff\xff"  # jset 0xffffeb72              else allow
+    b"\x15\x00\x21\x20\x94\x14\x00\x00"  # jeq  5268 set_robust_list    -> allow else errno(EPERM)
+    # getcpu to fanotify_mark:
+    b"\x35\x00\x02\x00\xa9\x14\x00\x00"  # jge  5289 preadv             -> preadv to fanotify_mark
+    b"\x35\x00\x00\x1f\x99\x14\x00\x00"  # jge  5273 ioprio_set         else allow
+    b"\x15\x00\x1e\x1d\xa6\x14\x00\x00"  # jeq  5286 dup3               -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x1c\x1d\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> name_to_handle_at to fchroot
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x35\x00\x06\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\xcb\x14\x00\x00"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> membarrier to pwritev2
+    b"\x15\x00\x12\x11\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x10\x11\xc8\x14\x00\x00"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x17\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to copy_file_range:
-    b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> membarrier to copy_file_range
-    b"\x35\x00\x18\x15\xc2\x14\x00\x00"  # jge  5314 memfd_create       -> errno(EPERM) else allow
-    # membarrier to copy_file_range:
-    b"\x35\x00\x17\x14\xc8\x14\x00\x00"  # jge  5320 copy_file_range    -> errno(EPERM) else allow
-    # preadv2 to clone3:
-    b"\x35\x00\x05\x00\xd0\x14\x00\x00"  # jge  5328 io_pgetevents      -> io_pgetevents to clone3
-    b"\x35\x00\x03\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> pkey_alloc to rseq
-    b"\x35\x00\x00\x11\xcb\x14\x00\x00"  # jge  5323 pkey_mprotect      else allow
-    # mmap, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x12\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x35\x00\x0e\x11\xcf\x14\x00\x00"  # jge  5327 rseq               -> allow else errno(EPERM)
-    # io_pgetevents to clone3:
-    b"\x35\x00\x01\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to clone3
-    b"\x35\x00\x12\x0f\xd1\x14\x00\x00"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to clone3:
-    b"\x35\x00\x11\x0e\x3b\x15\x00\x00"  # jge  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # close_range to fchroot:
-    b"\x35\x00\x06\x00\x4a\x15\x00\x00"  # jge  5450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x35\x00\x02\x00\x42\x15\x00\x00"  # jge  5442 mount_setattr      -> mount_setattr to futex_waitv
-    b"\x35\x00\x00\x08\x3d\x15\x00\x00"  # jge  5437 openat2            else allow
-    b"\x35\x00\x07\x0a\x41\x15\x00\x00"  # jge  5441 epoll_pwait2       -> allow else errno(EPERM)
-    # mount_setattr to futex_waitv:
-    b"\x35\x00\x01\x00\x48\x15\x00\x00"  # jge  5448 process_mrelease   -> process_mrelease to futex_waitv
-    b"\x35\x00\x0b\x08\x47\x15\x00\x00"  # jge  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to futex_waitv:
-    b"\x35\x00\x04\x07\x49\x15\x00\x00"  # jge  5449 futex_waitv        -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x35\x00\x04\x00\x60\x15\x00\x00"  # jge  5472 fchroot            -> fchroot
-    b"\x35\x00\x01\x00\x51\x15\x00\x00"  # jge  5457 statmount          -> statmount to rseq_slice_yield
-    b"\x35\x00\x01\x04\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> allow else errno(EPERM)
-    # statmount to rseq_slice_yield:
-    b"\x35\x00\x00\x03\x5f\x15\x00\x00"  # jge  5471 rseq_slice_yield   else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x02\x00\x70\x17\x00\x00"  # jge  6000                    -> 0x1770 to 0xffffffff
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x45\x00\x0e\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x09\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> futex_wake to fchroot
+    b"\x35\x00\x05\x00\x3d\x15\x00\x00"  # jge  5437 openat2            -> openat2 to map_shadow_stack
+    b"\x35\x00\x02\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to close_range
+    b"\x15\x00\x0b\x00\xcf\x14\x00\x00"  # jeq  5327 rseq               -> allow
+    b"\x35\x00\x0d\x09\xd1\x14\x00\x00"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_send_signal to close_range:
+    b"\x15\x00\x09\x00\x3c\x15\x00\x00"  # jeq  5436 close_range        -> allow
+    b"\x15\x00\x0b\x07\x3b\x15\x00\x00"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
+    # openat2 to map_shadow_stack:
+    b"\x15\x00\x07\x00\x41\x15\x00\x00"  # jeq  5441 epoll_pwait2       -> allow
+    b"\x15\x00\x06\x00\x49\x15\x00\x00"  # jeq  5449 futex_waitv        -> allow
+    b"\x15\x00\x08\x04\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x07\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x03\x51\x15\x00\x00"  # jge  5457 statmount          else allow
+    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x15\x00\x01\x00\x5f\x15\x00\x00"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # 0x1770 to 0xffffffff:
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    # 0x1561 to 0x1948:
+    b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -3907,232 +3027,167 @@ _MIPS64EL = (
 # Answers calls of mips64n32el.
 _MIPS64N32EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x09\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
+    b"\x15\x00\x00\x0c\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x50\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> sched_getaffinity to fchroot
-    b"\x35\x00\x2c\x00\xb8\x17\x00\x00"  # jge  6072 fsync              -> fsync to sched_setaffinity
-    b"\x35\x00\x1a\x00\x80\x17\x00\x00"  # jge  6016 pread64            -> pread64 to flock
-    b"\x35\x00\x08\x00\x74\x17\x00\x00"  # jge  6004 stat               -> stat to ioctl
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> read to close
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
-    b"\x35\x00\x01\x98\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
-    b"\x35\x00\x00\x97\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\x35\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> mlockall to fchroot
+    b"\x35\x00\x1a\x00\x88\x17\x00\x00"  # jge  6024 mremap             -> mremap to munlock
+    b"\x15\x00\x13\x00\x79\x17\x00\x00"  # jeq  6009 mmap               -> mmap
+    b"\x15\x00\x5d\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
+    b"\x15\x00\x0a\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl (1)
+    b"\x35\x00\x06\x00\x72\x17\x00\x00"  # jge  6002 open               -> open, munmap, pread64
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000                    -> read to write
+    b"\x35\x00\x00\x71\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x70\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read to write:
+    b"\x35\x00\x6e\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
+    b"\x35\x00\x6e\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # read to close:
-    b"\x35\x00\x01\x00\x72\x17\x00\x00"  # jge  6002 open               -> open to close
-    b"\x35\x00\x91\x94\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # open to close:
-    b"\x35\x00\x90\x92\x73\x17\x00\x00"  # jge  6003 close              -> allow else errno(EPERM)
-    # stat to ioctl:
-    b"\x35\x00\x03\x00\x79\x17\x00\x00"  # jge  6009 mmap               -> mmap to ioctl
-    b"\x35\x00\x01\x00\x76\x17\x00\x00"  # jge  6006 lstat              -> lstat to lseek
-    b"\x35\x00\x8d\x8f\x75\x17\x00\x00"  # jge  6005 fstat              -> allow else errno(EPERM)
-    # lstat to lseek:
-    b"\x35\x00\x8c\x8e\x77\x17\x00\x00"  # jge  6007 poll               -> allow else errno(EPERM)
-    # mmap to ioctl:
-    b"\x35\x00\x05\x00\x7b\x17\x00\x00"  # jge  6011 munmap             -> munmap to ioctl
-    b"\x35\x00\x72\x00\x7a\x17\x00\x00"  # jge  6010 mprotect           -> mmap, pkey_mprotect
-    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x8a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x6e\x88\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
-    # munmap to ioctl:
-    b"\x35\x00\x00\x85\x7f\x17\x00\x00"  # jge  6015 ioctl              else allow
+    # open, munmap, pread64:
+    b"\x35\x00\x01\x00\x84\x17\x00\x00"  # jge  6020 access             -> access to sched_yield
+    b"\x45\x00\x6a\x69\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
+    # access to sched_yield:
+    b"\x35\x00\x69\x68\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
+    # ioctl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x83\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x82\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x81\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x80\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl (2)
+    b"\x15\x00\x66\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x65\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
+    # ioctl (2):
+    b"\x15\x00\x64\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x63\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # pread64 to flock:
-    b"\x35\x00\x09\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> dup to flock
-    b"\x35\x00\x05\x00\x89\x17\x00\x00"  # jge  6025 msync              -> msync to shmctl
-    b"\x35\x00\x01\x00\x86\x17\x00\x00"  # jge  6022 _newselect         -> _newselect to mremap
-    b"\x35\x00\x7d\x7b\x84\x17\x00\x00"  # jge  6020 access             -> errno(EPERM) else allow
-    # _newselect to mremap:
-    b"\x35\x00\x00\x7a\x88\x17\x00\x00"  # jge  6024 mremap             else allow
+    # mmap:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x5f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x5d\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
+    b"\x15\x00\x5c\x5b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # mremap to munlock:
+    b"\x35\x00\x09\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> fcntl to munlock
+    b"\x35\x00\x02\x00\x89\x17\x00\x00"  # jge  6025 msync              -> msync to msgctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x7a\x78\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # msync to shmctl:
-    b"\x35\x00\x01\x00\x8b\x17\x00\x00"  # jge  6027 madvise            -> madvise to shmctl
-    b"\x35\x00\x78\x76\x8a\x17\x00\x00"  # jge  6026 mincore            -> errno(EPERM) else allow
-    # madvise to shmctl:
-    b"\x35\x00\x77\x75\x8c\x17\x00\x00"  # jge  6028 shmget             -> errno(EPERM) else allow
-    # dup to flock:
-    b"\x35\x00\x03\x00\xad\x17\x00\x00"  # jge  6061 uname              -> uname to flock
-    b"\x35\x00\x01\x00\xaa\x17\x00\x00"  # jge  6058 exit               -> exit to kill
-    b"\x35\x00\x74\x72\x97\x17\x00\x00"  # jge  6039 sendfile           -> errno(EPERM) else allow
-    # exit to kill:
-    b"\x35\x00\x73\x71\xab\x17\x00\x00"  # jge  6059 wait4              -> errno(EPERM) else allow
-    # uname to flock:
-    b"\x35\x00\x01\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> fcntl to flock
-    b"\x35\x00\x71\x6f\xae\x17\x00\x00"  # jge  6062 semget             -> errno(EPERM) else allow
-    # fcntl to flock:
-    b"\x35\x00\x70\x32\xb7\x17\x00\x00"  # jge  6071 flock              -> errno(EPERM) else fcntl, fcntl64
-    # fsync to sched_setaffinity:
-    b"\x35\x00\x0f\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> getresuid to sched_setaffinity
-    b"\x35\x00\x07\x00\xd6\x17\x00\x00"  # jge  6102 getgid             -> getgid to setresuid
-    b"\x35\x00\x03\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> gettimeofday to syslog
-    b"\x35\x00\x01\x00\xbb\x17\x00\x00"  # jge  6075 ftruncate          -> ftruncate to umask
-    b"\x35\x00\x6b\x69\xba\x17\x00\x00"  # jge  6074 truncate           -> errno(EPERM) else allow
-    # ftruncate to umask:
-    b"\x35\x00\x6a\x68\xbc\x17\x00\x00"  # jge  6076 getdents           -> errno(EPERM) else allow
-    # gettimeofday to syslog:
-    b"\x35\x00\x01\x00\xd4\x17\x00\x00"  # jge  6100 getuid             -> getuid to syslog
-    b"\x35\x00\x68\x66\xd3\x17\x00\x00"  # jge  6099 ptrace             -> errno(EPERM) else allow
-    # getuid to syslog:
-    b"\x35\x00\x67\x65\xd5\x17\x00\x00"  # jge  6101 syslog             -> errno(EPERM) else allow
-    # getgid to setresuid:
-    b"\x35\x00\x03\x00\xdc\x17\x00\x00"  # jge  6108 getppid            -> getppid to setresuid
-    b"\x35\x00\x01\x00\xd9\x17\x00\x00"  # jge  6105 geteuid            -> geteuid to setpgid
-    b"\x35\x00\x64\x62\xd7\x17\x00\x00"  # jge  6103 setuid             -> errno(EPERM) else allow
-    # geteuid to setpgid:
-    b"\x35\x00\x63\x61\xdb\x17\x00\x00"  # jge  6107 setpgid            -> errno(EPERM) else allow
-    # getppid to setresuid:
-    b"\x35\x00\x01\x00\xe1\x17\x00\x00"  # jge  6113 getgroups          -> getgroups to setresuid
-    b"\x35\x00\x61\x5f\xde\x17\x00\x00"  # jge  6110 setsid             -> errno(EPERM) else allow
-    # getgroups to setresuid:
-    b"\x35\x00\x60\x5e\xe2\x17\x00\x00"  # jge  6114 setgroups          -> errno(EPERM) else allow
-    # getresuid to sched_setaffinity:
-    b"\x35\x00\x07\x00\x02\x18\x00\x00"  # jge  6146 mlock              -> mlock to sched_setaffinity
-    b"\x35\x00\x03\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> rt_sigpending to sched_rr_get_interval
-    b"\x35\x00\x01\x00\xe6\x17\x00\x00"  # jge  6118 getresgid          -> getresgid to capset
-    b"\x35\x00\x5c\x5a\xe5\x17\x00\x00"  # jge  6117 setresgid          -> errno(EPERM) else allow
-    # getresgid to capset:
-    b"\x35\x00\x5b\x59\xe7\x17\x00\x00"  # jge  6119 getpgid            -> errno(EPERM) else allow
-    # rt_sigpending to sched_rr_get_interval:
-    b"\x35\x00\x01\x00\xf0\x17\x00\x00"  # jge  6128 rt_sigsuspend      -> rt_sigsuspend to sched_rr_get_interval
-    b"\x35\x00\x59\x57\xef\x17\x00\x00"  # jge  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # rt_sigsuspend to sched_rr_get_interval:
-    b"\x35\x00\x58\x56\xf2\x17\x00\x00"  # jge  6130 utime              -> errno(EPERM) else allow
-    # mlock to sched_setaffinity:
-    b"\x35\x00\x07\x00\x22\x18\x00\x00"  # jge  6178 gettid             -> gettid to sched_setaffinity
-    b"\x35\x00\x01\x00\x09\x18\x00\x00"  # jge  6153 prctl              -> prctl to reserved177
-    b"\x35\x00\x55\x53\x04\x18\x00\x00"  # jge  6148 mlockall           -> errno(EPERM) else allow
-    # prctl to reserved177:
-    b"\x35\x00\x54\x00\x0a\x18\x00\x00"  # jge  6154 adjtimex           -> errno(EPERM)
+    b"\x45\x00\x57\x58\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # msync to msgctl:
+    b"\x35\x00\x03\x00\x97\x17\x00\x00"  # jge  6039 sendfile           -> sendfile to msgctl
+    b"\x35\x00\x56\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> allow
+    b"\x15\x00\x55\x00\x89\x17\x00\x00"  # jeq  6025 msync              -> allow
+    b"\x15\x00\x54\x53\x8b\x17\x00\x00"  # jeq  6027 madvise            -> allow else errno(EPERM)
+    # sendfile to msgctl:
+    b"\x15\x00\x53\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
+    b"\x15\x00\x52\x51\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
+    # fcntl to munlock:
+    b"\x35\x00\x00\x1e\xb7\x17\x00\x00"  # jge  6071 flock              else fcntl, fcntl64
+    b"\x35\x00\x06\x00\xdb\x17\x00\x00"  # jge  6107 setpgid            -> setpgid to munlock
+    b"\x35\x00\x02\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> gettimeofday to getegid
+    b"\x45\x00\x00\x4e\x46\xe8\xff\xff"  # jset 0xffffe846              else allow
+    b"\x15\x00\x4d\x4c\xbb\x17\x00\x00"  # jeq  6075 ftruncate          -> allow else errno(EPERM)
+    # gettimeofday to getegid:
+    b"\x35\x00\x00\x4c\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
+    b"\x45\x00\x00\x4b\x29\xe8\xff\xff"  # jset 0xffffe829              else allow
+    b"\x35\x00\x4a\x49\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else errno(EPERM)
+    # setpgid to munlock:
+    b"\x35\x00\x04\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> rt_sigpending to munlock
+    b"\x35\x00\x02\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> getresuid to capset
+    b"\x45\x00\x00\x47\x22\xe8\xff\xff"  # jset 0xffffe822              else allow
+    b"\x15\x00\x46\x45\xe1\x17\x00\x00"  # jeq  6113 getgroups          -> allow else errno(EPERM)
+    # getresuid to capset:
+    b"\x45\x00\x44\x45\x19\xe8\xff\xff"  # jset 0xffffe819              -> errno(EPERM) else allow
+    # rt_sigpending to munlock:
+    b"\x35\x00\x01\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> utime to munlock
+    b"\x15\x00\x42\x43\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
+    # utime to munlock:
+    b"\x35\x00\x42\x41\x02\x18\x00\x00"  # jge  6146 mlock              -> allow else errno(EPERM)
+    # mlockall to fchroot:
+    b"\x35\x00\x1e\x00\x9e\x18\x00\x00"  # jge  6302 prlimit64          -> prlimit64 to fchroot
+    b"\x35\x00\x09\x00\x3d\x18\x00\x00"  # jge  6205 exit_group         -> exit_group to fanotify_mark
+    b"\x15\x00\x04\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
+    b"\x15\x00\x20\x00\x34\x18\x00\x00"  # jeq  6196 sched_getaffinity  -> sched_getaffinity, prlimit64
+    b"\x15\x00\x3d\x00\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow
+    b"\x15\x00\x3c\x00\x32\x18\x00\x00"  # jeq  6194 futex              -> allow
+    b"\x15\x00\x3b\x3a\x35\x18\x00\x00"  # jeq  6197 cacheflush         -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x50\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x4f\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x4e\x50\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # gettid to sched_setaffinity:
-    b"\x35\x00\x01\x00\x32\x18\x00\x00"  # jge  6194 futex              -> futex to sched_setaffinity
-    b"\x35\x00\x4e\x4c\x23\x18\x00\x00"  # jge  6179 readahead          -> errno(EPERM) else allow
-    # futex to sched_setaffinity:
-    b"\x35\x00\x4d\x4b\x33\x18\x00\x00"  # jge  6195 sched_setaffinity  -> errno(EPERM) else allow
-    # sched_getaffinity to fchroot:
-    b"\x35\x00\x2a\x00\xae\x18\x00\x00"  # jge  6318 memfd_create       -> memfd_create to fchroot
-    b"\x35\x00\x14\x00\x63\x18\x00\x00"  # jge  6243 add_key            -> add_key to getrandom
-    b"\x35\x00\x09\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> fcntl64 to waitid
-    b"\x35\x00\x05\x00\x3e\x18\x00\x00"  # jge  6206 lookup_dcookie     -> lookup_dcookie to rt_sigreturn
-    b"\x35\x00\x03\x00\x36\x18\x00\x00"  # jge  6198 cachectl           -> cachectl to exit_group
-    b"\x35\x00\x45\x00\x35\x18\x00\x00"  # jge  6197 cacheflush         -> allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x43\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # cachectl to exit_group:
-    b"\x35\x00\x42\x44\x3d\x18\x00\x00"  # jge  6205 exit_group         -> allow else errno(EPERM)
-    # lookup_dcookie to rt_sigreturn:
-    b"\x35\x00\x01\x00\x42\x18\x00\x00"  # jge  6210 remap_file_pages   -> remap_file_pages to rt_sigreturn
-    b"\x35\x00\x40\x42\x40\x18\x00\x00"  # jge  6208 epoll_ctl          -> allow else errno(EPERM)
-    # remap_file_pages to rt_sigreturn:
-    b"\x35\x00\x3f\x41\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
-    # fcntl64 to waitid:
-    b"\x35\x00\x06\x00\x49\x18\x00\x00"  # jge  6217 statfs64           -> statfs64 to waitid
-    b"\x35\x00\x04\x00\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop to fadvise64
-    b"\x35\x00\x3c\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x38\x37\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x37\x36\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # exit_group to fanotify_mark:
+    b"\x35\x00\x06\x00\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop to fanotify_mark
+    b"\x15\x00\x02\x00\x44\x18\x00\x00"  # jeq  6212 fcntl64            -> fcntl, fcntl64
+    b"\x45\x00\x00\x34\x02\x00\x00\x00"  # jset 2                       else allow
+    b"\x35\x00\x33\x32\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
     # fcntl, fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x3a\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x39\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # semtimedop to fadvise64:
-    b"\x35\x00\x38\x3a\x48\x18\x00\x00"  # jge  6216 fadvise64          -> allow else errno(EPERM)
-    # statfs64 to waitid:
-    b"\x35\x00\x01\x00\x55\x18\x00\x00"  # jge  6229 tgkill             -> tgkill to waitid
-    b"\x35\x00\x36\x38\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> allow else errno(EPERM)
-    # tgkill to waitid:
-    b"\x35\x00\x38\x37\x62\x18\x00\x00"  # jge  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # add_key to getrandom:
-    b"\x35\x00\x07\x00\x85\x18\x00\x00"  # jge  6277 ioprio_set         -> ioprio_set to getrandom
-    b"\x35\x00\x03\x00\x7a\x18\x00\x00"  # jge  6266 unshare            -> unshare to epoll_pwait
-    b"\x35\x00\x01\x00\x67\x18\x00\x00"  # jge  6247 inotify_init       -> inotify_init to ppoll
-    b"\x35\x00\x31\x33\x66\x18\x00\x00"  # jge  6246 set_thread_area    -> allow else errno(EPERM)
-    # inotify_init to ppoll:
-    b"\x35\x00\x30\x32\x78\x18\x00\x00"  # jge  6264 pselect6           -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
-    b"\x35\x00\x01\x00\x81\x18\x00\x00"  # jge  6273 get_robust_list    -> get_robust_list to epoll_pwait
-    b"\x35\x00\x2e\x30\x80\x18\x00\x00"  # jge  6272 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to epoll_pwait:
-    b"\x35\x00\x2d\x2f\x83\x18\x00\x00"  # jge  6275 getcpu             -> allow else errno(EPERM)
-    # ioprio_set to getrandom:
-    b"\x35\x00\x03\x00\x97\x18\x00\x00"  # jge  6295 rt_tgsigqueueinfo  -> rt_tgsigqueueinfo to getrandom
-    b"\x35\x00\x01\x00\x93\x18\x00\x00"  # jge  6291 pipe2              -> pipe2 to pwritev
-    b"\x35\x00\x2a\x2c\x92\x18\x00\x00"  # jge  6290 dup3               -> allow else errno(EPERM)
-    # pipe2 to pwritev:
-    b"\x35\x00\x29\x2b\x95\x18\x00\x00"  # jge  6293 preadv             -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to getrandom:
-    b"\x35\x00\x07\x00\x9f\x18\x00\x00"  # jge  6303 name_to_handle_at  -> name_to_handle_at to getrandom
-    b"\x35\x00\x00\x29\x9e\x18\x00\x00"  # jge  6302 prlimit64          else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x27\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x31\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x2f\x30\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # semtimedop to fanotify_mark:
+    b"\x35\x00\x05\x00\x78\x18\x00\x00"  # jge  6264 pselect6           -> pselect6 to fanotify_mark
+    b"\x35\x00\x02\x00\x55\x18\x00\x00"  # jge  6229 tgkill             -> tgkill to faccessat
+    b"\x35\x00\x2d\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> allow
+    b"\x15\x00\x2c\x2b\x48\x18\x00\x00"  # jeq  6216 fadvise64          -> allow else errno(EPERM)
+    # tgkill to faccessat:
+    b"\x15\x00\x2b\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
+    b"\x15\x00\x2b\x29\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to fanotify_mark:
+    b"\x35\x00\x03\x00\x85\x18\x00\x00"  # jge  6277 ioprio_set         -> ioprio_set to fanotify_mark
+    b"\x35\x00\x00\x28\x7a\x18\x00\x00"  # jge  6266 unshare            else allow
+    b"\x35\x00\x27\x00\x83\x18\x00\x00"  # jge  6275 getcpu             -> allow
+    b"\x15\x00\x26\x25\x80\x18\x00\x00"  # jeq  6272 set_robust_list    -> allow else errno(EPERM)
+    # ioprio_set to fanotify_mark:
+    b"\x35\x00\x01\x00\x95\x18\x00\x00"  # jge  6293 preadv             -> preadv to fanotify_mark
+    b"\x15\x00\x24\x23\x92\x18\x00\x00"  # jeq  6290 dup3               -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x22\x23\x97\x18\x00\x00"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\x9f\x18\x00\x00"  # jge  6303 name_to_handle_at  -> name_to_handle_at to fchroot
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x35\x00\x06\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\xb7\x18\x00\x00"  # jge  6327 pkey_mprotect      -> mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\xb2\x18\x00\x00"  # jge  6322 membarrier         -> membarrier to pwritev2
+    b"\x15\x00\x18\x17\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x16\x17\xb4\x18\x00\x00"  # jeq  6324 copy_file_range    -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x21\x23\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getrandom:
-    b"\x35\x00\x20\x22\xad\x18\x00\x00"  # jge  6317 getrandom          -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x35\x00\x11\x00\x15\x19\x00\x00"  # jge  6421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to fchroot
-    b"\x35\x00\x09\x00\xbd\x18\x00\x00"  # jge  6333                    -> clock_gettime64 to semtimedop_time64
-    b"\x35\x00\x03\x00\xb7\x18\x00\x00"  # jge  6327 pkey_mprotect      -> pkey_mprotect to io_pgetevents
-    b"\x35\x00\x01\x00\xb4\x18\x00\x00"  # jge  6324 copy_file_range    -> copy_file_range to pwritev2
-    b"\x35\x00\x1b\x1d\xb2\x18\x00\x00"  # jge  6322 membarrier         -> allow else errno(EPERM)
-    # copy_file_range to pwritev2:
-    b"\x35\x00\x1a\x1c\xb5\x18\x00\x00"  # jge  6325 preadv2            -> allow else errno(EPERM)
-    # pkey_mprotect to io_pgetevents:
-    b"\x35\x00\x03\x00\xbb\x18\x00\x00"  # jge  6331 rseq               -> rseq to io_pgetevents
-    b"\x35\x00\x1a\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> errno(EPERM)
-    # mmap, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x18\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to io_pgetevents:
-    b"\x35\x00\x17\x15\xbc\x18\x00\x00"  # jge  6332 io_pgetevents      -> errno(EPERM) else allow
-    # clock_gettime64 to semtimedop_time64:
-    b"\x35\x00\x03\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> timer_gettime64 to semtimedop_time64
-    b"\x35\x00\x01\x00\x04\x19\x00\x00"  # jge  6404 clock_settime64    -> clock_settime64 to clock_nanosleep_time64
-    b"\x35\x00\x12\x15\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # clock_settime64 to clock_nanosleep_time64:
-    b"\x35\x00\x11\x13\x06\x19\x00\x00"  # jge  6406 clock_getres_time64 -> allow else errno(EPERM)
-    # timer_gettime64 to semtimedop_time64:
+    b"\x45\x00\x14\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x0c\x00\x25\x19\x00\x00"  # jge  6437 openat2            -> openat2 to fchroot
+    b"\x35\x00\x04\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> timer_gettime64 to close_range
+    b"\x35\x00\x02\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> clock_gettime64 to clock_nanosleep_time64
+    b"\x15\x00\x11\x00\xbb\x18\x00\x00"  # jeq  6331 rseq               -> allow
+    b"\x35\x00\x11\x0f\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x45\x00\x0f\x0e\xfa\xe6\xff\xff"  # jset 0xffffe6fa              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x35\x00\x03\x00\x15\x19\x00\x00"  # jge  6421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
     b"\x35\x00\x01\x00\x0f\x19\x00\x00"  # jge  6415                    -> io_pgetevents_time64 to semtimedop_time64
-    b"\x35\x00\x0f\x11\x0d\x19\x00\x00"  # jge  6413 pselect6_time64    -> allow else errno(EPERM)
+    b"\x35\x00\x0c\x0b\x0d\x19\x00\x00"  # jge  6413 pselect6_time64    -> allow else errno(EPERM)
     # io_pgetevents_time64 to semtimedop_time64:
-    b"\x35\x00\x10\x11\x10\x19\x00\x00"  # jge  6416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to fchroot:
-    b"\x35\x00\x07\x00\x30\x19\x00\x00"  # jge  6448 process_mrelease   -> process_mrelease to fchroot
-    b"\x35\x00\x03\x00\x25\x19\x00\x00"  # jge  6437 openat2            -> openat2 to landlock_restrict_self
+    b"\x15\x00\x0c\x0a\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to close_range:
     b"\x35\x00\x01\x00\x23\x19\x00\x00"  # jge  6435 clone3             -> clone3 to close_range
-    b"\x35\x00\x0c\x0a\x17\x19\x00\x00"  # jge  6423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    b"\x35\x00\x08\x09\x17\x19\x00\x00"  # jge  6423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
     # clone3 to close_range:
-    b"\x35\x00\x09\x0c\x24\x19\x00\x00"  # jge  6436 close_range        -> allow else errno(ENOSYS)
-    # openat2 to landlock_restrict_self:
-    b"\x35\x00\x01\x00\x2a\x19\x00\x00"  # jge  6442 mount_setattr      -> mount_setattr to landlock_restrict_self
-    b"\x35\x00\x07\x09\x29\x19\x00\x00"  # jge  6441 epoll_pwait2       -> allow else errno(EPERM)
-    # mount_setattr to landlock_restrict_self:
-    b"\x35\x00\x09\x08\x2f\x19\x00\x00"  # jge  6447                    -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x03\x00\x39\x19\x00\x00"  # jge  6457 statmount          -> statmount to fchroot
-    b"\x35\x00\x01\x00\x32\x19\x00\x00"  # jge  6450 set_mempolicy_home_node -> set_mempolicy_home_node to futex_requeue
-    b"\x35\x00\x03\x05\x31\x19\x00\x00"  # jge  6449 futex_waitv        -> allow else errno(EPERM)
-    # set_mempolicy_home_node to futex_requeue:
-    b"\x35\x00\x02\x04\x36\x19\x00\x00"  # jge  6454 futex_wake         -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\x48\x19\x00\x00"  # jge  6472 fchroot            -> fchroot
-    b"\x35\x00\x00\x02\x47\x19\x00\x00"  # jge  6471 rseq_slice_yield   else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x15\x00\x08\x09\x24\x19\x00\x00"  # jeq  6436 close_range        -> allow else errno(ENOSYS)
+    # openat2 to fchroot:
+    b"\x35\x00\x03\x00\x36\x19\x00\x00"  # jge  6454 futex_wake         -> futex_wake to fchroot
+    b"\x15\x00\x06\x00\x29\x19\x00\x00"  # jeq  6441 epoll_pwait2       -> allow
+    b"\x15\x00\x05\x00\x31\x19\x00\x00"  # jeq  6449 futex_waitv        -> allow
+    b"\x15\x00\x05\x03\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\x39\x19\x00\x00"  # jge  6457 statmount          else allow
+    b"\x15\x00\x01\x00\x47\x19\x00\x00"  # jeq  6471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -4143,263 +3198,198 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x56\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to fchroot
-    b"\x00\x35\x30\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to poll
-    b"\x00\x35\x11\x00\x00\x00\x00\x2f"  # jge  47 getgid               -> getgid to truncate
-    b"\x00\x35\x08\x00\x00\x00\x00\x18"  # jge  24 getuid               -> getuid to setgid
-    b"\x00\x35\x03\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to setuid
-    b"\x00\x35\x01\x00\x00\x00\x00\x03"  # jge  3 read                  -> read to close
-    b"\x00\x35\xb0\xae\x00\x00\x00\x02"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to close:
-    b"\x00\x15\xaf\xad\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to setuid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x0e"  # jge  14 mknod                -> mknod to setuid
-    b"\x00\x35\xab\xad\x00\x00\x00\x0d"  # jge  13 time                 -> allow else errno(EPERM)
-    # mknod to setuid:
-    b"\x00\x35\x00\xac\x00\x00\x00\x13"  # jge  19 lseek                else errno(EPERM)
-    b"\x00\x35\xab\xa9\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM) else allow
-    # getuid to setgid:
-    b"\x00\x35\x04\x00\x00\x00\x00\x2a"  # jge  42 pipe                 -> pipe to setgid
-    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to dup
-    b"\x00\x35\xa8\xa6\x00\x00\x00\x19"  # jge  25 stime                -> errno(EPERM) else allow
-    # alarm to dup:
-    b"\x00\x35\x00\xa5\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x35\xa4\xa6\x00\x00\x00\x29"  # jge  41 dup                  -> allow else errno(EPERM)
-    # pipe to setgid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x2c"  # jge  44 getsockname          -> getsockname to setgid
-    b"\x00\x35\xa2\xa4\x00\x00\x00\x2b"  # jge  43 times                -> allow else errno(EPERM)
-    # getsockname to setgid:
-    b"\x00\x15\xa1\xa3\x00\x00\x00\x2d"  # jeq  45 brk                  -> allow else errno(EPERM)
-    # getgid to truncate:
-    b"\x00\x35\x0f\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to truncate
-    b"\x00\x35\x0a\x00\x00\x00\x00\x3b"  # jge  59 uname                -> uname to ssetmask
-    b"\x00\x35\x01\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to send
-    b"\x00\x35\x9f\x9d\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
-    # ioctl to send:
-    b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to send
+    b"\x00\x35\x3e\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to fchroot
+    b"\x00\x35\x23\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to setresuid
+    b"\x00\x35\x14\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to mmap
+    b"\x00\x35\x4b\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl, fcntl64
+    b"\x00\x35\x0c\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
+    b"\x00\x35\x07\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to getpeername
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to ptrace
+    b"\x00\x15\x87\x88\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to ptrace:
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> lseek to ptrace
+    b"\x00\x15\x86\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x85\x84\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    # lseek to ptrace:
+    b"\x00\x35\x00\x84\x00\x00\x00\x15"  # jge  21 mount                else allow
+    b"\x00\x15\x83\x82\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
+    # alarm to getpeername:
+    b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
+    b"\x00\x35\x80\x81\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
+    # dup to getpeername:
+    b"\x00\x35\x7f\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\x7f\x7e\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # ioctl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x9a\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x99\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x98\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x97\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x7d\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x7c\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x7b\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x7a\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to send:
-    b"\x00\x35\x97\x4a\x00\x00\x00\x38"  # jge  56 socketpair           -> errno(EPERM) else fcntl, fcntl64
-    # uname to ssetmask:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\x95\x93\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else allow
-    # dup2 to ssetmask:
-    b"\x00\x35\x00\x92\x00\x00\x00\x42"  # jge  66 setsid               else allow
-    b"\x00\x35\x91\x93\x00\x00\x00\x44"  # jge  68 sgetmask             -> allow else errno(EPERM)
-    # setreuid to truncate:
-    b"\x00\x35\x04\x00\x00\x00\x00\x50"  # jge  80 getgroups            -> getgroups to truncate
-    b"\x00\x35\x01\x00\x00\x00\x00\x4a"  # jge  74 sethostname          -> sethostname to settimeofday
-    b"\x00\x35\x8e\x90\x00\x00\x00\x49"  # jge  73 sigpending           -> allow else errno(EPERM)
-    # sethostname to settimeofday:
-    b"\x00\x35\x00\x8f\x00\x00\x00\x4c"  # jge  76 getrlimit            else errno(EPERM)
-    b"\x00\x35\x8e\x8c\x00\x00\x00\x4f"  # jge  79 settimeofday         -> errno(EPERM) else allow
-    # getgroups to truncate:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to truncate
-    b"\x00\x35\x00\x8a\x00\x00\x00\x51"  # jge  81 setgroups            else allow
-    b"\x00\x35\x6f\x8b\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # mmap to truncate:
-    b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to truncate
+    # socketpair to mmap:
+    b"\x00\x35\x09\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap
+    b"\x00\x35\x5f\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x35\x05\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to reboot
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setrlimit
+    b"\x00\x35\x74\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x15\x73\x72\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
+    # setsid to setrlimit:
+    b"\x00\x45\x00\x72\xff\xff\xff\xba"  # jset 0xffffffba              else allow
+    b"\x00\x15\x71\x70\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
+    # getrlimit to reboot:
+    b"\x00\x35\x00\x70\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x6f\x6e\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
+    # mmap:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x6c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x88\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x6a\x86\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # munmap to truncate:
-    b"\x00\x35\x85\x83\x00\x00\x00\x5c"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to poll:
-    b"\x00\x35\x11\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to poll
-    b"\x00\x35\x08\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> sysinfo to personality
-    b"\x00\x35\x04\x00\x00\x00\x00\x6a"  # jge  106 capget              -> capget to swapoff
-    b"\x00\x35\x01\x00\x00\x00\x00\x66"  # jge  102                     -> syslog to getitimer
-    b"\x00\x35\x80\x7e\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else allow
-    # syslog to getitimer:
-    b"\x00\x35\x00\x80\x00\x00\x00\x67"  # jge  103 syslog              else errno(ENOSYS)
-    b"\x00\x35\x7c\x7e\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # capget to swapoff:
-    b"\x00\x35\x01\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to swapoff
-    b"\x00\x35\x7a\x7c\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
-    # getcwd to swapoff:
-    b"\x00\x15\x79\x7b\x00\x00\x00\x70"  # jeq  112 fstat64             -> allow else errno(EPERM)
-    # sysinfo to personality:
-    b"\x00\x35\x04\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to personality
-    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to mprotect
-    b"\x00\x35\x78\x76\x00\x00\x00\x75"  # jge  117 shutdown            -> errno(EPERM) else allow
-    # fsync to mprotect:
-    b"\x00\x35\x00\x75\x00\x00\x00\x78"  # jge  120 clone               else allow
-    b"\x00\x35\x5a\x76\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # sigprocmask to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x80"  # jge  128 init_module         -> init_module to personality
-    b"\x00\x35\x75\x72\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
-    # init_module to personality:
-    b"\x00\x15\x74\x73\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else errno(EPERM)
-    # setfsuid to poll:
-    b"\x00\x35\x07\x00\x00\x00\x00\x96"  # jge  150 mlock               -> mlock to poll
-    b"\x00\x35\x03\x00\x00\x00\x00\x8f"  # jge  143 flock               -> flock to _sysctl
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to _newselect
-    b"\x00\x35\x6f\x70\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
-    # _llseek to _newselect:
-    b"\x00\x15\x6e\x6c\x00\x00\x00\x8d"  # jeq  141 getdents            -> errno(EPERM) else allow
-    # flock to _sysctl:
-    b"\x00\x35\x01\x00\x00\x00\x00\x93"  # jge  147 getsid              -> getsid to _sysctl
-    b"\x00\x35\x6a\x6c\x00\x00\x00\x90"  # jge  144 msync               -> allow else errno(EPERM)
-    # getsid to _sysctl:
-    b"\x00\x15\x69\x6b\x00\x00\x00\x94"  # jeq  148 fdatasync           -> allow else errno(EPERM)
-    # mlock to poll:
-    b"\x00\x35\x04\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to poll
-    b"\x00\x35\x01\x00\x00\x00\x00\x9e"  # jge  158 sched_yield         -> sched_yield to nanosleep
-    b"\x00\x35\x68\x66\x00\x00\x00\x98"  # jge  152 mlockall            -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x00\x35\x00\x65\x00\x00\x00\x9f"  # jge  159 sched_get_priority_max else allow
-    b"\x00\x35\x64\x66\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to poll:
-    b"\x00\x35\x04\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
-    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to sigaltstack
+    b"\x00\x15\x53\x6a\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
+    # munmap to setresuid:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to setresuid
+    b"\x00\x35\x51\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to adjtimex
+    b"\x00\x35\x03\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to pwrite64
+    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to syslog
+    b"\x00\x15\x64\x65\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # fchmod to syslog:
+    b"\x00\x15\x65\x63\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
+    # setitimer to pwrite64:
+    b"\x00\x45\x62\x63\xff\xff\xff\x92"  # jset 0xffffff92              -> errno(EPERM) else allow
+    # getcwd to adjtimex:
+    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x00\x45\x60\x61\xff\xff\xff\x8b"  # jset 0xffffff8b              -> errno(EPERM) else allow
+    # fsync to adjtimex:
+    b"\x00\x35\x5f\x60\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
+    # sigprocmask to setresuid:
+    b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresuid
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    b"\x00\x35\x00\x5c\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\x5c\x5a\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    # quotactl to flock:
+    b"\x00\x15\x5a\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x59\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x59\x57\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # msync to munlock:
+    b"\x00\x15\x56\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x55\x56\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to setresuid:
+    b"\x00\x15\x02\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
+    b"\x00\x15\x54\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x53\x52\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x62\x60\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to sigaltstack:
-    b"\x00\x35\x5f\x61\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
-    # poll:
-    b"\x00\x15\x5e\x61\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to fchroot:
-    b"\x00\x35\x2f\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> preadv to fchroot
-    b"\x00\x35\x1c\x00\x00\x00\x00\xdc"  # jge  220                     -> exit_group to inotify_init1
-    b"\x00\x35\x0d\x00\x00\x00\x00\xc9"  # jge  201 getdents64          -> getdents64 to io_cancel
-    b"\x00\x35\x08\x00\x00\x00\x00\xb3"  # jge  179 rt_sigsuspend       -> rt_sigsuspend to ftruncate64
-    b"\x00\x35\x01\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to rt_sigqueueinfo
-    b"\x00\x35\x58\x5a\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to rt_sigqueueinfo:
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to rt_sigqueueinfo
+    b"\x00\x45\x50\x51\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # getresuid to fchroot:
+    b"\x00\x35\x25\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to fchroot
+    b"\x00\x35\x11\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to set_robust_list
+    b"\x00\x35\x08\x00\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo to fcntl64
+    b"\x00\x15\x03\x00\x00\x00\x00\xac"  # jeq  172 prctl               -> prctl (1)
+    b"\x00\x15\x4d\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x4c\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
+    b"\x00\x15\x49\x4a\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x55\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x54\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x53\x55\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to rt_sigqueueinfo:
-    b"\x00\x35\x54\x52\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigsuspend to ftruncate64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to ftruncate64
-    b"\x00\x35\x52\x50\x00\x00\x00\xb4"  # jge  180 chown               -> errno(EPERM) else allow
-    # lstat64 to ftruncate64:
-    b"\x00\x35\x00\x52\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    b"\x00\x35\x4e\x50\x00\x00\x00\xc8"  # jge  200 ftruncate64         -> allow else errno(EPERM)
-    # getdents64 to io_cancel:
-    b"\x00\x35\x07\x00\x00\x00\x00\xd2"  # jge  210 futex               -> futex to io_cancel
-    b"\x00\x35\x04\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sendfile64
-    b"\x00\x35\x00\x4d\x00\x00\x00\xca"  # jge  202 fcntl64             else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigqueueinfo to fcntl64:
+    b"\x00\x35\x04\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64
+    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to getdents64
+    b"\x00\x15\x43\x42\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
+    # lstat64 to getdents64:
+    b"\x00\x35\x00\x43\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x15\x41\x40\x00\x00\x00\xc8"  # jeq  200 ftruncate64         -> allow else errno(EPERM)
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x49\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x48\x4a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sendfile64:
-    b"\x00\x35\x00\x4a\x00\x00\x00\xce"  # jge  206 gettid              else errno(ENOSYS)
-    b"\x00\x35\x48\x46\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM) else allow
-    # futex to io_cancel:
-    b"\x00\x35\x01\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity to io_cancel
-    b"\x00\x35\x46\x44\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # sched_getaffinity to io_cancel:
-    b"\x00\x35\x02\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to io_cancel
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x41\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to io_cancel:
-    b"\x00\x35\x42\x43\x00\x00\x00\xd7"  # jge  215 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # exit_group to inotify_init1:
-    b"\x00\x35\x09\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to inotify_init1
-    b"\x00\x35\x04\x00\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> fadvise64_64 to set_mempolicy
-    b"\x00\x35\x01\x00\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> lookup_dcookie to waitid
-    b"\x00\x35\x3c\x3f\x00\x00\x00\xde"  # jge  222 exit_group          -> allow else errno(ENOSYS)
-    # lookup_dcookie to waitid:
-    b"\x00\x35\x00\x3d\x00\x00\x00\xe1"  # jge  225 epoll_ctl           else errno(EPERM)
-    b"\x00\x35\x3c\x3a\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> errno(EPERM) else allow
-    # fadvise64_64 to set_mempolicy:
-    b"\x00\x35\x01\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime to set_mempolicy
-    b"\x00\x35\x3a\x38\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM) else allow
-    # clock_gettime to set_mempolicy:
-    b"\x00\x35\x00\x37\x00\x00\x01\x03"  # jge  259 tgkill              else allow
-    b"\x00\x35\x39\x38\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else errno(EPERM)
-    # add_key to inotify_init1:
-    b"\x00\x35\x03\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> getcpu to inotify_init1
-    b"\x00\x35\x01\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to move_pages
-    b"\x00\x35\x33\x35\x00\x00\x01\x11"  # jge  273 pselect6            -> allow else errno(EPERM)
-    # openat to move_pages:
-    b"\x00\x15\x32\x34\x00\x00\x01\x21"  # jeq  289 set_robust_list     -> allow else errno(EPERM)
-    # getcpu to inotify_init1:
-    b"\x00\x35\x02\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> eventfd to inotify_init1
-    b"\x00\x35\x00\x30\x00\x00\x01\x2a"  # jge  298 statfs64            else allow
-    b"\x00\x35\x32\x31\x00\x00\x01\x2f"  # jge  303                     -> errno(ENOSYS) else errno(EPERM)
-    # eventfd to inotify_init1:
-    b"\x00\x15\x2e\x30\x00\x00\x01\x38"  # jeq  312 dup3                -> allow else errno(EPERM)
-    # preadv to fchroot:
-    b"\x00\x35\x1a\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x0e\x00\x00\x00\x01\x5b"  # jge  347 preadv2             -> preadv2 to clock_adjtime64
-    b"\x00\x35\x0a\x00\x00\x00\x01\x54"  # jge  340 memfd_create        -> memfd_create to copy_file_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64 to getrandom
-    b"\x00\x35\x2b\x29\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64 to getrandom:
-    b"\x00\x35\x06\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to getrandom
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x3f\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x3d\x3e\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # gettid to set_robust_list:
+    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to set_robust_list
+    b"\x00\x35\x1c\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> readahead to sched_setaffinity
+    b"\x00\x35\x3a\x3b\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    # readahead to sched_setaffinity:
+    b"\x00\x15\x39\x38\x00\x00\x00\xd2"  # jeq  210 futex               -> allow else errno(EPERM)
+    # io_setup to set_robust_list:
+    b"\x00\x35\x08\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime to set_robust_list
+    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to clock_settime
+    b"\x00\x35\x36\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_create
+    b"\x00\x35\x00\x35\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x34\x32\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    # exit_group to epoll_create:
+    b"\x00\x35\x31\x32\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> errno(EPERM) else allow
+    # remap_file_pages to clock_settime:
+    b"\x00\x35\x30\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM)
+    b"\x00\x35\x30\x2f\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
+    # clock_gettime to set_robust_list:
+    b"\x00\x35\x02\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> pselect6 to set_robust_list
+    b"\x00\x35\x00\x2e\x00\x00\x01\x03"  # jge  259 tgkill              else allow
+    b"\x00\x15\x2e\x2c\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to set_robust_list:
+    b"\x00\x35\x00\x2c\x00\x00\x01\x13"  # jge  275 openat              else allow
+    b"\x00\x35\x2b\x2a\x00\x00\x01\x21"  # jge  289 set_robust_list     -> allow else errno(EPERM)
+    # get_robust_list to fchroot:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
+    b"\x00\x35\x03\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> preadv to accept4
+    b"\x00\x45\x00\x27\xff\xff\xfe\xd6"  # jset 0xfffffed6              else allow
+    b"\x00\x15\x26\x00\x00\x00\x01\x38"  # jeq  312 dup3                -> allow
+    b"\x00\x15\x26\x24\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
+    # preadv to accept4:
+    b"\x00\x35\x23\x24\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x22\x24\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to getrandom:
-    b"\x00\x35\x21\x23\x00\x00\x01\x53"  # jge  339 getrandom           -> allow else errno(EPERM)
-    # memfd_create to copy_file_range:
-    b"\x00\x35\x01\x00\x00\x00\x01\x58"  # jge  344 userfaultfd         -> userfaultfd to copy_file_range
-    b"\x00\x35\x1f\x21\x00\x00\x01\x57"  # jge  343 membarrier          -> allow else errno(EPERM)
-    # userfaultfd to copy_file_range:
-    b"\x00\x15\x1e\x20\x00\x00\x01\x59"  # jeq  345 mlock2              -> allow else errno(EPERM)
-    # preadv2 to clock_adjtime64:
-    b"\x00\x35\x06\x00\x00\x00\x01\x63"  # jge  355 kexec_file_load     -> kexec_file_load to clock_adjtime64
-    b"\x00\x35\x01\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> pkey_mprotect to rseq
-    b"\x00\x35\x1d\x1b\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM) else allow
-    # pkey_mprotect to rseq:
-    b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to rseq
+    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    b"\x00\x15\x1a\x19\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
+    # membarrier to io_pgetevents:
+    b"\x00\x35\x18\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
+    b"\x00\x45\x18\x17\xff\xff\xfe\xa5"  # jset 0xfffffea5              -> allow else errno(EPERM)
     # mmap2, mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1a\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x00\x35\x17\x19\x00\x00\x01\x62"  # jge  354 rseq                -> allow else errno(EPERM)
-    # kexec_file_load to clock_adjtime64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x65"  # jge  357                     -> clock_gettime64 to clock_adjtime64
-    b"\x00\x35\x15\x17\x00\x00\x01\x64"  # jge  356 cacheflush          -> allow else errno(EPERM)
-    # clock_gettime64 to clock_adjtime64:
-    b"\x00\x35\x00\x17\x00\x00\x01\x93"  # jge  403 clock_gettime64     else errno(ENOSYS)
-    b"\x00\x35\x15\x13\x00\x00\x01\x94"  # jge  404 clock_settime64     -> errno(EPERM) else allow
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to process_madvise
-    b"\x00\x35\x01\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to semtimedop_time64
-    b"\x00\x35\x11\x0f\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
-    # pselect6_time64 to semtimedop_time64:
-    b"\x00\x35\x00\x0e\x00\x00\x01\x9f"  # jge  415                     else allow
-    b"\x00\x35\x0f\x10\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to process_madvise:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to process_madvise
-    b"\x00\x35\x0d\x0b\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to process_madvise:
-    b"\x00\x35\x00\x0d\x00\x00\x01\xb4"  # jge  436 close_range         else errno(ENOSYS)
-    b"\x00\x35\x0b\x09\x00\x00\x01\xb5"  # jge  437 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc2"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to futex_waitv
-    b"\x00\x35\x08\x06\x00\x00\x01\xba"  # jge  442 mount_setattr       -> errno(EPERM) else allow
-    # process_mrelease to futex_waitv:
-    b"\x00\x35\x00\x08\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x04\x06\x00\x00\x01\xc1"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xd7"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x00\x35\x00\x04\x00\x00\x01\xc6"  # jge  454 futex_wake          else errno(EPERM)
-    b"\x00\x35\x03\x01\x00\x00\x01\xc9"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd8"  # jge  472 fchroot             -> fchroot
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x0d\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to close_range
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_nanosleep_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    b"\x00\x15\x11\x10\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
+    # cacheflush:
+    b"\x00\x35\x11\x10\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x00\x45\x0f\x0e\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x00\x35\x0c\x0b\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to semtimedop_time64:
+    b"\x00\x35\x0a\x0c\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # rt_sigtimedwait_time64 to close_range:
+    b"\x00\x35\x00\x0a\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x00\x35\x00\x08\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
+    b"\x00\x35\x08\x09\x00\x00\x01\xb4"  # jge  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to fchroot:
+    b"\x00\x35\x08\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
+    b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )
 
@@ -4410,253 +3400,191 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x55\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to fchroot
-    b"\x00\x35\x2f\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to setresuid
-    b"\x00\x35\x11\x00\x00\x00\x00\x2e"  # jge  46 setgid               -> setgid to mmap
-    b"\x00\x35\x08\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to brk
-    b"\x00\x35\x03\x00\x00\x00\x00\x06"  # jge  6 close                 -> close to getpid
-    b"\x00\x35\x01\x00\x00\x00\x00\x03"  # jge  3 read                  -> read to open
-    b"\x00\x35\xab\xa9\x00\x00\x00\x02"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to open:
-    b"\x00\x35\xaa\xa8\x00\x00\x00\x05"  # jge  5 open                  -> errno(EPERM) else allow
-    # close to getpid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x0d"  # jge  13 time                 -> time to getpid
-    b"\x00\x35\xa8\xa6\x00\x00\x00\x07"  # jge  7 waitpid               -> errno(EPERM) else allow
-    # time to getpid:
-    b"\x00\x35\x00\xa5\x00\x00\x00\x0e"  # jge  14 mknod                else allow
-    b"\x00\x35\xa4\xa6\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(EPERM)
-    # mount to brk:
-    b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to brk
-    b"\x00\x35\x01\x00\x00\x00\x00\x19"  # jge  25 stime                -> stime to rmdir
-    b"\x00\x35\xa1\xa3\x00\x00\x00\x18"  # jge  24 getuid               -> allow else errno(EPERM)
-    # stime to rmdir:
-    b"\x00\x35\x00\xa2\x00\x00\x00\x1b"  # jge  27 alarm                else errno(EPERM)
-    b"\x00\x35\xa1\x9f\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
-    # dup to brk:
-    b"\x00\x35\x01\x00\x00\x00\x00\x2b"  # jge  43 times                -> times to brk
-    b"\x00\x35\x9f\x9d\x00\x00\x00\x2a"  # jge  42 pipe                 -> errno(EPERM) else allow
-    # times to brk:
-    b"\x00\x15\x9e\x9c\x00\x00\x00\x2c"  # jeq  44 getsockname          -> errno(EPERM) else allow
-    # setgid to mmap:
-    b"\x00\x35\x0f\x00\x00\x00\x00\x44"  # jge  68 sgetmask             -> sgetmask to mmap
-    b"\x00\x35\x0a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to pivot_root
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to fcntl
-    b"\x00\x35\x98\x9a\x00\x00\x00\x2f"  # jge  47 getgid               -> allow else errno(EPERM)
-    # acct to fcntl:
-    b"\x00\x35\x00\x99\x00\x00\x00\x36"  # jge  54 ioctl                else errno(EPERM)
-    b"\x00\x35\x52\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl, fcntl64
+    b"\x00\x35\x3e\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fchroot
+    b"\x00\x35\x1d\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to mremap
+    b"\x00\x35\x15\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to mmap2
+    b"\x00\x15\x0e\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
+    b"\x00\x15\x4b\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount, socketpair
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x00\x15\x80\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
+    b"\x00\x15\x7f\x80\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
+    # waitpid to getpid:
+    b"\x00\x35\x7f\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x7e\x7d\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    # mount, socketpair:
+    b"\x00\x35\x03\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, socketpair
+    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
+    b"\x00\x15\x7b\x7a\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
+    # alarm to rmdir:
+    b"\x00\x35\x79\x7a\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
+    # dup, socketpair:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, socketpair
+    b"\x00\x45\x78\x77\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
+    # acct, socketpair:
+    b"\x00\x15\x77\x76\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
+    # ioctl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x94\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x93\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\x92\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\x91\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x75\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x74\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x73\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x72\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # socketpair to pivot_root:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to pivot_root
-    b"\x00\x35\x8e\x90\x00\x00\x00\x3b"  # jge  59 uname                -> allow else errno(EPERM)
-    # umask to pivot_root:
-    b"\x00\x35\x00\x8f\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x35\x8e\x8c\x00\x00\x00\x42"  # jge  66 setsid               -> errno(EPERM) else allow
-    # sgetmask to mmap:
-    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to mmap
-    b"\x00\x35\x01\x00\x00\x00\x00\x49"  # jge  73 sigpending           -> sigpending to gettimeofday
-    b"\x00\x35\x8b\x89\x00\x00\x00\x46"  # jge  70 setreuid             -> errno(EPERM) else allow
-    # sigpending to gettimeofday:
-    b"\x00\x35\x00\x88\x00\x00\x00\x4a"  # jge  74 sethostname          else allow
-    b"\x00\x35\x87\x89\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else errno(EPERM)
-    # settimeofday to mmap:
-    b"\x00\x35\x01\x00\x00\x00\x00\x51"  # jge  81 setgroups            -> setgroups to mmap
-    b"\x00\x35\x85\x87\x00\x00\x00\x50"  # jge  80 getgroups            -> allow else errno(EPERM)
-    # setgroups to mmap:
-    b"\x00\x35\x00\x86\x00\x00\x00\x59"  # jge  89 mmap2                else errno(EPERM)
-    b"\x00\x35\x00\x70\x00\x00\x00\x5a"  # jge  90 mmap                 else mmap2, mprotect, pkey_mprotect
+    # dup2 to mmap2:
+    b"\x00\x35\x5f\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x35\x03\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to reboot
+    b"\x00\x35\x00\x6e\x00\x00\x00\x42"  # jge  66 setsid               else allow
+    b"\x00\x45\x00\x6d\xff\xff\xff\xba"  # jset 0xffffffba              else allow
+    b"\x00\x15\x6c\x6b\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
+    # getrlimit to reboot:
+    b"\x00\x35\x00\x6b\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x6a\x69\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
+    # mmap to mremap:
+    b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to mremap
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x66\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x83\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x6c\x81\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # munmap to setresuid:
-    b"\x00\x35\x11\x00\x00\x00\x00\x80"  # jge  128 init_module         -> init_module to setresuid
-    b"\x00\x35\x08\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to sigprocmask
-    b"\x00\x35\x03\x00\x00\x00\x00\x66"  # jge  102                     -> syslog to pwrite64
-    b"\x00\x35\x01\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to stat64
-    b"\x00\x35\x7c\x7a\x00\x00\x00\x5c"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to stat64:
-    b"\x00\x35\x7b\x79\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else allow
+    b"\x00\x15\x54\x64\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
+    # munmap to mremap:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to mremap
+    b"\x00\x35\x52\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to adjtimex
+    b"\x00\x35\x02\x00\x00\x00\x00\x66"  # jge  102                     -> syslog to pwrite64
+    b"\x00\x15\x60\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
+    b"\x00\x15\x5f\x5e\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # syslog to pwrite64:
-    b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to pwrite64
-    b"\x00\x35\x79\x7a\x00\x00\x00\x67"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # setitimer to pwrite64:
-    b"\x00\x35\x00\x76\x00\x00\x00\x6a"  # jge  106 capget              else allow
-    b"\x00\x35\x75\x77\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
-    # getcwd to sigprocmask:
-    b"\x00\x35\x03\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to sigprocmask
-    b"\x00\x35\x01\x00\x00\x00\x00\x71"  # jge  113 vfork               -> vfork to shutdown
-    b"\x00\x35\x72\x74\x00\x00\x00\x70"  # jge  112 fstat64             -> allow else errno(EPERM)
-    # vfork to shutdown:
-    b"\x00\x15\x71\x73\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to sigprocmask:
-    b"\x00\x35\x01\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to sigprocmask
-    b"\x00\x35\x71\x6f\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # mprotect to sigprocmask:
-    b"\x00\x35\x00\x5b\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x70\x6d\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
-    # init_module to setresuid:
-    b"\x00\x35\x07\x00\x00\x00\x00\x93"  # jge  147 getsid              -> getsid to setresuid
-    b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140                     -> getdents to writev
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to setfsgid
-    b"\x00\x35\x6c\x6b\x00\x00\x00\x82"  # jge  130                     -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to setfsgid:
-    b"\x00\x15\x6b\x6a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # getdents to writev:
-    b"\x00\x35\x01\x00\x00\x00\x00\x8e"  # jge  142 _newselect          -> _newselect to writev
-    b"\x00\x35\x68\x69\x00\x00\x00\x8d"  # jge  141 getdents            -> errno(EPERM) else errno(ENOSYS)
-    # _newselect to writev:
-    b"\x00\x15\x67\x65\x00\x00\x00\x8f"  # jeq  143 flock               -> errno(EPERM) else allow
-    # getsid to setresuid:
-    b"\x00\x35\x04\x00\x00\x00\x00\x9e"  # jge  158 sched_yield         -> sched_yield to setresuid
-    b"\x00\x35\x01\x00\x00\x00\x00\x95"  # jge  149 _sysctl             -> _sysctl to sched_getscheduler
-    b"\x00\x35\x62\x64\x00\x00\x00\x94"  # jge  148 fdatasync           -> allow else errno(EPERM)
-    # _sysctl to sched_getscheduler:
-    b"\x00\x35\x00\x63\x00\x00\x00\x96"  # jge  150 mlock               else errno(EPERM)
-    b"\x00\x35\x62\x60\x00\x00\x00\x98"  # jge  152 mlockall            -> errno(EPERM) else allow
-    # sched_yield to setresuid:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to setresuid
-    b"\x00\x35\x60\x5e\x00\x00\x00\x9f"  # jge  159 sched_get_priority_max -> errno(EPERM) else allow
-    # nanosleep to setresuid:
-    b"\x00\x35\x00\x5d\x00\x00\x00\xa3"  # jge  163 mremap              else allow
-    b"\x00\x35\x5e\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> errno(EPERM)
+    b"\x00\x45\x00\x5e\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x35\x5c\x5e\x00\x00\x00\x67"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    # getcwd to adjtimex:
+    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
+    b"\x00\x45\x5a\x5b\xff\xff\xff\x8b"  # jset 0xffffff8b              -> errno(EPERM) else allow
+    # fsync to adjtimex:
+    b"\x00\x35\x59\x5a\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
+    # sigprocmask to mremap:
+    b"\x00\x35\x0d\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
+    b"\x00\x35\x07\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to nanosleep
+    b"\x00\x35\x03\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to flock
+    b"\x00\x35\x01\x00\x00\x00\x00\x80"  # jge  128 init_module         -> init_module to personality
+    b"\x00\x15\x56\x55\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else allow
+    # init_module to personality:
+    b"\x00\x15\x55\x53\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else errno(EPERM)
+    # setfsuid to flock:
+    b"\x00\x35\x01\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to flock
+    b"\x00\x45\x51\x53\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
+    # getdents to flock:
+    b"\x00\x15\x51\x50\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow else errno(EPERM)
+    # msync to nanosleep:
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x00\x15\x4e\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x4d\x4e\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to nanosleep:
+    b"\x00\x15\x4d\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x4c\x4b\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x5c\x5a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to fchroot:
-    b"\x00\x35\x2e\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> getcpu to fchroot
-    b"\x00\x35\x19\x00\x00\x00\x00\xd2"  # jge  210 futex               -> futex to move_pages
-    b"\x00\x35\x0c\x00\x00\x00\x00\xb3"  # jge  179 rt_sigsuspend       -> rt_sigsuspend to sendfile64
-    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to rt_sigqueueinfo
-    b"\x00\x35\x01\x00\x00\x00\x00\xa8"  # jge  168 poll                -> poll
-    b"\x00\x35\x57\x54\x00\x00\x00\xa7"  # jge  167                     -> errno(ENOSYS) else allow
-    # poll:
-    b"\x00\x35\x56\x53\x00\x00\x00\xa9"  # jge  169                     -> errno(ENOSYS) else allow
-    # setresgid to rt_sigqueueinfo:
-    b"\x00\x35\x01\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to rt_sigqueueinfo
-    b"\x00\x35\x51\x53\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to rt_sigqueueinfo:
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to rt_sigqueueinfo
+    b"\x00\x45\x49\x4a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to fchroot:
+    b"\x00\x35\x2b\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64 to fchroot
+    b"\x00\x35\x12\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to accept4
+    b"\x00\x35\x09\x00\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo to fcntl64
+    b"\x00\x15\x04\x00\x00\x00\x00\xac"  # jeq  172 prctl               -> prctl (1)
+    b"\x00\x15\x46\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x45\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
+    b"\x00\x15\x42\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x41\x42\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4e\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x4d\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x4c\x4e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to rt_sigqueueinfo:
-    b"\x00\x35\x4d\x4b\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigsuspend to sendfile64:
-    b"\x00\x35\x04\x00\x00\x00\x00\xc9"  # jge  201 getdents64          -> getdents64 to sendfile64
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to ftruncate64
-    b"\x00\x35\x4a\x48\x00\x00\x00\xb4"  # jge  180 chown               -> errno(EPERM) else allow
-    # lstat64 to ftruncate64:
-    b"\x00\x35\x00\x4a\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    b"\x00\x35\x46\x48\x00\x00\x00\xc8"  # jge  200 ftruncate64         -> allow else errno(EPERM)
-    # getdents64 to sendfile64:
-    b"\x00\x35\x04\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sendfile64
-    b"\x00\x35\x00\x46\x00\x00\x00\xca"  # jge  202 fcntl64             else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x3f\x3e\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x3e\x3d\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigqueueinfo to fcntl64:
+    b"\x00\x35\x04\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64
+    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to getdents64
+    b"\x00\x15\x3b\x3a\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
+    # lstat64 to getdents64:
+    b"\x00\x45\x00\x3a\xff\xff\xff\x37"  # jset 0xffffff37              else allow
+    b"\x00\x35\x38\x3a\x00\x00\x00\xc6"  # jge  198 lstat64             -> errno(EPERM) else errno(ENOSYS)
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x42\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x41\x43\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sendfile64:
-    b"\x00\x35\x00\x43\x00\x00\x00\xce"  # jge  206 gettid              else errno(ENOSYS)
-    b"\x00\x35\x41\x3f\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM) else allow
-    # futex to move_pages:
-    b"\x00\x35\x0b\x00\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> fadvise64_64 to move_pages
-    b"\x00\x35\x06\x00\x00\x00\x00\xdc"  # jge  220                     -> exit_group to waitid
-    b"\x00\x35\x01\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity to io_cancel
-    b"\x00\x35\x3d\x3b\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # sched_getaffinity to io_cancel:
-    b"\x00\x35\x02\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to io_cancel
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x38\x3a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to io_cancel:
-    b"\x00\x35\x39\x3a\x00\x00\x00\xd7"  # jge  215 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # exit_group to waitid:
-    b"\x00\x35\x01\x00\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> lookup_dcookie to waitid
-    b"\x00\x35\x35\x38\x00\x00\x00\xde"  # jge  222 exit_group          -> allow else errno(ENOSYS)
-    # lookup_dcookie to waitid:
-    b"\x00\x35\x00\x36\x00\x00\x00\xe1"  # jge  225 epoll_ctl           else errno(EPERM)
-    b"\x00\x35\x35\x33\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> errno(EPERM) else allow
-    # fadvise64_64 to move_pages:
-    b"\x00\x35\x04\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to move_pages
-    b"\x00\x35\x01\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime to set_mempolicy
-    b"\x00\x35\x32\x30\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM) else allow
-    # clock_gettime to set_mempolicy:
-    b"\x00\x35\x00\x2f\x00\x00\x01\x03"  # jge  259 tgkill              else allow
-    b"\x00\x35\x31\x30\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else errno(EPERM)
-    # add_key to move_pages:
-    b"\x00\x35\x01\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to move_pages
-    b"\x00\x35\x2c\x2e\x00\x00\x01\x11"  # jge  273 pselect6            -> allow else errno(EPERM)
-    # openat to move_pages:
-    b"\x00\x15\x2b\x2d\x00\x00\x01\x21"  # jeq  289 set_robust_list     -> allow else errno(EPERM)
-    # getcpu to fchroot:
-    b"\x00\x35\x19\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x00\x35\x0e\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to pkey_mprotect
-    b"\x00\x35\x03\x00\x00\x00\x01\x38"  # jge  312 dup3                -> dup3 to prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x01\x2f"  # jge  303                     -> eventfd to epoll_create1
-    b"\x00\x35\x28\x26\x00\x00\x01\x2a"  # jge  298 statfs64            -> errno(EPERM) else allow
-    # eventfd to epoll_create1:
-    b"\x00\x35\x27\x28\x00\x00\x01\x30"  # jge  304 eventfd             -> errno(EPERM) else errno(ENOSYS)
-    # dup3 to prlimit64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> preadv to prlimit64
-    b"\x00\x35\x25\x23\x00\x00\x01\x39"  # jge  313 pipe2               -> errno(EPERM) else allow
-    # preadv to prlimit64:
-    b"\x00\x35\x00\x22\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else allow
-    b"\x00\x35\x00\x23\x00\x00\x01\x41"  # jge  321 prlimit64           else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x37\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x35\x36\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # gettid to accept4:
+    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to accept4
+    b"\x00\x35\x1b\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> readahead to sched_setaffinity
+    b"\x00\x15\x32\x33\x00\x00\x00\xce"  # jeq  206 gettid              -> allow else errno(ENOSYS)
+    # readahead to sched_setaffinity:
+    b"\x00\x15\x31\x30\x00\x00\x00\xd2"  # jeq  210 futex               -> allow else errno(EPERM)
+    # io_setup to accept4:
+    b"\x00\x35\x0d\x00\x00\x00\x01\x21"  # jge  289 set_robust_list     -> set_robust_list to accept4
+    b"\x00\x35\x07\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to unshare
+    b"\x00\x35\x03\x00\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> lookup_dcookie to set_tid_address
+    b"\x00\x35\x01\x00\x00\x00\x00\xdc"  # jge  220                     -> exit_group
+    b"\x00\x35\x2b\x2d\x00\x00\x00\xd7"  # jge  215 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    # exit_group:
+    b"\x00\x15\x2b\x2c\x00\x00\x00\xde"  # jeq  222 exit_group          -> allow else errno(ENOSYS)
+    # lookup_dcookie to set_tid_address:
+    b"\x00\x35\x01\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
+    b"\x00\x35\x29\x28\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow else errno(EPERM)
+    # remap_file_pages to set_tid_address:
+    b"\x00\x35\x28\x27\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
+    # setxattr to unshare:
+    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to unshare
+    b"\x00\x35\x26\x25\x00\x00\x01\x00"  # jge  256 clock_gettime       -> allow else errno(EPERM)
+    # tgkill to unshare:
+    b"\x00\x35\x01\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> pselect6 to unshare
+    b"\x00\x15\x25\x23\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to unshare:
+    b"\x00\x35\x22\x23\x00\x00\x01\x13"  # jge  275 openat              -> errno(EPERM) else allow
+    # set_robust_list to accept4:
+    b"\x00\x35\x03\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> preadv to accept4
+    b"\x00\x45\x00\x21\xff\xff\xfe\xd6"  # jset 0xfffffed6              else allow
+    b"\x00\x15\x20\x00\x00\x00\x01\x38"  # jeq  312 dup3                -> allow
+    b"\x00\x15\x20\x1e\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
+    # preadv to accept4:
+    b"\x00\x35\x1d\x1e\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64 to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to fchroot
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x1b\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to pkey_mprotect:
-    b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 mlock2              -> mlock2 to pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x54"  # jge  340 memfd_create        -> memfd_create to userfaultfd
-    b"\x00\x35\x18\x1a\x00\x00\x01\x53"  # jge  339 getrandom           -> allow else errno(EPERM)
-    # memfd_create to userfaultfd:
-    b"\x00\x15\x17\x19\x00\x00\x01\x57"  # jeq  343 membarrier          -> allow else errno(EPERM)
-    # mlock2 to pkey_mprotect:
-    b"\x00\x35\x01\x00\x00\x00\x01\x5b"  # jge  347 preadv2             -> preadv2 to pkey_mprotect
-    b"\x00\x35\x17\x15\x00\x00\x01\x5a"  # jge  346 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to pkey_mprotect:
-    b"\x00\x35\x00\x14\x00\x00\x01\x5d"  # jge  349 statx               else allow
-    b"\x00\x35\x00\x15\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       else errno(EPERM)
+    b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
+    b"\x00\x15\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x17\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    b"\x00\x15\x13\x12\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
+    # membarrier to io_pgetevents:
+    b"\x00\x45\x00\x11\xff\xff\xfe\xa5"  # jset 0xfffffea5              else errno(EPERM)
+    b"\x00\x35\x10\x11\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM) else allow
     # mmap2, mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x13\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\xba"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to epoll_pwait2
-    b"\x00\x35\x01\x00\x00\x00\x01\x63"  # jge  355 kexec_file_load     -> kexec_file_load to cacheflush
-    b"\x00\x35\x0d\x0f\x00\x00\x01\x62"  # jge  354 rseq                -> allow else errno(EPERM)
-    # kexec_file_load to cacheflush:
-    b"\x00\x35\x00\x0e\x00\x00\x01\x64"  # jge  356 cacheflush          else errno(EPERM)
-    b"\x00\x35\x0e\x0b\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to epoll_pwait2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb4"  # jge  436 close_range         -> close_range to epoll_pwait2
-    b"\x00\x35\x0c\x0b\x00\x00\x01\xb3"  # jge  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # close_range to epoll_pwait2:
-    b"\x00\x35\x00\x08\x00\x00\x01\xb5"  # jge  437 openat2             else allow
-    b"\x00\x35\x07\x09\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to map_shadow_stack
-    b"\x00\x35\x07\x06\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else errno(EPERM)
-    # process_mrelease to map_shadow_stack:
-    b"\x00\x15\x03\x05\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to close_range
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    b"\x00\x15\x0a\x09\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
+    # cacheflush:
+    b"\x00\x15\x09\x0a\x00\x00\x01\x64"  # jeq  356 cacheflush          -> allow else errno(ENOSYS)
+    # pidfd_send_signal to close_range:
+    b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
+    b"\x00\x15\x08\x07\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd7"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x00\x35\x03\x01\x00\x00\x01\xc9"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd8"  # jge  472 fchroot             -> fchroot
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
+    b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )
 
@@ -4667,259 +3595,200 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5a\x00\x3c\x01\x00\x00"  # jge  316 mlockall            -> mlockall to fchroot
-    b"\x35\x00\x33\x00\x70\x00\x00\x00"  # jge  112 osf_sigstack        -> osf_sigstack to munlock
-    b"\x35\x00\x18\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> getpgrp to sigsuspend
-    b"\x35\x00\x08\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to osf_old_fstat
-    b"\x35\x00\x04\x00\x06\x00\x00\x00"  # jge  6 close                 -> close to getpid
-    b"\x35\x00\x01\x00\x02\x00\x00\x00"  # jge  2 fork                  -> fork to osf_old_open
-    b"\x35\x00\xb0\xb2\x01\x00\x00\x00"  # jge  1 exit                  -> allow else errno(EPERM)
-    # fork to osf_old_open:
-    b"\x35\x00\x00\xb1\x03\x00\x00\x00"  # jge  3 read                  else errno(EPERM)
-    b"\x35\x00\xb0\xae\x05\x00\x00\x00"  # jge  5 osf_old_open          -> errno(EPERM) else allow
-    # close to getpid:
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  17 brk                  -> brk to getpid
-    b"\x35\x00\xae\xac\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else allow
+    b"\x35\x00\x50\x00\x55\x01\x00\x00"  # jge  341 mremap              -> mremap to fchroot
+    b"\x35\x00\x22\x00\x50\x00\x00\x00"  # jge  80 setgroups            -> setgroups to nanosleep
+    b"\x35\x00\x16\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap to getgroups
+    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to osf_sstk
+    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to sigpending
+    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17 brk                  -> brk to getpid
+    b"\x15\x00\x8d\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x45\x00\x00\x8c\xfd\xff\xff\xff"  # jset 0xfffffffd              else errno(EPERM)
+    b"\x35\x00\x8b\x8c\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else allow
     # brk to getpid:
-    b"\x15\x00\xad\xab\x12\x00\x00\x00"  # jeq  18 osf_getfsstat        -> errno(EPERM) else allow
-    # osf_mount to osf_old_fstat:
-    b"\x35\x00\x03\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> getgid to osf_old_fstat
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 exec_with_loader     -> exec_with_loader to osf_old_sigaction
-    b"\x35\x00\xa8\xaa\x18\x00\x00\x00"  # jge  24 getuid               -> allow else errno(EPERM)
-    # exec_with_loader to osf_old_sigaction:
-    b"\x15\x00\xa7\xa9\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else errno(EPERM)
-    # getgid to osf_old_fstat:
-    b"\x35\x00\x02\x00\x35\x00\x00\x00"  # jge  53                      -> ioctl to osf_old_fstat
-    b"\x35\x00\x00\xa5\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
-    b"\x35\x00\xa4\xa6\x34\x00\x00\x00"  # jge  52 sigpending           -> allow else errno(EPERM)
-    # ioctl to osf_old_fstat:
-    b"\x35\x00\x00\xa6\x36\x00\x00\x00"  # jge  54 ioctl                else errno(ENOSYS)
-    b"\x35\x00\xa4\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> errno(EPERM)
+    b"\x15\x00\x8a\x8b\x12\x00\x00\x00"  # jeq  18 osf_getfsstat        -> errno(EPERM) else allow
+    # osf_mount to sigpending:
+    b"\x35\x00\x02\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> getgid to sigpending
+    b"\x15\x00\x89\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x88\x87\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else errno(EPERM)
+    # getgid to sigpending:
+    b"\x35\x00\x00\x87\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
+    b"\x35\x00\x00\x85\x34\x00\x00\x00"  # jge  52 sigpending           else errno(EPERM)
+    b"\x35\x00\x86\x85\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
+    # ioctl to osf_sstk:
+    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to osf_sstk
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa0\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x9f\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x9e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x9d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x82\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x81\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x80\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x7f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # getpgrp to sigsuspend:
-    b"\x35\x00\x0c\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> osf_setitimer to sigsuspend
-    b"\x35\x00\x08\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to setpgrp
-    b"\x35\x00\x01\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap to munmap
-    b"\x35\x00\x9a\x98\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
-    # mmap to munmap:
-    b"\x35\x00\x04\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> osf_old_vadvise to munmap
+    # osf_reboot to osf_sstk:
+    b"\x35\x00\x00\x7c\x3f\x00\x00\x00"  # jge  63 getpgrp              else errno(EPERM)
+    b"\x35\x00\x7b\x7c\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
+    # mmap to getgroups:
+    b"\x35\x00\x06\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> osf_old_vadvise to getgroups
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x78\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x76\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x97\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x82\x95\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # osf_old_vadvise to munmap:
-    b"\x35\x00\x92\x94\x49\x00\x00\x00"  # jge  73 munmap               -> allow else errno(EPERM)
-    # mprotect to setpgrp:
-    b"\x35\x00\x01\x00\x4c\x00\x00\x00"  # jge  76 vhangup              -> vhangup to setpgrp
-    b"\x35\x00\x90\x7f\x4b\x00\x00\x00"  # jge  75 madvise              -> allow else mmap, mprotect, pkey_mprotect
-    # vhangup to setpgrp:
-    b"\x15\x00\x8f\x91\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow else errno(EPERM)
-    # osf_setitimer to sigsuspend:
-    b"\x35\x00\x04\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl to sigsuspend
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 osf_getitimer        -> osf_getitimer to fstat
-    b"\x35\x00\x8e\x8c\x54\x00\x00\x00"  # jge  84 osf_old_wait         -> errno(EPERM) else allow
-    # osf_getitimer to fstat:
-    b"\x35\x00\x00\x8b\x57\x00\x00\x00"  # jge  87 gethostname          else allow
-    b"\x35\x00\x8a\x8c\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow else errno(EPERM)
-    # fcntl to sigsuspend:
-    b"\x35\x00\x05\x00\x67\x00\x00\x00"  # jge  103 sigreturn           -> sigreturn to sigsuspend
-    b"\x35\x00\x03\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to recv
+    b"\x15\x00\x75\x74\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # osf_old_vadvise to getgroups:
+    b"\x35\x00\x74\x00\x4f\x00\x00\x00"  # jge  79 getgroups            -> allow
+    b"\x15\x00\x63\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x72\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
+    b"\x15\x00\x71\x70\x4b\x00\x00\x00"  # jeq  75 madvise              -> allow else errno(EPERM)
+    # setgroups to nanosleep:
+    b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to nanosleep
+    b"\x35\x00\x03\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl
+    b"\x35\x00\x6e\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
+    b"\x15\x00\x6d\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
+    b"\x15\x00\x6c\x6b\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
+    # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x86\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x85\x87\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # osf_select to recv:
-    b"\x35\x00\x86\x84\x60\x00\x00\x00"  # jge  96 setpriority          -> errno(EPERM) else allow
-    # sigreturn to sigsuspend:
-    b"\x35\x00\x00\x83\x68\x00\x00\x00"  # jge  104 bind                else allow
-    b"\x35\x00\x82\x84\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> allow else errno(EPERM)
-    # osf_sigstack to munlock:
-    b"\x35\x00\x13\x00\xb6\x00\x00\x00"  # jge  182                     -> osf_getmnt to munlock
-    b"\x35\x00\x08\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to osf_alt_plock
-    b"\x35\x00\x04\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to getsockname
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 getsockopt          -> getsockopt to writev
-    b"\x35\x00\x7d\x7f\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> allow else errno(EPERM)
-    # getsockopt to writev:
-    b"\x35\x00\x00\x7e\x77\x00\x00\x00"  # jge  119                     else errno(EPERM)
-    b"\x35\x00\x7b\x7e\x78\x00\x00\x00"  # jge  120 readv               -> allow else errno(ENOSYS)
-    # osf_settimeofday to getsockname:
-    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 flock               -> flock to getsockname
-    b"\x35\x00\x79\x7b\x82\x00\x00\x00"  # jge  130 ftruncate           -> allow else errno(EPERM)
-    # flock to getsockname:
-    b"\x15\x00\x78\x7a\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # osf_pid_block to osf_alt_plock:
-    b"\x35\x00\x04\x00\xa2\x00\x00\x00"  # jge  162                     -> osf_asynch_daemon to osf_alt_plock
-    b"\x35\x00\x01\x00\x9b\x00\x00\x00"  # jge  155                     -> sigaction to osf_fstatfs
-    b"\x35\x00\x77\x78\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> errno(EPERM) else errno(ENOSYS)
-    # sigaction to osf_fstatfs:
-    b"\x35\x00\x00\x77\x9c\x00\x00\x00"  # jge  156 sigaction           else errno(ENOSYS)
-    b"\x35\x00\x75\x73\x9d\x00\x00\x00"  # jge  157 osf_sigwaitprim     -> errno(EPERM) else allow
-    # osf_asynch_daemon to osf_alt_plock:
-    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 osf_exportfs        -> osf_exportfs to osf_alt_plock
-    b"\x35\x00\x00\x74\xa3\x00\x00\x00"  # jge  163 osf_asynch_daemon   else errno(ENOSYS)
-    b"\x35\x00\x73\x72\xa7\x00\x00\x00"  # jge  167                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_exportfs to osf_alt_plock:
-    b"\x35\x00\x00\x71\xaa\x00\x00\x00"  # jge  170                     else errno(EPERM)
-    b"\x35\x00\x70\x71\xb5\x00\x00\x00"  # jge  181 osf_alt_plock       -> errno(EPERM) else errno(ENOSYS)
-    # osf_getmnt to munlock:
-    b"\x35\x00\x08\x00\xe5\x00\x00\x00"  # jge  229                     -> getpgid to munlock
-    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
-    b"\x35\x00\x01\x00\xb9\x00\x00\x00"  # jge  185                     -> osf_alt_sigpending to osf_alt_setsid
-    b"\x35\x00\x6c\x6d\xb8\x00\x00\x00"  # jge  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
-    # osf_alt_sigpending to osf_alt_setsid:
-    b"\x35\x00\x00\x6c\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  else errno(ENOSYS)
-    b"\x35\x00\x6b\x6a\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6a\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x68\x69\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # osf_select to nanosleep:
+    b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to nanosleep
+    b"\x35\x00\x06\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to osf_getmnt
+    b"\x35\x00\x03\x00\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> osf_gettimeofday to writev
+    b"\x35\x00\x00\x65\x60\x00\x00\x00"  # jge  96 setpriority          else allow
+    b"\x15\x00\x64\x00\x67\x00\x00\x00"  # jeq  103 sigreturn           -> allow
+    b"\x15\x00\x63\x62\x6f\x00\x00\x00"  # jeq  111 sigsuspend          -> allow else errno(EPERM)
+    # osf_gettimeofday to writev:
+    b"\x45\x00\x00\x62\x02\x00\x00\x00"  # jset 2 fork                  else allow
+    b"\x35\x00\x62\x60\x77\x00\x00\x00"  # jge  119                     -> errno(ENOSYS) else errno(EPERM)
+    # osf_settimeofday to osf_getmnt:
+    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to osf_getmnt
+    b"\x35\x00\x60\x00\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS)
+    b"\x15\x00\x5e\x00\x82\x00\x00\x00"  # jeq  130 ftruncate           -> allow
+    b"\x15\x00\x5d\x5c\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
+    # osf_pid_block to osf_getmnt:
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_getmnt
+    b"\x15\x00\x5b\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
+    b"\x15\x00\x5b\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x5a\x58\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
+    # osf_exportfs to osf_getmnt:
+    b"\x15\x00\x57\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
+    b"\x15\x00\x56\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
+    b"\x15\x00\x55\x57\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
+    # osf_alt_sigpending to nanosleep:
+    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to nanosleep
+    b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to osf_fdatasync
+    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
+    b"\x35\x00\x53\x51\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
     # osf_swapon to osf_fstatfs64:
-    b"\x35\x00\x01\x00\xda\x00\x00\x00"  # jge  218 osf_signal          -> osf_signal to osf_fstatfs64
-    b"\x35\x00\x66\x68\xd9\x00\x00\x00"  # jge  217 msync               -> allow else errno(EPERM)
-    # osf_signal to osf_fstatfs64:
-    b"\x15\x00\x68\x67\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
-    # getpgid to munlock:
-    b"\x35\x00\x04\x00\xfa\x00\x00\x00"  # jge  250 osf_uswitch         -> osf_uswitch to munlock
-    b"\x35\x00\x01\x00\xeb\x00\x00\x00"  # jge  235 sigaltstack         -> sigaltstack to osf_fpathconf
-    b"\x35\x00\x64\x65\xe9\x00\x00\x00"  # jge  233 getpgid             -> errno(EPERM) else errno(ENOSYS)
-    # sigaltstack to osf_fpathconf:
-    b"\x35\x00\x00\x61\xec\x00\x00\x00"  # jge  236 osf_waitid          else allow
-    b"\x35\x00\x63\x62\xf9\x00\x00\x00"  # jge  249                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_uswitch to munlock:
-    b"\x35\x00\x01\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to munlock
-    b"\x15\x00\x5e\x60\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow else errno(EPERM)
-    # bdflush to munlock:
-    b"\x35\x00\x00\x60\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
-    b"\x35\x00\x5c\x5e\x3a\x01\x00\x00"  # jge  314 mlock               -> allow else errno(EPERM)
-    # mlockall to fchroot:
-    b"\x35\x00\x2d\x00\xab\x01\x00\x00"  # jge  427 fstat64             -> fstat64 to fchroot
-    b"\x35\x00\x18\x00\x6c\x01\x00\x00"  # jge  364 getrusage           -> getrusage to lstat64
-    b"\x35\x00\x08\x00\x55\x01\x00\x00"  # jge  341 mremap              -> mremap to utimes
-    b"\x35\x00\x03\x00\x43\x01\x00\x00"  # jge  323 times               -> times to nanosleep
-    b"\x35\x00\x01\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to swapon
-    b"\x35\x00\x56\x58\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow else errno(EPERM)
-    # _sysctl to swapon:
-    b"\x15\x00\x58\x57\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
-    # times to nanosleep:
-    b"\x35\x00\x01\x00\x4e\x01\x00\x00"  # jge  334 sched_yield         -> sched_yield to nanosleep
-    b"\x35\x00\x55\x53\x44\x01\x00\x00"  # jge  324 personality         -> errno(EPERM) else allow
-    # sched_yield to nanosleep:
-    b"\x35\x00\x00\x52\x4f\x01\x00\x00"  # jge  335 sched_get_priority_max else allow
-    b"\x35\x00\x51\x53\x53\x01\x00\x00"  # jge  339 uname               -> allow else errno(EPERM)
-    # mremap to utimes:
-    b"\x35\x00\x0a\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to utimes
-    b"\x35\x00\x03\x00\x58\x01\x00\x00"  # jge  344 getresuid           -> getresuid to prctl
-    b"\x35\x00\x50\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> errno(EPERM)
+    b"\x35\x00\x52\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
+    b"\x15\x00\x50\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
+    b"\x15\x00\x50\x4e\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
+    # getpgid to osf_fdatasync:
+    b"\x15\x00\x4e\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
+    b"\x15\x00\x4d\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
+    b"\x15\x00\x4d\x4b\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
+    # bdflush to nanosleep:
+    b"\x35\x00\x03\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to nanosleep
+    b"\x35\x00\x01\x00\x3a\x01\x00\x00"  # jge  314 mlock               -> mlock to sysinfo
+    b"\x35\x00\x48\x4a\x2c\x01\x00\x00"  # jge  300 bdflush             -> errno(EPERM) else errno(ENOSYS)
+    # mlock to sysinfo:
+    b"\x45\x00\x48\x47\xc2\xfe\xff\xff"  # jset 0xfffffec2              -> allow else errno(EPERM)
+    # _sysctl to nanosleep:
+    b"\x35\x00\x47\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
+    b"\x15\x00\x46\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
+    b"\x15\x00\x45\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
+    b"\x15\x00\x45\x43\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
+    # mremap to fchroot:
+    b"\x35\x00\x1c\x00\xac\x01\x00\x00"  # jge  428 vserver             -> vserver to fchroot
+    b"\x35\x00\x09\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to fstat64
+    b"\x35\x00\x04\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl (1)
+    b"\x35\x00\x02\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl to query_module
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x4e\x4c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to prctl:
-    b"\x35\x00\x00\x4b\x59\x01\x00\x00"  # jge  345 pciconfig_read      else allow
-    b"\x35\x00\x00\x4c\x5c\x01\x00\x00"  # jge  348 prctl               else errno(EPERM)
+    b"\x45\x00\x3d\x3e\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # nfsservctl to query_module:
+    b"\x15\x00\x3d\x3c\x58\x01\x00\x00"  # jeq  344 getresuid           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x48\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x47\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x46\x48\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # pread64 to utimes:
-    b"\x35\x00\x01\x00\x68\x01\x00\x00"  # jge  360 settimeofday        -> settimeofday to utimes
-    b"\x15\x00\x46\x44\x64\x01\x00\x00"  # jeq  356 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # settimeofday to utimes:
-    b"\x35\x00\x00\x45\x69\x01\x00\x00"  # jge  361 getitimer           else errno(EPERM)
-    b"\x35\x00\x44\x42\x6b\x01\x00\x00"  # jge  363 utimes              -> errno(EPERM) else allow
-    # getrusage to lstat64:
-    b"\x35\x00\x08\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to lstat64
-    b"\x35\x00\x04\x00\x7b\x01\x00\x00"  # jge  379 readahead           -> readahead to sched_setaffinity
-    b"\x35\x00\x01\x00\x74\x01\x00\x00"  # jge  372 getresgid           -> getresgid to gettid
-    b"\x35\x00\x40\x3e\x6d\x01\x00\x00"  # jge  365 wait4               -> errno(EPERM) else allow
-    # getresgid to gettid:
-    b"\x35\x00\x00\x3d\x75\x01\x00\x00"  # jge  373 dipc                else allow
-    b"\x35\x00\x3c\x3e\x7a\x01\x00\x00"  # jge  378 gettid              -> allow else errno(EPERM)
-    # readahead to sched_setaffinity:
-    b"\x35\x00\x01\x00\x7d\x01\x00\x00"  # jge  381 tkill               -> tkill to sched_setaffinity
-    b"\x35\x00\x3d\x3c\x7c\x01\x00\x00"  # jge  380                     -> errno(ENOSYS) else errno(EPERM)
-    # tkill to sched_setaffinity:
-    b"\x15\x00\x39\x3b\x8a\x01\x00\x00"  # jeq  394 futex               -> allow else errno(EPERM)
-    # sched_getaffinity to lstat64:
-    b"\x35\x00\x06\x00\x98\x01\x00\x00"  # jge  408 epoll_ctl           -> epoll_ctl to lstat64
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> exit_group to epoll_create
-    b"\x35\x00\x38\x00\x8d\x01\x00\x00"  # jge  397 tuxcall             -> errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x34\x36\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # exit_group to epoll_create:
-    b"\x35\x00\x00\x36\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
-    b"\x35\x00\x34\x32\x96\x01\x00\x00"  # jge  406 lookup_dcookie      -> errno(EPERM) else allow
-    # epoll_ctl to lstat64:
-    b"\x35\x00\x01\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> timer_create to lstat64
-    b"\x15\x00\x32\x30\x9a\x01\x00\x00"  # jeq  410 remap_file_pages    -> errno(EPERM) else allow
-    # timer_create to lstat64:
-    b"\x35\x00\x00\x31\xa4\x01\x00\x00"  # jge  420 clock_gettime       else errno(EPERM)
-    b"\x35\x00\x30\x2e\xa7\x01\x00\x00"  # jge  423 semtimedop          -> errno(EPERM) else allow
-    # fstat64 to fchroot:
-    b"\x35\x00\x18\x00\x0a\x02\x00\x00"  # jge  522 statx               -> statx to fchroot
-    b"\x35\x00\x09\x00\xe7\x01\x00\x00"  # jge  487 dup3                -> dup3 to pwritev2
-    b"\x35\x00\x04\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> unshare to epoll_create1
-    b"\x35\x00\x01\x00\xbf\x01\x00\x00"  # jge  447 fdatasync           -> fdatasync to ppoll
-    b"\x35\x00\x2b\x29\xac\x01\x00\x00"  # jge  428 vserver             -> errno(EPERM) else allow
-    # fdatasync to ppoll:
-    b"\x35\x00\x00\x28\xc0\x01\x00\x00"  # jge  448 kexec_load          else allow
-    b"\x35\x00\x27\x29\xcf\x01\x00\x00"  # jge  463 pselect6            -> allow else errno(EPERM)
-    # unshare to epoll_create1:
-    b"\x35\x00\x01\x00\xd3\x01\x00\x00"  # jge  467 get_robust_list     -> get_robust_list to epoll_create1
-    b"\x35\x00\x25\x27\xd2\x01\x00\x00"  # jge  466 set_robust_list     -> allow else errno(EPERM)
-    # get_robust_list to epoll_create1:
-    b"\x35\x00\x00\x26\xd9\x01\x00\x00"  # jge  473 getcpu              else errno(EPERM)
-    b"\x35\x00\x25\x23\xdb\x01\x00\x00"  # jge  475 utimensat           -> errno(EPERM) else allow
-    # dup3 to pwritev2:
-    b"\x35\x00\x0a\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to pwritev2
-    b"\x35\x00\x01\x00\xea\x01\x00\x00"  # jge  490 preadv              -> preadv to prlimit64
-    b"\x35\x00\x22\x20\xe8\x01\x00\x00"  # jge  488 pipe2               -> errno(EPERM) else allow
-    # preadv to prlimit64:
-    b"\x35\x00\x00\x1f\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   else allow
-    b"\x35\x00\x00\x20\xf0\x01\x00\x00"  # jge  496 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x3a\x39\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x39\x38\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # pread64 to fstat64:
+    b"\x35\x00\x08\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to fstat64
+    b"\x35\x00\x02\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
+    b"\x45\x00\x36\x00\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow
+    b"\x35\x00\x34\x35\x64\x01\x00\x00"  # jge  356 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # utimes to sched_setaffinity:
+    b"\x15\x00\x34\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
+    b"\x15\x00\x33\x00\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow
+    b"\x15\x00\x32\x00\x7a\x01\x00\x00"  # jeq  378 gettid              -> allow
+    b"\x15\x00\x31\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
+    b"\x15\x00\x31\x2f\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
+    # sched_getaffinity to fstat64:
+    b"\x35\x00\x00\x17\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
+    b"\x35\x00\x04\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> timer_create to fstat64
+    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fadvise64
+    b"\x35\x00\x2d\x2b\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
+    # exit_group to fadvise64:
+    b"\x45\x00\x00\x2b\x02\x00\x00\x00"  # jset 2 fork                  else allow
+    b"\x35\x00\x2a\x29\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else errno(EPERM)
+    # timer_create to fstat64:
+    b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> semtimedop to fstat64
+    b"\x35\x00\x28\x27\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
+    # semtimedop to fstat64:
+    b"\x35\x00\x27\x26\xab\x01\x00\x00"  # jge  427 fstat64             -> allow else errno(EPERM)
+    # vserver to fchroot:
+    b"\x35\x00\x10\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
+    b"\x35\x00\x09\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> getcpu to fanotify_mark
+    b"\x35\x00\x01\x00\xcf\x01\x00\x00"  # jge  463 pselect6            -> pselect6 to move_pages
+    b"\x15\x00\x22\x21\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow else errno(EPERM)
+    # pselect6 to move_pages:
+    b"\x35\x00\x00\x21\xd1\x01\x00\x00"  # jge  465 unshare             else allow
+    b"\x15\x00\x20\x1f\xd2\x01\x00\x00"  # jeq  466 set_robust_list     -> allow else errno(EPERM)
+    # getcpu to fanotify_mark:
+    b"\x35\x00\x02\x00\xea\x01\x00\x00"  # jge  490 preadv              -> preadv to fanotify_mark
+    b"\x35\x00\x00\x1e\xdb\x01\x00\x00"  # jge  475 utimensat           else allow
+    b"\x15\x00\x1d\x1c\xe7\x01\x00\x00"  # jeq  487 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x1b\x1c\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x35\x00\x07\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x04\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x35\x00\x02\x00\x07\x02\x00\x00"  # jge  519 copy_file_range     -> copy_file_range to io_pgetevents
+    b"\x35\x00\x12\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> allow
+    b"\x15\x00\x11\x10\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
+    # copy_file_range to io_pgetevents:
+    b"\x45\x00\x0f\x10\xf6\xfd\xff\xff"  # jset 0xfffffdf6              -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x18\x1a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to pwritev2:
-    b"\x35\x00\x01\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x16\x18\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
-    b"\x15\x00\x17\x15\x07\x02\x00\x00"  # jeq  519 copy_file_range     -> errno(EPERM) else allow
-    # statx to fchroot:
-    b"\x35\x00\x0b\x00\x27\x02\x00\x00"  # jge  551 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x35\x00\x05\x00\x12\x02\x00\x00"  # jge  530 getegid             -> getegid to process_madvise
-    b"\x35\x00\x03\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> pkey_alloc to fstatfs64
-    b"\x35\x00\x00\x13\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       else errno(EPERM)
-    # mmap, mprotect, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x11\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fstatfs64:
-    b"\x15\x00\x0e\x10\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
-    # getegid to process_madvise:
-    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> clone3 to process_madvise
-    b"\x35\x00\x00\x0c\x15\x02\x00\x00"  # jge  533                     else allow
-    b"\x35\x00\x0d\x0e\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to process_madvise:
-    b"\x35\x00\x00\x0d\x22\x02\x00\x00"  # jge  546 close_range         else errno(ENOSYS)
-    b"\x35\x00\x0b\x09\x23\x02\x00\x00"  # jge  547 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to fchroot:
-    b"\x35\x00\x04\x00\x30\x02\x00\x00"  # jge  560 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x35\x00\x01\x00\x2d\x02\x00\x00"  # jge  557                     -> process_mrelease to futex_waitv
-    b"\x35\x00\x08\x06\x28\x02\x00\x00"  # jge  552 mount_setattr       -> errno(EPERM) else allow
-    # process_mrelease to futex_waitv:
-    b"\x35\x00\x00\x08\x2e\x02\x00\x00"  # jge  558 process_mrelease    else errno(ENOSYS)
-    b"\x35\x00\x04\x06\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x35\x00\x02\x00\x45\x02\x00\x00"  # jge  581 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x35\x00\x00\x04\x34\x02\x00\x00"  # jge  564 futex_wake          else errno(EPERM)
-    b"\x35\x00\x03\x01\x37\x02\x00\x00"  # jge  567 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x35\x00\x01\x00\x46\x02\x00\x00"  # jge  582 fchroot             -> fchroot
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x08\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
+    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to process_mrelease
+    b"\x35\x00\x01\x00\x12\x02\x00\x00"  # jge  530 getegid             -> getegid to getppid
+    b"\x15\x00\x0a\x09\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
+    # getegid to getppid:
+    b"\x35\x00\x0a\x09\x15\x02\x00\x00"  # jge  533                     -> errno(ENOSYS) else allow
+    # pidfd_send_signal to process_mrelease:
+    b"\x15\x00\x08\x00\x22\x02\x00\x00"  # jeq  546 close_range         -> allow
+    b"\x15\x00\x07\x00\x27\x02\x00\x00"  # jeq  551 epoll_pwait2        -> allow
+    b"\x15\x00\x07\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
+    b"\x15\x00\x06\x04\x21\x02\x00\x00"  # jeq  545 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # futex_waitv to fchroot:
+    b"\x35\x00\x05\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> statmount to fchroot
+    b"\x45\x00\x02\x01\xcc\xfd\xff\xff"  # jset 0xfffffdcc              -> allow else errno(EPERM)
+    # statmount to fchroot:
+    b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x4e\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -4930,273 +3799,221 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5b\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> nfsservctl to fchroot
-    b"\x00\x35\x2e\x00\x00\x00\x00\x52"  # jge  82 select               -> select to poll
-    b"\x00\x35\x12\x00\x00\x00\x00\x2a"  # jge  42 pipe                 -> pipe to setgroups
-    b"\x00\x35\x08\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to dup
-    b"\x00\x35\x03\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
-    b"\x00\x35\x01\x00\x00\x00\x00\x03"  # jge  3 read                  -> read to close
-    b"\x00\x35\xbe\xbc\x00\x00\x00\x02"  # jge  2 fork                  -> errno(EPERM) else allow
-    # read to close:
-    b"\x00\x15\xbd\xbb\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to getpid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  17                      -> oldstat to getpid
-    b"\x00\x15\xb9\xbb\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # oldstat to getpid:
-    b"\x00\x35\x00\xbb\x00\x00\x00\x12"  # jge  18 oldstat              else errno(ENOSYS)
-    b"\x00\x35\xb7\xb9\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(EPERM)
-    # mount to dup:
-    b"\x00\x35\x03\x00\x00\x00\x00\x1e"  # jge  30 utime                -> utime to dup
-    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to pause
-    b"\x00\x15\xb4\xb6\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
-    # alarm to pause:
-    b"\x00\x15\xb5\xb3\x00\x00\x00\x1c"  # jeq  28 oldfstat             -> errno(EPERM) else allow
-    # utime to dup:
-    b"\x00\x35\x02\x00\x00\x00\x00\x23"  # jge  35                      -> sync to dup
-    b"\x00\x35\x00\xb3\x00\x00\x00\x1f"  # jge  31                      else errno(EPERM)
-    b"\x00\x35\xb2\xb3\x00\x00\x00\x21"  # jge  33 access               -> errno(EPERM) else errno(ENOSYS)
-    # sync to dup:
-    b"\x00\x35\x00\xb2\x00\x00\x00\x24"  # jge  36 sync                 else errno(ENOSYS)
-    b"\x00\x35\xae\xb0\x00\x00\x00\x29"  # jge  41 dup                  -> allow else errno(EPERM)
-    # pipe to setgroups:
-    b"\x00\x35\x10\x00\x00\x00\x00\x3a"  # jge  58                      -> umask to setgroups
-    b"\x00\x35\x04\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to setpgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x2d"  # jge  45 brk                  -> brk to getegid
-    b"\x00\x35\x00\xac\x00\x00\x00\x2b"  # jge  43 times                else errno(EPERM)
-    b"\x00\x35\xac\xa9\x00\x00\x00\x2c"  # jge  44                      -> errno(ENOSYS) else allow
-    # brk to getegid:
-    b"\x00\x15\xaa\xa8\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
-    # acct to setpgid:
-    b"\x00\x35\x08\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to setpgid
-    b"\x00\x35\x00\xa8\x00\x00\x00\x35"  # jge  53                      else errno(EPERM)
-    b"\x00\x35\x00\xa8\x00\x00\x00\x36"  # jge  54 ioctl                else errno(ENOSYS)
+    b"\x00\x35\x51\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fchroot
+    b"\x00\x35\x2b\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to prctl
+    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to mmap
+    b"\x00\x35\x12\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
+    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to umount2
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to getpid
+    b"\x00\x15\x9b\x9c\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to getpid:
+    b"\x00\x35\x9b\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\x9a\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x99\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x99\x97\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # mount to umount2:
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
+    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
+    b"\x00\x15\x95\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x94\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x93\x92\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    # access to rmdir:
+    b"\x00\x35\x00\x93\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
+    b"\x00\x15\x92\x90\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    # dup to umount2:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    b"\x00\x45\x8f\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x45\x8d\x8f\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    # acct to umount2:
+    b"\x00\x35\x8e\x8c\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xa3\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xa2\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xa1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\xa0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x8b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x8a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x89\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x88\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to setpgid:
-    b"\x00\x35\x00\x59\x00\x00\x00\x38"  # jge  56                      else fcntl, fcntl64
-    b"\x00\x35\x9f\xa0\x00\x00\x00\x39"  # jge  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # umask to setgroups:
-    b"\x00\x35\x05\x00\x00\x00\x00\x48"  # jge  72 sigsuspend           -> sigsuspend to setgroups
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setregid
-    b"\x00\x35\x00\x9d\x00\x00\x00\x3c"  # jge  60 umask                else errno(ENOSYS)
-    b"\x00\x35\x99\x9b\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow else errno(EPERM)
-    # setsid to setregid:
-    b"\x00\x35\x00\x9a\x00\x00\x00\x43"  # jge  67 sigaction            else errno(EPERM)
-    b"\x00\x35\x99\x97\x00\x00\x00\x46"  # jge  70 setreuid             -> errno(EPERM) else allow
-    # sigsuspend to setgroups:
-    b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to setgroups
-    b"\x00\x35\x00\x95\x00\x00\x00\x4a"  # jge  74 sethostname          else allow
-    b"\x00\x35\x94\x96\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else errno(EPERM)
-    # settimeofday to setgroups:
-    b"\x00\x15\x93\x95\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # select to poll:
-    b"\x00\x35\x17\x00\x00\x00\x00\x7c"  # jge  124 adjtimex            -> adjtimex to poll
-    b"\x00\x35\x0d\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to cacheflush
-    b"\x00\x35\x08\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to syslog
-    b"\x00\x35\x01\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to truncate
-    b"\x00\x35\x90\x8e\x00\x00\x00\x53"  # jge  83 symlink              -> errno(EPERM) else allow
-    # mmap to truncate:
-    b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to truncate
+    # fcntl to mmap:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap
+    b"\x00\x35\x00\x49\x00\x00\x00\x38"  # jge  56                      else fcntl, fcntl64
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    b"\x00\x35\x81\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\x80\x82\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    # dup2 to ssetmask:
+    b"\x00\x15\x7f\x80\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x00\x35\x02\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to readdir
+    b"\x00\x35\x7e\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\x7c\x7d\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # settimeofday to readdir:
+    b"\x00\x45\x7b\x7c\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
+    # mmap:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x79\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x77\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x8d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x71\x8b\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to truncate:
-    b"\x00\x35\x8a\x88\x00\x00\x00\x5c"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to syslog:
-    b"\x00\x35\x02\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to syslog
-    b"\x00\x35\x00\x86\x00\x00\x00\x5e"  # jge  94 fchmod               else allow
-    b"\x00\x35\x88\x87\x00\x00\x00\x62"  # jge  98                      -> errno(ENOSYS) else errno(EPERM)
-    # statfs to syslog:
-    b"\x00\x15\x87\x86\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # setitimer to cacheflush:
-    b"\x00\x35\x04\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to cacheflush
-    b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup
-    b"\x00\x35\x00\x81\x00\x00\x00\x6a"  # jge  106 stat                else allow
-    b"\x00\x35\x80\x82\x00\x00\x00\x6c"  # jge  108 fstat               -> allow else errno(EPERM)
-    # vhangup:
-    b"\x00\x15\x81\x82\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # wait4 to cacheflush:
-    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to cacheflush
-    b"\x00\x15\x7d\x7f\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to cacheflush:
-    b"\x00\x35\x00\x7c\x00\x00\x00\x78"  # jge  120 clone               else allow
-    b"\x00\x35\x7b\x7d\x00\x00\x00\x7a"  # jge  122 uname               -> allow else errno(EPERM)
-    # adjtimex to poll:
-    b"\x00\x35\x09\x00\x00\x00\x00\x94"  # jge  148 fdatasync           -> fdatasync to poll
-    b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getsid
-    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127 create_module       -> create_module to setfsgid
-    b"\x00\x35\x00\x79\x00\x00\x00\x7d"  # jge  125 mprotect            else errno(EPERM)
-    b"\x00\x35\x76\x5e\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> allow else mmap, mprotect, mmap2, ...
-    # create_module to setfsgid:
-    b"\x00\x15\x78\x77\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # _llseek to getsid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x8f"  # jge  143 flock               -> flock to getsid
-    b"\x00\x15\x75\x73\x00\x00\x00\x8d"  # jeq  141 getdents            -> errno(EPERM) else allow
-    # flock to getsid:
-    b"\x00\x35\x00\x74\x00\x00\x00\x90"  # jge  144 msync               else errno(EPERM)
-    b"\x00\x35\x73\x71\x00\x00\x00\x93"  # jge  147 getsid              -> errno(EPERM) else allow
-    # fdatasync to poll:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to poll
-    b"\x00\x35\x01\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to sched_rr_get_interval
-    b"\x00\x15\x70\x6e\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to sched_rr_get_interval:
-    b"\x00\x15\x6d\x6f\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # nanosleep to poll:
-    b"\x00\x35\x04\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to poll
-    b"\x00\x35\x00\x6b\x00\x00\x00\xa3"  # jge  163 mremap              else allow
-    b"\x00\x35\x6c\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x76\x75\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to prctl:
+    b"\x00\x35\x18\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to prctl
+    b"\x00\x35\x0d\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to nanosleep
+    b"\x00\x35\x5b\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x06\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to adjtimex
+    b"\x00\x35\x04\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to fstat
+    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to syslog
+    b"\x00\x15\x6e\x6f\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # fchmod to syslog:
+    b"\x00\x15\x6f\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x6e\x6c\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    # setitimer to fstat:
+    b"\x00\x45\x6b\x6c\xff\xff\xff\x92"  # jset 0xffffff92              -> errno(EPERM) else allow
+    # vhangup to adjtimex:
+    b"\x00\x35\x03\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to adjtimex
+    b"\x00\x35\x6a\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x35\x68\x00\x00\x00\x00\x72"  # jge  114 wait4               -> errno(EPERM)
+    b"\x00\x15\x67\x69\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    # ipc to adjtimex:
+    b"\x00\x45\x67\x66\xff\xff\xff\x82"  # jset 0xffffff82              -> allow else errno(EPERM)
+    # sigprocmask to nanosleep:
+    b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to nanosleep
+    b"\x00\x35\x00\x65\x00\x00\x00\x7f"  # jge  127 create_module       else allow
+    b"\x00\x15\x64\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x63\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x63\x61\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # msync to nanosleep:
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x00\x15\x5f\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x5e\x5f\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to nanosleep:
+    b"\x00\x35\x5e\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x5d\x5c\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # mremap to prctl:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to prctl
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x6a\x68\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to poll:
-    b"\x00\x15\x69\x67\x00\x00\x00\xa7"  # jeq  167 query_module        -> errno(EPERM) else allow
-    # nfsservctl to fchroot:
-    b"\x00\x35\x30\x00\x00\x00\x01\x30"  # jge  304 set_robust_list     -> set_robust_list to fchroot
-    b"\x00\x35\x16\x00\x00\x00\x00\xd4"  # jge  212 lchown32            -> lchown32 to unshare
-    b"\x00\x35\x0e\x00\x00\x00\x00\xc1"  # jge  193 truncate64          -> truncate64 to getresgid32
-    b"\x00\x35\x08\x00\x00\x00\x00\xb3"  # jge  179 rt_sigsuspend       -> rt_sigsuspend to mmap2
-    b"\x00\x35\x01\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to rt_sigqueueinfo
-    b"\x00\x35\x61\x63\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to rt_sigqueueinfo:
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to rt_sigqueueinfo
+    b"\x00\x45\x59\x5a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to prctl:
+    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
+    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 query_module        -> query_module to getresgid
+    b"\x00\x35\x57\x56\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
+    # query_module to getresgid:
+    b"\x00\x35\x56\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    b"\x00\x15\x55\x54\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(EPERM)
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x5e\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x5d\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x5c\x5e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to rt_sigqueueinfo:
-    b"\x00\x35\x5d\x5b\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigsuspend to mmap2:
-    b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 sendfile            -> sendfile to mmap2
-    b"\x00\x35\x00\x59\x00\x00\x00\xb6"  # jge  182 lchown              else allow
-    b"\x00\x35\x58\x5a\x00\x00\x00\xba"  # jge  186 sigaltstack         -> allow else errno(EPERM)
-    # sendfile to mmap2:
-    b"\x00\x35\x00\x59\x00\x00\x00\xbf"  # jge  191 ugetrlimit          else errno(EPERM)
-    b"\x00\x35\x3e\x56\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap, mprotect, mmap2, ... else allow
-    # truncate64 to getresgid32:
-    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to getresgid32
-    b"\x00\x35\x01\x00\x00\x00\x00\xc5"  # jge  197 fstat64             -> fstat64 to getegid32
-    b"\x00\x15\x53\x55\x00\x00\x00\xc2"  # jeq  194 ftruncate64         -> allow else errno(EPERM)
-    # fstat64 to getegid32:
-    b"\x00\x15\x54\x52\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
-    # setreuid32 to getresgid32:
-    b"\x00\x35\x01\x00\x00\x00\x00\xd1"  # jge  209 getresuid32         -> getresuid32 to getresgid32
-    b"\x00\x15\x50\x52\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow else errno(EPERM)
-    # getresuid32 to getresgid32:
-    b"\x00\x15\x51\x4f\x00\x00\x00\xd2"  # jeq  210 setresgid32         -> errno(EPERM) else allow
-    # lchown32 to unshare:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xfa"  # jge  250 epoll_ctl           -> epoll_ctl to unshare
-    b"\x00\x35\x05\x00\x00\x00\x00\xec"  # jge  236 sendfile64          -> sendfile64 to epoll_create
-    b"\x00\x35\x02\x00\x00\x00\x00\xdd"  # jge  221 gettid              -> gettid to futex
-    b"\x00\x35\x00\x4d\x00\x00\x00\xda"  # jge  218                     else errno(EPERM)
-    b"\x00\x35\x4c\x4d\x00\x00\x00\xdc"  # jge  220 getdents64          -> errno(EPERM) else errno(ENOSYS)
-    # gettid to futex:
-    b"\x00\x35\x00\x49\x00\x00\x00\xde"  # jge  222 tkill               else allow
-    b"\x00\x35\x48\x4a\x00\x00\x00\xeb"  # jge  235 futex               -> allow else errno(EPERM)
-    # sendfile64 to epoll_create:
-    b"\x00\x35\x05\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to epoll_create
-    b"\x00\x35\x00\x48\x00\x00\x00\xee"  # jge  238 madvise             else errno(EPERM)
-    b"\x00\x35\x00\x45\x00\x00\x00\xef"  # jge  239 fcntl64             else allow
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x52\x51\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x51\x50\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to fchroot:
+    b"\x00\x35\x23\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to fchroot
+    b"\x00\x35\x16\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to sched_getaffinity
+    b"\x00\x35\x05\x00\x00\x00\x00\xc1"  # jge  193 truncate64          -> truncate64 to fcntl64
+    b"\x00\x35\x35\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to ugetrlimit
+    b"\x00\x15\x4a\x4b\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    # lchown to ugetrlimit:
+    b"\x00\x35\x4a\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
+    b"\x00\x15\x49\x48\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    # truncate64 to fcntl64:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl, fcntl64
+    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
+    b"\x00\x35\x46\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
+    b"\x00\x15\x45\x00\x00\x00\x00\xc2"  # jeq  194 ftruncate64         -> allow
+    b"\x00\x15\x44\x43\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else errno(EPERM)
+    # setreuid32 to madvise:
+    b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to madvise
+    b"\x00\x15\x42\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x41\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x40\x3f\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    # getdents64 to madvise:
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> futex to madvise
+    b"\x00\x35\x00\x3f\x00\x00\x00\xdc"  # jge  220 getdents64          else errno(ENOSYS)
+    b"\x00\x15\x3d\x3c\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
+    # futex to madvise:
+    b"\x00\x45\x3c\x3b\xff\xff\xff\x12"  # jset 0xffffff12              -> allow else errno(EPERM)
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x43\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x42\x44\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # readahead to epoll_create:
-    b"\x00\x35\x00\x43\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
-    b"\x00\x35\x42\x40\x00\x00\x00\xf8"  # jge  248 lookup_dcookie      -> errno(EPERM) else allow
-    # epoll_ctl to unshare:
-    b"\x00\x35\x04\x00\x00\x00\x01\x0b"  # jge  267 fadvise64_64        -> fadvise64_64 to unshare
-    b"\x00\x35\x01\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> timer_create to utimes
-    b"\x00\x15\x3f\x3d\x00\x00\x00\xfc"  # jeq  252 remap_file_pages    -> errno(EPERM) else allow
-    # timer_create to utimes:
-    b"\x00\x35\x00\x3e\x00\x00\x01\x04"  # jge  260 clock_gettime       else errno(EPERM)
-    b"\x00\x35\x3d\x3b\x00\x00\x01\x07"  # jge  263 statfs64            -> errno(EPERM) else allow
-    # fadvise64_64 to unshare:
-    b"\x00\x35\x02\x00\x00\x00\x01\x17"  # jge  279 add_key             -> add_key to unshare
-    b"\x00\x35\x00\x39\x00\x00\x01\x0c"  # jge  268 mbind               else allow
-    b"\x00\x35\x3b\x3a\x00\x00\x01\x16"  # jge  278                     -> errno(ENOSYS) else errno(EPERM)
-    # add_key to unshare:
-    b"\x00\x35\x00\x39\x00\x00\x01\x2d"  # jge  301 pselect6            else errno(EPERM)
-    b"\x00\x35\x38\x36\x00\x00\x01\x2f"  # jge  303 unshare             -> errno(EPERM) else allow
-    # set_robust_list to fchroot:
-    b"\x00\x35\x21\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to fchroot
-    b"\x00\x35\x0d\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64 to rseq
-    b"\x00\x35\x07\x00\x00\x00\x01\x46"  # jge  326 dup3                -> dup3 to fanotify_mark
-    b"\x00\x35\x04\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to epoll_create1
-    b"\x00\x35\x00\x31\x00\x00\x01\x31"  # jge  305 get_robust_list     else allow
-    b"\x00\x35\x00\x32\x00\x00\x01\x38"  # jge  312 sched_getaffinity   else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x2e\x30\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # kexec_load to epoll_create1:
-    b"\x00\x35\x00\x2f\x00\x00\x01\x3a"  # jge  314 getcpu              else errno(EPERM)
-    b"\x00\x35\x2e\x2c\x00\x00\x01\x3c"  # jge  316 utimensat           -> errno(EPERM) else allow
-    # dup3 to fanotify_mark:
-    b"\x00\x35\x02\x00\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to fanotify_mark
-    b"\x00\x35\x00\x2a\x00\x00\x01\x47"  # jge  327 pipe2               else allow
-    b"\x00\x35\x29\x2b\x00\x00\x01\x49"  # jge  329 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to fanotify_mark:
-    b"\x00\x35\x00\x2a\x00\x00\x01\x4d"  # jge  333 get_thread_area     else errno(EPERM)
-    b"\x00\x35\x29\x27\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64 to rseq:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x79"  # jge  377 preadv2             -> preadv2 to rseq
-    b"\x00\x35\x08\x00\x00\x00\x01\x61"  # jge  353 memfd_create        -> memfd_create to copy_file_range
-    b"\x00\x35\x06\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> name_to_handle_at to getrandom
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x3a\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x38\x39\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # readahead to sched_getaffinity:
+    b"\x00\x35\x18\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x05\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> set_tid_address to clock_nanosleep
+    b"\x00\x45\x00\x34\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
+    b"\x00\x35\x34\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> allow else errno(EPERM)
+    # set_tid_address to clock_nanosleep:
+    b"\x00\x35\x33\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow
+    b"\x00\x35\x31\x32\x00\x00\x00\xfe"  # jge  254 timer_create        -> errno(EPERM) else allow
+    # statfs64 to sched_setaffinity:
+    b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 pselect6            -> pselect6 to sched_setaffinity
+    b"\x00\x15\x30\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x30\x2e\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to sched_setaffinity:
+    b"\x00\x35\x00\x2e\x00\x00\x01\x2f"  # jge  303 unshare             else allow
+    b"\x00\x15\x2d\x2c\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
+    # kexec_load to fchroot:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> name_to_handle_at to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
+    b"\x00\x35\x03\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to fanotify_mark
+    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat to inotify_init1
+    b"\x00\x35\x28\x27\x00\x00\x01\x3a"  # jge  314 getcpu              -> allow else errno(EPERM)
+    # utimensat to inotify_init1:
+    b"\x00\x15\x27\x26\x00\x00\x01\x46"  # jeq  326 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> get_thread_area to fanotify_mark
+    b"\x00\x35\x24\x25\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # get_thread_area to fanotify_mark:
+    b"\x00\x35\x23\x24\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x76"  # jge  374 membarrier          -> membarrier to seccomp
+    b"\x00\x15\x1a\x19\x00\x00\x01\x60"  # jeq  352 getrandom           -> allow else errno(EPERM)
+    # membarrier to seccomp:
+    b"\x00\x35\x18\x00\x00\x00\x01\x7b"  # jge  379 statx               -> errno(EPERM)
+    b"\x00\x15\x17\x18\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x1e\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getrandom:
-    b"\x00\x35\x1d\x1f\x00\x00\x01\x60"  # jge  352 getrandom           -> allow else errno(EPERM)
-    # memfd_create to copy_file_range:
-    b"\x00\x35\x00\x1e\x00\x00\x01\x76"  # jge  374 membarrier          else errno(EPERM)
-    b"\x00\x35\x1d\x1b\x00\x00\x01\x78"  # jge  376 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to rseq:
-    b"\x00\x35\x04\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> pkey_alloc to rseq
-    b"\x00\x35\x00\x19\x00\x00\x01\x7b"  # jge  379 statx               else allow
-    b"\x00\x35\x00\x1a\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       else errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x18\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
-    b"\x00\x35\x00\x17\x00\x00\x01\x80"  # jge  384 rseq                else errno(EPERM)
-    b"\x00\x35\x17\x14\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
-    # semget to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to ppoll_time64
-    b"\x00\x15\x10\x12\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow else errno(EPERM)
-    # clock_getres_time64 to ppoll_time64:
-    b"\x00\x35\x00\x0f\x00\x00\x01\x98"  # jge  408 timer_gettime64     else allow
-    b"\x00\x35\x0e\x10\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to close_range:
-    b"\x00\x35\x02\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to close_range
-    b"\x00\x35\x00\x0f\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 else errno(ENOSYS)
-    b"\x00\x35\x0b\x0d\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to close_range:
-    b"\x00\x35\x00\x0c\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
-    b"\x00\x35\x09\x0c\x00\x00\x01\xb4"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc2"  # jge  450 set_mempolicy_home_node -> set_mempolicy_home_node to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to futex_waitv
-    b"\x00\x15\x06\x08\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow else errno(EPERM)
-    # process_mrelease to futex_waitv:
-    b"\x00\x35\x00\x08\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x04\x06\x00\x00\x01\xc1"  # jge  449 futex_waitv         -> allow else errno(EPERM)
-    # set_mempolicy_home_node to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xd7"  # jge  471 rseq_slice_yield    -> rseq_slice_yield to fchroot
-    b"\x00\x35\x00\x04\x00\x00\x01\xc6"  # jge  454 futex_wake          else errno(EPERM)
-    b"\x00\x35\x03\x01\x00\x00\x01\xc9"  # jge  457 statmount           -> errno(EPERM) else allow
-    # rseq_slice_yield to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd8"  # jge  472 fchroot             -> fchroot
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x11\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x09\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to map_shadow_stack
+    b"\x00\x35\x04\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to semtimedop_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to clock_adjtime64
+    b"\x00\x35\x00\x10\x00\x00\x01\x80"  # jge  384 rseq                else errno(EPERM)
+    b"\x00\x35\x11\x10\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
+    # semget to clock_adjtime64:
+    b"\x00\x15\x0f\x0e\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow else errno(EPERM)
+    # clock_getres_time64 to semtimedop_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to semtimedop_time64
+    b"\x00\x35\x0c\x0d\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    # pselect6_time64 to semtimedop_time64:
+    b"\x00\x35\x00\x0c\x00\x00\x01\x9f"  # jge  415                     else allow
+    b"\x00\x35\x0a\x0c\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # rt_sigtimedwait_time64 to map_shadow_stack:
+    b"\x00\x35\x03\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x00\x35\x00\x09\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
+    b"\x00\x35\x07\x08\x00\x00\x01\xb4"  # jge  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
+    b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
 
@@ -5207,284 +4024,230 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x62\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to fchroot
-    b"\x35\x00\x30\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to poll
-    b"\x35\x00\x13\x00\x2b\x00\x00\x00"  # jge  43 times                -> times to readdir
-    b"\x35\x00\x09\x00\x18\x00\x00\x00"  # jge  24 getuid               -> getuid to pipe
-    b"\x35\x00\x03\x00\x0d\x00\x00\x00"  # jge  13 time                 -> time to setuid
-    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to chdir
-    b"\x15\x00\xc7\xc5\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to chdir:
-    b"\x15\x00\xc4\xc6\x06\x00\x00\x00"  # jeq  6 close                 -> allow else errno(EPERM)
-    # time to setuid:
-    b"\x35\x00\x02\x00\x12\x00\x00\x00"  # jge  18 oldstat              -> oldstat to setuid
-    b"\x35\x00\x00\xc2\x0e\x00\x00\x00"  # jge  14 mknod                else allow
-    b"\x35\x00\xc4\xc3\x11\x00\x00\x00"  # jge  17                      -> errno(ENOSYS) else errno(EPERM)
-    # oldstat to setuid:
-    b"\x35\x00\x00\xc2\x13\x00\x00\x00"  # jge  19 lseek                else errno(EPERM)
-    b"\x35\x00\xc1\xbf\x15\x00\x00\x00"  # jge  21 mount                -> errno(EPERM) else allow
-    # getuid to pipe:
-    b"\x35\x00\x04\x00\x1f\x00\x00\x00"  # jge  31                      -> access to pipe
-    b"\x35\x00\x02\x00\x1c\x00\x00\x00"  # jge  28 oldfstat             -> oldfstat to utime
-    b"\x35\x00\x00\xbc\x19\x00\x00\x00"  # jge  25 stime                else allow
-    b"\x35\x00\xbb\xbd\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
-    # oldfstat to utime:
-    b"\x15\x00\xba\xbc\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
-    # access to pipe:
-    b"\x35\x00\x02\x00\x24\x00\x00\x00"  # jge  36 sync                 -> sync to pipe
-    b"\x35\x00\x00\xbb\x21\x00\x00\x00"  # jge  33 access               else errno(ENOSYS)
-    b"\x35\x00\xba\xb9\x23\x00\x00\x00"  # jge  35                      -> errno(ENOSYS) else errno(EPERM)
-    # sync to pipe:
-    b"\x15\x00\xb6\xb8\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else errno(EPERM)
-    # times to readdir:
-    b"\x35\x00\x0f\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to readdir
-    b"\x35\x00\x04\x00\x35\x00\x00\x00"  # jge  53                      -> ioctl to setpgid
-    b"\x35\x00\x01\x00\x2e\x00\x00\x00"  # jge  46 setgid               -> setgid to umount2
-    b"\x15\x00\xb5\xb2\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # setgid to umount2:
-    b"\x35\x00\x00\xb3\x2f\x00\x00\x00"  # jge  47 getgid               else errno(EPERM)
-    b"\x35\x00\xb2\xb0\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM) else allow
-    # ioctl to setpgid:
-    b"\x35\x00\x08\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid
-    b"\x35\x00\x00\xb1\x36\x00\x00\x00"  # jge  54 ioctl                else errno(ENOSYS)
-    b"\x35\x00\x64\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64
+    b"\x35\x00\x54\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to fchroot
+    b"\x35\x00\x2c\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to prctl
+    b"\x35\x00\x19\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to mmap
+    b"\x35\x00\x12\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
+    b"\x35\x00\x06\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to umount2
+    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to getpid
+    b"\x15\x00\xa1\xa2\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to getpid:
+    b"\x35\x00\xa1\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xa0\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
+    b"\x15\x00\x9f\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\x9f\x9d\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # mount to umount2:
+    b"\x35\x00\x06\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
+    b"\x35\x00\x03\x00\x1f\x00\x00\x00"  # jge  31                      -> access to rmdir
+    b"\x15\x00\x9b\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\x9a\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\x99\x98\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
+    # access to rmdir:
+    b"\x35\x00\x00\x99\x21\x00\x00\x00"  # jge  33 access               else errno(ENOSYS)
+    b"\x15\x00\x98\x96\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    # dup to umount2:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    b"\x45\x00\x95\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
+    b"\x45\x00\x93\x95\xd3\xff\xff\xff"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    # acct to umount2:
+    b"\x35\x00\x94\x92\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xab\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xaa\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xa9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\xa8\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x91\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x90\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x8f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x8e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # setpgid:
-    b"\x15\x00\xa8\xa9\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # umask to readdir:
-    b"\x35\x00\x05\x00\x4a\x00\x00\x00"  # jge  74 sethostname          -> sethostname to readdir
-    b"\x35\x00\x02\x00\x43\x00\x00\x00"  # jge  67 sigaction            -> sigaction to sigpending
-    b"\x35\x00\x00\xa5\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x35\x00\xa4\xa2\x42\x00\x00\x00"  # jge  66 setsid               -> errno(EPERM) else allow
-    # sigaction to sigpending:
-    b"\x35\x00\x00\xa1\x46\x00\x00\x00"  # jge  70 setreuid             else allow
-    b"\x35\x00\xa0\xa2\x48\x00\x00\x00"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to readdir:
-    b"\x35\x00\x02\x00\x50\x00\x00\x00"  # jge  80 getgroups            -> getgroups to readdir
-    b"\x35\x00\x00\xa0\x4c\x00\x00\x00"  # jge  76 getrlimit            else errno(EPERM)
-    b"\x35\x00\x9f\x9d\x4f\x00\x00\x00"  # jge  79 settimeofday         -> errno(EPERM) else allow
-    # getgroups to readdir:
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> symlink to readdir
-    b"\x35\x00\x9d\x9b\x51\x00\x00\x00"  # jge  81 setgroups            -> errno(EPERM) else allow
-    # symlink to readdir:
-    b"\x35\x00\x9c\x9d\x53\x00\x00\x00"  # jge  83 symlink              -> errno(EPERM) else errno(ENOSYS)
-    # mmap to poll:
-    b"\x35\x00\x19\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to poll
-    b"\x35\x00\x0e\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to mprotect
-    b"\x35\x00\x09\x00\x63\x00\x00\x00"  # jge  99 statfs               -> statfs to fstat
-    b"\x35\x00\x06\x00\x5d\x00\x00\x00"  # jge  93 ftruncate            -> ftruncate to setpriority
-    b"\x35\x00\x04\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to truncate
+    # fcntl to mmap:
+    b"\x35\x00\x0b\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap
+    b"\x35\x00\x00\x4b\x38\x00\x00\x00"  # jge  56                      else fcntl, fcntl64
+    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
+    b"\x35\x00\x87\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\x86\x88\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    # dup2 to ssetmask:
+    b"\x15\x00\x85\x86\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x35\x00\x01\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> getrlimit to readdir
+    b"\x45\x00\x83\x84\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # getrlimit to readdir:
+    b"\x35\x00\x00\x83\x4f\x00\x00\x00"  # jge  79 settimeofday         else allow
+    b"\x15\x00\x82\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
+    b"\x15\x00\x82\x80\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    # mmap:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x7e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x7c\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x95\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x78\x93\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to truncate:
-    b"\x35\x00\x92\x90\x5c\x00\x00\x00"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to setpriority:
-    b"\x35\x00\x00\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               else allow
-    b"\x35\x00\x91\x90\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else errno(EPERM)
-    # statfs to fstat:
-    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to fstat
-    b"\x15\x00\x8f\x8e\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x7b\x7a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to prctl:
+    b"\x35\x00\x1a\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
+    b"\x35\x00\x0d\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to nanosleep
+    b"\x35\x00\x60\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x06\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to adjtimex
+    b"\x35\x00\x04\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to fstat
+    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
+    b"\x15\x00\x73\x74\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # fchmod to syslog:
+    b"\x15\x00\x74\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x73\x71\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
     # setitimer to fstat:
-    b"\x35\x00\x00\x8b\x6a\x00\x00\x00"  # jge  106 stat                else allow
-    b"\x35\x00\x8a\x8c\x6c\x00\x00\x00"  # jge  108 fstat               -> allow else errno(EPERM)
-    # olduname to mprotect:
-    b"\x35\x00\x04\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to mprotect
-    b"\x35\x00\x01\x00\x70\x00\x00\x00"  # jge  112                     -> wait4 to sysinfo
-    b"\x15\x00\x8a\x89\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
-    # wait4 to sysinfo:
-    b"\x35\x00\x00\x89\x72\x00\x00\x00"  # jge  114 wait4               else errno(ENOSYS)
-    b"\x35\x00\x85\x87\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow else errno(EPERM)
-    # ipc to mprotect:
-    b"\x35\x00\x02\x00\x7a\x00\x00\x00"  # jge  122 uname               -> uname to mprotect
-    b"\x35\x00\x00\x85\x76\x00\x00\x00"  # jge  118 fsync               else errno(EPERM)
-    b"\x35\x00\x84\x82\x78\x00\x00\x00"  # jge  120 clone               -> errno(EPERM) else allow
-    # uname to mprotect:
-    b"\x35\x00\x00\x81\x7c\x00\x00\x00"  # jge  124 adjtimex            else allow
-    b"\x35\x00\x67\x82\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # sigprocmask to poll:
-    b"\x35\x00\x09\x00\x93\x00\x00\x00"  # jge  147 getsid              -> getsid to poll
-    b"\x35\x00\x05\x00\x8a\x00\x00\x00"  # jge  138 setfsuid            -> setfsuid to writev
-    b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to personality
-    b"\x35\x00\x00\x7c\x7f\x00\x00\x00"  # jge  127                     else allow
-    b"\x35\x00\x7d\x7e\x80\x00\x00\x00"  # jge  128 init_module         -> errno(EPERM) else errno(ENOSYS)
-    # quotactl to personality:
-    b"\x35\x00\x00\x7d\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x35\x00\x7c\x7b\x89\x00\x00\x00"  # jge  137                     -> errno(ENOSYS) else errno(EPERM)
-    # setfsuid to writev:
-    b"\x35\x00\x01\x00\x8e\x00\x00\x00"  # jge  142 _newselect          -> _newselect to writev
-    b"\x15\x00\x77\x79\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow else errno(EPERM)
-    # _newselect to writev:
-    b"\x15\x00\x78\x76\x8f\x00\x00\x00"  # jeq  143 flock               -> errno(EPERM) else allow
-    # getsid to poll:
-    b"\x35\x00\x04\x00\x9f\x00\x00\x00"  # jge  159 sched_get_priority_max -> sched_get_priority_max to poll
-    b"\x35\x00\x01\x00\x96\x00\x00\x00"  # jge  150 mlock               -> mlock to sched_yield
-    b"\x15\x00\x73\x75\x94\x00\x00\x00"  # jeq  148 fdatasync           -> allow else errno(EPERM)
-    # mlock to sched_yield:
-    b"\x35\x00\x00\x72\x98\x00\x00\x00"  # jge  152 mlockall            else allow
-    b"\x35\x00\x71\x73\x9e\x00\x00\x00"  # jge  158 sched_yield         -> allow else errno(EPERM)
-    # sched_get_priority_max to poll:
-    b"\x35\x00\x04\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to poll
-    b"\x35\x00\x00\x71\xa2\x00\x00\x00"  # jge  162 nanosleep           else errno(EPERM)
-    b"\x35\x00\x00\x6e\xa3\x00\x00\x00"  # jge  163 mremap              else allow
+    b"\x45\x00\x70\x71\x92\xff\xff\xff"  # jset 0xffffff92              -> errno(EPERM) else allow
+    # olduname to adjtimex:
+    b"\x35\x00\x03\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to adjtimex
+    b"\x35\x00\x6f\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
+    b"\x45\x00\x00\x6f\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x6c\x6e\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    # ipc to adjtimex:
+    b"\x45\x00\x6c\x6b\x82\xff\xff\xff"  # jset 0xffffff82              -> allow else errno(EPERM)
+    # sigprocmask to nanosleep:
+    b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to nanosleep
+    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to flock
+    b"\x35\x00\x00\x69\x7f\x00\x00\x00"  # jge  127                     else allow
+    b"\x45\x00\x69\x67\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    # quotactl to flock:
+    b"\x15\x00\x67\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
+    b"\x15\x00\x66\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
+    b"\x15\x00\x66\x64\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # msync to nanosleep:
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x15\x00\x62\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x61\x62\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to nanosleep:
+    b"\x35\x00\x61\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x60\x5f\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # mremap to prctl:
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x6e\x6c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to poll:
-    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> poll
-    b"\x35\x00\x6a\x6c\xa5\x00\x00\x00"  # jge  165 getresuid           -> allow else errno(EPERM)
-    # poll:
-    b"\x35\x00\x69\x6c\xa8\x00\x00\x00"  # jge  168 poll                -> allow else errno(ENOSYS)
-    # nfsservctl to fchroot:
-    b"\x35\x00\x34\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to fchroot
-    b"\x35\x00\x17\x00\xd3\x00\x00\x00"  # jge  211 getresgid32         -> getresgid32 to fadvise64_64
-    b"\x35\x00\x0d\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap2 to setresgid32
-    b"\x35\x00\x08\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
-    b"\x35\x00\x06\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to pwrite64
-    b"\x35\x00\x00\x65\xab\x00\x00\x00"  # jge  171 getresgid           else errno(EPERM)
-    b"\x35\x00\x00\x62\xac\x00\x00\x00"  # jge  172 prctl               else allow
+    b"\x45\x00\x5c\x5d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to prctl:
+    b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
+    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    b"\x35\x00\x00\x59\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x5a\x59\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    # nfsservctl to getresgid:
+    b"\x35\x00\x58\x57\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x60\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x5f\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x5e\x60\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to pwrite64:
-    b"\x15\x00\x5f\x5d\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x55\x54\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x54\x53\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to fchroot:
+    b"\x35\x00\x22\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> statfs64 to fchroot
+    b"\x35\x00\x10\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to clock_nanosleep
+    b"\x35\x00\x07\x00\xc1\x00\x00\x00"  # jge  193 truncate64          -> truncate64 to getdents64
+    b"\x35\x00\x38\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    b"\x15\x00\x4d\x4e\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to ugetrlimit:
     b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to ugetrlimit
-    b"\x15\x00\x5b\x5d\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x15\x00\x4c\x4b\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # vfork to ugetrlimit:
-    b"\x35\x00\x00\x5d\xbe\x00\x00\x00"  # jge  190 vfork               else errno(ENOSYS)
-    b"\x35\x00\x59\x5b\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow else errno(EPERM)
-    # mmap2 to setresgid32:
-    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> getuid32 to setresgid32
-    b"\x35\x00\x02\x00\xc3\x00\x00\x00"  # jge  195 stat64              -> stat64 to lchown32
-    b"\x35\x00\x00\x3d\xc1\x00\x00\x00"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x35\x00\x55\x57\xc2\x00\x00\x00"  # jge  194 ftruncate64         -> allow else errno(EPERM)
-    # stat64 to lchown32:
-    b"\x15\x00\x54\x56\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else errno(EPERM)
-    # getuid32 to setresgid32:
-    b"\x35\x00\x02\x00\xce\x00\x00\x00"  # jge  206 setgroups32         -> setgroups32 to setresgid32
-    b"\x35\x00\x00\x52\xcb\x00\x00\x00"  # jge  203 setreuid32          else allow
-    b"\x35\x00\x51\x53\xcd\x00\x00\x00"  # jge  205 getgroups32         -> allow else errno(EPERM)
-    # setgroups32 to setresgid32:
-    b"\x15\x00\x50\x52\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow else errno(EPERM)
-    # getresgid32 to fadvise64_64:
-    b"\x35\x00\x10\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fadvise64_64
-    b"\x35\x00\x08\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to sched_getaffinity
-    b"\x35\x00\x02\x00\xdc\x00\x00\x00"  # jge  220 getdents64          -> getdents64 to fcntl64
-    b"\x35\x00\x00\x4c\xd4\x00\x00\x00"  # jge  212 chown32             else allow
-    b"\x35\x00\x4b\x4d\xdb\x00\x00\x00"  # jge  219 madvise             -> allow else errno(EPERM)
-    # getdents64 to fcntl64:
-    b"\x35\x00\x00\x4c\xdd\x00\x00\x00"  # jge  221 fcntl64             else errno(EPERM)
-    b"\x35\x00\x4c\x00\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS)
+    b"\x35\x00\x4b\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow
+    b"\x35\x00\x49\x4b\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    # truncate64 to getdents64:
+    b"\x35\x00\x03\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
+    b"\x35\x00\x48\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
+    b"\x15\x00\x47\x00\xc2\x00\x00\x00"  # jeq  194 ftruncate64         -> allow
+    b"\x15\x00\x46\x45\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else errno(EPERM)
+    # setreuid32 to getdents64:
+    b"\x15\x00\x45\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x44\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x43\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
+    b"\x15\x00\x42\x41\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
+    # fcntl64 to clock_nanosleep:
+    b"\x35\x00\x07\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity to clock_nanosleep
+    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_setaffinity
     # fcntl, fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x47\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x46\x48\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
-    b"\x35\x00\x02\x00\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> sched_setaffinity to sched_getaffinity
-    b"\x35\x00\x00\x44\xe1\x00\x00\x00"  # jge  225 readahead           else allow
-    b"\x35\x00\x43\x45\xf0\x00\x00\x00"  # jge  240 futex               -> allow else errno(EPERM)
-    # sched_setaffinity to sched_getaffinity:
-    b"\x35\x00\x00\x44\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   else errno(EPERM)
-    b"\x35\x00\x44\x00\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x3f\x41\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to fadvise64_64:
-    b"\x35\x00\x05\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to fadvise64_64
-    b"\x35\x00\x02\x00\xfc\x00\x00\x00"  # jge  252 exit_group          -> exit_group to epoll_wait
-    b"\x35\x00\x00\x3e\xfa\x00\x00\x00"  # jge  250 fadvise64           else errno(EPERM)
-    b"\x35\x00\x3e\x3b\xfb\x00\x00\x00"  # jge  251                     -> errno(ENOSYS) else allow
-    # exit_group to epoll_wait:
-    b"\x35\x00\x00\x3a\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      else allow
-    b"\x35\x00\x39\x3b\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # remap_file_pages to fadvise64_64:
-    b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to fadvise64_64
-    b"\x15\x00\x37\x39\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
-    # clock_gettime to fadvise64_64:
-    b"\x35\x00\x01\x00\x10\x01\x00\x00"  # jge  272 fadvise64_64        -> fadvise64_64
-    b"\x35\x00\x37\x35\x0c\x01\x00\x00"  # jge  268 statfs64            -> errno(EPERM) else allow
-    # fadvise64_64:
-    b"\x35\x00\x37\x34\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS) else allow
-    # mbind to fchroot:
-    b"\x35\x00\x1d\x00\x85\x01\x00\x00"  # jge  389                     -> semget to fchroot
-    b"\x35\x00\x09\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to sync_file_range2
-    b"\x35\x00\x03\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> get_robust_list to pwritev
-    b"\x35\x00\x01\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to set_robust_list
-    b"\x15\x00\x32\x31\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to set_robust_list:
-    b"\x15\x00\x30\x2e\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
-    # get_robust_list to pwritev:
-    b"\x35\x00\x02\x00\x4a\x01\x00\x00"  # jge  330 dup3                -> dup3 to pwritev
-    b"\x35\x00\x00\x2e\x3e\x01\x00\x00"  # jge  318 getcpu              else errno(EPERM)
-    b"\x35\x00\x2d\x2b\x40\x01\x00\x00"  # jge  320 utimensat           -> errno(EPERM) else allow
-    # dup3 to pwritev:
-    b"\x35\x00\x00\x2a\x4b\x01\x00\x00"  # jge  331 pipe2               else allow
-    b"\x35\x00\x29\x2b\x4d\x01\x00\x00"  # jge  333 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to sync_file_range2:
-    b"\x35\x00\x0a\x00\x7c\x01\x00\x00"  # jge  380 copy_file_range     -> copy_file_range to sync_file_range2
-    b"\x35\x00\x07\x00\x75\x01\x00\x00"  # jge  373 getrandom           -> getrandom to mlock2
-    b"\x15\x00\x00\x28\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x3e\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x3c\x3d\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # gettid to sched_setaffinity:
+    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead to sched_setaffinity
+    b"\x35\x00\x3b\x3c\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    # readahead to sched_setaffinity:
+    b"\x15\x00\x3a\x39\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
+    # sched_getaffinity to clock_nanosleep:
+    b"\x35\x00\x00\x19\xf3\x00\x00\x00"  # jge  243                     else sched_getaffinity, prlimit64
+    b"\x35\x00\x05\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to clock_nanosleep
+    b"\x35\x00\x03\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> lookup_dcookie to epoll_wait
+    b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to exit_group
+    b"\x35\x00\x34\x36\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    # fadvise64 to exit_group:
+    b"\x15\x00\x35\x34\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    # lookup_dcookie to epoll_wait:
+    b"\x35\x00\x33\x32\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
+    # remap_file_pages to clock_nanosleep:
+    b"\x35\x00\x32\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> allow
+    b"\x15\x00\x31\x30\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    # statfs64 to fchroot:
+    b"\x35\x00\x12\x00\x54\x01\x00\x00"  # jge  340 socket              -> socket to fchroot
+    b"\x35\x00\x0b\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> prlimit64
+    b"\x35\x00\x06\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> getcpu to fanotify_mark
+    b"\x35\x00\x03\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to move_pages
+    b"\x15\x00\x2c\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
+    b"\x15\x00\x2c\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
+    b"\x15\x00\x2b\x29\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to move_pages:
+    b"\x35\x00\x00\x29\x36\x01\x00\x00"  # jge  310 unshare             else allow
+    b"\x15\x00\x28\x27\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    # getcpu to fanotify_mark:
+    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to fanotify_mark
+    b"\x35\x00\x00\x26\x40\x01\x00\x00"  # jge  320 utimensat           else allow
+    b"\x15\x00\x25\x24\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x35\x00\x23\x24\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socket to fchroot:
+    b"\x35\x00\x07\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x04\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to statx
+    b"\x15\x00\x1a\x19\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    # membarrier to statx:
+    b"\x35\x00\x18\x00\x7f\x01\x00\x00"  # jge  383 statx               -> errno(EPERM)
+    b"\x15\x00\x17\x18\x7c\x01\x00\x00"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x20\x22\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to mlock2:
-    b"\x35\x00\x00\x1f\x76\x01\x00\x00"  # jge  374 memfd_create        else allow
-    b"\x35\x00\x1e\x20\x7a\x01\x00\x00"  # jge  378 membarrier          -> allow else errno(EPERM)
-    # copy_file_range to sync_file_range2:
-    b"\x35\x00\x02\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> pkey_mprotect to sync_file_range2
-    b"\x35\x00\x00\x1e\x7d\x01\x00\x00"  # jge  381 preadv2             else errno(EPERM)
-    b"\x35\x00\x1d\x1b\x7f\x01\x00\x00"  # jge  383 statx               -> errno(EPERM) else allow
-    # pkey_mprotect to sync_file_range2:
-    b"\x35\x00\x03\x00\x83\x01\x00\x00"  # jge  387 rseq                -> rseq to sync_file_range2
-    b"\x35\x00\x1b\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x19\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to sync_file_range2:
-    b"\x35\x00\x18\x16\x84\x01\x00\x00"  # jge  388 sync_file_range2    -> errno(EPERM) else allow
-    # semget to fchroot:
-    b"\x35\x00\x0b\x00\xb4\x01\x00\x00"  # jge  436 close_range         -> close_range to fchroot
-    b"\x35\x00\x05\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to pidfd_open
-    b"\x35\x00\x02\x00\x94\x01\x00\x00"  # jge  404 clock_settime64     -> clock_settime64 to utimensat_time64
-    b"\x35\x00\x00\x15\x89\x01\x00\x00"  # jge  393 semget              else errno(ENOSYS)
-    b"\x35\x00\x11\x13\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(EPERM)
-    # clock_settime64 to utimensat_time64:
-    b"\x35\x00\x00\x12\x96\x01\x00\x00"  # jge  406 clock_getres_time64 else errno(EPERM)
-    b"\x35\x00\x11\x0f\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
-    # pselect6_time64 to pidfd_open:
-    b"\x35\x00\x02\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
-    b"\x35\x00\x00\x0d\x9f\x01\x00\x00"  # jge  415                     else allow
-    b"\x35\x00\x0e\x0f\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to pidfd_open:
-    b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x0d\x0c\xb3\x01\x00\x00"  # jge  435                     -> errno(ENOSYS) else errno(EPERM)
-    # close_range to fchroot:
-    b"\x35\x00\x04\x00\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x02\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to process_mrelease
-    b"\x35\x00\x00\x07\xb5\x01\x00\x00"  # jge  437 openat2             else allow
-    b"\x35\x00\x06\x08\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to process_mrelease:
-    b"\x15\x00\x08\x07\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x00\x03\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node else allow
-    b"\x35\x00\x02\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x35\x00\x00\x02\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x15\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x11\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x09\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to map_shadow_stack
+    b"\x35\x00\x04\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to semtimedop_time64
+    b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to clock_adjtime64
+    b"\x35\x00\x12\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
+    b"\x15\x00\x10\x0f\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
+    # semget to clock_adjtime64:
+    b"\x15\x00\x0f\x0e\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> allow else errno(EPERM)
+    # clock_getres_time64 to semtimedop_time64:
+    b"\x35\x00\x01\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to semtimedop_time64
+    b"\x35\x00\x0c\x0d\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    # pselect6_time64 to semtimedop_time64:
+    b"\x35\x00\x00\x0c\x9f\x01\x00\x00"  # jge  415                     else allow
+    b"\x35\x00\x0a\x0c\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # rt_sigtimedwait_time64 to map_shadow_stack:
+    b"\x35\x00\x03\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x35\x00\x00\x09\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x35\x00\x00\x07\xb3\x01\x00\x00"  # jge  435                     else errno(EPERM)
+    b"\x35\x00\x07\x08\xb4\x01\x00\x00"  # jge  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to map_shadow_stack:
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -5495,284 +4258,230 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x62\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> nfsservctl to fchroot
-    b"\x00\x35\x30\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to poll
-    b"\x00\x35\x13\x00\x00\x00\x00\x2b"  # jge  43 times                -> times to readdir
-    b"\x00\x35\x09\x00\x00\x00\x00\x18"  # jge  24 getuid               -> getuid to pipe
-    b"\x00\x35\x03\x00\x00\x00\x00\x0d"  # jge  13 time                 -> time to setuid
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to chdir
-    b"\x00\x15\xc7\xc5\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to chdir:
-    b"\x00\x15\xc4\xc6\x00\x00\x00\x06"  # jeq  6 close                 -> allow else errno(EPERM)
-    # time to setuid:
-    b"\x00\x35\x02\x00\x00\x00\x00\x12"  # jge  18 oldstat              -> oldstat to setuid
-    b"\x00\x35\x00\xc2\x00\x00\x00\x0e"  # jge  14 mknod                else allow
-    b"\x00\x35\xc4\xc3\x00\x00\x00\x11"  # jge  17                      -> errno(ENOSYS) else errno(EPERM)
-    # oldstat to setuid:
-    b"\x00\x35\x00\xc2\x00\x00\x00\x13"  # jge  19 lseek                else errno(EPERM)
-    b"\x00\x35\xc1\xbf\x00\x00\x00\x15"  # jge  21 mount                -> errno(EPERM) else allow
-    # getuid to pipe:
-    b"\x00\x35\x04\x00\x00\x00\x00\x1f"  # jge  31                      -> access to pipe
-    b"\x00\x35\x02\x00\x00\x00\x00\x1c"  # jge  28 oldfstat             -> oldfstat to utime
-    b"\x00\x35\x00\xbc\x00\x00\x00\x19"  # jge  25 stime                else allow
-    b"\x00\x35\xbb\xbd\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # oldfstat to utime:
-    b"\x00\x15\xba\xbc\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # access to pipe:
-    b"\x00\x35\x02\x00\x00\x00\x00\x24"  # jge  36 sync                 -> sync to pipe
-    b"\x00\x35\x00\xbb\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
-    b"\x00\x35\xba\xb9\x00\x00\x00\x23"  # jge  35                      -> errno(ENOSYS) else errno(EPERM)
-    # sync to pipe:
-    b"\x00\x15\xb6\xb8\x00\x00\x00\x29"  # jeq  41 dup                  -> allow else errno(EPERM)
-    # times to readdir:
-    b"\x00\x35\x0f\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to readdir
-    b"\x00\x35\x04\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl to setpgid
-    b"\x00\x35\x01\x00\x00\x00\x00\x2e"  # jge  46 setgid               -> setgid to umount2
-    b"\x00\x15\xb5\xb2\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # setgid to umount2:
-    b"\x00\x35\x00\xb3\x00\x00\x00\x2f"  # jge  47 getgid               else errno(EPERM)
-    b"\x00\x35\xb2\xb0\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM) else allow
-    # ioctl to setpgid:
-    b"\x00\x35\x08\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
-    b"\x00\x35\x00\xb1\x00\x00\x00\x36"  # jge  54 ioctl                else errno(ENOSYS)
-    b"\x00\x35\x64\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl, fcntl64
+    b"\x00\x35\x54\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fchroot
+    b"\x00\x35\x2c\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to prctl
+    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to mmap
+    b"\x00\x35\x12\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
+    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to umount2
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to getpid
+    b"\x00\x15\xa1\xa2\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    # open to getpid:
+    b"\x00\x35\xa1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xa0\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
+    b"\x00\x15\x9f\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\x9f\x9d\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    # mount to umount2:
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
+    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
+    b"\x00\x15\x9b\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\x9a\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\x99\x98\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
+    # access to rmdir:
+    b"\x00\x35\x00\x99\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
+    b"\x00\x15\x98\x96\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    # dup to umount2:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    b"\x00\x45\x95\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x45\x93\x95\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
+    # acct to umount2:
+    b"\x00\x35\x94\x92\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    # ioctl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xab\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xaa\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xa9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
-    b"\x00\x15\xa8\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x91\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x90\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x8f\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\x8e\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # setpgid:
-    b"\x00\x15\xa8\xa9\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # umask to readdir:
-    b"\x00\x35\x05\x00\x00\x00\x00\x4a"  # jge  74 sethostname          -> sethostname to readdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x43"  # jge  67 sigaction            -> sigaction to sigpending
-    b"\x00\x35\x00\xa5\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x35\xa4\xa2\x00\x00\x00\x42"  # jge  66 setsid               -> errno(EPERM) else allow
-    # sigaction to sigpending:
-    b"\x00\x35\x00\xa1\x00\x00\x00\x46"  # jge  70 setreuid             else allow
-    b"\x00\x35\xa0\xa2\x00\x00\x00\x48"  # jge  72 sigsuspend           -> allow else errno(EPERM)
-    # sethostname to readdir:
-    b"\x00\x35\x02\x00\x00\x00\x00\x50"  # jge  80 getgroups            -> getgroups to readdir
-    b"\x00\x35\x00\xa0\x00\x00\x00\x4c"  # jge  76 getrlimit            else errno(EPERM)
-    b"\x00\x35\x9f\x9d\x00\x00\x00\x4f"  # jge  79 settimeofday         -> errno(EPERM) else allow
-    # getgroups to readdir:
-    b"\x00\x35\x01\x00\x00\x00\x00\x52"  # jge  82                      -> symlink to readdir
-    b"\x00\x35\x9d\x9b\x00\x00\x00\x51"  # jge  81 setgroups            -> errno(EPERM) else allow
-    # symlink to readdir:
-    b"\x00\x35\x9c\x9d\x00\x00\x00\x53"  # jge  83 symlink              -> errno(EPERM) else errno(ENOSYS)
-    # mmap to poll:
-    b"\x00\x35\x19\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to poll
-    b"\x00\x35\x0e\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to mprotect
-    b"\x00\x35\x09\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to fstat
-    b"\x00\x35\x06\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to setpriority
-    b"\x00\x35\x04\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to truncate
+    # fcntl to mmap:
+    b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap
+    b"\x00\x35\x00\x4b\x00\x00\x00\x38"  # jge  56                      else fcntl, fcntl64
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    b"\x00\x35\x87\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\x86\x88\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    # dup2 to ssetmask:
+    b"\x00\x15\x85\x86\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    # setreuid to readdir:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to readdir
+    b"\x00\x45\x83\x84\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    # getrlimit to readdir:
+    b"\x00\x35\x00\x83\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
+    b"\x00\x15\x82\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
+    b"\x00\x15\x82\x80\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    # mmap:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x7e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x45\x7c\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x00\x95\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x78\x93\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to truncate:
-    b"\x00\x35\x92\x90\x00\x00\x00\x5c"  # jge  92 truncate             -> errno(EPERM) else allow
-    # ftruncate to setpriority:
-    b"\x00\x35\x00\x8f\x00\x00\x00\x5e"  # jge  94 fchmod               else allow
-    b"\x00\x35\x91\x90\x00\x00\x00\x62"  # jge  98                      -> errno(ENOSYS) else errno(EPERM)
-    # statfs to fstat:
-    b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to fstat
-    b"\x00\x15\x8f\x8e\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x7b\x7a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # munmap to prctl:
+    b"\x00\x35\x1a\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to prctl
+    b"\x00\x35\x0d\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to nanosleep
+    b"\x00\x35\x60\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x06\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to adjtimex
+    b"\x00\x35\x04\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to fstat
+    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to syslog
+    b"\x00\x15\x73\x74\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    # fchmod to syslog:
+    b"\x00\x15\x74\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x73\x71\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
     # setitimer to fstat:
-    b"\x00\x35\x00\x8b\x00\x00\x00\x6a"  # jge  106 stat                else allow
-    b"\x00\x35\x8a\x8c\x00\x00\x00\x6c"  # jge  108 fstat               -> allow else errno(EPERM)
-    # olduname to mprotect:
-    b"\x00\x35\x04\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to mprotect
-    b"\x00\x35\x01\x00\x00\x00\x00\x70"  # jge  112                     -> wait4 to sysinfo
-    b"\x00\x15\x8a\x89\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else errno(EPERM)
-    # wait4 to sysinfo:
-    b"\x00\x35\x00\x89\x00\x00\x00\x72"  # jge  114 wait4               else errno(ENOSYS)
-    b"\x00\x35\x85\x87\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else errno(EPERM)
-    # ipc to mprotect:
-    b"\x00\x35\x02\x00\x00\x00\x00\x7a"  # jge  122 uname               -> uname to mprotect
-    b"\x00\x35\x00\x85\x00\x00\x00\x76"  # jge  118 fsync               else errno(EPERM)
-    b"\x00\x35\x84\x82\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # uname to mprotect:
-    b"\x00\x35\x00\x81\x00\x00\x00\x7c"  # jge  124 adjtimex            else allow
-    b"\x00\x35\x67\x82\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # sigprocmask to poll:
-    b"\x00\x35\x09\x00\x00\x00\x00\x93"  # jge  147 getsid              -> getsid to poll
-    b"\x00\x35\x05\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to writev
-    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to personality
-    b"\x00\x35\x00\x7c\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x35\x7d\x7e\x00\x00\x00\x80"  # jge  128 init_module         -> errno(EPERM) else errno(ENOSYS)
-    # quotactl to personality:
-    b"\x00\x35\x00\x7d\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x35\x7c\x7b\x00\x00\x00\x89"  # jge  137                     -> errno(ENOSYS) else errno(EPERM)
-    # setfsuid to writev:
-    b"\x00\x35\x01\x00\x00\x00\x00\x8e"  # jge  142 _newselect          -> _newselect to writev
-    b"\x00\x15\x77\x79\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow else errno(EPERM)
-    # _newselect to writev:
-    b"\x00\x15\x78\x76\x00\x00\x00\x8f"  # jeq  143 flock               -> errno(EPERM) else allow
-    # getsid to poll:
-    b"\x00\x35\x04\x00\x00\x00\x00\x9f"  # jge  159 sched_get_priority_max -> sched_get_priority_max to poll
-    b"\x00\x35\x01\x00\x00\x00\x00\x96"  # jge  150 mlock               -> mlock to sched_yield
-    b"\x00\x15\x73\x75\x00\x00\x00\x94"  # jeq  148 fdatasync           -> allow else errno(EPERM)
-    # mlock to sched_yield:
-    b"\x00\x35\x00\x72\x00\x00\x00\x98"  # jge  152 mlockall            else allow
-    b"\x00\x35\x71\x73\x00\x00\x00\x9e"  # jge  158 sched_yield         -> allow else errno(EPERM)
-    # sched_get_priority_max to poll:
-    b"\x00\x35\x04\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to poll
-    b"\x00\x35\x00\x71\x00\x00\x00\xa2"  # jge  162 nanosleep           else errno(EPERM)
-    b"\x00\x35\x00\x6e\x00\x00\x00\xa3"  # jge  163 mremap              else allow
+    b"\x00\x45\x70\x71\xff\xff\xff\x92"  # jset 0xffffff92              -> errno(EPERM) else allow
+    # olduname to adjtimex:
+    b"\x00\x35\x03\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to adjtimex
+    b"\x00\x35\x6f\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x45\x00\x6f\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x00\x45\x6c\x6e\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    # ipc to adjtimex:
+    b"\x00\x45\x6c\x6b\xff\xff\xff\x82"  # jset 0xffffff82              -> allow else errno(EPERM)
+    # sigprocmask to nanosleep:
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to nanosleep
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    b"\x00\x35\x00\x69\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\x69\x67\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    # quotactl to flock:
+    b"\x00\x15\x67\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
+    b"\x00\x15\x66\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
+    b"\x00\x15\x66\x64\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    # msync to nanosleep:
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x00\x15\x62\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x61\x62\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    # mlockall to nanosleep:
+    b"\x00\x35\x61\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x60\x5f\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # mremap to prctl:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to prctl
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x6e\x6c\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to poll:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa6"  # jge  166                     -> poll
-    b"\x00\x35\x6a\x6c\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
-    # poll:
-    b"\x00\x35\x69\x6c\x00\x00\x00\xa8"  # jge  168 poll                -> allow else errno(ENOSYS)
-    # nfsservctl to fchroot:
-    b"\x00\x35\x34\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to fchroot
-    b"\x00\x35\x17\x00\x00\x00\x00\xd3"  # jge  211 getresgid32         -> getresgid32 to fadvise64_64
-    b"\x00\x35\x0d\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap2 to setresgid32
-    b"\x00\x35\x08\x00\x00\x00\x00\xb6"  # jge  182 chown               -> chown to ugetrlimit
-    b"\x00\x35\x06\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to pwrite64
-    b"\x00\x35\x00\x65\x00\x00\x00\xab"  # jge  171 getresgid           else errno(EPERM)
-    b"\x00\x35\x00\x62\x00\x00\x00\xac"  # jge  172 prctl               else allow
+    b"\x00\x45\x5c\x5d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    # setresuid to prctl:
+    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
+    b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    b"\x00\x35\x00\x59\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
+    b"\x00\x45\x5a\x59\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    # nfsservctl to getresgid:
+    b"\x00\x35\x58\x57\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x60\x00\x00\x00\x00\x0f"  # jeq  0xf                     -> allow
-    b"\x00\x15\x5f\x00\x00\x00\x00\x10"  # jeq  0x10                    -> allow
-    b"\x00\x15\x5e\x60\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to pwrite64:
-    b"\x00\x15\x5f\x5d\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
+    b"\x00\x35\x55\x54\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x00\x15\x54\x53\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to fchroot:
+    b"\x00\x35\x22\x00\x00\x00\x01\x0c"  # jge  268 statfs64            -> statfs64 to fchroot
+    b"\x00\x35\x10\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl64 to clock_nanosleep
+    b"\x00\x35\x07\x00\x00\x00\x00\xc1"  # jge  193 truncate64          -> truncate64 to getdents64
+    b"\x00\x35\x38\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> chown to ugetrlimit
+    b"\x00\x15\x4d\x4e\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to ugetrlimit:
     b"\x00\x35\x01\x00\x00\x00\x00\xbc"  # jge  188                     -> vfork to ugetrlimit
-    b"\x00\x15\x5b\x5d\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
+    b"\x00\x15\x4c\x4b\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
     # vfork to ugetrlimit:
-    b"\x00\x35\x00\x5d\x00\x00\x00\xbe"  # jge  190 vfork               else errno(ENOSYS)
-    b"\x00\x35\x59\x5b\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow else errno(EPERM)
-    # mmap2 to setresgid32:
-    b"\x00\x35\x04\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> getuid32 to setresgid32
-    b"\x00\x35\x02\x00\x00\x00\x00\xc3"  # jge  195 stat64              -> stat64 to lchown32
-    b"\x00\x35\x00\x3d\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x00\x35\x55\x57\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else errno(EPERM)
-    # stat64 to lchown32:
-    b"\x00\x15\x54\x56\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else errno(EPERM)
-    # getuid32 to setresgid32:
-    b"\x00\x35\x02\x00\x00\x00\x00\xce"  # jge  206 setgroups32         -> setgroups32 to setresgid32
-    b"\x00\x35\x00\x52\x00\x00\x00\xcb"  # jge  203 setreuid32          else allow
-    b"\x00\x35\x51\x53\x00\x00\x00\xcd"  # jge  205 getgroups32         -> allow else errno(EPERM)
-    # setgroups32 to setresgid32:
-    b"\x00\x15\x50\x52\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow else errno(EPERM)
-    # getresgid32 to fadvise64_64:
-    b"\x00\x35\x10\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fadvise64_64
-    b"\x00\x35\x08\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> gettid to sched_getaffinity
-    b"\x00\x35\x02\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to fcntl64
-    b"\x00\x35\x00\x4c\x00\x00\x00\xd4"  # jge  212 chown32             else allow
-    b"\x00\x35\x4b\x4d\x00\x00\x00\xdb"  # jge  219 madvise             -> allow else errno(EPERM)
-    # getdents64 to fcntl64:
-    b"\x00\x35\x00\x4c\x00\x00\x00\xdd"  # jge  221 fcntl64             else errno(EPERM)
-    b"\x00\x35\x4c\x00\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS)
+    b"\x00\x35\x4b\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
+    b"\x00\x35\x49\x4b\x00\x00\x00\xbe"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    # truncate64 to getdents64:
+    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to getdents64
+    b"\x00\x35\x48\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
+    b"\x00\x15\x47\x00\x00\x00\x00\xc2"  # jeq  194 ftruncate64         -> allow
+    b"\x00\x15\x46\x45\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else errno(EPERM)
+    # setreuid32 to getdents64:
+    b"\x00\x15\x45\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x44\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x43\x00\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow
+    b"\x00\x15\x42\x41\x00\x00\x00\xdb"  # jeq  219 madvise             -> allow else errno(EPERM)
+    # fcntl64 to clock_nanosleep:
+    b"\x00\x35\x07\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity to clock_nanosleep
+    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222                     -> gettid to sched_setaffinity
     # fcntl, fcntl64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x25\x00\x47\x00\x00\x00\x04"  # jgt  4                       else allow
-    b"\x00\x15\x46\x48\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
-    b"\x00\x35\x02\x00\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> sched_setaffinity to sched_getaffinity
-    b"\x00\x35\x00\x44\x00\x00\x00\xe1"  # jge  225 readahead           else allow
-    b"\x00\x35\x43\x45\x00\x00\x00\xf0"  # jge  240 futex               -> allow else errno(EPERM)
-    # sched_setaffinity to sched_getaffinity:
-    b"\x00\x35\x00\x44\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   else errno(EPERM)
-    b"\x00\x35\x44\x00\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x3f\x41\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # io_setup to fadvise64_64:
-    b"\x00\x35\x05\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> remap_file_pages to fadvise64_64
-    b"\x00\x35\x02\x00\x00\x00\x00\xfc"  # jge  252 exit_group          -> exit_group to epoll_wait
-    b"\x00\x35\x00\x3e\x00\x00\x00\xfa"  # jge  250 fadvise64           else errno(EPERM)
-    b"\x00\x35\x3e\x3b\x00\x00\x00\xfb"  # jge  251                     -> errno(ENOSYS) else allow
-    # exit_group to epoll_wait:
-    b"\x00\x35\x00\x3a\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      else allow
-    b"\x00\x35\x39\x3b\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # remap_file_pages to fadvise64_64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> clock_gettime to fadvise64_64
-    b"\x00\x15\x37\x39\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
-    # clock_gettime to fadvise64_64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x10"  # jge  272 fadvise64_64        -> fadvise64_64
-    b"\x00\x35\x37\x35\x00\x00\x01\x0c"  # jge  268 statfs64            -> errno(EPERM) else allow
-    # fadvise64_64:
-    b"\x00\x35\x37\x34\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS) else allow
-    # mbind to fchroot:
-    b"\x00\x35\x1d\x00\x00\x00\x01\x85"  # jge  389                     -> semget to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to sync_file_range2
-    b"\x00\x35\x03\x00\x00\x00\x01\x38"  # jge  312 get_robust_list     -> get_robust_list to pwritev
-    b"\x00\x35\x01\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> pselect6 to set_robust_list
-    b"\x00\x15\x32\x31\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to set_robust_list:
-    b"\x00\x15\x30\x2e\x00\x00\x01\x36"  # jeq  310 unshare             -> errno(EPERM) else allow
-    # get_robust_list to pwritev:
-    b"\x00\x35\x02\x00\x00\x00\x01\x4a"  # jge  330 dup3                -> dup3 to pwritev
-    b"\x00\x35\x00\x2e\x00\x00\x01\x3e"  # jge  318 getcpu              else errno(EPERM)
-    b"\x00\x35\x2d\x2b\x00\x00\x01\x40"  # jge  320 utimensat           -> errno(EPERM) else allow
-    # dup3 to pwritev:
-    b"\x00\x35\x00\x2a\x00\x00\x01\x4b"  # jge  331 pipe2               else allow
-    b"\x00\x35\x29\x2b\x00\x00\x01\x4d"  # jge  333 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to sync_file_range2:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x7c"  # jge  380 copy_file_range     -> copy_file_range to sync_file_range2
-    b"\x00\x35\x07\x00\x00\x00\x01\x75"  # jge  373 getrandom           -> getrandom to mlock2
-    b"\x00\x15\x00\x28\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x26\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x3e\x00\x00\x00\x04\x06"  # jeq  0x406                   -> allow
+    b"\x00\x35\x3c\x3d\x00\x00\x00\x05"  # jge  5                       -> errno(EPERM) else allow
+    # gettid to sched_setaffinity:
+    b"\x00\x35\x01\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> readahead to sched_setaffinity
+    b"\x00\x35\x3b\x3c\x00\x00\x00\xe0"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    # readahead to sched_setaffinity:
+    b"\x00\x15\x3a\x39\x00\x00\x00\xf0"  # jeq  240 futex               -> allow else errno(EPERM)
+    # sched_getaffinity to clock_nanosleep:
+    b"\x00\x35\x00\x19\x00\x00\x00\xf3"  # jge  243                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x05\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> remap_file_pages to clock_nanosleep
+    b"\x00\x35\x03\x00\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      -> lookup_dcookie to epoll_wait
+    b"\x00\x35\x01\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 to exit_group
+    b"\x00\x35\x34\x36\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    # fadvise64 to exit_group:
+    b"\x00\x15\x35\x34\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
+    # lookup_dcookie to epoll_wait:
+    b"\x00\x35\x33\x32\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
+    # remap_file_pages to clock_nanosleep:
+    b"\x00\x35\x32\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> allow
+    b"\x00\x15\x31\x30\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    # statfs64 to fchroot:
+    b"\x00\x35\x12\x00\x00\x00\x01\x54"  # jge  340 socket              -> socket to fchroot
+    b"\x00\x35\x0b\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
+    b"\x00\x35\x06\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> getcpu to fanotify_mark
+    b"\x00\x35\x03\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> pselect6 to move_pages
+    b"\x00\x15\x2c\x00\x00\x00\x01\x10"  # jeq  272 fadvise64_64        -> allow
+    b"\x00\x15\x2c\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
+    b"\x00\x15\x2b\x29\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    # pselect6 to move_pages:
+    b"\x00\x35\x00\x29\x00\x00\x01\x36"  # jge  310 unshare             else allow
+    b"\x00\x15\x28\x27\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    # getcpu to fanotify_mark:
+    b"\x00\x35\x02\x00\x00\x00\x01\x4d"  # jge  333 preadv              -> preadv to fanotify_mark
+    b"\x00\x35\x00\x26\x00\x00\x01\x40"  # jge  320 utimensat           else allow
+    b"\x00\x15\x25\x24\x00\x00\x01\x4a"  # jeq  330 dup3                -> allow else errno(EPERM)
+    # preadv to fanotify_mark:
+    b"\x00\x35\x23\x24\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socket to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> membarrier to statx
+    b"\x00\x15\x1a\x19\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    # membarrier to statx:
+    b"\x00\x35\x18\x00\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM)
+    b"\x00\x15\x17\x18\x00\x00\x01\x7c"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, mmap2, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x20\x22\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to mlock2:
-    b"\x00\x35\x00\x1f\x00\x00\x01\x76"  # jge  374 memfd_create        else allow
-    b"\x00\x35\x1e\x20\x00\x00\x01\x7a"  # jge  378 membarrier          -> allow else errno(EPERM)
-    # copy_file_range to sync_file_range2:
-    b"\x00\x35\x02\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> pkey_mprotect to sync_file_range2
-    b"\x00\x35\x00\x1e\x00\x00\x01\x7d"  # jge  381 preadv2             else errno(EPERM)
-    b"\x00\x35\x1d\x1b\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM) else allow
-    # pkey_mprotect to sync_file_range2:
-    b"\x00\x35\x03\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to sync_file_range2
-    b"\x00\x35\x1b\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x19\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to sync_file_range2:
-    b"\x00\x35\x18\x16\x00\x00\x01\x84"  # jge  388 sync_file_range2    -> errno(EPERM) else allow
-    # semget to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\xb4"  # jge  436 close_range         -> close_range to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to pidfd_open
-    b"\x00\x35\x02\x00\x00\x00\x01\x94"  # jge  404 clock_settime64     -> clock_settime64 to utimensat_time64
-    b"\x00\x35\x00\x15\x00\x00\x01\x89"  # jge  393 semget              else errno(ENOSYS)
-    b"\x00\x35\x11\x13\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> allow else errno(EPERM)
-    # clock_settime64 to utimensat_time64:
-    b"\x00\x35\x00\x12\x00\x00\x01\x96"  # jge  406 clock_getres_time64 else errno(EPERM)
-    b"\x00\x35\x11\x0f\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
-    # pselect6_time64 to pidfd_open:
-    b"\x00\x35\x02\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
-    b"\x00\x35\x00\x0d\x00\x00\x01\x9f"  # jge  415                     else allow
-    b"\x00\x35\x0e\x0f\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to pidfd_open:
-    b"\x00\x35\x00\x0b\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x00\x35\x0d\x0c\x00\x00\x01\xb3"  # jge  435                     -> errno(ENOSYS) else errno(EPERM)
-    # close_range to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc1"  # jge  449 futex_waitv         -> futex_waitv to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\xba"  # jge  442 mount_setattr       -> mount_setattr to process_mrelease
-    b"\x00\x35\x00\x07\x00\x00\x01\xb5"  # jge  437 openat2             else allow
-    b"\x00\x35\x06\x08\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> allow else errno(EPERM)
-    # mount_setattr to process_mrelease:
-    b"\x00\x15\x08\x07\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xc9"  # jge  457 statmount           -> statmount to fchroot
-    b"\x00\x35\x00\x03\x00\x00\x01\xc2"  # jge  450 set_mempolicy_home_node else allow
-    b"\x00\x35\x02\x04\x00\x00\x01\xc6"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xd8"  # jge  472 fchroot             -> fchroot
-    b"\x00\x35\x00\x02\x00\x00\x01\xd7"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x11\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x09\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to map_shadow_stack
+    b"\x00\x35\x04\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to semtimedop_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to clock_adjtime64
+    b"\x00\x35\x12\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
+    b"\x00\x15\x10\x0f\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
+    # semget to clock_adjtime64:
+    b"\x00\x15\x0f\x0e\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> allow else errno(EPERM)
+    # clock_getres_time64 to semtimedop_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to semtimedop_time64
+    b"\x00\x35\x0c\x0d\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    # pselect6_time64 to semtimedop_time64:
+    b"\x00\x35\x00\x0c\x00\x00\x01\x9f"  # jge  415                     else allow
+    b"\x00\x35\x0a\x0c\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
+    # rt_sigtimedwait_time64 to map_shadow_stack:
+    b"\x00\x35\x03\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    b"\x00\x35\x00\x09\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435                     else errno(EPERM)
+    b"\x00\x35\x07\x08\x00\x00\x01\xb4"  # jge  436 close_range         -> allow else errno(ENOSYS)
+    # openat2 to map_shadow_stack:
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
+    b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
+    b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
 
@@ -5783,185 +4492,144 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x44\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to fchroot
-    b"\x35\x00\x24\x00\x79\x00\x00\x00"  # jge  121 wait4               -> wait4 to sched_rr_get_interval
-    b"\x35\x00\x0b\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to getpid
-    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link to utimes
-    b"\x35\x00\x02\x00\x17\x00\x00\x00"  # jge  23 ftruncate            -> ftruncate to pwrite64
-    b"\x35\x00\x00\x7c\x09\x00\x00\x00"  # jge  9 close                 else errno(EPERM)
-    b"\x35\x00\x7b\x79\x14\x00\x00\x00"  # jge  20 epoll_create         -> errno(EPERM) else allow
-    # ftruncate to pwrite64:
-    b"\x15\x00\x7a\x78\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
-    # link to utimes:
-    b"\x35\x00\x02\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> fcntl64 to utimes
-    b"\x35\x00\x00\x78\x36\x00\x00\x00"  # jge  54 fstat                else errno(EPERM)
-    b"\x35\x00\x77\x75\x38\x00\x00\x00"  # jge  56 flock                -> errno(EPERM) else allow
-    # fcntl64 to utimes:
-    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 fadvise64_64         -> fadvise64_64 to utimes
-    b"\x35\x00\x75\x0b\x3e\x00\x00\x00"  # jge  62 fallocate            -> errno(EPERM) else fcntl64, fcntl
-    # fadvise64_64 to utimes:
-    b"\x35\x00\x74\x72\x40\x00\x00\x00"  # jge  64 utime                -> errno(EPERM) else allow
-    # ioctl to getpid:
-    b"\x35\x00\x0f\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to getpid
-    b"\x35\x00\x0b\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> mmap2 to munlock
-    b"\x35\x00\x06\x00\x43\x00\x00\x00"  # jge  67 fcntl                -> fcntl to fremovexattr
+    b"\x35\x00\x20\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl to fchroot
+    b"\x35\x00\x14\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> mmap2 to getsid
+    b"\x15\x00\x10\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64, fcntl
+    b"\x15\x00\x09\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
+    b"\x15\x00\x0e\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl64, fcntl
+    b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create, fallocate, setxattr
+    b"\x35\x00\x5f\x5e\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    # epoll_create, fallocate, setxattr:
+    b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate, setxattr
+    b"\x35\x00\x00\x5c\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\x5b\x5c\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    # link, fallocate, setxattr:
+    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock, fallocate, setxattr
+    b"\x35\x00\x5a\x59\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
+    # flock, fallocate, setxattr:
+    b"\x15\x00\x59\x58\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6d\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x6c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x6b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x6a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x56\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x55\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x54\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to fremovexattr:
-    b"\x35\x00\x6a\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> errno(EPERM)
     # fcntl64, fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x66\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x65\x67\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # mmap2 to munlock:
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82 mprotect             -> mprotect to munlock
-    b"\x35\x00\x63\x4c\x51\x00\x00\x00"  # jge  81 munmap               -> allow else mmap2, mprotect, pkey_mprotect
-    # mprotect to munlock:
-    b"\x35\x00\x62\x4b\x53\x00\x00\x00"  # jge  83 brk                  -> allow else mmap2, mprotect, pkey_mprotect
-    # mlockall to getpid:
-    b"\x35\x00\x04\x00\x5a\x00\x00\x00"  # jge  90 mincore              -> mincore to getpid
-    b"\x35\x00\x00\x62\x58\x00\x00\x00"  # jge  88 mremap               else errno(EPERM)
-    b"\x35\x00\x5f\x00\x59\x00\x00\x00"  # jge  89 msync                -> allow
+    b"\x15\x00\x51\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x4f\x50\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # mmap2 to getsid:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to getsid
+    b"\x45\x00\x4e\x37\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2, pkey_mprotect
+    # mlockall to getsid:
+    b"\x35\x00\x05\x00\x76\x00\x00\x00"  # jge  118 exit                -> exit to getsid
+    b"\x15\x00\x02\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
+    b"\x15\x00\x4b\x00\x59\x00\x00\x00"  # jeq  89 msync                -> allow
+    b"\x15\x00\x4a\x49\x5b\x00\x00\x00"  # jeq  91 madvise              -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x5f\x5d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mincore to getpid:
-    b"\x35\x00\x01\x00\x5c\x00\x00\x00"  # jge  92 shmget               -> shmget to getpid
-    b"\x35\x00\x5b\x5d\x5b\x00\x00\x00"  # jge  91 madvise              -> allow else errno(EPERM)
-    # shmget to getpid:
-    b"\x35\x00\x5a\x5c\x76\x00\x00\x00"  # jge  118 exit                -> allow else errno(EPERM)
-    # wait4 to sched_rr_get_interval:
-    b"\x35\x00\x0f\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_rr_get_interval
-    b"\x35\x00\x09\x00\x88\x00\x00\x00"  # jge  136 setuid              -> setuid to setresgid
-    b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl to getitimer
-    b"\x35\x00\x00\x58\x7e\x00\x00\x00"  # jge  126 set_tid_address     else errno(EPERM)
-    b"\x35\x00\x57\x55\x80\x00\x00\x00"  # jge  128 setsid              -> errno(EPERM) else allow
-    # prctl to getitimer:
-    b"\x35\x00\x04\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to getitimer
+    b"\x45\x00\x47\x48\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # exit to getsid:
+    b"\x35\x00\x00\x47\x79\x00\x00\x00"  # jge  121 wait4               else allow
+    b"\x35\x00\x00\x45\x7e\x00\x00\x00"  # jge  126 set_tid_address     else errno(EPERM)
+    b"\x35\x00\x44\x45\x80\x00\x00\x00"  # jge  128 setsid              -> errno(EPERM) else allow
+    # prctl to fchroot:
+    b"\x35\x00\x21\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64 to fchroot
+    b"\x35\x00\x0b\x00\x9b\x00\x00\x00"  # jge  155 acct                -> acct to clock_adjtime
+    b"\x35\x00\x04\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to times
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x52\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x51\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x50\x52\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # personality to getitimer:
-    b"\x35\x00\x4f\x51\x86\x00\x00\x00"  # jge  134 setitimer           -> allow else errno(EPERM)
-    # setuid to setresgid:
-    b"\x35\x00\x01\x00\x8b\x00\x00\x00"  # jge  139 getgid              -> getgid to setresgid
-    b"\x15\x00\x4d\x4f\x89\x00\x00\x00"  # jeq  137 getuid              -> allow else errno(EPERM)
-    # getgid to setresgid:
-    b"\x35\x00\x01\x00\x91\x00\x00\x00"  # jge  145 getresuid           -> getresuid to setresgid
-    b"\x35\x00\x4d\x4b\x8e\x00\x00\x00"  # jge  142 setreuid            -> errno(EPERM) else allow
-    # getresuid to setresgid:
-    b"\x35\x00\x4c\x4a\x92\x00\x00\x00"  # jge  146 setresgid           -> errno(EPERM) else allow
-    # getresgid to sched_rr_get_interval:
-    b"\x35\x00\x08\x00\x9e\x00\x00\x00"  # jge  158 capget              -> capget to sched_rr_get_interval
-    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 reserved152         -> reserved152 to sched_getaffinity
-    b"\x35\x00\x00\x47\x94\x00\x00\x00"  # jge  148 setpgid             else allow
-    b"\x35\x00\x46\x48\x96\x00\x00\x00"  # jge  150 getppid             -> allow else errno(EPERM)
-    # reserved152 to sched_getaffinity:
-    b"\x35\x00\x01\x00\x9b\x00\x00\x00"  # jge  155 acct                -> acct to sched_getaffinity
-    b"\x35\x00\x44\x46\x9a\x00\x00\x00"  # jge  154 times               -> allow else errno(EPERM)
-    # acct to sched_getaffinity:
-    b"\x35\x00\x00\x45\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x41\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # capget to sched_rr_get_interval:
-    b"\x35\x00\x02\x00\xc3\x00\x00\x00"  # jge  195 nanosleep           -> nanosleep to sched_rr_get_interval
-    b"\x35\x00\x00\x41\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
-    b"\x35\x00\x40\x3e\xc1\x00\x00\x00"  # jge  193 settimeofday        -> errno(EPERM) else allow
-    # nanosleep to sched_rr_get_interval:
-    b"\x35\x00\x01\x00\xd0\x00\x00\x00"  # jge  208 uname               -> uname to sched_rr_get_interval
-    b"\x35\x00\x3e\x3c\xc5\x00\x00\x00"  # jge  197 setgroups           -> errno(EPERM) else allow
-    # uname to sched_rr_get_interval:
-    b"\x35\x00\x3d\x3b\xd2\x00\x00\x00"  # jge  210 init_module         -> errno(EPERM) else allow
-    # sched_yield to fchroot:
-    b"\x35\x00\x1e\x00\x5a\x01\x00\x00"  # jge  346 preadv2             -> preadv2 to fchroot
-    b"\x35\x00\x0b\x00\x1c\x01\x00\x00"  # jge  284 set_robust_list     -> set_robust_list to copy_file_range
-    b"\x35\x00\x04\x00\xe8\x00\x00\x00"  # jge  232 mq_open             -> mq_open to ioprio_get
-    b"\x35\x00\x02\x00\xdf\x00\x00\x00"  # jge  223 restart_syscall     -> restart_syscall to rt_sigsuspend
-    b"\x35\x00\x00\x36\xdc\x00\x00\x00"  # jge  220                     else allow
-    b"\x35\x00\x37\x38\xde\x00\x00\x00"  # jge  222 available222        -> errno(EPERM) else errno(ENOSYS)
-    # restart_syscall to rt_sigsuspend:
-    b"\x15\x00\x36\x34\xe6\x00\x00\x00"  # jeq  230 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # mq_open to ioprio_get:
-    b"\x35\x00\x02\x00\x10\x01\x00\x00"  # jge  272 pselect6            -> pselect6 to ioprio_get
-    b"\x35\x00\x00\x34\xf5\x00\x00\x00"  # jge  245 clock_gettime       else errno(EPERM)
-    b"\x35\x00\x33\x31\xf8\x00\x00\x00"  # jge  248 timer_create        -> errno(EPERM) else allow
-    # pselect6 to ioprio_get:
-    b"\x35\x00\x01\x00\x18\x01\x00\x00"  # jge  280 getcpu              -> getcpu to ioprio_get
-    b"\x35\x00\x31\x2f\x13\x01\x00\x00"  # jge  275 epoll_create1       -> errno(EPERM) else allow
-    # getcpu to ioprio_get:
-    b"\x35\x00\x30\x2e\x19\x01\x00\x00"  # jge  281 kexec_load          -> errno(EPERM) else allow
-    # set_robust_list to copy_file_range:
-    b"\x35\x00\x06\x00\x3f\x01\x00\x00"  # jge  319 available319        -> available319 to copy_file_range
-    b"\x35\x00\x02\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> eventfd to pwritev
-    b"\x35\x00\x00\x2b\x1d\x01\x00\x00"  # jge  285 get_robust_list     else allow
-    b"\x35\x00\x2d\x2c\x31\x01\x00\x00"  # jge  305                     -> errno(ENOSYS) else errno(EPERM)
-    # eventfd to pwritev:
-    b"\x35\x00\x01\x00\x37\x01\x00\x00"  # jge  311 pipe2               -> pipe2 to pwritev
-    b"\x35\x00\x28\x2a\x36\x01\x00\x00"  # jge  310 dup3                -> allow else errno(EPERM)
-    # pipe2 to pwritev:
-    b"\x35\x00\x27\x29\x3d\x01\x00\x00"  # jge  317 preadv              -> allow else errno(EPERM)
-    # available319 to copy_file_range:
-    b"\x35\x00\x07\x00\x52\x01\x00\x00"  # jge  338 getrandom           -> getrandom to copy_file_range
-    b"\x15\x00\x00\x27\x4a\x01\x00\x00"  # jeq  330 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl:
+    b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # personality to times:
+    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to times
+    b"\x35\x00\x00\x3b\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
+    b"\x45\x00\x3b\x3a\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
+    # setreuid to times:
+    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to times
+    b"\x15\x00\x39\x38\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
+    # getresgid to times:
+    b"\x45\x00\x38\x37\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
+    # acct to clock_adjtime:
+    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> settimeofday to clock_adjtime
+    b"\x15\x00\x18\x00\x9d\x00\x00\x00"  # jeq  157 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x35\x34\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
+    # settimeofday to clock_adjtime:
+    b"\x35\x00\x0c\x00\x18\x01\x00\x00"  # jge  280 getcpu              -> getcpu to clock_adjtime
+    b"\x35\x00\x06\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to inotify_init1
+    b"\x35\x00\x03\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to rt_sigtimedwait
+    b"\x35\x00\x01\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups to sched_rr_get_interval
+    b"\x35\x00\x30\x2f\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
+    # setgroups to sched_rr_get_interval:
+    b"\x45\x00\x2e\x2f\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
+    # sched_yield to rt_sigtimedwait:
+    b"\x45\x00\x00\x2f\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
+    b"\x15\x00\x2c\x2d\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
+    # rt_sigqueueinfo to inotify_init1:
+    b"\x35\x00\x02\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> timer_create to inotify_init1
+    b"\x35\x00\x2b\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
+    b"\x15\x00\x2a\x29\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
+    # timer_create to inotify_init1:
+    b"\x35\x00\x00\x28\x10\x01\x00\x00"  # jge  272 pselect6            else errno(EPERM)
+    b"\x35\x00\x27\x28\x13\x01\x00\x00"  # jge  275 epoll_create1       -> errno(EPERM) else allow
+    # getcpu to clock_adjtime:
+    b"\x35\x00\x03\x00\x3d\x01\x00\x00"  # jge  317 preadv              -> preadv to clock_adjtime
+    b"\x45\x00\x00\x26\xe3\xfe\xff\xff"  # jset 0xfffffee3              else allow
+    b"\x15\x00\x25\x00\x36\x01\x00\x00"  # jeq  310 dup3                -> allow
+    b"\x15\x00\x25\x23\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
+    # preadv to clock_adjtime:
+    b"\x35\x00\x22\x23\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to fchroot
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # kcmp to fchroot:
+    b"\x35\x00\x06\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> mmap2, pkey_mprotect
+    b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x18\x17\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x16\x17\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
+    # mmap2, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x1f\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to copy_file_range:
-    b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to copy_file_range
-    b"\x35\x00\x1f\x1d\x53\x01\x00\x00"  # jge  339 memfd_create        -> errno(EPERM) else allow
-    # membarrier to copy_file_range:
-    b"\x35\x00\x1e\x1c\x59\x01\x00\x00"  # jge  345 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to fchroot:
-    b"\x35\x00\x0f\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x08\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to pidfd_open
-    b"\x35\x00\x04\x00\x60\x01\x00\x00"  # jge  352 rseq                -> rseq to clock_adjtime64
-    b"\x35\x00\x00\x18\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       else allow
-    b"\x35\x00\x19\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> errno(EPERM)
-    # mmap2, mprotect, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x17\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to clock_adjtime64:
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_adjtime64
-    b"\x35\x00\x16\x13\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to clock_adjtime64:
-    b"\x35\x00\x14\x12\x94\x01\x00\x00"  # jge  404 clock_settime64     -> errno(EPERM) else allow
-    # clock_getres_time64 to pidfd_open:
-    b"\x35\x00\x02\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to pidfd_open
-    b"\x35\x00\x00\x10\x98\x01\x00\x00"  # jge  408 timer_gettime64     else allow
-    b"\x35\x00\x0f\x11\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to pidfd_open:
-    b"\x35\x00\x01\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
-    b"\x35\x00\x0f\x10\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to pidfd_open:
-    b"\x35\x00\x0e\x0c\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to fchroot:
-    b"\x35\x00\x06\x00\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x02\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to process_mrelease
-    b"\x35\x00\x00\x0c\xb4\x01\x00\x00"  # jge  436 close_range         else errno(ENOSYS)
-    b"\x35\x00\x0a\x08\xb5\x01\x00\x00"  # jge  437 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to process_mrelease:
-    b"\x35\x00\x01\x00\xbf\x01\x00\x00"  # jge  447                     -> process_mrelease
-    b"\x35\x00\x08\x06\xba\x01\x00\x00"  # jge  442 mount_setattr       -> errno(EPERM) else allow
-    # process_mrelease:
-    b"\x35\x00\x07\x08\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> errno(EPERM) else errno(ENOSYS)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x00\x03\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node else allow
-    b"\x35\x00\x02\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x35\x00\x00\x02\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x14\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x0c\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to fchroot
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to close_range
+    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_nanosleep_time64
+    b"\x35\x00\x00\x10\x60\x01\x00\x00"  # jge  352 rseq                else errno(EPERM)
+    b"\x15\x00\x10\x11\x60\x01\x00\x00"  # jeq  352 rseq                -> allow else errno(ENOSYS)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x45\x00\x0f\x0e\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x0c\x0b\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to semtimedop_time64:
+    b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to close_range:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to close_range
+    b"\x35\x00\x08\x09\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    # clone3 to close_range:
+    b"\x15\x00\x09\x08\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # openat2 to fchroot:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 
@@ -5972,176 +4640,142 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x3a\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to fchroot
-    b"\x35\x00\x20\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> nanosleep to umask
-    b"\x35\x00\x14\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to get_robust_list
-    b"\x35\x00\x0d\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 to pwritev
-    b"\x35\x00\x05\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 to linkat
-    b"\x35\x00\x00\x76\x15\x00\x00\x00"  # jge  21 epoll_ctl            else errno(EPERM)
-    b"\x35\x00\x00\x73\x19\x00\x00\x00"  # jge  25 fcntl64              else allow
+    b"\x35\x00\x34\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
+    b"\x35\x00\x1d\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to munmap
+    b"\x15\x00\x19\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64
+    b"\x15\x00\x12\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> llseek to sched_setaffinity
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x5e\x5d\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x15\x00\x5d\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x5c\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
+    b"\x15\x00\x5c\x5a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    # llseek to sched_setaffinity:
+    b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to sched_setaffinity
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to personality
+    b"\x15\x00\x57\x58\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
+    # signalfd4 to personality:
+    b"\x45\x00\x56\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
+    b"\x15\x00\x55\x56\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    # exit to sched_setaffinity:
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> nanosleep to sched_setaffinity
+    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to get_robust_list
+    b"\x15\x00\x52\x53\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    # unshare to get_robust_list:
+    b"\x45\x00\x52\x51\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
+    # nanosleep to sched_setaffinity:
+    b"\x35\x00\x01\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
+    b"\x35\x00\x4f\x50\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
+    # clock_gettime to sched_setaffinity:
+    b"\x35\x00\x4e\x4f\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x25\x00\x00\x71\x04\x00\x00\x00"  # jgt  4                       else allow
-    b"\x15\x00\x70\x72\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # inotify_init1 to linkat:
-    b"\x15\x00\x00\x71\x1d\x00\x00\x00"  # jeq  29 ioctl                else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x6d\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x6c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x6b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x15\x00\x6a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x4d\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x4c\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x4b\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x4a\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # umount2 to pwritev:
-    b"\x35\x00\x02\x00\x2f\x00\x00\x00"  # jge  47 fallocate            -> fallocate to pwritev
-    b"\x35\x00\x00\x6a\x27\x00\x00\x00"  # jge  39 umount2              else errno(ENOSYS)
-    b"\x35\x00\x66\x68\x2e\x00\x00\x00"  # jge  46 ftruncate64          -> allow else errno(EPERM)
-    # fallocate to pwritev:
-    b"\x35\x00\x01\x00\x3a\x00\x00\x00"  # jge  58 vhangup              -> vhangup to pwritev
-    b"\x35\x00\x64\x66\x39\x00\x00\x00"  # jge  57 close                -> allow else errno(EPERM)
-    # vhangup to pwritev:
-    b"\x35\x00\x63\x65\x3e\x00\x00\x00"  # jge  62 llseek               -> allow else errno(EPERM)
-    # sendfile64 to get_robust_list:
-    b"\x35\x00\x04\x00\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> sync_file_range2 to get_robust_list
-    b"\x35\x00\x02\x00\x50\x00\x00\x00"  # jge  80 fstat64              -> fstat64 to fdatasync
-    b"\x35\x00\x00\x62\x48\x00\x00\x00"  # jge  72 pselect6             else errno(EPERM)
-    b"\x35\x00\x61\x5f\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else allow
-    # fstat64 to fdatasync:
-    b"\x15\x00\x60\x5e\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # sync_file_range2 to get_robust_list:
-    b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 set_tid_address      -> set_tid_address to get_robust_list
-    b"\x35\x00\x00\x5e\x5d\x00\x00\x00"  # jge  93 exit                 else errno(EPERM)
-    b"\x35\x00\x5d\x5b\x5f\x00\x00\x00"  # jge  95 waitid               -> errno(EPERM) else allow
-    # set_tid_address to get_robust_list:
-    b"\x35\x00\x01\x00\x62\x00\x00\x00"  # jge  98 futex                -> futex to get_robust_list
-    b"\x35\x00\x5b\x59\x61\x00\x00\x00"  # jge  97 unshare              -> errno(EPERM) else allow
-    # futex to get_robust_list:
-    b"\x35\x00\x5a\x58\x64\x00\x00\x00"  # jge  100 get_robust_list     -> errno(EPERM) else allow
-    # nanosleep to umask:
-    b"\x35\x00\x0d\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x07\x00\x7d\x00\x00\x00"  # jge  125 sched_get_priority_max -> sched_get_priority_max to setresuid
-    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to sched_yield
-    b"\x35\x00\x00\x54\x68\x00\x00\x00"  # jge  104 kexec_load          else allow
-    b"\x35\x00\x53\x55\x71\x00\x00\x00"  # jge  113 clock_gettime       -> allow else errno(EPERM)
-    # syslog to sched_yield:
-    b"\x35\x00\x00\x54\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   else errno(EPERM)
-    b"\x35\x00\x51\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4f\x51\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # sched_get_priority_max to setresuid:
+    # fcntl64:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x47\x00\x06\x04\x00\x00"  # jeq  0x406                   -> allow
+    b"\x35\x00\x45\x46\x05\x00\x00\x00"  # jge  5                       -> errno(EPERM) else allow
+    # sched_getaffinity to munmap:
+    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
+    b"\x35\x00\x00\x26\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x04\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x15\x00\x4d\x4f\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
+    b"\x45\x00\x40\x41\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
     # sigaltstack to setresuid:
-    b"\x35\x00\x01\x00\x8b\x00\x00\x00"  # jge  139 rt_sigreturn        -> rt_sigreturn to setresuid
-    b"\x35\x00\x4d\x4b\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # rt_sigreturn to setresuid:
-    b"\x35\x00\x4c\x4a\x8c\x00\x00\x00"  # jge  140 setpriority         -> errno(EPERM) else allow
+    b"\x35\x00\x00\x40\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
+    b"\x15\x00\x3f\x3e\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # getresuid to umask:
-    b"\x35\x00\x05\x00\x9f\x00\x00\x00"  # jge  159 setgroups           -> setgroups to umask
-    b"\x35\x00\x01\x00\x97\x00\x00\x00"  # jge  151 setfsuid            -> setfsuid to getgroups
-    b"\x15\x00\x49\x47\x95\x00\x00\x00"  # jeq  149 setresgid           -> errno(EPERM) else allow
-    # setfsuid to getgroups:
-    b"\x35\x00\x01\x00\x9a\x00\x00\x00"  # jge  154 setpgid             -> setpgid to getgroups
-    b"\x35\x00\x45\x47\x99\x00\x00\x00"  # jge  153 times               -> allow else errno(EPERM)
-    # setpgid to getgroups:
-    b"\x35\x00\x44\x46\x9e\x00\x00\x00"  # jge  158 getgroups           -> allow else errno(EPERM)
-    # setgroups to umask:
-    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163 getrlimit           -> getrlimit to umask
-    b"\x15\x00\x42\x44\xa0\x00\x00\x00"  # jeq  160 uname               -> allow else errno(EPERM)
-    # getrlimit to umask:
-    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to umask
-    b"\x35\x00\x42\x40\xa4\x00\x00\x00"  # jge  164 setrlimit           -> errno(EPERM) else allow
-    # getrusage to umask:
-    b"\x35\x00\x41\x3f\xa6\x00\x00\x00"  # jge  166 umask               -> errno(EPERM) else allow
-    # prctl to fchroot:
-    b"\x35\x00\x26\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x35\x00\x12\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to pkey_mprotect
-    b"\x35\x00\x09\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to munlock
-    b"\x35\x00\x06\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to munmap
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to adjtimex
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    b"\x15\x00\x3d\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x3c\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x3b\x3a\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to umask:
+    b"\x15\x00\x3a\x00\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow
+    b"\x15\x00\x39\x38\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
+    # prctl to munmap:
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x38\x00\x0f\x00\x00\x00"  # jeq  0xf                     -> allow
-    b"\x15\x00\x37\x00\x10\x00\x00\x00"  # jeq  0x10                    -> allow
-    b"\x15\x00\x36\x38\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to adjtimex:
-    b"\x35\x00\x37\x35\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
-    # getpid to munmap:
-    b"\x35\x00\x00\x34\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
-    b"\x35\x00\x33\x35\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
-    # mremap to munlock:
-    b"\x35\x00\x04\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> fadvise64_64 to munlock
-    b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to mmap2
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
+    b"\x35\x00\x35\x34\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl:
+    b"\x15\x00\x34\x33\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to munmap:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    b"\x35\x00\x32\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x35\x00\x30\x31\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
+    # mq_open to munmap:
+    b"\x35\x00\x30\x2f\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
+    # mremap to fchroot:
+    b"\x35\x00\x0c\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to fchroot
+    b"\x35\x00\x05\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to wait4
+    b"\x15\x00\x02\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
+    b"\x15\x00\x15\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
+    b"\x15\x00\x2b\x2a\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
+    # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x31\x2f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # add_key to mmap2:
-    b"\x35\x00\x14\x30\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # fadvise64_64 to munlock:
-    b"\x35\x00\x01\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to munlock
-    b"\x35\x00\x2e\x2c\xe0\x00\x00\x00"  # jge  224 swapon              -> errno(EPERM) else allow
-    # mprotect to munlock:
-    b"\x35\x00\x2b\x11\xe3\x00\x00\x00"  # jge  227 msync               -> allow else mmap2, mprotect, pkey_mprotect
-    # mlockall to pkey_mprotect:
-    b"\x35\x00\x0b\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to pkey_mprotect
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> set_thread_area to prlimit64
-    b"\x15\x00\x28\x2a\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # set_thread_area to prlimit64:
-    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to prlimit64
-    b"\x35\x00\x29\x26\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to prlimit64:
-    b"\x35\x00\x00\x27\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x45\x00\x28\x29\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # mprotect to wait4:
+    b"\x35\x00\x00\x11\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x00\x27\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> set_thread_area to wait4
+    b"\x15\x00\x25\x24\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    # set_thread_area to wait4:
+    b"\x35\x00\x00\x24\xf6\x00\x00\x00"  # jge  246                     else allow
+    b"\x15\x00\x22\x24\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
+    # prlimit64 to fchroot:
+    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x1f\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to pkey_mprotect:
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pkey_mprotect
-    b"\x15\x00\x1d\x1f\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pkey_mprotect:
-    b"\x35\x00\x01\x00\x1e\x01\x00\x00"  # jge  286 preadv2             -> preadv2 to pkey_mprotect
-    b"\x35\x00\x1d\x1b\x1d\x01\x00\x00"  # jge  285 copy_file_range     -> errno(EPERM) else allow
-    # preadv2 to pkey_mprotect:
-    b"\x35\x00\x00\x1a\x20\x01\x00\x00"  # jge  288 pkey_mprotect       else allow
+    b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x1c\x1b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x15\x00\x18\x17\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    # membarrier to pwritev2:
+    b"\x15\x00\x16\x17\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mmap2, mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1a\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x14\x15\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to fchroot:
-    b"\x35\x00\x0b\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x04\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to pidfd_open
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to clock_adjtime64
-    b"\x15\x00\x14\x16\x25\x01\x00\x00"  # jeq  293 rseq                -> allow else errno(EPERM)
-    # clock_gettime64 to clock_adjtime64:
-    b"\x35\x00\x00\x16\x93\x01\x00\x00"  # jge  403 clock_gettime64     else errno(ENOSYS)
-    b"\x35\x00\x14\x12\x94\x01\x00\x00"  # jge  404 clock_settime64     -> errno(EPERM) else allow
-    # clock_getres_time64 to pidfd_open:
-    b"\x35\x00\x02\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to pidfd_open
-    b"\x35\x00\x00\x10\x98\x01\x00\x00"  # jge  408 timer_gettime64     else allow
-    b"\x35\x00\x0f\x11\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to pidfd_open:
-    b"\x35\x00\x01\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
-    b"\x35\x00\x0f\x10\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to pidfd_open:
-    b"\x35\x00\x0e\x0c\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to fchroot:
-    b"\x35\x00\x06\x00\xc1\x01\x00\x00"  # jge  449 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x02\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to process_mrelease
-    b"\x35\x00\x00\x0c\xb4\x01\x00\x00"  # jge  436 close_range         else errno(ENOSYS)
-    b"\x35\x00\x0a\x08\xb5\x01\x00\x00"  # jge  437 openat2             -> errno(EPERM) else allow
-    # epoll_pwait2 to process_mrelease:
-    b"\x35\x00\x01\x00\xbf\x01\x00\x00"  # jge  447                     -> process_mrelease
-    b"\x35\x00\x08\x06\xba\x01\x00\x00"  # jge  442 mount_setattr       -> errno(EPERM) else allow
-    # process_mrelease:
-    b"\x35\x00\x07\x08\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> errno(EPERM) else errno(ENOSYS)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x00\x03\xc2\x01\x00\x00"  # jge  450 set_mempolicy_home_node else allow
-    b"\x35\x00\x02\x04\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x35\x00\x02\x00\xd8\x01\x00\x00"  # jge  472 fchroot             -> fchroot
-    b"\x35\x00\x00\x02\xd7\x01\x00\x00"  # jge  471 rseq_slice_yield    else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x0c\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to fchroot
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to close_range
+    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_nanosleep_time64
+    b"\x15\x00\x11\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x11\x0f\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    # clock_gettime64 to clock_nanosleep_time64:
+    b"\x45\x00\x0f\x0e\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # timer_gettime64 to close_range:
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x0c\x0b\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
+    # io_pgetevents_time64 to semtimedop_time64:
+    b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to close_range:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to close_range
+    b"\x35\x00\x08\x09\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
+    # clone3 to close_range:
+    b"\x15\x00\x09\x08\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else allow
+    # openat2 to fchroot:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
 

@@ -37,25 +37,19 @@ from . import _runtime
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x0d\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x0a\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to x32 pwritev2
-    b"\x35\x00\x01\x00\x42\x01\x00\x00"  # jge  322 execveat            -> execveat to uprobe
-    b"\x15\x00\x01\x05\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES) else allow
-    # execveat to uprobe:
-    b"\x35\x00\x01\x00\x43\x01\x00\x00"  # jge  323 userfaultfd         -> userfaultfd to uprobe
+    b"\x35\x00\x03\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal to x32 pwritev2
+    b"\x15\x00\x01\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
+    b"\x15\x00\x00\x03\x42\x01\x00\x00"  # jeq  322 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to uprobe:
-    b"\x35\x00\x07\x02\x51\x01\x00\x00"  # jge  337                     -> errno(ENOSYS) else allow
     # pidfd_send_signal to x32 pwritev2:
-    b"\x35\x00\x03\x00\x00\x00\x00\x80"  # jge  0x80000000              -> 0x80000000 to 0xffffffff
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    b"\x35\x00\x00\x04\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     # x32 read to x32 pwritev2:
-    b"\x35\x00\x02\x03\x00\x00\x00\x40"  # jge  0x40000000 x32 read     -> kill_process else errno(ENOSYS)
-    # 0x80000000 to 0xffffffff:
-    b"\x35\x00\x00\x02\x00\x00\x00\xc0"  # jge  0xc0000000              else errno(ENOSYS)
-    b"\x35\x00\x01\x00\xff\xff\xff\xff"  # jge  0xffffffff              -> errno(ENOSYS)
+    b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
+    b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -63,109 +57,88 @@ _X86_64 = (
 # Answers calls of x32.
 _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x47\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x3c\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x22\x00\xd6\x00\x00\x40"  # jge  0x400000d6              -> remap_file_pages to pwritev2
-    b"\x35\x00\x11\x00\x83\x00\x00\x40"  # jge  0x40000083              -> utime to epoll_create
-    b"\x35\x00\x08\x00\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> shutdown to rt_sigsuspend
-    b"\x35\x00\x03\x00\x0f\x00\x00\x40"  # jge  0x4000000f              -> pread64 to sendto
-    b"\x35\x00\x01\x00\x0d\x00\x00\x40"  # jge  0x4000000d              -> rt_sigprocmask
-    b"\x35\x00\x3d\x40\x00\x00\x00\x40"  # jge  0x40000000 read         -> allow else kill_process
-    # rt_sigprocmask:
-    b"\x35\x00\x3c\x40\x0e\x00\x00\x40"  # jge  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
-    # pread64 to sendto:
-    b"\x35\x00\x01\x00\x13\x00\x00\x40"  # jge  0x40000013              -> access to sendto
-    b"\x35\x00\x3a\x3e\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> allow else errno(ENOSYS)
-    # access to sendto:
-    b"\x35\x00\x00\x3d\x15\x00\x00\x40"  # jge  0x40000015 access       else errno(ENOSYS)
-    b"\x35\x00\x3c\x38\x2d\x00\x00\x40"  # jge  0x4000002d              -> errno(ENOSYS) else allow
-    # shutdown to rt_sigsuspend:
-    b"\x35\x00\x03\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> exit to rt_sigsuspend
-    b"\x35\x00\x01\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to vfork
-    b"\x35\x00\x39\x35\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS) else allow
+    b"\x35\x00\x18\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> io_destroy to pwritev2
+    b"\x35\x00\x0b\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> exit to sched_getaffinity
+    b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access to vfork
+    b"\x35\x00\x00\x37\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x35\x00\x00\x33\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to pwrite64
+    b"\x15\x00\x31\x35\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    # pread64 to pwrite64:
+    b"\x35\x00\x34\x30\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    # access to vfork:
+    b"\x35\x00\x00\x2f\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
+    b"\x35\x00\x01\x00\x36\x00\x00\x40"  # jge  0x40000036              -> clone to vfork
+    b"\x35\x00\x2d\x31\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
     # clone to vfork:
-    b"\x35\x00\x38\x34\x3b\x00\x00\x40"  # jge  0x4000003b              -> errno(ENOSYS) else allow
-    # exit to rt_sigsuspend:
-    b"\x35\x00\x01\x00\x66\x00\x00\x40"  # jge  0x40000066 getuid       -> getuid to rt_sigsuspend
-    b"\x35\x00\x36\x32\x65\x00\x00\x40"  # jge  0x40000065              -> errno(ENOSYS) else allow
-    # getuid to rt_sigsuspend:
-    b"\x35\x00\x00\x31\x7f\x00\x00\x40"  # jge  0x4000007f              else allow
-    b"\x35\x00\x30\x34\x82\x00\x00\x40"  # jge  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # utime to epoll_create:
-    b"\x35\x00\x08\x00\xb3\x00\x00\x40"  # jge  0x400000b3 quotactl     -> quotactl to epoll_create
-    b"\x35\x00\x03\x00\x9c\x00\x00\x40"  # jge  0x4000009c              -> prctl to delete_module
-    b"\x35\x00\x01\x00\x86\x00\x00\x40"  # jge  0x40000086              -> personality to pivot_root
-    b"\x35\x00\x2c\x30\x84\x00\x00\x40"  # jge  0x40000084 utime        -> allow else errno(ENOSYS)
-    # personality to pivot_root:
-    b"\x35\x00\x2b\x2f\x87\x00\x00\x40"  # jge  0x40000087 personality  -> allow else errno(ENOSYS)
-    # prctl to delete_module:
-    b"\x35\x00\x01\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> init_module to delete_module
-    b"\x35\x00\x29\x2d\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> allow else errno(ENOSYS)
-    # init_module to delete_module:
-    b"\x35\x00\x00\x2c\xaf\x00\x00\x40"  # jge  0x400000af init_module  else errno(ENOSYS)
-    b"\x35\x00\x2b\x27\xb1\x00\x00\x40"  # jge  0x400000b1              -> errno(ENOSYS) else allow
-    # quotactl to epoll_create:
-    b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> io_destroy to epoll_create
-    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_getaffinity
-    b"\x35\x00\x28\x24\xb4\x00\x00\x40"  # jge  0x400000b4              -> errno(ENOSYS) else allow
-    # getpmsg to sched_getaffinity:
-    b"\x35\x00\x27\x23\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
-    # io_destroy to epoll_create:
-    b"\x35\x00\x01\x00\xd2\x00\x00\x40"  # jge  0x400000d2 io_cancel    -> io_cancel to epoll_create
-    b"\x35\x00\x25\x21\xd1\x00\x00\x40"  # jge  0x400000d1              -> errno(ENOSYS) else allow
-    # io_cancel to epoll_create:
-    b"\x15\x00\x24\x20\xd3\x00\x00\x40"  # jeq  0x400000d3              -> errno(ENOSYS) else allow
-    # remap_file_pages to pwritev2:
-    b"\x35\x00\x0f\x00\x33\x01\x00\x40"  # jge  0x40000133              -> setns to pwritev2
-    b"\x35\x00\x07\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> add_key to syncfs
-    b"\x35\x00\x03\x00\xec\x00\x00\x40"  # jge  0x400000ec              -> mbind to mq_getsetattr
-    b"\x35\x00\x01\x00\xde\x00\x00\x40"  # jge  0x400000de              -> timer_settime to utimes
-    b"\x35\x00\x1b\x1f\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> allow else errno(ENOSYS)
-    # timer_settime to utimes:
-    b"\x35\x00\x1a\x1e\xdf\x00\x00\x40"  # jge  0x400000df timer_settime -> allow else errno(ENOSYS)
-    # mbind to mq_getsetattr:
-    b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr
-    b"\x35\x00\x18\x1c\xed\x00\x00\x40"  # jge  0x400000ed mbind        -> allow else errno(ENOSYS)
-    # mq_getsetattr:
-    b"\x15\x00\x17\x1b\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
-    # add_key to syncfs:
-    b"\x35\x00\x03\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat to syncfs
-    b"\x35\x00\x01\x00\x13\x01\x00\x40"  # jge  0x40000113 splice       -> splice to sync_file_range
-    b"\x35\x00\x18\x14\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else allow
-    # splice to sync_file_range:
-    b"\x35\x00\x17\x13\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
-    # utimensat to syncfs:
-    b"\x35\x00\x01\x00\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> perf_event_open to syncfs
-    b"\x35\x00\x15\x11\x27\x01\x00\x40"  # jge  0x40000127              -> errno(ENOSYS) else allow
-    # perf_event_open to syncfs:
-    b"\x15\x00\x14\x10\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else allow
-    # setns to pwritev2:
-    b"\x35\x00\x08\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to pwritev2
-    b"\x35\x00\x03\x00\x42\x01\x00\x40"  # jge  0x40000142              -> userfaultfd to uprobe
-    b"\x35\x00\x01\x00\x36\x01\x00\x40"  # jge  0x40000136              -> kcmp to bpf
-    b"\x35\x00\x0c\x10\x34\x01\x00\x40"  # jge  0x40000134 setns        -> allow else errno(ENOSYS)
-    # kcmp to bpf:
-    b"\x35\x00\x0b\x0f\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> allow else errno(ENOSYS)
-    # userfaultfd to uprobe:
+    b"\x35\x00\x00\x30\x38\x00\x00\x40"  # jge  0x40000038 clone        else errno(ENOSYS)
+    b"\x15\x00\x2f\x2b\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else allow
+    # exit to sched_getaffinity:
+    b"\x35\x00\x01\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to sched_getaffinity
+    b"\x15\x00\x2d\x29\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    # rt_sigsuspend to sched_getaffinity:
+    b"\x35\x00\x05\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> init_module to sched_getaffinity
+    b"\x35\x00\x03\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to ioperm
+    b"\x35\x00\x01\x00\x83\x00\x00\x40"  # jge  0x40000083              -> utime to mknod
+    b"\x15\x00\x25\x29\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    # utime to mknod:
+    b"\x45\x00\x28\x24\x7a\xff\xff\xbf"  # jset 0xbfffff7a              -> errno(ENOSYS) else allow
+    # personality to ioperm:
+    b"\x15\x00\x27\x23\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS) else allow
+    # init_module to sched_getaffinity:
+    b"\x35\x00\x22\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> allow
+    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
+    b"\x15\x00\x24\x20\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
+    # quotactl:
+    b"\x15\x00\x1f\x23\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
+    # io_destroy to pwritev2:
+    b"\x35\x00\x0e\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to pwritev2
+    b"\x35\x00\x07\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to inotify_init1
+    b"\x35\x00\x04\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to mq_timedreceive
+    b"\x35\x00\x02\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> lookup_dcookie to epoll_create
+    b"\x15\x00\x1e\x00\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS)
+    b"\x35\x00\x19\x1d\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> allow else errno(ENOSYS)
+    # lookup_dcookie to epoll_create:
+    b"\x45\x00\x1c\x18\x2a\xff\xff\xbf"  # jset 0xbfffff2a              -> errno(ENOSYS) else allow
+    # remap_file_pages to mq_timedreceive:
+    b"\x15\x00\x1b\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
+    b"\x15\x00\x1a\x16\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
+    # mq_getsetattr to inotify_init1:
+    b"\x35\x00\x02\x00\x11\x01\x00\x40"  # jge  0x40000111              -> splice to inotify_init1
+    b"\x45\x00\x14\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
+    b"\x15\x00\x13\x17\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
+    # splice to inotify_init1:
+    b"\x35\x00\x12\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow
+    b"\x35\x00\x00\x15\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
+    b"\x35\x00\x14\x10\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
+    # perf_event_open to pwritev2:
+    b"\x35\x00\x09\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to pwritev2
+    b"\x35\x00\x04\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to uprobe
+    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> fanotify_init to getcpu
+    b"\x15\x00\x0c\x10\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
+    # fanotify_init to getcpu:
+    b"\x45\x00\x00\x0b\x02\x00\x00\x00"  # jset 2 x86_64 open           else allow
+    b"\x35\x00\x0e\x0a\x33\x01\x00\x40"  # jge  0x40000133              -> errno(ENOSYS) else allow
+    # kcmp to uprobe:
     b"\x35\x00\x01\x00\x47\x01\x00\x40"  # jge  0x40000147              -> pkey_mprotect to uprobe
-    b"\x35\x00\x09\x0d\x43\x01\x00\x40"  # jge  0x40000143 userfaultfd  -> allow else errno(ENOSYS)
+    b"\x15\x00\x0c\x08\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
     # pkey_mprotect to uprobe:
-    b"\x35\x00\x00\x0c\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect else errno(ENOSYS)
-    b"\x35\x00\x0b\x07\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x0b\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect else errno(ENOSYS)
+    b"\x35\x00\x0a\x06\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS) else allow
     # pidfd_send_signal to pwritev2:
-    b"\x35\x00\x03\x00\x21\x02\x00\x40"  # jge  0x40000221 execveat     -> execveat to pwritev2
-    b"\x35\x00\x01\x00\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> rt_sigaction to io_submit
-    b"\x35\x00\x08\x04\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS) else allow
-    # rt_sigaction to io_submit:
-    b"\x15\x00\x02\x03\x08\x02\x00\x40"  # jeq  0x40000208 execve       -> errno(EACCES) else allow
+    b"\x35\x00\x00\x05\xd9\x01\x00\x40"  # jge  0x400001d9              else allow
+    b"\x35\x00\x02\x00\x21\x02\x00\x40"  # jge  0x40000221 execveat     -> execveat to pwritev2
+    b"\x15\x00\x04\x00\x08\x02\x00\x40"  # jeq  0x40000208 execve       -> errno(EACCES)
+    b"\x35\x00\x02\x06\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> allow else errno(ENOSYS)
     # execveat to pwritev2:
     b"\x35\x00\x03\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
-    b"\x35\x00\x01\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> allow
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x15\x00\x01\x00\x21\x02\x00\x40"  # jeq  0x40000221 execveat     -> errno(EACCES)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # 0x40000224 to 0xffffffff:
-    b"\x35\x00\x00\x02\x00\x00\x00\x80"  # jge  0x80000000              else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x00\x00\x00\xc0"  # jge  0xc0000000              -> errno(ENOSYS)
+    b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -177,29 +150,21 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x1e\x01\x00\x00"  # jge  286 add_key             -> add_key to fchroot
-    b"\x35\x00\x03\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to waitid
-    b"\x35\x00\x01\x00\x0c\x00\x00\x00"  # jge  12 chdir                -> chdir to fcntl64
-    b"\x35\x00\x07\x0c\x0b\x00\x00\x00"  # jge  11 execve               -> errno(EACCES) else allow
-    # chdir to fcntl64:
-    b"\x35\x00\x0c\x0b\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x05\x00\x1e\x01\x00\x00"  # jge  286 add_key             -> add_key to fchroot
+    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to waitid
+    b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS)
+    b"\x15\x00\x05\x08\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
     # gettid to waitid:
-    b"\x35\x00\x01\x00\xfc\x00\x00\x00"  # jge  252 exit_group          -> exit_group to waitid
-    b"\x35\x00\x0a\x09\xfb\x00\x00\x00"  # jge  251                     -> errno(ENOSYS) else allow
-    # exit_group to waitid:
-    b"\x35\x00\x09\x08\x1d\x01\x00\x00"  # jge  285                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x08\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x07\x06\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
     # add_key to fchroot:
-    b"\x35\x00\x04\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to fchroot
-    b"\x35\x00\x02\x00\x67\x01\x00\x00"  # jge  359 socket              -> socket to rseq
-    b"\x35\x00\x00\x05\x66\x01\x00\x00"  # jge  358 execveat            else allow
+    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to fchroot
+    b"\x35\x00\x05\x00\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x03\x66\x01\x00\x00"  # jeq  358 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # socket to rseq:
-    b"\x35\x00\x04\x03\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
     # semget to fchroot:
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x02\x01\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -211,104 +176,77 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x21\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to get_tls
-    b"\x35\x00\x10\x00\x2c\x00\x00\x00"  # jge  44                      -> brk to reboot
-    b"\x35\x00\x08\x00\x16\x00\x00\x00"  # jge  22                      -> setuid to times
-    b"\x35\x00\x03\x00\x0c\x00\x00\x00"  # jge  12 chdir                -> chdir to mount
-    b"\x35\x00\x01\x00\x08\x00\x00\x00"  # jge  8 creat                 -> creat to execve
-    b"\x35\x00\x41\x40\x07\x00\x00\x00"  # jge  7                       -> errno(ENOSYS) else allow
-    # creat to execve:
-    b"\x35\x00\x36\x3f\x0b\x00\x00\x00"  # jge  11 execve               -> errno(EACCES) else allow
-    # chdir to mount:
-    b"\x35\x00\x01\x00\x0e\x00\x00\x00"  # jge  14 mknod                -> mknod to mount
-    b"\x35\x00\x3e\x3d\x0d\x00\x00\x00"  # jge  13                      -> errno(ENOSYS) else allow
-    # mknod to mount:
-    b"\x35\x00\x00\x3c\x11\x00\x00\x00"  # jge  17                      else allow
-    b"\x35\x00\x3b\x3c\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # setuid to times:
-    b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 pause                -> pause to times
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace
-    b"\x35\x00\x38\x39\x17\x00\x00\x00"  # jge  23 setuid               -> allow else errno(ENOSYS)
-    # ptrace:
-    b"\x15\x00\x37\x38\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow else errno(ENOSYS)
-    # pause to times:
-    b"\x35\x00\x01\x00\x21\x00\x00\x00"  # jge  33 access               -> access to times
-    b"\x35\x00\x36\x35\x1e\x00\x00\x00"  # jge  30                      -> errno(ENOSYS) else allow
-    # access to times:
-    b"\x15\x00\x35\x34\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else allow
-    # brk to reboot:
-    b"\x35\x00\x07\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to reboot
-    b"\x35\x00\x03\x00\x35\x00\x00\x00"  # jge  53                      -> ioctl to setpgid
-    b"\x35\x00\x01\x00\x30\x00\x00\x00"  # jge  48                      -> geteuid to umount2
-    b"\x35\x00\x30\x31\x2d\x00\x00\x00"  # jge  45 brk                  -> allow else errno(ENOSYS)
-    # geteuid to umount2:
-    b"\x35\x00\x2f\x30\x31\x00\x00\x00"  # jge  49 geteuid              -> allow else errno(ENOSYS)
-    # ioctl to setpgid:
-    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid
-    b"\x35\x00\x2d\x2e\x36\x00\x00\x00"  # jge  54 ioctl                -> allow else errno(ENOSYS)
-    # setpgid:
-    b"\x15\x00\x2c\x2d\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to reboot:
-    b"\x35\x00\x03\x00\x52\x00\x00\x00"  # jge  82                      -> symlink to reboot
-    b"\x35\x00\x01\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to setgroups
-    b"\x35\x00\x2a\x29\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
-    # setreuid to setgroups:
-    b"\x15\x00\x29\x28\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS) else allow
-    # symlink to reboot:
-    b"\x35\x00\x01\x00\x54\x00\x00\x00"  # jge  84                      -> readlink to reboot
-    b"\x35\x00\x26\x27\x53\x00\x00\x00"  # jge  83 symlink              -> allow else errno(ENOSYS)
-    # readlink to reboot:
-    b"\x35\x00\x00\x26\x55\x00\x00\x00"  # jge  85 readlink             else errno(ENOSYS)
-    b"\x35\x00\x25\x24\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else allow
-    # munmap to get_tls:
-    b"\x35\x00\x11\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to get_tls
-    b"\x35\x00\x08\x00\x75\x00\x00\x00"  # jge  117                     -> fsync to getresuid
-    b"\x35\x00\x03\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to sysinfo
-    b"\x35\x00\x01\x00\x63\x00\x00\x00"  # jge  99 statfs               -> statfs to fstatfs
-    b"\x35\x00\x20\x1f\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else allow
-    # statfs to fstatfs:
-    b"\x35\x00\x1f\x1e\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else allow
-    # syslog to sysinfo:
-    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 vhangup             -> vhangup to sysinfo
-    b"\x35\x00\x1d\x1c\x6d\x00\x00\x00"  # jge  109                     -> errno(ENOSYS) else allow
-    # vhangup to sysinfo:
-    b"\x35\x00\x00\x1b\x70\x00\x00\x00"  # jge  112                     else allow
-    b"\x35\x00\x1a\x1b\x72\x00\x00\x00"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # fsync to getresuid:
-    b"\x35\x00\x04\x00\x80\x00\x00\x00"  # jge  128 init_module         -> init_module to getresuid
-    b"\x35\x00\x01\x00\x7b\x00\x00\x00"  # jge  123                     -> adjtimex to sigprocmask
-    b"\x35\x00\x17\x18\x76\x00\x00\x00"  # jge  118 fsync               -> allow else errno(ENOSYS)
-    # adjtimex to sigprocmask:
-    b"\x35\x00\x00\x17\x7c\x00\x00\x00"  # jge  124 adjtimex            else errno(ENOSYS)
-    b"\x35\x00\x16\x15\x7f\x00\x00\x00"  # jge  127                     -> errno(ENOSYS) else allow
-    # init_module to getresuid:
-    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to getresuid
-    b"\x35\x00\x14\x13\x82\x00\x00\x00"  # jge  130                     -> errno(ENOSYS) else allow
-    # quotactl to getresuid:
-    b"\x15\x00\x13\x12\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to get_tls:
-    b"\x35\x00\x09\x00\x84\x01\x00\x00"  # jge  388 userfaultfd         -> userfaultfd to get_tls
-    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to execveat
-    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to fcntl64
-    b"\x35\x00\x0e\x0f\xa8\x00\x00\x00"  # jge  168 poll                -> allow else errno(ENOSYS)
-    # vfork to fcntl64:
-    b"\x35\x00\x0d\x0e\xbe\x00\x00\x00"  # jge  190 vfork               -> allow else errno(ENOSYS)
-    # gettid to execveat:
-    b"\x35\x00\x01\x00\xfe\x00\x00\x00"  # jge  254                     -> set_tid_address to execveat
-    b"\x35\x00\x0b\x0c\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
-    # set_tid_address to execveat:
-    b"\x35\x00\x00\x0b\x00\x01\x00\x00"  # jge  256 set_tid_address     else errno(ENOSYS)
+    b"\x35\x00\x2c\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> set_tid_address to get_tls
+    b"\x35\x00\x16\x00\x55\x00\x00\x00"  # jge  85 readlink             -> readlink to remap_file_pages
+    b"\x35\x00\x09\x00\x21\x00\x00\x00"  # jge  33 access               -> access to symlink
+    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to pause
+    b"\x15\x00\x2d\x00\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES)
+    b"\x15\x00\x32\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
+    b"\x15\x00\x31\x30\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
+    # lseek to pause:
+    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to pause
+    b"\x15\x00\x2f\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
+    b"\x35\x00\x2d\x2e\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    # ptrace to pause:
+    b"\x15\x00\x2c\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
+    b"\x15\x00\x2b\x2c\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
+    # access to symlink:
+    b"\x35\x00\x05\x00\x3a\x00\x00\x00"  # jge  58                      -> umask to symlink
+    b"\x35\x00\x02\x00\x30\x00\x00\x00"  # jge  48                      -> geteuid to setpgid
+    b"\x15\x00\x29\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x28\x27\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    # geteuid to setpgid:
+    b"\x45\x00\x00\x27\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
+    b"\x15\x00\x26\x25\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    # umask to symlink:
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to symlink
+    b"\x35\x00\x00\x24\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
+    b"\x35\x00\x23\x22\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
+    # setreuid to symlink:
+    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> symlink
+    b"\x15\x00\x21\x20\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS) else allow
+    # symlink:
+    b"\x15\x00\x1f\x20\x53\x00\x00\x00"  # jeq  83 symlink              -> allow else errno(ENOSYS)
+    # readlink to remap_file_pages:
+    b"\x35\x00\x0c\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to remap_file_pages
+    b"\x35\x00\x07\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to delete_module
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to vhangup
+    b"\x35\x00\x01\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to fstatfs
+    b"\x35\x00\x1b\x1a\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else allow
+    # munmap to fstatfs:
+    b"\x15\x00\x1a\x19\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
+    # syslog to vhangup:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup
+    b"\x35\x00\x17\x18\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
+    # vhangup:
+    b"\x15\x00\x16\x17\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    # wait4 to delete_module:
+    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to delete_module
+    b"\x15\x00\x15\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
+    b"\x15\x00\x14\x13\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
+    # init_module to delete_module:
+    b"\x45\x00\x13\x12\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to remap_file_pages:
+    b"\x35\x00\x04\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to remap_file_pages
+    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    b"\x15\x00\x10\x0f\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    # poll to sendfile:
+    b"\x35\x00\x00\x0f\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
+    b"\x35\x00\x0e\x0d\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
+    # vfork to remap_file_pages:
+    b"\x35\x00\x00\x0c\xde\x00\x00\x00"  # jge  222                     else allow
+    b"\x35\x00\x00\x0c\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x35\x00\x0b\x0a\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
+    # set_tid_address to get_tls:
     b"\x35\x00\x00\x09\x83\x01\x00\x00"  # jge  387 execveat            else allow
+    b"\x35\x00\x04\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to get_tls
+    b"\x15\x00\x02\x00\x83\x01\x00\x00"  # jeq  387 execveat            -> errno(EACCES)
+    b"\x15\x00\x07\x00\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS)
+    b"\x15\x00\x06\x05\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to get_tls:
-    b"\x35\x00\x03\x00\xbf\x01\x00\x00"  # jge  447                     -> process_mrelease to get_tls
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to landlock_restrict_self
-    b"\x35\x00\x06\x05\x92\x01\x00\x00"  # jge  402                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to landlock_restrict_self:
-    b"\x15\x00\x05\x04\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # process_mrelease to get_tls:
+    # io_pgetevents_time64 to get_tls:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
-    b"\x35\x00\x02\x03\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> allow else errno(ENOSYS)
+    b"\x15\x00\x03\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else allow
     # breakpoint to get_tls:
     b"\x35\x00\x00\x02\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
@@ -323,19 +261,16 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 execveat            -> execveat to fchroot
-    b"\x35\x00\x01\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to bpf
-    b"\x35\x00\x04\x07\xdd\x00\x00\x00"  # jge  221 execve              -> errno(EACCES) else allow
-    # mmap to bpf:
-    b"\x35\x00\x00\x06\xf4\x00\x00\x00"  # jge  244                     else allow
-    b"\x35\x00\x05\x06\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
-    # execveat to fchroot:
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
-    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> allow
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
+    b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
+    # wait4 to fchroot:
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x00\x05\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
+    b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # pidfd_send_signal to fchroot:
-    b"\x35\x00\x00\x02\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -347,19 +282,17 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x04\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to fchroot
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> execve to recvmmsg
-    b"\x15\x00\x08\x07\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # execve to recvmmsg:
-    b"\x35\x00\x00\x03\xde\x00\x00\x00"  # jge  222 mmap                else errno(EACCES)
-    b"\x35\x00\x06\x05\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x02\x00\xf4\x00\x00\x00"  # jge  244                     -> riscv_hwprobe to fchroot
+    b"\x15\x00\x08\x00\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS)
+    b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
     # riscv_hwprobe to fchroot:
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x00\x05\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       else errno(ENOSYS)
     b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # pidfd_send_signal to fchroot:
-    b"\x35\x00\x00\x02\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -371,69 +304,55 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x15\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
-    b"\x35\x00\x0a\x00\x63\x00\x00\x00"  # jge  99 set_robust_list      -> set_robust_list to setdomainname
-    b"\x35\x00\x04\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to unshare
-    b"\x35\x00\x01\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 to sendfile64
-    b"\x15\x00\x2a\x29\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else allow
-    # umount2 to sendfile64:
-    b"\x35\x00\x00\x29\x27\x00\x00\x00"  # jge  39 umount2              else errno(ENOSYS)
-    b"\x35\x00\x28\x27\x48\x00\x00\x00"  # jge  72                      -> errno(ENOSYS) else allow
-    # signalfd4 to unshare:
-    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86                      -> acct to unshare
-    b"\x35\x00\x00\x25\x4f\x00\x00\x00"  # jge  79                      else allow
-    b"\x35\x00\x24\x25\x51\x00\x00\x00"  # jge  81 sync                 -> allow else errno(ENOSYS)
-    # acct to unshare:
-    b"\x35\x00\x00\x24\x59\x00\x00\x00"  # jge  89 acct                 else errno(ENOSYS)
-    b"\x35\x00\x23\x22\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else allow
-    # set_robust_list to setdomainname:
-    b"\x35\x00\x03\x00\x6f\x00\x00\x00"  # jge  111 timer_delete        -> timer_delete to setdomainname
-    b"\x35\x00\x01\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun
-    b"\x15\x00\x20\x1f\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun:
-    b"\x15\x00\x1e\x1f\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow else errno(ENOSYS)
-    # timer_delete to setdomainname:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> restart_syscall to setdomainname
-    b"\x35\x00\x00\x1c\x70\x00\x00\x00"  # jge  112                     else allow
-    b"\x35\x00\x1b\x1c\x74\x00\x00\x00"  # jge  116 syslog              -> allow else errno(ENOSYS)
-    # restart_syscall to setdomainname:
-    b"\x35\x00\x01\x00\x89\x00\x00\x00"  # jge  137                     -> rt_sigqueueinfo to setdomainname
-    b"\x35\x00\x19\x1a\x80\x00\x00\x00"  # jge  128 restart_syscall     -> allow else errno(ENOSYS)
-    # rt_sigqueueinfo to setdomainname:
-    b"\x35\x00\x18\x19\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> allow else errno(ENOSYS)
+    b"\x35\x00\x10\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
+    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to setdomainname
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timerfd_create
+    b"\x15\x00\x22\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
+    b"\x15\x00\x21\x20\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # signalfd4 to timerfd_create:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    b"\x35\x00\x1e\x1f\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
+    # sync to timerfd_create:
+    b"\x35\x00\x00\x1e\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
+    b"\x35\x00\x1d\x1c\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
+    # acct to setdomainname:
+    b"\x35\x00\x05\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to setdomainname
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    b"\x15\x00\x1a\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x19\x18\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    # timer_getoverrun to timer_delete:
+    b"\x15\x00\x17\x00\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow
+    b"\x15\x00\x16\x17\x6f\x00\x00\x00"  # jeq  111 timer_delete        -> allow else errno(ENOSYS)
+    # syslog to setdomainname:
+    b"\x15\x00\x16\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
     # getrusage to fchroot:
-    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260                     -> prlimit64 to fchroot
-    b"\x35\x00\x05\x00\xc0\x00\x00\x00"  # jge  192                     -> semop to riscv_flush_icache
+    b"\x35\x00\x0a\x00\x0a\x01\x00\x00"  # jge  266                     -> syncfs to fchroot
+    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to open_by_handle_at
     b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to semctl
-    b"\x35\x00\x00\x15\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
-    b"\x35\x00\x14\x13\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x11\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
+    b"\x35\x00\x10\x0f\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
     # getpid to semctl:
-    b"\x35\x00\x00\x12\xb6\x00\x00\x00"  # jge  182                     else allow
-    b"\x35\x00\x11\x12\xb8\x00\x00\x00"  # jge  184 mq_notify           -> allow else errno(ENOSYS)
-    # semop to riscv_flush_icache:
-    b"\x35\x00\x02\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to riscv_flush_icache
-    b"\x35\x00\x00\x10\xc1\x00\x00\x00"  # jge  193 semop               else errno(ENOSYS)
-    b"\x35\x00\x07\x0e\xdd\x00\x00\x00"  # jge  221 execve              -> errno(EACCES) else allow
-    # mmap2 to riscv_flush_icache:
-    b"\x35\x00\x00\x0d\xf3\x00\x00\x00"  # jge  243                     else allow
-    b"\x35\x00\x0c\x0d\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # prlimit64 to fchroot:
-    b"\x35\x00\x05\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to fchroot
-    b"\x35\x00\x02\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> syncfs to statx
-    b"\x35\x00\x00\x0a\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(ENOSYS)
-    b"\x35\x00\x09\x08\x0a\x01\x00\x00"  # jge  266                     -> errno(ENOSYS) else allow
-    # syncfs to statx:
-    b"\x15\x00\x00\x07\x19\x01\x00\x00"  # jeq  281 execveat            else allow
+    b"\x45\x00\x0e\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> allow
+    b"\x35\x00\x0e\x0d\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else allow
+    # semop to open_by_handle_at:
+    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> riscv_hwprobe to open_by_handle_at
+    b"\x15\x00\x06\x0b\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
+    # riscv_hwprobe to open_by_handle_at:
+    b"\x45\x00\x00\x0b\xfb\xfe\xff\xff"  # jset 0xfffffefb              else errno(ENOSYS)
+    b"\x35\x00\x09\x0a\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
+    # syncfs to fchroot:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
+    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> userfaultfd to kexec_file_load
+    b"\x15\x00\x07\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x05\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # rseq to fchroot:
-    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x00\x05\x25\x01\x00\x00"  # jge  293 rseq                else errno(ENOSYS)
-    b"\x35\x00\x04\x03\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
+    # userfaultfd to kexec_file_load:
+    b"\x15\x00\x04\x00\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS)
+    b"\x35\x00\x03\x02\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
     # clock_gettime64 to fchroot:
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x02\x01\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -445,24 +364,20 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
+    b"\x35\x00\x04\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
     b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to recvmmsg
-    b"\x15\x00\x0b\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    b"\x15\x00\x09\x08\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
     # getrusage to recvmmsg:
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> execve to recvmmsg
-    b"\x35\x00\x08\x09\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
-    # execve to recvmmsg:
-    b"\x35\x00\x07\x03\xde\x00\x00\x00"  # jge  222 mmap                -> allow else errno(EACCES)
+    b"\x35\x00\x00\x08\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
+    b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
     # wait4 to fchroot:
-    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> userfaultfd to fchroot
-    b"\x35\x00\x00\x06\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
-    b"\x35\x00\x00\x04\x19\x01\x00\x00"  # jge  281 execveat            else allow
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x00\x05\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
+    b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to fchroot:
-    b"\x35\x00\x01\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x35\x00\x02\x01\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
     # pidfd_send_signal to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -474,64 +389,53 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x14\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to fchroot
-    b"\x35\x00\x0a\x00\x63\x00\x00\x00"  # jge  99 set_robust_list      -> set_robust_list to rt_sigpending
-    b"\x35\x00\x04\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to unshare
-    b"\x35\x00\x01\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 to sendfile64
-    b"\x15\x00\x27\x26\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else allow
-    # umount2 to sendfile64:
-    b"\x35\x00\x00\x26\x27\x00\x00\x00"  # jge  39 umount2              else errno(ENOSYS)
-    b"\x35\x00\x25\x24\x48\x00\x00\x00"  # jge  72                      -> errno(ENOSYS) else allow
-    # signalfd4 to unshare:
-    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86                      -> acct to unshare
-    b"\x35\x00\x00\x22\x4f\x00\x00\x00"  # jge  79                      else allow
-    b"\x35\x00\x21\x22\x51\x00\x00\x00"  # jge  81 sync                 -> allow else errno(ENOSYS)
-    # acct to unshare:
-    b"\x35\x00\x00\x21\x59\x00\x00\x00"  # jge  89 acct                 else errno(ENOSYS)
-    b"\x35\x00\x20\x1f\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else allow
-    # set_robust_list to rt_sigpending:
-    b"\x35\x00\x03\x00\x6f\x00\x00\x00"  # jge  111 timer_delete        -> timer_delete to rt_sigpending
-    b"\x35\x00\x01\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun
-    b"\x15\x00\x1d\x1c\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun:
-    b"\x15\x00\x1b\x1c\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow else errno(ENOSYS)
-    # timer_delete to rt_sigpending:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> restart_syscall to rt_sigpending
-    b"\x35\x00\x00\x19\x70\x00\x00\x00"  # jge  112                     else allow
-    b"\x35\x00\x18\x19\x74\x00\x00\x00"  # jge  116 syslog              -> allow else errno(ENOSYS)
-    # restart_syscall to rt_sigpending:
-    b"\x35\x00\x00\x18\x80\x00\x00\x00"  # jge  128 restart_syscall     else errno(ENOSYS)
-    b"\x35\x00\x17\x16\x89\x00\x00\x00"  # jge  137                     -> errno(ENOSYS) else allow
-    # rt_sigqueueinfo to fchroot:
-    b"\x35\x00\x0a\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to fchroot
-    b"\x35\x00\x05\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to accept4
-    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169                     -> getpid to mq_unlink
-    b"\x35\x00\x00\x12\xa3\x00\x00\x00"  # jge  163                     else allow
-    b"\x35\x00\x11\x12\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
-    # getpid to mq_unlink:
-    b"\x35\x00\x00\x11\xac\x00\x00\x00"  # jge  172 getpid              else errno(ENOSYS)
-    b"\x35\x00\x10\x0f\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else allow
-    # mq_notify to accept4:
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> execve to accept4
-    b"\x15\x00\x0e\x0d\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else allow
-    # execve to accept4:
-    b"\x35\x00\x00\x05\xde\x00\x00\x00"  # jge  222 mmap2               else errno(EACCES)
-    b"\x35\x00\x0c\x0b\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # prlimit64 to fchroot:
-    b"\x35\x00\x05\x00\x25\x01\x00\x00"  # jge  293 rseq                -> rseq to fchroot
-    b"\x35\x00\x01\x00\x19\x01\x00\x00"  # jge  281 execveat            -> execveat to statx
+    b"\x35\x00\x10\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
+    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to setdomainname
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timerfd_create
+    b"\x15\x00\x21\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
+    b"\x15\x00\x20\x1f\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # signalfd4 to timerfd_create:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    b"\x35\x00\x1d\x1e\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
+    # sync to timerfd_create:
+    b"\x35\x00\x00\x1d\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
+    b"\x35\x00\x1c\x1b\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
+    # acct to setdomainname:
+    b"\x35\x00\x05\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to setdomainname
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    b"\x15\x00\x19\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x18\x17\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    # timer_getoverrun to timer_delete:
+    b"\x15\x00\x16\x00\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow
+    b"\x15\x00\x15\x16\x6f\x00\x00\x00"  # jeq  111 timer_delete        -> allow else errno(ENOSYS)
+    # syslog to setdomainname:
+    b"\x15\x00\x15\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x14\x13\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    # getrusage to fchroot:
+    b"\x35\x00\x0a\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> syncfs to fchroot
+    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to open_by_handle_at
+    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to semctl
+    b"\x35\x00\x00\x10\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
+    b"\x35\x00\x0f\x0e\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
+    # getpid to semctl:
+    b"\x45\x00\x0d\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> allow
+    b"\x35\x00\x0d\x0c\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else allow
+    # semop to open_by_handle_at:
+    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> prlimit64 to open_by_handle_at
+    b"\x15\x00\x06\x0a\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
+    # prlimit64 to open_by_handle_at:
+    b"\x35\x00\x00\x0a\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(ENOSYS)
     b"\x15\x00\x09\x08\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else allow
-    # execveat to statx:
-    b"\x35\x00\x01\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> userfaultfd to statx
+    # syncfs to fchroot:
+    b"\x35\x00\x06\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to ppoll_time64
+    b"\x15\x00\x06\x00\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x04\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to statx:
-    b"\x35\x00\x06\x05\x24\x01\x00\x00"  # jge  292                     -> errno(ENOSYS) else allow
-    # rseq to fchroot:
-    b"\x35\x00\x02\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x00\x03\x27\x01\x00\x00"  # jge  295                     else allow
-    b"\x35\x00\x02\x03\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
+    # clock_gettime64 to ppoll_time64:
+    b"\x35\x00\x00\x03\x93\x01\x00\x00"  # jge  403 clock_gettime64     else errno(ENOSYS)
+    b"\x15\x00\x02\x01\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x00\x02\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 else errno(ENOSYS)
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -544,105 +448,79 @@ _S390X = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x20\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority to fchroot
-    b"\x00\x35\x10\x00\x00\x00\x00\x2e"  # jge  46                      -> signal to fchmod
-    b"\x00\x35\x08\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> ptrace to brk
-    b"\x00\x35\x03\x00\x00\x00\x00\x0d"  # jge  13                      -> mknod to umount
-    b"\x00\x35\x01\x00\x00\x00\x00\x0b"  # jge  11 execve               -> execve to chdir
-    b"\x00\x35\x3f\x40\x00\x00\x00\x01"  # jge  1 exit                  -> allow else errno(ENOSYS)
-    # execve to chdir:
-    b"\x00\x35\x3e\x39\x00\x00\x00\x0c"  # jge  12 chdir                -> allow else errno(EACCES)
-    # mknod to umount:
-    b"\x00\x35\x01\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to umount
-    b"\x00\x35\x3c\x3d\x00\x00\x00\x0e"  # jge  14 mknod                -> allow else errno(ENOSYS)
-    # lseek to umount:
-    b"\x00\x35\x00\x3c\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
-    b"\x00\x35\x3b\x3a\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
-    # ptrace to brk:
-    b"\x00\x35\x03\x00\x00\x00\x00\x21"  # jge  33 access               -> access to brk
-    b"\x00\x35\x01\x00\x00\x00\x00\x1d"  # jge  29 pause                -> pause to utime
-    b"\x00\x35\x38\x37\x00\x00\x00\x1c"  # jge  28                      -> errno(ENOSYS) else allow
-    # pause to utime:
-    b"\x00\x35\x37\x36\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to brk:
-    b"\x00\x35\x01\x00\x00\x00\x00\x24"  # jge  36 sync                 -> sync to brk
-    b"\x00\x35\x35\x34\x00\x00\x00\x23"  # jge  35                      -> errno(ENOSYS) else allow
-    # sync to brk:
-    b"\x00\x15\x34\x33\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # signal to fchmod:
-    b"\x00\x35\x07\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to fchmod
-    b"\x00\x35\x03\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl to setpgid
-    b"\x00\x35\x01\x00\x00\x00\x00\x31"  # jge  49                      -> acct to umount2
-    b"\x00\x35\x2f\x30\x00\x00\x00\x30"  # jge  48 signal               -> allow else errno(ENOSYS)
+    b"\x00\x35\x28\x00\x00\x00\x00\xc6"  # jge  198 lchown              -> lchown to fchroot
+    b"\x00\x35\x16\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to getrlimit
+    b"\x00\x35\x09\x00\x00\x00\x00\x21"  # jge  33 access               -> access to settimeofday
+    b"\x00\x35\x03\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to utime
+    b"\x00\x15\x2e\x00\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES)
+    b"\x00\x15\x32\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
+    b"\x00\x15\x31\x30\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
+    # lseek to utime:
+    b"\x00\x35\x02\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> ptrace to utime
+    b"\x00\x35\x00\x2f\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
+    b"\x00\x35\x2e\x2d\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
+    # ptrace to utime:
+    b"\x00\x45\x00\x2d\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
+    b"\x00\x35\x2c\x2b\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    # access to settimeofday:
+    b"\x00\x35\x06\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to settimeofday
+    b"\x00\x35\x02\x00\x00\x00\x00\x2e"  # jge  46                      -> signal to umount2
+    b"\x00\x15\x29\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x28\x27\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    # signal to umount2:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    b"\x00\x15\x25\x26\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
     # acct to umount2:
-    b"\x00\x35\x2e\x2f\x00\x00\x00\x33"  # jge  51 acct                 -> allow else errno(ENOSYS)
-    # ioctl to setpgid:
-    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
-    b"\x00\x35\x2c\x2d\x00\x00\x00\x36"  # jge  54 ioctl                -> allow else errno(ENOSYS)
-    # setpgid:
-    b"\x00\x15\x2b\x2c\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to fchmod:
-    b"\x00\x35\x03\x00\x00\x00\x00\x4d"  # jge  77 getrusage            -> getrusage to fchmod
-    b"\x00\x35\x01\x00\x00\x00\x00\x48"  # jge  72 sigsuspend           -> sigsuspend to setrlimit
-    b"\x00\x35\x29\x28\x00\x00\x00\x44"  # jge  68                      -> errno(ENOSYS) else allow
-    # sigsuspend to setrlimit:
-    b"\x00\x35\x28\x27\x00\x00\x00\x4c"  # jge  76                      -> errno(ENOSYS) else allow
-    # getrusage to fchmod:
-    b"\x00\x35\x01\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to fchmod
-    b"\x00\x35\x26\x25\x00\x00\x00\x50"  # jge  80                      -> errno(ENOSYS) else allow
-    # symlink to fchmod:
-    b"\x00\x15\x25\x24\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
-    # getpriority to fchroot:
-    b"\x00\x35\x11\x00\x00\x00\x00\xb6"  # jge  182                     -> getcwd to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to pwrite64
-    b"\x00\x35\x03\x00\x00\x00\x00\x65"  # jge  101                     -> socketcall to idle
-    b"\x00\x35\x01\x00\x00\x00\x00\x62"  # jge  98                      -> statfs to fstatfs
-    b"\x00\x35\x1f\x20\x00\x00\x00\x60"  # jge  96 getpriority          -> allow else errno(ENOSYS)
-    # statfs to fstatfs:
-    b"\x00\x35\x1e\x1f\x00\x00\x00\x63"  # jge  99 statfs               -> allow else errno(ENOSYS)
-    # socketcall to idle:
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> lookup_dcookie to idle
-    b"\x00\x35\x1c\x1d\x00\x00\x00\x66"  # jge  102 socketcall          -> allow else errno(ENOSYS)
-    # lookup_dcookie to idle:
-    b"\x00\x35\x00\x1c\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      else errno(ENOSYS)
-    b"\x00\x35\x1b\x1a\x00\x00\x00\x71"  # jge  113                     -> errno(ENOSYS) else allow
-    # wait4 to pwrite64:
-    b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to pwrite64
-    b"\x00\x35\x01\x00\x00\x00\x00\x7c"  # jge  124 adjtimex            -> adjtimex to afs_syscall
-    b"\x00\x35\x18\x17\x00\x00\x00\x7b"  # jge  123                     -> errno(ENOSYS) else allow
-    # adjtimex to afs_syscall:
-    b"\x00\x35\x17\x16\x00\x00\x00\x8a"  # jge  138                     -> errno(ENOSYS) else allow
-    # getdents to pwrite64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 query_module        -> query_module to pwrite64
-    b"\x00\x35\x15\x14\x00\x00\x00\xa4"  # jge  164                     -> errno(ENOSYS) else allow
-    # query_module to pwrite64:
-    b"\x00\x35\x00\x13\x00\x00\x00\xaa"  # jge  170                     else allow
-    b"\x00\x35\x12\x13\x00\x00\x00\xac"  # jge  172 prctl               -> allow else errno(ENOSYS)
-    # getcwd to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x00\xf3"  # jge  243 io_setup            -> io_setup to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xdd"  # jge  221                     -> readahead to tgkill
-    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> lchown to getdents64
-    b"\x00\x35\x0e\x0f\x00\x00\x00\xb7"  # jge  183 getcwd              -> allow else errno(ENOSYS)
-    # lchown to getdents64:
-    b"\x00\x35\x0d\x0e\x00\x00\x00\xc6"  # jge  198 lchown              -> allow else errno(ENOSYS)
-    # readahead to tgkill:
-    b"\x00\x35\x01\x00\x00\x00\x00\xdf"  # jge  223                     -> setxattr to tgkill
-    b"\x00\x35\x0b\x0c\x00\x00\x00\xde"  # jge  222 readahead           -> allow else errno(ENOSYS)
-    # setxattr to tgkill:
-    b"\x00\x35\x00\x0b\x00\x00\x00\xe0"  # jge  224 setxattr            else errno(ENOSYS)
-    b"\x00\x35\x0a\x09\x00\x00\x00\xf2"  # jge  242                     -> errno(ENOSYS) else allow
-    # io_setup to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x83"  # jge  387                     -> semtimedop to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> statfs64 to pkey_free
-    b"\x00\x35\x07\x06\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # statfs64 to pkey_free:
-    b"\x00\x15\x00\x05\x00\x00\x01\x62"  # jeq  354 execveat            else allow
+    b"\x00\x15\x25\x24\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # ioctl to settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend to settimeofday
+    b"\x00\x45\x22\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
+    b"\x00\x15\x21\x22\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # sigsuspend to settimeofday:
+    b"\x00\x45\x00\x21\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
+    b"\x00\x15\x20\x1f\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
+    # symlink to getrlimit:
+    b"\x00\x35\x09\x00\x00\x00\x00\x8a"  # jge  138                     -> getdents to getrlimit
+    b"\x00\x35\x06\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> lookup_dcookie to afs_syscall
+    b"\x00\x35\x03\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to fstat
+    b"\x00\x35\x01\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority to setpriority
+    b"\x00\x15\x1b\x1a\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
+    # getpriority to setpriority:
+    b"\x00\x45\x1a\x19\xff\xff\xff\x9e"  # jset 0xffffff9e              -> errno(ENOSYS) else allow
+    # statfs to fstat:
+    b"\x00\x15\x19\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
+    b"\x00\x15\x18\x17\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
+    # lookup_dcookie to afs_syscall:
+    b"\x00\x15\x17\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
+    b"\x00\x15\x16\x15\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
+    # getdents to getrlimit:
+    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> query_module to getrlimit
+    b"\x00\x35\x13\x14\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
+    # query_module to getrlimit:
+    b"\x00\x35\x02\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to getrlimit
+    b"\x00\x35\x00\x12\x00\x00\x00\xa7"  # jge  167 query_module        else errno(ENOSYS)
+    b"\x00\x35\x11\x10\x00\x00\x00\xaa"  # jge  170                     -> errno(ENOSYS) else allow
+    # prctl to getrlimit:
+    b"\x00\x45\x10\x00\xff\xff\xff\x40"  # jset 0xffffff40              -> errno(ENOSYS)
+    b"\x00\x15\x0f\x0e\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else allow
+    # lchown to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x01\x62"  # jge  354 execveat            -> execveat to fchroot
+    b"\x00\x35\x0c\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> allow
+    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> setxattr to clock_nanosleep
+    b"\x00\x35\x00\x0a\x00\x00\x00\xdd"  # jge  221                     else allow
+    b"\x00\x15\x09\x0a\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
+    # setxattr to clock_nanosleep:
+    b"\x00\x15\x09\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
+    b"\x00\x35\x08\x07\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
+    # execveat to fchroot:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387                     -> semtimedop to msgctl
+    b"\x00\x15\x00\x04\x00\x00\x01\x62"  # jeq  354 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semtimedop to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\x88"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
+    # semtimedop to msgctl:
+    b"\x00\x35\x00\x03\x00\x00\x01\x88"  # jge  392 semtimedop          else errno(ENOSYS)
+    b"\x00\x35\x02\x01\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else allow
     # pidfd_send_signal to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
@@ -655,39 +533,33 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0a\x00\x01\x01\x00\x00"  # jge  257                     -> migrate_pages to fchroot
-    b"\x35\x00\x04\x00\xcd\x00\x00\x00"  # jge  205 madvise             -> madvise to sys_debug_setcontext
-    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> pciconfig_read to pivot_root
-    b"\x15\x00\x0b\x14\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
-    # pciconfig_read to pivot_root:
-    b"\x35\x00\x00\x14\xc6\x00\x00\x00"  # jge  198 pciconfig_read      else errno(ENOSYS)
-    b"\x35\x00\x13\x12\xcc\x00\x00\x00"  # jge  204                     -> errno(ENOSYS) else allow
-    # madvise to sys_debug_setcontext:
-    b"\x35\x00\x01\x00\xe2\x00\x00\x00"  # jge  226                     -> io_setup to sys_debug_setcontext
-    b"\x15\x00\x11\x10\xe0\x00\x00\x00"  # jeq  224                     -> errno(ENOSYS) else allow
-    # io_setup to sys_debug_setcontext:
-    b"\x35\x00\x01\x00\xfe\x00\x00\x00"  # jge  254                     -> rtas to sys_debug_setcontext
-    b"\x35\x00\x0e\x0f\xe3\x00\x00\x00"  # jge  227 io_setup            -> allow else errno(ENOSYS)
-    # rtas to sys_debug_setcontext:
-    b"\x35\x00\x0d\x0e\xff\x00\x00\x00"  # jge  255 rtas                -> allow else errno(ENOSYS)
-    # migrate_pages to fchroot:
+    b"\x35\x00\x07\x00\xff\x00\x00\x00"  # jge  255 rtas                -> rtas to fchroot
+    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> pciconfig_read to fstatfs64
+    b"\x15\x00\x0a\x11\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
+    # pciconfig_read to fstatfs64:
+    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fstatfs64
+    b"\x15\x00\x10\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
+    b"\x35\x00\x0e\x0f\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
+    # tuxcall to fstatfs64:
+    b"\x45\x00\x00\x0e\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
+    b"\x35\x00\x0d\x0c\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
+    # rtas to fchroot:
     b"\x35\x00\x06\x00\x85\x01\x00\x00"  # jge  389                     -> semtimedop to fchroot
-    b"\x35\x00\x03\x00\x6b\x01\x00\x00"  # jge  363 switch_endian       -> switch_endian to io_pgetevents
-    b"\x35\x00\x00\x0b\x02\x01\x00\x00"  # jge  258 migrate_pages       else errno(ENOSYS)
-    b"\x35\x00\x00\x09\x6a\x01\x00\x00"  # jge  362 execveat            else allow
+    b"\x35\x00\x01\x00\x6a\x01\x00\x00"  # jge  362 execveat            -> execveat to io_pgetevents
+    b"\x15\x00\x0a\x09\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
+    # execveat to io_pgetevents:
+    b"\x35\x00\x02\x00\x6e\x01\x00\x00"  # jge  366                     -> mlock2 to io_pgetevents
+    b"\x15\x00\x00\x07\x6a\x01\x00\x00"  # jeq  362 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # switch_endian to io_pgetevents:
-    b"\x35\x00\x00\x07\x6e\x01\x00\x00"  # jge  366                     else allow
-    b"\x35\x00\x06\x07\x7a\x01\x00\x00"  # jge  378 mlock2              -> allow else errno(ENOSYS)
+    # mlock2 to io_pgetevents:
+    b"\x35\x00\x05\x06\x7a\x01\x00\x00"  # jge  378 mlock2              -> allow else errno(ENOSYS)
     # semtimedop to fchroot:
     b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x35\x00\x00\x05\x88\x01\x00\x00"  # jge  392 semtimedop          else errno(ENOSYS)
-    b"\x35\x00\x04\x03\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x04\x88\x01\x00\x00"  # jge  392 semtimedop          else errno(ENOSYS)
+    b"\x35\x00\x03\x02\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
     # pidfd_send_signal to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -699,39 +571,33 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0a\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise to sys_debug_setcontext
-    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> pciconfig_read to pivot_root
-    b"\x00\x15\x0b\x14\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # pciconfig_read to pivot_root:
-    b"\x00\x35\x00\x14\x00\x00\x00\xc6"  # jge  198 pciconfig_read      else errno(ENOSYS)
-    b"\x00\x35\x13\x12\x00\x00\x00\xcc"  # jge  204                     -> errno(ENOSYS) else allow
-    # madvise to sys_debug_setcontext:
-    b"\x00\x35\x01\x00\x00\x00\x00\xe2"  # jge  226                     -> io_setup to sys_debug_setcontext
-    b"\x00\x15\x11\x10\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS) else allow
-    # io_setup to sys_debug_setcontext:
-    b"\x00\x35\x01\x00\x00\x00\x00\xfe"  # jge  254                     -> rtas to sys_debug_setcontext
-    b"\x00\x35\x0e\x0f\x00\x00\x00\xe3"  # jge  227 io_setup            -> allow else errno(ENOSYS)
-    # rtas to sys_debug_setcontext:
-    b"\x00\x35\x0d\x0e\x00\x00\x00\xff"  # jge  255 rtas                -> allow else errno(ENOSYS)
-    # migrate_pages to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x00\xff"  # jge  255 rtas                -> rtas to fchroot
+    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> pciconfig_read to fstatfs64
+    b"\x00\x15\x0a\x11\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
+    # pciconfig_read to fstatfs64:
+    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fstatfs64
+    b"\x00\x15\x10\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
+    b"\x00\x35\x0e\x0f\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
+    # tuxcall to fstatfs64:
+    b"\x00\x45\x00\x0e\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
+    b"\x00\x35\x0d\x0c\x00\x00\x00\xfe"  # jge  254                     -> errno(ENOSYS) else allow
+    # rtas to fchroot:
     b"\x00\x35\x06\x00\x00\x00\x01\x85"  # jge  389                     -> semtimedop to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x6b"  # jge  363 switch_endian       -> switch_endian to io_pgetevents
-    b"\x00\x35\x00\x0b\x00\x00\x01\x02"  # jge  258 migrate_pages       else errno(ENOSYS)
-    b"\x00\x35\x00\x09\x00\x00\x01\x6a"  # jge  362 execveat            else allow
+    b"\x00\x35\x01\x00\x00\x00\x01\x6a"  # jge  362 execveat            -> execveat to io_pgetevents
+    b"\x00\x15\x0a\x09\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
+    # execveat to io_pgetevents:
+    b"\x00\x35\x02\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to io_pgetevents
+    b"\x00\x15\x00\x07\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # switch_endian to io_pgetevents:
-    b"\x00\x35\x00\x07\x00\x00\x01\x6e"  # jge  366                     else allow
-    b"\x00\x35\x06\x07\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
+    # mlock2 to io_pgetevents:
+    b"\x00\x35\x05\x06\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
     # semtimedop to fchroot:
     b"\x00\x35\x02\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x00\x35\x00\x05\x00\x00\x01\x88"  # jge  392 semtimedop          else errno(ENOSYS)
-    b"\x00\x35\x04\x03\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x04\x00\x00\x01\x88"  # jge  392 semtimedop          else errno(ENOSYS)
+    b"\x00\x35\x03\x02\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else allow
     # pidfd_send_signal to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x00\x35\x02\x01\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -743,30 +609,22 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xe1"  # jge  225 tuxcall             -> tuxcall to membarrier
-    b"\x00\x35\x01\x00\x00\x00\x00\x0c"  # jge  12 chdir                -> chdir to sched_getaffinity
-    b"\x00\x35\x04\x0d\x00\x00\x00\x0b"  # jge  11 execve               -> errno(EACCES) else allow
-    # chdir to sched_getaffinity:
-    b"\x00\x35\x0d\x0c\x00\x00\x00\xe0"  # jge  224                     -> errno(ENOSYS) else allow
-    # tuxcall to membarrier:
-    b"\x00\x35\x01\x00\x00\x00\x01\x02"  # jge  258 migrate_pages       -> migrate_pages to membarrier
-    b"\x00\x35\x0b\x0a\x00\x00\x01\x01"  # jge  257                     -> errno(ENOSYS) else allow
-    # migrate_pages to membarrier:
-    b"\x00\x15\x00\x09\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
+    b"\x00\x35\x02\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to fchroot
+    b"\x00\x15\x0c\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
+    b"\x00\x15\x04\x0a\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
+    # migrate_pages to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to io_pgetevents
+    b"\x00\x15\x08\x00\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS)
+    b"\x00\x15\x00\x06\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x85"  # jge  389                     -> semget to ppoll_time64
-    b"\x00\x35\x05\x06\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # semget to ppoll_time64:
-    b"\x00\x35\x04\x05\x00\x00\x01\x89"  # jge  393 semget              -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    # mlock2 to io_pgetevents:
+    b"\x00\x35\x00\x05\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
+    b"\x00\x35\x04\x03\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
+    # semget to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x02\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -774,35 +632,31 @@ _PPC = (
 # Answers calls of mips.
 _MIPS = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x14\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x13\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x09\x00\x00\x00\x11\x29"  # jge  4393 semget             -> semget to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x10\xb7"  # jge  4279                    -> add_key to io_pgetevents
-    b"\x00\x35\x01\x00\x00\x00\x0f\xab"  # jge  4011 execve             -> execve to waitid
-    b"\x00\x35\x0a\x10\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # execve to waitid:
-    b"\x00\x35\x09\x03\x00\x00\x0f\xac"  # jge  4012 chdir              -> allow else errno(EACCES)
-    # add_key to io_pgetevents:
-    b"\x00\x35\x01\x00\x00\x00\x11\x04"  # jge  4356 execveat           -> execveat to io_pgetevents
-    b"\x00\x35\x07\x0d\x00\x00\x10\xb8"  # jge  4280 add_key            -> allow else errno(ENOSYS)
-    # execveat to io_pgetevents:
-    b"\x00\x35\x01\x00\x00\x00\x11\x05"  # jge  4357 userfaultfd        -> userfaultfd to io_pgetevents
+    b"\x00\x35\x03\x00\x00\x00\x10\xb7"  # jge  4279                    -> add_key to fchroot
+    b"\x00\x35\x0c\x00\x00\x00\x0f\xac"  # jge  4012 chdir              -> allow
+    b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000 syscall            else errno(ENOSYS)
+    b"\x00\x15\x04\x0a\x00\x00\x0f\xab"  # jeq  4011 execve             -> errno(EACCES) else allow
+    # add_key to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to ppoll_time64
+    b"\x00\x15\x0c\x00\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS)
+    b"\x00\x15\x00\x06\x00\x00\x11\x04"  # jeq  4356 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # userfaultfd to io_pgetevents:
-    b"\x00\x35\x0a\x04\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS) else allow
-    # semget to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0xffffffff
-    b"\x00\x35\x01\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x07\x01\x00\x00\x11\x3f"  # jge  4415                    -> errno(ENOSYS) else allow
+    # semget to ppoll_time64:
+    b"\x00\x35\x00\x09\x00\x00\x11\x29"  # jge  4393 semget             else errno(ENOSYS)
+    b"\x00\x15\x08\x03\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS) else allow
     # io_pgetevents_time64 to fchroot:
-    b"\x00\x15\x06\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
+    b"\x00\x35\x02\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x00\x15\x05\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1179 to 0xffffffff:
-    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
+    # 0x1179 to 0x1560:
     b"\x00\x35\x02\x03\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
     # 0x1561 to 0xffffffff:
-    b"\x00\x35\x00\x02\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -810,33 +664,28 @@ _MIPS = (
 # Answers calls of mips64.
 _MIPS64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x13\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x11\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x14\xc4"  # jge  5316 execveat           -> execveat to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x13\xc1"  # jge  5057 execve             -> execve to bpf
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> read to fork
-    b"\x00\x35\x0e\x0f\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # read to fork:
-    b"\x00\x35\x0a\x0e\x00\x00\x13\x88"  # jge  5000 read               -> allow else errno(ENOSYS)
-    # execve to bpf:
-    b"\x00\x35\x01\x00\x00\x00\x14\x76"  # jge  5238                    -> add_key to bpf
-    b"\x00\x35\x08\x04\x00\x00\x13\xc2"  # jge  5058 exit               -> allow else errno(EACCES)
-    # add_key to bpf:
-    b"\x00\x35\x07\x0b\x00\x00\x14\x77"  # jge  5239 add_key            -> allow else errno(ENOSYS)
-    # execveat to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x15\x47"  # jge  5447                    -> process_mrelease to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to landlock_restrict_self
-    b"\x00\x35\x04\x00\x00\x00\x14\xc5"  # jge  5317 userfaultfd        -> allow
+    b"\x00\x35\x05\x00\x00\x00\x14\x76"  # jge  5238                    -> add_key to fchroot
+    b"\x00\x35\x0b\x00\x00\x00\x13\xc2"  # jge  5058 exit               -> allow
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> read to execve
+    b"\x00\x35\x00\x0d\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
+    b"\x00\x35\x0c\x0b\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read to execve:
+    b"\x00\x15\x03\x07\x00\x00\x13\xc1"  # jeq  5057 execve             -> errno(EACCES) else allow
+    # add_key to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to fchroot
+    b"\x00\x15\x09\x00\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS)
+    b"\x00\x15\x00\x04\x00\x00\x14\xc4"  # jeq  5316 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # pidfd_send_signal to landlock_restrict_self:
-    b"\x00\x35\x02\x06\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x00\x04\x00\x00\x15\x48"  # jge  5448 process_mrelease   else errno(ENOSYS)
+    # pidfd_send_signal to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
+    b"\x00\x15\x05\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x04\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  else errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     # 0x1561 to 0xffffffff:
-    b"\x00\x35\x00\x02\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -844,35 +693,30 @@ _MIPS64 = (
 # Answers calls of mips64n32.
 _MIPS64N32 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x06\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
+    b"\x00\x15\x00\x07\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x09\x00\x00\x00\x18\x63"  # jge  6243 add_key            -> add_key to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> read to waitid
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
-    b"\x00\x35\x01\x11\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
-    b"\x00\x35\x00\x10\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\x07\x00\x00\x00\x18\x62"  # jge  6242                    -> add_key to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> read to waitid
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x176f
+    b"\x00\x35\x02\x0e\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    # 0x1179 to 0x176f:
+    b"\x00\x35\x00\x0d\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
+    b"\x00\x35\x0c\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # read to waitid:
-    b"\x00\x35\x01\x00\x00\x00\x17\xa9"  # jge  6057 execve             -> execve to waitid
-    b"\x00\x35\x0c\x0d\x00\x00\x17\x70"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # execve to waitid:
-    b"\x00\x35\x00\x04\x00\x00\x17\xaa"  # jge  6058 exit               else errno(EACCES)
-    b"\x00\x35\x0b\x0a\x00\x00\x18\x62"  # jge  6242                    -> errno(ENOSYS) else allow
+    b"\x00\x15\x05\x09\x00\x00\x17\xa9"  # jeq  6057 execve             -> errno(EACCES) else allow
     # add_key to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x19\x0f"  # jge  6415                    -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x18\xb1"  # jge  6321 userfaultfd        -> userfaultfd to ppoll_time64
-    b"\x00\x35\x00\x07\x00\x00\x18\xb0"  # jge  6320 execveat           else allow
+    b"\x00\x35\x05\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> clock_gettime64 to fchroot
+    b"\x00\x35\x01\x00\x00\x00\x18\xb0"  # jge  6320 execveat           -> execveat to io_pgetevents
+    b"\x00\x15\x07\x06\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
+    # execveat to io_pgetevents:
+    b"\x00\x35\x06\x00\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS)
+    b"\x00\x15\x00\x04\x00\x00\x18\xb0"  # jeq  6320 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # userfaultfd to ppoll_time64:
-    b"\x00\x35\x00\x05\x00\x00\x18\xbd"  # jge  6333                    else allow
-    b"\x00\x35\x04\x05\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x19\x2f"  # jge  6447                    -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x19\x10"  # jge  6416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x19\x30"  # jge  6448 process_mrelease   else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    # clock_gettime64 to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x15\x02\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -880,35 +724,31 @@ _MIPS64N32 = (
 # Answers calls of mipsel.
 _MIPSEL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x14\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x13\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x09\x00\x29\x11\x00\x00"  # jge  4393 semget             -> semget to fchroot
-    b"\x35\x00\x03\x00\xb7\x10\x00\x00"  # jge  4279                    -> add_key to io_pgetevents
-    b"\x35\x00\x01\x00\xab\x0f\x00\x00"  # jge  4011 execve             -> execve to waitid
-    b"\x35\x00\x0a\x10\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # execve to waitid:
-    b"\x35\x00\x09\x03\xac\x0f\x00\x00"  # jge  4012 chdir              -> allow else errno(EACCES)
-    # add_key to io_pgetevents:
-    b"\x35\x00\x01\x00\x04\x11\x00\x00"  # jge  4356 execveat           -> execveat to io_pgetevents
-    b"\x35\x00\x07\x0d\xb8\x10\x00\x00"  # jge  4280 add_key            -> allow else errno(ENOSYS)
-    # execveat to io_pgetevents:
-    b"\x35\x00\x01\x00\x05\x11\x00\x00"  # jge  4357 userfaultfd        -> userfaultfd to io_pgetevents
+    b"\x35\x00\x03\x00\xb7\x10\x00\x00"  # jge  4279                    -> add_key to fchroot
+    b"\x35\x00\x0c\x00\xac\x0f\x00\x00"  # jge  4012 chdir              -> allow
+    b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000 syscall            else errno(ENOSYS)
+    b"\x15\x00\x04\x0a\xab\x0f\x00\x00"  # jeq  4011 execve             -> errno(EACCES) else allow
+    # add_key to fchroot:
+    b"\x35\x00\x06\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    b"\x35\x00\x03\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to ppoll_time64
+    b"\x15\x00\x0c\x00\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS)
+    b"\x15\x00\x00\x06\x04\x11\x00\x00"  # jeq  4356 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to io_pgetevents:
-    b"\x35\x00\x0a\x04\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS) else allow
-    # semget to fchroot:
-    b"\x35\x00\x04\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0xffffffff
-    b"\x35\x00\x01\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x07\x01\x3f\x11\x00\x00"  # jge  4415                    -> errno(ENOSYS) else allow
+    # semget to ppoll_time64:
+    b"\x35\x00\x00\x09\x29\x11\x00\x00"  # jge  4393 semget             else errno(ENOSYS)
+    b"\x15\x00\x08\x03\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS) else allow
     # io_pgetevents_time64 to fchroot:
-    b"\x15\x00\x06\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
+    b"\x35\x00\x02\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x15\x00\x05\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1179 to 0xffffffff:
-    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
+    # 0x1179 to 0x1560:
     b"\x35\x00\x02\x03\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
     # 0x1561 to 0xffffffff:
-    b"\x35\x00\x00\x02\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -916,33 +756,28 @@ _MIPSEL = (
 # Answers calls of mips64el.
 _MIPS64EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x13\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x11\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\xc4\x14\x00\x00"  # jge  5316 execveat           -> execveat to fchroot
-    b"\x35\x00\x03\x00\xc1\x13\x00\x00"  # jge  5057 execve             -> execve to bpf
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> read to fork
-    b"\x35\x00\x0e\x0f\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # read to fork:
-    b"\x35\x00\x0a\x0e\x88\x13\x00\x00"  # jge  5000 read               -> allow else errno(ENOSYS)
-    # execve to bpf:
-    b"\x35\x00\x01\x00\x76\x14\x00\x00"  # jge  5238                    -> add_key to bpf
-    b"\x35\x00\x08\x04\xc2\x13\x00\x00"  # jge  5058 exit               -> allow else errno(EACCES)
-    # add_key to bpf:
-    b"\x35\x00\x07\x0b\x77\x14\x00\x00"  # jge  5239 add_key            -> allow else errno(ENOSYS)
-    # execveat to fchroot:
-    b"\x35\x00\x04\x00\x47\x15\x00\x00"  # jge  5447                    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to landlock_restrict_self
-    b"\x35\x00\x04\x00\xc5\x14\x00\x00"  # jge  5317 userfaultfd        -> allow
+    b"\x35\x00\x05\x00\x76\x14\x00\x00"  # jge  5238                    -> add_key to fchroot
+    b"\x35\x00\x0b\x00\xc2\x13\x00\x00"  # jge  5058 exit               -> allow
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> read to execve
+    b"\x35\x00\x00\x0d\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
+    b"\x35\x00\x0c\x0b\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
+    # read to execve:
+    b"\x15\x00\x03\x07\xc1\x13\x00\x00"  # jeq  5057 execve             -> errno(EACCES) else allow
+    # add_key to fchroot:
+    b"\x35\x00\x03\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to fchroot
+    b"\x15\x00\x09\x00\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS)
+    b"\x15\x00\x00\x04\xc4\x14\x00\x00"  # jeq  5316 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to landlock_restrict_self:
-    b"\x35\x00\x02\x06\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x02\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x00\x04\x48\x15\x00\x00"  # jge  5448 process_mrelease   else errno(ENOSYS)
+    # pidfd_send_signal to fchroot:
+    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
+    b"\x15\x00\x05\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x04\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     # 0x1561 to 0xffffffff:
-    b"\x35\x00\x00\x02\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -950,35 +785,30 @@ _MIPS64EL = (
 # Answers calls of mips64n32el.
 _MIPS64N32EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x06\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
+    b"\x15\x00\x00\x07\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x09\x00\x63\x18\x00\x00"  # jge  6243 add_key            -> add_key to fchroot
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> read to waitid
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
-    b"\x35\x00\x01\x11\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
-    b"\x35\x00\x00\x10\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\x07\x00\x62\x18\x00\x00"  # jge  6242                    -> add_key to fchroot
+    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> read to waitid
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x176f
+    b"\x35\x00\x02\x0e\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    # 0x1179 to 0x176f:
+    b"\x35\x00\x00\x0d\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
+    b"\x35\x00\x0c\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # read to waitid:
-    b"\x35\x00\x01\x00\xa9\x17\x00\x00"  # jge  6057 execve             -> execve to waitid
-    b"\x35\x00\x0c\x0d\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # execve to waitid:
-    b"\x35\x00\x00\x04\xaa\x17\x00\x00"  # jge  6058 exit               else errno(EACCES)
-    b"\x35\x00\x0b\x0a\x62\x18\x00\x00"  # jge  6242                    -> errno(ENOSYS) else allow
+    b"\x15\x00\x05\x09\xa9\x17\x00\x00"  # jeq  6057 execve             -> errno(EACCES) else allow
     # add_key to fchroot:
-    b"\x35\x00\x05\x00\x0f\x19\x00\x00"  # jge  6415                    -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x02\x00\xb1\x18\x00\x00"  # jge  6321 userfaultfd        -> userfaultfd to ppoll_time64
-    b"\x35\x00\x00\x07\xb0\x18\x00\x00"  # jge  6320 execveat           else allow
+    b"\x35\x00\x05\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> clock_gettime64 to fchroot
+    b"\x35\x00\x01\x00\xb0\x18\x00\x00"  # jge  6320 execveat           -> execveat to io_pgetevents
+    b"\x15\x00\x07\x06\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
+    # execveat to io_pgetevents:
+    b"\x35\x00\x06\x00\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS)
+    b"\x15\x00\x00\x04\xb0\x18\x00\x00"  # jeq  6320 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to ppoll_time64:
-    b"\x35\x00\x00\x05\xbd\x18\x00\x00"  # jge  6333                    else allow
-    b"\x35\x00\x04\x05\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\x2f\x19\x00\x00"  # jge  6447                    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x03\x10\x19\x00\x00"  # jge  6416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x00\x02\x30\x19\x00\x00"  # jge  6448 process_mrelease   else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    # clock_gettime64 to fchroot:
+    b"\x35\x00\x03\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x15\x00\x02\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -990,55 +820,45 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x10\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to fcntl64
-    b"\x00\x35\x03\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to personality
-    b"\x00\x35\x01\x00\x00\x00\x00\x0c"  # jge  12 chdir                -> chdir to stat64
-    b"\x00\x35\x17\x1d\x00\x00\x00\x0b"  # jge  11 execve               -> errno(EACCES) else allow
-    # chdir to stat64:
-    b"\x00\x35\x1d\x1c\x00\x00\x00\x66"  # jge  102                     -> errno(ENOSYS) else allow
-    # syslog to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x80"  # jge  128 init_module         -> init_module to personality
-    b"\x00\x35\x1b\x1a\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
-    # init_module to personality:
-    b"\x00\x15\x1a\x19\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else allow
-    # setfsuid to fcntl64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa9"  # jge  169                     -> setresgid to fcntl64
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
-    b"\x00\x35\x16\x17\x00\x00\x00\x8a"  # jge  138 setfsuid            -> allow else errno(ENOSYS)
-    # poll:
-    b"\x00\x35\x15\x16\x00\x00\x00\xa8"  # jge  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to fcntl64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to fcntl64
-    b"\x00\x35\x13\x14\x00\x00\x00\xaa"  # jge  170 setresgid           -> allow else errno(ENOSYS)
-    # lstat64 to fcntl64:
-    b"\x00\x35\x00\x13\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    b"\x00\x35\x12\x11\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x56"  # jge  342 execveat            -> execveat to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to bpf
-    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    b"\x00\x35\x0e\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to sched_getaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to sigaltstack
+    b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS)
+    b"\x00\x15\x11\x17\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
+    # init_module to sigaltstack:
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to sigaltstack
+    b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to sigaltstack:
+    b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    # poll to sched_getaffinity:
+    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to sched_getaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to shmctl
+    b"\x00\x15\x11\x12\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
+    # setresgid to shmctl:
+    b"\x00\x35\x11\x10\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
+    # lstat64 to sched_getaffinity:
+    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to sched_getaffinity
+    b"\x00\x35\x0f\x0e\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
+    # gettid to sched_getaffinity:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to io_cancel:
-    b"\x00\x35\x0d\x0c\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to bpf:
-    b"\x00\x35\x01\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to bpf
-    b"\x00\x35\x0b\x0a\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # add_key to bpf:
-    b"\x00\x15\x0a\x09\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x65"  # jge  357                     -> clock_gettime64 to ppoll_time64
-    b"\x00\x35\x06\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> allow
+    # io_setup to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x65"  # jge  357                     -> clock_gettime64 to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to cacheflush
+    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to set_mempolicy
+    b"\x00\x35\x0a\x09\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
+    # exit_group to set_mempolicy:
+    b"\x00\x15\x09\x08\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
+    # add_key to cacheflush:
+    b"\x00\x15\x08\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
+    b"\x00\x15\x00\x06\x00\x00\x01\x56"  # jeq  342 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # clock_gettime64 to ppoll_time64:
-    b"\x00\x35\x04\x05\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
+    # clock_gettime64 to fchroot:
+    b"\x00\x35\x02\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    b"\x00\x35\x00\x04\x00\x00\x01\x93"  # jge  403 clock_gettime64     else errno(ENOSYS)
+    b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
     # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )
@@ -1050,55 +870,45 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x10\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to shmctl
-    b"\x00\x35\x03\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to personality
-    b"\x00\x35\x01\x00\x00\x00\x00\x0c"  # jge  12 chdir                -> chdir to stat64
-    b"\x00\x35\x18\x1d\x00\x00\x00\x0b"  # jge  11 execve               -> errno(EACCES) else allow
-    # chdir to stat64:
-    b"\x00\x35\x1d\x1c\x00\x00\x00\x66"  # jge  102                     -> errno(ENOSYS) else allow
-    # syslog to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x80"  # jge  128 init_module         -> init_module to personality
-    b"\x00\x35\x1b\x1a\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x0e\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to fcntl64
+    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to personality
+    b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS)
+    b"\x00\x15\x14\x17\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
     # init_module to personality:
-    b"\x00\x15\x1a\x19\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS) else allow
-    # setfsuid to shmctl:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to shmctl
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140                     -> getdents to sigaltstack
-    b"\x00\x35\x16\x17\x00\x00\x00\x8a"  # jge  138 setfsuid            -> allow else errno(ENOSYS)
-    # getdents to sigaltstack:
-    b"\x00\x35\x15\x16\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
-    # poll to shmctl:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa9"  # jge  169                     -> setresgid to shmctl
-    b"\x00\x35\x13\x14\x00\x00\x00\xa8"  # jge  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to shmctl:
-    b"\x00\x35\x00\x13\x00\x00\x00\xaa"  # jge  170 setresgid           else errno(ENOSYS)
-    b"\x00\x35\x12\x11\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x2f"  # jge  303                     -> eventfd to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to signalfd
-    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to sched_getaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to personality
+    b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to personality:
+    b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    # setfsuid to fcntl64:
+    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to fcntl64
+    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
+    b"\x00\x15\x12\x11\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
+    # poll:
+    b"\x00\x15\x10\x11\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
+    # setresgid to fcntl64:
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to fcntl64
+    b"\x00\x35\x0f\x0e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
+    # lstat64 to fcntl64:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
-    b"\x00\x35\x0d\x0c\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to signalfd:
-    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to signalfd
-    b"\x00\x35\x0b\x0a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
+    # gettid to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> eventfd to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to signalfd
+    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    b"\x00\x35\x0a\x09\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
+    # io_setup to io_cancel:
+    b"\x00\x35\x09\x08\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
     # exit_group to signalfd:
-    b"\x00\x15\x0a\x09\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x08\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
+    b"\x00\x15\x07\x06\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
     # eventfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x65"  # jge  357                     -> pidfd_send_signal to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x56"  # jge  342 execveat            -> execveat to cacheflush
-    b"\x00\x35\x06\x07\x00\x00\x01\x30"  # jge  304 eventfd             -> allow else errno(ENOSYS)
-    # execveat to cacheflush:
-    b"\x00\x35\x05\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> allow
+    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS)
+    b"\x00\x15\x00\x03\x00\x00\x01\x56"  # jeq  342 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # pidfd_send_signal to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )
@@ -1110,62 +920,55 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x13\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to fchroot
-    b"\x35\x00\x09\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to osf_getmnt
-    b"\x35\x00\x04\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to getsockname
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 exec_with_loader     -> exec_with_loader to sigpending
-    b"\x15\x00\x25\x24\x0b\x00\x00\x00"  # jeq  11 osf_execve           -> errno(ENOSYS) else allow
-    # exec_with_loader to sigpending:
-    b"\x35\x00\x00\x24\x1a\x00\x00\x00"  # jge  26 ptrace               else errno(ENOSYS)
-    b"\x35\x00\x23\x22\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
-    # ioctl to getsockname:
-    b"\x35\x00\x01\x00\x77\x00\x00\x00"  # jge  119                     -> readv to getsockname
-    b"\x15\x00\x1b\x20\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES) else allow
-    # readv to getsockname:
-    b"\x35\x00\x00\x20\x78\x00\x00\x00"  # jge  120 readv               else errno(ENOSYS)
-    b"\x35\x00\x1f\x1e\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS) else allow
-    # osf_pid_block to osf_getmnt:
-    b"\x35\x00\x04\x00\xa9\x00\x00\x00"  # jge  169 osf_exportfs        -> osf_exportfs to osf_getmnt
-    b"\x35\x00\x01\x00\xa2\x00\x00\x00"  # jge  162                     -> osf_asynch_daemon to setdomainname
-    b"\x15\x00\x1c\x1b\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS) else allow
-    # osf_asynch_daemon to setdomainname:
-    b"\x35\x00\x00\x1b\xa3\x00\x00\x00"  # jge  163 osf_asynch_daemon   else errno(ENOSYS)
-    b"\x35\x00\x1a\x19\xa7\x00\x00\x00"  # jge  167                     -> errno(ENOSYS) else allow
-    # osf_exportfs to osf_getmnt:
-    b"\x35\x00\x02\x00\xb6\x00\x00\x00"  # jge  182                     -> osf_getmnt
-    b"\x35\x00\x00\x17\xaa\x00\x00\x00"  # jge  170                     else allow
-    b"\x35\x00\x16\x17\xb5\x00\x00\x00"  # jge  181 osf_alt_plock       -> allow else errno(ENOSYS)
-    # osf_getmnt:
-    b"\x15\x00\x15\x16\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
-    # osf_alt_sigpending to fchroot:
-    b"\x35\x00\x0a\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> oldumount to fchroot
-    b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to _sysctl
-    b"\x35\x00\x02\x00\xdd\x00\x00\x00"  # jge  221                     -> osf_security to osf_fstatfs64
-    b"\x35\x00\x00\x11\xbd\x00\x00\x00"  # jge  189                     else allow
-    b"\x35\x00\x10\x11\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> allow else errno(ENOSYS)
-    # osf_security to osf_fstatfs64:
-    b"\x35\x00\x00\x10\xde\x00\x00\x00"  # jge  222 osf_security        else errno(ENOSYS)
-    b"\x35\x00\x0f\x0e\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS) else allow
-    # getpgid to _sysctl:
-    b"\x35\x00\x01\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to _sysctl
-    b"\x15\x00\x0d\x0c\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else allow
-    # bdflush to _sysctl:
-    b"\x35\x00\x00\x0c\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
-    b"\x35\x00\x0b\x0a\x40\x01\x00\x00"  # jge  320                     -> errno(ENOSYS) else allow
-    # oldumount to fchroot:
-    b"\x35\x00\x05\x00\x02\x02\x00\x00"  # jge  514 seccomp             -> seccomp to fchroot
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403                     -> exit_group to execveat
-    b"\x15\x00\x08\x07\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else allow
-    # exit_group to execveat:
-    b"\x35\x00\x00\x07\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
-    b"\x35\x00\x00\x05\x01\x02\x00\x00"  # jge  513 execveat            else allow
+    b"\x35\x00\x12\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to fchroot
+    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to osf_alt_setsid
+    b"\x35\x00\x05\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to getsockname
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 ptrace               -> ptrace to execve
+    b"\x15\x00\x21\x00\x0b\x00\x00\x00"  # jeq  11 osf_execve           -> errno(ENOSYS)
+    b"\x15\x00\x20\x1f\x19\x00\x00\x00"  # jeq  25 exec_with_loader     -> errno(ENOSYS) else allow
+    # ptrace to execve:
+    b"\x15\x00\x1f\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
+    b"\x15\x00\x1a\x1d\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES) else allow
+    # umask to getsockname:
+    b"\x15\x00\x1d\x1c\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
+    # osf_pid_block to osf_alt_setsid:
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
+    b"\x15\x00\x1b\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x1a\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
+    b"\x35\x00\x18\x19\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
+    # osf_exportfs to osf_alt_setsid:
+    b"\x35\x00\x02\x00\xb6\x00\x00\x00"  # jge  182                     -> osf_getmnt to osf_alt_setsid
+    b"\x15\x00\x16\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
+    b"\x15\x00\x15\x16\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow else errno(ENOSYS)
+    # osf_getmnt to osf_alt_setsid:
+    b"\x35\x00\x01\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_alt_setsid
+    b"\x15\x00\x13\x14\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
+    # osf_alt_sigpending to osf_alt_setsid:
+    b"\x35\x00\x13\x12\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
+    # osf_swapon to fchroot:
+    b"\x35\x00\x0a\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fchroot
+    b"\x35\x00\x05\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> bdflush to io_cancel
+    b"\x35\x00\x02\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to osf_fdatasync
+    b"\x15\x00\x0f\x00\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS)
+    b"\x35\x00\x0e\x0d\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS) else allow
+    # getpgid to osf_fdatasync:
+    b"\x15\x00\x0d\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
+    b"\x35\x00\x0c\x0b\x06\x01\x00\x00"  # jge  262                     -> errno(ENOSYS) else allow
+    # bdflush to io_cancel:
+    b"\x35\x00\x01\x00\x7c\x01\x00\x00"  # jge  380                     -> tkill to io_cancel
+    b"\x15\x00\x0a\x09\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else allow
+    # tkill to io_cancel:
+    b"\x35\x00\x00\x09\x7d\x01\x00\x00"  # jge  381 tkill               else errno(ENOSYS)
+    b"\x35\x00\x08\x07\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
+    # exit_group to fchroot:
+    b"\x35\x00\x00\x06\x01\x02\x00\x00"  # jge  513 execveat            else allow
+    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    b"\x15\x00\x05\x00\x15\x02\x00\x00"  # jeq  533                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x03\x01\x02\x00\x00"  # jeq  513 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # seccomp to fchroot:
-    b"\x35\x00\x01\x00\x2d\x02\x00\x00"  # jge  557                     -> process_mrelease to fchroot
-    b"\x15\x00\x03\x02\x15\x02\x00\x00"  # jeq  533                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x00\x02\x2e\x02\x00\x00"  # jge  558 process_mrelease    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    # pidfd_send_signal to fchroot:
+    b"\x35\x00\x02\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x4e\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1177,59 +980,47 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x11\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x00\x2d"  # jge  45 brk                  -> brk to fstatfs
-    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to times
-    b"\x00\x35\x01\x00\x00\x00\x00\x0c"  # jge  12 chdir                -> chdir to utime
-    b"\x00\x35\x1a\x21\x00\x00\x00\x0b"  # jge  11 execve               -> errno(EACCES) else allow
-    # chdir to utime:
-    b"\x00\x15\x21\x20\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
-    b"\x00\x35\x01\x00\x00\x00\x00\x23"  # jge  35                      -> sync to times
-    b"\x00\x35\x1e\x1f\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
-    # sync to times:
-    b"\x00\x35\x00\x1e\x00\x00\x00\x24"  # jge  36 sync                 else errno(ENOSYS)
-    b"\x00\x35\x1d\x1c\x00\x00\x00\x2c"  # jge  44                      -> errno(ENOSYS) else allow
-    # brk to fstatfs:
-    b"\x00\x35\x03\x00\x00\x00\x00\x3a"  # jge  58                      -> umask to fstatfs
-    b"\x00\x35\x01\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to setpgid
-    b"\x00\x35\x1a\x19\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else allow
-    # ioctl to setpgid:
-    b"\x00\x15\x19\x18\x00\x00\x00\x38"  # jeq  56                      -> errno(ENOSYS) else allow
-    # umask to fstatfs:
-    b"\x00\x35\x01\x00\x00\x00\x00\x62"  # jge  98                      -> statfs to fstatfs
-    b"\x00\x35\x16\x17\x00\x00\x00\x3c"  # jge  60 umask                -> allow else errno(ENOSYS)
-    # statfs to fstatfs:
-    b"\x00\x35\x00\x16\x00\x00\x00\x63"  # jge  99 statfs               else errno(ENOSYS)
-    b"\x00\x35\x15\x14\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS) else allow
-    # socketcall to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x17"  # jge  279 add_key             -> add_key to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to waitid
-    b"\x00\x35\x01\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to personality
-    b"\x00\x35\x11\x10\x00\x00\x00\x6d"  # jge  109                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x13\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to fchroot
+    b"\x00\x35\x0a\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to pivot_root
+    b"\x00\x35\x05\x00\x00\x00\x00\x24"  # jge  36 sync                 -> sync to setpgid
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to nice
+    b"\x00\x15\x1a\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
+    b"\x00\x15\x13\x18\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
+    # access to nice:
+    b"\x00\x35\x00\x18\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
+    b"\x00\x15\x17\x16\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
+    # sync to setpgid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
+    b"\x00\x15\x15\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
+    b"\x00\x15\x14\x13\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # setpgid:
+    b"\x00\x15\x12\x13\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # umask to pivot_root:
+    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to pivot_root
+    b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to personality
+    b"\x00\x15\x10\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x0f\x0e\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
     # vhangup to personality:
-    b"\x00\x35\x00\x0f\x00\x00\x00\x70"  # jge  112                     else allow
-    b"\x00\x35\x0e\x0f\x00\x00\x00\x72"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # setfsuid to waitid:
-    b"\x00\x35\x01\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to waitid
-    b"\x00\x35\x0c\x0d\x00\x00\x00\x8a"  # jge  138 setfsuid            -> allow else errno(ENOSYS)
-    # getdents64 to waitid:
-    b"\x00\x35\x00\x0c\x00\x00\x00\xdc"  # jge  220 getdents64          else errno(ENOSYS)
-    b"\x00\x35\x0b\x0a\x00\x00\x01\x16"  # jge  278                     -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x64"  # jge  356 socket              -> socket to ppoll_time64
-    b"\x00\x35\x00\x07\x00\x00\x01\x63"  # jge  355 execveat            else allow
+    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to personality
+    b"\x00\x15\x0c\x0d\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    # wait4 to personality:
+    b"\x00\x15\x0c\x0b\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    # setfsuid to pivot_root:
+    b"\x00\x35\x0b\x0a\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
+    # getdents64 to fchroot:
+    b"\x00\x35\x01\x00\x00\x00\x01\x63"  # jge  355 execveat            -> execveat to fchroot
+    b"\x00\x15\x09\x08\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
+    # execveat to fchroot:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385                     -> semget to ppoll_time64
+    b"\x00\x15\x00\x05\x00\x00\x01\x63"  # jeq  355 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # socket to ppoll_time64:
-    b"\x00\x35\x00\x05\x00\x00\x01\x81"  # jge  385                     else allow
-    b"\x00\x35\x04\x05\x00\x00\x01\x89"  # jge  393 semget              -> allow else errno(ENOSYS)
+    # semget to ppoll_time64:
+    b"\x00\x35\x00\x04\x00\x00\x01\x89"  # jge  393 semget              else errno(ENOSYS)
+    b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
     # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -1241,88 +1032,67 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1b\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to fchroot
-    b"\x35\x00\x0c\x00\x39\x00\x00\x00"  # jge  57 setpgid              -> setpgid to delete_module
-    b"\x35\x00\x05\x00\x23\x00\x00\x00"  # jge  35                      -> sync to fcntl
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  17                      -> oldstat to nice
-    b"\x15\x00\x2b\x34\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
-    # oldstat to nice:
-    b"\x35\x00\x01\x00\x1f\x00\x00\x00"  # jge  31                      -> access to nice
-    b"\x35\x00\x32\x33\x12\x00\x00\x00"  # jge  18 oldstat              -> allow else errno(ENOSYS)
-    # access to nice:
-    b"\x35\x00\x31\x32\x21\x00\x00\x00"  # jge  33 access               -> allow else errno(ENOSYS)
-    # sync to fcntl:
-    b"\x35\x00\x02\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> brk to fcntl
-    b"\x35\x00\x00\x30\x24\x00\x00\x00"  # jge  36 sync                 else errno(ENOSYS)
-    b"\x35\x00\x2f\x2e\x2c\x00\x00\x00"  # jge  44                      -> errno(ENOSYS) else allow
-    # brk to fcntl:
-    b"\x35\x00\x01\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x2d\x2c\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
-    # ioctl to fcntl:
-    b"\x35\x00\x2c\x2b\x38\x00\x00\x00"  # jge  56                      -> errno(ENOSYS) else allow
-    # setpgid to delete_module:
-    b"\x35\x00\x06\x00\x65\x00\x00\x00"  # jge  101                     -> socketcall to delete_module
-    b"\x35\x00\x02\x00\x52\x00\x00\x00"  # jge  82                      -> symlink to fstatfs
-    b"\x35\x00\x00\x28\x3a\x00\x00\x00"  # jge  58                      else allow
-    b"\x35\x00\x27\x28\x3c\x00\x00\x00"  # jge  60 umask                -> allow else errno(ENOSYS)
-    # symlink to fstatfs:
-    b"\x35\x00\x01\x00\x62\x00\x00\x00"  # jge  98                      -> statfs to fstatfs
-    b"\x35\x00\x25\x26\x53\x00\x00\x00"  # jge  83 symlink              -> allow else errno(ENOSYS)
-    # statfs to fstatfs:
-    b"\x35\x00\x24\x25\x63\x00\x00\x00"  # jge  99 statfs               -> allow else errno(ENOSYS)
-    # socketcall to delete_module:
-    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112                     -> wait4 to delete_module
-    b"\x35\x00\x01\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup
-    b"\x35\x00\x21\x22\x66\x00\x00\x00"  # jge  102 socketcall          -> allow else errno(ENOSYS)
-    # vhangup:
-    b"\x35\x00\x20\x21\x6f\x00\x00\x00"  # jge  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to delete_module:
-    b"\x35\x00\x01\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to delete_module
-    b"\x35\x00\x1e\x1f\x72\x00\x00\x00"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # init_module to delete_module:
-    b"\x35\x00\x1d\x1e\x80\x00\x00\x00"  # jge  128 init_module         -> allow else errno(ENOSYS)
-    # quotactl to fchroot:
-    b"\x35\x00\x0d\x00\x11\x01\x00\x00"  # jge  273                     -> mbind to fchroot
-    b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to fadvise64_64
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 setfsuid            -> setfsuid to sendfile
-    b"\x35\x00\x00\x1a\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x35\x00\x19\x18\x89\x00\x00\x00"  # jge  137                     -> errno(ENOSYS) else allow
-    # setfsuid to sendfile:
-    b"\x35\x00\x01\x00\xa8\x00\x00\x00"  # jge  168 poll                -> poll to sendfile
-    b"\x35\x00\x17\x16\xa6\x00\x00\x00"  # jge  166                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x19\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to fchroot
+    b"\x35\x00\x0c\x00\x53\x00\x00\x00"  # jge  83 symlink              -> symlink to sendfile
+    b"\x35\x00\x05\x00\x2c\x00\x00\x00"  # jge  44                      -> brk to setgroups
+    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> access to times
+    b"\x15\x00\x21\x00\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES)
+    b"\x15\x00\x27\x26\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
+    # access to times:
+    b"\x15\x00\x26\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x35\x00\x24\x25\x21\x00\x00\x00"  # jge  33 access               -> allow else errno(ENOSYS)
+    # brk to setgroups:
+    b"\x35\x00\x02\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to setgroups
+    b"\x15\x00\x23\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
+    b"\x15\x00\x22\x21\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    # setpgid to setgroups:
+    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to setgroups
+    b"\x15\x00\x1f\x20\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # umask to setgroups:
+    b"\x15\x00\x1f\x1e\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
+    # symlink to sendfile:
+    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to sendfile
+    b"\x35\x00\x02\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup to sigprocmask
+    b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x1b\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    # vhangup to sigprocmask:
+    b"\x35\x00\x19\x00\x72\x00\x00\x00"  # jge  114 wait4               -> allow
+    b"\x15\x00\x18\x19\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    # init_module to sendfile:
+    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to getresuid
+    b"\x45\x00\x16\x15\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to getresuid:
+    b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
     # poll to sendfile:
-    b"\x35\x00\x16\x15\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fadvise64_64:
-    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to fadvise64_64
-    b"\x35\x00\x00\x13\xde\x00\x00\x00"  # jge  222                     else allow
-    b"\x35\x00\x12\x13\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\x14\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
+    b"\x35\x00\x13\x12\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
+    # vfork to fchroot:
+    b"\x35\x00\x08\x00\x78\x01\x00\x00"  # jge  376 execveat            -> execveat to fchroot
+    b"\x35\x00\x06\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to bpf
+    b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fadvise64_64
+    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to sched_getaffinity
+    b"\x35\x00\x0e\x0d\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
+    # gettid to sched_getaffinity:
+    b"\x35\x00\x0d\x0c\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
     # io_setup to fadvise64_64:
-    b"\x35\x00\x01\x00\xfb\x00\x00\x00"  # jge  251                     -> exit_group to fadvise64_64
-    b"\x35\x00\x10\x11\xf5\x00\x00\x00"  # jge  245 io_setup            -> allow else errno(ENOSYS)
-    # exit_group to fadvise64_64:
-    b"\x35\x00\x0f\x10\xfc\x00\x00\x00"  # jge  252 exit_group          -> allow else errno(ENOSYS)
-    # mbind to fchroot:
-    b"\x35\x00\x07\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to fchroot
-    b"\x35\x00\x02\x00\x26\x01\x00\x00"  # jge  294 migrate_pages       -> migrate_pages to sync_file_range2
-    b"\x35\x00\x00\x0d\x12\x01\x00\x00"  # jge  274 mbind               else errno(ENOSYS)
-    b"\x35\x00\x0c\x0b\x25\x01\x00\x00"  # jge  293                     -> errno(ENOSYS) else allow
-    # migrate_pages to sync_file_range2:
-    b"\x35\x00\x02\x00\x79\x01\x00\x00"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
-    b"\x35\x00\x00\x09\x78\x01\x00\x00"  # jge  376 execveat            else allow
+    b"\x15\x00\x0c\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x0b\x0a\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS) else allow
+    # mbind to bpf:
+    b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
+    # execveat to fchroot:
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435                     -> close_range to fchroot
+    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to pidfd_open
+    b"\x35\x00\x01\x00\x79\x01\x00\x00"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # userfaultfd to sync_file_range2:
-    b"\x35\x00\x08\x07\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to fchroot:
-    b"\x35\x00\x03\x00\xb4\x01\x00\x00"  # jge  436 close_range         -> close_range to fchroot
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to pidfd_open
-    b"\x35\x00\x05\x04\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to pidfd_open:
-    b"\x35\x00\x04\x03\xb3\x01\x00\x00"  # jge  435                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x05\x04\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
+    # semget to pidfd_open:
+    b"\x15\x00\x04\x03\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     # close_range to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x02\x00\xb3\x01\x00\x00"  # jeq  435                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1334,88 +1104,67 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x1b\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to fchroot
-    b"\x00\x35\x0c\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to delete_module
-    b"\x00\x35\x05\x00\x00\x00\x00\x23"  # jge  35                      -> sync to fcntl
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  17                      -> oldstat to nice
-    b"\x00\x15\x2b\x34\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # oldstat to nice:
-    b"\x00\x35\x01\x00\x00\x00\x00\x1f"  # jge  31                      -> access to nice
-    b"\x00\x35\x32\x33\x00\x00\x00\x12"  # jge  18 oldstat              -> allow else errno(ENOSYS)
-    # access to nice:
-    b"\x00\x35\x31\x32\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
-    # sync to fcntl:
-    b"\x00\x35\x02\x00\x00\x00\x00\x2d"  # jge  45 brk                  -> brk to fcntl
-    b"\x00\x35\x00\x30\x00\x00\x00\x24"  # jge  36 sync                 else errno(ENOSYS)
-    b"\x00\x35\x2f\x2e\x00\x00\x00\x2c"  # jge  44                      -> errno(ENOSYS) else allow
-    # brk to fcntl:
-    b"\x00\x35\x01\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x2d\x2c\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else allow
-    # ioctl to fcntl:
-    b"\x00\x35\x2c\x2b\x00\x00\x00\x38"  # jge  56                      -> errno(ENOSYS) else allow
-    # setpgid to delete_module:
-    b"\x00\x35\x06\x00\x00\x00\x00\x65"  # jge  101                     -> socketcall to delete_module
-    b"\x00\x35\x02\x00\x00\x00\x00\x52"  # jge  82                      -> symlink to fstatfs
-    b"\x00\x35\x00\x28\x00\x00\x00\x3a"  # jge  58                      else allow
-    b"\x00\x35\x27\x28\x00\x00\x00\x3c"  # jge  60 umask                -> allow else errno(ENOSYS)
-    # symlink to fstatfs:
-    b"\x00\x35\x01\x00\x00\x00\x00\x62"  # jge  98                      -> statfs to fstatfs
-    b"\x00\x35\x25\x26\x00\x00\x00\x53"  # jge  83 symlink              -> allow else errno(ENOSYS)
-    # statfs to fstatfs:
-    b"\x00\x35\x24\x25\x00\x00\x00\x63"  # jge  99 statfs               -> allow else errno(ENOSYS)
-    # socketcall to delete_module:
-    b"\x00\x35\x03\x00\x00\x00\x00\x70"  # jge  112                     -> wait4 to delete_module
-    b"\x00\x35\x01\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup
-    b"\x00\x35\x21\x22\x00\x00\x00\x66"  # jge  102 socketcall          -> allow else errno(ENOSYS)
-    # vhangup:
-    b"\x00\x35\x20\x21\x00\x00\x00\x6f"  # jge  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to delete_module:
-    b"\x00\x35\x01\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to delete_module
-    b"\x00\x35\x1e\x1f\x00\x00\x00\x72"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # init_module to delete_module:
-    b"\x00\x35\x1d\x1e\x00\x00\x00\x80"  # jge  128 init_module         -> allow else errno(ENOSYS)
-    # quotactl to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\x11"  # jge  273                     -> mbind to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to fadvise64_64
-    b"\x00\x35\x02\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to sendfile
-    b"\x00\x35\x00\x1a\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x35\x19\x18\x00\x00\x00\x89"  # jge  137                     -> errno(ENOSYS) else allow
-    # setfsuid to sendfile:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa8"  # jge  168 poll                -> poll to sendfile
-    b"\x00\x35\x17\x16\x00\x00\x00\xa6"  # jge  166                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x19\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to fchroot
+    b"\x00\x35\x0c\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to sendfile
+    b"\x00\x35\x05\x00\x00\x00\x00\x2c"  # jge  44                      -> brk to setgroups
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to times
+    b"\x00\x15\x21\x00\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES)
+    b"\x00\x15\x27\x26\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
+    # access to times:
+    b"\x00\x15\x26\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x35\x24\x25\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
+    # brk to setgroups:
+    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to setgroups
+    b"\x00\x15\x23\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
+    b"\x00\x15\x22\x21\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # setpgid to setgroups:
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to setgroups
+    b"\x00\x15\x1f\x20\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # umask to setgroups:
+    b"\x00\x15\x1f\x1e\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
+    # symlink to sendfile:
+    b"\x00\x35\x05\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to sendfile
+    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup to sigprocmask
+    b"\x00\x15\x1c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x1b\x1a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    # vhangup to sigprocmask:
+    b"\x00\x35\x19\x00\x00\x00\x00\x72"  # jge  114 wait4               -> allow
+    b"\x00\x15\x18\x19\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    # init_module to sendfile:
+    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> poll to sendfile
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to getresuid
+    b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to getresuid:
+    b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
     # poll to sendfile:
-    b"\x00\x35\x16\x15\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fadvise64_64:
-    b"\x00\x35\x02\x00\x00\x00\x00\xf3"  # jge  243                     -> io_setup to fadvise64_64
-    b"\x00\x35\x00\x13\x00\x00\x00\xde"  # jge  222                     else allow
-    b"\x00\x35\x12\x13\x00\x00\x00\xe0"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x00\x14\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
+    b"\x00\x35\x13\x12\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
+    # vfork to fchroot:
+    b"\x00\x35\x08\x00\x00\x00\x01\x78"  # jge  376 execveat            -> execveat to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to bpf
+    b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fadvise64_64
+    b"\x00\x35\x01\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> gettid to sched_getaffinity
+    b"\x00\x35\x0e\x0d\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS) else allow
+    # gettid to sched_getaffinity:
+    b"\x00\x35\x0d\x0c\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
     # io_setup to fadvise64_64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xfb"  # jge  251                     -> exit_group to fadvise64_64
-    b"\x00\x35\x10\x11\x00\x00\x00\xf5"  # jge  245 io_setup            -> allow else errno(ENOSYS)
-    # exit_group to fadvise64_64:
-    b"\x00\x35\x0f\x10\x00\x00\x00\xfc"  # jge  252 exit_group          -> allow else errno(ENOSYS)
-    # mbind to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x26"  # jge  294 migrate_pages       -> migrate_pages to sync_file_range2
-    b"\x00\x35\x00\x0d\x00\x00\x01\x12"  # jge  274 mbind               else errno(ENOSYS)
-    b"\x00\x35\x0c\x0b\x00\x00\x01\x25"  # jge  293                     -> errno(ENOSYS) else allow
-    # migrate_pages to sync_file_range2:
-    b"\x00\x35\x02\x00\x00\x00\x01\x79"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
-    b"\x00\x35\x00\x09\x00\x00\x01\x78"  # jge  376 execveat            else allow
+    b"\x00\x15\x0c\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
+    b"\x00\x15\x0b\x0a\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS) else allow
+    # mbind to bpf:
+    b"\x00\x15\x0a\x09\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
+    # execveat to fchroot:
+    b"\x00\x35\x05\x00\x00\x00\x01\xb3"  # jge  435                     -> close_range to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to pidfd_open
+    b"\x00\x35\x01\x00\x00\x00\x01\x79"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # userfaultfd to sync_file_range2:
-    b"\x00\x35\x08\x07\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xb4"  # jge  436 close_range         -> close_range to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to pidfd_open
-    b"\x00\x35\x05\x04\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to pidfd_open:
-    b"\x00\x35\x04\x03\x00\x00\x01\xb3"  # jge  435                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x05\x04\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
+    # semget to pidfd_open:
+    b"\x00\x15\x04\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
     # close_range to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x00\x35\x02\x01\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x02\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -1427,29 +1176,21 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\x56\x01\x00\x00"  # jge  342 userfaultfd         -> userfaultfd to fchroot
-    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222 available222        -> available222 to execveat
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 exit                -> exit to sched_yield
-    b"\x35\x00\x04\x0c\x75\x00\x00\x00"  # jge  117 execve              -> errno(EACCES) else allow
-    # exit to sched_yield:
-    b"\x35\x00\x0c\x0b\xdc\x00\x00\x00"  # jge  220                     -> errno(ENOSYS) else allow
-    # available222 to execveat:
-    b"\x35\x00\x01\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> eventfd to execveat
-    b"\x35\x00\x0a\x09\x31\x01\x00\x00"  # jge  305                     -> errno(ENOSYS) else allow
-    # eventfd to execveat:
-    b"\x35\x00\x00\x08\x55\x01\x00\x00"  # jge  341 execveat            else allow
+    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220                     -> available222 to fchroot
+    b"\x15\x00\x06\x0a\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EACCES) else allow
+    # available222 to fchroot:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
+    b"\x35\x00\x02\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> eventfd to rseq
+    b"\x35\x00\x00\x08\xde\x00\x00\x00"  # jge  222 available222        else errno(ENOSYS)
+    b"\x15\x00\x07\x06\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
+    # eventfd to rseq:
+    b"\x35\x00\x06\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x04\x55\x01\x00\x00"  # jeq  341 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to fchroot:
-    b"\x35\x00\x03\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to ppoll_time64
-    b"\x35\x00\x05\x04\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to ppoll_time64:
-    b"\x35\x00\x04\x03\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    # clock_gettime64 to fchroot:
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x02\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1461,29 +1202,21 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> userfaultfd to fchroot
-    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to execveat
-    b"\x35\x00\x01\x00\x27\x00\x00\x00"  # jge  39 umount2              -> umount2 to execve
-    b"\x35\x00\x0d\x0c\x26\x00\x00\x00"  # jge  38                      -> errno(ENOSYS) else allow
-    # umount2 to execve:
-    b"\x35\x00\x03\x0b\xdd\x00\x00\x00"  # jge  221 execve              -> errno(EACCES) else allow
-    # mmap2 to execveat:
-    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to execveat
-    b"\x35\x00\x0a\x09\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to execveat:
-    b"\x35\x00\x00\x08\x19\x01\x00\x00"  # jge  281 execveat            else allow
+    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> execve to fchroot
+    b"\x15\x00\x0b\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # execve to fchroot:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
+    b"\x35\x00\x02\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to kexec_file_load
+    b"\x35\x00\x08\x00\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS)
+    b"\x15\x00\x02\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
+    # wait4 to kexec_file_load:
+    b"\x35\x00\x06\x00\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS)
+    b"\x15\x00\x00\x04\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to fchroot:
-    b"\x35\x00\x03\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to ppoll_time64
-    b"\x35\x00\x05\x04\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to ppoll_time64:
-    b"\x35\x00\x04\x03\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    # clock_gettime64 to fchroot:
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x02\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )

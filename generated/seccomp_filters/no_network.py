@@ -39,145 +39,112 @@ from . import _runtime
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x11\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x09\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to x32 pwritev2
-    b"\x35\x00\x01\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair to pidfd_send_signal
-    b"\x15\x00\x02\x09\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair else allow
-    # socketpair to pidfd_send_signal:
-    b"\x35\x00\x04\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal
-    b"\x35\x00\x07\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> allow
-    # socket, socketpair:
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x05\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
-    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal:
-    b"\x35\x00\x03\x08\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # io_uring_setup to x32 pwritev2:
-    b"\x35\x00\x03\x00\x00\x00\x00\x40"  # jge  0x40000000 x32 read     -> x32 read to x32 pwritev2
-    b"\x35\x00\x00\x06\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
-    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    b"\x15\x00\x09\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
+    b"\x15\x00\x08\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
+    b"\x35\x00\x00\x0a\x51\x01\x00\x00"  # jge  337                     else allow
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    b"\x35\x00\x08\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> allow
+    b"\x15\x00\x07\x03\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # x32 read to x32 pwritev2:
-    b"\x35\x00\x01\x00\x00\x00\x00\xc0"  # jge  0xc0000000              -> 0xc0000000 to 0xffffffff
-    b"\x35\x00\x02\x01\x00\x00\x00\x80"  # jge  0x80000000              -> errno(ENOSYS) else kill_process
-    # 0xc0000000 to 0xffffffff:
-    b"\x35\x00\x01\x00\xff\xff\xff\xff"  # jge  0xffffffff              -> errno(ENOSYS)
+    b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
+    b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
+    # socket, socketpair:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
 )
 
 # Answers calls of x32.
 _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x4b\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x3c\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x24\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> lookup_dcookie to pwritev2
-    b"\x35\x00\x14\x00\x66\x00\x00\x40"  # jge  0x40000066 getuid       -> getuid to io_cancel
-    b"\x35\x00\x08\x00\x2a\x00\x00\x40"  # jge  0x4000002a connect      -> connect to times
-    b"\x35\x00\x03\x00\x0f\x00\x00\x40"  # jge  0x4000000f              -> pread64 to socket
-    b"\x35\x00\x01\x00\x0d\x00\x00\x40"  # jge  0x4000000d              -> rt_sigprocmask
-    b"\x35\x00\x41\x44\x00\x00\x00\x40"  # jge  0x40000000 read         -> allow else kill_process
-    # rt_sigprocmask:
-    b"\x35\x00\x40\x44\x0e\x00\x00\x40"  # jge  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
-    # pread64 to socket:
-    b"\x35\x00\x01\x00\x13\x00\x00\x40"  # jge  0x40000013              -> access to socket
-    b"\x35\x00\x3e\x42\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> allow else errno(ENOSYS)
-    # access to socket:
-    b"\x35\x00\x00\x41\x15\x00\x00\x40"  # jge  0x40000015 access       else errno(ENOSYS)
-    b"\x35\x00\x04\x3c\x29\x00\x00\x40"  # jge  0x40000029 socket       -> socket, socketpair else allow
-    # connect to times:
-    b"\x35\x00\x06\x00\x36\x00\x00\x40"  # jge  0x40000036              -> clone to times
-    b"\x35\x00\x01\x00\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> shutdown to socketpair
-    b"\x35\x00\x3d\x39\x2d\x00\x00\x40"  # jge  0x4000002d              -> errno(ENOSYS) else allow
-    # shutdown to socketpair:
-    b"\x35\x00\x00\x38\x35\x00\x00\x40"  # jge  0x40000035 socketpair   else allow
+    b"\x35\x00\x0e\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to pwritev2
+    b"\x15\x00\x0a\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket, socketpair
+    b"\x15\x00\x09\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socket, socketpair
+    b"\x35\x00\x03\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64, connect, 1073741878
+    b"\x35\x00\x00\x36\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x45\x00\x00\x33\xf1\xff\xff\xbf"  # jset 0xbffffff1              else allow
+    b"\x35\x00\x35\x32\x0d\x00\x00\x40"  # jge  0x4000000d              -> errno(ENOSYS) else allow
+    # pread64, connect, 1073741878:
+    b"\x35\x00\x02\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> 1073741869, 1073741878
+    b"\x35\x00\x30\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
+    b"\x35\x00\x32\x2f\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    # 1073741869, 1073741878:
+    b"\x35\x00\x31\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> errno(ENOSYS)
+    b"\x35\x00\x2d\x30\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x36\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x2b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clone to times:
-    b"\x35\x00\x01\x00\x3b\x00\x00\x40"  # jge  0x4000003b              -> exit to times
-    b"\x35\x00\x33\x37\x38\x00\x00\x40"  # jge  0x40000038 clone        -> allow else errno(ENOSYS)
-    # exit to times:
-    b"\x35\x00\x00\x36\x3c\x00\x00\x40"  # jge  0x4000003c exit         else errno(ENOSYS)
-    b"\x35\x00\x35\x31\x65\x00\x00\x40"  # jge  0x40000065              -> errno(ENOSYS) else allow
-    # getuid to io_cancel:
-    b"\x35\x00\x07\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> init_module to io_cancel
-    b"\x35\x00\x03\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> utime to ioperm
-    b"\x35\x00\x01\x00\x82\x00\x00\x40"  # jge  0x40000082 rt_sigsuspend -> rt_sigsuspend
-    b"\x35\x00\x31\x2d\x7f\x00\x00\x40"  # jge  0x4000007f              -> errno(ENOSYS) else allow
-    # rt_sigsuspend:
-    b"\x35\x00\x30\x2c\x83\x00\x00\x40"  # jge  0x40000083              -> errno(ENOSYS) else allow
-    # utime to ioperm:
-    b"\x35\x00\x01\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to ioperm
-    b"\x35\x00\x2e\x2a\x86\x00\x00\x40"  # jge  0x40000086              -> errno(ENOSYS) else allow
-    # personality to ioperm:
-    b"\x15\x00\x2d\x29\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS) else allow
-    # init_module to io_cancel:
-    b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to io_cancel
-    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
-    b"\x35\x00\x26\x2a\xaf\x00\x00\x40"  # jge  0x400000af init_module  -> allow else errno(ENOSYS)
-    # quotactl:
-    b"\x15\x00\x25\x29\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
-    # getpmsg to io_cancel:
-    b"\x35\x00\x01\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> io_destroy to io_cancel
-    b"\x35\x00\x27\x23\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
-    # io_destroy to io_cancel:
-    b"\x15\x00\x26\x22\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS) else allow
-    # lookup_dcookie to pwritev2:
-    b"\x35\x00\x11\x00\x2b\x01\x00\x40"  # jge  0x4000012b              -> fanotify_init to pwritev2
-    b"\x35\x00\x08\x00\xf5\x00\x00\x40"  # jge  0x400000f5 mq_getsetattr -> mq_getsetattr to perf_event_open
-    b"\x35\x00\x03\x00\xde\x00\x00\x40"  # jge  0x400000de              -> timer_settime to mq_timedreceive
-    b"\x35\x00\x01\x00\xd6\x00\x00\x40"  # jge  0x400000d6              -> remap_file_pages to fadvise64
-    b"\x35\x00\x1d\x21\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> allow else errno(ENOSYS)
-    # remap_file_pages to fadvise64:
-    b"\x35\x00\x1c\x20\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> allow else errno(ENOSYS)
-    # timer_settime to mq_timedreceive:
-    b"\x35\x00\x01\x00\xec\x00\x00\x40"  # jge  0x400000ec              -> mbind to mq_timedreceive
-    b"\x35\x00\x1a\x1e\xdf\x00\x00\x40"  # jge  0x400000df timer_settime -> allow else errno(ENOSYS)
-    # mbind to mq_timedreceive:
-    b"\x35\x00\x00\x1d\xed\x00\x00\x40"  # jge  0x400000ed mbind        else errno(ENOSYS)
-    b"\x35\x00\x1c\x18\xf4\x00\x00\x40"  # jge  0x400000f4              -> errno(ENOSYS) else allow
-    # mq_getsetattr to perf_event_open:
-    b"\x35\x00\x03\x00\x13\x01\x00\x40"  # jge  0x40000113 splice       -> splice to perf_event_open
-    b"\x35\x00\x01\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> add_key to unshare
-    b"\x35\x00\x19\x15\xf6\x00\x00\x40"  # jge  0x400000f6              -> errno(ENOSYS) else allow
-    # add_key to unshare:
-    b"\x35\x00\x18\x14\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else allow
-    # splice to perf_event_open:
-    b"\x35\x00\x01\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat to perf_event_open
-    b"\x35\x00\x16\x12\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
-    # utimensat to perf_event_open:
-    b"\x35\x00\x00\x11\x27\x01\x00\x40"  # jge  0x40000127              else allow
-    b"\x35\x00\x10\x14\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> allow else errno(ENOSYS)
-    # fanotify_init to pwritev2:
-    b"\x35\x00\x08\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> pkey_mprotect to pwritev2
-    b"\x35\x00\x03\x00\x36\x01\x00\x40"  # jge  0x40000136              -> kcmp to copy_file_range
-    b"\x35\x00\x01\x00\x33\x01\x00\x40"  # jge  0x40000133              -> setns to getcpu
-    b"\x35\x00\x0c\x10\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> allow else errno(ENOSYS)
-    # setns to getcpu:
-    b"\x35\x00\x0b\x0f\x34\x01\x00\x40"  # jge  0x40000134 setns        -> allow else errno(ENOSYS)
+    # clone to pwritev2:
+    b"\x35\x00\x17\x00\x11\x01\x00\x40"  # jge  0x40000111              -> splice to pwritev2
+    b"\x35\x00\x09\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl to unshare
+    b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to delete_module
+    b"\x15\x00\x29\x00\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS)
+    b"\x15\x00\x28\x25\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
+    # rt_sigsuspend to delete_module:
+    b"\x35\x00\x03\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to delete_module
+    b"\x35\x00\x01\x00\x83\x00\x00\x40"  # jge  0x40000083              -> utime to mknod
+    b"\x15\x00\x22\x25\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    # utime to mknod:
+    b"\x45\x00\x24\x21\x7a\xff\xff\xbf"  # jset 0xbfffff7a              -> errno(ENOSYS) else allow
+    # personality to delete_module:
+    b"\x15\x00\x23\x00\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS)
+    b"\x15\x00\x22\x1f\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
+    # quotactl to unshare:
+    b"\x35\x00\x07\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to unshare
+    b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> io_destroy to epoll_create
+    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_getaffinity
+    b"\x15\x00\x1b\x1e\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
+    # getpmsg to sched_getaffinity:
+    b"\x35\x00\x1d\x1a\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
+    # io_destroy to epoll_create:
+    b"\x35\x00\x01\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> lookup_dcookie to epoll_create
+    b"\x15\x00\x1b\x18\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS) else allow
+    # lookup_dcookie to epoll_create:
+    b"\x45\x00\x1a\x17\x2a\xff\xff\xbf"  # jset 0xbfffff2a              -> errno(ENOSYS) else allow
+    # remap_file_pages to unshare:
+    b"\x35\x00\x02\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to unshare
+    b"\x15\x00\x18\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
+    b"\x15\x00\x17\x14\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
+    # mq_getsetattr to unshare:
+    b"\x45\x00\x13\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
+    b"\x15\x00\x12\x15\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
+    # splice to pwritev2:
+    b"\x35\x00\x0e\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> open_tree to pwritev2
+    b"\x35\x00\x06\x00\x33\x01\x00\x40"  # jge  0x40000133              -> setns to io_uring_register
+    b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to syncfs
+    b"\x35\x00\x01\x00\x16\x01\x00\x40"  # jge  0x40000116              -> utimensat to inotify_init1
+    b"\x35\x00\x0d\x10\x13\x01\x00\x40"  # jge  0x40000113 splice       -> allow else errno(ENOSYS)
+    # utimensat to inotify_init1:
+    b"\x35\x00\x0c\x0f\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow else errno(ENOSYS)
+    # perf_event_open to syncfs:
+    b"\x35\x00\x0b\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> allow
+    b"\x15\x00\x0a\x0d\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
+    # setns to io_uring_register:
+    b"\x35\x00\x03\x00\x47\x01\x00\x40"  # jge  0x40000147              -> pkey_mprotect to io_uring_register
+    b"\x35\x00\x01\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to copy_file_range
+    b"\x45\x00\x0a\x07\xca\xfe\xff\xbf"  # jset 0xbffffeca              -> errno(ENOSYS) else allow
     # kcmp to copy_file_range:
-    b"\x35\x00\x01\x00\x42\x01\x00\x40"  # jge  0x40000142              -> userfaultfd to copy_file_range
-    b"\x35\x00\x09\x0d\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> allow else errno(ENOSYS)
-    # userfaultfd to copy_file_range:
-    b"\x35\x00\x00\x0c\x43\x01\x00\x40"  # jge  0x40000143 userfaultfd  else errno(ENOSYS)
-    b"\x35\x00\x0b\x07\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else allow
-    # pkey_mprotect to pwritev2:
-    b"\x35\x00\x04\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> rt_sigaction to pwritev2
-    b"\x35\x00\x01\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to fchroot
-    b"\x35\x00\x08\x04\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x00\x03\xa9\x01\x00\x40"  # jge  0x400001a9 io_uring_setup else allow
-    b"\x35\x00\x02\x06\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> allow else errno(ENOSYS)
-    # rt_sigaction to pwritev2:
+    b"\x15\x00\x09\x06\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
+    # pkey_mprotect to io_uring_register:
+    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to io_uring_register
+    b"\x35\x00\x04\x07\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
+    # pidfd_send_signal to io_uring_register:
+    b"\x15\x00\x03\x06\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
+    # open_tree to pwritev2:
+    b"\x35\x00\x00\x02\xd9\x01\x00\x40"  # jge  0x400001d9              else allow
     b"\x35\x00\x02\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
-    b"\x35\x00\x00\x04\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction else errno(ENOSYS)
+    b"\x35\x00\x00\x03\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     # 0x40000224 to 0xffffffff:
-    b"\x35\x00\x00\x02\x00\x00\x00\x80"  # jge  0x80000000              else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x00\x00\x00\xc0"  # jge  0xc0000000              -> errno(ENOSYS)
+    b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -189,35 +156,31 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0a\x00\x67\x01\x00\x00"  # jge  359 socket              -> socket to fchroot
-    b"\x35\x00\x06\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to execveat
-    b"\x35\x00\x04\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to fcntl64
-    b"\x35\x00\x00\x12\x66\x00\x00\x00"  # jge  102 socketcall          else allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
-    b"\x15\x00\x09\x0f\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # syslog to fcntl64:
-    b"\x35\x00\x0f\x0e\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x08\x00\x67\x01\x00\x00"  # jge  359 socket              -> socket to fchroot
+    b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
+    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to execveat
+    b"\x35\x00\x10\x0f\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
     # gettid to execveat:
-    b"\x35\x00\x01\x00\xfc\x00\x00\x00"  # jge  252 exit_group          -> exit_group to execveat
-    b"\x35\x00\x0d\x0c\xfb\x00\x00\x00"  # jge  251                     -> errno(ENOSYS) else allow
-    # exit_group to execveat:
-    b"\x15\x00\x0c\x0b\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # socket to fchroot:
-    b"\x35\x00\x06\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x04\x00\x83\x01\x00\x00"  # jge  387                     -> semget to ppoll_time64
-    b"\x35\x00\x08\x00\x69\x01\x00\x00"  # jge  361 bind                -> allow
+    b"\x15\x00\x0f\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x0e\x0d\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
+    # socketcall:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x06\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x04\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
+    b"\x15\x00\x03\x0a\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
+    # socket to fchroot:
+    b"\x35\x00\x03\x00\x69\x01\x00\x00"  # jge  361 bind                -> bind to fchroot
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x07\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
-    b"\x35\x00\x04\x05\x89\x01\x00\x00"  # jge  393 semget              -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x35\x00\x02\x03\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> allow else errno(ENOSYS)
+    # bind to fchroot:
+    b"\x35\x00\x03\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
+    b"\x35\x00\x01\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to pidfd_send_signal
+    b"\x35\x00\x04\x03\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
+    # semget to pidfd_send_signal:
+    b"\x15\x00\x03\x02\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     # io_uring_setup to fchroot:
-    b"\x35\x00\x00\x02\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -229,110 +192,80 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x21\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to get_tls
-    b"\x35\x00\x0f\x00\x30\x00\x00\x00"  # jge  48                      -> geteuid to fstatfs
-    b"\x35\x00\x07\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to getgid
-    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  14 mknod                -> mknod to getuid
-    b"\x35\x00\x01\x00\x08\x00\x00\x00"  # jge  8 creat                 -> creat to chdir
-    b"\x35\x00\x45\x44\x07\x00\x00\x00"  # jge  7                       -> errno(ENOSYS) else allow
-    # creat to chdir:
-    b"\x35\x00\x44\x43\x0d\x00\x00\x00"  # jge  13                      -> errno(ENOSYS) else allow
-    # mknod to getuid:
-    b"\x35\x00\x01\x00\x13\x00\x00\x00"  # jge  19 lseek                -> lseek to getuid
-    b"\x35\x00\x42\x41\x11\x00\x00\x00"  # jge  17                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x2c\x00\x20\x01\x00\x00"  # jge  288 socketpair          -> socketpair to get_tls
+    b"\x15\x00\x2c\x00\x19\x01\x00\x00"  # jeq  281 socket              -> socket, socketpair
+    b"\x35\x00\x15\x00\x59\x00\x00\x00"  # jge  89                      -> 89, bind
+    b"\x35\x00\x0b\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> brk to reboot
+    b"\x35\x00\x05\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to times
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
+    b"\x15\x00\x34\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
+    b"\x15\x00\x33\x32\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
     # lseek to getuid:
-    b"\x15\x00\x41\x40\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else allow
-    # ptrace to getgid:
-    b"\x35\x00\x03\x00\x21\x00\x00\x00"  # jge  33 access               -> access to getgid
-    b"\x35\x00\x01\x00\x1b\x00\x00\x00"  # jge  27                      -> pause
-    b"\x35\x00\x3d\x3e\x1a\x00\x00\x00"  # jge  26 ptrace               -> allow else errno(ENOSYS)
-    # pause:
-    b"\x15\x00\x3c\x3d\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
-    # access to getgid:
-    b"\x35\x00\x01\x00\x24\x00\x00\x00"  # jge  36 sync                 -> sync to getgid
-    b"\x35\x00\x3b\x3a\x23\x00\x00\x00"  # jge  35                      -> errno(ENOSYS) else allow
-    # sync to getgid:
-    b"\x15\x00\x3a\x39\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # geteuid to fstatfs:
-    b"\x35\x00\x09\x00\x4c\x00\x00\x00"  # jge  76                      -> getrusage to fstatfs
-    b"\x35\x00\x04\x00\x39\x00\x00\x00"  # jge  57 setpgid              -> setpgid to setrlimit
-    b"\x35\x00\x01\x00\x35\x00\x00\x00"  # jge  53                      -> ioctl to fcntl
-    b"\x35\x00\x35\x36\x31\x00\x00\x00"  # jge  49 geteuid              -> allow else errno(ENOSYS)
-    # ioctl to fcntl:
-    b"\x35\x00\x00\x35\x36\x00\x00\x00"  # jge  54 ioctl                else errno(ENOSYS)
-    b"\x35\x00\x34\x33\x38\x00\x00\x00"  # jge  56                      -> errno(ENOSYS) else allow
-    # setpgid to setrlimit:
-    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to setrlimit
-    b"\x35\x00\x32\x31\x3a\x00\x00\x00"  # jge  58                      -> errno(ENOSYS) else allow
-    # umask to setrlimit:
-    b"\x35\x00\x00\x30\x44\x00\x00\x00"  # jge  68                      else allow
-    b"\x35\x00\x2f\x30\x46\x00\x00\x00"  # jge  70 setreuid             -> allow else errno(ENOSYS)
-    # getrusage to fstatfs:
-    b"\x35\x00\x03\x00\x55\x00\x00\x00"  # jge  85 readlink             -> readlink to fstatfs
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> symlink
-    b"\x35\x00\x2c\x2d\x4d\x00\x00\x00"  # jge  77 getrusage            -> allow else errno(ENOSYS)
-    # symlink:
-    b"\x15\x00\x2b\x2c\x53\x00\x00\x00"  # jeq  83 symlink              -> allow else errno(ENOSYS)
-    # readlink to fstatfs:
-    b"\x35\x00\x01\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to fstatfs
-    b"\x35\x00\x2a\x29\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else allow
-    # munmap to fstatfs:
-    b"\x15\x00\x29\x28\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
-    # syslog to get_tls:
-    b"\x35\x00\x11\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to get_tls
-    b"\x35\x00\x08\x00\x7c\x00\x00\x00"  # jge  124 adjtimex            -> adjtimex to sendfile
-    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112                     -> wait4 to uname
+    b"\x15\x00\x32\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
+    b"\x35\x00\x30\x31\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    # ptrace to times:
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to times
+    b"\x15\x00\x2e\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
+    b"\x15\x00\x2d\x2e\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
+    # access to times:
+    b"\x15\x00\x2d\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x2c\x2b\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    # brk to reboot:
+    b"\x35\x00\x05\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to reboot
+    b"\x35\x00\x02\x00\x3a\x00\x00\x00"  # jge  58                      -> umask to sigaction
+    b"\x45\x00\x00\x29\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
+    b"\x15\x00\x28\x27\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    # umask to sigaction:
+    b"\x35\x00\x00\x27\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
+    b"\x35\x00\x26\x25\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
+    # setreuid to reboot:
+    b"\x15\x00\x25\x00\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS)
+    b"\x15\x00\x24\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\x23\x22\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else allow
+    # 89, bind:
+    b"\x35\x00\x0d\x00\xa6\x00\x00\x00"  # jge  166                     -> 166, bind
+    b"\x35\x00\x06\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to getresuid
+    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to vhangup
+    b"\x15\x00\x1f\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x35\x00\x1d\x1e\x5b\x00\x00\x00"  # jge  91 munmap               -> allow else errno(ENOSYS)
+    # syslog to vhangup:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup
-    b"\x35\x00\x23\x24\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
+    b"\x35\x00\x1b\x1c\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
     # vhangup:
-    b"\x35\x00\x22\x23\x6f\x00\x00\x00"  # jge  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to uname:
-    b"\x35\x00\x01\x00\x75\x00\x00\x00"  # jge  117                     -> fsync to uname
-    b"\x35\x00\x20\x21\x72\x00\x00\x00"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # fsync to uname:
-    b"\x35\x00\x00\x20\x76\x00\x00\x00"  # jge  118 fsync               else errno(ENOSYS)
-    b"\x35\x00\x1f\x1e\x7b\x00\x00\x00"  # jge  123                     -> errno(ENOSYS) else allow
-    # adjtimex to sendfile:
-    b"\x35\x00\x03\x00\x89\x00\x00\x00"  # jge  137                     -> setfsuid to sendfile
-    b"\x35\x00\x01\x00\x80\x00\x00\x00"  # jge  128 init_module         -> init_module to personality
-    b"\x35\x00\x1c\x1b\x7f\x00\x00\x00"  # jge  127                     -> errno(ENOSYS) else allow
-    # init_module to personality:
-    b"\x15\x00\x1b\x1a\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS) else allow
-    # setfsuid to sendfile:
-    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
-    b"\x35\x00\x18\x19\x8a\x00\x00\x00"  # jge  138 setfsuid            -> allow else errno(ENOSYS)
-    # poll to sendfile:
-    b"\x35\x00\x00\x18\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
-    b"\x35\x00\x17\x16\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to get_tls:
-    b"\x35\x00\x0c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to get_tls
-    b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 socket              -> socket to kexec_file_load
-    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to waitid
-    b"\x35\x00\x13\x12\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to waitid:
-    b"\x35\x00\x00\x11\xfe\x00\x00\x00"  # jge  254                     else allow
-    b"\x35\x00\x10\x11\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow else errno(ENOSYS)
-    # socket to kexec_file_load:
-    b"\x35\x00\x01\x00\x20\x01\x00\x00"  # jge  288 socketpair          -> socketpair to kexec_file_load
-    b"\x35\x00\x0e\x01\x1a\x01\x00\x00"  # jge  282 bind                -> allow else socket, socketpair
-    # socketpair to kexec_file_load:
-    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> send to kexec_file_load
+    b"\x15\x00\x1a\x1b\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    # wait4 to getresuid:
+    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to getresuid
+    b"\x15\x00\x19\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
+    b"\x15\x00\x18\x17\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
+    # init_module to getresuid:
+    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to getresuid
+    b"\x45\x00\x16\x15\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to getresuid:
+    b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    # 166, bind:
+    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> 222, bind
+    b"\x35\x00\x12\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> allow
+    b"\x35\x00\x00\x12\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
+    b"\x35\x00\x11\x10\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
+    # 222, bind:
+    b"\x35\x00\x0f\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
+    b"\x35\x00\x00\x0f\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x35\x00\x0e\x0d\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
+    # socketpair to get_tls:
+    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> send to get_tls
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # send to kexec_file_load:
-    b"\x35\x00\x0a\x09\x92\x01\x00\x00"  # jge  402                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to get_tls:
-    b"\x35\x00\x04\x00\xbf\x01\x00\x00"  # jge  447                     -> process_mrelease to get_tls
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to landlock_restrict_self
-    b"\x35\x00\x07\x06\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to landlock_restrict_self:
-    b"\x35\x00\x00\x05\xa9\x01\x00\x00"  # jge  425 io_uring_setup      else allow
-    b"\x35\x00\x04\x05\xac\x01\x00\x00"  # jge  428 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to get_tls:
+    # send to get_tls:
+    b"\x35\x00\x00\x08\x92\x01\x00\x00"  # jge  402                     else allow
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to get_tls
+    b"\x35\x00\x07\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x15\x00\x06\x00\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS)
+    b"\x15\x00\x05\x04\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
+    # open_tree to get_tls:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
-    b"\x35\x00\x02\x03\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> allow else errno(ENOSYS)
+    b"\x15\x00\x03\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else allow
     # breakpoint to get_tls:
     b"\x35\x00\x00\x02\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
@@ -347,20 +280,19 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
-    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to kexec_file_load
+    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
     b"\x35\x00\x00\x09\xc6\x00\x00\x00"  # jge  198 socket              else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x07\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to kexec_file_load:
-    b"\x35\x00\x00\x05\xf4\x00\x00\x00"  # jge  244                     else allow
-    b"\x35\x00\x04\x05\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
+    # bind to fchroot:
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x00\x04\xf4\x00\x00\x00"  # jge  244                     else allow
+    b"\x35\x00\x03\x04\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
     # pidfd_send_signal to fchroot:
-    b"\x35\x00\x01\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x35\x00\x02\x03\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # io_uring_setup to fchroot:
-    b"\x35\x00\x00\x02\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
+    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x15\x00\x01\x02\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -373,22 +305,21 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to fchroot
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to recvmmsg
-    b"\x15\x00\x0b\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # socket to recvmmsg:
-    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to recvmmsg
+    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
+    b"\x15\x00\x0a\x09\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # socket to socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x07\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to recvmmsg:
-    b"\x35\x00\x06\x05\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else allow
-    # riscv_hwprobe to fchroot:
-    b"\x35\x00\x02\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x35\x00\x00\x03\x27\x01\x00\x00"  # jge  295                     else allow
-    b"\x35\x00\x02\x03\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # io_uring_setup to fchroot:
-    b"\x35\x00\x00\x02\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
+    # bind to fchroot:
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x00\x04\xf4\x00\x00\x00"  # jge  244                     else allow
+    b"\x35\x00\x03\x04\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
+    # pidfd_send_signal to fchroot:
+    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x15\x00\x01\x02\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -401,69 +332,55 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x15\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
-    b"\x35\x00\x0a\x00\x63\x00\x00\x00"  # jge  99 set_robust_list      -> set_robust_list to setdomainname
-    b"\x35\x00\x04\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to unshare
-    b"\x35\x00\x01\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 to sendfile64
-    b"\x15\x00\x2c\x2b\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else allow
-    # umount2 to sendfile64:
-    b"\x35\x00\x00\x2b\x27\x00\x00\x00"  # jge  39 umount2              else errno(ENOSYS)
-    b"\x35\x00\x2a\x29\x48\x00\x00\x00"  # jge  72                      -> errno(ENOSYS) else allow
-    # signalfd4 to unshare:
-    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86                      -> acct to unshare
-    b"\x35\x00\x00\x27\x4f\x00\x00\x00"  # jge  79                      else allow
-    b"\x35\x00\x26\x27\x51\x00\x00\x00"  # jge  81 sync                 -> allow else errno(ENOSYS)
-    # acct to unshare:
-    b"\x35\x00\x00\x26\x59\x00\x00\x00"  # jge  89 acct                 else errno(ENOSYS)
-    b"\x35\x00\x25\x24\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else allow
-    # set_robust_list to setdomainname:
-    b"\x35\x00\x03\x00\x6f\x00\x00\x00"  # jge  111 timer_delete        -> timer_delete to setdomainname
-    b"\x35\x00\x01\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun
-    b"\x15\x00\x22\x21\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun:
-    b"\x15\x00\x20\x21\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow else errno(ENOSYS)
-    # timer_delete to setdomainname:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> restart_syscall to setdomainname
-    b"\x35\x00\x00\x1e\x70\x00\x00\x00"  # jge  112                     else allow
-    b"\x35\x00\x1d\x1e\x74\x00\x00\x00"  # jge  116 syslog              -> allow else errno(ENOSYS)
-    # restart_syscall to setdomainname:
-    b"\x35\x00\x01\x00\x89\x00\x00\x00"  # jge  137                     -> rt_sigqueueinfo to setdomainname
-    b"\x35\x00\x1b\x1c\x80\x00\x00\x00"  # jge  128 restart_syscall     -> allow else errno(ENOSYS)
-    # rt_sigqueueinfo to setdomainname:
-    b"\x35\x00\x1a\x1b\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> allow else errno(ENOSYS)
-    # getrusage to fchroot:
-    b"\x35\x00\x0e\x00\x04\x01\x00\x00"  # jge  260                     -> prlimit64 to fchroot
-    b"\x35\x00\x05\x00\xc0\x00\x00\x00"  # jge  192                     -> semop to riscv_flush_icache
-    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to semctl
-    b"\x35\x00\x00\x17\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
-    b"\x35\x00\x16\x15\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # getpid to semctl:
-    b"\x35\x00\x00\x14\xb6\x00\x00\x00"  # jge  182                     else allow
-    b"\x35\x00\x13\x14\xb8\x00\x00\x00"  # jge  184 mq_notify           -> allow else errno(ENOSYS)
-    # semop to riscv_flush_icache:
-    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to riscv_flush_icache
-    b"\x35\x00\x00\x12\xc1\x00\x00\x00"  # jge  193 semop               else errno(ENOSYS)
-    b"\x35\x00\x00\x10\xc6\x00\x00\x00"  # jge  198 socket              else allow
+    b"\x35\x00\x17\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to fchroot
+    b"\x35\x00\x0d\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to shmdt
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timer_delete
+    b"\x15\x00\x24\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
+    b"\x15\x00\x23\x22\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # signalfd4 to timer_delete:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to timer_delete
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    b"\x35\x00\x1f\x20\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
+    # sync to timerfd_create:
+    b"\x35\x00\x00\x1f\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
+    b"\x35\x00\x1e\x1d\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
+    # acct to timer_delete:
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x1b\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    # timer_getoverrun to timer_delete:
+    b"\x15\x00\x19\x00\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow
+    b"\x15\x00\x18\x19\x6f\x00\x00\x00"  # jeq  111 timer_delete        -> allow else errno(ENOSYS)
+    # syslog to shmdt:
+    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    b"\x15\x00\x17\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x16\x15\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    # getrusage to shmdt:
+    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> mq_notify to shmdt
+    b"\x35\x00\x13\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x35\x00\x00\x13\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
+    b"\x35\x00\x12\x11\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
+    # mq_notify to shmdt:
+    b"\x45\x00\x10\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> allow
+    b"\x35\x00\x0f\x10\xc1\x00\x00\x00"  # jge  193 semop               -> allow else errno(ENOSYS)
+    # socket to fchroot:
+    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0e\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to riscv_flush_icache:
-    b"\x35\x00\x00\x0c\xf3\x00\x00\x00"  # jge  243                     else allow
-    b"\x35\x00\x0b\x0c\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # prlimit64 to fchroot:
-    b"\x35\x00\x04\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to fchroot
-    b"\x35\x00\x02\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> syncfs to kexec_file_load
-    b"\x35\x00\x00\x09\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(ENOSYS)
-    b"\x35\x00\x08\x07\x0a\x01\x00\x00"  # jge  266                     -> errno(ENOSYS) else allow
-    # syncfs to kexec_file_load:
-    b"\x15\x00\x07\x06\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
+    # bind to fchroot:
+    b"\x35\x00\x05\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to fchroot
+    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to kexec_file_load
+    b"\x35\x00\x09\x08\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
+    # riscv_hwprobe to kexec_file_load:
+    b"\x15\x00\x08\x00\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS)
+    b"\x15\x00\x07\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
+    b"\x15\x00\x06\x05\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
     # clock_gettime64 to fchroot:
-    b"\x35\x00\x02\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x00\x05\x93\x01\x00\x00"  # jge  403 clock_gettime64     else errno(ENOSYS)
-    b"\x35\x00\x04\x03\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x02\x01\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x04\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x15\x00\x03\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x35\x00\x01\x02\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
     # open_tree to fchroot:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -477,24 +394,23 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
-    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to recvmmsg
-    b"\x15\x00\x0d\x0c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # getrusage to recvmmsg:
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to recvmmsg
-    b"\x35\x00\x0a\x0b\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
-    # socket to recvmmsg:
-    b"\x35\x00\x09\x00\xc8\x00\x00\x00"  # jge  200 bind                -> allow
+    b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    b"\x35\x00\x03\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
+    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    b"\x15\x00\x0b\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # getrusage to shmdt:
+    b"\x35\x00\x09\x0a\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
+    # socket to socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x07\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # wait4 to fchroot:
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x35\x00\x00\x05\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
-    b"\x35\x00\x04\x03\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
+    # bind to fchroot:
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    b"\x35\x00\x00\x04\xf4\x00\x00\x00"  # jge  244                     else allow
+    b"\x35\x00\x03\x04\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
     # pidfd_send_signal to fchroot:
     b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x02\x01\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
+    b"\x15\x00\x01\x02\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # open_tree to fchroot:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -508,66 +424,57 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x14\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to fchroot
-    b"\x35\x00\x0a\x00\x63\x00\x00\x00"  # jge  99 set_robust_list      -> set_robust_list to rt_sigpending
-    b"\x35\x00\x04\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to unshare
-    b"\x35\x00\x01\x00\x26\x00\x00\x00"  # jge  38                      -> umount2 to sendfile64
-    b"\x15\x00\x28\x27\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else allow
-    # umount2 to sendfile64:
-    b"\x35\x00\x00\x27\x27\x00\x00\x00"  # jge  39 umount2              else errno(ENOSYS)
-    b"\x35\x00\x26\x25\x48\x00\x00\x00"  # jge  72                      -> errno(ENOSYS) else allow
-    # signalfd4 to unshare:
-    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86                      -> acct to unshare
-    b"\x35\x00\x00\x23\x4f\x00\x00\x00"  # jge  79                      else allow
-    b"\x35\x00\x22\x23\x51\x00\x00\x00"  # jge  81 sync                 -> allow else errno(ENOSYS)
-    # acct to unshare:
-    b"\x35\x00\x00\x22\x59\x00\x00\x00"  # jge  89 acct                 else errno(ENOSYS)
-    b"\x35\x00\x21\x20\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else allow
-    # set_robust_list to rt_sigpending:
-    b"\x35\x00\x03\x00\x6f\x00\x00\x00"  # jge  111 timer_delete        -> timer_delete to rt_sigpending
-    b"\x35\x00\x01\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun
-    b"\x15\x00\x1e\x1d\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun:
-    b"\x15\x00\x1c\x1d\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow else errno(ENOSYS)
-    # timer_delete to rt_sigpending:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> restart_syscall to rt_sigpending
-    b"\x35\x00\x00\x1a\x70\x00\x00\x00"  # jge  112                     else allow
-    b"\x35\x00\x19\x1a\x74\x00\x00\x00"  # jge  116 syslog              -> allow else errno(ENOSYS)
-    # restart_syscall to rt_sigpending:
-    b"\x35\x00\x00\x19\x80\x00\x00\x00"  # jge  128 restart_syscall     else errno(ENOSYS)
-    b"\x35\x00\x18\x17\x89\x00\x00\x00"  # jge  137                     -> errno(ENOSYS) else allow
-    # rt_sigqueueinfo to fchroot:
-    b"\x35\x00\x0d\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to fchroot
-    b"\x35\x00\x05\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to accept4
-    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169                     -> getpid to mq_unlink
-    b"\x35\x00\x00\x13\xa3\x00\x00\x00"  # jge  163                     else allow
-    b"\x35\x00\x12\x13\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
+    b"\x35\x00\x17\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to fchroot
+    b"\x35\x00\x0a\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to shmdt
+    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timer_create
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to readlinkat
+    b"\x15\x00\x22\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
+    b"\x15\x00\x21\x20\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # signalfd4 to readlinkat:
+    b"\x35\x00\x1f\x20\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
+    # sync to timer_create:
+    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to timer_create
+    b"\x35\x00\x00\x1e\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
+    b"\x35\x00\x1d\x1c\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
+    # acct to timer_create:
+    b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
+    b"\x15\x00\x1b\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
+    # timer_getoverrun to shmdt:
+    b"\x35\x00\x05\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to setdomainname
+    b"\x15\x00\x17\x00\x6d\x00\x00\x00"  # jeq  109 timer_getoverrun    -> allow
+    b"\x15\x00\x16\x17\x6f\x00\x00\x00"  # jeq  111 timer_delete        -> allow else errno(ENOSYS)
+    # syslog to setdomainname:
+    b"\x15\x00\x16\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    # getrusage to shmdt:
+    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> mq_notify to shmdt
+    b"\x35\x00\x01\x00\xa9\x00\x00\x00"  # jge  169                     -> getpid to mq_unlink
+    b"\x35\x00\x11\x12\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
     # getpid to mq_unlink:
-    b"\x35\x00\x00\x12\xac\x00\x00\x00"  # jge  172 getpid              else errno(ENOSYS)
-    b"\x35\x00\x11\x10\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else allow
-    # mq_notify to accept4:
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to accept4
-    b"\x15\x00\x0f\x0e\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else allow
-    # socket to accept4:
-    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to accept4
+    b"\x35\x00\x10\x11\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(ENOSYS)
+    # mq_notify to shmdt:
+    b"\x45\x00\x0f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> allow
+    b"\x35\x00\x0e\x0f\xc1\x00\x00\x00"  # jge  193 semop               -> allow else errno(ENOSYS)
+    # socket to fchroot:
+    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to accept4:
-    b"\x35\x00\x0a\x09\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # prlimit64 to fchroot:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
-    b"\x15\x00\x07\x06\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else allow
-    # rseq to kexec_file_load:
-    b"\x35\x00\x00\x06\x25\x01\x00\x00"  # jge  293 rseq                else errno(ENOSYS)
-    b"\x35\x00\x05\x04\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
+    # bind to fchroot:
+    b"\x35\x00\x04\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to fchroot
+    b"\x35\x00\x01\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to kexec_file_load
+    b"\x35\x00\x08\x07\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
+    # prlimit64 to kexec_file_load:
+    b"\x15\x00\x07\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
+    b"\x15\x00\x06\x05\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
     # clock_gettime64 to fchroot:
-    b"\x35\x00\x01\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x15\x00\x03\x02\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x02\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
+    b"\x15\x00\x04\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x03\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
     # io_uring_setup to fchroot:
-    b"\x35\x00\x00\x02\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\xac\x01\x00\x00"  # jge  428 open_tree           else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -579,115 +486,88 @@ _S390X = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x24\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to fchroot
-    b"\x00\x35\x11\x00\x00\x00\x00\x31"  # jge  49                      -> acct to setpriority
-    b"\x00\x35\x08\x00\x00\x00\x00\x1d"  # jge  29 pause                -> pause to signal
-    b"\x00\x35\x03\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to alarm
-    b"\x00\x35\x01\x00\x00\x00\x00\x0d"  # jge  13                      -> mknod to chmod
-    b"\x00\x35\x48\x49\x00\x00\x00\x01"  # jge  1 exit                  -> allow else errno(ENOSYS)
-    # mknod to chmod:
-    b"\x00\x35\x47\x48\x00\x00\x00\x0e"  # jge  14 mknod                -> allow else errno(ENOSYS)
-    # lseek to alarm:
-    b"\x00\x35\x01\x00\x00\x00\x00\x17"  # jge  23                      -> ptrace to alarm
-    b"\x00\x35\x45\x46\x00\x00\x00\x13"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # ptrace to alarm:
-    b"\x00\x35\x00\x45\x00\x00\x00\x1a"  # jge  26 ptrace               else errno(ENOSYS)
-    b"\x00\x35\x44\x43\x00\x00\x00\x1c"  # jge  28                      -> errno(ENOSYS) else allow
-    # pause to signal:
-    b"\x00\x35\x03\x00\x00\x00\x00\x24"  # jge  36 sync                 -> sync to signal
-    b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> access to nice
-    b"\x00\x35\x41\x40\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to nice:
-    b"\x00\x35\x40\x3f\x00\x00\x00\x23"  # jge  35                      -> errno(ENOSYS) else allow
-    # sync to signal:
-    b"\x00\x35\x01\x00\x00\x00\x00\x2d"  # jge  45 brk                  -> brk to signal
-    b"\x00\x35\x3e\x3d\x00\x00\x00\x2c"  # jge  44                      -> errno(ENOSYS) else allow
-    # brk to signal:
-    b"\x00\x35\x00\x3c\x00\x00\x00\x2e"  # jge  46                      else allow
-    b"\x00\x35\x3b\x3c\x00\x00\x00\x30"  # jge  48 signal               -> allow else errno(ENOSYS)
-    # acct to setpriority:
-    b"\x00\x35\x08\x00\x00\x00\x00\x48"  # jge  72 sigsuspend           -> sigsuspend to setpriority
-    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sigaction
-    b"\x00\x35\x01\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl to fcntl
-    b"\x00\x35\x37\x38\x00\x00\x00\x33"  # jge  51 acct                 -> allow else errno(ENOSYS)
-    # ioctl to fcntl:
-    b"\x00\x35\x36\x37\x00\x00\x00\x36"  # jge  54 ioctl                -> allow else errno(ENOSYS)
-    # setpgid to sigaction:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3a"  # jge  58                      -> umask to sigaction
-    b"\x00\x35\x34\x35\x00\x00\x00\x39"  # jge  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to sigaction:
-    b"\x00\x35\x00\x34\x00\x00\x00\x3c"  # jge  60 umask                else errno(ENOSYS)
-    b"\x00\x35\x33\x32\x00\x00\x00\x44"  # jge  68                      -> errno(ENOSYS) else allow
+    b"\x00\x35\x32\x00\x00\x00\x01\x67"  # jge  359 socket              -> socket to fchroot
+    b"\x00\x15\x2e\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x19\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs, syslog
+    b"\x00\x35\x0b\x00\x00\x00\x00\x2e"  # jge  46                      -> signal to setpriority
+    b"\x00\x35\x05\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> ptrace to brk
+    b"\x00\x35\x02\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to umount
+    b"\x00\x15\x37\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
+    b"\x00\x15\x36\x35\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
+    # lseek to umount:
+    b"\x00\x35\x00\x35\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
+    b"\x00\x35\x34\x33\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
+    # ptrace to brk:
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to brk
+    b"\x00\x45\x00\x32\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
+    b"\x00\x35\x31\x30\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    # access to brk:
+    b"\x00\x15\x30\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x2f\x2e\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    # signal to setpriority:
+    b"\x00\x35\x06\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend to setpriority
+    b"\x00\x35\x03\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to sigaction
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    b"\x00\x15\x2a\x2b\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
+    # acct to umount2:
+    b"\x00\x15\x2a\x29\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # ioctl to sigaction:
+    b"\x00\x45\x28\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
+    b"\x00\x15\x27\x28\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
     # sigsuspend to setpriority:
-    b"\x00\x35\x04\x00\x00\x00\x00\x54"  # jge  84                      -> readlink to setpriority
-    b"\x00\x35\x01\x00\x00\x00\x00\x4d"  # jge  77 getrusage            -> getrusage to symlink
-    b"\x00\x35\x30\x2f\x00\x00\x00\x4c"  # jge  76                      -> errno(ENOSYS) else allow
-    # getrusage to symlink:
-    b"\x00\x35\x00\x2e\x00\x00\x00\x50"  # jge  80                      else allow
-    b"\x00\x35\x2d\x2e\x00\x00\x00\x53"  # jge  83 symlink              -> allow else errno(ENOSYS)
-    # readlink to setpriority:
+    b"\x00\x35\x02\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to setpriority
+    b"\x00\x45\x00\x26\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
+    b"\x00\x15\x25\x24\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
+    # symlink to setpriority:
     b"\x00\x35\x01\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority to setpriority
-    b"\x00\x35\x2b\x2c\x00\x00\x00\x55"  # jge  85 readlink             -> allow else errno(ENOSYS)
+    b"\x00\x15\x23\x22\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
     # getpriority to setpriority:
-    b"\x00\x35\x00\x2b\x00\x00\x00\x60"  # jge  96 getpriority          else errno(ENOSYS)
-    b"\x00\x35\x2a\x29\x00\x00\x00\x62"  # jge  98                      -> errno(ENOSYS) else allow
-    # statfs to fchroot:
-    b"\x00\x35\x13\x00\x00\x00\x00\xc0"  # jge  192                     -> lchown to fchroot
-    b"\x00\x35\x0b\x00\x00\x00\x00\x7c"  # jge  124 adjtimex            -> adjtimex to getrlimit
-    b"\x00\x35\x06\x00\x00\x00\x00\x6d"  # jge  109                     -> lookup_dcookie to uname
-    b"\x00\x35\x01\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to fstat
-    b"\x00\x35\x25\x24\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS) else allow
-    # socketcall to fstat:
-    b"\x00\x35\x23\x00\x00\x00\x00\x67"  # jge  103 syslog              -> allow
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1a\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x19\x20\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # lookup_dcookie to uname:
-    b"\x00\x35\x01\x00\x00\x00\x00\x71"  # jge  113                     -> wait4 to uname
-    b"\x00\x35\x1e\x1f\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> allow else errno(ENOSYS)
-    # wait4 to uname:
-    b"\x00\x35\x00\x1e\x00\x00\x00\x72"  # jge  114 wait4               else errno(ENOSYS)
-    b"\x00\x35\x1d\x1c\x00\x00\x00\x7b"  # jge  123                     -> errno(ENOSYS) else allow
-    # adjtimex to getrlimit:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167 query_module        -> query_module to getrlimit
-    b"\x00\x35\x01\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to mremap
-    b"\x00\x35\x1a\x19\x00\x00\x00\x8a"  # jge  138                     -> errno(ENOSYS) else allow
-    # getdents to mremap:
-    b"\x00\x35\x19\x18\x00\x00\x00\xa4"  # jge  164                     -> errno(ENOSYS) else allow
-    # query_module to getrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to getrlimit
-    b"\x00\x35\x17\x16\x00\x00\x00\xaa"  # jge  170                     -> errno(ENOSYS) else allow
+    b"\x00\x45\x22\x21\xff\xff\xff\x9e"  # jset 0xffffff9e              -> errno(ENOSYS) else allow
+    # statfs, syslog:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xc0"  # jge  192                     -> lchown to sendmmsg
+    b"\x00\x35\x05\x00\x00\x00\x00\x8a"  # jge  138                     -> getdents to getrlimit
+    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> lookup_dcookie to afs_syscall
+    b"\x00\x15\x1e\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
+    b"\x00\x15\x1d\x1c\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
+    # lookup_dcookie to afs_syscall:
+    b"\x00\x15\x1c\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
+    b"\x00\x15\x1b\x1a\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
+    # getdents to getrlimit:
+    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170                     -> prctl to getrlimit
+    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> query_module to nfsservctl
+    b"\x00\x35\x17\x18\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
+    # query_module to nfsservctl:
+    b"\x00\x35\x16\x17\x00\x00\x00\xa7"  # jge  167 query_module        -> allow else errno(ENOSYS)
     # prctl to getrlimit:
-    b"\x00\x15\x16\x15\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else allow
-    # lchown to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> statfs64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xdf"  # jge  223                     -> setxattr to clock_nanosleep
+    b"\x00\x45\x00\x16\xff\xff\xff\x54"  # jset 0xffffff54              else errno(ENOSYS)
+    b"\x00\x15\x15\x14\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else allow
+    # lchown to sendmmsg:
+    b"\x00\x35\x13\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> allow
+    b"\x00\x35\x03\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> setxattr to clock_nanosleep
     b"\x00\x35\x01\x00\x00\x00\x00\xdd"  # jge  221                     -> readahead
-    b"\x00\x35\x11\x12\x00\x00\x00\xc6"  # jge  198 lchown              -> allow else errno(ENOSYS)
+    b"\x00\x35\x10\x11\x00\x00\x00\xc6"  # jge  198 lchown              -> allow else errno(ENOSYS)
     # readahead:
-    b"\x00\x35\x10\x11\x00\x00\x00\xde"  # jge  222 readahead           -> allow else errno(ENOSYS)
+    b"\x00\x15\x0f\x10\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
     # setxattr to clock_nanosleep:
-    b"\x00\x35\x01\x00\x00\x00\x00\xf2"  # jge  242                     -> io_setup to clock_nanosleep
-    b"\x00\x35\x0e\x0f\x00\x00\x00\xe0"  # jge  224 setxattr            -> allow else errno(ENOSYS)
-    # io_setup to clock_nanosleep:
-    b"\x00\x35\x00\x0e\x00\x00\x00\xf3"  # jge  243 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x0d\x0c\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # statfs64 to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x69"  # jge  361 bind                -> bind to msgctl
-    b"\x00\x35\x00\x09\x00\x00\x01\x67"  # jge  359 socket              else allow
+    b"\x00\x15\x0f\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
+    b"\x00\x35\x0e\x0d\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
+    # socketcall:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
+    b"\x00\x15\x03\x0a\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    # socket to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x01\x69"  # jge  361 bind                -> bind to fchroot
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x07\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # bind to msgctl:
-    b"\x00\x35\x00\x05\x00\x00\x01\x83"  # jge  387                     else allow
-    b"\x00\x35\x04\x05\x00\x00\x01\x88"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
-    # pidfd_send_signal to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # io_uring_setup to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xac"  # jge  428 open_tree           else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    # bind to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> allow
+    b"\x00\x35\x00\x03\x00\x00\x01\x83"  # jge  387                     else allow
+    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to io_uring_register
+    b"\x00\x35\x01\x02\x00\x00\x01\x88"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
+    # pidfd_send_signal to io_uring_register:
+    b"\x00\x15\x00\x01\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -699,54 +579,37 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x10\x00\x46\x01\x00\x00"  # jge  326 socket              -> socket to fchroot
-    b"\x35\x00\x08\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to prlimit64
-    b"\x35\x00\x04\x00\xc0\x00\x00\x00"  # jge  192                     -> pciconfig_read to sched_getaffinity
-    b"\x15\x00\x00\x1e\x66\x00\x00\x00"  # jeq  102 socketcall          else allow
+    b"\x35\x00\x08\x00\xfe\x00\x00\x00"  # jge  254                     -> rtas to fchroot
+    b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
+    b"\x35\x00\x00\x16\xc0\x00\x00\x00"  # jge  192                     else allow
+    b"\x15\x00\x16\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
+    b"\x45\x00\x00\x15\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
+    b"\x35\x00\x13\x14\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
+    # socketcall:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x11\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
-    b"\x15\x00\x10\x1b\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # pciconfig_read to sched_getaffinity:
-    b"\x35\x00\x01\x00\xcc\x00\x00\x00"  # jge  204                     -> madvise to sched_getaffinity
-    b"\x35\x00\x19\x1a\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # madvise to sched_getaffinity:
-    b"\x35\x00\x18\x19\xcd\x00\x00\x00"  # jge  205 madvise             -> allow else errno(ENOSYS)
-    # tuxcall to prlimit64:
-    b"\x35\x00\x03\x00\xfe\x00\x00\x00"  # jge  254                     -> rtas to prlimit64
-    b"\x35\x00\x01\x00\xe2\x00\x00\x00"  # jge  226                     -> io_setup to fstatfs64
-    b"\x35\x00\x15\x16\xe1\x00\x00\x00"  # jge  225 tuxcall             -> allow else errno(ENOSYS)
-    # io_setup to fstatfs64:
-    b"\x35\x00\x14\x15\xe3\x00\x00\x00"  # jge  227 io_setup            -> allow else errno(ENOSYS)
-    # rtas to prlimit64:
-    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257                     -> migrate_pages to prlimit64
-    b"\x35\x00\x12\x13\xff\x00\x00\x00"  # jge  255 rtas                -> allow else errno(ENOSYS)
-    # migrate_pages to prlimit64:
-    b"\x35\x00\x11\x12\x02\x01\x00\x00"  # jge  258 migrate_pages       -> allow else errno(ENOSYS)
-    # socket to fchroot:
-    b"\x35\x00\x09\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> semtimedop to fchroot
-    b"\x35\x00\x05\x00\x4e\x01\x00\x00"  # jge  334 send                -> send to io_pgetevents
-    b"\x35\x00\x00\x01\x47\x01\x00\x00"  # jge  327 bind                else socket, socketpair
-    b"\x35\x00\x00\x0d\x4d\x01\x00\x00"  # jge  333 socketpair          else allow
+    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
+    b"\x15\x00\x07\x10\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
+    # rtas to fchroot:
+    b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366                     -> mlock2 to fchroot
+    b"\x15\x00\x03\x00\x46\x01\x00\x00"  # jeq  326 socket              -> socket, socketpair
+    b"\x15\x00\x02\x00\x4d\x01\x00\x00"  # jeq  333 socketpair          -> socket, socketpair
+    b"\x15\x00\x0d\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
+    b"\x15\x00\x0c\x0b\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # send to io_pgetevents:
-    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 mlock2              -> mlock2 to io_pgetevents
-    b"\x35\x00\x09\x08\x6e\x01\x00\x00"  # jge  366                     -> errno(ENOSYS) else allow
-    # mlock2 to io_pgetevents:
-    b"\x35\x00\x08\x07\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
-    # semtimedop to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x01\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to io_uring_register
-    b"\x35\x00\x05\x04\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to io_uring_register:
-    b"\x35\x00\x04\x03\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
+    # mlock2 to fchroot:
+    b"\x35\x00\x05\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x02\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> semtimedop to io_uring_register
+    b"\x35\x00\x00\x06\x7a\x01\x00\x00"  # jge  378 mlock2              else errno(ENOSYS)
+    b"\x35\x00\x05\x04\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
+    # semtimedop to io_uring_register:
+    b"\x35\x00\x00\x03\x93\x01\x00\x00"  # jge  403                     else allow
+    b"\x15\x00\x02\x03\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # open_tree to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -758,54 +621,37 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x10\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to prlimit64
-    b"\x00\x35\x04\x00\x00\x00\x00\xc0"  # jge  192                     -> pciconfig_read to sched_getaffinity
-    b"\x00\x15\x00\x1e\x00\x00\x00\x66"  # jeq  102 socketcall          else allow
+    b"\x00\x35\x08\x00\x00\x00\x00\xfe"  # jge  254                     -> rtas to fchroot
+    b"\x00\x15\x04\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x00\x16\x00\x00\x00\xc0"  # jge  192                     else allow
+    b"\x00\x15\x16\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
+    b"\x00\x45\x00\x15\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
+    b"\x00\x35\x13\x14\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
+    # socketcall:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x11\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x10\x1b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # pciconfig_read to sched_getaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x00\xcc"  # jge  204                     -> madvise to sched_getaffinity
-    b"\x00\x35\x19\x1a\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # madvise to sched_getaffinity:
-    b"\x00\x35\x18\x19\x00\x00\x00\xcd"  # jge  205 madvise             -> allow else errno(ENOSYS)
-    # tuxcall to prlimit64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xfe"  # jge  254                     -> rtas to prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xe2"  # jge  226                     -> io_setup to fstatfs64
-    b"\x00\x35\x15\x16\x00\x00\x00\xe1"  # jge  225 tuxcall             -> allow else errno(ENOSYS)
-    # io_setup to fstatfs64:
-    b"\x00\x35\x14\x15\x00\x00\x00\xe3"  # jge  227 io_setup            -> allow else errno(ENOSYS)
-    # rtas to prlimit64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to prlimit64
-    b"\x00\x35\x12\x13\x00\x00\x00\xff"  # jge  255 rtas                -> allow else errno(ENOSYS)
-    # migrate_pages to prlimit64:
-    b"\x00\x35\x11\x12\x00\x00\x01\x02"  # jge  258 migrate_pages       -> allow else errno(ENOSYS)
-    # socket to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x01\x4e"  # jge  334 send                -> send to io_pgetevents
-    b"\x00\x35\x00\x01\x00\x00\x01\x47"  # jge  327 bind                else socket, socketpair
-    b"\x00\x35\x00\x0d\x00\x00\x01\x4d"  # jge  333 socketpair          else allow
+    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
+    b"\x00\x15\x07\x10\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    # rtas to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to fchroot
+    b"\x00\x15\x03\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
+    b"\x00\x15\x02\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socket, socketpair
+    b"\x00\x15\x0d\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
+    b"\x00\x15\x0c\x0b\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # send to io_pgetevents:
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> mlock2 to io_pgetevents
-    b"\x00\x35\x09\x08\x00\x00\x01\x6e"  # jge  366                     -> errno(ENOSYS) else allow
-    # mlock2 to io_pgetevents:
-    b"\x00\x35\x08\x07\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semtimedop to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to io_uring_register
-    b"\x00\x35\x05\x04\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to io_uring_register:
-    b"\x00\x35\x04\x03\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
+    # mlock2 to fchroot:
+    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to io_uring_register
+    b"\x00\x35\x00\x06\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
+    b"\x00\x35\x05\x04\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
+    # semtimedop to io_uring_register:
+    b"\x00\x35\x00\x03\x00\x00\x01\x93"  # jge  403                     else allow
+    b"\x00\x15\x02\x03\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
     # open_tree to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x00\x35\x02\x01\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -817,39 +663,34 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0e\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to membarrier
-    b"\x00\x35\x04\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sys_debug_setcontext
-    b"\x00\x35\x00\x15\x00\x00\x00\x66"  # jge  102 socketcall          else allow
+    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> socketpair to fchroot
+    b"\x00\x15\x03\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x15\x07\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
+    b"\x00\x15\x12\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
+    b"\x00\x15\x11\x10\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
+    # socketcall:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x07\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # syslog to sys_debug_setcontext:
-    b"\x00\x15\x12\x11\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS) else allow
-    # migrate_pages to membarrier:
-    b"\x00\x35\x02\x00\x00\x00\x01\x47"  # jge  327 bind                -> bind to membarrier
-    b"\x00\x35\x00\x10\x00\x00\x01\x02"  # jge  258 migrate_pages       else errno(ENOSYS)
-    b"\x00\x35\x01\x0e\x00\x00\x01\x46"  # jge  326 socket              -> socket, socketpair else allow
-    # bind to membarrier:
-    b"\x00\x15\x00\x0d\x00\x00\x01\x4d"  # jeq  333 socketpair          else allow
+    b"\x00\x15\x05\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
+    b"\x00\x15\x04\x0d\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    # socketpair to fchroot:
+    b"\x00\x35\x07\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> send to io_pgetevents
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x85"  # jge  389                     -> semget to ppoll_time64
-    b"\x00\x35\x07\x08\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # semget to ppoll_time64:
-    b"\x00\x35\x00\x07\x00\x00\x01\x89"  # jge  393 semget              else errno(ENOSYS)
-    b"\x00\x35\x06\x05\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x00\x03\x00\x00\x01\xa9"  # jge  425 io_uring_setup      else allow
-    b"\x00\x35\x02\x03\x00\x00\x01\xac"  # jge  428 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    # send to io_pgetevents:
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> mlock2 to io_pgetevents
+    b"\x00\x35\x07\x06\x00\x00\x01\x6e"  # jge  366                     -> errno(ENOSYS) else allow
+    # mlock2 to io_pgetevents:
+    b"\x00\x35\x06\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
+    # semget to fchroot:
+    b"\x00\x35\x02\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
+    # open_tree to fchroot:
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -857,44 +698,38 @@ _PPC = (
 # Answers calls of mips.
 _MIPS = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x1c\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
+    b"\x00\x15\x00\x18\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0f\x00\x00\x00\x11\x3f"  # jge  4415                    -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x0a\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> setresuid to ppoll_time64
-    b"\x00\x35\x01\x00\x00\x00\x10\x06"  # jge  4102 socketcall         -> socketcall to socketpair
-    b"\x00\x35\x13\x18\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall to socketpair:
-    b"\x00\x35\x03\x00\x00\x00\x10\x07"  # jge  4103 syslog             -> syslog to socketpair
+    b"\x00\x35\x09\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> setresuid to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> socket to socketpair
+    b"\x00\x15\x01\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
+    b"\x00\x35\x0e\x14\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    # socketcall:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x03\x0f\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # syslog to socketpair:
-    b"\x00\x35\x00\x0e\x00\x00\x10\x57"  # jge  4183 socket             else allow
+    b"\x00\x15\x03\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
+    b"\x00\x15\x02\x0b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    # socket to socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0c\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setresuid to ppoll_time64:
-    b"\x00\x35\x01\x00\x00\x00\x10\xb8"  # jge  4280 add_key            -> add_key to ppoll_time64
-    b"\x00\x35\x0e\x09\x00\x00\x10\xb7"  # jge  4279                    -> errno(ENOSYS) else allow
-    # add_key to ppoll_time64:
-    b"\x00\x35\x00\x08\x00\x00\x11\x11"  # jge  4369                    else allow
-    b"\x00\x35\x07\x0c\x00\x00\x11\x29"  # jge  4393 semget             -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x11\x60"  # jge  4448 process_mrelease   -> process_mrelease to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x11\x49"  # jge  4425 io_uring_setup     -> io_uring_setup to landlock_restrict_self
-    b"\x00\x35\x04\x09\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # io_uring_setup to landlock_restrict_self:
-    b"\x00\x35\x00\x08\x00\x00\x11\x4c"  # jge  4428 open_tree          else errno(ENOSYS)
-    b"\x00\x35\x07\x02\x00\x00\x11\x5f"  # jge  4447                    -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    # setresuid to fchroot:
+    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to fchroot
+    b"\x00\x15\x0c\x06\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else allow
+    # semget to fchroot:
+    b"\x00\x35\x06\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0xffffffff
+    b"\x00\x35\x02\x00\x00\x00\x11\x49"  # jge  4425 io_uring_setup     -> io_uring_setup to fchroot
+    b"\x00\x15\x09\x00\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS)
+    b"\x00\x35\x02\x08\x00\x00\x11\x29"  # jge  4393 semget             -> allow else errno(ENOSYS)
+    # io_uring_setup to fchroot:
+    b"\x00\x45\x00\x07\xff\xff\xee\xb4"  # jset 0xffffeeb4              else errno(ENOSYS)
+    b"\x00\x15\x06\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1179 to 0x1560:
-    b"\x00\x35\x02\x03\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
-    b"\x00\x35\x00\x02\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    # 0x1179 to 0xffffffff:
+    b"\x00\x35\x04\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x00\x35\x01\x02\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
+    # 0x1561 to 0x1948:
+    b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -902,39 +737,32 @@ _MIPS = (
 # Answers calls of mips64.
 _MIPS64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x17\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
+    b"\x00\x15\x00\x13\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0b\x00\x00\x00\x14\x77"  # jge  5239 add_key            -> add_key to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x13\xb0"  # jge  5040 socket             -> socket to waitid
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> read to sendfile
-    b"\x00\x35\x12\x13\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # read to sendfile:
-    b"\x00\x35\x0e\x12\x00\x00\x13\x88"  # jge  5000 read               -> allow else errno(ENOSYS)
-    # socket to waitid:
-    b"\x00\x35\x01\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socketpair to waitid
-    b"\x00\x35\x0c\x01\x00\x00\x13\xb1"  # jge  5041 connect            -> allow else socket, socketpair
-    # socketpair to waitid:
-    b"\x00\x35\x03\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> setsockopt to waitid
+    b"\x00\x35\x08\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> setsockopt to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socket, socketpair
+    b"\x00\x15\x03\x00\x00\x00\x13\xb0"  # jeq  5040 socket             -> socket, socketpair
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 4473, connect
+    b"\x00\x35\x0d\x0e\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    # 4473, connect:
+    b"\x00\x35\x09\x0d\x00\x00\x13\x88"  # jge  5000 read               -> allow else errno(ENOSYS)
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x07\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setsockopt to waitid:
-    b"\x00\x35\x0b\x07\x00\x00\x14\x76"  # jge  5238                    -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x15\x47"  # jge  5447                    -> process_mrelease to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to landlock_restrict_self
-    b"\x00\x35\x08\x04\x00\x00\x14\xd1"  # jge  5329                    -> errno(ENOSYS) else allow
-    # pidfd_send_signal to landlock_restrict_self:
-    b"\x00\x35\x00\x03\x00\x00\x15\x31"  # jge  5425 io_uring_setup     else allow
-    b"\x00\x35\x02\x06\x00\x00\x15\x34"  # jge  5428 open_tree          -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x00\x04\x00\x00\x15\x48"  # jge  5448 process_mrelease   else errno(ENOSYS)
+    # setsockopt to fchroot:
+    b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to fchroot
+    b"\x00\x15\x08\x04\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else allow
+    # pidfd_send_signal to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
+    b"\x00\x35\x01\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> open_tree to fchroot
+    b"\x00\x15\x01\x05\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x00\x15\x04\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     # 0x1561 to 0xffffffff:
-    b"\x00\x35\x00\x02\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -942,39 +770,34 @@ _MIPS64 = (
 # Answers calls of mips64n32.
 _MIPS64N32 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
-    b"\x00\x15\x00\x07\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
+    b"\x00\x15\x00\x08\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0c\x00\x00\x00\x18\x62"  # jge  6242                    -> add_key to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> read to waitid
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x176f
-    b"\x00\x35\x02\x14\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x176f:
-    b"\x00\x35\x00\x13\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
-    b"\x00\x35\x12\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
+    b"\x00\x35\x0b\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> setsockopt to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x17\xa4"  # jge  6052 socketpair         -> socket, socketpair
+    b"\x00\x15\x06\x00\x00\x00\x17\x98"  # jeq  6040 socket             -> socket, socketpair
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 5473, connect
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x00\x35\x01\x0f\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    # 0x1179 to 0x1560:
+    b"\x00\x35\x00\x0e\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # read to waitid:
-    b"\x00\x35\x01\x00\x00\x00\x17\x99"  # jge  6041 connect            -> connect to waitid
-    b"\x00\x35\x01\x0e\x00\x00\x17\x98"  # jge  6040 socket             -> socket, socketpair else allow
-    # connect to waitid:
-    b"\x00\x15\x00\x0d\x00\x00\x17\xa4"  # jeq  6052 socketpair         else allow
+    # 5473, connect:
+    b"\x00\x35\x0b\x0c\x00\x00\x17\x70"  # jge  6000 read               -> allow else errno(ENOSYS)
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # add_key to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x19\x10"  # jge  6416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> clock_gettime64 to ppoll_time64
-    b"\x00\x35\x07\x08\x00\x00\x18\x63"  # jge  6243 add_key            -> allow else errno(ENOSYS)
-    # clock_gettime64 to ppoll_time64:
-    b"\x00\x35\x00\x07\x00\x00\x19\x03"  # jge  6403 clock_gettime64    else errno(ENOSYS)
-    b"\x00\x35\x06\x05\x00\x00\x19\x0f"  # jge  6415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x19\x2f"  # jge  6447                    -> process_mrelease to fchroot
-    b"\x00\x35\x00\x03\x00\x00\x19\x19"  # jge  6425 io_uring_setup     else allow
-    b"\x00\x35\x02\x03\x00\x00\x19\x1c"  # jge  6428 open_tree          -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x19\x30"  # jge  6448 process_mrelease   else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    # setsockopt to fchroot:
+    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> clock_gettime64 to fchroot
+    b"\x00\x15\x07\x06\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
+    # clock_gettime64 to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> open_tree to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x19\x19"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
+    b"\x00\x15\x04\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
+    b"\x00\x35\x02\x03\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
 )
@@ -982,44 +805,38 @@ _MIPS64N32 = (
 # Answers calls of mipsel.
 _MIPSEL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x1c\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
+    b"\x15\x00\x00\x18\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0f\x00\x3f\x11\x00\x00"  # jge  4415                    -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x0a\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> setresuid to ppoll_time64
-    b"\x35\x00\x01\x00\x06\x10\x00\x00"  # jge  4102 socketcall         -> socketcall to socketpair
-    b"\x35\x00\x13\x18\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall to socketpair:
-    b"\x35\x00\x03\x00\x07\x10\x00\x00"  # jge  4103 syslog             -> syslog to socketpair
+    b"\x35\x00\x09\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> setresuid to fchroot
+    b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> socket to socketpair
+    b"\x15\x00\x01\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
+    b"\x35\x00\x0e\x14\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
+    # socketcall:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x04\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
-    b"\x15\x00\x03\x0f\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # syslog to socketpair:
-    b"\x35\x00\x00\x0e\x57\x10\x00\x00"  # jge  4183 socket             else allow
+    b"\x15\x00\x03\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
+    b"\x15\x00\x02\x0b\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
+    # socket to socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setresuid to ppoll_time64:
-    b"\x35\x00\x01\x00\xb8\x10\x00\x00"  # jge  4280 add_key            -> add_key to ppoll_time64
-    b"\x35\x00\x0e\x09\xb7\x10\x00\x00"  # jge  4279                    -> errno(ENOSYS) else allow
-    # add_key to ppoll_time64:
-    b"\x35\x00\x00\x08\x11\x11\x00\x00"  # jge  4369                    else allow
-    b"\x35\x00\x07\x0c\x29\x11\x00\x00"  # jge  4393 semget             -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x04\x00\x60\x11\x00\x00"  # jge  4448 process_mrelease   -> process_mrelease to fchroot
-    b"\x35\x00\x01\x00\x49\x11\x00\x00"  # jge  4425 io_uring_setup     -> io_uring_setup to landlock_restrict_self
-    b"\x35\x00\x04\x09\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> allow else errno(ENOSYS)
-    # io_uring_setup to landlock_restrict_self:
-    b"\x35\x00\x00\x08\x4c\x11\x00\x00"  # jge  4428 open_tree          else errno(ENOSYS)
-    b"\x35\x00\x07\x02\x5f\x11\x00\x00"  # jge  4447                    -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    # setresuid to fchroot:
+    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to fchroot
+    b"\x15\x00\x0c\x06\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else allow
+    # semget to fchroot:
+    b"\x35\x00\x06\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0xffffffff
+    b"\x35\x00\x02\x00\x49\x11\x00\x00"  # jge  4425 io_uring_setup     -> io_uring_setup to fchroot
+    b"\x15\x00\x09\x00\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS)
+    b"\x35\x00\x02\x08\x29\x11\x00\x00"  # jge  4393 semget             -> allow else errno(ENOSYS)
+    # io_uring_setup to fchroot:
+    b"\x45\x00\x00\x07\xb4\xee\xff\xff"  # jset 0xffffeeb4              else errno(ENOSYS)
+    b"\x15\x00\x06\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1179 to 0x1560:
-    b"\x35\x00\x02\x03\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
-    b"\x35\x00\x00\x02\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    # 0x1179 to 0xffffffff:
+    b"\x35\x00\x04\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x35\x00\x01\x02\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
+    # 0x1561 to 0x1948:
+    b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1027,39 +844,32 @@ _MIPSEL = (
 # Answers calls of mips64el.
 _MIPS64EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x17\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
+    b"\x15\x00\x00\x13\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0b\x00\x77\x14\x00\x00"  # jge  5239 add_key            -> add_key to fchroot
-    b"\x35\x00\x03\x00\xb0\x13\x00\x00"  # jge  5040 socket             -> socket to waitid
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> read to sendfile
-    b"\x35\x00\x12\x13\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # read to sendfile:
-    b"\x35\x00\x0e\x12\x88\x13\x00\x00"  # jge  5000 read               -> allow else errno(ENOSYS)
-    # socket to waitid:
-    b"\x35\x00\x01\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socketpair to waitid
-    b"\x35\x00\x0c\x01\xb1\x13\x00\x00"  # jge  5041 connect            -> allow else socket, socketpair
-    # socketpair to waitid:
-    b"\x35\x00\x03\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> setsockopt to waitid
+    b"\x35\x00\x08\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> setsockopt to fchroot
+    b"\x35\x00\x04\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socket, socketpair
+    b"\x15\x00\x03\x00\xb0\x13\x00\x00"  # jeq  5040 socket             -> socket, socketpair
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 4473, connect
+    b"\x35\x00\x0d\x0e\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    # 4473, connect:
+    b"\x35\x00\x09\x0d\x88\x13\x00\x00"  # jge  5000 read               -> allow else errno(ENOSYS)
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x07\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setsockopt to waitid:
-    b"\x35\x00\x0b\x07\x76\x14\x00\x00"  # jge  5238                    -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x04\x00\x47\x15\x00\x00"  # jge  5447                    -> process_mrelease to fchroot
-    b"\x35\x00\x01\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to landlock_restrict_self
-    b"\x35\x00\x08\x04\xd1\x14\x00\x00"  # jge  5329                    -> errno(ENOSYS) else allow
-    # pidfd_send_signal to landlock_restrict_self:
-    b"\x35\x00\x00\x03\x31\x15\x00\x00"  # jge  5425 io_uring_setup     else allow
-    b"\x35\x00\x02\x06\x34\x15\x00\x00"  # jge  5428 open_tree          -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x02\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x00\x04\x48\x15\x00\x00"  # jge  5448 process_mrelease   else errno(ENOSYS)
+    # setsockopt to fchroot:
+    b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to fchroot
+    b"\x15\x00\x08\x04\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else allow
+    # pidfd_send_signal to fchroot:
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
+    b"\x35\x00\x01\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> open_tree to fchroot
+    b"\x15\x00\x01\x05\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x15\x00\x04\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     # 0x1561 to 0xffffffff:
-    b"\x35\x00\x00\x02\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1067,39 +877,34 @@ _MIPS64EL = (
 # Answers calls of mips64n32el.
 _MIPS64N32EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x07\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
+    b"\x15\x00\x00\x08\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0c\x00\x62\x18\x00\x00"  # jge  6242                    -> add_key to fchroot
-    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> read to waitid
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x176f
-    b"\x35\x00\x02\x14\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x176f:
-    b"\x35\x00\x00\x13\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
-    b"\x35\x00\x12\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
+    b"\x35\x00\x0b\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> setsockopt to fchroot
+    b"\x35\x00\x07\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socket, socketpair
+    b"\x15\x00\x06\x00\x98\x17\x00\x00"  # jeq  6040 socket             -> socket, socketpair
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 5473, connect
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x35\x00\x01\x0f\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
+    # 0x1179 to 0x1560:
+    b"\x35\x00\x00\x0e\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # read to waitid:
-    b"\x35\x00\x01\x00\x99\x17\x00\x00"  # jge  6041 connect            -> connect to waitid
-    b"\x35\x00\x01\x0e\x98\x17\x00\x00"  # jge  6040 socket             -> socket, socketpair else allow
-    # connect to waitid:
-    b"\x15\x00\x00\x0d\xa4\x17\x00\x00"  # jeq  6052 socketpair         else allow
+    # 5473, connect:
+    b"\x35\x00\x0b\x0c\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # add_key to fchroot:
-    b"\x35\x00\x04\x00\x10\x19\x00\x00"  # jge  6416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> clock_gettime64 to ppoll_time64
-    b"\x35\x00\x07\x08\x63\x18\x00\x00"  # jge  6243 add_key            -> allow else errno(ENOSYS)
-    # clock_gettime64 to ppoll_time64:
-    b"\x35\x00\x00\x07\x03\x19\x00\x00"  # jge  6403 clock_gettime64    else errno(ENOSYS)
-    b"\x35\x00\x06\x05\x0f\x19\x00\x00"  # jge  6415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x02\x00\x2f\x19\x00\x00"  # jge  6447                    -> process_mrelease to fchroot
-    b"\x35\x00\x00\x03\x19\x19\x00\x00"  # jge  6425 io_uring_setup     else allow
-    b"\x35\x00\x02\x03\x1c\x19\x00\x00"  # jge  6428 open_tree          -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x00\x02\x30\x19\x00\x00"  # jge  6448 process_mrelease   else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    # setsockopt to fchroot:
+    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> clock_gettime64 to fchroot
+    b"\x15\x00\x07\x06\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
+    # clock_gettime64 to fchroot:
+    b"\x35\x00\x03\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> open_tree to fchroot
+    b"\x35\x00\x05\x00\x19\x19\x00\x00"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
+    b"\x15\x00\x04\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
+    b"\x35\x00\x02\x03\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1111,60 +916,46 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x14\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to fchroot
-    b"\x00\x35\x0a\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to fcntl64
-    b"\x00\x35\x06\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to delete_module
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to socketpair
-    b"\x00\x35\x01\x21\x00\x00\x00\x11"  # jge  17 socket               -> socket, socketpair else allow
-    # stat to socketpair:
-    b"\x00\x35\x00\x20\x00\x00\x00\x38"  # jge  56 socketpair           else allow
+    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to fchroot
+    b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
+    b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
+    b"\x00\x15\x1b\x1a\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1e\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x18\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setpgid to delete_module:
-    b"\x00\x35\x01\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to delete_module
-    b"\x00\x35\x1c\x1b\x00\x00\x00\x66"  # jge  102                     -> errno(ENOSYS) else allow
-    # syslog to delete_module:
-    b"\x00\x15\x1b\x1a\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else allow
-    # quotactl to fcntl64:
-    b"\x00\x35\x04\x00\x00\x00\x00\xa8"  # jge  168 poll                -> poll to fcntl64
-    b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to sigaltstack
-    b"\x00\x35\x17\x18\x00\x00\x00\x83"  # jge  131 quotactl            -> allow else errno(ENOSYS)
-    # setfsuid to sigaltstack:
-    b"\x00\x35\x00\x17\x00\x00\x00\x8a"  # jge  138 setfsuid            else errno(ENOSYS)
-    b"\x00\x35\x16\x15\x00\x00\x00\xa7"  # jge  167                     -> errno(ENOSYS) else allow
-    # poll to fcntl64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to fcntl64
-    b"\x00\x35\x14\x13\x00\x00\x00\xa9"  # jge  169                     -> errno(ENOSYS) else allow
-    # setresgid to fcntl64:
-    b"\x00\x35\x00\x12\x00\x00\x00\xc4"  # jge  196                     else allow
-    b"\x00\x35\x11\x12\x00\x00\x00\xc6"  # jge  198 lstat64             -> allow else errno(ENOSYS)
-    # gettid to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> eventfd to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xdc"  # jge  220                     -> exit_group to signalfd
-    b"\x00\x35\x01\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to io_cancel
-    b"\x00\x35\x0d\x0e\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    # init_module to fchroot:
+    b"\x00\x35\x0d\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to io_cancel
+    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to shmctl
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to sigaltstack
+    b"\x00\x45\x13\x12\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to sigaltstack:
+    b"\x00\x15\x12\x11\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    # poll to shmctl:
+    b"\x00\x35\x10\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> allow
+    b"\x00\x15\x0f\x10\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
+    # lstat64 to io_cancel:
+    b"\x00\x35\x02\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to io_cancel
+    b"\x00\x35\x00\x0e\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x35\x0d\x0c\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
+    # gettid to io_cancel:
+    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    b"\x00\x35\x0b\x0a\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
     # io_setup to io_cancel:
-    b"\x00\x35\x0c\x0d\x00\x00\x00\xd7"  # jge  215 io_setup            -> allow else errno(ENOSYS)
-    # exit_group to signalfd:
-    b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263                     -> add_key to signalfd
-    b"\x00\x35\x0a\x0b\x00\x00\x00\xde"  # jge  222 exit_group          -> allow else errno(ENOSYS)
-    # add_key to signalfd:
-    b"\x00\x35\x00\x0a\x00\x00\x01\x08"  # jge  264 add_key             else errno(ENOSYS)
-    b"\x00\x35\x09\x08\x00\x00\x01\x2f"  # jge  303                     -> errno(ENOSYS) else allow
-    # eventfd to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to pidfd_send_signal
-    b"\x00\x35\x06\x05\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x0a\x09\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
+    # exit_group to fchroot:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x65"  # jge  357                     -> clock_gettime64 to pidfd_send_signal
+    b"\x00\x15\x07\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
+    b"\x00\x15\x06\x05\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
     # clock_gettime64 to pidfd_send_signal:
-    b"\x00\x15\x05\x04\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x05\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
+    b"\x00\x35\x03\x04\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
     # io_uring_setup to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xac"  # jge  428 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x45\x00\x02\xff\xff\xfe\x54"  # jset 0xfffffe54              else errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )
@@ -1176,60 +967,48 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x13\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to fchroot
-    b"\x00\x35\x0a\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to shmctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to delete_module
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to socketpair
-    b"\x00\x35\x01\x21\x00\x00\x00\x11"  # jge  17 socket               -> socket, socketpair else allow
-    # stat to socketpair:
-    b"\x00\x35\x00\x20\x00\x00\x00\x38"  # jge  56 socketpair           else allow
+    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to fchroot
+    b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
+    b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
+    b"\x00\x15\x1b\x1a\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1e\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x18\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setpgid to delete_module:
-    b"\x00\x35\x01\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to delete_module
-    b"\x00\x35\x1c\x1b\x00\x00\x00\x66"  # jge  102                     -> errno(ENOSYS) else allow
-    # syslog to delete_module:
-    b"\x00\x15\x1b\x1a\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else allow
-    # quotactl to shmctl:
-    b"\x00\x35\x04\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to shmctl
-    b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to setfsgid
-    b"\x00\x35\x17\x18\x00\x00\x00\x83"  # jge  131 quotactl            -> allow else errno(ENOSYS)
-    # setfsuid to setfsgid:
-    b"\x00\x35\x00\x17\x00\x00\x00\x8a"  # jge  138 setfsuid            else errno(ENOSYS)
-    b"\x00\x35\x16\x15\x00\x00\x00\x8c"  # jge  140                     -> errno(ENOSYS) else allow
-    # getdents to shmctl:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa8"  # jge  168 poll                -> poll to shmctl
-    b"\x00\x35\x14\x13\x00\x00\x00\xa7"  # jge  167                     -> errno(ENOSYS) else allow
-    # poll to shmctl:
-    b"\x00\x15\x13\x12\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # lstat64 to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to set_mempolicy
-    b"\x00\x35\x01\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
-    b"\x00\x35\x0e\x0f\x00\x00\x00\xc6"  # jge  198 lstat64             -> allow else errno(ENOSYS)
-    # gettid to sched_getaffinity:
-    b"\x00\x35\x0d\x0e\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # io_setup to set_mempolicy:
-    b"\x00\x35\x01\x00\x00\x00\x00\xdc"  # jge  220                     -> exit_group to set_mempolicy
-    b"\x00\x35\x0b\x0c\x00\x00\x00\xd7"  # jge  215 io_setup            -> allow else errno(ENOSYS)
-    # exit_group to set_mempolicy:
-    b"\x00\x35\x00\x0b\x00\x00\x00\xde"  # jge  222 exit_group          else errno(ENOSYS)
-    b"\x00\x35\x0a\x09\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> eventfd to pidfd_send_signal
-    b"\x00\x35\x07\x06\x00\x00\x01\x2f"  # jge  303                     -> errno(ENOSYS) else allow
-    # eventfd to pidfd_send_signal:
-    b"\x00\x35\x00\x05\x00\x00\x01\x65"  # jge  357                     else allow
-    b"\x00\x35\x04\x05\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # io_uring_setup to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x02\x03\x00\x00\x01\xac"  # jge  428 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    # init_module to fchroot:
+    b"\x00\x35\x0f\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to io_cancel
+    b"\x00\x35\x03\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to poll
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to personality
+    b"\x00\x45\x13\x12\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
+    # quotactl to personality:
+    b"\x00\x15\x12\x11\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    # setfsuid to poll:
+    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
+    b"\x00\x15\x10\x0f\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
+    # poll:
+    b"\x00\x15\x0e\x0f\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
+    # setresgid to io_cancel:
+    b"\x00\x35\x03\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to io_cancel
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to fcntl64
+    b"\x00\x35\x0c\x0b\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
+    # lstat64 to fcntl64:
+    b"\x00\x35\x0b\x0a\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
+    # gettid to io_cancel:
+    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    b"\x00\x35\x09\x08\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
+    # io_setup to io_cancel:
+    b"\x00\x35\x08\x07\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
+    # exit_group to fchroot:
+    b"\x00\x35\x02\x00\x00\x00\x01\x65"  # jge  357                     -> pidfd_send_signal to fchroot
+    b"\x00\x15\x06\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
+    b"\x00\x15\x05\x04\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
+    # pidfd_send_signal to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x35\x01\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x00\x15\x01\x02\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\xfb"  # ret  errno(ENOSYS)
 )
@@ -1241,66 +1020,48 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x17\x00\xbd\x00\x00\x00"  # jge  189                     -> osf_swapon to fchroot
-    b"\x35\x00\x0c\x00\x9b\x00\x00\x00"  # jge  155                     -> sigaction to osf_alt_setsid
-    b"\x35\x00\x03\x00\x77\x00\x00\x00"  # jge  119                     -> readv to osf_pid_unblock
-    b"\x35\x00\x01\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to getsockopt
-    b"\x35\x00\x28\x27\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
-    # ioctl to getsockopt:
-    b"\x15\x00\x03\x26\x61\x00\x00\x00"  # jeq  97 socket               -> socket, socketpair else allow
-    # readv to osf_pid_unblock:
-    b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> mkdir to osf_pid_unblock
-    b"\x35\x00\x00\x25\x78\x00\x00\x00"  # jge  120 readv               else errno(ENOSYS)
-    b"\x35\x00\x00\x23\x87\x00\x00\x00"  # jge  135 socketpair          else allow
+    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to fchroot
+    b"\x15\x00\x03\x00\x61\x00\x00\x00"  # jeq  97 socket               -> socket, socketpair
+    b"\x15\x00\x02\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socket, socketpair
+    b"\x15\x00\x1e\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
+    b"\x15\x00\x1d\x1c\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x21\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x1a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # mkdir to osf_pid_unblock:
-    b"\x35\x00\x00\x1f\x97\x00\x00\x00"  # jge  151                     else allow
-    b"\x35\x00\x1e\x1f\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
-    # sigaction to osf_alt_setsid:
-    b"\x35\x00\x05\x00\xaa\x00\x00\x00"  # jge  170                     -> osf_alt_plock to osf_alt_setsid
-    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163 osf_asynch_daemon   -> osf_asynch_daemon to osf_exportfs
-    b"\x35\x00\x00\x1c\x9c\x00\x00\x00"  # jge  156 sigaction           else errno(ENOSYS)
-    b"\x35\x00\x1b\x1a\xa2\x00\x00\x00"  # jge  162                     -> errno(ENOSYS) else allow
-    # osf_asynch_daemon to osf_exportfs:
-    b"\x35\x00\x00\x19\xa7\x00\x00\x00"  # jge  167                     else allow
-    b"\x35\x00\x18\x19\xa9\x00\x00\x00"  # jge  169 osf_exportfs        -> allow else errno(ENOSYS)
-    # osf_alt_plock to osf_alt_setsid:
-    b"\x35\x00\x01\x00\xb8\x00\x00\x00"  # jge  184 osf_getmnt          -> osf_getmnt to osf_alt_setsid
-    b"\x15\x00\x16\x17\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow else errno(ENOSYS)
-    # osf_getmnt to osf_alt_setsid:
-    b"\x35\x00\x00\x15\xb9\x00\x00\x00"  # jge  185                     else allow
-    b"\x35\x00\x14\x15\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> allow else errno(ENOSYS)
-    # osf_swapon to fchroot:
-    b"\x35\x00\x09\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> oldumount to fchroot
-    b"\x35\x00\x04\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to _sysctl
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221                     -> osf_security to osf_fstatfs64
-    b"\x35\x00\x10\x11\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> allow else errno(ENOSYS)
-    # osf_security to osf_fstatfs64:
-    b"\x35\x00\x00\x10\xde\x00\x00\x00"  # jge  222 osf_security        else errno(ENOSYS)
-    b"\x35\x00\x0f\x0e\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS) else allow
-    # getpgid to _sysctl:
-    b"\x35\x00\x01\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to _sysctl
-    b"\x15\x00\x0d\x0c\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else allow
-    # bdflush to _sysctl:
-    b"\x35\x00\x00\x0c\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
-    b"\x35\x00\x0b\x0a\x40\x01\x00\x00"  # jge  320                     -> errno(ENOSYS) else allow
-    # oldumount to fchroot:
-    b"\x35\x00\x04\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x35\x00\x01\x00\x93\x01\x00\x00"  # jge  403                     -> exit_group to getppid
-    b"\x15\x00\x08\x07\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else allow
-    # exit_group to getppid:
-    b"\x35\x00\x00\x07\x95\x01\x00\x00"  # jge  405 exit_group          else errno(ENOSYS)
-    b"\x35\x00\x06\x05\x15\x02\x00\x00"  # jge  533                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x02\x00\x2d\x02\x00\x00"  # jge  557                     -> process_mrelease to fchroot
-    b"\x35\x00\x00\x03\x17\x02\x00\x00"  # jge  535 io_uring_setup      else allow
-    b"\x35\x00\x02\x03\x1a\x02\x00\x00"  # jge  538 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x00\x02\x2e\x02\x00\x00"  # jge  558 process_mrelease    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    # osf_pid_block to fchroot:
+    b"\x35\x00\x0f\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> bdflush to fchroot
+    b"\x35\x00\x07\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_fdatasync
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_getmnt
+    b"\x15\x00\x16\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x15\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
+    b"\x35\x00\x13\x14\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
+    # osf_exportfs to osf_getmnt:
+    b"\x15\x00\x12\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
+    b"\x15\x00\x11\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow
+    b"\x15\x00\x10\x11\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
+    # osf_alt_sigpending to osf_fdatasync:
+    b"\x35\x00\x03\x00\xe5\x00\x00\x00"  # jge  229                     -> getpgid to osf_fdatasync
+    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
+    b"\x35\x00\x0e\x0d\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
+    # osf_swapon to osf_fstatfs64:
+    b"\x15\x00\x0d\x0c\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else allow
+    # getpgid to osf_fdatasync:
+    b"\x35\x00\x00\x0c\xe9\x00\x00\x00"  # jge  233 getpgid             else errno(ENOSYS)
+    b"\x15\x00\x0b\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
+    b"\x35\x00\x0a\x09\x06\x01\x00\x00"  # jge  262                     -> errno(ENOSYS) else allow
+    # bdflush to fchroot:
+    b"\x35\x00\x03\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fchroot
+    b"\x15\x00\x08\x00\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS)
+    b"\x15\x00\x07\x00\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS)
+    b"\x35\x00\x06\x05\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
+    # exit_group to fchroot:
+    b"\x35\x00\x00\x04\x15\x02\x00\x00"  # jge  533                     else allow
+    b"\x35\x00\x04\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
+    b"\x35\x00\x01\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> open_tree to fchroot
+    b"\x15\x00\x01\x02\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x15\x00\x01\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x4e\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1312,66 +1073,53 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x16\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fstat
-    b"\x00\x35\x04\x00\x00\x00\x00\x23"  # jge  35                      -> sync to umount2
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 oldstat              -> oldstat to nice
-    b"\x00\x35\x29\x28\x00\x00\x00\x11"  # jge  17                      -> errno(ENOSYS) else allow
-    # oldstat to nice:
-    b"\x00\x35\x00\x27\x00\x00\x00\x1f"  # jge  31                      else allow
-    b"\x00\x35\x26\x27\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
-    # sync to umount2:
-    b"\x00\x35\x01\x00\x00\x00\x00\x2c"  # jge  44                      -> brk to umount2
-    b"\x00\x35\x24\x25\x00\x00\x00\x24"  # jge  36 sync                 -> allow else errno(ENOSYS)
-    # brk to umount2:
-    b"\x00\x35\x00\x24\x00\x00\x00\x2d"  # jge  45 brk                  else errno(ENOSYS)
-    b"\x00\x35\x23\x22\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else allow
-    # ioctl to fstat:
-    b"\x00\x35\x04\x00\x00\x00\x00\x62"  # jge  98                      -> statfs to fstat
-    b"\x00\x35\x01\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setpriority
-    b"\x00\x35\x20\x1f\x00\x00\x00\x38"  # jge  56                      -> errno(ENOSYS) else allow
-    # setpgid to setpriority:
-    b"\x00\x35\x00\x1e\x00\x00\x00\x3a"  # jge  58                      else allow
-    b"\x00\x35\x1d\x1e\x00\x00\x00\x3c"  # jge  60 umask                -> allow else errno(ENOSYS)
-    # statfs to fstat:
-    b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101                     -> socketcall to fstat
-    b"\x00\x35\x1b\x1c\x00\x00\x00\x63"  # jge  99 statfs               -> allow else errno(ENOSYS)
-    # socketcall to fstat:
-    b"\x00\x35\x00\x1b\x00\x00\x00\x66"  # jge  102 socketcall          else errno(ENOSYS)
-    b"\x00\x35\x19\x00\x00\x00\x00\x67"  # jge  103 syslog              -> allow
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0f\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x0e\x16\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # vhangup to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x64"  # jge  356 socket              -> socket to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to execveat
-    b"\x00\x35\x01\x00\x00\x00\x00\x70"  # jge  112                     -> wait4 to personality
-    b"\x00\x35\x12\x13\x00\x00\x00\x6f"  # jge  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to personality:
-    b"\x00\x35\x00\x12\x00\x00\x00\x72"  # jge  114 wait4               else errno(ENOSYS)
-    b"\x00\x35\x11\x10\x00\x00\x00\x89"  # jge  137                     -> errno(ENOSYS) else allow
-    # setfsuid to execveat:
-    b"\x00\x35\x01\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to execveat
-    b"\x00\x35\x0f\x0e\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x17\x00\x00\x00\x01\x64"  # jge  356 socket              -> socket to fchroot
+    b"\x00\x15\x13\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x0c\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to execveat
+    b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53                      -> 53, syslog
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to umount2
+    b"\x00\x15\x1e\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
+    b"\x00\x35\x1d\x1c\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    # access to umount2:
+    b"\x00\x15\x1c\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x1b\x1a\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    # 53, syslog:
+    b"\x00\x35\x03\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask, syslog
+    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
+    b"\x00\x15\x18\x17\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # setpgid:
+    b"\x00\x15\x16\x17\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # umask, syslog:
+    b"\x00\x15\x16\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
+    b"\x00\x15\x15\x14\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
+    # vhangup to execveat:
+    b"\x00\x35\x04\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to execveat
+    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to pivot_root
+    b"\x00\x15\x11\x12\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
+    # wait4 to pivot_root:
+    b"\x00\x15\x11\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
+    b"\x00\x35\x10\x0f\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
     # getdents64 to execveat:
-    b"\x00\x15\x0e\x0d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x0f\x0e\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
+    # socketcall:
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
+    b"\x00\x15\x03\x0b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
     # socket to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x81"  # jge  385                     -> semget to ppoll_time64
-    b"\x00\x35\x0a\x00\x00\x00\x01\x66"  # jge  358 bind                -> allow
+    b"\x00\x35\x03\x00\x00\x00\x01\x66"  # jge  358 bind                -> bind to fchroot
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
-    b"\x00\x35\x00\x07\x00\x00\x01\x89"  # jge  393 semget              else errno(ENOSYS)
-    b"\x00\x35\x06\x05\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xbf"  # jge  447                     -> process_mrelease to fchroot
-    b"\x00\x35\x00\x03\x00\x00\x01\xa9"  # jge  425 io_uring_setup      else allow
-    b"\x00\x35\x02\x03\x00\x00\x01\xac"  # jge  428 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x00\x35\x00\x02\x00\x00\x01\xc0"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    # bind to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to io_uring_register
+    b"\x00\x35\x05\x04\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
+    # semget to io_uring_register:
+    b"\x00\x35\x04\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
+    # open_tree to fchroot:
+    b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -1383,100 +1131,66 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1f\x00\x89\x00\x00\x00"  # jge  137                     -> setfsuid to fchroot
-    b"\x35\x00\x0d\x00\x52\x00\x00\x00"  # jge  82                      -> symlink to personality
-    b"\x35\x00\x05\x00\x2c\x00\x00\x00"  # jge  44                      -> brk to setgroups
-    b"\x35\x00\x01\x00\x1f\x00\x00\x00"  # jge  31                      -> access to times
-    b"\x15\x00\x3d\x3c\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
-    b"\x35\x00\x01\x00\x23\x00\x00\x00"  # jge  35                      -> sync to times
-    b"\x35\x00\x3a\x3b\x21\x00\x00\x00"  # jge  33 access               -> allow else errno(ENOSYS)
-    # sync to times:
-    b"\x35\x00\x39\x3a\x24\x00\x00\x00"  # jge  36 sync                 -> allow else errno(ENOSYS)
-    # brk to setgroups:
-    b"\x35\x00\x03\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to setgroups
-    b"\x35\x00\x01\x00\x35\x00\x00\x00"  # jge  53                      -> ioctl to fcntl
-    b"\x35\x00\x36\x37\x2d\x00\x00\x00"  # jge  45 brk                  -> allow else errno(ENOSYS)
-    # ioctl to fcntl:
-    b"\x35\x00\x35\x36\x36\x00\x00\x00"  # jge  54 ioctl                -> allow else errno(ENOSYS)
-    # setpgid to setgroups:
-    b"\x35\x00\x01\x00\x3a\x00\x00\x00"  # jge  58                      -> umask to setgroups
-    b"\x35\x00\x33\x34\x39\x00\x00\x00"  # jge  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to setgroups:
-    b"\x35\x00\x32\x33\x3c\x00\x00\x00"  # jge  60 umask                -> allow else errno(ENOSYS)
-    # symlink to personality:
-    b"\x35\x00\x09\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup to personality
-    b"\x35\x00\x02\x00\x63\x00\x00\x00"  # jge  99 statfs               -> statfs to olduname
-    b"\x35\x00\x00\x30\x53\x00\x00\x00"  # jge  83 symlink              else errno(ENOSYS)
-    b"\x35\x00\x2f\x2e\x62\x00\x00\x00"  # jge  98                      -> errno(ENOSYS) else allow
-    # statfs to olduname:
-    b"\x35\x00\x01\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall to olduname
-    b"\x35\x00\x2d\x2c\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else allow
-    # socketcall to olduname:
-    b"\x35\x00\x2b\x00\x67\x00\x00\x00"  # jge  103 syslog              -> allow
+    b"\x35\x00\x1d\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fchroot
+    b"\x15\x00\x19\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
+    b"\x35\x00\x0e\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to sched_getaffinity
+    b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56                      -> 56, syslog
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to fcntl
+    b"\x15\x00\x2a\x00\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS)
+    b"\x35\x00\x29\x28\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
+    # access to fcntl:
+    b"\x15\x00\x28\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
+    b"\x15\x00\x27\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
+    b"\x15\x00\x26\x25\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
+    # 56, syslog:
+    b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101                     -> 101, syslog
+    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to fstatfs
+    b"\x15\x00\x22\x23\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # umask to fstatfs:
+    b"\x15\x00\x22\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\x21\x20\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
+    # 101, syslog:
+    b"\x45\x00\x00\x20\x8a\xff\xff\xff"  # jset 0xffffff8a              else errno(ENOSYS)
+    b"\x15\x00\x1f\x1e\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else allow
+    # wait4 to sched_getaffinity:
+    b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to sched_getaffinity
+    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    b"\x15\x00\x1c\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
+    b"\x15\x00\x1b\x00\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS)
+    b"\x15\x00\x1a\x19\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
+    # poll to sendfile:
+    b"\x35\x00\x00\x19\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
+    b"\x35\x00\x18\x17\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
+    # vfork to sched_getaffinity:
+    b"\x35\x00\x00\x16\xde\x00\x00\x00"  # jge  222                     else allow
+    b"\x35\x00\x00\x16\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x35\x00\x15\x14\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
+    # socketcall:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1e\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
-    b"\x15\x00\x1d\x28\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # vhangup to personality:
-    b"\x35\x00\x03\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to personality
-    b"\x35\x00\x01\x00\x70\x00\x00\x00"  # jge  112                     -> wait4 to sigprocmask
-    b"\x35\x00\x25\x26\x6f\x00\x00\x00"  # jge  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to sigprocmask:
-    b"\x35\x00\x24\x25\x72\x00\x00\x00"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # init_module to personality:
-    b"\x35\x00\x01\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to personality
-    b"\x35\x00\x22\x23\x80\x00\x00\x00"  # jge  128 init_module         -> allow else errno(ENOSYS)
-    # quotactl to personality:
-    b"\x35\x00\x21\x22\x83\x00\x00\x00"  # jge  131 quotactl            -> allow else errno(ENOSYS)
-    # setfsuid to fchroot:
-    b"\x35\x00\x0e\x00\x26\x01\x00\x00"  # jge  294 migrate_pages       -> migrate_pages to fchroot
-    b"\x35\x00\x06\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to inotify_rm_watch
-    b"\x35\x00\x02\x00\xa8\x00\x00\x00"  # jge  168 poll                -> poll to fcntl64
-    b"\x35\x00\x00\x1e\x8a\x00\x00\x00"  # jge  138 setfsuid            else errno(ENOSYS)
-    b"\x35\x00\x1d\x1c\xa6\x00\x00\x00"  # jge  166                     -> errno(ENOSYS) else allow
-    # poll to fcntl64:
-    b"\x35\x00\x01\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to fcntl64
-    b"\x35\x00\x1b\x1a\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fcntl64:
-    b"\x35\x00\x1a\x19\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to inotify_rm_watch:
-    b"\x35\x00\x03\x00\xfc\x00\x00\x00"  # jge  252 exit_group          -> exit_group to inotify_rm_watch
-    b"\x35\x00\x01\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fadvise64
-    b"\x35\x00\x17\x16\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # io_setup to fadvise64:
-    b"\x35\x00\x16\x15\xfb\x00\x00\x00"  # jge  251                     -> errno(ENOSYS) else allow
-    # exit_group to inotify_rm_watch:
-    b"\x35\x00\x01\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to inotify_rm_watch
-    b"\x35\x00\x14\x13\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS) else allow
-    # mbind to inotify_rm_watch:
-    b"\x35\x00\x13\x12\x25\x01\x00\x00"  # jge  293                     -> errno(ENOSYS) else allow
-    # migrate_pages to fchroot:
-    b"\x35\x00\x0a\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x06\x00\x5c\x01\x00\x00"  # jge  348 send                -> send to ppoll_time64
-    b"\x35\x00\x01\x00\x55\x01\x00\x00"  # jge  341 bind                -> bind to socketpair
-    b"\x35\x00\x01\x0e\x54\x01\x00\x00"  # jge  340 socket              -> socket, socketpair else allow
-    # bind to socketpair:
-    b"\x35\x00\x00\x0d\x5b\x01\x00\x00"  # jge  347 socketpair          else allow
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
+    b"\x15\x00\x08\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
+    # io_setup to fchroot:
+    b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> socketpair to fchroot
+    b"\x15\x00\x04\x00\x54\x01\x00\x00"  # jeq  340 socket              -> socket, socketpair
+    b"\x15\x00\x0f\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
+    b"\x15\x00\x0e\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
+    b"\x15\x00\x0d\x0c\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
+    # socketpair to fchroot:
+    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> send to fchroot
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # send to ppoll_time64:
-    b"\x35\x00\x01\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to ppoll_time64
-    b"\x35\x00\x09\x08\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to ppoll_time64:
-    b"\x35\x00\x08\x07\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x03\x00\xb4\x01\x00\x00"  # jge  436 close_range         -> close_range to fchroot
-    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to pidfd_open
-    b"\x35\x00\x05\x04\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
-    # open_tree to pidfd_open:
-    b"\x35\x00\x04\x03\xb3\x01\x00\x00"  # jge  435                     -> errno(ENOSYS) else allow
-    # close_range to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    # send to fchroot:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x00\x06\x85\x01\x00\x00"  # jge  389                     else allow
+    b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x15\x00\x05\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x35\x00\x03\x04\x89\x01\x00\x00"  # jge  393 semget              -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x02\x00\xb3\x01\x00\x00"  # jeq  435                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1488,100 +1202,66 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x1f\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to fchroot
-    b"\x00\x35\x0d\x00\x00\x00\x00\x52"  # jge  82                      -> symlink to personality
-    b"\x00\x35\x05\x00\x00\x00\x00\x2c"  # jge  44                      -> brk to setgroups
-    b"\x00\x35\x01\x00\x00\x00\x00\x1f"  # jge  31                      -> access to times
-    b"\x00\x15\x3d\x3c\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
-    b"\x00\x35\x01\x00\x00\x00\x00\x23"  # jge  35                      -> sync to times
-    b"\x00\x35\x3a\x3b\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
-    # sync to times:
-    b"\x00\x35\x39\x3a\x00\x00\x00\x24"  # jge  36 sync                 -> allow else errno(ENOSYS)
-    # brk to setgroups:
-    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to setgroups
-    b"\x00\x35\x01\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl to fcntl
-    b"\x00\x35\x36\x37\x00\x00\x00\x2d"  # jge  45 brk                  -> allow else errno(ENOSYS)
-    # ioctl to fcntl:
-    b"\x00\x35\x35\x36\x00\x00\x00\x36"  # jge  54 ioctl                -> allow else errno(ENOSYS)
-    # setpgid to setgroups:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3a"  # jge  58                      -> umask to setgroups
-    b"\x00\x35\x33\x34\x00\x00\x00\x39"  # jge  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to setgroups:
-    b"\x00\x35\x32\x33\x00\x00\x00\x3c"  # jge  60 umask                -> allow else errno(ENOSYS)
-    # symlink to personality:
-    b"\x00\x35\x09\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup to personality
-    b"\x00\x35\x02\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to olduname
-    b"\x00\x35\x00\x30\x00\x00\x00\x53"  # jge  83 symlink              else errno(ENOSYS)
-    b"\x00\x35\x2f\x2e\x00\x00\x00\x62"  # jge  98                      -> errno(ENOSYS) else allow
-    # statfs to olduname:
-    b"\x00\x35\x01\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to olduname
-    b"\x00\x35\x2d\x2c\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS) else allow
-    # socketcall to olduname:
-    b"\x00\x35\x2b\x00\x00\x00\x00\x67"  # jge  103 syslog              -> allow
+    b"\x00\x35\x1d\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fchroot
+    b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
+    b"\x00\x35\x0e\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to sched_getaffinity
+    b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> 56, syslog
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to fcntl
+    b"\x00\x15\x2a\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
+    b"\x00\x35\x29\x28\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
+    # access to fcntl:
+    b"\x00\x15\x28\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
+    b"\x00\x15\x27\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
+    b"\x00\x15\x26\x25\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
+    # 56, syslog:
+    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101                     -> 101, syslog
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to fstatfs
+    b"\x00\x15\x22\x23\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
+    # umask to fstatfs:
+    b"\x00\x15\x22\x00\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS)
+    b"\x00\x15\x21\x20\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else allow
+    # 101, syslog:
+    b"\x00\x45\x00\x20\xff\xff\xff\x8a"  # jset 0xffffff8a              else errno(ENOSYS)
+    b"\x00\x15\x1f\x1e\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else allow
+    # wait4 to sched_getaffinity:
+    b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to sched_getaffinity
+    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> poll to sendfile
+    b"\x00\x15\x1c\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
+    b"\x00\x15\x1b\x00\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS)
+    b"\x00\x15\x1a\x19\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
+    # poll to sendfile:
+    b"\x00\x35\x00\x19\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
+    b"\x00\x35\x18\x17\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
+    # vfork to sched_getaffinity:
+    b"\x00\x35\x00\x16\x00\x00\x00\xde"  # jge  222                     else allow
+    b"\x00\x35\x00\x16\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
+    b"\x00\x35\x15\x14\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
+    # socketcall:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x1e\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x1d\x28\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # vhangup to personality:
-    b"\x00\x35\x03\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to personality
-    b"\x00\x35\x01\x00\x00\x00\x00\x70"  # jge  112                     -> wait4 to sigprocmask
-    b"\x00\x35\x25\x26\x00\x00\x00\x6f"  # jge  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to sigprocmask:
-    b"\x00\x35\x24\x25\x00\x00\x00\x72"  # jge  114 wait4               -> allow else errno(ENOSYS)
-    # init_module to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to personality
-    b"\x00\x35\x22\x23\x00\x00\x00\x80"  # jge  128 init_module         -> allow else errno(ENOSYS)
-    # quotactl to personality:
-    b"\x00\x35\x21\x22\x00\x00\x00\x83"  # jge  131 quotactl            -> allow else errno(ENOSYS)
-    # setfsuid to fchroot:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x26"  # jge  294 migrate_pages       -> migrate_pages to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> gettid to inotify_rm_watch
-    b"\x00\x35\x02\x00\x00\x00\x00\xa8"  # jge  168 poll                -> poll to fcntl64
-    b"\x00\x35\x00\x1e\x00\x00\x00\x8a"  # jge  138 setfsuid            else errno(ENOSYS)
-    b"\x00\x35\x1d\x1c\x00\x00\x00\xa6"  # jge  166                     -> errno(ENOSYS) else allow
-    # poll to fcntl64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to fcntl64
-    b"\x00\x35\x1b\x1a\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fcntl64:
-    b"\x00\x35\x1a\x19\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to inotify_rm_watch:
-    b"\x00\x35\x03\x00\x00\x00\x00\xfc"  # jge  252 exit_group          -> exit_group to inotify_rm_watch
-    b"\x00\x35\x01\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fadvise64
-    b"\x00\x35\x17\x16\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # io_setup to fadvise64:
-    b"\x00\x35\x16\x15\x00\x00\x00\xfb"  # jge  251                     -> errno(ENOSYS) else allow
-    # exit_group to inotify_rm_watch:
-    b"\x00\x35\x01\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to inotify_rm_watch
-    b"\x00\x35\x14\x13\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS) else allow
-    # mbind to inotify_rm_watch:
-    b"\x00\x35\x13\x12\x00\x00\x01\x25"  # jge  293                     -> errno(ENOSYS) else allow
-    # migrate_pages to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x01\x5c"  # jge  348 send                -> send to ppoll_time64
-    b"\x00\x35\x01\x00\x00\x00\x01\x55"  # jge  341 bind                -> bind to socketpair
-    b"\x00\x35\x01\x0e\x00\x00\x01\x54"  # jge  340 socket              -> socket, socketpair else allow
-    # bind to socketpair:
-    b"\x00\x35\x00\x0d\x00\x00\x01\x5b"  # jge  347 socketpair          else allow
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
+    b"\x00\x15\x08\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    # io_setup to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> socketpair to fchroot
+    b"\x00\x15\x04\x00\x00\x00\x01\x54"  # jeq  340 socket              -> socket, socketpair
+    b"\x00\x15\x0f\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
+    b"\x00\x15\x0e\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
+    b"\x00\x15\x0d\x0c\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
+    # socketpair to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> send to fchroot
     # socket, socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # send to ppoll_time64:
-    b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to ppoll_time64
-    b"\x00\x35\x09\x08\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to ppoll_time64:
-    b"\x00\x35\x08\x07\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xb4"  # jge  436 close_range         -> close_range to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to pidfd_open
-    b"\x00\x35\x05\x04\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
-    # open_tree to pidfd_open:
-    b"\x00\x35\x04\x03\x00\x00\x01\xb3"  # jge  435                     -> errno(ENOSYS) else allow
-    # close_range to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xc0"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x00\x35\x02\x01\x00\x00\x01\xbf"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    # send to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x00\x35\x00\x06\x00\x00\x01\x85"  # jge  389                     else allow
+    b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
+    b"\x00\x15\x05\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
+    b"\x00\x35\x03\x04\x00\x00\x01\x89"  # jge  393 semget              -> allow else errno(ENOSYS)
+    # open_tree to fchroot:
+    b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
+    b"\x00\x15\x02\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)
+    b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
 )
@@ -1593,33 +1273,25 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0a\x00\x61\x01\x00\x00"  # jge  353                     -> clock_gettime64 to fchroot
-    b"\x35\x00\x06\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to rseq
-    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt to socketpair
-    b"\x35\x00\x01\x0f\x60\x00\x00\x00"  # jge  96 socket               -> socket, socketpair else allow
-    # setsockopt to socketpair:
-    b"\x35\x00\x00\x0e\x70\x00\x00\x00"  # jge  112 socketpair          else allow
+    b"\x35\x00\x05\x00\xdc\x00\x00\x00"  # jge  220                     -> available222 to fchroot
+    b"\x15\x00\x01\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket, socketpair
+    b"\x15\x00\x00\x0c\x70\x00\x00\x00"  # jeq  112 socketpair          else allow
     # socket, socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # sendfile to rseq:
-    b"\x35\x00\x01\x00\xde\x00\x00\x00"  # jge  222 available222        -> available222 to rseq
-    b"\x35\x00\x0a\x09\xdc\x00\x00\x00"  # jge  220                     -> errno(ENOSYS) else allow
-    # available222 to rseq:
-    b"\x15\x00\x09\x08\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to pidfd_send_signal
-    b"\x35\x00\x05\x06\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # io_pgetevents_time64 to pidfd_send_signal:
-    b"\x35\x00\x04\x05\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> allow else errno(ENOSYS)
+    # available222 to fchroot:
+    b"\x35\x00\x05\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> io_uring_setup to fchroot
+    b"\x35\x00\x02\x00\x61\x01\x00\x00"  # jge  353                     -> clock_gettime64 to pidfd_send_signal
+    b"\x45\x00\x00\x07\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
+    b"\x15\x00\x06\x05\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
+    # clock_gettime64 to pidfd_send_signal:
+    b"\x15\x00\x05\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x35\x00\x03\x04\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
     # io_uring_setup to fchroot:
-    b"\x35\x00\x01\x00\xbf\x01\x00\x00"  # jge  447                     -> process_mrelease to fchroot
-    b"\x35\x00\x02\x03\xac\x01\x00\x00"  # jge  428 open_tree           -> allow else errno(ENOSYS)
-    # process_mrelease to fchroot:
-    b"\x35\x00\x00\x02\xc0\x01\x00\x00"  # jge  448 process_mrelease    else errno(ENOSYS)
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x45\x00\x00\x02\x54\xfe\xff\xff"  # jset 0xfffffe54              else errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
@@ -1631,31 +1303,25 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0a\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x06\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to kexec_file_load
-    b"\x35\x00\x01\x00\x27\x00\x00\x00"  # jge  39 umount2              -> umount2 to socketpair
-    b"\x35\x00\x0f\x0e\x26\x00\x00\x00"  # jge  38                      -> errno(ENOSYS) else allow
-    # umount2 to socketpair:
-    b"\x35\x00\x00\x0d\xc6\x00\x00\x00"  # jge  198 socket              else allow
+    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
+    b"\x15\x00\x0d\x0c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
+    # socket to socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to kexec_file_load:
-    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to kexec_file_load
-    b"\x35\x00\x09\x08\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to kexec_file_load:
-    b"\x35\x00\x08\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
+    # bind to fchroot:
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
+    b"\x35\x00\x00\x07\xf6\x00\x00\x00"  # jge  246                     else allow
+    b"\x35\x00\x00\x07\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
+    b"\x35\x00\x06\x05\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
     # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to io_uring_register
-    b"\x35\x00\x05\x04\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to io_uring_register:
-    b"\x35\x00\x04\x03\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
+    b"\x35\x00\x02\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x15\x00\x04\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
+    b"\x35\x00\x03\x02\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS) else allow
     # open_tree to fchroot:
-    b"\x35\x00\x01\x00\xc0\x01\x00\x00"  # jge  448 process_mrelease    -> process_mrelease to fchroot
-    b"\x35\x00\x02\x01\xbf\x01\x00\x00"  # jge  447                     -> errno(ENOSYS) else allow
-    # process_mrelease to fchroot:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
 )
