@@ -1,6 +1,7 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make test       the whole test suite
 # make check      freshness, lint, types, tests
+# make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -9,8 +10,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TAG ?=
 FROM ?=
+ARGS ?=
 
-.PHONY: generate test check lint types fresh pins system clean
+.PHONY: generate test check bench lint types fresh pins system clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -30,6 +32,13 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+bench: $(VENV)/.bench system
+	$(BIN)/python -m benchmarks $(ARGS)
+
+$(VENV)/.bench: $(READY) requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	touch $@
+
 # The pins are hashed: what is not in the file, or differs from it, does not install.
 $(READY): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
@@ -38,22 +47,25 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# What tests need besides Python: a C compiler, the kernel headers of many architectures, the
-# system's Python, and libseccomp as a peer.
-# Without the right to install, the tests that need them are skipped and say so.
-SYSTEM := gcc libc6-dev linux-libc-dev python3 python3-seccomp python3-venv
+# What tests and benchmarks need besides Python: a C compiler, the kernel headers of many
+# architectures, the system's Python, and libseccomp as a peer.
+# Without the right to install, what needs them is skipped and says so.
+SYSTEM := gcc libc6-dev libseccomp2 linux-libc-dev python3 python3-seccomp python3-venv
 system:
 	@if command -v dpkg >/dev/null && ! dpkg -s $(SYSTEM) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM); \
 	  else \
-	    echo "not installed, so some tests are skipped: $(SYSTEM)"; \
+	    echo "not all installed, so some things are skipped: $(SYSTEM)"; \
 	  fi; \
 	fi
 
-# Needs uv: the one tool that resolves for all Python versions at once.
+# Needs uv: the one tool that resolves for all Python versions at once. The second file agrees
+# with the first, so that one environment can have both.
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --custom-compile-command "make pins"
 pins:
-	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 --extra dev --custom-compile-command "make pins" -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
+	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

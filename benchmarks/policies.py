@@ -1,0 +1,129 @@
+"""The policies that are measured, and how other tools are told of them.
+
+They are those of the tests' corpus, which others run in production. Where it is not there, the
+project's stock policies stand in for them, as they apply to x86_64.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import corpus
+from oracle import U32, U64, action_value
+from ruamel.yaml import YAML
+from strategies import plain_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Entry = dict[str, Any]
+"""A policy without a format, as ``../shared/corpus/README.md`` describes it."""
+Comparison = tuple[int, str, int, int]
+
+OPERATIONS = {name: op for op, name in corpus.OPERATIONS.items() if op != "in"}
+
+
+class Unreadable(Exception):  # noqa: N818 - nothing is wrong with such a file
+    """A policy file that says more than is understood here."""
+
+
+def production() -> dict[str, Entry]:
+    """Return the corpus; empty where it is not there."""
+    return corpus.corpus() if corpus.NAMES else {}
+
+
+def stock(path: Path) -> Entry:
+    """Read a policy file of the plain kind: names, and arguments in numbers.
+
+    Raises Unreadable if it says more than that. ``unknown_action`` is left out.
+    """
+    policy = YAML(typ="safe").load(path)
+    if "include" in policy:
+        raise Unreadable(f"{path.name} includes others")
+    table = plain_tables()["x86_64"]
+    rules: dict[str, list[list[Any]]] = {}
+    for group in policy["syscalls"]:
+        listed = [{"name": name} for name in group.get("names", ())]
+        for entry in [*listed, *group.get("names_with_args", ())]:
+            if "when" in group or entry["name"].startswith("@"):
+                raise Unreadable(f"{path.name} has groups or expressions")
+            if entry["name"] in table:
+                conjunction = [_atom(path, one) for one in entry.get("arguments", ())]
+                action = action_value(group["action"], "x86_64")
+                condition = [conjunction] if conjunction else None
+                rules.setdefault(str(table[entry["name"]]), []).append([condition, action])
+    default = action_value(policy["default_action"], "x86_64")
+    return {"name": path.stem, "default": default, "arch": "x86_64", "rules": rules}
+
+
+def _atom(path: Path, argument: dict[str, Any]) -> list[Any]:
+    operation, value = argument["operation"], argument.get("value", 0)
+    mask, width = argument.get("mask", 0), argument.get("width", 64)
+    if operation == "BitsNotSet":
+        operation, value, mask = "MaskedEqual", 0, value
+    if operation not in OPERATIONS or not isinstance(value, int) or not isinstance(mask, int):
+        raise Unreadable(f"{path.name} has {operation} {value}, which is not in numbers")
+    return [argument.get("argument", 0), OPERATIONS[operation], value, mask, width]
+
+
+def for_peers(entry: Entry) -> dict[str, Any]:
+    """Write a policy as rules that are calls to libseccomp or seccompy, in order.
+
+    Each has one action and a conjunction of comparisons. Rules that change nothing are left out:
+    libseccomp refuses some of them.
+    """
+    rules = []
+    for nr, listed in entry["rules"].items():
+        own: list[tuple[int, list[Comparison]]] = []
+        for condition, action in listed:
+            own += [(action, rule) for atoms in condition or [[]] for rule in _alternatives(atoms)]
+            if condition is None:
+                break
+        while own and own[-1][0] == entry["default"]:
+            own.pop()
+        if own and not own[-1][1] and len({action for action, _ in own}) == 1:
+            own = own[-1:]
+        rules += [[int(nr), action, comparisons] for action, comparisons in own]
+    return {"default": entry["default"], "rules": rules}
+
+
+def _alternatives(conjunction: list[corpus.Atom]) -> list[list[Comparison]]:
+    return [list(choice) for choice in product(*map(_comparisons, conjunction))]
+
+
+def _comparisons(atom: corpus.Atom) -> list[Comparison]:
+    """Return comparisons of which one must hold: in 64 bits, for that is all that peers have."""
+    argument, op, value, mask, width = atom
+    every = U32 if width == 32 else U64
+    if op == "set":
+        bits = [1 << bit for bit in range(64) if value >> bit & 1]
+        return [(argument, "masked", bit, bit) for bit in bits]
+    if op == "in":
+        return [(argument, "masked", ~value & every, 0)]
+    if op == "meq":
+        return [(argument, "masked", mask, value)]
+    if width == 64:
+        return [(argument, op, value, 0)]
+    below, above = _blocks(0, value - 1), _blocks(value + 1, U32)
+    blocks = {
+        "eq": [(U32, value)],
+        "ne": below + above,
+        "lt": below,
+        "le": [*below, (U32, value)],
+        "gt": above,
+        "ge": [(U32, value), *above],
+    }[op]
+    return [(argument, "masked", block, start) for block, start in blocks]
+
+
+def _blocks(low: int, high: int) -> list[tuple[int, int]]:
+    """Return the 32-bit numbers ``low`` to ``high`` as masks, and what is under them."""
+    found = []
+    while low <= high:
+        size = low & -low or 1 << 32
+        while low + size - 1 > high:
+            size //= 2
+        found.append((U32 & -size, low))
+        low += size
+    return found
