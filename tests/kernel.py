@@ -96,9 +96,12 @@ _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
 
+IS_X86_64 = (sys.platform, platform.machine(), sys.maxsize > 2**32) == ("linux", "x86_64", True)
+
+
 def require_x86_64() -> None:
     """Skip the caller's module where the numbers above do not hold."""
-    if (sys.platform, platform.machine(), sys.maxsize > 2**32) != ("linux", "x86_64", True):
+    if not IS_X86_64:
         pytest.skip("needs a 64-bit Python on Linux x86_64", allow_module_level=True)
 
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import interpreter
 from hypothesis import strategies as st
 from oracle import ABIS, U32, U64, Meaning, argument_test
+from seccompgen.objective import DEFAULT_OBJECTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from oracle import PolicyDict, Tables
+    from seccompgen.objective import Objective
     from seccompgen.tables import Tables as RealTables
 
 Entry: TypeAlias = "Mapping[str, Any]"
@@ -348,21 +350,24 @@ def _shipped() -> RealTables:
     return shipped_tables()
 
 
-def compiled(policy: PolicyDict) -> dict[str, bytes]:
+def compiled(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
     """Write ``policy`` to a file, load and compile it; return the program for each ABI."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")
         path.write_text(json.dumps(policy))
-        return compiled_file(path)
+        return compiled_file(path, objective)
 
 
-def compiled_file(path: Path) -> dict[str, bytes]:
+def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
     """Load and compile the policy at ``path``; return the program for each ABI."""
     from seccompgen.compile import compile_policy
     from seccompgen.policy import load_policy
 
-    policy, _ = load_policy(path, _shipped())
-    return {abi.name: compile_policy(policy, abi, _shipped()).to_bytes() for abi in policy.arches}
+    tables = _shipped()
+    policy, _ = load_policy(path, tables)
+    return {
+        abi.name: compile_policy(policy, abi, tables, objective).to_bytes() for abi in policy.arches
+    }
 
 
 def assert_means(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import json
 import os
 import platform
 import random
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import interpreter as bpf
+import libseccomp
 import oracle
 import pytest
 from interpreter import Refused, Result, assemble, check, constant_allow, run, seccomp_data
@@ -401,80 +400,40 @@ def test_run_agrees_with_the_kernel() -> None:
 
 # --- libseccomp's programs -------------------------------------------------------------------
 
-LIBSECCOMP = """
-import json, seccomp, sys, tempfile
-out = []
-for default, rules in json.load(sys.stdin):
-    f = seccomp.SyscallFilter(default)
-    f.set_attr(seccomp.Attr.CTL_OPTIMIZE, 2)
-    for action, name, conditions in rules:
-        compare = [seccomp.Arg(i, getattr(seccomp, op), *values) for i, op, values in conditions]
-        f.add_rule_exactly(action, name, *compare)
-    with tempfile.TemporaryFile() as file:
-        f.export_bpf(file)
-        file.seek(0)
-        out.append(file.read().hex())
-json.dump(out, sys.stdout)
-"""
-SYSTEM_PYTHON = Path("/usr/bin/python3")
 
-
-def libseccomp(policies: object) -> list[bytes]:
-    done = subprocess.run(
-        [str(SYSTEM_PYTHON), "-c", LIBSECCOMP],
-        input=json.dumps(policies),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return [bytes.fromhex(text) for text in json.loads(done.stdout)]
-
-
-def has_libseccomp() -> bool:
-    if not (RUNNING_X86_64 and SYSTEM_PYTHON.exists()):
-        return False
-    command = [str(SYSTEM_PYTHON), "-c", "import seccomp"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not has_libseccomp(), reason="needs python3-seccomp on x86_64")
+@pytest.mark.skipif(not libseccomp.is_here(), reason="needs python3-seccomp on x86_64")
 def test_runs_libseccomps_programs_as_the_oracle_reads_the_policy() -> None:
-    operations = {
-        "Equal": "EQ",
-        "NotEqual": "NE",
-        "GreaterThan": "GT",
-        "LessThan": "LT",
-        "GreaterOrEqual": "GE",
-        "LessOrEqual": "LE",
-        "MaskedEqual": "MASKED_EQ",
-    }
     numbers = {"read": 0, "write": 1, "socket": 41, "ioctl": 16, "openat": 257}
     tables = {"x86_64": numbers}
     rng = random.Random(4)
     values = [0, 1, 0xFFFFFFFF, 0x100000000, 2**63, 2**64 - 1, 0x1234567800000000, 0x12345678]
     policies: list[dict[str, Any]] = []
-    theirs: list[Any] = []
+    theirs: list[tuple[int, list[libseccomp.Rule]]] = []
     for _ in range(40):
-        groups, rules = [], []
+        groups = []
+        rules: list[libseccomp.Rule] = []
         for name in rng.sample(sorted(numbers), 4):
-            arguments, compares = [], []
+            arguments = []
+            compares: list[libseccomp.Comparison] = []
             for argument in rng.sample(range(6), rng.randrange(4)):
-                operation, value = rng.choice([*operations]), rng.choice(values)
+                operation = rng.choice([*libseccomp.OPERATIONS])
+                value = rng.choice(values)
                 mask = value | 0xF0F0
                 arguments.append(
                     {"argument": argument, "operation": operation, "value": value, "mask": mask}
                 )
                 operands = [mask, value] if operation == "MaskedEqual" else [value]
-                compares.append([argument, operations[operation], operands])
+                compares.append((argument, libseccomp.OPERATIONS[operation], operands))
             entry = {"name": name, "arguments": arguments}
             groups.append({"action": "allow", "names_with_args": [entry]})
-            rules.append([bpf.RET_ALLOW, name, compares])
+            rules.append((bpf.RET_ALLOW, numbers[name], compares))
         policies.append(
             {"default_action": "errno(1)", "bad_arch_action": "kill_thread", "syscalls": groups}
         )
-        theirs.append([0x00050001, rules])
+        theirs.append((0x00050001, rules))
     answers = set()
-    for policy, program in zip(policies, libseccomp(theirs), strict=True):
+    programs = libseccomp.programs(theirs, level=2, bad_arch=0)
+    for policy, program in zip(policies, programs, strict=True):
         check(program, "little")
         meaning = oracle.Meaning(policy, tables, "x86_64")
         for _ in range(300):
