@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from oracle import PolicyDict, Tables
     from seccompgen.objective import Objective
+    from seccompgen.program import Program
     from seccompgen.tables import Tables as RealTables
 
 Entry: TypeAlias = "Mapping[str, Any]"
@@ -352,22 +353,29 @@ def _shipped() -> RealTables:
 
 def compiled(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
     """Write ``policy`` to a file, load and compile it; return the program for each ABI."""
+    return {name: p.to_bytes() for name, p in programs(policy, objective).items()}
+
+
+def programs(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, Program]:
+    """Do as ``compiled``, with all that the compiler knows of each program."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")
         path.write_text(json.dumps(policy))
-        return compiled_file(path, objective)
+        return _programs(path, objective)
 
 
 def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
     """Load and compile the policy at ``path``; return the program for each ABI."""
+    return {name: p.to_bytes() for name, p in _programs(path, objective).items()}
+
+
+def _programs(path: Path, objective: Objective) -> dict[str, Program]:
     from seccompgen.compile import compile_policy
     from seccompgen.policy import load_policy
 
     tables = _shipped()
     policy, _ = load_policy(path, tables)
-    return {
-        abi.name: compile_policy(policy, abi, tables, objective).to_bytes() for abi in policy.arches
-    }
+    return {abi.name: compile_policy(policy, abi, tables, objective) for abi in policy.arches}
 
 
 def assert_means(

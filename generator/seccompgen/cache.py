@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 import secrets
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import Position
 from seccompgen.model import Origin
-from seccompgen.program import Program, decode
+from seccompgen.program import Cost, Program, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -112,7 +113,13 @@ def _entry(name: str, program: Program) -> bytes:
     numbers: dict[Origin, int] = {}
     of = [[numbers.setdefault(o, len(numbers)) for o in each] for each in program.origins]
     places = [(o.label, o.position.file, o.position.line, o.position.column) for o in numbers]
-    data = {"code": program.to_bytes().hex(), "origins": places, "of": of}
+    data = {
+        "code": program.to_bytes().hex(),
+        "cost": astuple(program.cost),
+        "bound": astuple(program.bound),
+        "origins": places,
+        "of": of,
+    }
     payload = json.dumps(data, separators=(",", ":")).encode()
     # The name is hashed as well, or the entry of another program would pass for this one's.
     return _sha256(name.encode() + payload).encode() + b"\n" + payload
@@ -136,6 +143,8 @@ def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
                 tuple(origins[i] for i in each)
                 for _, each in zip(instructions, data["of"], strict=True)
             ),
+            Cost(*data["cost"]),
+            Cost(*data["bound"]),
         )
     except (OSError, ValueError, TypeError, LookupError):
         return None

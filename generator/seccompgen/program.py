@@ -41,17 +41,33 @@ class Instruction:
     k: int
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Instructions: in all, on the longest path, and executed by a call in the mean.
+
+    The mean is over the calls of the program's own audit value, as often as the compiler took
+    them to be made.
+    """
+
+    length: int
+    longest: int
+    expected: float
+
+
 @dataclass(frozen=True)
 class Program:
     """The program for ``abi``; ``origins[i]`` is where instruction ``i`` comes from.
 
-    ``compat`` are the further ABIs it answers for.
+    ``compat`` are the further ABIs it answers for. ``cost`` is what it costs, ``bound`` what no
+    program for the same policy can undercut, in each of the three.
     """
 
     abi: Abi
     compat: tuple[Abi, ...]
     instructions: tuple[Instruction, ...]
     origins: tuple[tuple[Origin, ...], ...]
+    cost: Cost
+    bound: Cost
 
     def to_bytes(self) -> bytes:
         """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""

@@ -254,15 +254,24 @@ x86_64 v7.3.4 policies/no_exec.yml generated/seccomp_filters/no_exec.py openat {
 WORDS = st.one_of(st.sampled_from([*SOME_WORDS.split(), "", "\0"]), st.text(max_size=6))
 
 
+@pytest.fixture(scope="module")
+def small_checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp("small"))
+
+
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.lists(WORDS, max_size=6))
-def test_no_command_line_is_a_traceback(words: list[str]) -> None:
+@given(words=st.lists(WORDS, max_size=6))
+def test_no_command_line_is_a_traceback(small_checkout: Path, words: list[str]) -> None:
     # Nothing is written: only the first two commands write, and they get a directory that
     # cannot be made, a tag to refuse, or --check.
     if words and words[0] in {"build", "tables"}:
         words = [*words, "--check"]
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+    with (
+        contextlib.chdir(small_checkout),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(out),
+    ):
         try:
             command.main(words, standalone_mode=False)
         except (SeccompgenError, click.ClickException, click.Abort, OSError):

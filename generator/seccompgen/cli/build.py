@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ from seccompgen.errors import InputError
 from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from seccompgen.build import Built
     from seccompgen.outputs import Outputs
+    from seccompgen.program import Program
 
 
 @click.command()
@@ -63,6 +67,11 @@ if TYPE_CHECKING:
 )
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
 @click.option("--no-cache", is_flag=True, help="Compile everything anew, as --check does.")
+@click.option(
+    "--costs",
+    is_flag=True,
+    help="Say for each program what it costs, and the least that any program could.",
+)
 @tables_option
 @json_option
 def build(
@@ -77,6 +86,7 @@ def build(
     no_bitmap: bool,
     check: bool,
     no_cache: bool,
+    costs: bool,
     as_json: bool,
 ) -> None:
     """Compile POLICY files into static filters.
@@ -110,7 +120,7 @@ def build(
             files = filter_files(built, tables, directory, form, how)
             refuse_to_overwrite(files)
             outputs = Outputs(files)
-            _finish(built, outputs, check=check, as_json=as_json)
+            _finish(built, outputs, check=check, costs=costs, as_json=as_json)
         return
     project = find_project(Path.cwd())
     if project is None:
@@ -127,10 +137,12 @@ def build(
             built, files = project_filters(project, tables, report, how)
         refuse_to_overwrite(files)
         outputs = Outputs(files, orphaned_filters(project, files))
-        _finish(built, outputs, check=check, as_json=as_json)
+        _finish(built, outputs, check=check, costs=costs, as_json=as_json)
 
 
-def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool) -> None:
+def _finish(
+    built: list[Built], outputs: Outputs, *, check: bool, costs: bool, as_json: bool
+) -> None:
     """Check or write, then say what there is."""
     print_notes(note for one in built for note in one.notes)
     written = check_or_write(outputs, check=check)
@@ -142,6 +154,7 @@ def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool)
                         "policy": one.policy.sources[-1][0],
                         "name": one.policy.name,
                         "programs": {p.abi.name: len(p.instructions) for p in one.programs},
+                        "costs": {p.abi.name: _costs(p) for p in one.programs},
                         "optimize": one.objective.optimize.value,
                         "bitmap": one.objective.bitmap,
                         "profile": one.objective.profile and one.objective.profile.file,
@@ -158,4 +171,22 @@ def _finish(built: list[Built], outputs: Outputs, *, check: bool, as_json: bool)
         span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
         abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else one.programs[0].abi.name
         click.echo(f"{one.policy.name}: {abis}, {span} instructions")
+        if costs:
+            _print_costs(one.programs)
     print_written(written)
+
+
+def _costs(program: Program) -> dict[str, dict[str, float]]:
+    least = asdict(program.bound)
+    return {name: {"cost": n, "bound": least[name]} for name, n in asdict(program.cost).items()}
+
+
+def _print_costs(programs: Sequence[Program]) -> None:
+    """Print a line for each program: what it costs, and in brackets the lower bound."""
+    click.echo(f"  {'':12}{'length':>14}{'longest path':>18}{'mean executed':>18}")
+    for program in programs:
+        cells = [
+            f"{n:.4g} ({least:.4g})"
+            for n, least in zip(astuple(program.cost), astuple(program.bound), strict=True)
+        ]
+        click.echo(f"  {program.abi.name:12}{cells[0]:>14}{cells[1]:>18}{cells[2]:>18}")

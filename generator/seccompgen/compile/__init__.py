@@ -1,8 +1,17 @@
 """The compiler: a policy and the tables in, one finished program for one ABI out.
 
-``lower`` turns the policy into number lines, ``diagram`` turns each call's rules into a
-decision diagram over words, ``dispatch`` turns a number line into a tree of tests over ``nr``,
-and ``assemble`` lays the whole graph out as instructions.
+::
+
+    policy, tables
+      | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
+      | weights    how often each is asked for, with which arguments
+      | arguments  for each function the order of its words, a tree on each (onword, words)
+      | dispatch   a tree on the number, that leads to the functions
+      |              both trees by dynamic programming: search, patterns, tree, prices
+      | diagram    all tests as one graph, equal parts once
+      | assemble   instructions
+      | bounds     what they cost, and what the best program could
+    program
 """
 
 from __future__ import annotations
@@ -12,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.compile.arguments import Arguments
 from seccompgen.compile.assemble import assemble
+from seccompgen.compile.bounds import Weighed, bound, cost
 from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Functions
@@ -45,17 +55,21 @@ def compile_policy(
     paid = prices(objective)
     arguments = Arguments(functions, words, graph, abi, paid, policy.rules)
     root = graph.leaf(policy.bad_arch_action.ret(abi), (policy.bad_arch_origin,))
+    lines: list[Weighed] = []
     for line in reversed(number_lines(policy, abi, tables, functions)):
+        seen = [samples(span.calls, span.answer.function, sets) for span in line.spans]
         plans = [
-            arguments.plan(span.answer, samples(span.calls, span.answer.function, sets))
-            for span in line.spans
+            arguments.plan(span.answer, asked) for span, asked in zip(line.spans, seen, strict=True)
         ]
         weights = span_weights(line.spans, objective)
+        lines.insert(0, Weighed(line, weights, seen))
         inside = dispatch(line.spans, plans, weights, arguments, graph, paid)
         source = (policy.arches_origin,)
         root = graph.test(Value(ARCH_OFFSET), Relation.EQ, line.audit_arch, inside, root, source)
     instructions, origins = assemble(graph, root)
-    program = Program(abi, policy.compat_of(abi), instructions, origins)
+    costs = cost(instructions, lines, abi)
+    least = bound(lines, policy.bad_arch_action.ret(abi), sets)
+    program = Program(abi, policy.compat_of(abi), instructions, origins, costs, least)
     if len(instructions) > BPF_MAXINSNS:
         raise InputError(*_too_long(policy, program))
     return program

@@ -1,0 +1,261 @@
+"""What a program costs, and the least that any program for the same policy could cost.
+
+The bounds hold for programs of the kind that every compiler in this field makes: loads, masks,
+comparisons with constants and constant answers; first the architecture is settled, where it can
+change anything, then by the number which function of the arguments a call asks for, then what that
+answers; and a test serves one word. The argument:
+
+- Different functions begin at different places. A tree with F different ends has F - 1 tests,
+  and however nodes are shared it has no fewer. With the load that is F, or nothing where F is 1.
+- A function that is no constant begins with a load and a test of its own, and an argument word
+  that alone can change the answer to a call must have been loaded and tested when that call is
+  answered.
+- Path lengths obey Kraft's inequality, so the mean number of tests on the way to a function is at
+  least that of Huffman's tree, and the longest path no shorter than the sum over functions of
+  2 ** (instructions that it needs) allows.
+
+Functions count as different where they answer some of a few dozen calls differently, so that equal
+ones under two names never do. What is left open is large where sets of numbers or values need
+many tests on one word: of those for a function the bounds count one, and the number line may, for
+all they know, be divided by a few bit tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heapify, heappop, heapreplace
+from itertools import product
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.model import U32, U64
+from seccompgen.program import (
+    ALU_AND_K,
+    ARCH_OFFSET,
+    JMP_JA,
+    JMP_JEQ_K,
+    JMP_JGE_K,
+    JMP_JGT_K,
+    JMP_JSET_K,
+    LD_W_ABS,
+    NR_OFFSET,
+    RET_K,
+    Cost,
+    word_offset,
+)
+from seccompgen.sets import ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.compile.functions import Function
+    from seccompgen.compile.lower import NumberLine, Span
+    from seccompgen.compile.onword import Sample
+    from seccompgen.program import Instruction
+    from seccompgen.sets import Sets
+
+_Args: TypeAlias = tuple[int, ...]
+
+_MOST_CALLS = 64
+_MOST_ASKED = 100_000
+"""Rules are asked about a call at most so often, to tell functions apart."""
+_MOST_WORDS = 1024
+"""Whether each word matters is asked where that is at most so many rules, times calls."""
+_FLIPPED = (1, U32, 1 << 31)
+"""What is tried then: the word with these bits flipped."""
+_MOST_NUMBERS = 64
+"""Of longer spans only the first number counts."""
+_ANSWER = 1
+_WORD = 2
+"""Instructions: an answer; a load and a test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The spans of a number line with how often they are taken to be asked for, and how."""
+
+    line: NumberLine
+    weights: Sequence[int]
+    samples: Sequence[Sequence[Sample]]
+
+
+def cost(instructions: Sequence[Instruction], lines: Sequence[Weighed], abi: Abi) -> Cost:
+    """Return what a program for ``abi`` costs; calls are taken to come as the first line says."""
+    total, weight = 0.0, 0
+    main = lines[0]
+    arch = {ARCH_OFFSET: main.line.audit_arch}
+    for span, share, samples in zip(main.line.spans, main.weights, main.samples, strict=True):
+        numbers = range(span.first, span.last + 1)
+        ways = [
+            (_executed(instructions, arch | {NR_OFFSET: nr} | _words(args, abi)), times)
+            for nr in (numbers if len(numbers) <= _MOST_NUMBERS else numbers[:1])
+            for args, times in samples or [((0,) * 6, 1)]
+        ]
+        total += share * sum(n * times for n, times in ways) / sum(times for _, times in ways)
+        weight += share
+    return Cost(len(instructions), _longest(instructions), total / weight)
+
+
+def _words(args: _Args, abi: Abi) -> dict[int, int]:
+    return {
+        word_offset(n, half, abi): arg >> shift & U32
+        for n, arg in enumerate(args)
+        for half, shift in (("lo", 0), ("hi", 32))
+    }
+
+
+def _executed(instructions: Sequence[Instruction], words: Mapping[int, int]) -> int:
+    """Return how many instructions answer the call that has these ``words``, by their offset."""
+    at, accumulator, count = 0, 0, 0
+    while True:
+        one = instructions[at]
+        at, count = at + 1, count + 1
+        if one.code == RET_K:
+            return count
+        if one.code == LD_W_ABS:
+            accumulator = words[one.k]
+        elif one.code == ALU_AND_K:
+            accumulator &= one.k
+        elif one.code == JMP_JA:
+            at += one.k
+        else:
+            at += one.jt if _HOLDS[one.code](accumulator, one.k) else one.jf
+
+
+_HOLDS: dict[int, Callable[[int, int], bool]] = {
+    JMP_JEQ_K: lambda a, k: a == k,
+    JMP_JGT_K: lambda a, k: a > k,
+    JMP_JGE_K: lambda a, k: a >= k,
+    JMP_JSET_K: lambda a, k: a & k != 0,
+}
+
+
+def _longest(instructions: Sequence[Instruction]) -> int:
+    """Return the length of the longest way through the program, whether a call takes it or not."""
+    length: list[int] = [0] * len(instructions)
+    for at in reversed(range(len(instructions))):
+        one = instructions[at]
+        if one.code in _HOLDS:
+            offsets = [one.jt, one.jf]
+        else:
+            offsets = [one.k if one.code == JMP_JA else 0] if one.code != RET_K else []
+        length[at] = 1 + max((length[at + 1 + offset] for offset in offsets), default=0)
+    return length[0]
+
+
+def bound(lines: Sequence[Weighed], bad_arch: int, sets: Sets) -> Cost:
+    """Return what no program for ``lines`` can undercut, ``bad_arch`` being the other answer."""
+    known = _Functions(sets, lines)
+    meanings = {tuple(known.meaning(one.line)) for one in lines} | {
+        ((0, known.constant(bad_arch)),)
+    }
+    classes = [{of for _, of in meaning} for meaning in meanings]
+    looking = {of for each in classes for of in each if len(set(of)) > 1}
+    answers = {answer for each in classes for of in each for answer in of}
+    arch = len(meanings) if len(meanings) > 1 else 0
+    most = max(map(len, classes))
+    number = most if most > 1 else 0
+    length = arch + number + _WORD * len(looking) + len(answers)
+
+    main = lines[0]
+    weights: dict[_Class, int] = {}
+    deepest: dict[_Class, int] = {}
+    inside = 0.0
+    for span, weight, samples in zip(main.line.spans, main.weights, main.samples, strict=True):
+        which = known.of(span)
+        weights[which] = weights.get(which, 0) + weight
+        need = known.needs(span, samples)
+        deepest[which] = max([deepest.get(which, 0), *need])
+        times = [times for _, times in samples] or [1]
+        inside += weight * sum(map(int.__mul__, need, times)) / sum(times)
+    total = sum(weights.values())
+    before = (2 if arch else 0) + (1 if len(weights) > 1 else 0)
+    expected = before + (_huffman(list(weights.values())) + inside) / total + _ANSWER
+    longest = before + _kraft(list(deepest.values())) + _ANSWER
+    return Cost(length, longest, expected)
+
+
+_Class: TypeAlias = tuple[int, ...]
+"""What a function answers to each of some calls."""
+
+
+class _Functions:
+    """The functions of a program, told apart by what they answer to some calls."""
+
+    def __init__(self, sets: Sets, lines: Sequence[Weighed]) -> None:
+        self._sets = sets
+        self._known: dict[Function, _Class] = {}
+        functions = {span.answer.function for one in lines for span in one.line.spans}
+        seen = dict.fromkeys(
+            args for one in lines for samples in one.samples for args, _ in samples
+        )
+        rules = sum(len(function.rules) for function in functions)
+        most = max(min(_MOST_CALLS, _MOST_ASKED // max(rules, 1)), 1)
+        step = max(len(seen) // most, 1)
+        self._calls: list[_Args] = [(0,) * 6, (U64,) * 6, *list(seen)[::step][:most]]
+
+    def of(self, span: Span) -> _Class:
+        function = span.answer.function
+        found = self._known.get(function)
+        if found is None:
+            found = tuple(self._answer(function, args) for args in self._calls)
+            self._known[function] = found
+        return found
+
+    def constant(self, answer: int) -> _Class:
+        return (answer,) * len(self._calls)
+
+    def meaning(self, line: NumberLine) -> Iterator[tuple[int, _Class]]:
+        """Yield the first number of each run of numbers of one class, and the class."""
+        before: _Class = ()
+        for span in line.spans:
+            of = self.of(span)
+            if of != before:
+                yield span.first, of
+            before = of
+
+    def _answer(self, function: Function, args: _Args) -> int:
+        for box, ret in function.rules:
+            if all(map(self._sets.has, box, args)):
+                return ret
+        return function.default
+
+    def needs(self, span: Span, samples: Sequence[Sample]) -> list[int]:
+        """Return the instructions that each of ``samples`` needs once the number is known."""
+        function = span.answer.function
+        if len(set(self.of(span))) == 1:
+            return [0] * max(len(samples), 1)
+        if len(function.rules) * len(samples) > _MOST_WORDS:
+            return [_WORD] * len(samples)
+        tested = [n for n in range(6) if any(box[n] != ALL for box, _ in function.rules)]
+        return [
+            _WORD * max(sum(self._matters(function, args, *w) for w in product(tested, (0, 32))), 1)
+            for args, _ in samples
+        ]
+
+    def _matters(self, function: Function, args: _Args, n: int, shift: int) -> bool:
+        """Return True if another value of one word of argument ``n`` changes the answer.
+
+        Only a few others are tried, so False may be wrong, which makes the bound lower.
+        """
+        answer = self._answer(function, args)
+        others = (args[n] ^ flipped << shift for flipped in _FLIPPED)
+        return any(
+            self._answer(function, (*args[:n], other, *args[n + 1 :])) != answer for other in others
+        )
+
+
+def _huffman(weights: list[int]) -> int:
+    """Return the least sum of weight times depth over the trees that have these ends."""
+    heapify(weights)
+    total = 0
+    while len(weights) > 1:
+        lightest = heappop(weights)
+        both = lightest + heapreplace(weights, lightest + weights[0])
+        total += both
+    return total
+
+
+def _kraft(lengths: list[int]) -> int:
+    """Return the least depth of a tree whose ends need ``lengths`` more to go."""
+    return (sum(1 << length for length in lengths) - 1).bit_length()
