@@ -301,9 +301,9 @@ def values_of(kind: str, count: int) -> list[int]:
 KINDS = ["scattered", "scattered over both words", "every third", "multiples of a power of two"]
 
 
-COUNTS = [63, 64, 65, 127, 128, 129, 500]
 LISTS = [
-    *itertools.product(["x86_64"], KINDS, COUNTS),
+    *itertools.product(["x86_64"], KINDS[:1], [63, 64, 65, 127, 128, 129, 500]),
+    *itertools.product(["x86_64"], KINDS[1:], [64, 129]),
     *itertools.product(["s390x"], KINDS[:2], [64, 129]),
 ]
 

@@ -66,7 +66,7 @@ _PLANNED_FOR_CALL = 3000
 _PLANNED = 20_000
 _STEPS = 4
 """For each word of a function, and one more for each rule."""
-_SEARCHED = 2000
+_SEARCHED = 500
 """Lines are searched roughly once so many intervals have been searched."""
 _TOTAL = 1 << 12
 """The weight of all samples of a function."""

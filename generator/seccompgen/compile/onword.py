@@ -35,6 +35,9 @@ _MOST_RUNS = 10_000
 """Words with more intervals are tested by their bits."""
 _FEW_RUNS = 64
 """Words with more intervals are not searched as such where a mask helps."""
+_RUNS_OF_A_NODE = 4
+"""Words with more intervals than so many times their nodes repeat themselves, as masks make them
+do; beyond ``_FEW_RUNS`` they are tested by their bits. Listed values have more nodes than that."""
 _MOST_MASKS = 3
 """So many masks are tried, those that leave the fewest intervals."""
 _MOST_TRIED = 100
@@ -144,11 +147,14 @@ class WordSearch:
                 self.best(sides[1], elsewhere, rest // 2),
             )
             found.append(_Split(mask, k, equal, other, self._price))
-        if runs <= (_FEW_RUNS if found else _MOST_RUNS):
+        if runs <= _FEW_RUNS or (not found and self._is_listed(line, runs)):
             found.append(self._line(line, seen, rest))
         if found:
             return min(found, key=lambda trees: int(trees.costs[UNBOUNDED]) * SCALE // trees.weight)
         return self._by_bits(line, seen, rest)
+
+    def _is_listed(self, line: WordId, runs: int) -> bool:
+        return runs <= min(_MOST_RUNS, _RUNS_OF_A_NODE * self._words.size(line))
 
     def _helpful(self, line: WordId) -> list[tuple[tuple[int, int], list[WordId]]]:
         """Return the masks that make both sides simpler, the best first, with these sides."""

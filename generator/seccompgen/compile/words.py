@@ -129,6 +129,19 @@ class Words:
                     stack += [one, zero]
         return list(found)
 
+    def size(self, word: WordId) -> int:
+        """Return the number of nodes in the diagram of ``word``, constants included."""
+        seen: set[WordId] = set()
+        stack = [word]
+        while stack:
+            at = stack.pop()
+            if at not in seen:
+                seen.add(at)
+                level, zero, one = self._nodes[at]
+                if level < BITS:
+                    stack += [one, zero]
+        return len(seen)
+
     def runs(self, word: WordId) -> int:
         """Return the number of intervals of equal outcome."""
         return self._counted(word, 0)[0]
