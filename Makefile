@@ -1,5 +1,5 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
-# make test       the whole test suite
+# make test       the whole test suite, on all CPUs
 # make check      freshness, lint, types, tests
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # Each does the set-up it needs, in .venv.
@@ -18,7 +18,7 @@ generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
 
 test: $(READY) system
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 check: fresh lint types test
 
