@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -39,6 +40,20 @@ def test_the_stock_filter_does_what_is_shown() -> None:
         [sys.executable, "-"], input=code, capture_output=True, text=True, check=True
     )
     assert run.stdout == expected
+
+
+def test_costs_are_told_as_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "build.md").read_text()
+    (shown,) = [block for block in blocks("console", text) if "--costs" in block]
+    command, *lines = shown.splitlines()
+    words = command.removeprefix("$ seccompgen ").removesuffix(" -o out").split()
+    run = seccompgen(*words, "-o", tmp_path)
+    told = [line.rstrip() for line in run.out.splitlines()]
+    assert told[: len(lines)] == lines
+    (one,) = json.loads(seccompgen(*words, "-o", tmp_path, "--json").out)["filters"]
+    x86_64 = one["costs"]["x86_64"]
+    assert x86_64.keys() == {"length", "longest", "expected"}
+    assert f"{x86_64['length']['cost']} ({x86_64['length']['bound']})" in lines[2]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
