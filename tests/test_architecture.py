@@ -24,7 +24,8 @@ ABOVE = {
     "project": set(),
     "build": STAGES | {"project"},
     "filters": {"build", "verify"},
-    "cli": STAGES | {"build", "filters", "project"},
+    "proofs": {"build", "filters", "policy", "pool", "project", "verify"},
+    "cli": STAGES | {"build", "filters", "project", "proofs"},
     "__main__": {"cli"},
     "__init__": set(),
 }

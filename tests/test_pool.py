@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from pool_work import die_at_three, long_answer, refuse_odd, square
 from seccompgen import pool
-from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.errors import Diagnostic, InputError, OutsideError, Position, SeccompgenError
 from seccompgen.pool import available_cpus, spread
 
 TESTS = Path(__file__).parent
@@ -37,8 +37,8 @@ def nothing_is_left() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
     found = list(spread(square, 7, range(12), workers))
-    assert not any(isinstance(one, InputError) for one in found)
-    values = [one for one in found if not isinstance(one, InputError)]
+    assert not any(isinstance(one, SeccompgenError) for one in found)
+    values = [one for one in found if not isinstance(one, SeccompgenError)]
     assert [value for value, _ in values] == [7 + job * job for job in range(12)]
     others = {pid for _, pid in values} - {os.getpid()}
     assert bool(others) == (workers > 1)
@@ -48,7 +48,7 @@ def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
 
 def test_little_work_starts_no_process() -> None:
     found = list(spread(square, 0, range(0, 30, 3), 8))
-    assert {one[1] for one in found if not isinstance(one, InputError)} == {os.getpid()}
+    assert {one[1] for one in found if not isinstance(one, SeccompgenError)} == {os.getpid()}
 
 
 @pytest.mark.usefixtures("eager")

@@ -2,6 +2,7 @@
 #   policy  compute_only.yml  sha256:2fa6e50255b35feaf5cb30efd8689cfb5d2cb7ab4c44b41c740ebec442a0b030
 #   policy  web_worker.yml  sha256:ded216ef09905f3131a6890841e69c556bfb2279f7e0ad267ce127f885079332
 #   tables  Linux v7.3.4  sha256:dc44b0fb3921b642afe127da96c876d89b64c8ae41733d4e7013896775950b0a
+#   proved  programs  sha256:f6cec48c7236c7851dfb829c2b1ce0a97e7db1482e4a731ab86ed2558c3d5ae1
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 

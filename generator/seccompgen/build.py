@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, TypeAlias
 from seccompgen import lockfile
 from seccompgen.architectures import ABIS
 from seccompgen.cache import ProgramCache
-from seccompgen.errors import AnswerNo, Diagnostic, InputError, OutsideError, Position
+from seccompgen.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    OutsideError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
 from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.outputs import Outputs
 from seccompgen.pool import spread
 from seccompgen.profile import read_profile, unknown_calls
 from seccompgen.program import Program
-from seccompgen.verify import kernel_objections
+from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +43,11 @@ RUNTIME_NAME = "_runtime.py"
 _SHIPPED = Path(__file__).parent / "kernel"
 
 
+def module_name(policy_name: str) -> str:
+    """Return the name of a policy's module: the file's, an underscore for what Python forbids."""
+    return policy_name.replace("-", "_").replace(".", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """A policy with its programs, what is worth telling about it, and what it was built for."""
@@ -46,8 +59,8 @@ class Built:
 
     @property
     def module_name(self) -> str:
-        """The name of its module: the file's, with an underscore for what Python forbids."""
-        return self.policy.name.replace("-", "_").replace(".", "_")
+        """The name of its module."""
+        return module_name(self.policy.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +221,10 @@ def _compile(
     objective: Objective,
     means: Means,
     progress: Callable[[int, int], None] | None,
-) -> list[list[Program | InputError]]:
+) -> list[list[Program | SeccompgenError]]:
     """Return, for each policy, what became of the program for each of its ABIs."""
     cache = ProgramCache(means.cache, tables, objective) if means.cache else None
-    results: dict[_Job, Program | InputError] = {}
+    results: dict[_Job, Program | SeccompgenError] = {}
     for i, item in enumerate(read):
         kept = cache.load(item.policy, item.arches) if cache else {}
         for abi, program in kept.items():
@@ -237,17 +250,66 @@ def _compile(
 
 
 def _compile_one(task: _Task, job: _Job) -> Program:
-    """Do one job; named at the top of a module, so that a worker finds it."""
+    """Compile a program and prove it; named at the top of a module, so that a worker finds it.
+
+    What is in the cache has been through here, by the same source.
+    """
     from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
 
     policies, tables, objective = task
     i, abi = job
-    return compile_policy(policies[i], abi, tables, objective)
+    program = compile_policy(policies[i], abi, tables, objective)
+    _require_proof(policies[i], program, tables)
+    return program
 
 
-def _accepted(path: Path, result: Program | InputError) -> Program:
+def _require_proof(policy: Policy, program: Program, tables: Tables) -> None:
+    """Raise AnswerNo if ``program`` is not what ``policy`` means, UndecidedError if nobody knows.
+
+    A program that the kernel would not take is left to `_accepted`.
+    """
+    if kernel_objections(program.instructions):
+        return
+    abi = program.abi
+    means = meaning(policy, abi, tables)
+    position = Position(policy.sources[-1][0])
+    try:
+        found = prove(means, Code(program.instructions, abi.byte_order))
+    except UndecidedError as error:
+        text = f"the program for {abi.name} is not written, since what it does {error}"
+        raise UndecidedError(Diagnostic(text, position)) from None
+    if isinstance(found, Difference):
+        text = difference_text(found, ("policy", "program"), abi, tables)
+        raise AnswerNo(
+            Diagnostic(
+                f"seccompgen made a wrong program for {abi.name}, and does not write it: {text}; "
+                "please report this, with the policy",
+                means.case(found.call).origin.position,
+            )
+        )
+
+
+def difference_text(
+    found: Difference, names: tuple[str, str], abi: Abi, tables: Tables, shown: int = 0
+) -> str:
+    """Return ``found`` as one line, the two sides by ``names``.
+
+    At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
+    """
+    from seccompgen.render import call_text, ret_action  # noqa: PLC0415 - jinja2
+
+    call = found.call
+    left, right = ret_action(found.left, abi), ret_action(found.right, abi)
+    if left == right:
+        left, right = f"{found.left:#010x}", f"{found.right:#010x}"
+    text = call_text(call.nr, call.arch, call.args, tables, shown)
+    pointer = f" from {call.instruction_pointer:#x}" if call.instruction_pointer else ""
+    return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"
+
+
+def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
     """Return the program; raise the error, or one if the kernel would refuse the program."""
-    if isinstance(result, InputError):
+    if isinstance(result, SeccompgenError):
         raise result
     objections = kernel_objections(result.instructions)
     if objections:

@@ -80,6 +80,12 @@ class OutsideError(SeccompgenError):
     exit_code = EXIT_OUTSIDE
 
 
+class UndecidedError(SeccompgenError):
+    """A question could not be decided with what there is (exit code 3): neither yes nor no."""
+
+    exit_code = EXIT_OUTSIDE
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,48 @@ class Filter:
     origins: tuple[tuple[Origin, ...], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What a generated module says that it was made from.
+
+    ``policies`` are names and sha256 of the policy's files, the main one last. The other two are
+    those of the tables, and of the programs that were proved; ``tag`` is that of the tables.
+    """
+
+    policies: tuple[tuple[str, str], ...]
+    tag: str
+    tables_sha256: str
+    programs_sha256: str
+
+
+_BANNER_LINE = re.compile(
+    r"#   (?P<key>policy|tables|proved)  (?P<what>.+?)  sha256:(?P<sha256>[0-9a-f]{64})"
+)
+
+
+def read_banner(path: Path) -> Banner:
+    """Return the banner of the generated module at ``path``; raise InputError if it has none."""
+    said: dict[str, list[tuple[str, str]]] = {"policy": [], "tables": [], "proved": []}
+    for line in _read(path).decode(errors="replace").splitlines():
+        if not line.startswith("#"):
+            break
+        if match := _BANNER_LINE.fullmatch(line):
+            said[match["key"]].append((match["what"], match["sha256"]))
+    if not said["policy"] or len(said["tables"]) != 1 or len(said["proved"]) != 1:
+        raise InputError(
+            Diagnostic(
+                "its banner does not say what it was made from: generate it again, or name its "
+                "policy with --policy",
+                Position(str(path)),
+            )
+        )
+    ((tables, tables_sha256),) = said["tables"]
+    ((_, programs_sha256),) = said["proved"]
+    return Banner(
+        tuple(said["policy"]), tables.removeprefix("Linux "), tables_sha256, programs_sha256
+    )
+
+
 def read_filters(
     path: Path, tables: Tables, only: Abi | None, means: Means = PLAIN_MEANS
 ) -> list[Filter]:
@@ -44,7 +87,7 @@ def read_filters(
             raise InputError(f"{path}: say with --arch which ABI these instructions are for")
         found = [_decode(path, only, _read(path))]
     elif path.suffix == ".py":
-        programs = _module_programs(path)
+        programs = module_programs(path)
         found = [
             _decode(path, ABIS[name], data)
             for name, data in programs.items()
@@ -77,8 +120,11 @@ def _decode(path: Path, abi: Abi, data: bytes) -> Filter:
     return Filter(abi, instructions)
 
 
-def _module_programs(path: Path) -> dict[str, bytes]:
-    """Return the programs of a generated module, by ABI name, from its syntax tree."""
+def module_programs(path: Path) -> dict[str, bytes]:
+    """Return the programs of a generated module, by ABI name, from its syntax tree.
+
+    Raises InputError where it is none.
+    """
     no_module = InputError(
         Diagnostic("not a module that seccompgen generated", Position(str(path)))
     )

@@ -17,7 +17,7 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from seccompgen.errors import InputError, OutsideError
+from seccompgen.errors import OutsideError, SeccompgenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -43,8 +43,8 @@ def available_cpus() -> int:
 
 def spread(
     work: Callable[[_S, _J], _R], shared: _S, jobs: Sequence[_J], workers: int
-) -> Generator[_R | InputError]:
-    """Yield ``work(shared, job)``, or the InputError that it raised, for each of ``jobs`` in turn.
+) -> Generator[_R | SeccompgenError]:
+    """Yield ``work(shared, job)``, or the SeccompgenError that it raised, for each job in turn.
 
     Begins in this process, and goes on in up to ``workers`` others if what the first jobs took
     says that it pays; all values must pickle then, and the main module bear being imported.
@@ -63,16 +63,16 @@ def spread(
         yield _attempt(work, shared, job)
 
 
-def _attempt(work: Callable[[_S, _J], _R], shared: _S, job: _J) -> _R | InputError:
+def _attempt(work: Callable[[_S, _J], _R], shared: _S, job: _J) -> _R | SeccompgenError:
     try:
         return work(shared, job)
-    except InputError as error:
+    except SeccompgenError as error:
         return error
 
 
 def _in_processes(
     work: Callable[[_S, _J], _R], shared: _S, jobs: Sequence[_J], workers: int
-) -> Iterator[_R | InputError]:
+) -> Iterator[_R | SeccompgenError]:
     team: dict[Connection[Any, Any], BaseProcess] = {}
     try:
         _hire(team, workers)
@@ -80,7 +80,7 @@ def _in_processes(
         for connection in team:
             with contextlib.suppress(ConnectionError):  # it is dead, which shows when it is read
                 connection.send_bytes(task)
-        results: dict[int, _R | InputError] = {}
+        results: dict[int, _R | SeccompgenError] = {}
         yielded = 0
         for index, result in _unordered(team, jobs):
             results[index] = result

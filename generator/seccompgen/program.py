@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seccompgen.architectures import Abi
     from seccompgen.model import Origin
 
@@ -73,6 +76,12 @@ class Program:
         """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""
         layout = struct.Struct("<HBBI" if self.abi.byte_order == "little" else ">HBBI")
         return b"".join(layout.pack(i.code, i.jt, i.jf, i.k) for i in self.instructions)
+
+
+def programs_sha256(programs: Mapping[str, bytes]) -> str:
+    """Return one hash, as hex, over programs by the names of their ABIs."""
+    lines = (f"{abi} {data.hex()}\n" for abi, data in sorted(programs.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def decode(data: bytes, abi: Abi) -> tuple[Instruction, ...]:

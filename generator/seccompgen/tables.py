@@ -91,6 +91,29 @@ class Tables:
         unique = {file.path: file for table in self.tables.values() for file in table.inputs}
         return tuple(unique[path] for path in sorted(unique))
 
+    def dispatched_with(self, abi: Abi) -> tuple[Table, ...]:
+        """Return the tables of other ABIs that a task of ``abi`` can call through by the number.
+
+        A MIPS kernel finds the handler of any of its ABIs by the number, whatever ABI the task is
+        of (arch/mips/kernel/scall*.S).
+        """
+        if not abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS"):
+            return ()
+        return tuple(
+            table
+            for table in self.tables.values()
+            if table.abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS")
+            and table.abi.byte_order == abi.byte_order
+            and table.abi != abi
+        )
+
+    def digest_for(self, abis: Iterable[Abi]) -> str:
+        """One hash, as hex, over all that matters to programs that answer for ``abis``."""
+        answered = tuple(abis)
+        names = {abi.name for abi in answered}
+        names |= {table.abi.name for abi in answered for table in self.dispatched_with(abi)}
+        return self.digest(names)
+
     def digest(self, names: Iterable[str]) -> str:
         """One hash, as hex, over what the tables of ABIs ``names`` say: nothing else matters."""
         lines = [

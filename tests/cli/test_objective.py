@@ -44,7 +44,7 @@ def banner_of(directory: Path, *options: str) -> list[str]:
 
 def test_by_default_a_banner_says_nothing_of_it(here: Path) -> None:
     lines = banner_of(here)
-    assert [line.split()[1] for line in lines] == ["policy", "tables", "redo"]
+    assert [line.split()[1] for line in lines] == ["policy", "tables", "proved", "redo"]
     assert lines[-1] == "#   redo    seccompgen build worker.yml -o DIR"
     assert banner_of(here, "--optimize", "balanced") == lines
 
@@ -88,7 +88,7 @@ CASES: list[tuple[list[str], list[str]]] = [
 def test_a_banner_says_what_is_not_the_default(
     here: Path, options: list[str], expected: list[str]
 ) -> None:
-    assert banner_of(here, *options)[2:] == expected
+    assert banner_of(here, *options)[3:] == expected
 
 
 def redo(module: Path) -> list[str]:
@@ -112,7 +112,7 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
     odd = "it's 100% $HOME; rm -r * \\ é"
     (here / "worker.counts").rename(here / odd)
     lines = banner_of(here, "--profile", odd)
-    assert lines[2] == f"#   profile {odd}  sha256:{DIGEST}"
+    assert lines[3] == f"#   profile {odd}  sha256:{DIGEST}"
     command = redo(here / "o" / "worker.py")
     assert command == ["build", "worker.yml", "--profile", odd]
     assert seccompgen(*command, "-o", "o", "--check", cwd=here).code == 0
@@ -216,7 +216,7 @@ def test_a_project_says_it_for_all_its_filters(tmp_path: Path) -> None:
     run = seccompgen("build", cwd=tree / "traces")
     assert (run.code, run.err) == (0, "")
     lines = (tree / "out" / "worker.py").read_text().partition('"""')[0].splitlines()
-    assert lines[3:] == [
+    assert lines[4:] == [
         "#   goal    optimized for size, for kernels without the bitmap",
         f"#   profile worker.counts  sha256:{DIGEST}",
         "#   redo    seccompgen build worker.yml --optimize size --no-bitmap "

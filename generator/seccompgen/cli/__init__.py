@@ -9,6 +9,7 @@ from seccompgen.cli.build import build
 from seccompgen.cli.disasm import disasm
 from seccompgen.cli.syscalls import syscalls
 from seccompgen.cli.tables import tables
+from seccompgen.cli.verify import equiv, verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -21,5 +22,5 @@ def command() -> None:
     """
 
 
-for _one in (tables, build, disasm, syscalls):
+for _one in (tables, build, verify, equiv, disasm, syscalls):
     command.add_command(_one)

@@ -189,17 +189,8 @@ class _Line:
         yield at, U32, self._unknown
 
     def _foreign_ranges(self) -> Iterable[tuple[int, int]]:
-        if not _is_mips(self._main):
-            return
-        for table in self._tables.tables.values():
-            other = table.abi
-            same_kernel = _is_mips(other) and other.byte_order == self._main.byte_order
-            if same_kernel and other != self._main:
-                yield min(table.numbers.values()), max(table.numbers.values())
-
-
-def _is_mips(abi: Abi) -> bool:
-    return abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS")
+        for table in self._tables.dispatched_with(self._main):
+            yield min(table.numbers.values()), max(table.numbers.values())
 
 
 def _constant(ret: int, origin: Origin) -> Answer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.model import RET_DATA_MAX, FilterFlag
 from seccompgen.objective import DEFAULT_OBJECTIVE
-from seccompgen.program import INSTRUCTION_SIZE, RET_K
+from seccompgen.program import INSTRUCTION_SIZE, RET_K, programs_sha256
 from seccompgen.render.listing import listing
 from seccompgen.render.templates import BANNER, render_python, render_text, template_source
 
@@ -53,7 +53,6 @@ def render_filter(
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> bytes:
     """Return the source of the module that holds ``programs``, all compiled from ``policy``."""
-    names = {abi.name for program in programs for abi in (program.abi, *program.compat)}
     sections = [_section(program, tables) for program in programs]
     return render_python(
         "filter.py.j2",
@@ -65,7 +64,10 @@ def render_filter(
         profile_file=_profile_file(objective),
         options=_options(objective),
         tag=tables.tag,
-        tables_sha256=tables.digest(names),
+        tables_sha256=tables.digest_for(
+            abi for program in programs for abi in (program.abi, *program.compat)
+        ),
+        programs_sha256=programs_sha256({p.abi.name: p.to_bytes() for p in programs}),
         title=_docstring_text(policy.description or f"Seccomp filter {policy.name}."),
         answers=_docstring_text(_answers(policy, tables)),
         abis=_wrap(", ".join(program.abi.name for program in programs), "    "),

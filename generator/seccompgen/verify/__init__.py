@@ -1,5 +1,128 @@
-"""What a program does, decided: is it the policy, and will a kernel take it."""
+"""What a program does, decided: is it the policy, is it another program, will a kernel take it.
 
+::
+
+    policy, tables          instructions          several of either
+      | oracle                | machine             | stack
+    Meaning                 Code                  Stack
+      +-----------------------+---------------------+
+      | classes: every class of calls is tried
+      | smt: z3 refutes that any call differs, or shows one
+    Proof | Difference
+
+`kernel` stands beside: the rules by which a kernel takes programs at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from seccompgen.errors import OutsideError, UndecidedError
 from seccompgen.verify.kernel import kernel_objections
+from seccompgen.verify.machine import Code
+from seccompgen.verify.oracle import Meaning, meaning
+from seccompgen.verify.stack import Operation, Stack
 
-__all__ = ["kernel_objections"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seccompgen.verify.call import Call
+    from seccompgen.verify.stack import Side
+
+__all__ = [
+    "Code",
+    "Difference",
+    "Meaning",
+    "Method",
+    "Operation",
+    "Proof",
+    "Stack",
+    "available_methods",
+    "kernel_objections",
+    "meaning",
+    "prove",
+]
+
+_INSTALL = "install the extra that brings z3: pip install 'seccompgen[proof]'"
+
+
+class Method(Enum):
+    """How to decide; each is exact where it decides at all."""
+
+    CLASSES = "classes"
+    Z3 = "z3"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The two answer every call alike, as each of ``methods`` found by itself."""
+
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``call`` is answered ``left`` by the one and ``right`` by the other (SECCOMP_RET values)."""
+
+    call: Call
+    left: int
+    right: int
+
+
+def available_methods() -> tuple[Method, ...]:
+    """Return the methods that work here, the quicker one first."""
+    return tuple(Method) if find_spec("z3") else (Method.CLASSES,)
+
+
+def prove(left: Side, right: Side, methods: Iterable[Method] | None = None) -> Proof | Difference:
+    """Decide whether ``left`` and ``right`` answer every ``seccomp_data`` alike.
+
+    With ``methods`` all of these must find it so that can decide it, and one must; by default the
+    first of those available that can decide it counts. A difference is shown only after both sides
+    were run on the call. Raises UndecidedError if no method can decide, OutsideError if one is
+    asked for that is not installed.
+    """
+    decided: list[Method] = []
+    reasons: list[str] = []
+    for method in available_methods() if methods is None else methods:
+        try:
+            call = _compare(method, left, right)
+        except UndecidedError as error:
+            reasons.append(f"{method.value}: {error}")
+            continue
+        if call is not None:
+            return _confirmed(method, call, left, right)
+        decided.append(method)
+        if methods is None:
+            break
+    if not decided:
+        advice = "" if Method.Z3 in available_methods() else f"; {_INSTALL}"
+        raise UndecidedError(f"cannot be decided: {'; '.join(reasons)}{advice}")
+    return Proof(tuple(decided))
+
+
+def _compare(method: Method, left: Side, right: Side) -> Call | None:
+    if method is Method.CLASSES:
+        from seccompgen.verify import classes  # noqa: PLC0415 - beside smt, for the reader
+
+        found = classes.compare(left, right)
+        return None if isinstance(found, int) else found
+    try:
+        from seccompgen.verify import smt  # noqa: PLC0415 - z3 is an extra, and takes 70 ms
+    except ImportError:
+        raise OutsideError(f"z3 is not installed; {_INSTALL}") from None
+    return smt.compare(left, right)
+
+
+def _confirmed(method: Method, call: Call, left: Side, right: Side) -> Difference:
+    """Return the difference as both sides show it when they are run."""
+    answers = left.answer(call), right.answer(call)
+    if answers[0] == answers[1]:
+        raise UndecidedError(
+            f"{method.value} found a difference at {call} that is none when it is tried: this is "
+            "a mistake in seccompgen, please report it"
+        )
+    return Difference(call, *answers)

@@ -1,15 +1,18 @@
-"""Check a program by the rules of the kernel that will be asked to take it.
+"""The kernel's own rules: which programs it takes, how many of them, what it makes of them.
 
-A model of ``bpf_check_classic`` (net/core/filter.c) and ``seccomp_check_filter``
-(kernel/seccomp.c): what passes here is accepted there.
+A model of ``bpf_check_classic``, ``check_load_and_stores`` and ``bpf_convert_filter``
+(net/core/filter.c) and of kernel/seccomp.c, as they are in Linux 6.18. What passes here is
+accepted there, and what does not is refused.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seccompgen.model import U32, ActionKind
 from seccompgen.program import (
     ALU_AND_K,
+    ARCH_OFFSET,
     ARGS_OFFSET,
     BPF_MAXINSNS,
     JMP_JA,
@@ -18,6 +21,7 @@ from seccompgen.program import (
     JMP_JGT_K,
     JMP_JSET_K,
     LD_W_ABS,
+    NR_OFFSET,
     RET_K,
 )
 
@@ -28,23 +32,33 @@ if TYPE_CHECKING:
 
 SECCOMP_DATA_SIZE = ARGS_OFFSET + 6 * 8
 """sizeof(struct seccomp_data) in bytes."""
+MAX_INSNS_PER_PATH = 32768
+"""eBPF instructions that the filters of one thread may have together (kernel/seccomp.c)."""
 
+_FILTER_PENALTY = 4  # eBPF instructions that each filter in force counts as, besides its own
+_PROLOGUE = 3  # eBPF instructions that clear A and X and keep the context
+_RET_ACTION_FULL = 0xFFFF0000
+_SIGN = 0x80000000
 _BPF_MEMWORDS = 16
-_CLASS, _RET = 0x07, 0x06
-_DIV_K, _LSH_K, _RSH_K = 0x34, 0x64, 0x74
-_CONDITIONAL = frozenset(
-    {JMP_JEQ_K, JMP_JGT_K, JMP_JGE_K, JMP_JSET_K, 0x1D, 0x2D, 0x3D, 0x4D}  # ..._X
-)
-_MEMORY = frozenset({0x60, 0x61, 0x02, 0x03})  # LD|MEM, LDX|MEM, ST, STX
+_ALL_STORED = (1 << _BPF_MEMWORDS) - 1
+
+_X, _OP, _JSET = 0x08, 0xF0, 0x40  # a jump's operand is X; its operation, and one of those
+_DIV_K, _DIV_X, _LSH_K, _RSH_K = 0x34, 0x3C, 0x64, 0x74
+_RETURNS = frozenset({RET_K, 0x16})  # RET|A
+_ON_CONSTANT = frozenset({JMP_JEQ_K, JMP_JGT_K, JMP_JGE_K, JMP_JSET_K})
+_CONDITIONAL = _ON_CONSTANT | {code | _X for code in _ON_CONSTANT}
+_MEMORY_LOADS = frozenset({0x60, 0x61})  # LD|MEM, LDX|MEM
+_MEMORY_STORES = frozenset({0x02, 0x03})  # ST, STX
 _ACCEPTED = (
     _CONDITIONAL
-    | _MEMORY
-    | {LD_W_ABS, 0x80, 0x81}  # LD|W|ABS, LD|W|LEN, LDX|W|LEN
+    | _MEMORY_LOADS
+    | _MEMORY_STORES
+    | _RETURNS
+    | {JMP_JA, LD_W_ABS, 0x80, 0x81}  # LD|W|LEN, LDX|W|LEN
     | {0x00, 0x01}  # LD|IMM, LDX|IMM
-    | {RET_K, 0x16, JMP_JA}  # RET|K, RET|A
     | {0x07, 0x87}  # TAX, TXA
     # ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, XOR with K and X, NEG
-    | {0x04, 0x0C, 0x14, 0x1C, 0x24, 0x2C, _DIV_K, 0x3C, 0x44, 0x4C, ALU_AND_K, 0x5C}
+    | {0x04, 0x0C, 0x14, 0x1C, 0x24, 0x2C, _DIV_K, _DIV_X, 0x44, 0x4C, ALU_AND_K, 0x5C}
     | {_LSH_K, 0x6C, _RSH_K, 0x7C, 0xA4, 0xAC, 0x84}
 )
 
@@ -52,8 +66,8 @@ _ACCEPTED = (
 def kernel_objections(instructions: Sequence[Instruction]) -> list[str]:
     """Return why the kernel would refuse the program, a sentence each; empty if it would not.
 
-    Scratch memory that is read before it is written is refused by the kernel as well; this
-    looks at single instructions only, and the compiler uses no scratch memory.
+    ``bpf_check_classic`` with ``check_load_and_stores``, then ``seccomp_check_filter``. The
+    kernel says EINVAL at the first objection, whichever it is; so their order means nothing.
     """
     length = len(instructions)
     if not 0 < length <= BPF_MAXINSNS:
@@ -68,15 +82,17 @@ def kernel_objections(instructions: Sequence[Instruction]) -> list[str]:
             objections.append(f"instruction {i}: no word of struct seccomp_data at offset {k}")
         elif _furthest(instruction) >= behind:
             objections.append(f"instruction {i}: jump out of the program")
-        elif code in _MEMORY and k >= _BPF_MEMWORDS:
+        elif code in _MEMORY_LOADS | _MEMORY_STORES and k >= _BPF_MEMWORDS:
             objections.append(f"instruction {i}: no scratch word {k}")
         elif code == _DIV_K and k == 0:
             objections.append(f"instruction {i}: division by zero")
         elif code in {_LSH_K, _RSH_K} and k >= 32:
             objections.append(f"instruction {i}: shift by {k} bits")
-    if instructions[-1].code & _CLASS != _RET:
+    if instructions[-1].code not in _RETURNS:
         objections.append("the last instruction is not a return")
-    return objections
+    # Scratch memory is followed through jumps and words that exist: the kernel, too, looks at
+    # it last.
+    return objections or _unstored(instructions)
 
 
 def _furthest(instruction: Instruction) -> int:
@@ -84,3 +100,123 @@ def _furthest(instruction: Instruction) -> int:
     if instruction.code == JMP_JA:
         return instruction.k
     return max(instruction.jt, instruction.jf) if instruction.code in _CONDITIONAL else -1
+
+
+def _unstored(instructions: Sequence[Instruction]) -> list[str]:
+    """Object to each load of a scratch word that some path to it has not stored.
+
+    ``check_load_and_stores``, bit for bit. One pass is enough, as all jumps lead forward. Behind
+    a jump everything counts as stored until a jump leads there, so dead code may load what it
+    likes; behind a RET nothing is reset, so dead code there must store first.
+    """
+    objections = []
+    on_entry = [_ALL_STORED] * len(instructions)
+    stored = 0
+    for i, one in enumerate(instructions):
+        stored &= on_entry[i]
+        if one.code in _MEMORY_STORES:
+            stored |= 1 << one.k
+        elif one.code in _MEMORY_LOADS and not stored >> one.k & 1:
+            objections.append(f"instruction {i}: scratch word {one.k} may not have been stored")
+        elif one.code == JMP_JA or one.code in _CONDITIONAL:
+            for offset in (one.k,) if one.code == JMP_JA else (one.jt, one.jf):
+                on_entry[i + 1 + offset] &= stored
+            stored = _ALL_STORED
+    return objections
+
+
+def translated_length(instructions: Sequence[Instruction]) -> int:
+    """Return how many eBPF instructions ``bpf_convert_filter`` makes of an accepted program.
+
+    This is ``prog->len``, and what `fits` counts in. Two kernels count differently: one whose
+    JIT takes classic BPF as it is does not translate, and one that blinds constants (sysctl
+    net.core.bpf_jit_harden, 0 by default) lengthens what has constants.
+    """
+    return _PROLOGUE + sum(map(_translated, instructions))
+
+
+def _translated(instruction: Instruction) -> int:
+    """Return how many eBPF instructions become of one."""
+    code, jt, jf = instruction.code, instruction.jt, instruction.jf
+    if code in _CONDITIONAL:
+        # eBPF's immediates are signed: the larger half of the constants needs a register.
+        constant = int(not code & _X and instruction.k >= _SIGN)
+        # eBPF's jumps have one target. Where the next instruction is the true one, the jump is
+        # turned around; JSET has no opposite.
+        jumps = 2 if jf and (jt or code & _OP == _JSET) else 1
+        return constant + jumps
+    if code == RET_K:
+        return 2  # load it, exit
+    # Division by an X of zero must return 0: copy X, test it, clear A, exit, divide.
+    return 5 if code == _DIV_X else 1
+
+
+def fits(lengths: Sequence[int]) -> bool:
+    """Return whether the kernel takes the last of a stack of filters, the others being in force.
+
+    ``lengths`` are those of `translated_length`. Where it does not, ``seccomp_attach_filter``
+    says ENOMEM. Filters of the parent's, and of the service manager's, are in the stack too.
+    """
+    return sum(lengths) + _FILTER_PENALTY * (len(lengths) - 1) <= MAX_INSNS_PER_PATH
+
+
+def constant_allow(instructions: Sequence[Instruction], nr: int, audit_arch: int) -> bool:
+    """Return whether an accepted program allows ``nr`` whatever its arguments are.
+
+    ``seccomp_is_const_allow``, since Linux 5.11: if it says so of each filter in force, the
+    kernel allows the call by its bitmap and runs none of them. It follows what depends on
+    number and architecture alone, through the instructions below, and gives up at any other.
+
+    The bitmap has the numbers of the kernel's own ABI and its compatible one, so neither x32's
+    nor those beyond the table. Whatever the filters say, it allows uretprobe and uprobe.
+    """
+    a = pc = 0
+    while pc < len(instructions):
+        one = instructions[pc]
+        pc += 1
+        if one.code == LD_W_ABS and one.k == NR_OFFSET:
+            a = nr & U32
+        elif one.code == LD_W_ABS and one.k == ARCH_OFFSET:
+            a = audit_arch
+        elif one.code == ALU_AND_K:
+            a &= one.k
+        elif one.code == JMP_JA:
+            pc += one.k
+        elif one.code in _ON_CONSTANT:
+            pc += one.jt if _holds(one, a) else one.jf
+        else:
+            return one.code == RET_K and one.k == ActionKind.ALLOW.value
+    return False
+
+
+def _holds(jump: Instruction, a: int) -> bool:
+    """Return whether a jump on a constant takes its true side; comparisons are unsigned."""
+    if jump.code == JMP_JEQ_K:
+        return a == jump.k
+    if jump.code == JMP_JGT_K:
+        return a > jump.k
+    if jump.code == JMP_JGE_K:
+        return a >= jump.k
+    return a & jump.k != 0
+
+
+def strictest(answers: Sequence[int]) -> int:
+    """Return what the kernel makes of the answers of filters, in the order of installation.
+
+    ``seccomp_run_filters`` asks the newest first and keeps the least action, as a signed number,
+    so KILL_PROCESS is the least of all. An equal one does not displace it: the newest filter's
+    data counts. The data of ALLOW never does.
+    """
+    result = ActionKind.ALLOW.value
+    for answer in reversed(answers):
+        if rank(answer) < rank(result):
+            result = answer
+    return result
+
+
+def rank(answer: int) -> int:
+    """Return where the action of ``answer`` stands in the kernel's order, KILL_PROCESS being 0.
+
+    That is the order of signed numbers; with the sign bit flipped, it is that of unsigned ones.
+    """
+    return (answer & _RET_ACTION_FULL) ^ _SIGN

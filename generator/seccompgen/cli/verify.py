@@ -1,0 +1,234 @@
+"""``seccompgen verify`` and ``seccompgen equiv``: prove it, or show the call that differs."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seccompgen.cli.common import (
+    json_option,
+    means,
+    print_json,
+    progress,
+    read_tables,
+    require_abi,
+    tables_option,
+)
+from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.proofs import Claim, Verdict
+    from seccompgen.tables import Tables
+    from seccompgen.verify import Method
+
+arch_option = click.option(
+    "--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file."
+)
+method_option = click.option(
+    "--method",
+    type=click.Choice(["classes", "z3"]),
+    help="Decide in this way only; default: in all that are installed.",
+)
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[POLICY|FILTER]...", type=click.Path(path_type=Path))
+@click.option(
+    "--policy",
+    "policy_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the FILTERs should be; a generated module's own policy is found by its banner.",
+)
+@arch_option
+@method_option
+@tables_option
+@json_option
+def verify(
+    files: tuple[Path, ...],
+    policy_path: Path | None,
+    arch: str | None,
+    method: str | None,
+    tables_directory: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Prove that programs do what their policies say, for every call; or show one that differs.
+
+    A POLICY is compiled, and the programs are proved; a FILTER is a generated module, of which
+    the bytes count and not the comments, or a raw .bpf file. Without either, all modules of the
+    project that the current directory lies in.
+    """
+    from seccompgen.proofs import claims_of_policy, claims_of_programs  # noqa: PLC0415
+
+    tables = read_tables(tables_directory)
+    only = require_abi(arch) if arch else None
+    targets = [(path, policy_path) for path in files] if files else _project_modules()
+    claims: list[Claim] = []
+    stale: list[Diagnostic] = []
+    for path, its_policy in targets:
+        if path.suffix in {".py", ".bpf"}:
+            found, problems = claims_of_programs(path, its_policy, tables, only)
+            claims += found
+            stale += problems
+        elif policy_path:
+            raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
+        else:
+            claims += claims_of_policy(path, tables, only, means(cached=False))
+    _report(claims, stale, method, tables, as_json=as_json)
+
+
+@click.command()
+@click.argument("left", metavar="FILTER", type=click.Path(path_type=Path))
+@click.argument("right", metavar="FILTER", type=click.Path(path_type=Path))
+@arch_option
+@method_option
+@tables_option
+@json_option
+def equiv(
+    left: Path,
+    right: Path,
+    arch: str | None,
+    method: str | None,
+    tables_directory: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Prove that two FILTERs answer every call alike; or show one that they do not.
+
+    A FILTER is a policy, a generated module, or a raw .bpf file, whoever made it.
+    """
+    from seccompgen.proofs import claims_of_two  # noqa: PLC0415 - keeps --help fast
+
+    tables = read_tables(tables_directory)
+    claims = claims_of_two(left, right, tables, require_abi(arch) if arch else None)
+    _report(claims, [], method, tables, as_json=as_json)
+
+
+def _project_modules() -> list[tuple[Path, Path | None]]:
+    """Return the modules that the project's policies are generated to, with these policies."""
+    from seccompgen.build import module_name  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.project import find_project  # noqa: PLC0415
+
+    project = find_project(Path.cwd())
+    if project is None:
+        raise InputError(
+            "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
+        )
+    found = [
+        (project.output / f"{module_name(policy.stem)}.py", policy)
+        for policy in project.policy_files()
+    ]
+    missing = [path for path, _ in found if not path.is_file()]
+    if missing:
+        raise AnswerNo(*(f"missing: {path}; seccompgen build writes it" for path in missing))
+    return list(found)
+
+
+def _report(
+    claims: Sequence[Claim],
+    stale: Sequence[Diagnostic],
+    method: str | None,
+    tables: Tables,
+    *,
+    as_json: bool,
+) -> None:
+    """Decide ``claims`` and say what came of it; raise AnswerNo if anything is not as it should."""
+    from seccompgen.proofs import decide  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.verify import Difference, Method, available_methods  # noqa: PLC0415
+
+    methods = (Method(method),) if method else available_methods()
+    with progress("proving") as report:
+        verdicts = []
+        for verdict in decide(claims, methods, means(cached=False)):
+            verdicts.append(verdict)
+            if report:
+                report(len(verdicts), len(claims))
+    if as_json:
+        print_json(
+            {
+                "programs": [_as_json(one, tables) for one in verdicts],
+                "stale": [str(one) for one in stale],
+            }
+        )
+    else:
+        for file, group in groupby(verdicts, key=lambda one: one.claim.file):
+            _print(file, list(group), tables)
+    wrong = [
+        Diagnostic(one.text(tables), Position(one.claim.file))
+        for one in verdicts
+        if isinstance(one.result, Difference)
+    ]
+    if wrong or stale:
+        raise AnswerNo(*wrong, *stale)
+
+
+def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
+    from seccompgen.verify import Proof  # noqa: PLC0415
+
+    proofs = [one.result for one in verdicts if isinstance(one.result, Proof)]
+    if proofs:
+        abis = [one.claim.abi.name for one in verdicts if isinstance(one.result, Proof)]
+        for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
+        click.echo(f"{file}: proved for {for_abis} ({_said(proofs[0].methods)})")
+    for one in verdicts:
+        if not isinstance(one.result, Proof):
+            click.echo(f"{file}: refuted for {one.claim.abi.name}")
+            _print_difference(one, tables)
+
+
+def _said(methods: Sequence[Method]) -> str:
+    return " and ".join(method.value for method in methods)
+
+
+def _print_difference(verdict: Verdict, tables: Tables) -> None:
+    """Print what each side does with the call: the rule that decides, or the path taken."""
+    from seccompgen.render import listing  # noqa: PLC0415
+
+    click.echo(f"  {verdict.text(tables)}")
+    for side, name in enumerate(verdict.claim.names):
+        if origin := verdict.origin(side):
+            click.echo(f"  {name}: by {origin.label}, {origin.position}")
+        instructions, path = verdict.executed(side)
+        if path:
+            click.echo(f"  {name}: by these instructions")
+            lines = listing(instructions, verdict.claim.abi, tables)
+            for at in path:
+                click.echo(f"  {at:5}  {lines[at].text}")
+
+
+def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
+    from seccompgen.verify import Difference  # noqa: PLC0415
+
+    claim, result = verdict.claim, verdict.result
+    about: dict[str, Any] = {"file": claim.file, "abi": claim.abi.name}
+    if not isinstance(result, Difference):
+        return about | {"result": "proved", "methods": [one.value for one in result.methods]}
+    call = result.call
+    sides = []
+    for side, ret in enumerate((result.left, result.right)):
+        origin = verdict.origin(side)
+        sides.append(
+            {
+                "name": claim.names[side],
+                "ret": ret,
+                "rule": origin and {"label": origin.label, "position": str(origin.position)},
+                "path": list(verdict.executed(side)[1]),
+            }
+        )
+    return about | {
+        "result": "refuted",
+        "text": verdict.text(tables),
+        "call": {
+            "nr": call.nr,
+            "arch": call.arch,
+            "instruction_pointer": call.instruction_pointer,
+            "args": list(call.args),
+        },
+        "sides": sides,
+    }

@@ -1,0 +1,185 @@
+"""The oracle: what a policy means, written down once more, to be read against docs/policy.md.
+
+A meaning is a list of cases: the first whose tests all hold gives the answer. It is made straight
+from the model and the tables, shares no code with the compiler, and knows nothing of
+instructions, word orders or trees. It has two readings: `Meaning.case` looks up one call; the
+cases themselves are the symbolic one, which the two provers read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from seccompgen.errnos import errno_number
+from seccompgen.model import U32, U64, All, Comparison, Op
+from seccompgen.verify.call import ARCH, ARGS, NR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Action, Condition, Origin, Policy, Rule
+    from seccompgen.tables import Table, Tables
+    from seccompgen.verify.call import Call
+
+_MINUS_ONE = U32
+_X32_BIT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """True where ``(field & mask)`` stands in ``relation`` to ``value``, all of them unsigned.
+
+    ``relation`` is one of ``== != < <= > >=``.
+    """
+
+    field: int
+    relation: str
+    value: int
+    mask: int = U64
+
+    def holds(self, call: Call) -> bool:
+        """Return True if it is so for ``call``."""
+        left, right = call.fields[self.field] & self.mask, self.value
+        match self.relation:
+            case "==":
+                return left == right
+            case "!=":
+                return left != right
+            case "<":
+                return left < right
+            case "<=":
+                return left <= right
+            case ">":
+                return left > right
+            case ">=":
+                return left >= right
+        raise AssertionError(f"no such relation: {self.relation}")
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """True where ``field`` is one of ``values``."""
+
+    field: int
+    values: frozenset[int]
+
+    def holds(self, call: Call) -> bool:
+        """Return True if it is so for ``call``."""
+        return call.fields[self.field] in self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The calls for which all ``tests`` hold are answered ``ret``, a SECCOMP_RET value.
+
+    ``origin`` is the part of the policy that says so.
+    """
+
+    tests: tuple[Test | OneOf, ...]
+    ret: int
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the program for ``abi`` has to answer: the first case that holds; the last does."""
+
+    abi: Abi
+    cases: tuple[Case, ...]
+
+    def case(self, call: Call) -> Case:
+        """Return the case that answers ``call``."""
+        return next(case for case in self.cases if all(test.holds(call) for test in case.tests))
+
+    def answer(self, call: Call) -> int:
+        """Return the SECCOMP_RET value for ``call``."""
+        return self.case(call).ret
+
+
+def meaning(policy: Policy, abi: Abi, tables: Tables) -> Meaning:
+    """Return what ``policy`` means for the program of ``abi``, one of its ``arches``."""
+    answered = (abi, *policy.compat_of(abi))
+    cases: list[Case] = []
+    for other in answered:
+        # An audit value that two ABIs share counts as that of the first where no table decides.
+        first = next(one for one in answered if one.audit_arch == other.audit_arch)
+        through = Test(ARCH, "==", other.audit_arch)
+        cases += (
+            Case((through, *tests), _ret(policy.bad_arch_action, first), policy.bad_arch_origin)
+            for tests in _through_another_abi(other, answered, tables)
+        )
+        cases += _rules(policy, tables.tables[other.name], through)
+    for other in answered:
+        first = next(one for one in answered if one.audit_arch == other.audit_arch)
+        through = Test(ARCH, "==", other.audit_arch)
+        cases.append(Case((through,), _ret(policy.unknown_action, first), policy.unknown_origin))
+    cases.append(Case((), _ret(policy.bad_arch_action, abi), policy.bad_arch_origin))
+    return Meaning(abi, tuple(cases))
+
+
+def _rules(policy: Policy, table: Table, through: Test) -> Iterator[Case]:
+    """Yield the rules for the calls that ``table`` names, then the default action for the rest.
+
+    Rules in a row that say the same of different names, as those of one list do, are one case.
+    """
+    known = (rule for rule in policy.rules if rule.name in table.numbers)
+    for (condition, action, origin), rules in groupby(known, key=_apart_from_the_name):
+        numbers = OneOf(NR, frozenset(table.numbers[rule.name] for rule in rules))
+        yield Case((through, numbers, *_tests(condition)), _ret(action, table.abi), origin)
+    numbers = OneOf(NR, frozenset(table.numbers.values()))
+    yield Case((through, numbers), _ret(policy.default_action, table.abi), policy.default_origin)
+
+
+def _apart_from_the_name(rule: Rule) -> tuple[Condition | None, Action, Origin]:
+    return rule.condition, rule.action, rule.origin
+
+
+def _tests(condition: Condition | None) -> Iterator[Test]:
+    """Yield the tests that must all hold for ``condition`` to hold."""
+    match condition:
+        case All(parts):
+            for part in parts:
+                yield from _tests(part)
+        case Comparison(argument, op, value, mask, width):
+            field, counts = ARGS + argument, U64 if width == 64 else U32
+            match op:
+                case Op.MASKED_EQ:
+                    yield Test(field, "==", value, mask & counts)
+                case Op.ANY_BITS:
+                    yield Test(field, "!=", 0, value & counts)
+                case Op.NO_BITS:
+                    yield Test(field, "==", 0, value & counts)
+                case _:
+                    yield Test(field, op.value, value, counts)
+
+
+def _through_another_abi(
+    abi: Abi, answered: Iterable[Abi], tables: Tables
+) -> Iterator[tuple[Test, ...]]:
+    """Yield the numbers that come under the audit value of ``abi`` and are not for it to answer.
+
+    On x86 because the ABI of that number is not answered for; on MIPS whether it is or not.
+    """
+    names = {one.name for one in answered}
+    if abi.name in {"x86_64", "x32"}:
+        # Bit 30 says x32, but for -1, which no ABI has: it is an unknown number.
+        if "x32" not in names:
+            yield Test(NR, "!=", _MINUS_ONE), Test(NR, "!=", 0, _X32_BIT)
+        if "x86_64" not in names:
+            yield (Test(NR, "==", 0, _X32_BIT),)
+    if abi.name.startswith("mips"):
+        # The handler is found by the number; the audit value tells of the task.
+        for name, table in tables.tables.items():
+            same_kernel = name.startswith("mips") and table.abi.byte_order == abi.byte_order
+            if same_kernel and name != abi.name:
+                numbers = table.numbers.values()
+                yield Test(NR, ">=", min(numbers)), Test(NR, "<=", max(numbers))
+
+
+def _ret(action: Action, abi: Abi) -> int:
+    """Return the SECCOMP_RET value; on purpose not by way of the method that the compiler uses."""
+    data = errno_number(action.errno_name, abi) if action.errno_name else action.data
+    return action.kind.value + data

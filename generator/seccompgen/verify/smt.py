@@ -1,0 +1,217 @@
+"""Decide by SMT solving whether two filters are the same: z3, over bit-vectors.
+
+Both filters become terms over the nine fields of a call: a policy the nested conditionals of its
+cases, read directly, 64-bit comparisons and all; a program by executing it once, in order, since
+jumps only go forwards: where ways meet, registers become conditionals on where they came from.
+Every instruction that seccomp accepts can be said so. The filters are the same if no call makes
+the two terms differ, which z3 refutes or shows.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import z3
+
+from seccompgen.errors import UndecidedError
+from seccompgen.model import ActionKind
+from seccompgen.verify import machine
+from seccompgen.verify.call import ARCH, FIELDS, NR, Call, word_at
+from seccompgen.verify.kernel import rank
+from seccompgen.verify.machine import Code
+from seccompgen.verify.oracle import Meaning, OneOf
+from seccompgen.verify.stack import Operation
+
+if TYPE_CHECKING:
+    from seccompgen.verify.oracle import Test
+    from seccompgen.verify.stack import Side, Stack
+
+Term: TypeAlias = Any
+"""A z3 expression; z3 has no types that say more."""
+
+
+class _Fields:
+    """The unknown call."""
+
+    def __init__(self, context: z3.Context) -> None:
+        self.context = context
+        self.fields = [
+            z3.BitVec(f"field{n}", 32 if n in {NR, ARCH} else 64, context) for n in range(FIELDS)
+        ]
+
+    def number(self, value: int) -> Term:
+        return z3.BitVecVal(value, 32, self.context)
+
+    def word(self, number: int) -> Term:
+        field, high = divmod(number, 2)
+        if field in {NR, ARCH}:
+            return self.fields[field]
+        return z3.Extract(63 if high else 31, 32 if high else 0, self.fields[field])
+
+    def call(self, model: z3.ModelRef) -> Call:
+        """Return the call of ``model``; what the model leaves open is 0."""
+        nr, arch, pointer, *args = (
+            model.eval(field, model_completion=True).as_long() for field in self.fields
+        )
+        a, b, c, d, e, f = args
+        return Call(nr, arch, (a, b, c, d, e, f), pointer)
+
+
+def compare(left: Side, right: Side) -> Call | None:
+    """Return a call that the two answer differently, or None: there is none."""
+    fields = _Fields(z3.Context())
+    solver = z3.SolverFor("QF_BV", ctx=fields.context)
+    solver.add(_term(left, fields) != _term(right, fields))
+    result = solver.check()
+    if result == z3.unsat:
+        return None
+    if result != z3.sat:
+        raise UndecidedError(f"z3 gave up: {solver.reason_unknown()}")
+    return fields.call(solver.model())
+
+
+def _term(side: Side, fields: _Fields) -> Term:
+    match side:
+        case Meaning():
+            return _meaning(side, fields)
+        case Code():
+            return _Execution(side, fields).answer
+    return _stack(side, fields)
+
+
+def _meaning(meaning: Meaning, fields: _Fields) -> Term:
+    *cases, last = meaning.cases
+    assert not last.tests
+    term = fields.number(last.ret)
+    for case in reversed(cases):
+        holds = z3.And([_holds(test, fields) for test in case.tests])
+        term = z3.If(holds, fields.number(case.ret), term)
+    return term
+
+
+def _holds(test: Test | OneOf, fields: _Fields) -> Term:
+    field = fields.fields[test.field]
+    if isinstance(test, OneOf):
+        return z3.Or([field == value for value in sorted(test.values)])
+    left = field & (test.mask & (1 << field.size()) - 1)
+    relations = {
+        "==": left == test.value,
+        "!=": left != test.value,
+        "<": z3.ULT(left, test.value),
+        "<=": z3.ULE(left, test.value),
+        ">": z3.UGT(left, test.value),
+        ">=": z3.UGE(left, test.value),
+    }
+    return relations[test.relation]
+
+
+def _stack(stack: Stack, fields: _Fields) -> Term:
+    terms = [_term(part, fields) for part in stack.parts]
+    match stack.operation:
+        case Operation.INTERSECT:
+            return _strictest(terms, fields)
+        case Operation.UNION:
+            return reduce(lambda old, new: z3.If(z3.UGT(rank(old), rank(new)), old, new), terms)
+        case Operation.SUBTRACT:
+            through = fields.number(rank(ActionKind.LOG.value))
+            taken = z3.Or([z3.UGE(rank(term), through) for term in terms[1:]])
+            refused = _strictest([fields.number(stack.refusal), terms[0]], fields)
+            return z3.If(taken, refused, terms[0])
+
+
+def _strictest(terms: list[Term], fields: _Fields) -> Term:
+    """Return the answer of a stack, the newest last: see `kernel.strictest`."""
+    allow = fields.number(ActionKind.ALLOW.value)
+    return reduce(
+        lambda new, old: z3.If(z3.ULT(rank(old), rank(new)), old, new), reversed(terms), allow
+    )
+
+
+class _Execution:
+    """Runs a program on all calls at once; ``answer`` is what it returns."""
+
+    def __init__(self, code: Code, fields: _Fields) -> None:
+        self._code = code
+        self._fields = fields
+        zero = fields.number(0)
+        # For each instruction the ways to it: under which condition, with which registers.
+        self._ways: list[list[tuple[Term, list[Term]]]] = [[] for _ in code.instructions]
+        self._ways[0].append((z3.BoolVal(True, fields.context), [zero] * 18))
+        self.answer = zero
+        for at in range(len(code.instructions)):
+            if self._ways[at]:
+                self._execute(at)
+
+    def _execute(self, at: int) -> None:
+        condition, registers = self._met(self._ways[at])
+        one = self._code.instructions[at]
+        code, k = one.code, one.k
+        mode, operation = code & 0xE0, code & 0xF0
+        a, x, *memory = registers
+        number = self._fields.number
+        operand = x if code & machine.SOURCE_X else number(k)
+        match code & 0x07:
+            case machine.LD if mode == machine.ABS:
+                a = self._fields.word(word_at(k, self._code.byte_order))
+            case machine.LD | machine.LDX as kind:
+                value = machine.loaded(mode, k, memory)
+                value = number(value) if isinstance(value, int) else value
+                a, x = (value, x) if kind == machine.LD else (a, value)
+            case machine.ST:
+                memory[k] = a
+            case machine.STX:
+                memory[k] = x
+            case machine.ALU:
+                if operation == machine.DIV:
+                    self._answer(z3.And(condition, operand == 0), number(0))
+                    condition = z3.And(condition, operand != 0)
+                a = _computed(operation, a, operand)
+            case machine.JMP if operation == machine.JA:
+                self._ways[at + 1 + k].append((condition, registers))
+                return
+            case machine.JMP:
+                true = _jumps(operation, a, operand)
+                self._ways[at + 1 + one.jt].append((z3.And(condition, true), registers))
+                self._ways[at + 1 + one.jf].append((z3.And(condition, z3.Not(true)), registers))
+                return
+            case machine.RET:
+                self._answer(condition, a if code & machine.RET_A else number(k))
+                return
+            case machine.MISC:
+                a, x = (x, x) if code & machine.TXA else (a, a)
+        self._ways[at + 1].append((condition, [a, x, *memory]))
+
+    def _met(self, ways: list[tuple[Term, list[Term]]]) -> tuple[Term, list[Term]]:
+        """Return one way for all that lead to a place."""
+        condition, registers = ways[0]
+        for other, own in ways[1:]:
+            registers = [
+                old if old is new or old.eq(new) else z3.If(other, new, old)
+                for old, new in zip(registers, own, strict=True)
+            ]
+            condition = z3.Or(condition, other)
+        return condition, registers
+
+    def _answer(self, condition: Term, ret: Term) -> None:
+        self.answer = z3.If(condition, ret, self.answer)
+
+
+def _computed(operation: int, a: Term, operand: Term) -> Term:
+    match operation:
+        case machine.DIV:
+            return z3.UDiv(a, operand)
+        case machine.LSH:
+            return a << (operand & 31)
+        case machine.RSH:
+            return z3.LShR(a, operand & 31)
+    return machine.ARITHMETIC[operation](a, operand)
+
+
+def _jumps(operation: int, a: Term, operand: Term) -> Term:
+    match operation:
+        case machine.JGT:
+            return z3.UGT(a, operand)
+        case machine.JGE:
+            return z3.UGE(a, operand)
+    return machine.JUMPS[operation](a, operand)

@@ -1,0 +1,63 @@
+"""Several filters taken as one: as the kernel stacks them, or put together otherwise.
+
+Actions have an order, by which the kernel decides between stacked filters: SECCOMP_RET_ACTION_FULL
+as a signed number, KILL_PROCESS the least and ALLOW the greatest (seccomp_run_filters() in
+kernel/seccomp.c). Of answers with the same action it takes the newest filter's. All three
+operations go by that order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.model import ActionKind
+from seccompgen.verify.kernel import rank, strictest
+from seccompgen.verify.machine import Code
+from seccompgen.verify.oracle import Meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.verify.call import Call
+
+
+class Operation(Enum):
+    """What is made of the answers to one call.
+
+    INTERSECT is the stack: the strictest answer. UNION is the laxest. SUBTRACT is the first, but
+    what another lets through (ALLOW or LOG) is answered at least as strictly as ``refusal``.
+    """
+
+    INTERSECT = "intersect"
+    UNION = "union"
+    SUBTRACT = "subtract"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """``parts``, each with an answer of its own, the oldest first; ``refusal`` is for SUBTRACT."""
+
+    operation: Operation
+    parts: tuple[Side, ...]
+    refusal: int = ActionKind.KILL_PROCESS.value
+
+    def answer(self, call: Call) -> int:
+        """Return the SECCOMP_RET value for ``call``."""
+        return self.combine([part.answer(call) for part in self.parts])
+
+    def combine(self, answers: Sequence[int]) -> int:
+        """Return what is made of the answers of ``parts``."""
+        match self.operation:
+            case Operation.INTERSECT:
+                return strictest(answers)
+            case Operation.UNION:
+                return max(reversed(answers), key=rank)
+            case Operation.SUBTRACT:
+                taken = any(rank(ret) >= rank(ActionKind.LOG.value) for ret in answers[1:])
+                return strictest([self.refusal, answers[0]]) if taken else answers[0]
+
+
+Side: TypeAlias = Meaning | Code | Stack
+"""What has an answer to every call: a policy, a program, or several put together."""
