@@ -23,9 +23,11 @@ STAGES = {
 ABOVE = {
     "project": set(),
     "build": STAGES | {"project"},
-    "filters": {"build", "verify"},
-    "proofs": {"build", "filters", "policy", "pool", "project", "verify"},
-    "cli": STAGES | {"build", "filters", "project", "proofs"},
+    "filters": {"build", "project", "verify"},
+    "apart": {"compile", "verify"},
+    "combine": {"apart", "build", "compile", "filters", "policy", "pool", "render", "verify"},
+    "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
+    "cli": STAGES | {"build", "combine", "filters", "project", "proofs"},
     "__main__": {"cli"},
     "__init__": set(),
 }

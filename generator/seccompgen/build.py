@@ -48,6 +48,11 @@ def module_name(policy_name: str) -> str:
     return policy_name.replace("-", "_").replace(".", "_")
 
 
+def is_module_name(name: str) -> bool:
+    """Return True if a filter module may have that name, beside those that we write ourselves."""
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """A policy with its programs, what is worth telling about it, and what it was built for."""
@@ -143,7 +148,7 @@ def build_policies(
     names: dict[str, str] = {}
     for one in built:
         name, file = one.module_name, one.policy.sources[-1][0]
-        if not name.isidentifier() or keyword.iskeyword(name) or name in _RESERVED:
+        if not is_module_name(name):
             problems.append(
                 Diagnostic(
                     f"{name!r} cannot be the name of a Python module; rename the file",

@@ -11,7 +11,8 @@ from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy
 from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.program import decode
-from seccompgen.verify import kernel_objections
+from seccompgen.project import POLICY_SUFFIXES
+from seccompgen.verify import Operation, kernel_objections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from seccompgen.model import Origin
     from seccompgen.program import Instruction
     from seccompgen.tables import Tables
+
+
+FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
+"""How names of FILTERs end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +41,40 @@ class Filter:
 class Banner:
     """What a generated module says that it was made from.
 
-    ``policies`` are names and sha256 of the policy's files, the main one last. The other two are
-    those of the tables, and of the programs that were proved; ``tag`` is that of the tables.
+    ``policies`` are names and sha256 of the policy's files, the main one last; or ``parts`` those
+    of the filters that were combined, and ``made`` how, with the action that refuses what was
+    subtracted. The last two are those of the tables, and of the programs that were proved; ``tag``
+    is that of the tables.
     """
 
     policies: tuple[tuple[str, str], ...]
+    parts: tuple[tuple[str, str], ...]
+    made: tuple[Operation, str] | None
     tag: str
     tables_sha256: str
     programs_sha256: str
 
 
 _BANNER_LINE = re.compile(
-    r"#   (?P<key>policy|tables|proved)  (?P<what>.+?)  sha256:(?P<sha256>[0-9a-f]{64})"
+    r"#   (?P<key>policy|part  |tables(?=  Linux )|proved)  (?P<what>.+?)"
+    r"  sha256:(?P<sha256>[0-9a-f]{64})"
 )
+_MADE_LINE = re.compile(r"#   made    (?P<operation>\w+)(  (?P<refusal>\S+))?")
 
 
 def read_banner(path: Path) -> Banner:
     """Return the banner of the generated module at ``path``; raise InputError if it has none."""
-    said: dict[str, list[tuple[str, str]]] = {"policy": [], "tables": [], "proved": []}
+    said: dict[str, list[tuple[str, str]]] = {"policy": [], "part": [], "tables": [], "proved": []}
+    made = None
     for line in _read(path).decode(errors="replace").splitlines():
         if not line.startswith("#"):
             break
         if match := _BANNER_LINE.fullmatch(line):
-            said[match["key"]].append((match["what"], match["sha256"]))
-    if not said["policy"] or len(said["tables"]) != 1 or len(said["proved"]) != 1:
+            said[match["key"].strip()].append((match["what"], match["sha256"]))
+        elif (match := _MADE_LINE.fullmatch(line)) and match["operation"] in _OPERATIONS:
+            made = Operation(match["operation"]), match["refusal"] or ""
+    parts = bool(said["part"] and made)
+    if bool(said["policy"]) == parts or len(said["tables"]) != 1 or len(said["proved"]) != 1:
         raise InputError(
             Diagnostic(
                 "its banner does not say what it was made from: generate it again, or name its "
@@ -70,8 +85,16 @@ def read_banner(path: Path) -> Banner:
     ((tables, tables_sha256),) = said["tables"]
     ((_, programs_sha256),) = said["proved"]
     return Banner(
-        tuple(said["policy"]), tables.removeprefix("Linux "), tables_sha256, programs_sha256
+        tuple(said["policy"]),
+        tuple(said["part"]),
+        made,
+        tables.removeprefix("Linux "),
+        tables_sha256,
+        programs_sha256,
     )
+
+
+_OPERATIONS = {operation.value for operation in Operation}
 
 
 def read_filters(
@@ -116,6 +139,10 @@ def _decode(path: Path, abi: Abi, data: bytes) -> Filter:
         raise InputError(Diagnostic(f"{abi.name}: {error}", where)) from None
     objections = kernel_objections(instructions)
     if objections:
+        other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
+        if not kernel_objections(decode(data, other)):
+            text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
+            raise InputError(Diagnostic(f"{text}: are they for another ABI?", where))
         raise InputError(*(Diagnostic(f"{abi.name}: {text}", where) for text in objections))
     return Filter(abi, instructions)
 
@@ -123,7 +150,7 @@ def _decode(path: Path, abi: Abi, data: bytes) -> Filter:
 def module_programs(path: Path) -> dict[str, bytes]:
     """Return the programs of a generated module, by ABI name, from its syntax tree.
 
-    Raises InputError where it is none.
+    Raises InputError where it is none, or has anything besides that could change what is installed.
     """
     no_module = InputError(
         Diagnostic("not a module that seccompgen generated", Position(str(path)))
@@ -135,14 +162,27 @@ def module_programs(path: Path) -> dict[str, bytes]:
     constants: dict[str, ast.expr] = {}
     for statement in tree.body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
+                name not in constants
+                and isinstance(value, ast.Dict if name == "_PROGRAMS" else ast.Constant)
+            ):
                 constants[name] = value
+            case _ if not _is_generated(statement):
+                raise InputError(
+                    Diagnostic(
+                        "not a module that seccompgen generated: this was added, or changed",
+                        Position(str(path), statement.lineno, statement.col_offset + 1),
+                    )
+                )
     programs: dict[str, bytes] = {}
     match constants.get("_PROGRAMS"):
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):
                 match key, value:
-                    case ast.Constant(value=str(abi)), ast.Tuple(elts=[_, ast.Name(id=name)]):
+                    case (
+                        ast.Constant(value=str(abi)),
+                        ast.Tuple(elts=[ast.Constant(), ast.Name(id=name)]),
+                    ) if abi not in programs:
                         data = constants.get(name)
                     case _:
                         raise no_module
@@ -154,3 +194,27 @@ def module_programs(path: Path) -> dict[str, bytes]:
     if not programs:
         raise no_module
     return programs
+
+
+_INSTALL = re.compile(
+    r"(return )?_runtime\.install\(__name__, _PROGRAMS, flags=\d+, no_new_privs=(True|False), "
+    r"actions=\([\d, ]+\)\)"
+)
+
+
+def _is_generated(statement: ast.stmt) -> bool:
+    """Return whether a generated module has such a statement, besides its constants."""
+    match statement:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.ImportFrom():
+            return ast.unparse(statement) == "from . import _runtime"
+        case ast.Expr():
+            return ast.unparse(statement) == "install()"
+        case ast.FunctionDef(
+            name="install", decorator_list=[], returns=ast.Constant() | ast.Name(), body=[doc, last]
+        ):
+            plain = isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
+            takes_nothing = not ast.unparse(statement.args)
+            return plain and takes_nothing and bool(_INSTALL.fullmatch(ast.unparse(last)))
+    return False

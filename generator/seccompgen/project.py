@@ -22,6 +22,10 @@ _GOALS = [goal.value for goal in Optimize]
 _KEYS = (*sorted(_TEXTS), "optimize", "bitmap")
 
 
+POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
+"""How names of policy files end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Project:
     """What ``[tool.seccompgen]`` of a pyproject.toml says; paths are absolute.
@@ -54,7 +58,7 @@ class Project:
         found = [
             path
             for path in sorted(self.policies.glob("*"))
-            if path.suffix in {".yml", ".yaml", ".json", ".toml"} and path.name[0] not in "_."
+            if path.suffix in POLICY_SUFFIXES and path.name[0] not in "_."
         ]
         if not found:
             raise InputError(f"no policy files in {self.policies}")

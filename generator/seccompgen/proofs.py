@@ -5,14 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy, difference_text
-from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, SeccompgenError
+from seccompgen.combine import compat_of, parts_of, stack_of
+from seccompgen.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
 from seccompgen.filters import module_programs, read_banner, read_filters
-from seccompgen.policy import load_policy
+from seccompgen.policy import load_policy, parse_action
 from seccompgen.pool import spread
 from seccompgen.program import LD_W_ABS, programs_sha256
 from seccompgen.project import find_project
@@ -20,15 +29,15 @@ from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, 
 from seccompgen.verify.call import ARGS, word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.build import Means
-    from seccompgen.filters import Banner
+    from seccompgen.filters import Banner, Filter
     from seccompgen.model import Origin, Policy
     from seccompgen.program import Instruction
     from seccompgen.tables import Tables
-    from seccompgen.verify import Method
+    from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
     from seccompgen.verify.stack import Side
 
@@ -45,14 +54,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a claim."""
+    """What was found of a claim; UndecidedError says why that is nothing."""
 
     claim: Claim
-    result: Proof | Difference
+    result: Proof | Difference | UndecidedError
 
     def text(self, tables: Tables) -> str:
-        """Return a difference as one line."""
-        assert isinstance(self.result, Difference)
+        """Return a difference, or why it was not decided, as one line."""
+        assert not isinstance(self.result, Proof)
+        if isinstance(self.result, UndecidedError):
+            return "; ".join(map(str, self.result.diagnostics))
         call = self.result.call
         shown = max(_arguments_looked_at(side, call) for side in self.claim.sides)
         return difference_text(self.result, self.claim.names, self.claim.abi, tables, shown)
@@ -82,7 +93,7 @@ def _arguments_looked_at(side: Side, call: Call) -> int:
             fields = [word_at(one.k, side.byte_order) // 2 for one in loads if one.code == LD_W_ABS]
         case Stack():
             return max(_arguments_looked_at(part, call) for part in side.parts)
-    return max(0, *(field - ARGS + 1 for field in fields))
+    return max(0, max(fields, default=0) - ARGS + 1)
 
 
 def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means) -> list[Claim]:
@@ -100,7 +111,7 @@ def claims_of_programs(
     """Return the claims that the programs in ``path`` are their policy, and what is out of date.
 
     ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a
-    module whose policy lies beside it, or where the project keeps policies, unchanged.
+    module whose policy lies beside it, or where the project keeps policies.
     """
     filters = read_filters(path, tables, only)
     banner = None
@@ -109,13 +120,52 @@ def claims_of_programs(
     if policy_path is None:
         if banner is None:
             raise InputError(f"{path}: say with --policy which policy these instructions are for")
-        policy_path = _find_policy(path, banner)
+        if banner.made:
+            return _claims_of_combined(path, banner, banner.made, filters, tables)
+        policy_path = _find(path, *banner.policies[-1])
     policy, _ = load_policy(policy_path, tables)
+    stale: list[Diagnostic] = []
+    if banner:
+        stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
     strange = [one.abi.name for one in filters if one.abi not in policy.arches]
     if strange:
-        raise InputError(f"{path}: {policy_path} has no program for {', '.join(strange)}")
-    stale = _stale(path, banner, policy, tables) if banner else []
-    return [_claim(path, policy, one.abi, one.instructions, tables) for one in filters], stale
+        text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
+        if not stale:
+            raise InputError(Diagnostic(text, Position(str(path))))
+        stale.append(Diagnostic(text, Position(str(path))))
+    claims = [
+        _claim(path, policy, one.abi, one.instructions, tables)
+        for one in filters
+        if one.abi in policy.arches
+    ]
+    return claims, stale
+
+
+def _claims_of_combined(
+    path: Path,
+    banner: Banner,
+    made: tuple[Operation, str],
+    filters: Sequence[Filter],
+    tables: Tables,
+) -> tuple[list[Claim], list[Diagnostic]]:
+    """Return the claims that programs made of several filters answer as these do together."""
+    files = [_find(path, *part) for part in banner.parts]
+    parts = parts_of(files, tables, filters[0].abi if len(filters) == 1 else None)
+    operation, refusal = made[0], parse_action(made[1]) if made[1] else None
+    claims = [
+        Claim(
+            str(path),
+            one.abi,
+            ("the stack", "program"),
+            (
+                stack_of(operation, refusal, parts, one.abi),
+                Code(one.instructions, one.abi.byte_order),
+            ),
+        )
+        for one in filters
+    ]
+    sources = [(str(part.path), part.sha256) for part in parts]
+    return claims, _stale(path, banner, sources, partial(compat_of, parts), tables)
 
 
 def _claim(
@@ -132,8 +182,14 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
     """
     ours, its = (_sides(path, tables, only) for path in (left, right))
     lonely = [
-        Diagnostic(f"{name}: only {path} has a program for it; --arch compares one ABI alone")
-        for path, names in ((left, ours.keys() - its.keys()), (right, its.keys() - ours.keys()))
+        Diagnostic(
+            f"no program for {name}, which {other} has; --arch compares one ABI alone",
+            Position(str(path)),
+        )
+        for path, other, names in (
+            (right, left, ours.keys() - its.keys()),
+            (left, right, its.keys() - ours.keys()),
+        )
         for name in ABIS
         if name in names
     ]
@@ -164,7 +220,7 @@ def decide(
     """Yield the verdict on each claim, by all of ``methods``; see `verify.prove`."""
     with contextlib.closing(spread(_decide_one, methods, claims, means.workers)) as results:
         for claim, result in zip(claims, results, strict=True):
-            if isinstance(result, SeccompgenError):
+            if isinstance(result, SeccompgenError) and not isinstance(result, UndecidedError):
                 place = Position(claim.file)
                 raise type(result)(
                     *(Diagnostic(f"{claim.abi.name}: {one}", place) for one in result.diagnostics)
@@ -188,9 +244,11 @@ def _has_banner(path: Path) -> bool:
     return True
 
 
-def _find_policy(path: Path, banner: Banner) -> Path:
-    """Return the policy file that ``banner`` names, from beside the module or from the project."""
-    name, sha256 = banner.policies[-1]
+def _find(path: Path, name: str, sha256: str) -> Path:
+    """Return the file that a banner names, from beside the module or from the project.
+
+    Of several it is one that has not changed, if there is one.
+    """
     projects = [find_project(place) for place in (path.absolute().parent, Path.cwd())]
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     there = [place / name for place in places if (place / name).is_file()]
@@ -198,31 +256,44 @@ def _find_policy(path: Path, banner: Banner) -> Path:
         if hashlib.sha256(candidate.read_bytes()).hexdigest() == sha256:
             return candidate
     if there:
-        raise AnswerNo(
-            Diagnostic(f"stale: {there[0]} is no longer what it was made from", Position(str(path)))
-        )
+        return there[0]
     looked = ", ".join(map(str, places))
     raise InputError(
         Diagnostic(
-            f"its policy {name} is not to be found in {looked}; name it with --policy",
+            f"what it was made from, {name}, is not to be found in {looked}; name its policy with "
+            "--policy",
             Position(str(path)),
         )
     )
 
 
-def _stale(path: Path, banner: Banner, policy: Policy, tables: Tables) -> list[Diagnostic]:
-    """Return what of the module's banner is not so."""
+def _stale(
+    path: Path,
+    banner: Banner,
+    sources: Sequence[tuple[str, str]],
+    compat: Callable[[Abi], tuple[Abi, ...]],
+    tables: Tables,
+) -> list[Diagnostic]:
+    """Return what of the module's banner is not so.
+
+    ``sources`` are the files that it should be made from, with their sha256; ``compat`` tells for
+    which further ABIs a program answers.
+    """
     if banner.tag != tables.tag:
-        what = f"made from the tables of Linux {banner.tag}, not {tables.tag}; say --tables DIR"
-        raise InputError(Diagnostic(what, Position(str(path))))
-    abis = [one.abi for one in read_filters(path, tables, None)]
-    answered = [other for abi in abis for other in (abi, *policy.compat_of(abi))]
+        what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
+        advice = "say with --tables DIR where those are, or generate it again"
+        raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path))))
     programs = module_programs(path)
+    abis = [ABIS[name] for name in programs]
+    answered = [other for abi in abis for other in (abi, *compat(abi))]
     problems = []
-    if tuple(sha256 for _, sha256 in banner.policies) != tuple(sha for _, sha in policy.sources):
-        problems.append("stale: its policy is no longer what it was made from")
-    if banner.tables_sha256 != tables.digest_for(answered):
-        problems.append("stale: the tables are no longer those that it was made from")
+    made_from = [sha256 for _, sha256 in banner.policies or banner.parts]
+    if made_from != [sha256 for _, sha256 in sources]:
+        changed = [file for file, sha256 in sources if sha256 not in made_from]
+        files = " and ".join(changed or [sources[-1][0]])
+        problems.append(f"stale: not made from {files} as it is now")
     if banner.programs_sha256 != programs_sha256(programs):
         problems.append("its programs are not those that were proved when it was generated")
-    return [Diagnostic(text, Position(str(path))) for text in problems]
+    elif banner.tables_sha256 != tables.digest_for(answered):
+        problems.append("stale: the tables are no longer those that it was made from")
+    return [Diagnostic(f"{text}; generate it again", Position(str(path))) for text in problems]

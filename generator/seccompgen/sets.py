@@ -128,6 +128,17 @@ class Sets:
                 result = self.node(BITS - 1 - bit, *branches)
         return result
 
+    def above(self, mask: int, value: int) -> int:
+        """Return the x for which ``x & mask > value``."""
+        result = NOTHING
+        for bit in range(BITS):
+            if mask >> bit & 1:
+                branches = (NOTHING, result) if value >> bit & 1 else (result, ALL)
+                result = self.node(BITS - 1 - bit, *branches)
+            elif value >> bit & 1:
+                result = NOTHING
+        return result
+
     def below(self, value: int, width: int) -> int:
         """Return the x whose low ``width`` bits are less than ``value``."""
         if value >> width:

@@ -6,6 +6,7 @@ import click
 
 from seccompgen import __version__
 from seccompgen.cli.build import build
+from seccompgen.cli.combine import intersect, subtract, union
 from seccompgen.cli.disasm import disasm
 from seccompgen.cli.syscalls import syscalls
 from seccompgen.cli.tables import tables
@@ -22,5 +23,5 @@ def command() -> None:
     """
 
 
-for _one in (tables, build, verify, equiv, disasm, syscalls):
+for _one in (tables, build, verify, equiv, intersect, union, subtract, disasm, syscalls):
     command.add_command(_one)

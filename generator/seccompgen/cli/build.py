@@ -12,6 +12,7 @@ from seccompgen.cli.common import (
     check_or_write,
     json_option,
     means,
+    print_built,
     print_json,
     print_notes,
     print_written,
@@ -167,10 +168,7 @@ def _finish(
         )
         return
     for one in built:
-        lengths = [len(program.instructions) for program in one.programs]
-        span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
-        abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else one.programs[0].abi.name
-        click.echo(f"{one.policy.name}: {abis}, {span} instructions")
+        print_built(one.policy.name, one.programs)
         if costs:
             _print_costs(one.programs)
     print_written(written)

@@ -15,12 +15,13 @@ from seccompgen.architectures import ALIASES, find_abi
 from seccompgen.errors import AnswerNo, InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.build import Means
     from seccompgen.errors import Diagnostic
     from seccompgen.outputs import Outputs
+    from seccompgen.program import Program
     from seccompgen.tables import Tables
 
 _QUIET_SECONDS = 1.0
@@ -78,6 +79,14 @@ def check_or_write(outputs: Outputs, *, check: bool) -> list[Path]:
     if stale:
         raise AnswerNo(*stale)
     return []
+
+
+def print_built(name: str, programs: Sequence[Program]) -> None:
+    """Say what was compiled and proved."""
+    lengths = [len(program.instructions) for program in programs]
+    span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
+    abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else programs[0].abi.name
+    click.echo(f"{name}: {abis}, {span} instructions, proved")
 
 
 def print_written(written: list[Path]) -> None:

@@ -17,14 +17,13 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
-from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.proofs import Claim, Verdict
     from seccompgen.tables import Tables
-    from seccompgen.verify import Method
 
 arch_option = click.option(
     "--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file."
@@ -66,20 +65,31 @@ def verify(
     """
     from seccompgen.proofs import claims_of_policy, claims_of_programs  # noqa: PLC0415
 
+    if policy_path and not files:
+        raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    targets = [(path, policy_path) for path in files] if files else _project_modules()
+    targets = dict.fromkeys(files, policy_path) if files else _project_modules()
     claims: list[Claim] = []
     stale: list[Diagnostic] = []
-    for path, its_policy in targets:
-        if path.suffix in {".py", ".bpf"}:
-            found, problems = claims_of_programs(path, its_policy, tables, only)
-            claims += found
-            stale += problems
-        elif policy_path:
-            raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
-        else:
-            claims += claims_of_policy(path, tables, only, means(cached=False))
+    wrong: list[Diagnostic] = []
+    for path, its_policy in targets.items():
+        try:
+            if not files and not path.exists():
+                text = "is missing; seccompgen build writes it"
+                stale.append(Diagnostic(text, Position(str(path))))
+            elif path.suffix in {".py", ".bpf"}:
+                found, problems = claims_of_programs(path, its_policy, tables, only)
+                claims += found
+                stale += problems
+            elif policy_path:
+                raise InputError(f"{path}: is a policy itself; --policy is for .py and .bpf files")
+            else:
+                claims += claims_of_policy(path, tables, only, means(cached=False))
+        except InputError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise InputError(*dict.fromkeys(wrong))
     _report(claims, stale, method, tables, as_json=as_json)
 
 
@@ -110,7 +120,7 @@ def equiv(
     _report(claims, [], method, tables, as_json=as_json)
 
 
-def _project_modules() -> list[tuple[Path, Path | None]]:
+def _project_modules() -> dict[Path, Path | None]:
     """Return the modules that the project's policies are generated to, with these policies."""
     from seccompgen.build import module_name  # noqa: PLC0415 - keeps --help fast
     from seccompgen.project import find_project  # noqa: PLC0415
@@ -120,14 +130,10 @@ def _project_modules() -> list[tuple[Path, Path | None]]:
         raise InputError(
             "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
         )
-    found = [
-        (project.output / f"{module_name(policy.stem)}.py", policy)
+    return {
+        project.output / f"{module_name(policy.stem)}.py": policy
         for policy in project.policy_files()
-    ]
-    missing = [path for path, _ in found if not path.is_file()]
-    if missing:
-        raise AnswerNo(*(f"missing: {path}; seccompgen build writes it" for path in missing))
-    return list(found)
+    }
 
 
 def _report(
@@ -138,7 +144,10 @@ def _report(
     *,
     as_json: bool,
 ) -> None:
-    """Decide ``claims`` and say what came of it; raise AnswerNo if anything is not as it should."""
+    """Decide ``claims`` and say what came of it.
+
+    Raises AnswerNo if anything is not as it should be, UndecidedError if that is all that is known.
+    """
     from seccompgen.proofs import decide  # noqa: PLC0415 - keeps --help fast
     from seccompgen.verify import Difference, Method, available_methods  # noqa: PLC0415
 
@@ -164,26 +173,36 @@ def _report(
         for one in verdicts
         if isinstance(one.result, Difference)
     ]
+    unasked = set(available_methods()) - set(methods)
+    advice = "; without --method, z3 is asked as well" if Method.Z3 in unasked else ""
+    undecided = [
+        Diagnostic(f"{one.claim.abi.name}: {one.text(tables)}{advice}", Position(one.claim.file))
+        for one in verdicts
+        if isinstance(one.result, UndecidedError)
+    ]
     if wrong or stale:
-        raise AnswerNo(*wrong, *stale)
+        raise AnswerNo(*wrong, *stale, *undecided)
+    if undecided:
+        raise UndecidedError(*undecided)
 
 
 def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
-    from seccompgen.verify import Proof  # noqa: PLC0415
+    from seccompgen.verify import Difference, Proof  # noqa: PLC0415
 
-    proofs = [one.result for one in verdicts if isinstance(one.result, Proof)]
-    if proofs:
-        abis = [one.claim.abi.name for one in verdicts if isinstance(one.result, Proof)]
-        for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
-        click.echo(f"{file}: proved for {for_abis} ({_said(proofs[0].methods)})")
+    proved: dict[str, list[str]] = {}
     for one in verdicts:
-        if not isinstance(one.result, Proof):
+        if isinstance(one.result, Proof):
+            by = " and ".join(method.value for method in one.result.methods)
+            proved.setdefault(by, []).append(one.claim.abi.name)
+    for by, abis in proved.items():
+        for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
+        click.echo(f"{file}: proved for {for_abis} ({by})")
+    for one in verdicts:
+        if isinstance(one.result, Difference):
             click.echo(f"{file}: refuted for {one.claim.abi.name}")
             _print_difference(one, tables)
-
-
-def _said(methods: Sequence[Method]) -> str:
-    return " and ".join(method.value for method in methods)
+        elif not isinstance(one.result, Proof):
+            click.echo(f"{file}: undecided for {one.claim.abi.name}")
 
 
 def _print_difference(verdict: Verdict, tables: Tables) -> None:
@@ -203,11 +222,13 @@ def _print_difference(verdict: Verdict, tables: Tables) -> None:
 
 
 def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
-    from seccompgen.verify import Difference  # noqa: PLC0415
+    from seccompgen.verify import Proof  # noqa: PLC0415
 
     claim, result = verdict.claim, verdict.result
     about: dict[str, Any] = {"file": claim.file, "abi": claim.abi.name}
-    if not isinstance(result, Difference):
+    if isinstance(result, UndecidedError):
+        return about | {"result": "undecided", "text": verdict.text(tables)}
+    if isinstance(result, Proof):
         return about | {"result": "proved", "methods": [one.value for one in result.methods]}
     call = result.call
     sides = []

@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from seccompgen.compile.arguments import Arguments
+from seccompgen.compile.arguments import Arguments, Hints
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.bounds import Weighed, bound, cost
 from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
-from seccompgen.compile.functions import Functions
-from seccompgen.compile.lower import number_lines
+from seccompgen.compile.functions import Function, Functions
+from seccompgen.compile.lower import Answer, NumberLine, Span, number_lines
+from seccompgen.compile.onword import TooManyError
 from seccompgen.compile.prices import prices
 from seccompgen.compile.weights import samples, span_weights
 from seccompgen.compile.words import Words
@@ -34,10 +35,25 @@ from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
 from seccompgen.sets import Sets
 
+__all__ = [
+    "Answer",
+    "Function",
+    "Functions",
+    "Hints",
+    "Making",
+    "NumberLine",
+    "Span",
+    "TooManyError",
+    "Words",
+    "compile_policy",
+]
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from seccompgen.architectures import Abi
     from seccompgen.errors import Position
-    from seccompgen.model import Policy
+    from seccompgen.model import Origin, Policy
     from seccompgen.objective import Objective
     from seccompgen.tables import Tables
 
@@ -50,29 +66,62 @@ def compile_policy(
     Raises InputError if the program would be longer than the kernel takes, naming the rules
     that cost most.
     """
-    graph, sets, words = Graph(), Sets(), Words()
-    functions = Functions(sets, words)
-    paid = prices(objective)
-    arguments = Arguments(functions, words, graph, abi, paid, policy.rules)
-    root = graph.leaf(policy.bad_arch_action.ret(abi), (policy.bad_arch_origin,))
-    lines: list[Weighed] = []
-    for line in reversed(number_lines(policy, abi, tables, functions)):
-        seen = [samples(span.calls, span.answer.function, sets) for span in line.spans]
-        plans = [
-            arguments.plan(span.answer, asked) for span, asked in zip(line.spans, seen, strict=True)
-        ]
-        weights = span_weights(line.spans, objective)
-        lines.insert(0, Weighed(line, weights, seen))
-        inside = dispatch(line.spans, plans, weights, arguments, graph, paid)
-        source = (policy.arches_origin,)
-        root = graph.test(Value(ARCH_OFFSET), Relation.EQ, line.audit_arch, inside, root, source)
-    instructions, origins = assemble(graph, root)
-    costs = cost(instructions, lines, abi)
-    least = bound(lines, policy.bad_arch_action.ret(abi), sets)
-    program = Program(abi, policy.compat_of(abi), instructions, origins, costs, least)
-    if len(instructions) > BPF_MAXINSNS:
+    making = Making(abi, policy.compat_of(abi), objective)
+    lines = number_lines(policy, abi, tables, making.functions)
+    bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
+    program = making.program(lines, bad_arch, policy.arches_origin, Hints.of_rules(policy.rules))
+    if len(program.instructions) > BPF_MAXINSNS:
         raise InputError(*_too_long(policy, program))
     return program
+
+
+class Making:
+    """What is common to the parts of one program while it is made.
+
+    The boxes and functions of ``lines`` given to it must be those of its ``functions``.
+    """
+
+    def __init__(self, abi: Abi, compat: tuple[Abi, ...], objective: Objective) -> None:
+        self._abi = abi
+        self._compat = compat
+        self._objective = objective
+        self._words = Words()
+        self.functions = Functions(Sets(), self._words)
+
+    def program(
+        self,
+        lines: Sequence[NumberLine],
+        otherwise: tuple[int, Origin],
+        source: Origin,
+        hints: Hints,
+    ) -> Program:
+        """Return the program that answers by ``lines``, and ``otherwise`` other audit values.
+
+        ``source`` is where it says which audit values these are. It may be longer than a kernel
+        takes. Raises TooManyError where the functions cannot be taken apart, and have no rules
+        that could be tested one after the other.
+        """
+        abi, sets, graph = self._abi, self.functions.sets, Graph()
+        paid = prices(self._objective)
+        arguments = Arguments(self.functions, self._words, graph, abi, paid, hints)
+        ret, origin = otherwise
+        root = graph.leaf(ret, (origin,))
+        weighed: list[Weighed] = []
+        for line in reversed(lines):
+            seen = [samples(span.answer, sets) for span in line.spans]
+            plans = [
+                arguments.plan(span.answer, asked)
+                for span, asked in zip(line.spans, seen, strict=True)
+            ]
+            weights = span_weights(line.spans, self._objective)
+            weighed.insert(0, Weighed(line, weights, seen))
+            inside = dispatch(line.spans, plans, weights, arguments, graph, paid)
+            arch = Value(ARCH_OFFSET)
+            root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
+        instructions, origins = assemble(graph, root)
+        costs = cost(instructions, weighed, abi)
+        least = bound(weighed, ret, sets)
+        return Program(abi, self._compat, instructions, origins, costs, least)
 
 
 def _too_long(policy: Policy, program: Program) -> list[Diagnostic]:

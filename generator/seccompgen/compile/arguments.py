@@ -46,7 +46,7 @@ from seccompgen.program import word_offset
 from seccompgen.sets import comparisons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.compile.diagram import Graph, NodeId
@@ -113,6 +113,23 @@ class _Plan:
     below: frozenset[PlanId] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the rules say of each word: masks worth trying, and whose the constants are.
+
+    A mask comes with what it is compared with, ``word & mask == k``. Neither changes what a
+    program answers.
+    """
+
+    masks: Mapping[Word, tuple[tuple[int, int], ...]]
+    constants: Mapping[Word, Mapping[int, list[Origin]]]
+
+    @classmethod
+    def of_rules(cls, rules: Sequence[Rule]) -> Hints:
+        """Return what ``rules`` themselves say."""
+        return cls(_masks(rules), _constants(rules))
+
+
 class Arguments:
     """The plans of all functions of one program."""
 
@@ -123,7 +140,7 @@ class Arguments:
         graph: Graph,
         abi: Abi,
         prices: Prices,
-        rules: Sequence[Rule],
+        hints: Hints,
     ) -> None:
         self._functions = functions
         self._words = words
@@ -131,13 +148,14 @@ class Arguments:
         self._abi = abi
         self._price = round(prices.word_test * SCALE * _TOTAL)
         self._sharing = round(prices.sharing * SCALE)
-        self._masks = _masks(rules)
-        self._constants = _constants(rules)
+        self._masks = hints.masks
+        self._constants = hints.constants
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
         self._names: dict[Function, int] = {}
         self._used: set[PlanId] = set()
         self._spent = self._steps = self._intervals = 0
+        self._stubborn = False
         self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[End]]] = {}
 
     def plan(self, answer: Answer, samples: Iterable[Sample]) -> PlanId:
@@ -146,11 +164,15 @@ class Arguments:
         try:
             number = self._plan(answer.function, self._normal(answer.function, samples))
         except TooManyError:
-            return self._chain(answer)
+            if answer.cases:
+                return self._chain(answer)
+            self._spent, self._stubborn = 0, True
+            number = self._plan(answer.function, self._normal(answer.function, samples))
+            self._stubborn = False
         below = self._plans[number].below
         size = sum(self._plans[n].size for n in {number, *below})
         chain = sum(2 * sum(1 for _ in comparisons(case[0])) for case in answer.cases)
-        if size > 3 * chain + 16:
+        if answer.cases and size > 3 * chain + 16:
             return self._chain(answer)
         self._used |= {number} | below
         return number
@@ -258,6 +280,7 @@ class Arguments:
             self._price,
             self._masks.get(word, ()),
             ROUGH if self._intervals > _SEARCHED else THOROUGH,
+            stubborn=self._stubborn,
         )
         unseen = _UNSEEN if half == LOW else _UNSEEN_HIGH
         trees = search.best(line, sorted(values.items()), unseen)

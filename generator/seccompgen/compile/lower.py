@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.architectures import X32_SYSCALL_BIT
 from seccompgen.compile.functions import ORIGINAL, Function
-from seccompgen.model import U32
+from seccompgen.model import U32, ActionKind
 from seccompgen.reach import reach
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.compile.functions import Functions
     from seccompgen.model import Condition, Origin, Policy, Rule
+    from seccompgen.sets import Box
     from seccompgen.tables import Table, Tables
 
 Origins: TypeAlias = "tuple[Origin, ...]"
@@ -36,13 +37,16 @@ Origins: TypeAlias = "tuple[Origin, ...]"
 class Answer:
     """What is made of a call: a function of its arguments, and where its parts come from.
 
-    ``cases`` are the rules that it is made of: the first whose condition holds answers.
+    ``cases`` are the rules that it is made of: the first whose condition holds answers. ``asked``
+    are the arguments that each takes, before it is known which take them first, and whether it
+    allows: what callers are taken to come with.
     """
 
     function: Function
     rule_origins: tuple[Origins, ...]
     default_origins: Origins
     cases: tuple[tuple[Condition | None, int, Origin], ...] = ()
+    asked: tuple[tuple[Box, bool], ...] = ()
 
     @property
     def origins(self) -> Origins:
@@ -51,24 +55,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A system call that has a name, with the rules for it that some arguments reach."""
-
-    name: str
-    rules: tuple[Rule, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """Numbers from ``first`` to ``last``, both included, that have one answer.
 
-    ``calls`` are those of them that have a name.
+    ``calls`` are the names of those that have one.
     """
 
     first: int
     last: int
     answer: Answer
-    calls: tuple[Call, ...]
+    calls: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,7 @@ class _Line:
         self._foreign = _constant(policy.bad_arch_action.ret(self._main), bad_arch)
 
     def spans(self) -> tuple[Span, ...]:
-        numbers: dict[int, tuple[Answer, Call]] = {}
+        numbers: dict[int, tuple[Answer, str]] = {}
         for abi in self._here.values():
             numbers.update(self._calls(self._tables.tables[abi.name]))
         result: list[Span] = []
@@ -125,7 +121,7 @@ class _Line:
                 _append(result, Span(at, last, background, ()))
         return tuple(result)
 
-    def _calls(self, table: Table) -> Mapping[int, tuple[Answer, Call]]:
+    def _calls(self, table: Table) -> Mapping[int, tuple[Answer, str]]:
         """Return what happens to each number that ``table`` names."""
         policy = self._policy
         default = policy.default_action.ret(table.abi)
@@ -134,12 +130,12 @@ class _Line:
             if rule.name in table.numbers:
                 rules.setdefault(table.numbers[rule.name], []).append(rule)
         untouched = _constant(default, policy.default_origin)
-        answers = {nr: (untouched, Call(name, ())) for name, nr in table.numbers.items()}
+        answers = {nr: (untouched, name) for name, nr in table.numbers.items()}
         for nr, own in rules.items():
-            answers[nr] = self._decide(tuple(own), default, table.abi)
+            answers[nr] = self._decide(tuple(own), default, table.abi), own[0].name
         return answers
 
-    def _decide(self, rules: tuple[Rule, ...], default: int, abi: Abi) -> tuple[Answer, Call]:
+    def _decide(self, rules: tuple[Rule, ...], default: int, abi: Abi) -> Answer:
         """Return what ``rules`` make of one call of ``abi``.
 
         If all that is reached gives one answer, the call does not depend on its arguments and
@@ -147,17 +143,18 @@ class _Line:
         in kernel/seccomp.c). If nothing is left for the default, the last rule needs no test.
         """
         found = reach(rules)
-        call = Call(rules[0].name, found.alive)
+        sets = self._functions.sets
+        asked = [(sets.box(r.condition), r.action.kind is ActionKind.ALLOW) for r in found.alive]
         alive = list(found.alive)
         default_origins = (self._policy.default_origin,)
         if not found.rest:
             last = alive.pop()
             default, default_origins = last.action.ret(abi), (last.origin,)
         cases = tuple((rule.condition, rule.action.ret(abi), rule.origin) for rule in alive)
-        boxes = [(self._functions.sets.box(condition), ret) for condition, ret, _ in cases]
+        boxes = [(box, ret) for (box, _), (_, ret, _) in zip(asked, cases, strict=False)]
         derived = self._functions.derive(boxes, default)
         origins = [(rule.origin,) for rule in alive]
-        answer = Answer(
+        return Answer(
             derived.function,
             tuple(_each(alive[i].origin for i in sources) for sources in derived.rules),
             _each(
@@ -166,8 +163,8 @@ class _Line:
                 for origin in (default_origins if i == ORIGINAL else origins[i])
             ),
             cases,
+            tuple(asked),
         )
-        return answer, call
 
     def _backgrounds(self) -> Iterable[tuple[int, int, Answer]]:
         """Yield ranges that cover all numbers, with the answer for those that have no name."""
@@ -213,5 +210,6 @@ def _append(spans: list[Span], span: Span) -> None:
         tuple(_each((*x, *y)) for x, y in zip(a.rule_origins, b.rule_origins, strict=True)),
         _each((*a.default_origins, *b.default_origins)),
         a.cases,
+        a.asked,
     )
     spans[-1] = Span(before.first, span.last, answer, before.calls + span.calls)

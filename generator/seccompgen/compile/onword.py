@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from seccompgen.compile.tree import (
     later,
     less,
 )
+from seccompgen.compile.words import NO, YES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,8 @@ _MOST_TRIED = 100
 """After so many functions of a word only the best mask is tried."""
 _MOST_BY_BITS = 64
 """So many functions of a word are tested by their highest bit."""
+_MOST_RESTRICTIONS = 8
+"""After that has failed, a mask is tried so often by what it leaves to ask."""
 
 
 class TooManyError(Exception):
@@ -99,8 +103,9 @@ WordTrees: TypeAlias = _Line | _Split
 class WordSearch:
     """The search for one word; ``ends``, ``price`` and ``effort`` are as in ``Search``.
 
-    ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. ``searched`` counts the
-    intervals that were searched.
+    ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. A ``stubborn`` search
+    goes on where others give up, for rules that cannot be tested one after the other. ``searched``
+    counts the intervals that were searched.
     """
 
     def __init__(
@@ -110,14 +115,17 @@ class WordSearch:
         price: int,
         masks: Sequence[tuple[int, int]],
         effort: Effort,
+        *,
+        stubborn: bool = False,
     ) -> None:
         self._words = words
         self._ends = ends
         self._price = price
         self._masks = masks
         self._effort = effort
+        self._stubborn = stubborn
         self.searched = 0
-        self._tried = self._tested_by_bits = 0
+        self._tried = self._tested_by_bits = self._restrictions = 0
         self._known: dict[tuple[WordId, tuple[tuple[int, int], ...], int], WordTrees] = {}
 
     def best(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
@@ -142,16 +150,55 @@ class WordSearch:
         for (mask, k), sides in self._helpful(line):
             there = [pair for pair in seen if pair[0] & mask == k]
             elsewhere = [pair for pair in seen if pair[0] & mask != k]
-            equal, other = (
-                self.best(sides[0], there, rest // 2),
-                self.best(sides[1], elsewhere, rest // 2),
-            )
+            try:
+                equal, other = (
+                    self.best(sides[0], there, rest // 2),
+                    self.best(sides[1], elsewhere, rest // 2),
+                )
+            except TooManyError:
+                if not self._stubborn:
+                    raise
+                continue  # another mask, or no mask, may do
             found.append(_Split(mask, k, equal, other, self._price))
         if runs <= _FEW_RUNS or (not found and self._is_listed(line, runs)):
             found.append(self._line(line, seen, rest))
         if found:
             return min(found, key=lambda trees: int(trees.costs[UNBOUNDED]) * SCALE // trees.weight)
-        return self._by_bits(line, seen, rest)
+        outermost = self._stubborn and self._tested_by_bits == 0
+        try:
+            return self._by_bits(line, seen, rest)
+        except TooManyError:
+            split = self._restricted(line, seen, rest) if outermost else None
+            if split is None:
+                raise
+            return split
+
+    def _restricted(self, line: WordId, seen: Seen, rest: int) -> WordTrees | None:
+        """Return trees that begin with the mask that leaves least to ask, if one leaves less.
+
+        Here what the other side of a test decides is filled in bit by bit, so that masks come apart
+        whose combination has no fewer intervals for any one of them.
+        """
+        words, best = self._words, None
+        self._restrictions += 1
+        if self._restrictions > _MOST_RESTRICTIONS:
+            return None
+        for mask, k in self._masks:
+            equal = words.masked(mask, k)
+            sides = [words.restricted(line, equal, outcome) for outcome in (YES, NO)]
+            sizes = [words.size(side) for side in sides]
+            if max(sizes) < words.size(line) and (best is None or sum(sizes) < best[0]):
+                best = sum(sizes), mask, k, sides
+        if best is None:
+            return None
+        _, mask, k, (yes, no) = best
+        self._tested_by_bits = 0
+        there = [pair for pair in seen if pair[0] & mask == k]
+        elsewhere = [pair for pair in seen if pair[0] & mask != k]
+        with contextlib.suppress(TooManyError):
+            equal_trees = self.best(yes, there, rest // 2)
+            return _Split(mask, k, equal_trees, self.best(no, elsewhere, rest // 2), self._price)
+        return None
 
     def _is_listed(self, line: WordId, runs: int) -> bool:
         return runs <= min(_MOST_RUNS, _RUNS_OF_A_NODE * self._words.size(line))

@@ -20,8 +20,7 @@ from seccompgen.model import ActionKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.compile.functions import Function
-    from seccompgen.compile.lower import Call, Span
+    from seccompgen.compile.lower import Answer, Span
     from seccompgen.compile.onword import Sample
     from seccompgen.objective import Objective
     from seccompgen.sets import Sets
@@ -53,7 +52,7 @@ def span_weights(spans: Sequence[Span], objective: Objective) -> list[int]:
     """Return the weight of each span, each at least 1, TOTAL in all but for rounding."""
     profile = objective.profile
     if profile is not None and any(
-        profile.counts.get(call.name) for span in spans for call in span.calls
+        profile.counts.get(call) for span in spans for call in span.calls
     ):
         shares = _measured(spans, objective)
     else:
@@ -91,12 +90,12 @@ def _assumed(spans: Sequence[Span], objective: Objective) -> list[float]:
 def _measured(spans: Sequence[Span], objective: Objective) -> list[float]:
     assert objective.profile is not None
     seen = objective.profile.counts
-    total = sum(seen.get(call.name, 0) for span in spans for call in span.calls)
+    total = sum(seen.get(call, 0) for span in spans for call in span.calls)
     assumed = _assumed(spans, objective)
     scale = total * _UNNAMED / fsum(assumed)
     factor = _SEEN_IN_BITMAP if objective.bitmap else 1.0
     return [
-        sum(seen.get(call.name, 0) for call in span.calls)
+        sum(seen.get(call, 0) for call in span.calls)
         * (factor if _kind(span) == "allowed" else 1.0)
         + rest * scale
         for span, rest in zip(spans, assumed, strict=True)
@@ -115,23 +114,21 @@ def _count(span: Span) -> int:
     return len(span.calls) + (_BEYOND if beyond else 0)
 
 
-def samples(calls: Sequence[Call], function: Function, sets: Sets) -> list[Sample]:
+def samples(answer: Answer, sets: Sets) -> list[Sample]:
     """Return arguments for each rule that is the first to match them, with their weights.
 
     The alternatives of a call are taken to be equally frequent, refused ones to be rare. Beyond
     ``_MOST_CHECKED`` rules nobody looks whether an earlier one takes the arguments.
     """
-    if not function.rules:
+    if not answer.function.rules:
         return []
-    rules = calls[0].rules
-    boxes = [sets.box(rule.condition) for rule in rules]
+    boxes = [box for box, _ in answer.asked]
     found = []
-    for place, rule in enumerate(rules):
-        pieces = [boxes[place]]
+    for place, (box, allowed) in enumerate(answer.asked):
+        pieces = [box]
         for other in boxes[:place] if len(boxes) <= _MOST_CHECKED else ():
             pieces = [p for piece in pieces[:_MOST_PIECES] for p in sets.without(piece, other)]
         if pieces:
             args = tuple(map(sets.least, pieces[0]))
-            allowed = rule.action.kind is ActionKind.ALLOW
             found.append((args, _REFUSED_SAMPLE if allowed else 1))
     return found

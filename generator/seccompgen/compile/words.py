@@ -214,6 +214,45 @@ class Words:
 
         return walk((test, word, other))
 
+    def restricted(self, word: WordId, test: WordId, outcome: str) -> WordId:
+        """Return a smaller function that is ``word`` where ``test`` has ``outcome``.
+
+        Elsewhere it is whatever makes it smaller: a bit that the test settles is not asked for, and
+        where only one half matters, it stands for both (the operator "restrict" of Coudert and
+        Madre, A unified framework for the formal verification of sequential circuits, 1990).
+        """
+        memo: dict[tuple[WordId, WordId], WordId] = {}
+
+        def walk(at: WordId, care: WordId) -> WordId:
+            level, zero, one = self._nodes[at]
+            if level == BITS or self.outcome(care) is not None:
+                return at
+            found = memo.get((at, care))
+            if found is None:
+                above, *sides = self._nodes[care]
+                if above < level:  # the function does not ask: either half of the test will do
+                    wanted = [side for side in sides if self.outcome(side) in {None, outcome}]
+                    found = walk(at, self._either(wanted, outcome))
+                else:
+                    halves = sides if above == level else [care, care]
+                    if self.outcome(halves[0]) not in {None, outcome}:
+                        found = walk(one, halves[1])
+                    elif self.outcome(halves[1]) not in {None, outcome}:
+                        found = walk(zero, halves[0])
+                    else:
+                        found = self.node(level, walk(zero, halves[0]), walk(one, halves[1]))
+                memo[at, care] = found
+            return found
+
+        return walk(word, test)
+
+    def _either(self, tests: Sequence[WordId], outcome: str) -> WordId:
+        """Return a test that has ``outcome`` where one of two has it, or the only one."""
+        one, other = tests[0], tests[-1]
+        if outcome == YES:
+            return self.where(one, self.constant(YES), other)
+        return self.where(one, other, self.constant(NO))
+
     def masked(self, mask: int, value: int) -> WordId:
         """Return the function with the outcome YES where ``word & mask == value``, else NO."""
         yes, no = self.constant(YES), self.constant(NO)

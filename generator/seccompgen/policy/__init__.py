@@ -5,5 +5,6 @@
 """
 
 from seccompgen.policy.resolve import load_policy
+from seccompgen.policy.schema import parse_action
 
-__all__ = ["load_policy"]
+__all__ = ["load_policy", "parse_action"]

@@ -1,7 +1,12 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
 from seccompgen.render.call import call_text
-from seccompgen.render.filter_module import render_filter, render_package, render_runtime
+from seccompgen.render.filter_module import (
+    render_combined,
+    render_filter,
+    render_package,
+    render_runtime,
+)
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.table_module import render_table, render_tables_package
 
@@ -9,6 +14,7 @@ __all__ = [
     "Line",
     "call_text",
     "listing",
+    "render_combined",
     "render_filter",
     "render_package",
     "render_runtime",

@@ -46,6 +46,25 @@ class _Section:
     literal: str
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What a module says of itself.
+
+    ``sources`` are (what it is, name, sha256), ``made`` what is made of several; ``redo`` is the
+    command that makes it again; ``answers`` tells what the filter does.
+    """
+
+    sources: Sequence[tuple[str, str, str]]
+    title: str
+    answers: str
+    redo: str
+    flags: FilterFlag
+    no_new_privs: bool
+    install_on_import: bool
+    objective: Objective = DEFAULT_OBJECTIVE
+    made: str = ""
+
+
 def render_filter(
     policy: Policy,
     programs: Sequence[Program],
@@ -53,31 +72,83 @@ def render_filter(
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> bytes:
     """Return the source of the module that holds ``programs``, all compiled from ``policy``."""
+    policy_file = PurePath(policy.sources[-1][0]).name
+    first_fit = "The first line that a call fits answers it:\n\n"
+    about = _About(
+        [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
+        policy.description or f"Seccomp filter {policy.name}.",
+        first_fit + textwrap.indent(_answers(policy, tables), "    "),
+        f"seccompgen build {policy_file}{_options(objective)} -o DIR",
+        policy.flags,
+        policy.no_new_privs,
+        policy.install_on_import,
+        objective,
+    )
+    return _module(about, programs, tables)
+
+
+def render_combined(
+    made: str,
+    title: str,
+    parts: Sequence[tuple[str, str, str]],
+    programs: Sequence[Program],
+    tables: Tables,
+    settings: tuple[FilterFlag, bool, bool],
+    redo: str,
+) -> bytes:
+    """Return the source of the module that holds ``programs``, made of several filters.
+
+    ``parts`` are (file name, sha256, description), the oldest first. ``made`` says for programs
+    what is made of their answers, ``title`` says it for people. ``settings`` are the flags,
+    no_new_privs and install_on_import.
+    """
+    numbered = [
+        textwrap.fill(
+            f"{name}: {' '.join(text.split())}" if text else name,
+            _WIDTH,
+            initial_indent=f"{n}. ",
+            subsequent_indent="   ",
+        )
+        for n, (name, _, text) in enumerate(parts, 1)
+    ]
+    about = _About(
+        [("part  ", name, sha256) for name, sha256, _ in parts],
+        title,
+        "\n".join(["The filters, the oldest first:\n", *numbered]),
+        redo,
+        *settings,
+        made=made,
+    )
+    return _module(about, programs, tables)
+
+
+def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes:
     sections = [_section(program, tables) for program in programs]
+    objective = about.objective
     return render_python(
         "filter.py.j2",
         {section.abi: section.literal for section in sections},
-        sources=[(PurePath(path).name, sha256) for path, sha256 in policy.sources],
-        policy_file=PurePath(policy.sources[-1][0]).name,
+        sources=about.sources,
+        made=about.made,
         goal=_goal(objective),
         profile=objective.profile,
         profile_file=_profile_file(objective),
-        options=_options(objective),
+        redo=about.redo,
         tag=tables.tag,
         tables_sha256=tables.digest_for(
             abi for program in programs for abi in (program.abi, *program.compat)
         ),
         programs_sha256=programs_sha256({p.abi.name: p.to_bytes() for p in programs}),
-        title=_docstring_text(policy.description or f"Seccomp filter {policy.name}."),
-        answers=_docstring_text(_answers(policy, tables)),
+        title=_docstring_text(about.title),
+        answers=_docstring_text(about.answers),
         abis=_wrap(", ".join(program.abi.name for program in programs), "    "),
-        settings=_settings(policy),
+        settings=_settings(about.flags, no_new_privs=about.no_new_privs),
         sections=sections,
-        flags=int(policy.flags),
-        no_new_privs=policy.no_new_privs,
+        flags=int(about.flags),
+        no_new_privs=about.no_new_privs,
         actions=_actions(programs),
-        listener=bool(policy.flags & FilterFlag.NEW_LISTENER),
-        install_on_import=policy.install_on_import,
+        listener=bool(about.flags & FilterFlag.NEW_LISTENER),
+        install_on_import=about.install_on_import,
     )
 
 
@@ -130,9 +201,9 @@ def _docstring_text(text: str) -> str:
     )
 
 
-def _settings(policy: Policy) -> str:
-    flags = [flag.name.lower() for flag in FilterFlag if flag & policy.flags and flag.name]
-    parts = ["sets no_new_privs" if policy.no_new_privs else "leaves no_new_privs as it is"]
+def _settings(chosen: FilterFlag, *, no_new_privs: bool) -> str:
+    flags = [flag.name.lower() for flag in FilterFlag if flag & chosen and flag.name]
+    parts = ["sets no_new_privs" if no_new_privs else "leaves no_new_privs as it is"]
     if flags:
         parts.append(f"flags {', '.join(flags)}")
     return "; ".join(parts)

@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Hashable
 from itertools import accumulate
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 from seccompgen.errors import UndecidedError
 from seccompgen.model import U32
@@ -29,7 +29,7 @@ from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, OneOf
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seccompgen.verify.stack import Side, Stack
 
@@ -53,6 +53,12 @@ class Question(NamedTuple):
         """What the word is compared with."""
         return (self.k,) if self.among is None else self.among
 
+    def holds(self, value: int) -> bool:
+        """Return the answer for a ``value`` of the word."""
+        if self.among is not None:
+            return value in self.among
+        return value & self.mask > self.k if self.more else value & self.mask == self.k
+
 
 class Ask(NamedTuple):
     """A filter's next step: a question, and where it goes on by the answer."""
@@ -73,7 +79,7 @@ Box: TypeAlias = tuple[int, ...]
 # --- filters as machines that ask ----------------------------------------------------------------
 
 
-class _Follower(ABC):
+class Follower(ABC):
     """Takes a filter from state to state; every step is worked out once."""
 
     def __init__(self, start: State) -> None:
@@ -102,7 +108,7 @@ class _InCase(NamedTuple):
     stage: int = 0
 
 
-class _MeaningFollower(_Follower):
+class _MeaningFollower(Follower):
     def __init__(self, meaning: Meaning) -> None:
         super().__init__(_InCase())
         self._cases = meaning.cases
@@ -152,7 +158,7 @@ class _Registers(NamedTuple):
     memory: tuple[_Register, ...] = (0,) * 16
 
 
-class _CodeFollower(_Follower):
+class _CodeFollower(Follower):
     def __init__(self, code: Code) -> None:
         super().__init__(_Registers())
         self._code = code
@@ -233,10 +239,10 @@ class _InPart(NamedTuple):
     state: State
 
 
-class _StackFollower(_Follower):
+class _StackFollower(Follower):
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
-        self._parts = [_follower(part) for part in stack.parts]
+        self._parts = [follower(part) for part in stack.parts]
         super().__init__(_InPart((), self._parts[0].start))
 
     def _next(self, state: _InPart) -> Step:
@@ -252,7 +258,8 @@ class _StackFollower(_Follower):
         return Ask(question, _InPart(answers, true), _InPart(answers, false))
 
 
-def _follower(side: Side) -> _Follower:
+def follower(side: Side) -> Follower:
+    """Return the machine that asks what ``side`` asks."""
     if isinstance(side, Meaning):
         return _MeaningFollower(side)
     return _CodeFollower(side) if isinstance(side, Code) else _StackFollower(side)
@@ -261,7 +268,12 @@ def _follower(side: Side) -> _Follower:
 # --- words in classes ----------------------------------------------------------------------------
 
 
-class _Classes:
+_Places: TypeAlias = tuple[tuple[int, int], ...]
+"""Where words lie among the constants of each mask: see `Classes._find`."""
+_T = TypeVar("_T")
+
+
+class Classes:
     """The classes of one word by the ``questions`` that are asked of it, as bits of an int.
 
     ``least[n]`` is the least member of class n.
@@ -273,7 +285,10 @@ class _Classes:
             constants.setdefault(question.mask, set()).update(question.constants)
         self._masks = list(constants)
         self._constants = [sorted(constants[mask]) for mask in self._masks]
+        # For each bit from the highest, how what begins alike goes on with 0 and with 1.
+        self._longer: list[dict[_Places, tuple[_Places, _Places]]] = []
         found = self._find()
+        self._found = list(found)
         self.least = list(found.values())
         self.all = (1 << len(found)) - 1
         # For each mask and each place among its constants, the classes that lie there.
@@ -284,17 +299,18 @@ class _Classes:
         self._above = [list(accumulate(reversed(at), or_))[::-1] for at in self._at]
         self._answers: dict[Question, int] = {}
 
-    def _find(self) -> dict[tuple[tuple[int, int], ...], int]:
+    def _find(self) -> dict[_Places, int]:
         """Return the least member of each class, by where it lies among the constants of each mask.
 
         Bit by bit from the highest: beginnings of words are alike if, for every mask, the same
         constants begin as they do; these are ``constants[first:last]``, in the end one or none.
         What lies below ``first`` is less than the word, what lies from ``last`` on is more.
         """
-        alike = {tuple((0, len(own)) for own in self._constants): 0}
+        alike: dict[_Places, int] = {tuple((0, len(own)) for own in self._constants): 0}
         for place in range(31, -1, -1):
             bit = 1 << place
-            longer: dict[tuple[tuple[int, int], ...], int] = {}
+            longer: dict[_Places, int] = {}
+            ways: dict[_Places, tuple[_Places, _Places]] = {}
             for places, begun in alike.items():
                 halves = [
                     (first, _first_with(own, first, last, bit), last)
@@ -307,10 +323,27 @@ class _Classes:
                     for mask, (first, middle, last) in zip(self._masks, halves, strict=True)
                 )
                 longer.setdefault(one, begun | bit)
+                ways[places] = zero, one
             if len(longer) > MOST_CLASSES:
                 raise UndecidedError(f"a word falls into more than {MOST_CLASSES} classes")
+            self._longer.append(ways)
             alike = longer
         return alike
+
+    def fold(self, ends: Sequence[_T], node: Callable[[int, _T, _T], _T]) -> _T:
+        """Return what becomes of ``ends``, one for each class, along the bits of the word.
+
+        ``node`` is given a place, 0 for the highest bit and 31 for the lowest, and what comes of
+        words with 0 and with 1 there.
+        """
+        folded = dict(zip(self._found, ends, strict=True))
+        for place in range(31, -1, -1):
+            folded = {
+                begun: node(place, folded[zero], folded[one])
+                for begun, (zero, one) in self._longer[place].items()
+            }
+        (whole,) = folded.values()
+        return whole
 
     def true(self, question: Question) -> int:
         """Return the classes for which the answer is yes."""
@@ -344,15 +377,15 @@ def compare(left: Side, right: Side) -> Call | int:
 
     Raises UndecidedError beyond the limits that the module's docstring names.
     """
-    return _Comparison(_follower(left), _follower(right)).result()
+    return _Comparison(follower(left), follower(right)).result()
 
 
 class _Comparison:
-    def __init__(self, left: _Follower, right: _Follower) -> None:
+    def __init__(self, left: Follower, right: Follower) -> None:
         self._left = left
         self._right = right
         self._steps = 0
-        self._known: dict[frozenset[Question], _Classes] = {}
+        self._known: dict[frozenset[Question], Classes] = {}
         self._whole = self._classes(frozenset())
         self._words = [self._whole] * WORDS
         """The classes of each word, as far as it is divided at present."""
@@ -389,10 +422,10 @@ class _Comparison:
                     return self._call(inner)
         return count
 
-    def _classes(self, questions: frozenset[Question]) -> _Classes:
+    def _classes(self, questions: frozenset[Question]) -> Classes:
         found = self._known.get(questions)
         if found is None:
-            found = self._known[questions] = _Classes(questions)
+            found = self._known[questions] = Classes(questions)
         return found
 
     def _call(self, box: Box) -> Call:
@@ -400,7 +433,7 @@ class _Comparison:
         firsts = [(own & -own).bit_length() - 1 for own in box]
         return Call.of_words(lambda word: self._words[word].least[firsts[word]])
 
-    def _questions(self, side: _Follower, state: State | int, box: Box) -> set[Question]:
+    def _questions(self, side: Follower, state: State | int, box: Box) -> set[Question]:
         """Return all that ``side`` may ask from ``state`` on about calls in ``box``.
 
         Of the numbers, where words are divided already, only ways that they can go are followed.
@@ -427,7 +460,7 @@ class _Comparison:
         return found
 
     def _followed(
-        self, side: _Follower, state: State | int, box: Box, *, pausing: bool
+        self, side: Follower, state: State | int, box: Box, *, pausing: bool
     ) -> Iterator[tuple[Box, State | int]]:
         """Yield parts that make up ``box``, each with the answer of ``side`` to all its calls.
 

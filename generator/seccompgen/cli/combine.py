@@ -1,0 +1,156 @@
+"""``seccompgen intersect``, ``union`` and ``subtract``: several filters as one program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from seccompgen.cli.common import (
+    check_or_write,
+    json_option,
+    means,
+    print_built,
+    print_json,
+    print_notes,
+    print_written,
+    read_tables,
+    require_abi,
+    tables_option,
+)
+from seccompgen.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what the three commands have in common."""
+    for option in (
+        click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path(path_type=Path)),
+        click.option("--name", required=True, help="The name of the new filter."),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            default=Path(),
+            help="Where it goes; default: the current directory.",
+        ),
+        click.option("--arch", metavar="ABI", help="Only this ABI; needed for raw .bpf files."),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["python", "bpf"]),
+            default="python",
+            show_default=True,
+            help="A Python module, or a raw sock_filter array an ABI.",
+        ),
+        click.option(
+            "--check", is_flag=True, help="Write nothing; exit 1 if something would change."
+        ),
+        tables_option,
+        json_option,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_options
+def intersect(**options: Any) -> None:
+    """Make one program of FILTERs that answers what all of them stacked would.
+
+    The kernel takes the strictest answer; of equal actions, that of the filter named last, which
+    counts as the newest. A FILTER is a policy, a generated module, a raw .bpf file, or a directory
+    of these.
+    """
+    _combine("intersect", **options)
+
+
+@click.command()
+@_options
+def union(**options: Any) -> None:
+    """Make one program of FILTERs that lets through what any of them lets through.
+
+    It takes the laxest answer; of equal actions, that of the filter named last. FILTER is as for
+    'intersect'.
+    """
+    _combine("union", **options)
+
+
+@click.command()
+@_options
+@click.option(
+    "--action",
+    metavar="ACTION",
+    help="What is answered to the calls taken away; default: the first policy's default_action.",
+)
+def subtract(**options: Any) -> None:
+    """Make one program of the first FILTER that refuses what the others let through.
+
+    What another FILTER allows or logs is answered as the first does, but at least as strictly as
+    by ACTION. FILTER is as for 'intersect'.
+    """
+    _combine("subtract", **options)
+
+
+def _combine(
+    operation: str,
+    *,
+    filters: tuple[Path, ...],
+    name: str,
+    output: Path,
+    arch: str | None,
+    form: str,
+    check: bool,
+    tables_directory: Path | None,
+    as_json: bool,
+    action: str | None = None,
+) -> None:
+    from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
+        is_module_name,
+        module_name,
+        refuse_to_overwrite,
+        require_writable,
+    )
+    from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
+    from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
+    from seccompgen.policy import parse_action  # noqa: PLC0415
+    from seccompgen.verify import Operation  # noqa: PLC0415
+
+    if not is_module_name(module_name(name)):
+        raise InputError(f"--name {name}: cannot be the name of a Python module")
+    try:
+        refusal = parse_action(action) if action else None
+    except ValueError as error:
+        raise InputError(f"--action: {error}") from None
+    tables = read_tables(tables_directory)
+    parts = parts_of(filters, tables, require_abi(arch) if arch else None)
+    require_writable(output)
+    with exclusive(output.absolute().parent):
+        found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
+        files = combined_files(found, tables, output, form)
+        refuse_to_overwrite(files)
+        outputs = Outputs(files)
+        print_notes(found.notes)
+        written = check_or_write(outputs, check=check)
+    if as_json:
+        about = {
+            "name": name,
+            "operation": operation,
+            "action": found.refusal and str(found.refusal),
+            "parts": [str(part.path) for part in parts],
+            "programs": {p.abi.name: len(p.instructions) for p in found.programs},
+        }
+        print_json(
+            {
+                "filters": [about],
+                "files": [str(path) for path in files],
+                "written": [str(path) for path in written],
+            }
+        )
+        return
+    print_built(name, found.programs)
+    print_written(written)

@@ -1,0 +1,323 @@
+"""Several filters made into one program: as the kernel would stack them, or otherwise.
+
+The parts may be anything that a command line calls FILTER. What they answer together is the
+meaning of the combination; it is taken apart, compiled, and proved like a policy's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.apart import take_apart
+from seccompgen.architectures import ABIS
+from seccompgen.build import RUNTIME_NAME, difference_text, module_name
+from seccompgen.compile import Making, TooManyError
+from seccompgen.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
+from seccompgen.filters import FILTER_SUFFIXES, read_filters
+from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin
+from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.policy import load_policy
+from seccompgen.pool import spread
+from seccompgen.program import BPF_MAXINSNS, RET_K
+from seccompgen.render import render_combined, render_runtime
+from seccompgen.verify import (
+    Code,
+    Difference,
+    Operation,
+    Stack,
+    kernel_objections,
+    meaning,
+    prove,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from seccompgen.architectures import Abi
+    from seccompgen.build import Means
+    from seccompgen.model import Action, Policy
+    from seccompgen.objective import Objective
+    from seccompgen.program import Program
+    from seccompgen.tables import Tables
+    from seccompgen.verify.stack import Side
+
+
+@dataclass(frozen=True)
+class Part:
+    """A FILTER that is combined: what it is for each ABI, and its policy where it is one."""
+
+    path: Path
+    sha256: str
+    sides: Mapping[str, Side]
+    policy: Policy | None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """``parts`` under ``operation``, the oldest first, with a program for each ABI of them all.
+
+    ``refusal`` is what SUBTRACT answers at least to what it takes away.
+    """
+
+    name: str
+    operation: Operation
+    refusal: Action | None
+    parts: tuple[Part, ...]
+    programs: tuple[Program, ...]
+    notes: tuple[Diagnostic, ...]
+
+    @property
+    def settings(self) -> tuple[FilterFlag, bool, bool]:
+        """Flags, no_new_privs and install_on_import: those of the parts that are policies."""
+        return _settings(self.parts)
+
+
+def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[Part, ...]:
+    """Return the FILTERs at ``paths``; of a directory all that it has, by name.
+
+    Raises InputError with everything that is wrong with any of them.
+    """
+    parts: list[Part] = []
+    problems: list[Diagnostic] = []
+    for path in paths:
+        try:
+            files = _filters_in(path) if path.is_dir() else [path]
+        except InputError as error:
+            problems += error.diagnostics
+            continue
+        for file in files:
+            try:
+                parts.append(_part(file, tables, only))
+            except InputError as error:
+                problems += error.diagnostics
+    if not problems and len(parts) < 2:
+        problems.append(Diagnostic("name at least two filters, or a directory that has them"))
+    if problems:
+        raise InputError(*problems)
+    return tuple(parts)
+
+
+def _filters_in(directory: Path) -> list[Path]:
+    """Return the FILTERs in ``directory``, but what is no filter of a generated package."""
+    found = [
+        path
+        for path in sorted(directory.iterdir())
+        if path.suffix in FILTER_SUFFIXES and not path.name.startswith("_") and path.is_file()
+    ]
+    if not found:
+        raise InputError(Diagnostic("no filters in this directory", Position(str(directory))))
+    return found
+
+
+def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
+    if path.suffix in {".py", ".bpf"}:
+        filters = read_filters(path, tables, only)
+        sides: dict[str, Side] = {
+            one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters
+        }
+        policy = None
+    else:
+        policy, _ = load_policy(path, tables)
+        sides = {
+            abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
+        }
+    return Part(path, hashlib.sha256(path.read_bytes()).hexdigest(), sides, policy)
+
+
+def combine(
+    name: str,
+    operation: Operation,
+    refusal: Action | None,
+    parts: tuple[Part, ...],
+    tables: Tables,
+    means: Means,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> Combined:
+    """Compile and prove ``parts`` as one, for each ABI that all of them have.
+
+    Raises InputError if they have none in common, or disagree on how to be installed. SUBTRACT
+    without ``refusal`` answers the default action of the first, which must be a refusal then.
+    """
+    _require_agreement(parts)
+    if operation is Operation.SUBTRACT and refusal is None:
+        refusal = _refusal_of(parts[0])
+    everywhere = [n for n in ABIS if any(n in part.sides for part in parts)]
+    common = [n for n in everywhere if all(n in part.sides for part in parts)]
+    if not common:
+        raise InputError("there is no ABI that all of these filters have a program for")
+    notes = [
+        Diagnostic(f"left out, since not all of the filters have it: {n}")
+        for n in everywhere
+        if n not in common
+    ]
+    jobs = [
+        (ABIS[n], compat_of(parts, ABIS[n]), stack_of(operation, refusal, parts, ABIS[n]))
+        for n in common
+    ]
+    results = list(spread(_combine_one, (name, tables, objective), jobs, means.workers))
+    programs = []
+    for result in results:
+        if isinstance(result, SeccompgenError):
+            raise result
+        programs.append(result)
+    combined = Combined(name, operation, refusal, parts, tuple(programs), tuple(notes))
+    _require_listener(combined)
+    return combined
+
+
+def stack_of(
+    operation: Operation, refusal: Action | None, parts: Sequence[Part], abi: Abi
+) -> Stack:
+    """Return what ``parts`` are together for ``abi``, which all of them have."""
+    sides = tuple(part.sides[abi.name] for part in parts)
+    return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
+
+
+def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
+    """Return the further ABIs that some policy among ``parts`` answers for besides ``abi``."""
+    return tuple(
+        dict.fromkeys(
+            other for part in parts if part.policy for other in part.policy.compat_of(abi)
+        )
+    )
+
+
+def _refusal_of(part: Part) -> Action:
+    default = part.policy.default_action if part.policy else None
+    if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
+        raise InputError(
+            Diagnostic(
+                "say with --action what is answered to calls that are taken away from it, for "
+                "example --action 'errno(EPERM)'",
+                Position(str(part.path)),
+            )
+        )
+    return default
+
+
+def _combine_one(
+    task: tuple[str, Tables, Objective], job: tuple[Abi, tuple[Abi, ...], Stack]
+) -> Program:
+    """Do one job; named at the top of a module, so that a worker finds it."""
+    name, tables, objective = task
+    abi, compat, stack = job
+    making = Making(abi, compat, objective)
+    origin = Origin(stack.operation.value, Position(name))
+    try:
+        apart = take_apart(stack, (abi, *compat), making.functions, tables, origin)
+        otherwise = apart.otherwise, origin
+        program = making.program(apart.lines, otherwise, origin, apart.hints)
+    except TooManyError:
+        raise InputError(
+            f"{name}: {abi.name}: their conditions do not go together into one program; "
+            "stack them, or combine fewer"
+        ) from None
+    except UndecidedError as error:
+        raise InputError(f"{name}: {abi.name}: cannot be combined: {error}") from None
+    length = len(program.instructions)
+    if length > BPF_MAXINSNS:
+        raise InputError(
+            f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
+            f"{BPF_MAXINSNS}; stack the filters, or combine fewer"
+        )
+    objections = kernel_objections(program.instructions)
+    assert not objections, objections
+    found = prove(stack, Code(program.instructions, abi.byte_order))
+    if isinstance(found, Difference):
+        text = difference_text(found, ("the stack", "program"), abi, tables)
+        raise AnswerNo(f"{name}: seccompgen made a wrong program, and does not write it: {text}")
+    return program
+
+
+def _settings(parts: Sequence[Part]) -> tuple[FilterFlag, bool, bool]:
+    for part in parts:
+        if part.policy:
+            return part.policy.flags, part.policy.no_new_privs, part.policy.install_on_import
+    return FilterFlag(0), True, False
+
+
+def _require_agreement(parts: Sequence[Part]) -> None:
+    """Raise InputError where policies want to be installed differently: one program cannot."""
+    first = next((part for part in parts if part.policy), None)
+    problems = [
+        Diagnostic(
+            f"flags, no_new_privs or install_on_import are not those of {first.path}; a single "
+            "program is installed in one way",
+            Position(str(part.path)),
+        )
+        for part in parts
+        if first and part.policy and _settings([part]) != _settings([first])
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
+def _require_listener(combined: Combined) -> None:
+    """Raise InputError if a program asks a listener that nobody gets."""
+    asks = any(
+        one.code == RET_K and one.k & ~RET_DATA_MAX == ActionKind.USER_NOTIF.value
+        for program in combined.programs
+        for one in program.instructions
+    )
+    if asks and not combined.settings[0] & FilterFlag.NEW_LISTENER:
+        raise InputError(
+            f"{combined.name}: it answers user_notif, for which no policy among its parts has the "
+            "flag new_listener"
+        )
+
+
+_TITLES = {
+    Operation.INTERSECT: "What {names} answer as a stack: the strictest of their answers.",
+    Operation.UNION: "What any of {names} lets through: the laxest of their answers.",
+    Operation.SUBTRACT: "What {first} answers, without what {rest} let through: that is {refusal}.",
+}
+
+
+def combined_files(
+    combined: Combined, tables: Tables, directory: Path, form: str
+) -> dict[Path, bytes]:
+    """Return the files that hold ``combined`` under ``directory``; ``form`` is python or bpf."""
+    if form == "bpf":
+        return {
+            directory / f"{combined.name}.{program.abi.name}.bpf": program.to_bytes()
+            for program in combined.programs
+        }
+    names = [part.path.name for part in combined.parts]
+    refusal = str(combined.refusal) if combined.refusal else ""
+    made = combined.operation.value
+    action = f" --action {shlex.quote(refusal)}" if refusal else ""
+    title = _TITLES[combined.operation].format(
+        names=_listed(names), first=names[0], rest=_listed(names[1:]), refusal=refusal
+    )
+    source = render_combined(
+        f"{made}  {refusal}".rstrip(),
+        title,
+        [(part.path.name, part.sha256, _first_line(part.policy)) for part in combined.parts],
+        combined.programs,
+        tables,
+        combined.settings,
+        f"seccompgen {made} {shlex.join(names)}{action} --name {combined.name} -o DIR",
+    )
+    return {
+        directory / f"{module_name(combined.name)}.py": source,
+        directory / RUNTIME_NAME: render_runtime(),
+    }
+
+
+def _first_line(policy: Policy | None) -> str:
+    return policy.description.partition("\n")[0] if policy else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
