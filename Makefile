@@ -1,6 +1,7 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make test       the whole test suite, on all CPUs
-# make check      freshness, lint, types, tests
+# make check      freshness, lint, types, proofs, tests
+# make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
 # Each does the set-up it needs, in .venv.
 
@@ -12,7 +13,7 @@ TAG ?=
 FROM ?=
 ARGS ?=
 
-.PHONY: generate test check bench lint types fresh pins system clean
+.PHONY: generate test check bench evidence lint types proof fresh pins system clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -20,7 +21,7 @@ generate: $(READY)
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
 
-check: fresh lint types test
+check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
@@ -31,6 +32,14 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# Every committed module, on every ABI, against its policy.
+proof: $(READY)
+	$(BIN)/seccompgen verify
+
+evidence: $(READY) system
+	$(BIN)/python tests/proof/evidence.py $(ARGS) > docs/evidence.md.new
+	mv docs/evidence.md.new docs/evidence.md
 
 bench: $(VENV)/.bench system
 	$(BIN)/python -m benchmarks $(ARGS)
