@@ -38,7 +38,7 @@ proof: $(READY)
 	$(BIN)/seccompgen verify
 
 evidence: $(READY) system
-	$(BIN)/python tests/proof/evidence.py $(ARGS) > docs/evidence.md.new
+	PYTHONPATH=tests $(BIN)/python tests/proof/evidence.py $(ARGS) > docs/evidence.md.new
 	mv docs/evidence.md.new docs/evidence.md
 
 bench: $(VENV)/.bench system

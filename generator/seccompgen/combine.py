@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.apart import take_apart
 from seccompgen.architectures import ABIS
@@ -23,8 +23,8 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.filters import FILTER_SUFFIXES, read_filters
-from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin
+from seccompgen.filters import FILTER_SUFFIXES, read_filters, read_module
+from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.policy import load_policy
 from seccompgen.pool import spread
@@ -55,12 +55,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A FILTER that is combined: what it is for each ABI, and its policy where it is one."""
+    """A FILTER that is combined: what it is for each ABI, and its policy where it is one.
+
+    ``settings`` is None for raw instructions, which do not tell.
+    """
 
     path: Path
     sha256: str
     sides: Mapping[str, Side]
     policy: Policy | None
+    settings: Settings | None
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,9 @@ class Combined:
     notes: tuple[Diagnostic, ...]
 
     @property
-    def settings(self) -> tuple[FilterFlag, bool, bool]:
-        """Flags, no_new_privs and install_on_import: those of the parts that are policies."""
-        return _settings(self.parts)
+    def settings(self) -> Settings:
+        """Those of the parts that have any, which agree."""
+        return settings_of(self.parts)
 
 
 def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[Part, ...]:
@@ -102,7 +106,10 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[P
             except InputError as error:
                 problems += error.diagnostics
     if not problems and len(parts) < 2:
-        problems.append(Diagnostic("name at least two filters, or a directory that has them"))
+        found = "".join(f"there is only {part.path}: " for part in parts)
+        problems.append(
+            Diagnostic(f"{found}name at least two filters, or a directory that has them")
+        )
     if problems:
         raise InputError(*problems)
     return tuple(parts)
@@ -121,18 +128,28 @@ def _filters_in(directory: Path) -> list[Path]:
 
 
 def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
+    settings = None
+    if not str(path).isprintable():
+        # The name goes into comments of the module that is made.
+        raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
     if path.suffix in {".py", ".bpf"}:
         filters = read_filters(path, tables, only)
         sides: dict[str, Side] = {
             one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters
         }
         policy = None
+        if path.suffix == ".py":
+            settings = read_module(path).settings
     else:
         policy, _ = load_policy(path, tables)
+        if only and only not in policy.arches:
+            raise InputError(f"{path}: not for {only.name}: its arches leave that out")
+        settings = policy.settings
         sides = {
             abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
         }
-    return Part(path, hashlib.sha256(path.read_bytes()).hexdigest(), sides, policy)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Part(path, sha256, sides, policy, settings)
 
 
 def combine(
@@ -155,25 +172,28 @@ def combine(
     everywhere = [n for n in ABIS if any(n in part.sides for part in parts)]
     common = [n for n in everywhere if all(n in part.sides for part in parts)]
     if not common:
-        raise InputError("there is no ABI that all of these filters have a program for")
+        raise InputError(
+            "there is no ABI that all of these filters have a program for",
+            *(Diagnostic(f"is for {', '.join(p.sides)}", Position(str(p.path))) for p in parts),
+        )
+    missing = [(part.path, [n for n in everywhere if n not in part.sides]) for part in parts]
     notes = [
-        Diagnostic(f"left out, since not all of the filters have it: {n}")
-        for n in everywhere
-        if n not in common
+        Diagnostic(f"has no program for {', '.join(abis)}; left out", Position(str(path)))
+        for path, abis in missing
+        if abis
     ]
     jobs = [
         (ABIS[n], compat_of(parts, ABIS[n]), stack_of(operation, refusal, parts, ABIS[n]))
         for n in common
     ]
-    results = list(spread(_combine_one, (name, tables, objective), jobs, means.workers))
+    task = name, tuple(part.path for part in parts), tables, objective
+    results = list(spread(_combine_one, task, jobs, means.workers))
     programs = []
     for result in results:
         if isinstance(result, SeccompgenError):
             raise result
         programs.append(result)
-    combined = Combined(name, operation, refusal, parts, tuple(programs), tuple(notes))
-    _require_listener(combined)
-    return combined
+    return Combined(name, operation, refusal, parts, tuple(programs), tuple(notes))
 
 
 def stack_of(
@@ -182,6 +202,11 @@ def stack_of(
     """Return what ``parts`` are together for ``abi``, which all of them have."""
     sides = tuple(part.sides[abi.name] for part in parts)
     return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
+
+
+def settings_of(parts: Sequence[Part]) -> Settings:
+    """Return how ``parts`` are installed, on which those that say it agree."""
+    return next((part.settings for part in parts if part.settings), Settings())
 
 
 def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
@@ -206,30 +231,41 @@ def _refusal_of(part: Part) -> Action:
     return default
 
 
-def _combine_one(
-    task: tuple[str, Tables, Objective], job: tuple[Abi, tuple[Abi, ...], Stack]
-) -> Program:
+_Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
+"""What all jobs are done with; first the name of the combination, and the files of its parts."""
+
+
+def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Program:
     """Do one job; named at the top of a module, so that a worker finds it."""
-    name, tables, objective = task
+    name, paths, tables, objective = task
     abi, compat, stack = job
     making = Making(abi, compat, objective)
     origin = Origin(stack.operation.value, Position(name))
+    stacks = stack.operation is Operation.INTERSECT
+    instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
     try:
         apart = take_apart(stack, (abi, *compat), making.functions, tables, origin)
         otherwise = apart.otherwise, origin
         program = making.program(apart.lines, otherwise, origin, apart.hints)
     except TooManyError:
         raise InputError(
-            f"{name}: {abi.name}: their conditions do not go together into one program; "
-            "stack them, or combine fewer"
+            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
         ) from None
     except UndecidedError as error:
-        raise InputError(f"{name}: {abi.name}: cannot be combined: {error}") from None
+        text = f"{abi.name}: cannot be combined: {error}"
+        guilty = [
+            Diagnostic(
+                f"{text}; {'stack it, or ' if stacks else ''}leave it out", Position(str(path))
+            )
+            for path, side in zip(paths, stack.parts, strict=True)
+            if _why_not(side, abi, compat, tables) == str(error)
+        ]
+        raise InputError(*dict.fromkeys(guilty) or [f"{name}: {text}; {instead}"]) from None
     length = len(program.instructions)
     if length > BPF_MAXINSNS:
         raise InputError(
             f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
-            f"{BPF_MAXINSNS}; stack the filters, or combine fewer"
+            f"{BPF_MAXINSNS}; {instead}"
         )
     objections = kernel_objections(program.instructions)
     assert not objections, objections
@@ -240,25 +276,28 @@ def _combine_one(
     return program
 
 
-def _settings(parts: Sequence[Part]) -> tuple[FilterFlag, bool, bool]:
-    for part in parts:
-        if part.policy:
-            return part.policy.flags, part.policy.no_new_privs, part.policy.install_on_import
-    return FilterFlag(0), True, False
+def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> str:
+    """Return why ``side`` alone cannot be taken apart, or nothing if it can."""
+    making = Making(abi, compat, DEFAULT_OBJECTIVE)
+    try:
+        take_apart(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
+    except UndecidedError as error:
+        return str(error)
+    return ""
 
 
 def _require_agreement(parts: Sequence[Part]) -> None:
-    """Raise InputError where policies want to be installed differently: one program cannot."""
-    first = next((part for part in parts if part.policy), None)
-    problems = [
-        Diagnostic(
-            f"flags, no_new_privs or install_on_import are not those of {first.path}; a single "
-            "program is installed in one way",
-            Position(str(part.path)),
-        )
-        for part in parts
-        if first and part.policy and _settings([part]) != _settings([first])
-    ]
+    """Raise InputError where parts want to be installed differently: one program cannot."""
+    first = next((part for part in parts if part.settings), None)
+    problems = []
+    for part in parts:
+        if first and first.settings and part.settings:
+            both = zip(Settings._fields, part.settings, first.settings, strict=True)
+            different = [name for name, own, its in both if own != its]
+            if different:
+                text = f"{' and '.join(different)} differ from those of {first.path}"
+                advice = "one program is installed in one way, so let them be the same"
+                problems.append(Diagnostic(f"{text}; {advice}", Position(str(part.path))))
     if problems:
         raise InputError(*problems)
 
@@ -270,10 +309,10 @@ def _require_listener(combined: Combined) -> None:
         for program in combined.programs
         for one in program.instructions
     )
-    if asks and not combined.settings[0] & FilterFlag.NEW_LISTENER:
+    if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
         raise InputError(
-            f"{combined.name}: it answers user_notif, for which no policy among its parts has the "
-            "flag new_listener"
+            f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "
+            "its parts do not have; write flags: [new_listener] in their policies"
         )
 
 
@@ -287,16 +326,32 @@ _TITLES = {
 def combined_files(
     combined: Combined, tables: Tables, directory: Path, form: str
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``combined`` under ``directory``; ``form`` is python or bpf."""
+    """Return the files that hold ``combined`` under ``directory``; ``form`` is python or bpf.
+
+    Raises InputError if that would replace a part, or a module asks a listener that nobody gets.
+    """
+    files = _files(combined, tables, directory, form)
+    parts = {part.path.resolve() for part in combined.parts}
+    replaced = [path for path in files if path.resolve() in parts]
+    if replaced:
+        text = "is one of the filters, and would be replaced: choose another --name, or directory"
+        raise InputError(*(Diagnostic(text, Position(str(path))) for path in replaced))
+    return files
+
+
+def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> dict[Path, bytes]:
     if form == "bpf":
         return {
             directory / f"{combined.name}.{program.abi.name}.bpf": program.to_bytes()
             for program in combined.programs
         }
+    _require_listener(combined)
     names = [part.path.name for part in combined.parts]
+    only = combined.programs[0].abi.name if len(combined.programs) == 1 else ""
     refusal = str(combined.refusal) if combined.refusal else ""
     made = combined.operation.value
-    action = f" --action {shlex.quote(refusal)}" if refusal else ""
+    options = f" --action {shlex.quote(refusal)}" if refusal else ""
+    options += f" --arch {only}" if only else ""
     title = _TITLES[combined.operation].format(
         names=_listed(names), first=names[0], rest=_listed(names[1:]), refusal=refusal
     )
@@ -307,7 +362,7 @@ def combined_files(
         combined.programs,
         tables,
         combined.settings,
-        f"seccompgen {made} {shlex.join(names)}{action} --name {combined.name} -o DIR",
+        f"seccompgen {made} {shlex.join(names)}{options} --name {combined.name} -o DIR",
     )
     return {
         directory / f"{module_name(combined.name)}.py": source,

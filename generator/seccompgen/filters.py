@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy
 from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.model import FilterFlag, Settings
 from seccompgen.program import decode
 from seccompgen.project import POLICY_SUFFIXES
 from seccompgen.verify import Operation, kernel_objections
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from seccompgen.architectures import Abi
@@ -110,7 +112,7 @@ def read_filters(
             raise InputError(f"{path}: say with --arch which ABI these instructions are for")
         found = [_decode(path, only, _read(path))]
     elif path.suffix == ".py":
-        programs = module_programs(path)
+        programs = read_module(path).programs
         found = [
             _decode(path, ABIS[name], data)
             for name, data in programs.items()
@@ -147,8 +149,22 @@ def _decode(path: Path, abi: Abi, data: bytes) -> Filter:
     return Filter(abi, instructions)
 
 
-def module_programs(path: Path) -> dict[str, bytes]:
-    """Return the programs of a generated module, by ABI name, from its syntax tree.
+@dataclass(frozen=True, slots=True)
+class Module:
+    """What a generated module hands to the kernel, and how.
+
+    ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
+    SECCOMP_RET_ACTION_FULL values that it asks the kernel for first.
+    """
+
+    programs: Mapping[str, bytes]
+    numbers: Mapping[str, int]
+    actions: frozenset[int]
+    settings: Settings
+
+
+def read_module(path: Path) -> Module:
+    """Return what a generated module holds, from its syntax tree.
 
     Raises InputError where it is none, or has anything besides that could change what is installed.
     """
@@ -160,6 +176,8 @@ def module_programs(path: Path) -> dict[str, bytes]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise no_module from None
     constants: dict[str, ast.expr] = {}
+    install: dict[str, Any] = {}
+    on_import = False
     for statement in tree.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
@@ -174,14 +192,20 @@ def module_programs(path: Path) -> dict[str, bytes]:
                         Position(str(path), statement.lineno, statement.col_offset + 1),
                     )
                 )
+            case ast.FunctionDef(body=[_, ast.Expr(value=call) | ast.Return(value=call)]):
+                assert isinstance(call, ast.Call)
+                install = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+            case ast.Expr(value=ast.Call()):
+                on_import = True
     programs: dict[str, bytes] = {}
+    numbers: dict[str, int] = {}
     match constants.get("_PROGRAMS"):
         case ast.Dict(keys=keys, values=values):
             for key, value in zip(keys, values, strict=True):
                 match key, value:
                     case (
                         ast.Constant(value=str(abi)),
-                        ast.Tuple(elts=[ast.Constant(), ast.Name(id=name)]),
+                        ast.Tuple(elts=[ast.Constant(value=int(number)), ast.Name(id=name)]),
                     ) if abi not in programs:
                         data = constants.get(name)
                     case _:
@@ -190,10 +214,15 @@ def module_programs(path: Path) -> dict[str, bytes]:
                     raise no_module
                 if not isinstance(data.value, bytes):
                     raise no_module
-                programs[abi] = data.value
-    if not programs:
+                programs[abi], numbers[abi] = data.value, number
+    if not programs or not install:
         raise no_module
-    return programs
+    return Module(
+        programs,
+        numbers,
+        frozenset(install["actions"]),
+        Settings(FilterFlag(install["flags"]), install["no_new_privs"], on_import),
+    )
 
 
 _INSTALL = re.compile(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.errnos import errno_number
 
@@ -163,6 +163,14 @@ class FilterFlag(IntFlag):
     WAIT_KILLABLE_RECV = 32
 
 
+class Settings(NamedTuple):
+    """How a filter is installed."""
+
+    flags: FilterFlag = FilterFlag(0)
+    no_new_privs: bool = True
+    install_on_import: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. The first rule that matches a call decides it.
@@ -187,6 +195,11 @@ class Policy:
     install_on_import: bool
     rules: tuple[Rule, ...]
     sources: tuple[tuple[str, str], ...]
+
+    @property
+    def settings(self) -> Settings:
+        """How it is installed."""
+        return Settings(self.flags, self.no_new_privs, self.install_on_import)
 
     def compat_of(self, abi: Abi) -> tuple[Abi, ...]:
         """Return the ABIs that the program for ``abi`` answers for besides ``abi``."""

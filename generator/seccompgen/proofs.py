@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy, difference_text
-from seccompgen.combine import compat_of, parts_of, stack_of
+from seccompgen.combine import compat_of, parts_of, settings_of, stack_of
 from seccompgen.errors import (
     AnswerNo,
     Diagnostic,
@@ -20,10 +20,11 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.filters import module_programs, read_banner, read_filters
+from seccompgen.filters import read_banner, read_filters, read_module
+from seccompgen.model import RET_DATA_MAX, Settings
 from seccompgen.policy import load_policy, parse_action
 from seccompgen.pool import spread
-from seccompgen.program import LD_W_ABS, programs_sha256
+from seccompgen.program import LD_W_ABS, RET_K, decode, programs_sha256
 from seccompgen.project import find_project
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import ARGS, word_at
@@ -44,12 +45,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """That two sides are one for ``abi``; ``names`` is how reports call them, ``file`` is where."""
+    """That two sides are one for ``abi``; ``names`` is how reports call them, ``file`` is where.
+
+    ``policies`` are the files that say what the program should do, where ``file`` is none itself.
+    """
 
     file: str
     abi: Abi
     names: tuple[str, str]
     sides: tuple[Side, Side]
+    policies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,8 @@ def claims_of_programs(
     stale: list[Diagnostic] = []
     if banner:
         stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
+    if path.suffix == ".py":
+        stale += _installed_otherwise(path, policy.settings, tables)
     strange = [one.abi.name for one in filters if one.abi not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
@@ -134,7 +141,9 @@ def claims_of_programs(
             raise InputError(Diagnostic(text, Position(str(path))))
         stale.append(Diagnostic(text, Position(str(path))))
     claims = [
-        _claim(path, policy, one.abi, one.instructions, tables)
+        replace(
+            _claim(path, policy, one.abi, one.instructions, tables), policies=(str(policy_path),)
+        )
         for one in filters
         if one.abi in policy.arches
     ]
@@ -161,11 +170,13 @@ def _claims_of_combined(
                 stack_of(operation, refusal, parts, one.abi),
                 Code(one.instructions, one.abi.byte_order),
             ),
+            tuple(map(str, files)),
         )
         for one in filters
     ]
     sources = [(str(part.path), part.sha256) for part in parts]
-    return claims, _stale(path, banner, sources, partial(compat_of, parts), tables)
+    stale = _stale(path, banner, sources, partial(compat_of, parts), tables)
+    return claims, stale + _installed_otherwise(path, settings_of(parts), tables)
 
 
 def _claim(
@@ -283,7 +294,7 @@ def _stale(
         what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
         advice = "say with --tables DIR where those are, or generate it again"
         raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path))))
-    programs = module_programs(path)
+    programs = read_module(path).programs
     abis = [ABIS[name] for name in programs]
     answered = [other for abi in abis for other in (abi, *compat(abi))]
     problems = []
@@ -297,3 +308,22 @@ def _stale(
     elif banner.tables_sha256 != tables.digest_for(answered):
         problems.append("stale: the tables are no longer those that it was made from")
     return [Diagnostic(f"{text}; generate it again", Position(str(path))) for text in problems]
+
+
+def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list[Diagnostic]:
+    """Return what of a module's install() is not as it has to be."""
+    module = read_module(path)
+    abis = {name: ABIS[name] for name in module.programs}
+    answers = {
+        one.k & ~RET_DATA_MAX
+        for name, data in module.programs.items()
+        for one in decode(data, abis[name])
+        if one.code == RET_K
+    }
+    own = {name: table.numbers["seccomp"] for name, table in tables.tables.items() if name in abis}
+    pairs = zip(Settings._fields, module.settings, settings, strict=True)
+    wrong = [name for name, is_so, should_be in pairs if is_so != should_be]
+    wrong += ["actions"] if module.actions != answers else []
+    wrong += ["the number of seccomp(2)"] if module.numbers != own else []
+    text = f"its install() is not as it should be ({', '.join(wrong)}); generate it again"
+    return [Diagnostic(text, Position(str(path)))] if wrong else []

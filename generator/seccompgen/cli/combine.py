@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what the three commands have in common."""
-    for option in (
+    options = (
         click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path(path_type=Path)),
         click.option("--name", required=True, help="The name of the new filter."),
         click.option(
@@ -52,7 +52,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         tables_option,
         json_option,
-    ):
+    )
+    for option in reversed(options):  # the last that is added is shown first
         command = option(command)
     return command
 
@@ -116,16 +117,19 @@ def _combine(
         require_writable,
     )
     from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
+    from seccompgen.model import ActionKind  # noqa: PLC0415
     from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.policy import parse_action  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415
 
     if not is_module_name(module_name(name)):
-        raise InputError(f"--name {name}: cannot be the name of a Python module")
+        raise InputError(f"--name {name}: cannot be the name of a Python module; choose another")
     try:
-        refusal = parse_action(action) if action else None
+        refusal = None if action is None else parse_action(action)
     except ValueError as error:
         raise InputError(f"--action: {error}") from None
+    if refusal and refusal.kind is ActionKind.ALLOW:
+        raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
     tables = read_tables(tables_directory)
     parts = parts_of(filters, tables, require_abi(arch) if arch else None)
     require_writable(output)

@@ -196,7 +196,9 @@ def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
             proved.setdefault(by, []).append(one.claim.abi.name)
     for by, abis in proved.items():
         for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
-        click.echo(f"{file}: proved for {for_abis} ({by})")
+        policies = verdicts[0].claim.policies
+        against = f", against {' and '.join(policies)}" if policies else ""
+        click.echo(f"{file}: proved for {for_abis} ({by}){against}")
     for one in verdicts:
         if isinstance(one.result, Difference):
             click.echo(f"{file}: refuted for {one.claim.abi.name}")
@@ -225,7 +227,11 @@ def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
     from seccompgen.verify import Proof  # noqa: PLC0415
 
     claim, result = verdict.claim, verdict.result
-    about: dict[str, Any] = {"file": claim.file, "abi": claim.abi.name}
+    about: dict[str, Any] = {
+        "file": claim.file,
+        "abi": claim.abi.name,
+        "policies": list(claim.policies),
+    }
     if isinstance(result, UndecidedError):
         return about | {"result": "undecided", "text": verdict.text(tables)}
     if isinstance(result, Proof):

@@ -36,6 +36,20 @@ if TYPE_CHECKING:
 
 _JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _MOST_NAMES = 3
+# fmt: off
+_ARITHMETIC = {
+    0x00: "add", 0x10: "sub", 0x20: "mul", 0x30: "div", 0x40: "or", 0x50: "and", 0x60: "lsh",
+    0x70: "rsh", 0xA0: "xor",
+}
+_PLAIN = {
+    0x00: "ld   #{k}", 0x01: "ldx  #{k}", 0x60: "ld   M[{k}]", 0x61: "ldx  M[{k}]",
+    0x80: "ld   #len", 0x81: "ldx  #len", 0x02: "st   M[{k}]", 0x03: "stx  M[{k}]",
+    0x07: "tax", 0x87: "txa", 0x16: "ret  a", 0x84: "neg",
+    **{0x04 | operation: f"{name:4} {{k}}" for operation, name in _ARITHMETIC.items()},
+    **{0x0C | operation: f"{name:4} x" for operation, name in _ARITHMETIC.items()},
+}
+# fmt: on
+"""What the compiler never emits, as Documentation/networking/filter.rst writes it."""
 
 Intervals: TypeAlias = tuple[tuple[int, int], ...]
 """Disjoint (first, last) pairs of numbers, ascending."""
@@ -212,6 +226,18 @@ class _Listing:
             if instruction.jf:
                 ways.append(f"else {self._target(i + 1 + instruction.jf)}")
             return f"{text:28} {' '.join(ways)}".rstrip()
+        return self._other(i, instruction)
+
+    def _other(self, i: int, instruction: Instruction) -> str:
+        """Return the text of an instruction that only others' compilers use."""
+        code, k = instruction.code, instruction.k
+        if code in _PLAIN:
+            return _PLAIN[code].format(k=k if k <= 9 else f"{k:#x}")
+        if code & 0x0F == 0x0D:  # a conditional jump, by X
+            name = _JUMPS.get(code & ~0x08)
+            ways = [self._target(i + 1 + way) for way in (instruction.jt, instruction.jf)]
+            if name:
+                return f"{f'{name:4} x':28} -> {ways[0]} else {ways[1]}"
         return f"op {code:#04x} jt {instruction.jt} jf {instruction.jf} k {k:#x}"
 
     def _word(self, offset: int) -> str:

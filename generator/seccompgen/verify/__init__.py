@@ -85,9 +85,12 @@ def prove(left: Side, right: Side, methods: Iterable[Method] | None = None) -> P
     were run on the call. Raises UndecidedError if no method can decide, OutsideError if one is
     asked for that is not installed.
     """
+    asked = available_methods() if methods is None else tuple(methods)
+    if not {*asked} <= {*available_methods()}:
+        raise OutsideError(f"z3 is not installed; {_INSTALL}")
     decided: list[Method] = []
     reasons: list[str] = []
-    for method in available_methods() if methods is None else methods:
+    for method in asked:
         try:
             call = _compare(method, left, right)
         except UndecidedError as error:
@@ -113,7 +116,7 @@ def _compare(method: Method, left: Side, right: Side) -> Call | None:
     try:
         from seccompgen.verify import smt  # noqa: PLC0415 - z3 is an extra, and takes 70 ms
     except ImportError:
-        raise OutsideError(f"z3 is not installed; {_INSTALL}") from None
+        raise UndecidedError("it cannot be imported") from None
     return smt.compare(left, right)
 
 
