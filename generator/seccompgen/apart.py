@@ -8,6 +8,7 @@ number never overlap, and together they are everything.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
@@ -15,7 +16,7 @@ from seccompgen.errors import UndecidedError
 from seccompgen.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.sets import EVERYTHING, NOTHING
 from seccompgen.verify.call import ARCH, ARGS, INSTRUCTION_POINTER, NR
-from seccompgen.verify.classes import Ask, Classes, follower
+from seccompgen.verify.classes import MOST_CLASSES, Ask, Classes, follower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from seccompgen.verify.stack import Side
 
 _MOST_STEPS = 2_000_000
+_MOST_SPANS = 2000
 
 
 class Apart(NamedTuple):
@@ -60,7 +62,7 @@ class _TakingApart:
         self._steps = 0
         self._asked: set[Question] = set()
         self._ask_all()
-        self._numbers = Classes(q for q in self._asked if q.word == 2 * NR)
+        self._numbers = Classes((q for q in self._asked if q.word == 2 * NR), MOST_CLASSES)
 
     def result(self, answered: Iterable[Abi]) -> Apart:
         arches = dict.fromkeys(abi.audit_arch for abi in answered)
@@ -108,18 +110,23 @@ class _TakingApart:
         """Return the spans of the numbers that come under ``arch``."""
         answers: dict[Function, Answer] = {}
         of_class = []
-        for nr in self._numbers.least:
+        for nr in self._numbers.members:
             answer = self._answer(list(self._answers(arch, nr)))
             answers.setdefault(answer.function, answer)
             of_class.append(answer.function)
         words = Words()
         line = self._numbers.fold([words.constant(one) for one in of_class], words.node)
         names = self._names(arch)
-        spans = []
+        spans: list[Span] = []
         for first, last, function in words.intervals(line):
+            if len(spans) == _MOST_SPANS:
+                # Every other number may be answered otherwise: that is billions of spans.
+                raise UndecidedError("it tells calls apart by the lowest bits of their numbers")
             assert isinstance(function, Function)
             calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
             spans.append(Span(first, last, answers[function], calls))
+        if any(span.answer.function.rules for span in spans[-4:]):
+            spans = _not_taken_for_x32(spans)
         return tuple(spans)
 
     def _names(self, arch: int) -> dict[int, str]:
@@ -190,6 +197,20 @@ class _TakingApart:
             if question.mask not in {0, U32} and not question.more:
                 masks.setdefault(word, {})[question.mask, question.k] = None
         return Hints({word: tuple(found) for word, found in masks.items()}, constants)
+
+
+def _not_taken_for_x32(spans: list[Span]) -> list[Span]:
+    """Return ``spans`` without the pattern by which dispatch knows foreign calls of x32.
+
+    It looks at no rules of these, since a policy has none for them. Any other filter may.
+    """
+    if len(spans) < 2 or spans[-1].first != U32:
+        return spans
+    *rest, before, last = spans
+    if before.first == before.last:
+        return spans
+    parts = replace(before, last=before.last - 1), replace(before, first=before.last)
+    return [*rest, *parts, last]
 
 
 def _with(box: Box, argument: int, part: int) -> Box:

@@ -37,21 +37,17 @@ ORDERS: tuple[ByteOrder, ...] = ("little", "big")
 
 
 class Size(NamedTuple):
-    """How much is tried: ``calls`` and ``mutants`` are those of each program.
-
-    Those for x86_64 are all tried, as far as ``all_x86_64`` says so.
-    """
+    """How much is tried: ``calls`` and ``mutants`` are those of each program."""
 
     calls: int
     mutants: int
     random_policies: int
     random_programs: int
     peers: int
-    all_x86_64: bool = False
 
 
-FULL = Size(3_000, 250, 3, 5_000, 4, all_x86_64=True)
-QUICK = Size(500, 30, 1, 300, 1)
+FULL = Size(calls=3_000, mutants=10**9, random_policies=3, random_programs=5_000, peers=4)
+QUICK = Size(calls=500, mutants=30, random_policies=1, random_programs=300, peers=1)
 
 Counts = Counter[str]
 
@@ -98,9 +94,7 @@ def of_stock(place: int, size: Size) -> Counts:
 def of_mutants(place: int, part: int, parts: int, size: Size) -> Counts:
     one, counts = stock()[place], Counts()
     answers = answered(one.code, one.calls(400))
-    every = list(mutants(one.code))
-    most = len(every) if size.all_x86_64 and one.abi == "x86_64" else size.mutants
-    for mutant in spread_out(every, most)[part::parts]:
+    for mutant in spread_out(mutants(one.code), size.mutants)[part::parts]:
         counts["made"] += 1
         counts[fate(one.means, one.code, mutant.code, answers)[0]] += 1
     return counts
@@ -235,7 +229,7 @@ def main() -> None:
             print(f"{n}/{len(wanted)} {row}", file=sys.stderr)
     abis = Counter(job[0] for job in wanted)
     print(HEAD)
-    print("| what | jobs | counted | CPU |\n|---|--:|---|--:|")
+    print("| what | parts | counted | CPU |\n|---|--:|---|--:|")
     for row, counts in rows.items():
         told = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         print(f"| {row} | {abis[row]} | {told} | {seconds[row] / 1000:.0f} s |")
@@ -244,7 +238,8 @@ def main() -> None:
         if row.startswith("mutants"):
             total += counts
     if total:
-        print(f"\nMutants in all: {dict(total)}; none survived.")
+        told = ", ".join(f"{count:,} {name}" for name, count in total.items())
+        print(f"\nMutants in all: {told}. None survived.")
     if not corpus.NAMES:
         print(f"No corpus at {corpus.RESOLVED}.")
     if not libseccomp.is_here():

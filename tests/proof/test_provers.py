@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import interpreter
 import oracle
 import pytest
 from hypothesis import given, settings
@@ -56,11 +57,8 @@ def test_both_prove_programs_of_random_policies(abis: tuple[str, ...], data: st.
     policy, abi = loaded(data.draw(policies(plain_tables(), name))), ABIS[name]
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
     means = meaning(policy, abi, TABLES)
-    with pytest.MonkeyPatch.context() as patch:
-        # Where rules have a mask and an order of one argument, programs look at it bit by bit.
-        patch.setattr(exhaustion, "MOST_CLASSES", 5000)
-        found, reason = both(means, code)
-    assert not reason or "more than 5000 classes" in reason
+    found, reason = both(means, code)
+    assert not reason
     assert {type(one) for one in found.values()} == {Proof}
     # And both see that a policy is not what it is not.
     mutant = random_mutant(random.Random(len(code.instructions)), code)
@@ -104,6 +102,27 @@ def test_both_agree_on_random_programs(byte_order: Literal["little", "big"], pla
     if not plain:
         assert min(seen["computes"], seen["answers"], seen["compares"]) > 2, seen
         assert opcodes.keys() == ACCEPTED
+
+
+@pytest.mark.parametrize("byte_order", ORDERS)
+def test_words_followed_by_their_bits_give_the_same(
+    byte_order: Literal["little", "big"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: Counter[object] = Counter()
+    for seed in range(110):
+        rng = random.Random(seed)
+        code = random_program(rng, byte_order, plain=True)
+        mutant = random_mutant(rng, code)
+        try:
+            by_classes = prove(code, mutant, [Method.CLASSES])
+        except UndecidedError:
+            continue  # it does more than mask and compare
+        with monkeypatch.context() as patch:
+            patch.setattr(exhaustion, "MOST_CLASSES_OF_ARGUMENTS", 0)
+            by_bits = prove(code, mutant, [Method.CLASSES])
+        assert by_bits == by_classes  # even the call that is shown: both take the least
+        seen[type(by_bits)] += 1
+    assert min(seen[Proof], seen[Difference]) > 10, seen
 
 
 @pytest.mark.parametrize("byte_order", ORDERS)
@@ -255,23 +274,27 @@ def test_what_classes_cannot_follow_it_says_and_z3_decides(said: str) -> None:
         assert isinstance(found, Difference)
 
 
-def bits(*extra: tuple[int, int, int, int]) -> Code:
+def bits(offset: int, *extra: tuple[int, int, int, int]) -> Code:
     """Return a program that looks at 20 bits, one by one; every value of them is a class."""
     tests = [(JSET, 0, 1, 1 << n) for n in range(20)]
     counted = [one for test in tests for one in (test, (LDX_IMM, 0, 0, 0))]
-    return little((LD_ABS, 0, 0, FIRST), *counted, *extra, (RET, 0, 0, ALLOW))
+    return little((LD_ABS, 0, 0, offset), *counted, *extra, (RET, 0, 0, ALLOW))
 
 
-def test_too_many_classes_are_left_to_z3(monkeypatch: pytest.MonkeyPatch) -> None:
+KILLS_ONE = ((JEQ, 0, 1, 0xABCDE), (RET, 0, 0, KILL))
+
+
+def test_too_many_classes_of_numbers_are_left_to_z3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exhaustion, "MOST_CLASSES", 1000)  # to be there sooner
-    code, other = bits(), bits((JEQ, 0, 1, 0xABCDE), (RET, 0, 0, KILL))
+    code, other = bits(interpreter.NR), bits(interpreter.NR, *KILLS_ONE)
     assert_left_to_z3(code, other, "more than 1000 classes", monkeypatch)
 
 
-def test_too_many_steps_are_left_to_z3(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exhaustion, "MOST_STEPS", 10)
-    code, other = bits(), bits((JEQ, 0, 1, 0xABCDE), (RET, 0, 0, KILL))
-    assert_left_to_z3(code, other, "more than 10 comparisons", monkeypatch)
+@pytest.mark.parametrize("most", [10, 10_000])
+def test_too_many_steps_are_left_to_z3(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exhaustion, "MOST_STEPS", most)
+    code, other = bits(FIRST), bits(FIRST, *KILLS_ONE)
+    assert_left_to_z3(code, other, f"more than {most:,} comparisons", monkeypatch)
 
 
 def assert_left_to_z3(code: Code, other: Code, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +310,7 @@ def assert_left_to_z3(code: Code, other: Code, why: str, monkeypatch: pytest.Mon
         prove(code, code)
 
 
-def test_a_policy_of_too_many_classes_is_left_to_z3(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     rules = [
         {
             "action": f"errno({n + 1})",
@@ -304,10 +327,15 @@ def test_a_policy_of_too_many_classes_is_left_to_z3(monkeypatch: pytest.MonkeyPa
     abi = ABIS["x86_64"]
     means = meaning(policy, abi, TABLES)
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
-    monkeypatch.setattr(exhaustion, "MOST_CLASSES", 1000)
-    with pytest.raises(UndecidedError, match="more than 1000 classes"):
-        prove(means, code, [Method.CLASSES])
-    assert prove(means, code) == Proof((Method.Z3,))
+    with pytest.raises(UndecidedError, match="more than 5000 classes"):
+        exhaustion.Classes(
+            [exhaustion.Question(2 * 3, 5 << n, 4 << n) for n in range(14)], most=5000
+        )
+    assert prove(means, code, Method) == Proof(tuple(Method))
+    mutant = random_mutant(random.Random(0), code)
+    found = [prove(means, mutant, [method]) for method in Method]
+    assert {type(one) for one in found} == {Difference}
+    assert_confirmed(found, code, mutant)
 
 
 # --- several filters as one ----------------------------------------------------------------------

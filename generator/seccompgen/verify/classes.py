@@ -9,7 +9,8 @@ the sets; where both have answered, the answers are those to every call in the s
 This is exact, and says nothing beyond its two limits: a filter that does more with a word than
 mask and compare it, and sets that divide too often. Words of the arguments are cut anew for each
 pair of places at which the two filters begin to look at them, lest comparisons for different
-system calls multiply.
+system calls multiply. If a word of them still falls into too many classes, as many masks make it
+do, its sets are followed by their bits instead (`bits`), so that only those count that come about.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from seccompgen.errors import UndecidedError
 from seccompgen.model import U32
 from seccompgen.verify import machine
+from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import ARCH, NR, WORDS, Call, word_at
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, OneOf
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 MOST_STEPS = 10_000_000
 """So many comparisons are followed, some seconds; then z3 is the better way."""
 MOST_CLASSES = 100_000
-"""So many classes a word may have."""
+"""So many classes the numbers may fall into,"""
+MOST_CLASSES_OF_ARGUMENTS = 5_000
+"""and a word of the arguments before it is followed by its bits."""
 
 
 class Question(NamedTuple):
@@ -72,8 +76,8 @@ State: TypeAlias = Hashable
 """Where a filter stands; what it consists of is up to its kind."""
 Step: TypeAlias = Ask | int
 """A question, or the answer to the call."""
-Box: TypeAlias = tuple[int, ...]
-"""For each word the set of its classes, as bits: the calls that are their product."""
+Box: TypeAlias = tuple[Any, ...]
+"""For each word the set of its classes, as bits of an int, or `bits.Values`: their product."""
 
 
 # --- filters as machines that ask ----------------------------------------------------------------
@@ -276,10 +280,12 @@ _T = TypeVar("_T")
 class Classes:
     """The classes of one word by the ``questions`` that are asked of it, as bits of an int.
 
-    ``least[n]`` is the least member of class n.
+    ``members[n]`` is the least member of class n. Raises UndecidedError where there are more
+    than ``most``.
     """
 
-    def __init__(self, questions: Iterable[Question]) -> None:
+    def __init__(self, questions: Iterable[Question], most: int) -> None:
+        self._most = most
         constants: dict[int, set[int]] = {}
         for question in questions:
             constants.setdefault(question.mask, set()).update(question.constants)
@@ -289,7 +295,7 @@ class Classes:
         self._longer: list[dict[_Places, tuple[_Places, _Places]]] = []
         found = self._find()
         self._found = list(found)
-        self.least = list(found.values())
+        self.members = list(found.values())
         self.all = (1 << len(found)) - 1
         # For each mask and each place among its constants, the classes that lie there.
         self._at: list[list[int]] = [[0] * (2 * len(own) + 1) for own in self._constants]
@@ -324,8 +330,8 @@ class Classes:
                 )
                 longer.setdefault(one, begun | bit)
                 ways[places] = zero, one
-            if len(longer) > MOST_CLASSES:
-                raise UndecidedError(f"a word falls into more than {MOST_CLASSES} classes")
+            if len(longer) > self._most:
+                raise UndecidedError(f"a word falls into more than {self._most} classes")
             self._longer.append(ways)
             alike = longer
         return alike
@@ -344,6 +350,10 @@ class Classes:
             }
         (whole,) = folded.values()
         return whole
+
+    def least(self, classes: int) -> int:
+        """Return the least member of the first of ``classes``, which must not be empty."""
+        return self.members[(classes & -classes).bit_length() - 1]
 
     def true(self, question: Question) -> int:
         """Return the classes for which the answer is yes."""
@@ -385,9 +395,9 @@ class _Comparison:
         self._left = left
         self._right = right
         self._steps = 0
-        self._known: dict[frozenset[Question], Classes] = {}
-        self._whole = self._classes(frozenset())
-        self._words = [self._whole] * WORDS
+        self._known: dict[frozenset[Question], Classes | BitSets] = {}
+        self._whole = Classes((), most=1)
+        self._words: list[Classes | BitSets] = [self._whole] * WORDS
         """The classes of each word, as far as it is divided at present."""
 
     def result(self) -> Call | int:
@@ -395,7 +405,7 @@ class _Comparison:
         everywhere = (1,) * WORDS
         asked = self._questions(a, a.start, everywhere) | self._questions(b, b.start, everywhere)
         for word in _NUMBERS:
-            self._words[word] = self._classes(frozenset(q for q in asked if q.word == word))
+            self._words[word] = Classes((q for q in asked if q.word == word), MOST_CLASSES)
         calls = tuple(classes.all for classes in self._words)
         count = 0
         for box, in_left in self._followed(a, a.start, calls, pausing=True):
@@ -422,16 +432,19 @@ class _Comparison:
                     return self._call(inner)
         return count
 
-    def _classes(self, questions: frozenset[Question]) -> Classes:
+    def _classes(self, questions: frozenset[Question]) -> Classes | BitSets:
         found = self._known.get(questions)
         if found is None:
-            found = self._known[questions] = Classes(questions)
+            try:
+                found = Classes(questions, MOST_CLASSES_OF_ARGUMENTS)
+            except UndecidedError:
+                found = BitSets()
+            self._known[questions] = found
         return found
 
     def _call(self, box: Box) -> Call:
-        """Return the call of the least members of the first classes of ``box``."""
-        firsts = [(own & -own).bit_length() - 1 for own in box]
-        return Call.of_words(lambda word: self._words[word].least[firsts[word]])
+        """Return the call in ``box`` whose words are the least."""
+        return Call.of_words(lambda word: self._words[word].least(box[word]))
 
     def _questions(self, side: Follower, state: State | int, box: Box) -> set[Question]:
         """Return all that ``side`` may ask from ``state`` on about calls in ``box``.

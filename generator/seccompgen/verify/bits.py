@@ -1,0 +1,131 @@
+"""Sets of 32-bit values by their bits, for words that fall into too many classes.
+
+A set is a reduced ordered binary decision diagram, the highest bit first, each node made once
+(Bryant, Graph-Based Algorithms for Boolean Function Manipulation, 1986). Nothing is enumerated: a
+set is as large as the comparisons that made it are intricate. On purpose not the diagrams that the
+compiler works with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seccompgen.verify.classes import Question
+
+_BITS = 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """A set of values: those with ``zero`` or ``one`` below the bit at ``level``, 0 the highest.
+
+    The two sets without such a bit are at level 32; there ``full`` tells them apart.
+    """
+
+    level: int
+    zero: Values | None
+    one: Values | None
+    full: bool
+    sets: BitSets = field(repr=False)
+
+    def __bool__(self) -> bool:
+        return self is not self.sets.nothing
+
+    def __and__(self, other: Values) -> Values:
+        return self.sets.both(self, other)
+
+    def __xor__(self, other: Values) -> Values:
+        return self.sets.either_not_both(self, other)
+
+
+class BitSets:
+    """The sets of one word, in the place of a `classes.Classes`: ``all``, ``true``, ``least``."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, Values, Values], Values] = {}
+        self._both: dict[tuple[Values, Values], Values] = {}
+        self._xor: dict[tuple[Values, Values], Values] = {}
+        self._answers: dict[Question, Values] = {}
+        self.nothing = Values(_BITS, None, None, False, self)
+        self.all = Values(_BITS, None, None, True, self)
+
+    def _node(self, level: int, zero: Values, one: Values) -> Values:
+        if zero is one:
+            return zero
+        key = (level, zero, one)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = Values(level, zero, one, full=False, sets=self)
+        return found
+
+    def _halves(self, a: Values, level: int) -> tuple[Values, Values]:
+        if a.level > level:
+            return a, a
+        assert a.zero is not None
+        assert a.one is not None
+        return a.zero, a.one
+
+    def both(self, a: Values, b: Values) -> Values:
+        """Return what is in a and in b; the recursion is at most 32 deep."""
+        if a is self.nothing or b is self.all or a is b:
+            return a
+        if b is self.nothing or a is self.all:
+            return b
+        found = self._both.get((a, b))
+        if found is None:
+            level = min(a.level, b.level)
+            (a0, a1), (b0, b1) = self._halves(a, level), self._halves(b, level)
+            found = self._node(level, self.both(a0, b0), self.both(a1, b1))
+            self._both[a, b] = found
+        return found
+
+    def either_not_both(self, a: Values, b: Values) -> Values:
+        """Return what is in one of a and b, but not in the other."""
+        if a is b:
+            return self.nothing
+        if a is self.nothing or b is self.nothing:
+            return a if b is self.nothing else b
+        found = self._xor.get((a, b))
+        if found is None:
+            level = min(a.level, b.level)
+            if level == _BITS:  # the two are all and nothing, in some order
+                return self.all
+            (a0, a1), (b0, b1) = self._halves(a, level), self._halves(b, level)
+            found = self._node(level, self.either_not_both(a0, b0), self.either_not_both(a1, b1))
+            self._xor[a, b] = found
+        return found
+
+    def true(self, question: Question) -> Values:
+        """Return the values for which the answer is yes."""
+        found = self._answers.get(question)
+        if found is None:
+            found = self._answers[question] = self._true(question)
+        return found
+
+    def _true(self, question: Question) -> Values:
+        """Build the set from the lowest bit up: what lower bits leave open, higher ones decide."""
+        assert question.among is None
+        mask, k = question.mask, question.k
+        result = self.nothing if question.more else self.all
+        for bit in range(_BITS):
+            masked, constant = mask >> bit & 1, k >> bit & 1
+            # With this bit 0 and 1: the same as below, where it equals the constant's; else the
+            # word is more or less than the constant.
+            decided = [self.all if question.more and not constant else self.nothing] * 2
+            decided[constant] = result
+            if not masked:
+                decided[1] = decided[0]
+            result = self._node(_BITS - 1 - bit, *decided)
+        return result
+
+    def least(self, values: Values) -> int:
+        """Return the least member of a set that is not empty."""
+        found = 0
+        while values is not self.all:
+            zero, one = self._halves(values, values.level)
+            if not zero:
+                found |= 1 << (_BITS - 1 - values.level)
+            values = zero or one
+        return found
