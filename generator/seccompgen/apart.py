@@ -8,7 +8,6 @@ number never overlap, and together they are everything.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
@@ -125,8 +124,6 @@ class _TakingApart:
             assert isinstance(function, Function)
             calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
             spans.append(Span(first, last, answers[function], calls))
-        if any(span.answer.function.rules for span in spans[-4:]):
-            spans = _not_taken_for_x32(spans)
         return tuple(spans)
 
     def _names(self, arch: int) -> dict[int, str]:
@@ -197,20 +194,6 @@ class _TakingApart:
             if question.mask not in {0, U32} and not question.more:
                 masks.setdefault(word, {})[question.mask, question.k] = None
         return Hints({word: tuple(found) for word, found in masks.items()}, constants)
-
-
-def _not_taken_for_x32(spans: list[Span]) -> list[Span]:
-    """Return ``spans`` without the pattern by which dispatch knows foreign calls of x32.
-
-    It looks at no rules of these, since a policy has none for them. Any other filter may.
-    """
-    if len(spans) < 2 or spans[-1].first != U32:
-        return spans
-    *rest, before, last = spans
-    if before.first == before.last:
-        return spans
-    parts = replace(before, last=before.last - 1), replace(before, first=before.last)
-    return [*rest, *parts, last]
 
 
 def _with(box: Box, argument: int, part: int) -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import keyword
 import os
 from dataclasses import dataclass
@@ -391,8 +392,12 @@ def project_filters(
 
 
 def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:
-    """Return the modules in the project's filter package whose policies are gone."""
-    return frozenset(path for path in project.output.glob("*.py") if _is_ours(path)) - set(files)
+    """Return the modules in the project's filter package whose policies are gone.
+
+    Those that were made of several filters have none, and are left alone.
+    """
+    ours = (path for path in project.output.glob("*.py") if _is_ours(path))
+    return frozenset(path for path in ours if not _is_combined(path)) - set(files)
 
 
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
@@ -405,6 +410,11 @@ def _is_ours(path: Path) -> bool:
     from seccompgen.render.templates import BANNER  # noqa: PLC0415
 
     return path.read_bytes().startswith(BANNER.encode())
+
+
+def _is_combined(path: Path) -> bool:
+    banner = itertools.takewhile(lambda line: line.startswith(b"#"), path.read_bytes().splitlines())
+    return any(line.startswith(b"#   made ") for line in banner)
 
 
 def project_outputs(

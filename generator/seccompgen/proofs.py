@@ -127,7 +127,7 @@ def claims_of_programs(
             raise InputError(f"{path}: say with --policy which policy these instructions are for")
         if banner.made:
             return _claims_of_combined(path, banner, banner.made, filters, tables)
-        policy_path = _find(path, *banner.policies[-1])
+        policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
     policy, _ = load_policy(policy_path, tables)
     stale: list[Diagnostic] = []
     if banner:
@@ -158,7 +158,8 @@ def _claims_of_combined(
     tables: Tables,
 ) -> tuple[list[Claim], list[Diagnostic]]:
     """Return the claims that programs made of several filters answer as these do together."""
-    files = [_find(path, *part) for part in banner.parts]
+    advice = "put a copy beside the module"
+    files = [_find(path, *part, advice) for part in banner.parts]
     parts = parts_of(files, tables, filters[0].abi if len(filters) == 1 else None)
     operation, refusal = made[0], parse_action(made[1]) if made[1] else None
     claims = [
@@ -255,10 +256,11 @@ def _has_banner(path: Path) -> bool:
     return True
 
 
-def _find(path: Path, name: str, sha256: str) -> Path:
+def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     """Return the file that a banner names, from beside the module or from the project.
 
-    Of several it is one that has not changed, if there is one.
+    Of several it is one that has not changed, if there is one. ``advice`` is what to do if there is
+    none at all.
     """
     projects = [find_project(place) for place in (path.absolute().parent, Path.cwd())]
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
@@ -271,8 +273,7 @@ def _find(path: Path, name: str, sha256: str) -> Path:
     looked = ", ".join(map(str, places))
     raise InputError(
         Diagnostic(
-            f"what it was made from, {name}, is not to be found in {looked}; name its policy with "
-            "--policy",
+            f"what it was made from, {name}, is not to be found in {looked}; {advice}",
             Position(str(path)),
         )
     )

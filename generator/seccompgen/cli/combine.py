@@ -65,7 +65,7 @@ def intersect(**options: Any) -> None:
 
     The kernel takes the strictest answer; of equal actions, that of the filter named last, which
     counts as the newest. A FILTER is a policy, a generated module, a raw .bpf file, or a directory
-    of these.
+    of these, which stands for all that lie in it, in the order of their names.
     """
     _combine("intersect", **options)
 

@@ -62,7 +62,8 @@ def dispatch(
         Item(span.first, span.last, labels[plan], weight)
         for span, plan, weight in zip(spans, plans, weights, strict=True)
     ]
-    foreign = _x32_by_bit(items, len(labels))
+    plain = not any(span.answer.function.rules for span in spans[-4:])
+    foreign = _x32_by_bit(items, len(labels)) if plain else None
     if foreign:
         items = foreign
         # Calls that end in the answer for foreign ones need no bound on their path.
