@@ -182,18 +182,18 @@ def test_killed_at_any_moment_the_tree_is_the_old_or_the_new_one(
     whole = time.monotonic() - started
     assert snapshot(tree) == bumped
     interrupted = []
-    for i in range(10):
+    for i in range(6):
         current = snapshot(tree)
         tag = OLD if current == bumped else NEW
         run = _start(tree, tag, upstream.url)
-        time.sleep(whole * (0.2 + 0.09 * i))
+        time.sleep(whole * (0.2 + 0.15 * i))
         os.killpg(run.pid, signal.SIGKILL)
         interrupted.append(run.wait() == -signal.SIGKILL)
         # A commit that had begun goes on in a session of its own; the lock says when it ended.
         time.sleep(0.2)
         after = snapshot(tree)
         assert after in (before, bumped)
-    assert sum(interrupted) >= 5
+    assert sum(interrupted) >= 3
 
 
 def test_a_run_waits_for_the_one_before_it(tree: Path) -> None:

@@ -157,7 +157,7 @@ def as_rules(policy: dict[str, Any]) -> list[libseccomp.Rule]:
 @levels
 def test_random_policies(level: int) -> None:
     rng = random.Random(level)
-    policies = [random_policy(rng) for _ in range(15)]
+    policies = [random_policy(rng) for _ in range(8)]
     asked = [(action_value(p["default_action"], "x86_64"), as_rules(p)) for p in policies]
     finished = answers = 0
     for policy, theirs in zip(

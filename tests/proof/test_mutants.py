@@ -14,7 +14,7 @@ from mutants import answered, fate, mutants
 from proving import Stock, spread_out, stock
 from seccompgen.verify import Method, Proof, prove
 
-MOST = {"no_exec": 1000, "no_network": 1000, "compute_only": 400, "web_worker": 400}
+MOST = {"no_exec": 1000, "no_network": 1000, "compute_only": 200, "web_worker": 200}
 """So many mutants of a program are tried; those of the short filters are fewer."""
 CHOSEN = [
     one

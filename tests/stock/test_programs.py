@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import interpreter
 import pytest
 from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy, shipped_tables
+from seccompgen.build import Means, build_policy, cache_directory, shipped_tables
 from stock.confine import POLICIES
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ BLOCKLISTS, ALLOWLISTS = ["no_network", "no_exec"], ["compute_only", "web_worker
 
 @cache
 def built(policy: str) -> Built:
-    return build_policy(next(path for path in POLICIES if path.stem == policy), TABLES)
+    cache = cache_directory()
+    assert cache
+    path = next(path for path in POLICIES if path.stem == policy)
+    return build_policy(path, TABLES, means=Means(cache=cache / "programs"))
 
 
 def refused(number: int) -> int:
