@@ -15,7 +15,8 @@ from seccompgen.errors import UndecidedError
 from seccompgen.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.sets import EVERYTHING, NOTHING
 from seccompgen.verify.call import ARCH, ARGS, INSTRUCTION_POINTER, NR
-from seccompgen.verify.classes import MOST_CLASSES, Ask, Classes, follower
+from seccompgen.verify.classes import MOST_CLASSES, Classes
+from seccompgen.verify.followers import Ask, follower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from seccompgen.model import Origin
     from seccompgen.sets import Box, Sets
     from seccompgen.tables import Tables
-    from seccompgen.verify.classes import Follower, Question, State
+    from seccompgen.verify.followers import Follower, Question, State
     from seccompgen.verify.stack import Side
 
 _MOST_STEPS = 2_000_000

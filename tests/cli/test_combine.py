@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shlex
 import shutil
@@ -13,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import kernel
 import pytest
-from command import ROOT, Result, seccompgen, snapshot
+from command import ROOT, inside, said, seccompgen, snapshot
 from interpreter import assemble
-from seccompgen.__main__ import main
 from seccompgen.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -66,33 +63,10 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*args: str, cwd: Path) -> Result:
-    """Run ``seccompgen`` as `command.seccompgen` does, but in this process, which is quicker."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(sys, "argv", ["seccompgen", *args])
-        try:
-            main()
-        except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            code = stop.code
-    return Result(code, out.getvalue(), err.getvalue())
-
-
-def said(result: Result) -> tuple[int, list[str], list[str]]:
-    return result.code, result.out.splitlines(), result.err.splitlines()
-
-
 def refused(here: Path, *args: str) -> list[str]:
     """Run a command that must refuse its input, and change nothing; return what it says."""
     before = snapshot(here)
-    result = run(*args, cwd=here)
+    result = inside(*args, cwd=here)
     assert (result.code, result.out) == (2, ""), result
     assert snapshot(here) == before
     return result.err.splitlines()
@@ -111,12 +85,12 @@ def test_intersect_writes_a_module_and_the_runtime(here: Path) -> None:
     wrote = ["wrote pkg/_runtime.py", "wrote pkg/a_b.py"]
     assert said(done) == (0, ["a-b: x86_64, 17 instructions, proved", *wrote], LEFT_OUT)
     assert set(snapshot(here / "pkg")) == {"_runtime.py", "a_b.py"}
-    again = run("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
+    again = inside("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
     assert again.out.splitlines()[1:] == ["everything is up to date"]
 
 
 def test_the_module_says_what_it_is_made_of_and_how(here: Path) -> None:
-    run("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
+    inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
     text = (here / "out" / "both.py").read_text()
     banner, _, rest = text.partition('"""')
     docstring = rest.partition('"""')[0]
@@ -168,7 +142,7 @@ def test_the_module_says_what_it_is_made_of_and_how(here: Path) -> None:
 def test_the_other_operations_say_so_and_can_be_done_again(
     here: Path, args: list[str], made: str, title: str
 ) -> None:
-    assert run(*args, "--name", "made", "-o", "out", cwd=here).code == 0
+    assert inside(*args, "--name", "made", "-o", "out", cwd=here).code == 0
     before = snapshot(here)
     text = (here / "out" / "made.py").read_text()
     assert f"\n#   made    {made}\n" in text
@@ -176,9 +150,9 @@ def test_the_other_operations_say_so_and_can_be_done_again(
     (redo,) = (line for line in text.splitlines() if line.startswith("#   redo    seccompgen "))
 
     again = [word.replace("DIR", "out") for word in shlex.split(redo)[3:]]
-    assert run(*again, "--check", cwd=here).code == 0
+    assert inside(*again, "--check", cwd=here).code == 0
     assert snapshot(here) == before
-    proved = run("verify", "out/made.py", cwd=here)
+    proved = inside("verify", "out/made.py", cwd=here)
     assert (proved.code, proved.err) == (0, "")
     assert proved.out.startswith("out/made.py: proved for x86_64 (classes and z3)")
 
@@ -198,54 +172,54 @@ def test_raw_instructions_and_json(here: Path) -> None:
         "files": ["out/a-b.x86_64.bpf"],
         "written": ["out/a-b.x86_64.bpf"],
     }
-    done = run(*args, "--json", cwd=here)
+    done = inside(*args, "--json", cwd=here)
     assert (done.code, json.loads(done.out), done.err.splitlines()) == (0, about, LEFT_OUT)
     assert len((here / "out" / "a-b.x86_64.bpf").read_bytes()) == 8 * 17
-    again = run(*args, "--json", "--check", cwd=here)
+    again = inside(*args, "--json", "--check", cwd=here)
     assert (again.code, json.loads(again.out)) == (0, {**about, "written": []})
 
 
 def test_check_writes_nothing_and_says_what_is_stale(here: Path) -> None:
     args = ("union", "one.yml", "two.yml", "--name", "both", "-o", "new")
     missing = ["new/_runtime.py: is missing", "new/both.py: is missing"]
-    assert said(run(*args, "--check", cwd=here)) == (1, [], [*LEFT_OUT, *missing])
+    assert said(inside(*args, "--check", cwd=here)) == (1, [], [*LEFT_OUT, *missing])
     assert not (here / "new").exists()
-    assert run(*args, cwd=here).code == 0
-    assert run(*args, "--check", cwd=here).code == 0
+    assert inside(*args, cwd=here).code == 0
+    assert inside(*args, "--check", cwd=here).code == 0
     (here / "two.yml").write_text(TWO.replace("openat", "close"))
     before = snapshot(here)
     stale = ["new/both.py: is stale"]
-    assert said(run(*args, "--check", cwd=here)) == (1, [], [*LEFT_OUT, *stale])
+    assert said(inside(*args, "--check", cwd=here)) == (1, [], [*LEFT_OUT, *stale])
     assert snapshot(here) == before
 
 
 def test_a_directory_is_all_the_filters_in_it(here: Path) -> None:
     package = here / "pkg"
-    assert run("build", "one.yml", "two.yml", "-o", "pkg", cwd=here).code == 0
+    assert inside("build", "one.yml", "two.yml", "-o", "pkg", cwd=here).code == 0
     (package / "__init__.py").write_text("")
     (package / "py.typed").write_text("")
     (package / "nested").mkdir()
     (package / "nested" / "asks.yml").write_text(ASKS)
-    done = run("intersect", "pkg", "--name", "all", "-o", "out", "--json", cwd=here)
+    done = inside("intersect", "pkg", "--name", "all", "-o", "out", "--json", cwd=here)
     assert done.code == 0, done.err
     (about,) = json.loads(done.out)["filters"]
     assert about["parts"] == ["pkg/one.py", "pkg/two.py"]
-    policies = run("intersect", "one.yml", "two.yml", "--name", "p", "-o", "out", cwd=here)
+    policies = inside("intersect", "one.yml", "two.yml", "--name", "p", "-o", "out", cwd=here)
     assert policies.code == 0
-    same = run("equiv", "out/all.py", "out/p.py", cwd=here)
+    same = inside("equiv", "out/all.py", "out/p.py", cwd=here)
     assert same.code == 0, same.err
 
 
 def test_the_stock_filters_are_installed_as_each_of_them(here: Path) -> None:
     modules = str(ROOT / "generated" / "seccomp_filters")
     args = ("--arch", "aarch64", "-o", "out")
-    assert run("union", modules, "--name", "modules", *args, cwd=here).code == 0
+    assert inside("union", modules, "--name", "modules", *args, cwd=here).code == 0
     assert "        flags=1,\n" in (here / "out" / "modules.py").read_text()
 
 
 def test_how_modules_are_installed_counts_as_that_of_policies(here: Path) -> None:
-    assert run("build", "asks.yml", "-o", "pkg", cwd=here).code == 0
-    done = run("intersect", "pkg/asks.py", "asks.yml", "--name", "twice", "-o", "out", cwd=here)
+    assert inside("build", "asks.yml", "-o", "pkg", cwd=here).code == 0
+    done = inside("intersect", "pkg/asks.py", "asks.yml", "--name", "twice", "-o", "out", cwd=here)
     assert done.code == 0, done.err
     assert "        flags=8,\n" in (here / "out" / "twice.py").read_text()
     assert refused(here, "intersect", "one.yml", "pkg/asks.py", "--name", "x") == [
@@ -257,7 +231,7 @@ def test_how_modules_are_installed_counts_as_that_of_policies(here: Path) -> Non
 def test_raw_filters_that_do_not_look_at_the_architecture(here: Path) -> None:
     blind = raw(here / "blind.bpf", LD_NR, (0x15, 0, 1, 0), ERRNO, ALLOW)
     args = ("--arch", "x86_64", "--name", "x", "-o", "out")
-    assert run("intersect", "one.yml", blind, *args, cwd=here).code == 0
+    assert inside("intersect", "one.yml", blind, *args, cwd=here).code == 0
     assert refused(here, "union", "one.yml", blind, *args) == [
         "blind.bpf: x86_64: cannot be combined: it answers calls through unknown architectures by "
         "their number or arguments; combine it with a filter that looks at the architecture; "
@@ -271,7 +245,7 @@ def test_scratch_memory_is_followed(here: Path) -> None:
     plain = raw(here / "plain.bpf", LD_NR, (0x15, 0, 1, 0), ERRNO, ALLOW)
     for name in (kept, plain):
         args = ("--arch", "x86_64", "--name", name[:-4], "--format", "bpf", "-o", "out")
-        assert run("intersect", "one.yml", name, *args, cwd=here).code == 0
+        assert inside("intersect", "one.yml", name, *args, cwd=here).code == 0
     files = snapshot(here / "out")
     assert files["kept.x86_64.bpf"] == files["plain.x86_64.bpf"]
 
@@ -379,20 +353,20 @@ def test_an_action_that_is_none_or_takes_nothing_away_is_refused(
 def test_subtracting_from_what_has_no_refusal_of_its_own_asks_for_one(
     here: Path, first: str
 ) -> None:
-    assert run("build", "two.yml", "-o", ".", cwd=here).code == 0
+    assert inside("build", "two.yml", "-o", ".", cwd=here).code == 0
     raw(here / "two.bpf", ALLOW)
     args = ("subtract", first, "one.yml", "--arch", "x86_64", "--name", "x")
     assert refused(here, *args) == [
         f"{first}: say with --action what is answered to calls that are taken away from it, for "
         "example --action 'errno(EPERM)'"
     ]
-    assert run(*args, "--action", "log", "-o", "out", cwd=here).code == 0
+    assert inside(*args, "--action", "log", "-o", "out", cwd=here).code == 0
 
 
 def test_user_notif_without_a_listener_is_refused_in_modules(here: Path) -> None:
     args = ("subtract", "two.yml", "one.yml", "--action", "user_notif", "--name", "x")
     before = snapshot(here)
-    result = run(*args, "-o", "out", cwd=here)
+    result = inside(*args, "-o", "out", cwd=here)
     assert said(result)[:2] == (2, [])
     assert result.err.splitlines()[-1] == (
         "x: it answers user_notif, and then needs the flag new_listener, which its parts do not "
@@ -400,13 +374,13 @@ def test_user_notif_without_a_listener_is_refused_in_modules(here: Path) -> None
     )
     assert snapshot(here) == before
     # Raw instructions have no flags: who installs them may give some.
-    assert run(*args, "--format", "bpf", "-o", "out", cwd=here).code == 0
+    assert inside(*args, "--format", "bpf", "-o", "out", cwd=here).code == 0
 
 
 def test_the_file_of_somebody_else_is_not_overwritten(here: Path) -> None:
     (here / "out" / "x.py").write_text("print('mine')\n")
     before = snapshot(here)
-    result = run("union", "one.yml", "two.yml", "--name", "x", "-o", "out", cwd=here)
+    result = inside("union", "one.yml", "two.yml", "--name", "x", "-o", "out", cwd=here)
     foreign = "out/x.py: is not seccompgen's to overwrite: rename it, or choose another directory"
     assert result.code == 2
     assert result.err.splitlines()[-1].startswith(foreign)
@@ -414,14 +388,14 @@ def test_the_file_of_somebody_else_is_not_overwritten(here: Path) -> None:
 
 
 def test_no_part_is_overwritten_with_the_whole(here: Path) -> None:
-    assert run("build", "one.yml", "two.yml", "-o", "pkg", cwd=here).code == 0
+    assert inside("build", "one.yml", "two.yml", "-o", "pkg", cwd=here).code == 0
     raw(here / "raw.x86_64.bpf", LD_NR, (0x15, 0, 1, 0), ERRNO, ALLOW)
     before = snapshot(here)
     advice = "is one of the filters, and would be replaced: choose another --name, or directory"
-    result = run("intersect", "pkg", "--name", "one", "-o", "pkg", cwd=here)
+    result = inside("intersect", "pkg", "--name", "one", "-o", "pkg", cwd=here)
     assert (result.code, result.err.splitlines()[-1]) == (2, f"pkg/one.py: {advice}")
     args = ("--arch", "x86_64", "--format", "bpf", "--name", "raw")
-    result = run("intersect", "one.yml", "raw.x86_64.bpf", *args, cwd=here)
+    result = inside("intersect", "one.yml", "raw.x86_64.bpf", *args, cwd=here)
     assert (result.code, result.err) == (2, f"raw.x86_64.bpf: {advice}\n")
     assert snapshot(here) == before
 
@@ -455,9 +429,9 @@ def test_a_program_that_the_kernel_would_find_too_long_is_refused(
 def test_a_place_where_nothing_can_be_written_is_outside(here: Path) -> None:
     before = snapshot(here)
     args = ("union", "one.yml", "two.yml", "--name", "x", "-o")
-    result = run(*args, "one.yml", cwd=here)
+    result = inside(*args, "one.yml", cwd=here)
     assert (result.code, result.err) == (3, "one.yml is not a directory\n")
-    result = run(*args, "one.yml/sub", cwd=here)
+    result = inside(*args, "one.yml/sub", cwd=here)
     assert result.code == 3
     assert result.err.splitlines()[-1] == "cannot write one.yml/sub: Not a directory"
     assert snapshot(here) == before
@@ -467,17 +441,17 @@ def test_a_place_where_nothing_can_be_written_is_outside(here: Path) -> None:
 
 
 def test_verify_finds_the_parts_and_says_what_has_changed(here: Path) -> None:
-    run("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
-    assert run("verify", "out/both.py", cwd=here).code == 0
+    inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
+    assert inside("verify", "out/both.py", cwd=here).code == 0
     # From elsewhere the parts are not in sight, unless they lie beside the module.
-    assert run("verify", str(here / "out" / "both.py"), cwd=here / "out").code == 2
+    assert inside("verify", str(here / "out" / "both.py"), cwd=here / "out").code == 2
     for name in ("one.yml", "two.yml"):
         shutil.copy(here / name, here / "out")
-    assert run("verify", "both.py", cwd=here / "out").code == 0
+    assert inside("verify", "both.py", cwd=here / "out").code == 0
     # A part says the same in other words; and then something else.
     for text, refuted in ((ONE + "# more\n", False), (ONE.replace("read, ", ""), True)):
         (here / "out" / "one.yml").write_text(text)
-        result = run("verify", "both.py", cwd=here / "out")
+        result = inside("verify", "both.py", cwd=here / "out")
         assert result.code == 1
         stale = "both.py: stale: not made from one.yml as it is now; generate it again"
         assert result.err.splitlines()[-1] == stale
@@ -486,13 +460,13 @@ def test_verify_finds_the_parts_and_says_what_has_changed(here: Path) -> None:
 
 
 def test_verify_refutes_bytes_that_were_changed(here: Path) -> None:
-    run("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
+    inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
     module = here / "out" / "both.py"
     text = module.read_text()
     ret_allow, ret_errno = r"\x06\x00\x00\x00\x00\x00\xff\x7f", r"\x06\x00\x00\x00\x01\x00\x05\x00"
     assert text.count(ret_allow) == 1
     module.write_text(text.replace(ret_allow, ret_errno))
-    result = run("verify", "out/both.py", cwd=here)
+    result = inside("verify", "out/both.py", cwd=here)
     assert result.code == 1
     assert "out/both.py: refuted for x86_64" in result.out.splitlines()
     assert "the stack says allow, program says errno(EPERM)" in result.err
@@ -525,7 +499,7 @@ def test_the_module_installs_and_refuses_what_any_of_its_parts_refuses(here: Pat
         "- {action: errno(ENOSPC), names: [getppid, gettid]}\n"
     )
     args = ("intersect", "first.yml", "second.yml", "--name", "both", "-o", "pkg")
-    assert run(*args, cwd=here).code == 0
+    assert inside(*args, cwd=here).code == 0
     child = subprocess.run(
         [sys.executable, "-c", CHILD], cwd=here, capture_output=True, text=True, check=False
     )
@@ -540,13 +514,13 @@ def test_a_build_of_the_project_leaves_it_alone(here: Path) -> None:
     (here / "pyproject.toml").write_text(
         '[tool.seccompgen]\npolicies = "seccomp"\noutput = "out"\n'
     )
-    made = run("intersect", "seccomp", "--name", "both", "-o", "out", cwd=here)
+    made = inside("intersect", "seccomp", "--name", "both", "-o", "out", cwd=here)
     assert made.code == 0
-    assert run("build", cwd=here).code == 0
+    assert inside("build", cwd=here).code == 0
     (here / "seccomp" / "one.yml").unlink()
-    assert f"removed {here / 'out' / 'one.py'}" in run("build", cwd=here).out
+    assert f"removed {here / 'out' / 'one.py'}" in inside("build", cwd=here).out
     assert (here / "out" / "both.py").exists()
-    gone = run("verify", "out/both.py", cwd=here)
+    gone = inside("verify", "out/both.py", cwd=here)
     assert gone.code == 2
     assert "one.yml, is not to be found in out" in gone.err
     assert gone.err.endswith("; put a copy beside the module\n")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 import shutil
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from command import ROOT, Result, seccompgen
+from command import ROOT, Result, inside, said, seccompgen
 from interpreter import assemble
-from seccompgen.__main__ import main
 from seccompgen.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -75,29 +71,6 @@ def changed(path: Path, old: str, new: str, name: str = "") -> str:
 def raw(path: Path, *instructions: tuple[int, int, int, int]) -> Path:
     path.write_bytes(assemble(list(instructions), "little"))
     return path
-
-
-def inside(*args: str, cwd: Path) -> Result:
-    """Run ``seccompgen`` as `command.seccompgen` does, but in this process, which is quicker."""
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    with (
-        contextlib.chdir(cwd),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(sys, "argv", ["seccompgen", *args])
-        try:
-            main()
-        except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            code = stop.code
-    return Result(code, out.getvalue(), err.getvalue())
-
-
-def said(run: Result) -> tuple[int, list[str], list[str]]:
-    return run.code, run.out.splitlines(), run.err.splitlines()
 
 
 def failed(run: Result) -> tuple[int, list[str]]:

@@ -28,6 +28,7 @@ from seccompgen.program import Instruction
 from seccompgen.verify import Code, Difference, Method, Operation, Proof, Stack, meaning, prove
 from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
+from seccompgen.verify.followers import Question
 from seccompgen.verify.kernel import strictest
 from strategies import interesting_calls, plain_tables, policies
 
@@ -328,9 +329,7 @@ def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     means = meaning(policy, abi, TABLES)
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
     with pytest.raises(UndecidedError, match="more than 5000 classes"):
-        exhaustion.Classes(
-            [exhaustion.Question(2 * 3, 5 << n, 4 << n) for n in range(14)], most=5000
-        )
+        exhaustion.Classes([Question(2 * 3, 5 << n, 4 << n) for n in range(14)], most=5000)
     assert prove(means, code, Method) == Proof(tuple(Method))
     mutant = random_mutant(random.Random(0), code)
     found = [prove(means, mutant, [method]) for method in Method]

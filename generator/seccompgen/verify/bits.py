@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seccompgen.verify.classes import Question
+    from seccompgen.verify.followers import Question
 
 _BITS = 32
 

@@ -15,25 +15,21 @@ do, its sets are followed by their bits instead (`bits`), so that only those cou
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Hashable
 from itertools import accumulate
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from seccompgen.errors import UndecidedError
-from seccompgen.model import U32
-from seccompgen.verify import machine
 from seccompgen.verify.bits import BitSets
-from seccompgen.verify.call import ARCH, NR, WORDS, Call, word_at
-from seccompgen.verify.machine import Code
-from seccompgen.verify.oracle import Meaning, OneOf
+from seccompgen.verify.call import ARCH, NR, WORDS, Call
+from seccompgen.verify.followers import Ask, follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from seccompgen.verify.stack import Side, Stack
+    from seccompgen.verify.followers import Follower, Question, State
+    from seccompgen.verify.stack import Side
 
 MOST_STEPS = 10_000_000
 """So many comparisons are followed, some seconds; then z3 is the better way."""
@@ -42,235 +38,11 @@ MOST_CLASSES = 100_000
 MOST_CLASSES_OF_ARGUMENTS = 5_000
 """and a word of the arguments before it is followed by its bits."""
 
-
-class Question(NamedTuple):
-    """Whether ``word & mask`` is ``k``, or ``more`` than it; or the word is one of ``among``."""
-
-    word: int
-    mask: int = U32
-    k: int = 0
-    more: bool = False
-    among: frozenset[int] | None = None
-
-    @property
-    def constants(self) -> Iterable[int]:
-        """What the word is compared with."""
-        return (self.k,) if self.among is None else self.among
-
-    def holds(self, value: int) -> bool:
-        """Return the answer for a ``value`` of the word."""
-        if self.among is not None:
-            return value in self.among
-        return value & self.mask > self.k if self.more else value & self.mask == self.k
-
-
-class Ask(NamedTuple):
-    """A filter's next step: a question, and where it goes on by the answer."""
-
-    question: Question
-    true: State
-    false: State
-
-
-State: TypeAlias = Hashable
-"""Where a filter stands; what it consists of is up to its kind."""
-Step: TypeAlias = Ask | int
-"""A question, or the answer to the call."""
 Box: TypeAlias = tuple[Any, ...]
 """For each word the set of its classes, as bits of an int, or `bits.Values`: their product."""
 
 
-# --- filters as machines that ask ----------------------------------------------------------------
-
-
-class Follower(ABC):
-    """Takes a filter from state to state; every step is worked out once."""
-
-    def __init__(self, start: State) -> None:
-        self.start = start
-        self._steps: dict[State, Step] = {}
-
-    def step(self, state: Any) -> Step:
-        """Return what the filter does in ``state``, which is ``start`` or comes from a step."""
-        found = self._steps.get(state)
-        if found is None:
-            found = self._steps[state] = self._next(state)
-        return found
-
-    @abstractmethod
-    def _next(self, state: Any) -> Step: ...
-
-
-class _InCase(NamedTuple):
-    """A test of a case, and what is asked next of its field.
-
-    ``stage`` is 0: whether the high word is more; 1: whether that is equal; 2: of the low word.
-    """
-
-    case: int = 0
-    test: int = 0
-    stage: int = 0
-
-
-class _MeaningFollower(Follower):
-    def __init__(self, meaning: Meaning) -> None:
-        super().__init__(_InCase())
-        self._cases = meaning.cases
-
-    def _next(self, state: _InCase) -> Step:
-        case = self._cases[state.case]
-        if state.test == len(case.tests):
-            return case.ret
-        holds, fails = _InCase(state.case, state.test + 1), _InCase(state.case + 1)
-        test = case.tests[state.test]
-        if isinstance(test, OneOf):
-            return Ask(Question(2 * test.field, among=test.values), holds, fails)
-        value, relation = test.value, test.relation
-        # Only == and > are asked: the others are one of these, of the number before, or refuted.
-        if relation in {"!=", "<=", "<"}:
-            holds, fails = fails, holds
-        if relation in {"<", ">="}:
-            if value == 0:
-                return self.step(holds)
-            value -= 1
-        more = relation not in {"==", "!="}
-        low = Question(2 * test.field, test.mask & U32, value & U32, more)
-        if test.field in {NR, ARCH} or state.stage == 2:
-            return Ask(low, holds, fails)
-        high = Question(2 * test.field + 1, test.mask >> 32, value >> 32, more and not state.stage)
-        if high.more:
-            return Ask(high, holds, state._replace(stage=1))
-        return Ask(high, state._replace(stage=2), fails)
-
-
-class _Masked(NamedTuple):
-    """What a register holds: a word under a mask."""
-
-    word: int
-    mask: int
-
-
-_Register: TypeAlias = int | _Masked
-
-
-class _Registers(NamedTuple):
-    """What a program has before instruction ``at``."""
-
-    at: int = 0
-    a: _Register = 0
-    x: _Register = 0
-    memory: tuple[_Register, ...] = (0,) * 16
-
-
-class _CodeFollower(Follower):
-    def __init__(self, code: Code) -> None:
-        super().__init__(_Registers())
-        self._code = code
-
-    def _next(self, state: _Registers) -> Step:
-        at, a, x, memory = state
-        while True:
-            one = self._code.instructions[at]
-            code, k = one.code, one.k
-            mode, operation = code & 0xE0, code & 0xF0
-            operand = x if code & machine.SOURCE_X else k
-            match code & 0x07:
-                case machine.LD if mode == machine.ABS:
-                    a = _Masked(word_at(k, self._code.byte_order), U32)
-                case machine.LD:
-                    a = machine.loaded(mode, k, memory)
-                case machine.LDX:
-                    x = machine.loaded(mode, k, memory)
-                case machine.ST:
-                    memory = (*memory[:k], a, *memory[k + 1 :])
-                case machine.STX:
-                    memory = (*memory[:k], x, *memory[k + 1 :])
-                case machine.ALU:
-                    if operation == machine.DIV and operand == 0:
-                        return 0
-                    a = _computed(at, operation, a, operand)
-                case machine.JMP if operation == machine.JA:
-                    at += k
-                case machine.JMP:
-                    asked = _asked(at, operation, a, operand)
-                    if not isinstance(asked, bool):
-                        true, false = (
-                            _Registers(at + 1 + way, a, x, memory) for way in (one.jt, one.jf)
-                        )
-                        # JSET is asked the other way round: whether all of the bits are 0.
-                        turned = operation == machine.JSET
-                        return Ask(asked, *((false, true) if turned else (true, false)))
-                    at += one.jt if asked else one.jf
-                case machine.RET:
-                    ret = a if code & machine.RET_A else k
-                    if isinstance(ret, _Masked):
-                        raise UndecidedError(f"instruction {at} answers with a part of the call")
-                    return ret
-                case machine.MISC:
-                    a, x = (x, x) if code & machine.TXA else (a, a)
-            at += 1
-
-
-def _computed(at: int, operation: int, a: _Register, operand: _Register) -> _Register:
-    """Return what an ALU instruction leaves in A."""
-    if isinstance(a, int) and isinstance(operand, int):
-        return machine.ARITHMETIC[operation](a, operand) & U32
-    if operation == machine.AND and isinstance(a, _Masked) and isinstance(operand, int):
-        return _Masked(a.word, a.mask & operand)
-    raise UndecidedError(f"instruction {at} computes with a part of the call")
-
-
-def _asked(at: int, operation: int, a: _Register, operand: _Register) -> Question | bool:
-    """Return what a conditional jump asks, or what it finds where that does not hang on the call.
-
-    Of JSET the opposite is asked.
-    """
-    if isinstance(a, int) and isinstance(operand, int):
-        return machine.JUMPS[operation](a, operand)
-    if isinstance(a, int) or not isinstance(operand, int):
-        raise UndecidedError(f"instruction {at} compares two parts of the call, or one with itself")
-    if operation == machine.JSET:
-        return Question(a.word, a.mask & operand, 0)
-    if operation == machine.JGE:
-        return operand == 0 or Question(a.word, a.mask, operand - 1, more=True)
-    return Question(a.word, a.mask, operand, operation == machine.JGT)
-
-
-class _InPart(NamedTuple):
-    """Where a part of a stack stands, after the parts before it have answered."""
-
-    answers: tuple[int, ...]
-    state: State
-
-
-class _StackFollower(Follower):
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._parts = [follower(part) for part in stack.parts]
-        super().__init__(_InPart((), self._parts[0].start))
-
-    def _next(self, state: _InPart) -> Step:
-        answers = state.answers
-        step = self._parts[len(answers)].step(state.state)
-        while not isinstance(step, Ask):
-            answers = (*answers, step)
-            if len(answers) == len(self._parts):
-                return self._stack.combine(answers)
-            part = self._parts[len(answers)]
-            step = part.step(part.start)
-        question, true, false = step
-        return Ask(question, _InPart(answers, true), _InPart(answers, false))
-
-
-def follower(side: Side) -> Follower:
-    """Return the machine that asks what ``side`` asks."""
-    if isinstance(side, Meaning):
-        return _MeaningFollower(side)
-    return _CodeFollower(side) if isinstance(side, Code) else _StackFollower(side)
-
-
 # --- words in classes ----------------------------------------------------------------------------
-
 
 _Places: TypeAlias = tuple[tuple[int, int], ...]
 """Where words lie among the constants of each mask: see `Classes._find`."""
