@@ -13,7 +13,6 @@ from seccompgen.model import U32, ActionKind
 from seccompgen.program import (
     ALU_AND_K,
     ARCH_OFFSET,
-    ARGS_OFFSET,
     BPF_MAXINSNS,
     JMP_JA,
     JMP_JEQ_K,
@@ -24,14 +23,13 @@ from seccompgen.program import (
     NR_OFFSET,
     RET_K,
 )
+from seccompgen.verify.call import DATA_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.program import Instruction
 
-SECCOMP_DATA_SIZE = ARGS_OFFSET + 6 * 8
-"""sizeof(struct seccomp_data) in bytes."""
 MAX_INSNS_PER_PATH = 32768
 """eBPF instructions that the filters of one thread may have together (kernel/seccomp.c)."""
 
@@ -78,7 +76,7 @@ def kernel_objections(instructions: Sequence[Instruction]) -> list[str]:
         behind = length - i - 1
         if code not in _ACCEPTED:
             objections.append(f"instruction {i}: opcode {code:#04x} is not allowed in seccomp")
-        elif code == LD_W_ABS and (k % 4 or k >= SECCOMP_DATA_SIZE):
+        elif code == LD_W_ABS and (k % 4 or k >= DATA_SIZE):
             objections.append(f"instruction {i}: no word of struct seccomp_data at offset {k}")
         elif _furthest(instruction) >= behind:
             objections.append(f"instruction {i}: jump out of the program")
