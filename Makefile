@@ -1,5 +1,6 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make test       the whole test suite, on all CPUs
+# make test-kernels   try the filters on kernels of nine architectures, under QEMU; writes docs/kernels.md
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
@@ -13,13 +14,20 @@ TAG ?=
 FROM ?=
 ARGS ?=
 
-.PHONY: generate test check bench evidence lint types proof fresh pins system clean
+.PHONY: generate test test-kernels check bench evidence lint types proof fresh pins system qemu clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
+
+# One guest for each of two processors at a time.
+test-kernels: $(READY) qemu
+	rm -rf build/kernels
+	$(if $(ARGS),PYTHONPATH=tests $(BIN)/python -m kernels.fetch $(ARGS))
+	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/kernels
+	PYTHONPATH=tests $(BIN)/python -m kernels.matrix
 
 check: fresh lint types proof test
 
@@ -57,15 +65,18 @@ $(READY): requirements/dev.txt pyproject.toml
 	touch $@
 
 # What tests and benchmarks need besides Python: a C compiler, the kernel headers of many
-# architectures, the system's Python, and libseccomp as a peer.
+# architectures, the system's Python, and libseccomp as a peer; the second, emulators.
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := gcc libc6-dev libseccomp2 linux-libc-dev python3 python3-seccomp python3-venv
-system:
-	@if command -v dpkg >/dev/null && ! dpkg -s $(SYSTEM) >/dev/null 2>&1; then \
+QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
+system: PACKAGES = $(SYSTEM)
+qemu: PACKAGES = $(QEMU)
+system qemu:
+	@if command -v dpkg >/dev/null && ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then \
-	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(SYSTEM); \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES); \
 	  else \
-	    echo "not all installed, so some things are skipped: $(SYSTEM)"; \
+	    echo "not all installed, so some things are skipped: $(PACKAGES)"; \
 	  fi; \
 	fi
 

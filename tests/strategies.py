@@ -264,7 +264,7 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
     some_action = st.sampled_from(actions)
 
     rng = random.Random(draw(st.integers(0, 2**16)))
-    names = _names_of_distinct_numbers(tables, [abi, *compat], rng)
+    names = names_of_distinct_numbers(tables, [abi, *compat], rng)
     conditional = draw(st.lists(chains(), max_size=6))[: len(names)]
     bulk = draw(st.sampled_from([0, 1, 5, 40, 150, 400]))
     rules: list[tuple[str, list[dict[str, Any]], str]] = []
@@ -289,7 +289,7 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
     return policy
 
 
-def _names_of_distinct_numbers(
+def names_of_distinct_numbers(
     tables: Tables, abis: Sequence[str], rng: random.Random
 ) -> list[str]:
     """Return names in random order; of aliases on any of ``abis`` only one, lest it hide others."""

@@ -1,0 +1,194 @@
+"""Boot a guest, run a script of ours in it, and return what it reports.
+
+The script is ``/work/main.py``, and has a function ``main() -> bytes``. It runs as root in the
+guest's first process, which `inside/init.py` is.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import re
+import select
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kernels import image
+from kernels.cache import kept
+from kernels.packages import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kernels.guests import Guest
+
+__all__ = ["GuestFailed", "NoAnswer", "Unavailable", "boot"]
+
+_PARAMETERS = (
+    "panic=-1",
+    "loglevel=1",
+    "cryptomgr.notests=1",
+    "PYTHONHASHSEED=0",
+    "PYTHONMALLOC=malloc",
+    "MALLOC_TOP_PAD_=33554432",
+)
+"""What the kernel does not know it hands to init as its environment. There Python wants no
+randomness, which the machine has not gathered yet, and takes memory ahead, so that no filter sees
+it ask for some."""
+
+_INITCALLS = ("load_system_certificate_list", "crypto_kdf108_init")
+"""Functions of the kernel's start that nothing here needs, and that take long, emulated."""
+
+_LONGEST = 210
+"""Bytes of a command line: malta takes 256 with what the emulator adds about the initramfs
+(``ENVP_ENTRY_SIZE`` in its hw/mips/malta.c), and silently cuts off the rest."""
+
+_REPORT = re.compile(
+    rb"^@report (done|failed) (\d+) ([0-9a-f]{64})\r*\n(.*?)^@end\r*\n", re.M | re.S
+)
+_LINE = re.compile(rb"^\|([A-Za-z0-9+/=]+)\|\r*$", re.M)
+_END = re.compile(rb"^@end\r*\n", re.M)
+
+_COMPILES = 120.0
+"""Seconds that a guest may take to compile the standard library's modules."""
+_SHOWN = 40
+"""Lines of the console that an error tells."""
+
+_INSIDE = Path(__file__).parent / "inside"
+
+
+class NoAnswer(RuntimeError):  # noqa: N818 - it is one
+    """The guest ended without a whole report, or gave none in time."""
+
+
+class GuestFailed(RuntimeError):  # noqa: N818 - it did
+    """What ran in the guest raised; the text is the traceback there."""
+
+
+def boot(
+    guest: Guest,
+    files: Mapping[str, bytes],
+    *,
+    timeout: float = 60.0,
+    processor: int | None = None,
+) -> bytes:
+    """Boot ``guest`` with ``files`` in its ``/work``; return what ``main()`` of main.py returned.
+
+    The emulator may run for ``timeout`` seconds, on one ``processor`` of ours if that is given.
+    Raises Unavailable, NoAnswer, GuestFailed.
+    """
+    return _boot(guest, _user_space(guest, processor), files, timeout, processor)
+
+
+def _user_space(guest: Guest, processor: int | None) -> list[Path]:
+    """Return the archives that hold Python and the bytecode of its library."""
+    user_space = image.user_space(guest)
+    precompile = (_INSIDE / "precompile.py").read_bytes()
+
+    def compiled() -> bytes:
+        files = {"main.py": precompile}
+        report = io.BytesIO(_boot(guest, [user_space.path], files, _COMPILES, processor))
+        with tarfile.open(fileobj=report) as file:
+            return image.archive(dict(image.unpacked(file)))
+
+    # The first guest that has this version of Python compiles for all.
+    name = f"bytecode/{user_space.library}"
+    return [user_space.path, kept(name, (precompile.decode(),), compiled)]
+
+
+def _boot(
+    guest: Guest,
+    archives: Sequence[Path],
+    files: Mapping[str, bytes],
+    timeout: float,
+    processor: int | None,
+) -> bytes:
+    if shutil.which(guest.emulator) is None:
+        raise Unavailable(f"{guest.emulator} is not installed")
+    init = {"/init": (_INSIDE / "init.py").read_bytes()}
+    kernel = image.kernel(guest)
+    with tempfile.NamedTemporaryFile(prefix="seccompgen-") as initrd:
+        for archive in archives:
+            initrd.write(archive.read_bytes())
+        initrd.write(image.overlay({**files, **init}))
+        initrd.flush()
+        left_out = ",".join(_INITCALLS + guest.initcalls)
+        parameters = (*_PARAMETERS, *guest.parameters, f"initcall_blacklist={left_out}")
+        command_line = f"console={guest.console} {' '.join(parameters)}"
+        assert len(command_line) <= _LONGEST, "it would be cut off"
+        command = [
+            guest.emulator, "-M", guest.machine, "-cpu", guest.cpu, "-accel", "tcg",
+            "-m", str(guest.memory), "-smp", "1", "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", *guest.arguments,
+            "-kernel", str(kernel), "-initrd", initrd.name,
+            "-append", command_line,
+        ]  # fmt: skip
+        console, end = _run(command, timeout, processor)
+    try:
+        return _report(console)
+    except GuestFailed as failure:
+        raise GuestFailed(f"{guest.name}: {failure}") from None
+    except NoAnswer as reason:
+        raise NoAnswer(f"{guest.name} {end} {reason}:\n{_tail(console)}") from None
+
+
+def _run(command: list[str], timeout: float, processor: int | None) -> tuple[bytes, str]:
+    """Return the console's output, and how it ended: with the report, machine, or timeout."""
+    if processor is not None:
+        command = ["taskset", "-c", str(processor), *command]
+    # The emulator must not outlive us, however we end.
+    command = ["setpriv", "--pdeathsig", "KILL", *command]
+    console = bytearray()
+    end = f"did not end within {timeout:.0f} s,"
+    deadline = time.monotonic() + timeout
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert process.stdout is not None
+        poll = select.poll()
+        poll.register(process.stdout, select.POLLIN)
+        while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            seen = max(0, len(console) - 16)
+            chunk = os.read(process.stdout.fileno(), 1 << 16)
+            if not chunk:
+                end = "ended"
+                break
+            console += chunk
+            if _END.search(console, seen):
+                end = "ended"
+                break
+    finally:
+        process.kill()
+        process.communicate()
+    return bytes(console), end
+
+
+def _report(console: bytes) -> bytes:
+    """Return the report that the console's output holds. Raises NoAnswer, GuestFailed."""
+    found = _REPORT.search(console)
+    if found is None:
+        raise NoAnswer("without a report")
+    state, size, digest, lines = found.groups()
+    try:
+        report = zlib.decompress(base64.b64decode(b"".join(_LINE.findall(lines))))
+    except (ValueError, zlib.error):
+        report = b""
+    if len(report) != int(size) or hashlib.sha256(report).hexdigest() != digest.decode():
+        raise NoAnswer("with a damaged report")
+    if state == b"failed":
+        raise GuestFailed(report.decode(errors="replace"))
+    return report
+
+
+def _tail(console: bytes) -> str:
+    lines = console.decode(errors="replace").replace("\r", "").splitlines()
+    return "\n".join(lines[-_SHOWN:])

@@ -1,0 +1,55 @@
+"""All that is tried in a guest, one part after another."""
+
+import base64
+import glob
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from kernels.inside import bitmap, conformance, foreign, stock, table
+
+WORK = "/work/plan"
+
+
+def main() -> bytes:
+    """Return the report, JSON: of each part what was seen, and the seconds that it took."""
+    began = time.monotonic()
+    runtime = importlib.import_module("app.sandbox._runtime")
+    plan = conformance.Plan(WORK)
+    system = os.uname()
+    report: dict[str, Any] = {
+        "machine": system.machine,
+        "release": system.release,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "abi": runtime.running_abi(),
+        "seconds": {"before": round(began, 2)},
+    }
+    sandbox = importlib.import_module("app.sandbox")
+    parts: dict[str, Callable[[], object]] = {
+        "conformance": lambda: conformance.report(plan, runtime),
+        "stock": lambda: stock.report(plan.stock, sandbox),
+        "absent": lambda: table.absent(plan.numbers, plan.enosys),
+        "foreign": lambda: foreign.ends(plan.nr_seccomp, plan.foreign()),
+        "times": lambda: bitmap.times(plan.nr_seccomp, plan.probes()),
+    }
+    for name, part in parts.items():
+        start = time.monotonic()
+        report[name] = part()
+        report["seconds"][name] = round(time.monotonic() - start, 2)
+    if plan.wants_bytecode:
+        report["bytecode"] = _bytecode()
+    report["seconds"]["all"] = round(time.monotonic() - began, 2)
+    return json.dumps(report).encode()
+
+
+def _bytecode() -> "dict[str, str]":
+    """Return what Python has compiled of our sources, by path below /work."""
+    files = {}
+    for path in glob.glob("/work/**/*.pyc", recursive=True):
+        with open(path, "rb") as file:
+            files[path[len("/work/") :]] = base64.b64encode(file.read()).decode()
+    return files

@@ -1,0 +1,182 @@
+"""Put the results of all guests into one page, docs/kernels.md: ``make test-kernels`` ends so."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kernels.guests import GUESTS
+from kernels.run import RESULTS, ROOT
+from oracle import ABIS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+PAGE = ROOT / "docs" / "kernels.md"
+_HOST = "x86_64"
+
+_HEAD = """\
+# Real kernels
+
+A filter for s390x that was only ever interpreted on x86_64 is a promise. `make test-kernels` boots
+Debian's kernels under QEMU, each with a Python of its architecture, and there has our vendored
+modules and our runtime do what they are for. This page is what its last run found.
+
+{table}
+
+In all, {calls:,} calls, {foreign:,} of them judged by kernels of other architectures than this
+one's, and {records:,} records of what they logged. {differences}
+
+- *Filters*: the stock filters that the ABI has, each by its own `install()`: what they refuse and
+  permit is tried by Python's own functions. Then every error that `install()` can end in there.
+- *Policies* over every comparison, width, kind of mask and action, compiled for each ABI; guests of
+  the same ABI share them out. Children make *calls* around the values
+  where answers change, natively and through the kernel's other ABIs. What became of each, as
+  child, tracer, listener or parent saw it and as the kernel logged it, is compared with the
+  oracle of the tests, which shares no code with the compiler.
+- *Numbers*: every number of our table, the gaps in it and 30 beyond its end are called with
+  arguments that can do no work. What that release has must not say ENOSYS; all else must.
+- *Bitmap*: calls under filters that allow some without looking at arguments and some not. By the
+  clock of one boot the kernel must answer the first kind, and only that, without running the
+  filter. "-" where a kernel has no bitmap: before 5.11, and on MIPS.
+- *Faults*: filters, and tables, that are wrong on purpose, up to {faults} kinds, which must be
+  noticed. Others leave that out.
+"""
+
+_TAIL = """\
+## What these kernels lack
+
+Numbers that a table has and a kernel of that age has not, with the reason (where it is needed):
+
+{excuses}
+
+## What they taught
+
+- s390x keeps 16 bits of a number: a filter sees 0x40000000 as 0.
+- MIPS takes a call's ABI from its number, and `seccomp_data.arch` from the process. Filters refuse
+  other ABIs' numbers, so both ways are shut. Call 4000 makes another call; filters see the number
+  of that one.
+- powerpc, in Linux 7.2, returns 0 from a notified call whatever the listener answers.
+- x86_64 runs `uretprobe` (335) and `uprobe` (336) without asking any filter.
+- On ABIs of 32 bits the upper halves of arguments are 0: nothing is left of a caller's sign.
+
+## How it works
+
+`make test-kernels` needs Debian or a derivative with the Debian archive as a source of apt. As root
+it installs QEMU; kernels and Pythons are fetched by apt with a state of its own, verified by it,
+and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KERNELS_CACHE` says
+where instead), by name and version, so that a second run fetches nothing;
+`make test-kernels ARGS=--refresh` asks for the newest. Each guest leaves a file in
+`build/kernels/`. A guest is skipped only where its emulator or packages cannot be had; on CI at
+least one of each byte order and three in all must run.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page; return 1 if a guest has no result, or too few ran for CI."""
+    assert not arguments, "there are no options"
+    results = []
+    missing = []
+    for guest in GUESTS:
+        path = RESULTS / f"{guest.name}.json"
+        if path.exists():
+            results.append(json.loads(path.read_text()))
+        else:
+            missing.append(guest.name)
+    ran = [result for result in results if "skipped" not in result]
+    failed = [result["guest"] for result in ran if result["differences"]]
+    if missing or failed or not ran:
+        names = ", ".join([*missing, *failed])
+        print(f"{PAGE.name} is left as it is, for something is wrong with {names or 'all'}")
+        return 1
+    for result in results:
+        if "skipped" in result:
+            print(f"skipped: {result['guest']}: {result['skipped']}")
+    PAGE.write_text(page(results))
+    if os.environ.get("CI") == "true" and (few := too_few(ran)):
+        print(few)
+        return 1
+    return 0
+
+
+def too_few(ran: Iterable[Mapping[str, Any]]) -> str:
+    """Say what CI misses among the guests that ran, "" if nothing: skips must not look green."""
+    foreign = {result["abi"] for result in ran} - {_HOST, "i386"}
+    big = {abi for abi in foreign if ABIS[abi].byte_order == "big"}
+    if len(big) >= 1 and len(foreign - big) >= 2:
+        return ""
+    return (
+        f"CI wants one big-endian and two little-endian foreign ABIs; there were {sorted(foreign)}"
+    )
+
+
+def page(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page, Markdown."""
+    ran = [result for result in results if "skipped" not in result]
+    differences = sum(len(result["differences"]) for result in ran)
+    head = _HEAD.format(
+        table=_table(results),
+        calls=sum(_calls(result) for result in ran),
+        foreign=sum(_calls(result) for result in ran if result["abi"] not in {_HOST, "i386"}),
+        records=sum(result["records"] or 0 for result in ran),
+        differences=f"There were {differences} differences." if differences else "None differed.",
+        faults=max(result["faults"] or 0 for result in ran),
+    )
+    return f"{head}\n{_TAIL.format(excuses=_excuses(ran))}"
+
+
+def _calls(result: Mapping[str, Any]) -> int:
+    count: int = result["calls"] + result["numbers"] + result["foreign"] + result["stock"]
+    return count
+
+
+def _table(results: Iterable[Mapping[str, Any]]) -> str:
+    columns = {
+        "ABI": "abi",
+        "kernel": "release",
+        "Python": "python",
+        "filters": "filters",
+        "policies": "policies",
+        "calls": None,
+        "logged": "records",
+        "numbers": "numbers",
+        "bitmap": "bitmap",
+        "faults": "faults",
+        "differences": None,
+    }
+    lines = [" | ".join(["guest", *columns]), "|".join(["---"] * 4 + ["--:"] * (len(columns) - 3))]
+    for result in results:
+        if "skipped" in result:
+            cells = [result["abi"], f"skipped: {result['skipped']}"]
+            cells += [""] * (len(columns) - len(cells))
+        else:
+            differences = len(result["differences"])
+            values = {**result, "calls": _calls(result), "differences": differences}
+            cells = [_cell(values[key or column]) for column, key in columns.items()]
+        lines.append(" | ".join([result["guest"], *cells]))
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _excuses(ran: Iterable[Mapping[str, Any]]) -> str:
+    where: dict[str, dict[str, set[str]]] = {}
+    for result in ran:
+        for name, why in result["excuses"].items():
+            where.setdefault(why, {}).setdefault(name, set()).add(result["abi"])
+    lines = []
+    for why, names in sorted(where.items()):
+        abis = sorted(set().union(*names.values()))
+        calls = ", ".join(f"`{name}`" for name in sorted(names))
+        lines.append(f"- {why} ({', '.join(abis)}): {calls}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
