@@ -1,6 +1,7 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make test       the whole test suite, on all CPUs
-# make test-kernels   try the filters on kernels of nine architectures, under QEMU; writes docs/kernels.md
+# make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
+#                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
@@ -13,6 +14,7 @@ READY := $(VENV)/.ready
 TAG ?=
 FROM ?=
 ARGS ?=
+REFRESH ?=
 
 .PHONY: generate test test-kernels check bench evidence lint types proof fresh pins system qemu clean
 
@@ -25,7 +27,7 @@ test: $(READY) system
 # One guest for each of two processors at a time.
 test-kernels: $(READY) qemu
 	rm -rf build/kernels
-	$(if $(ARGS),PYTHONPATH=tests $(BIN)/python -m kernels.fetch $(ARGS))
+	$(if $(REFRESH),PYTHONPATH=tests $(BIN)/python -c 'from kernels.packages import refresh; refresh()')
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/kernels
 	PYTHONPATH=tests $(BIN)/python -m kernels.matrix
 

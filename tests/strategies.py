@@ -289,9 +289,7 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
     return policy
 
 
-def names_of_distinct_numbers(
-    tables: Tables, abis: Sequence[str], rng: random.Random
-) -> list[str]:
+def names_of_distinct_numbers(tables: Tables, abis: Sequence[str], rng: random.Random) -> list[str]:
     """Return names in random order; of aliases on any of ``abis`` only one, lest it hide others."""
     names = sorted({name for abi in abis for name in tables[abi]})
     rng.shuffle(names)

@@ -56,7 +56,6 @@ _PC = Guest(
     cpu="max",
     memory=256,
     console="ttyS0",
-    parameters=("acpi=off",),
 )
 _ARM_VIRT = Guest(
     name="aarch64-6.1",

@@ -26,16 +26,16 @@ modules and our runtime do what they are for. This page is what its last run fou
 
 {table}
 
-In all, {calls:,} calls, {foreign:,} of them judged by kernels of other architectures than this
-one's, and {records:,} records of what they logged. {differences}
+In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures than x86, and
+{records:,} records of what kernels logged. {differences}
 
 - *Filters*: the stock filters that the ABI has, each by its own `install()`: what they refuse and
   permit is tried by Python's own functions. Then every error that `install()` can end in there.
-- *Policies* over every comparison, width, kind of mask and action, compiled for each ABI; guests of
-  the same ABI share them out. Children make *calls* around the values
-  where answers change, natively and through the kernel's other ABIs. What became of each, as
-  child, tracer, listener or parent saw it and as the kernel logged it, is compared with the
-  oracle of the tests, which shares no code with the compiler.
+- *Policies* over every comparison, width, kind of mask and action, compiled for each ABI; guests
+  of the same ABI share them out. Children make *calls* around the values where answers change,
+  natively and through the kernel's other ABIs. What became of each, as child, tracer, listener or
+  parent saw it and as the kernel logged it, is compared with the oracle of the tests, which shares
+  no code with the compiler.
 - *Numbers*: every number of our table, the gaps in it and 30 beyond its end are called with
   arguments that can do no work. What that release has must not say ENOSYS; all else must.
 - *Bitmap*: calls under filters that allow some without looking at arguments and some not. By the
@@ -68,7 +68,7 @@ Numbers that a table has and a kernel of that age has not, with the reason (wher
 it installs QEMU; kernels and Pythons are fetched by apt with a state of its own, verified by it,
 and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KERNELS_CACHE` says
 where instead), by name and version, so that a second run fetches nothing;
-`make test-kernels ARGS=--refresh` asks for the newest. Each guest leaves a file in
+`make test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in
 `build/kernels/`. A guest is skipped only where its emulator or packages cannot be had; on CI at
 least one of each byte order and three in all must run.
 """
@@ -146,7 +146,10 @@ def _table(results: Iterable[Mapping[str, Any]]) -> str:
         "faults": "faults",
         "differences": None,
     }
-    lines = [" | ".join(["guest", *columns]), "|".join(["---"] * 4 + ["--:"] * (len(columns) - 3))]
+    lines = [
+        " | ".join(["guest", *columns]),
+        " | ".join(["---"] * 4 + ["--:"] * (len(columns) - 3)),
+    ]
     for result in results:
         if "skipped" in result:
             cells = [result["abi"], f"skipped: {result['skipped']}"]
