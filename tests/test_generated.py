@@ -43,6 +43,8 @@ def test_the_stock_filters_are_there_for_every_abi_they_can_hold() -> None:
     for path in FILTERS:
         # s390x passes the arguments of mmap in memory, where no filter sees PROT_EXEC.
         lacking = {"s390x"} if path.stem in {"compute_only", "web_worker"} else set()
+        if path.stem == "web_worker":  # SOCK_DGRAM is what SOCK_STREAM is elsewhere
+            lacking |= {name for name in wanted if name.startswith("mips")}
         assert {one.abi.name for one in read_filters(path, TABLES, None)} == wanted - lacking
 
 
@@ -65,7 +67,7 @@ def sections(source: str) -> dict[str, list[tuple[str, bytes, str]]]:
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)
 def test_comments_say_what_the_bytes_do(path: Path) -> None:
     shown = sections(path.read_text())
-    assert len(shown) >= 26
+    assert len(shown) >= 20
     for name, rows in shown.items():
         abi = ABIS[name]
         instructions = tuple(

@@ -15,7 +15,6 @@ import select
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -115,23 +114,24 @@ def _boot(
         raise Unavailable(f"{guest.emulator} is not installed")
     init = {"/init": (_INSIDE / "init.py").read_bytes()}
     kernel = image.kernel(guest)
-    with tempfile.NamedTemporaryFile(prefix="seccompgen-") as initrd:
+    left_out = ",".join(_INITCALLS + guest.initcalls)
+    parameters = (*_PARAMETERS, *guest.parameters, f"initcall_blacklist={left_out}")
+    command_line = f"console={guest.console} {' '.join(parameters)}"
+    assert len(command_line) <= _LONGEST, "it would be cut off"
+    # In memory, so that nothing stays behind however we end.
+    with open(os.memfd_create("initramfs"), "wb") as initramfs:  # noqa: PTH123 - it has no path
         for archive in archives:
-            initrd.write(archive.read_bytes())
-        initrd.write(image.overlay({**files, **init}))
-        initrd.flush()
-        left_out = ",".join(_INITCALLS + guest.initcalls)
-        parameters = (*_PARAMETERS, *guest.parameters, f"initcall_blacklist={left_out}")
-        command_line = f"console={guest.console} {' '.join(parameters)}"
-        assert len(command_line) <= _LONGEST, "it would be cut off"
+            initramfs.write(archive.read_bytes())
+        initramfs.write(image.overlay({**files, **init}))
+        initramfs.flush()
         command = [
             guest.emulator, "-M", guest.machine, "-cpu", guest.cpu, "-accel", "tcg",
             "-m", str(guest.memory), "-smp", "1", "-nodefaults", "-no-user-config",
             "-display", "none", "-no-reboot", *guest.arguments,
-            "-kernel", str(kernel), "-initrd", initrd.name,
+            "-kernel", str(kernel), "-initrd", f"/proc/self/fd/{initramfs.fileno()}",
             "-append", command_line,
         ]  # fmt: skip
-        console, end = _run(command, timeout, processor)
+        console, end = _run(command, initramfs.fileno(), timeout, processor)
     try:
         return _report(console)
     except GuestFailed as failure:
@@ -140,8 +140,13 @@ def _boot(
         raise NoAnswer(f"{guest.name} {end} {reason}:\n{_tail(console)}") from None
 
 
-def _run(command: list[str], timeout: float, processor: int | None) -> tuple[bytes, str]:
-    """Return the console's output, and how it ended: with the report, machine, or timeout."""
+def _run(
+    command: list[str], descriptor: int, timeout: float, processor: int | None
+) -> tuple[bytes, str]:
+    """Run the emulator, which inherits ``descriptor``, until there is a report or it ends.
+
+    Return the console's output, and how that ended.
+    """
     if processor is not None:
         command = ["taskset", "-c", str(processor), *command]
     # The emulator must not outlive us, however we end.
@@ -150,7 +155,11 @@ def _run(command: list[str], timeout: float, processor: int | None) -> tuple[byt
     end = f"did not end within {timeout:.0f} s,"
     deadline = time.monotonic() + timeout
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=[descriptor],
     )
     try:
         assert process.stdout is not None
