@@ -1,6 +1,6 @@
 """Boot a guest, run a script of ours in it, and return what it reports.
 
-The script is ``/work/main.py``, and has a function ``main() -> bytes``. It runs as root in the
+The script is ``/trial/main.py``, and has a function ``main() -> bytes``. It runs as root in the
 guest's first process, which `inside/init.py` is.
 """
 
@@ -79,7 +79,7 @@ def boot(
     timeout: float = 60.0,
     processor: int | None = None,
 ) -> bytes:
-    """Boot ``guest`` with ``files`` in its ``/work``; return what ``main()`` of main.py returned.
+    """Boot ``guest`` with ``files`` in its ``/trial``; return what ``main()`` of main.py returned.
 
     The emulator may run for ``timeout`` seconds, on one ``processor`` of ours if that is given.
     Raises Unavailable, NoAnswer, GuestFailed.

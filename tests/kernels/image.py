@@ -127,9 +127,9 @@ def unpacked(file: tarfile.TarFile) -> Iterator[tuple[str, Entry]]:
 
 
 def overlay(files: Mapping[str, bytes]) -> bytes:
-    """Return the archive of plain files by path; relative paths start at ``/work``."""
-    work = PurePosixPath("/work")
-    return archive({str(work / name): Entry(_FILE, content) for name, content in files.items()})
+    """Return the archive of plain files by path; relative paths start at ``/trial``."""
+    trial = PurePosixPath("/trial")
+    return archive({str(trial / name): Entry(_FILE, content) for name, content in files.items()})
 
 
 def _padded(content: bytes) -> bytes:
@@ -149,7 +149,7 @@ def _user_space(packages: tuple[Package, ...], version: str) -> dict[str, Entry]
         "dev/null": Entry(stat.S_IFCHR | 0o666, device=(1, 3)),
         "usr/bin/python3": Entry(_LINK, f"python{version}".encode()),
     }
-    for name in ("dev", "proc", "sys", "tmp", "work"):
+    for name in ("dev", "proc", "sys", "tmp", "trial"):
         entries[name] = Entry(_DIRECTORY)
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         entries[name] = Entry(_LINK, f"usr/{name}".encode())

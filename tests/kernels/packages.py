@@ -43,7 +43,10 @@ _UNREACHABLE = re.compile(
     r"|Error reading from server|Reading from proxy failed|does not have a Release file"
     r"|\s[45]\d\d\s+[A-Z]"  # an answer of HTTP's
 )
-_CONSEQUENCE = re.compile(r"Some index files failed|Unable to fetch some archives|Fetch all failed")
+_REMARK = re.compile(
+    r"Some index files failed|Unable to fetch some archives|Download is performed unsandboxed"
+)
+"""What apt adds to the cause of its failure, or to none."""
 
 
 class Unavailable(Exception):  # noqa: N818 - not an error: whoever asks skips
@@ -204,13 +207,14 @@ def _apt(
         "Dir::Cache": directory,
         "Dir::Cache::pkgcache": "pkgcache.bin",
         "Dir::Etc::sourcelist": directory / "sources.list",
-        "Dir::Etc::sourceparts": "-",
-        "Dir::Etc::preferences": "-",
-        "Dir::Etc::preferencesparts": "-",
+        "Dir::Etc::sourceparts": os.devnull,
+        "Dir::Etc::preferences": os.devnull,
+        "Dir::Etc::preferencesparts": os.devnull,
         "APT::Architecture": architecture,
         "APT::Architectures": architecture,
         "APT::Default-Release": "",
         "Acquire::Languages": "none",
+        "Acquire::Retries": "1",
     }
     options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
     environment = os.environ | {"LC_ALL": "C"}
@@ -229,7 +233,7 @@ def _apt(
     if done.returncode == 0:
         return done.stdout
     complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
-    causes = [line for line in complaints if not _CONSEQUENCE.search(line)]
+    causes = [line for line in complaints if not _REMARK.search(line)]
     message = "\n".join(causes or complaints or [done.stderr])
     # Only what is known to be harmless is: a failed verification must not pass for a skip.
     if causes and all(_UNREACHABLE.search(line) for line in causes):

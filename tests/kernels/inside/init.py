@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -Ss
-"""The first process of a guest: prepares the machine, runs ``/work/main.py``, sends its report.
+"""The first process of a guest: prepares the machine, runs ``/trial/main.py``, sends its report.
 
 Python 3.9 and later, the standard library only. The report goes over the console, framed so that
 it is known to be whole (`kernels.emulator` reads it):
@@ -28,7 +28,7 @@ _LINE = 576
 
 def _run() -> "tuple[str, bytes]":
     try:
-        sys.path.insert(0, "/work")
+        sys.path.insert(0, "/trial")
         return "done", importlib.import_module("main").main()
     except BaseException:
         import traceback

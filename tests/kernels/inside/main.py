@@ -12,14 +12,14 @@ from typing import Any
 
 from kernels.inside import bitmap, conformance, foreign, stock, table
 
-WORK = "/work/plan"
+PLAN = "/trial/plan"
 
 
 def main() -> bytes:
     """Return the report, JSON: of each part what was seen, and the seconds that it took."""
     began = time.monotonic()
     runtime = importlib.import_module("app.sandbox._runtime")
-    plan = conformance.Plan(WORK)
+    plan = conformance.Plan(PLAN)
     system = os.uname()
     report: dict[str, Any] = {
         "machine": system.machine,
@@ -47,9 +47,9 @@ def main() -> bytes:
 
 
 def _bytecode() -> "dict[str, str]":
-    """Return what Python has compiled of our sources, by path below /work."""
+    """Return what Python has compiled of our sources, by path below /trial."""
     files = {}
-    for path in glob.glob("/work/**/*.pyc", recursive=True):
+    for path in glob.glob("/trial/**/*.pyc", recursive=True):
         with open(path, "rb") as file:
-            files[path[len("/work/") :]] = base64.b64encode(file.read()).decode()
+            files[path[len("/trial/") :]] = base64.b64encode(file.read()).decode()
     return files
