@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
+import json
 import os
 import re
 import select
 import shutil
 import subprocess
-import tarfile
 import time
 import zlib
 from pathlib import Path
@@ -94,9 +93,8 @@ def _user_space(guest: Guest, processor: int | None) -> list[Path]:
 
     def compiled() -> bytes:
         files = {"main.py": precompile}
-        report = io.BytesIO(_boot(guest, [user_space.path], files, _COMPILES, processor))
-        with tarfile.open(fileobj=report) as file:
-            return image.archive(dict(image.unpacked(file)))
+        report = json.loads(_boot(guest, [user_space.path], files, _COMPILES, processor))
+        return image.overlay({name: base64.b64decode(code) for name, code in report.items()})
 
     # The first guest that has this version of Python compiles for all.
     name = f"bytecode/{user_space.library}"

@@ -17,16 +17,27 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from kernels.cache import kept
+from kernels.guests import GUESTS
 from kernels.packages import fetch
 from kernels.unwrap import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from kernels.guests import Guest
+    from kernels.guests import Guest, Software
     from kernels.packages import Package
 
-_LIBRARIES = ("libc6", "libgcc-s1", "libffi8", "libexpat1", "zlib1g")
+_PACKAGES = (
+    "libpython{python}-stdlib",
+    "libpython{python}-minimal",
+    "python{python}-minimal",
+    "libc6",
+    "libgcc-s1",
+    "libffi8",
+    "libexpat1",
+    "zlib1g",
+)
+"""What a user space is made of: Python, and what it and ctypes are linked with."""
 
 _LEFT_OUT = re.compile(
     r"(asyncio|concurrent|curses|dbm|distutils|email|ensurepip|html|http|idlelib|lib2to3|logging"
@@ -70,25 +81,34 @@ class UserSpace:
 
 def kernel(guest: Guest) -> Path:
     """Return the file of the guest's kernel. Raises what `fetch` does."""
-    (package,) = fetch(guest.kernel.suite, guest.kernel.architecture, guest.kernel_package)
-    name = f"kernels/{package.name}"
-    return kept(name, (_SOURCE, _UNWRAP, package.identity), lambda: unwrapped(_kernel(package)))
+    package = _fetched(guest, guest.kernel)[guest.kernel_package]
+    inputs = (_SOURCE, _UNWRAP, package.identity)
+    return kept(f"kernels/{package.name}", inputs, lambda: unwrapped(_kernel(package)))
 
 
 def user_space(guest: Guest) -> UserSpace:
     """Return the guest's user space. Raises what `fetch` does."""
-    suite, architecture = guest.user.suite, guest.user.architecture
-    (python,) = fetch(suite, architecture, "python3-minimal")
-    version = ".".join(python.version.split(".")[:2])
-    library = f"libpython{version}-stdlib"
-    names = (library, f"libpython{version}-minimal", f"python{version}-minimal", *_LIBRARIES)
-    packages = fetch(suite, architecture, *map(re.escape, names))
+    fetched = _fetched(guest, guest.user)
+    packages = [fetched[pattern] for pattern in _PACKAGES]
+    library = packages[0]
+    version = library.name.removeprefix("libpython").removesuffix("-stdlib")
     path = kept(
-        f"user-spaces/{suite}-{architecture}",
+        f"user-spaces/{guest.user.suite}-{guest.user.architecture}",
         (_SOURCE, *(package.identity for package in packages)),
         lambda: archive(_user_space(packages, version)),
     )
-    return UserSpace(path, f"{library}-{packages[0].version}")
+    return UserSpace(path, f"{library.name}-{library.version}")
+
+
+def _fetched(guest: Guest, software: Software) -> dict[str, Package]:
+    """Return by pattern what any guest needs of some software: it costs little to fetch at once."""
+    wanted = set()
+    for one in (guest, *GUESTS):
+        if one.kernel == software:
+            wanted.add(one.kernel_package)
+        if one.user == software:
+            wanted.update(_PACKAGES)
+    return fetch(software.suite, software.architecture, sorted(wanted))
 
 
 def archive(files: Mapping[str, Entry]) -> bytes:
@@ -114,18 +134,6 @@ def archive(files: Mapping[str, Entry]) -> bytes:
     return b"".join(parts)
 
 
-def unpacked(file: tarfile.TarFile) -> Iterator[tuple[str, Entry]]:
-    """Yield the plain files and links of a tar archive by path."""
-    for member in file:
-        name = member.name.removeprefix("./")
-        if member.issym():
-            yield name, Entry(_LINK, member.linkname.encode())
-        elif member.isreg():
-            content = file.extractfile(member)
-            assert content is not None
-            yield name, Entry(stat.S_IFREG | member.mode, content.read())
-
-
 def overlay(files: Mapping[str, bytes]) -> bytes:
     """Return the archive of plain files by path; relative paths start at ``/trial``."""
     trial = PurePosixPath("/trial")
@@ -143,7 +151,7 @@ def _kernel(package: Package) -> bytes:
     raise ValueError(f"{package.identity} holds no kernel")
 
 
-def _user_space(packages: tuple[Package, ...], version: str) -> dict[str, Entry]:
+def _user_space(packages: list[Package], version: str) -> dict[str, Entry]:
     entries = {
         "dev/console": Entry(stat.S_IFCHR | 0o600, device=(5, 1)),
         "dev/null": Entry(stat.S_IFCHR | 0o666, device=(1, 3)),
@@ -175,6 +183,13 @@ def _contents(package: Package) -> Iterator[tuple[str, Entry]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         try:
             with tarfile.open(fileobj=process.stdout, mode="r|") as file:
-                yield from unpacked(file)
+                for member in file:
+                    name = member.name.removeprefix("./")
+                    if member.issym():
+                        yield name, Entry(_LINK, member.linkname.encode())
+                    elif member.isreg():
+                        content = file.extractfile(member)
+                        assert content is not None
+                        yield name, Entry(stat.S_IFREG | member.mode, content.read())
         finally:
             process.kill()  # whoever asked may have seen enough

@@ -20,8 +20,12 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kernels.cache import directory, locked, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _TIMEOUT = 300.0
 """Seconds that a run of apt may take."""
@@ -31,11 +35,13 @@ _ARCHIVE_KEYRINGS = (
     Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
 )
 
-_CONFIGURATION = "".join(
-    f"#clear APT::Update::{hook};\n"
-    for hook in ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
+_CLEARED = (
+    "APT::Architectures",
+    "APT::Update::Pre-Invoke",
+    "APT::Update::Post-Invoke",
+    "APT::Update::Post-Invoke-Success",
 )
-"""What this machine's apt does around an update of its own is not done around ours."""
+"""Lists of settings that are not for us: what to do around an update of this machine's own."""
 
 _UNREACHABLE = re.compile(
     r"Could not (resolve|connect)|Temporary failure|Connection (failed|timed out|refused|reset)"
@@ -63,7 +69,6 @@ class Package:
 
     name: str
     version: str
-    architecture: str
     path: Path
 
     @property
@@ -72,112 +77,141 @@ class Package:
         return self.path.stem
 
 
-def fetch(suite: str, architecture: str, *patterns: str) -> tuple[Package, ...]:
-    """Return for each pattern the newest package of a suite whose whole name matches it.
+def fetch(suite: str, architecture: str, patterns: Iterable[str]) -> dict[str, Package]:
+    """Return by pattern the newest package of a suite whose whole name matches it.
 
-    Raises Unavailable, or AptError.
+    In a pattern ``{python}`` stands for the version of Python that the suite has. What is chosen
+    is remembered until other patterns are asked for. Raises Unavailable, or AptError.
     """
-    index = _Index(suite, architecture)
-    with locked(index.name):
-        try:
-            return index.packages(patterns)
-        except Unavailable:
-            if index.is_fresh:
-                raise
-        # The mirror may have moved on from what the index names.
-        index.update()
-        return index.packages(patterns)
+    name = f"{suite}-{architecture}"
+    record = directory() / "chosen" / f"{name}.json"
+    with locked(name):
+        if record.exists():
+            packages = _packages(json.loads(record.read_text()), architecture)
+            if all(one in packages and packages[one].path.exists() for one in patterns):
+                return packages
+        with tempfile.TemporaryDirectory(prefix="seccompgen-") as temporary:
+            Path(temporary).chmod(0o755)  # apt gives up root's rights to download
+            index = _Index(suite, architecture, Path(temporary))
+            chosen = index.choose(patterns)
+            packages = _packages(chosen, architecture)
+            index.download([one for one in packages.values() if not one.path.exists()])
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write(record, json.dumps(chosen, indent=1).encode())
+    return packages
 
 
 def refresh() -> None:
-    """Forget what was chosen, and the indexes: what is asked for next is the mirror's newest."""
-    for index in sorted((directory() / "indexes").glob("*")):
-        with locked(index.name):
-            shutil.rmtree(index)
+    """Forget what was chosen: what is asked for next is the mirror's newest."""
+    for record in (directory() / "chosen").glob("*.json"):
+        with locked(record.stem):
+            record.unlink(missing_ok=True)
+
+
+def _packages(chosen: dict[str, tuple[str, str]], architecture: str) -> dict[str, Package]:
+    """Return packages by pattern, from names and versions."""
+    packages = {}
+    for pattern, (name, version) in chosen.items():
+        file = f"{name}_{version.replace(':', '%3a')}_{architecture}.deb"
+        packages[pattern] = Package(name, version, directory() / "packages" / file)
+    return packages
 
 
 class _Index:
-    """The list of the packages of a suite and an architecture, in apt's state for it alone."""
+    """What a suite has for an architecture, in apt's own form: in ``state``, as long as that is."""
 
-    def __init__(self, suite: str, architecture: str) -> None:
-        self.name = f"{suite}-{architecture}"
-        self.is_fresh = False
-        self._suite = suite
-        self._architecture = architecture
-        self._directory = directory() / "indexes" / self.name
-        self._chosen = self._directory / "chosen.json"
-
-    def packages(self, patterns: tuple[str, ...]) -> tuple[Package, ...]:
-        known: dict[str, tuple[str, str]] = {}
-        if self._chosen.exists():
-            known = json.loads(self._chosen.read_text())
-        missing = tuple(pattern for pattern in patterns if pattern not in known)
-        chosen = known | self._choose(missing) if missing else known
-        packages = [self._package(*chosen[pattern]) for pattern in patterns]
-        self._download([package for package in packages if not package.path.exists()])
-        if missing:
-            write(self._chosen, json.dumps(chosen, indent=1).encode())
-        return tuple(packages)
-
-    def update(self) -> None:
-        """Replace the index, and forget what was chosen from it: whole or not at all."""
+    def __init__(self, suite: str, architecture: str, state: Path) -> None:
         uri, keyring = _mirror()
-        self._directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._directory.parent, prefix=".") as name:
-            new = Path(name) / "new"
-            (new / "lists" / "partial").mkdir(parents=True)
-            (new / "archives" / "partial").mkdir(parents=True)
-            (new / "status").touch()
-            (new / "apt.conf").write_text(_CONFIGURATION)
-            options = f"arch={self._architecture} target=Packages pdiffs=no signed-by={keyring}"
-            (new / "sources.list").write_text(f"deb [{options}] {uri} {self._suite} main\n")
-            _apt(new, self._architecture, "apt-get", "update", "--error-on=any")
-            if self._directory.exists():
-                self._directory.rename(Path(name) / "old")
-            new.rename(self._directory)
-        self.is_fresh = True
-
-    def _package(self, name: str, version: str) -> Package:
-        file = f"{name}_{version.replace(':', '%3a')}_{self._architecture}.deb"
-        return Package(name, version, self._architecture, directory() / "packages" / file)
-
-    def _choose(self, patterns: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-        if not self._directory.exists():
-            self.update()
-        names = sorted(self._ask("pkgnames").split())
-        matching = {
-            pattern: [name for name in names if re.fullmatch(pattern, name)] for pattern in patterns
+        self._name = f"{suite} for {architecture}"
+        self._configuration = state / "apt.conf"
+        settings = {
+            "Dir::State": state,
+            "Dir::State::status": state / "status",
+            "Dir::Cache": state,
+            "Dir::Cache::pkgcache": "pkgcache.bin",
+            "Dir::Etc::sourcelist": state / "sources.list",
+            "Dir::Etc::sourceparts": os.devnull,
+            "Dir::Etc::preferences": os.devnull,
+            "Dir::Etc::preferencesparts": os.devnull,
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
+            "APT::Default-Release": "",
+            "APT::Get::AllowUnauthenticated": "false",
+            "Acquire::AllowInsecureRepositories": "false",
+            "Acquire::AllowDowngradeToInsecureRepositories": "false",
+            "Acquire::GzipIndexes": "false",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "1",
         }
-        for pattern, matches in matching.items():
-            if not matches:
-                raise Unavailable(f"{self.name} has no package {pattern}")
-        wanted = sorted({name for matches in matching.values() for name in matches})
-        shown = self._ask("show", "--no-all-versions", *wanted)
-        versions = {
-            _field(stanza, "Package"): _field(stanza, "Version")
-            for stanza in shown.strip().split("\n\n")
-        }
+        lines = [f"#clear {name};\n" for name in _CLEARED]
+        lines += [f'{name} "{value}";\n' for name, value in settings.items()]
+        self._configuration.write_text("".join(lines))
+        options = f"arch={architecture} target=Packages pdiffs=no signed-by={keyring}"
+        (state / "sources.list").write_text(f"deb [{options}] {uri} {suite} main\n")
+        (state / "lists" / "partial").mkdir(parents=True)
+        (state / "archives" / "partial").mkdir(parents=True)
+        (state / "status").touch()
+        self._apt("apt-get", "update", "--error-on=any")
+
+    def choose(self, patterns: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """Return names and versions by pattern."""
+        names = sorted(self._apt("apt-cache", "pkgnames").split())
+        (python,) = self._versions(["python3-minimal"]).values()
+        version = re.escape(".".join(python.split(".")[:2]))
+        matching = {}
+        for pattern in patterns:
+            expression = re.compile(pattern.replace("{python}", version))
+            matching[pattern] = [name for name in names if expression.fullmatch(name)]
+            if not matching[pattern]:
+                raise Unavailable(f"Debian {self._name} has no package {pattern}")
+        versions = self._versions(sorted({name for some in matching.values() for name in some}))
         return {
             pattern: max(
-                ((name, versions[name]) for name in matches if name in versions),
-                key=functools.cmp_to_key(_compare),
+                ((name, versions[name]) for name in some), key=functools.cmp_to_key(_compare)
             )
-            for pattern, matches in matching.items()
+            for pattern, some in matching.items()
         }
 
-    def _ask(self, *arguments: str) -> str:
-        return _apt(self._directory, self._architecture, "apt-cache", *arguments)
+    def _versions(self, names: list[str]) -> dict[str, str]:
+        shown = self._apt("apt-cache", "show", "--no-all-versions", *names)
+        return dict(re.findall(r"^Package: (.*)\n(?:.+\n)*?Version: (.*)$", shown, re.MULTILINE))
 
-    def _download(self, packages: list[Package]) -> None:
+    def download(self, packages: list[Package]) -> None:
+        """Put packages where they belong, each whole or not at all."""
         if not packages:
             return
         target = directory() / "packages"
         target.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target, prefix=".") as name:
+        with tempfile.TemporaryDirectory(dir=target, prefix=".") as temporary:
             names = [f"{package.name}={package.version}" for package in packages]
-            _apt(self._directory, self._architecture, "apt-get", "download", *names, cwd=name)
+            self._apt("apt-get", "download", *names, where=temporary)
             for package in packages:
-                (Path(name) / package.path.name).rename(package.path)
+                (Path(temporary) / package.path.name).rename(package.path)
+
+    def _apt(self, command: str, *arguments: str, where: str | None = None) -> str:
+        """Run a command of apt's in the directory ``where``; return what it wrote."""
+        environment = os.environ | {"LC_ALL": "C"}
+        try:
+            done = subprocess.run(
+                [command, "-c", str(self._configuration), "-q", *arguments],
+                capture_output=True,
+                text=True,
+                env=environment,
+                cwd=where,
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{command} {arguments[0]} takes over {_TIMEOUT:.0f} s") from None
+        if done.returncode == 0:
+            return done.stdout
+        complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
+        causes = [line[3:] for line in complaints if not _REMARK.search(line)]
+        message = "\n".join(causes) or done.stderr
+        # Only what is known to be harmless is: a failed verification must not pass for a skip.
+        if causes and all(_UNREACHABLE.search(cause) for cause in causes):
+            raise Unavailable(message)
+        raise AptError(message)
 
 
 def _mirror() -> tuple[str, Path]:
@@ -195,57 +229,6 @@ def _mirror() -> tuple[str, Path]:
                     return uri, keyring
             raise Unavailable("the keyring of the Debian archive is not installed")
     raise Unavailable("apt is not configured with a mirror of the Debian archive")
-
-
-def _apt(
-    directory: Path, architecture: str, command: str, *arguments: str, cwd: str | None = None
-) -> str:
-    """Run a command of apt's on a state of ours."""
-    settings = {
-        "Dir::State": directory,
-        "Dir::State::status": directory / "status",
-        "Dir::Cache": directory,
-        "Dir::Cache::pkgcache": "pkgcache.bin",
-        "Dir::Etc::sourcelist": directory / "sources.list",
-        "Dir::Etc::sourceparts": os.devnull,
-        "Dir::Etc::preferences": os.devnull,
-        "Dir::Etc::preferencesparts": os.devnull,
-        "APT::Architecture": architecture,
-        "APT::Architectures": architecture,
-        "APT::Default-Release": "",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "1",
-    }
-    options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
-    environment = os.environ | {"LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            [command, "-c", str(directory / "apt.conf"), *options, "-q", *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=cwd,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"{command} {arguments[0]} did not end in {_TIMEOUT:.0f} s") from None
-    if done.returncode == 0:
-        return done.stdout
-    complaints = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
-    causes = [line for line in complaints if not _REMARK.search(line)]
-    message = "\n".join(causes or complaints or [done.stderr])
-    # Only what is known to be harmless is: a failed verification must not pass for a skip.
-    if causes and all(_UNREACHABLE.search(line) for line in causes):
-        raise Unavailable(message)
-    raise AptError(message)
-
-
-def _field(stanza: str, name: str) -> str:
-    found = re.search(rf"^{name}: (.*)$", stanza, re.MULTILINE)
-    if found is None:
-        raise AptError(f"no {name} in what apt-cache says:\n{stanza}")
-    return found[1]
 
 
 def _compare(one: tuple[str, str], other: tuple[str, str]) -> int:
