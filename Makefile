@@ -2,6 +2,7 @@
 # make test       the whole test suite, on all CPUs
 # make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
 #                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
+# make test-ecosystem   the tests that need compilers, containers and servers
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
@@ -16,7 +17,7 @@ FROM ?=
 ARGS ?=
 REFRESH ?=
 
-.PHONY: generate test test-kernels check bench evidence lint types proof fresh pins system qemu clean
+.PHONY: generate test test-kernels test-ecosystem check bench evidence lint types proof fresh pins system qemu ecosystem clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -30,6 +31,9 @@ test-kernels: $(READY) qemu
 	$(if $(REFRESH),PYTHONPATH=tests $(BIN)/python -c 'from kernels.packages import refresh; refresh()')
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/kernels
 	PYTHONPATH=tests $(BIN)/python -m kernels.matrix
+
+test-ecosystem: $(VENV)/.ecosystem system ecosystem
+	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
 
 check: fresh lint types proof test
 
@@ -58,6 +62,10 @@ $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
+$(VENV)/.ecosystem: $(READY) requirements/ecosystem.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ecosystem.txt
+	touch $@
+
 # The pins are hashed: what is not in the file, or differs from it, does not install.
 $(READY): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.13 ...")'
@@ -67,13 +75,16 @@ $(READY): requirements/dev.txt pyproject.toml
 	touch $@
 
 # What tests and benchmarks need besides Python: a C compiler, the kernel headers of many
-# architectures, the system's Python, and libseccomp as a peer; the second, emulators.
+# architectures, the system's Python, and libseccomp as a peer; the second, emulators; the third,
+# what filters are handed to.
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := gcc libc6-dev libseccomp2 linux-libc-dev python3 python3-seccomp python3-venv
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
+ECOSYSTEM := clang
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
-system qemu:
+ecosystem: PACKAGES = $(ECOSYSTEM)
+system qemu ecosystem:
 	@if command -v dpkg >/dev/null && ! dpkg -s $(PACKAGES) >/dev/null 2>&1; then \
 	  if [ "$$(id -u)" = 0 ]; then \
 	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(PACKAGES); \
@@ -88,6 +99,7 @@ COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-
 pins:
 	$(COMPILE) --extra dev -o requirements/dev.txt pyproject.toml
 	$(COMPILE) --extra bench --constraint requirements/dev.txt -o requirements/bench.txt pyproject.toml
+	$(COMPILE) --extra ecosystem --constraint requirements/dev.txt -o requirements/ecosystem.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
