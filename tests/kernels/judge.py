@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import struct
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kernels.inside import confined
-from kernels.plan import flags
-from oracle import ABIS, RETURN_VALUES
+from kernels.plan import WIDE, flags, harmless
+from oracle import ABIS, RETURN_VALUES, U32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,11 +20,14 @@ LOST, PROCESS_KILLED, SIGNALLED, ODD = 100, 101, 102, 103
 """What is seen of a call besides what ``inside.confined`` records: it was never made, the process
 was killed by SIGSYS, by another signal, child and tracer or supervisor disagree."""
 
+MAX_ERRNO = 4095
+"""What a call returns negated, at most, is an errno."""
+
 _KIND_NAMES = {
     0: "nothing seen",
     LOST: "never made",
     confined.REAL: "made",
-    confined.RESULT: "result",
+    confined.RETURNED: "returned",
     confined.ERRNO: "errno",
     confined.TRAPPED: "trap",
     confined.TRACED: "trace",
@@ -63,13 +65,14 @@ def judge(plan: Plan, report: Mapping[str, Any], *, logs: bool) -> Verdict:
 
     ``logs`` says whether this kernel logs what filters do.
     """
+    wide = plan.abi in WIDE
     order = "<" if ABIS[plan.abi].byte_order == "little" else ">"
     sigsys = 12 if plan.abi.startswith("mips") else 31
-    numbers = struct.iter_unpack(f"{order}H", base64.b64decode(report["records"]))
-    records = (tuple(report["kinds"][number]) for (number,) in numbers)
+    real = harmless(plan.abi)
     differences: dict[int, list[str]] = {}
     calls = logged_calls = 0
-    for run, (pid, status, made, refused) in zip(plan.runs, report["runs"], strict=True):
+    for run, reported in zip(plan.runs, report["runs"], strict=True):
+        pid, status, made, before, results, outside, refused = reported
         found = differences.setdefault(run.filter, [])
         if refused:
             found.append(f"not installed: {refused}")
@@ -77,8 +80,15 @@ def judge(plan: Plan, report: Mapping[str, Any], *, logs: bool) -> Verdict:
         if status & 0x7F:  # WTERMSIG
             number = status & 0x7F
             end = Seen(PROCESS_KILLED) if number == sigsys else Seen(SIGNALLED, number)
+        returned = [word for (word,) in struct.iter_unpack(f"{order}Q", bytes.fromhex(results))]
+        usual = dict(zip(real, before, strict=True)) if before else {}
+        told = {index: (kind, value, arch) for index, kind, value, arch in outside}
         for index, call in enumerate(run.calls):
-            seen = _seen(next(records), index - made, end)
+            seen = end if index == made else Seen(LOST)
+            if index < made:
+                seen = _came_back(returned[index], usual.get((call.way, call.nr)), wide=wide)
+            if index in told:
+                seen = _told(seen, *told[index])
             calls += 1
             wanted = _wanted(call, run.how)
             if seen != wanted:
@@ -92,22 +102,27 @@ def judge(plan: Plan, report: Mapping[str, Any], *, logs: bool) -> Verdict:
                     f"{len(logged)} calls logged, not {len(wanted_log)}: wrong are "
                     f"{[pair for pair in zip_longest(logged, wanted_log) if len(set(pair)) > 1]}"
                 )
-    assert next(records, None) is None, "the guest reports more calls than it was to make"
     return Verdict(calls, logged_calls, {key: texts for key, texts in differences.items() if texts})
 
 
-def _seen(record: tuple[int, ...], beyond: int, end: Seen) -> Seen:
-    """Return what became of a call: of the ``beyond``-th, counted from the first not to return."""
-    kind, value, outer_kind, outer_value, arch = record
-    if outer_kind == confined.NOTIFIED:
-        return Seen(outer_kind if kind == confined.RESULT else ODD, outer_value, arch)
-    if outer_kind == confined.TRACED:
-        return Seen(outer_kind if kind == confined.REAL else ODD, outer_value)
-    if outer_kind:
-        return Seen(outer_kind, outer_value, arch)
-    if beyond < 0:
-        return Seen(kind, value)
-    return Seen(LOST) if beyond else end
+def _came_back(result: int, usual: int | None, *, wide: bool) -> Seen:
+    """Return what became of a call that returned ``result``, and does ``usual`` unconfined."""
+    bits = 64 if wide else 32
+    if result == usual:
+        return Seen(confined.REAL)
+    failure = -result & (1 << bits) - 1
+    if 0 < failure <= MAX_ERRNO:
+        return Seen(confined.ERRNO, failure)
+    return Seen(confined.RETURNED, result & U32)
+
+
+def _told(seen: Seen, kind: int, value: int, arch: int) -> Seen:
+    """Return what became of a call of which tracer or supervisor were told, and ``seen`` inside."""
+    if kind == confined.NOTIFIED and seen.kind != confined.RETURNED:
+        return Seen(ODD, value, arch)
+    if kind == confined.TRACED and seen.kind != confined.REAL:
+        return Seen(ODD, value)
+    return Seen(kind, value, arch)
 
 
 def _wanted(call: Expected, how: str) -> Seen:
@@ -120,7 +135,7 @@ def _wanted(call: Expected, how: str) -> Seen:
     if action in {"allow", "log"}:
         return Seen(confined.REAL)
     if action == "errno":
-        return Seen(confined.ERRNO, data) if data else Seen(confined.RESULT)
+        return Seen(confined.ERRNO, data) if data else Seen(confined.RETURNED)
     if action == "trap":
         return Seen(confined.TRAPPED, data, call.arch)
     if action == "trace":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from interpreter import decode
 from kernels.foreign import trials as foreign_trials
+from kernels.inside.machine_code import INT80, NATIVE
 from kernels.policies import HARMLESS
 from kernels.table import enosys, numbers
 from oracle import ABIS, RETURN_VALUES, U32, Meaning
@@ -31,15 +32,12 @@ if TYPE_CHECKING:
     from oracle import PolicyDict
     from strategies import Vector
 
-VECTORS = 16
+VECTORS = 48
 """Arguments tried on each call that has rules, besides those that lead to each rule."""
-THREADS = 16
+THREADS = 32
 """One filter of that many kills a thread beside another, which takes a while."""
 PROBES = 6
 """Programs with which the bitmap is asked."""
-
-NATIVE, INT80 = 0, 1
-"""The ways to make a call, as ``inside.confined`` has them."""
 
 UNFILTERED = {335, 336}
 """uretprobe and uprobe, which x86_64 kernels since 6.12 make before they ask any filter."""
@@ -54,7 +52,7 @@ _FLAGS = {"tsync": 1, "log": 2, "new_listener": 8}
 _ACTION, _DATA = 0xFFFF0000, 0xFFFF
 _MADE = {RETURN_VALUES["allow"], RETURN_VALUES["log"], RETURN_VALUES["trace"]}
 _KILLS = {RETURN_VALUES["kill_process"], RETURN_VALUES["kill_thread"]}
-_WIDTH_64 = {"x86_64", "aarch64", "riscv64", "ppc64le", "s390x", "mips64el", "loongarch64"}
+WIDE = {"x86_64", "aarch64", "riscv64", "ppc64le", "s390x", "mips64el", "loongarch64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +114,13 @@ class Plan:
             runs.append([run.filter, run.how, count, len(run.calls)])
             count += len(run.calls)
             for call in run.calls:
+                nr = (call.nr & 0x7FFFFFFF) - (call.nr & 0x80000000)  # as an ``int`` of C
                 calls += struct.pack(
-                    ("<" if order == "little" else ">") + "8Q", call.nr, *call.args, call.way
+                    ("<" if order == "little" else ">") + "q7Q", nr, *call.args, call.way
                 )
-        table = plain_tables()[self.abi]
         plan = {
             "abi": self.abi,
-            "nr_seccomp": table["seccomp"],
-            "nr_pidfd_getfd": table["pidfd_getfd"],
-            "real": sorted(_harmless(self.abi)),
+            "real": harmless(self.abi),
             "filters": filters,
             "runs": runs,
             "numbers": numbers(self.abi),
@@ -144,13 +140,13 @@ class Plan:
         }
 
 
-def _harmless(abi: str) -> set[tuple[int, int]]:
-    """Return (way, nr) of the calls that the kernel may make."""
+def harmless(abi: str) -> list[tuple[int, int]]:
+    """Return (way, nr) of the calls that the kernel may make, in order."""
     tables = plain_tables()
     ways = {(NATIVE, tables[abi][name]) for name in HARMLESS}
     if abi == "x86_64":
         ways |= {(INT80, tables["i386"][name]) for name in HARMLESS}
-    return ways
+    return sorted(ways)
 
 
 def flags(policy: PolicyDict) -> int:
@@ -193,7 +189,7 @@ def _probes(abi: str, filters: Sequence[Trial]) -> Iterator[Probe]:
         code = bpf.decode(one.program, architectures.ABIS[abi])
         cached = tuple(
             (nr, constant_allow(code, nr, arch))
-            for way, nr in sorted(_harmless(abi))
+            for way, nr in sorted(harmless(abi))
             if way == NATIVE and meaning.decide(arch, nr, (0,) * 6) == RETURN_VALUES["allow"]
         )
         if left and {wanted for _, wanted in cached} == {True, False}:
@@ -205,26 +201,24 @@ def _runs(abi: str, number: int, policy: PolicyDict, *, is_wrong: bool) -> Itera
     rng = random.Random(f"{abi} {number}")
     calls: list[Expected] = []
     deadly: list[Expected] = []
-    harmless = _harmless(abi)
+    real = harmless(abi)
     for call in _calls(abi, policy, rng, careful=is_wrong):
         action = call.answer & _ACTION
         if action in _KILLS:
             deadly.append(call)
-        elif action not in _MADE or (call.way, call.nr) in harmless:
+        elif action not in _MADE or (call.way, call.nr) in real:
             # Of a call by an o32 number MIPS takes two arguments from the stack, which the listener
             # is told.
             if abi == "mips64el" and call.nr < 5000 and action == RETURN_VALUES["user_notif"]:
                 continue
             calls.append(call)
     actions = {call.answer & _ACTION for call in calls}
-    # What may kill, or is wrong, must not share the memory of the process that reports.
-    some_die = bool(deadly) and (is_wrong or number % 4 == 0)
-    how = "plain" if some_die or is_wrong else "shared"
+    how = "plain"
     if actions & {RETURN_VALUES["trap"], RETURN_VALUES["trace"]}:
         how = "traced"
     elif RETURN_VALUES["user_notif"] in actions:
         how = "supervised"
-    yield Run(number, how, (*calls, *([rng.choice(deadly)] if some_die else [])))
+    yield Run(number, how, (*calls, *([rng.choice(deadly)] if deadly else [])))
     if deadly and (is_wrong or number % THREADS == 0):
         yield Run(number, "thread", (rng.choice(deadly),))
 
@@ -235,7 +229,7 @@ def _calls(
     """Yield calls worth trying. ``careful``: only what may be made though it should not."""
     tables = plain_tables()
     meaning = Meaning(policy, tables, abi)
-    most = (1 << 64) - 1 if abi in _WIDTH_64 else U32
+    most = (1 << 64) - 1 if abi in WIDE else U32
     for way, other in ((NATIVE, abi), *([(INT80, "i386")] if abi == "x86_64" else [])):
         rules = rules_by_number(policy, tables[other], {})
         arch = ABIS[other].audit_arch

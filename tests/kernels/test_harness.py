@@ -5,7 +5,6 @@ That it notices wrong filters and tables is tried in every guest (``faults``, ``
 
 from __future__ import annotations
 
-import base64
 import struct
 from typing import Any
 
@@ -13,8 +12,9 @@ import pytest
 from kernels import matrix, table
 from kernels.bitmap import differences as bitmap_differences
 from kernels.inside import confined
+from kernels.inside.machine_code import NATIVE
 from kernels.judge import judge
-from kernels.plan import NATIVE, Expected, Plan, Probe, Run
+from kernels.plan import Expected, Plan, Probe, Run, harmless
 from kernels.programs import Trial
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
@@ -31,20 +31,18 @@ CALLS = tuple(
         (23, RETURN_VALUES["kill_process"]),
     )
 )
-RIGHT = (
-    (confined.REAL, 0, 0, 0, 0),
-    (confined.ERRNO, 7, 0, 0, 0),
-    (confined.ERRNO, 22, confined.TRAPPED, 5, ARCH),
-    (0, 0, 0, 0, 0),
-)
+BEFORE = [1000 + n for n, _ in enumerate(harmless(ABI))]
+PID = BEFORE[harmless(ABI).index((NATIVE, 20))]
+RIGHT = (PID, -7, -22)
+OUTSIDE = ((2, confined.TRAPPED, 5, ARCH),)
 KILLED = 31
 LOG = [[23, ARCH, RETURN_VALUES["kill_process"]]]
 
 
 def judged(
-    records: tuple[tuple[int, ...], ...] = RIGHT,
+    results: tuple[int, ...] = RIGHT,
+    outside: tuple[tuple[int, ...], ...] = OUTSIDE,
     status: int = KILLED,
-    made: int = 3,
     refused: str = "",
     log: list[list[int]] = LOG,
 ) -> list[str]:
@@ -56,11 +54,9 @@ def judged(
         (),
         (),
     )
-    packed = struct.pack(f">{len(records)}H", *range(len(records)))
+    packed = struct.pack(f">{len(results)}q", *results).hex()
     report: dict[str, Any] = {
-        "runs": [[99, status, made, refused]],
-        "kinds": records,
-        "records": base64.b64encode(packed).decode(),
+        "runs": [[99, status, len(results), BEFORE, packed, outside, refused]],
         "log": {"99": log},
     }
     verdict = judge(plan, report, logs=True)
@@ -73,25 +69,28 @@ def test_right_answers_are_right() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "record"),
+    ("results", "outside"),
     [
-        (0, (confined.RESULT, 0, 0, 0, 0)),
-        (0, (confined.ERRNO, 7, 0, 0, 0)),
-        (0, (confined.REAL, 0, confined.TRAPPED, 5, ARCH)),
-        (0, (confined.REAL, 0, confined.NOTIFIED, 0, ARCH)),
-        (0, (0, 0, 0, 0, 0)),
-        (1, (confined.REAL, 0, 0, 0, 0)),
-        (1, (confined.RESULT, 0, 0, 0, 0)),
-        (1, (confined.ERRNO, 8, 0, 0, 0)),
-        (1, (confined.ERRNO, 7, confined.TRACED, 7, 0)),
-        (2, (confined.ERRNO, 22, 0, 0, 0)),
-        (2, (confined.ERRNO, 22, confined.TRAPPED, 6, ARCH)),
-        (2, (confined.ERRNO, 22, confined.TRAPPED, 5, ARCH ^ 1)),
-        (3, (confined.REAL, 0, confined.THREAD_KILLED, 0, 0)),
+        ((0, -7, -22), OUTSIDE),
+        ((PID + 1, -7, -22), OUTSIDE),
+        ((-7, -7, -22), OUTSIDE),
+        (RIGHT, ((0, confined.TRAPPED, 5, ARCH), *OUTSIDE)),
+        (RIGHT, ((0, confined.NOTIFIED, 0, ARCH), *OUTSIDE)),
+        ((PID, PID, -22), OUTSIDE),
+        ((PID, 0, -22), OUTSIDE),
+        ((PID, -8, -22), OUTSIDE),
+        ((PID, -4096, -22), OUTSIDE),
+        (RIGHT, ((1, confined.TRACED, 7, 0), *OUTSIDE)),
+        (RIGHT, ()),
+        (RIGHT, ((2, confined.TRAPPED, 6, ARCH),)),
+        (RIGHT, ((2, confined.TRAPPED, 5, ARCH ^ 1),)),
+        (RIGHT, (*OUTSIDE, (3, confined.THREAD_KILLED, 0, 0))),
     ],
 )
-def test_each_wrong_answer_is_noticed(place: int, record: tuple[int, ...]) -> None:
-    assert len(judged((*RIGHT[:place], record, *RIGHT[place + 1 :]))) == 1
+def test_each_wrong_answer_is_noticed(
+    results: tuple[int, ...], outside: tuple[tuple[int, ...], ...]
+) -> None:
+    assert len(judged(results, outside)) == 1
 
 
 def test_an_end_of_another_kind_is_noticed() -> None:
@@ -100,7 +99,8 @@ def test_an_end_of_another_kind_is_noticed() -> None:
         "wanted process killed 0x0, was signal 0xb"
     ]
     assert judged(status=0)
-    assert judged(made=4)
+    assert judged((*RIGHT, -1))
+    assert judged(RIGHT[:2], ())
     assert judged(refused="OSError: seccomp(2)") == ["not installed: OSError: seccomp(2)"]
 
 

@@ -49,7 +49,7 @@ def _child(
     load = struct.pack("=HBBI", 0x20, 0, 0, 0)
     allow = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
     for _ in range(_STACK):
-        confined.install_raw(nr_seccomp, load * _LONG + allow, 0)
+        confined.install_raw(nr_seccomp, load * _LONG + allow)
     place = 0
     for program, numbers in probes:
         pid = confined.libc.fork()
@@ -63,7 +63,7 @@ def _child(
 
 
 def _time(nr_seccomp: int, program: bytes, numbers: "Sequence[int]", words: memoryview) -> None:
-    confined.install_raw(nr_seccomp, program, 0)
+    confined.install_raw(nr_seccomp, program)
     for index, nr in enumerate(numbers):
         best = 1 << 62
         for _ in range(_CALLS):

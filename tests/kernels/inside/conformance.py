@@ -3,20 +3,15 @@
 What the calls should have come to is not known here. ``judge`` compares, outside.
 """
 
-import array
 import base64
-import gc
 import json
 import resource
-from collections.abc import Sequence
-from typing import Any, Optional
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kernels.inside import confined
 from kernels.inside.kernel_log import KernelLog
-
-_EVERY = 8
-"""One filter of that many comes into force by the runtime. Its care takes longer, emulated, than
-all calls of a policy, and is the same for each."""
+from kernels.inside.machine_code import CALL_WORDS
 
 
 class Plan:
@@ -28,11 +23,9 @@ class Plan:
         with open(directory + "/programs", "rb") as binary:
             self._code = binary.read()
         with open(directory + "/calls", "rb") as binary:
-            self._words = memoryview(binary.read()).cast("Q")
+            self._calls = binary.read()
         self.abi: str = plan["abi"]
-        self.nr_seccomp: int = plan["nr_seccomp"]
-        self.nr_pidfd_getfd: int = plan["nr_pidfd_getfd"]
-        self.real = {tuple(pair) for pair in plan["real"]}
+        self.real: list[tuple[int, int]] = plan["real"]
         self.filters: list[tuple[int, int, int, list[int]]] = plan["filters"]
         self.runs: list[tuple[int, str, int, int]] = plan["runs"]
         self.numbers: list[int] = plan["numbers"]
@@ -47,11 +40,10 @@ class Plan:
         start, size, _, _ = self.filters[number]
         return self._code[start : start + size]
 
-    def calls(self, first: int, count: int) -> "list[tuple[int, ...]]":
+    def calls(self, first: int, count: int) -> bytes:
         """Return some calls, of CALL_WORDS words each."""
-        size = confined.CALL_WORDS
-        starts = range(first * size, (first + count) * size, size)
-        return [tuple(self._words[start : start + size]) for start in starts]
+        size = 8 * CALL_WORDS
+        return self._calls[first * size : (first + count) * size]
 
     def probes(self) -> "list[tuple[bytes, list[int]]]":
         """Return what the bitmap is asked with: programs, and calls that each allows."""
@@ -62,48 +54,31 @@ class Plan:
         return [[base64.b64decode(content) for content in pair] for pair in self._foreign]
 
 
-def report(plan: Plan, runtime: Any) -> "dict[str, Any]":
+def report(plan: Plan, maker: confined.Confined, runtime: Any) -> "dict[str, Any]":
     """Go through the plan; ``runtime`` is the vendored module."""
     log = KernelLog()
-    gc.disable()  # it would only touch memory
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    runs: list[tuple[int, int, int, str]] = []
-    kinds: dict[bytes, int] = {}
-    records = array.array("H")
+    runs = []
     for number, how, first, count in plan.runs:
         _, _, flags, actions = plan.filters[number]
         program = plan.program(number)
-
-        def install(
-            number: int = number,
-            program: bytes = program,
-            flags: int = flags,
-            actions: "Sequence[int]" = actions,
-        ) -> Optional[int]:
-            if number % _EVERY:
-                return confined.install_raw(plan.nr_seccomp, program, flags)
-            listener: int = runtime.install(
-                "conformance",
-                {plan.abi: (plan.nr_seccomp, program)},
-                flags=flags,
-                no_new_privs=True,
-                actions=tuple(actions),
-            )
-            return listener
-
         calls = plan.calls(first, count)
-        result = confined.run(calls, install, plan.real, how, plan.nr_pidfd_getfd)
-        runs.append((result.pid, result.status, result.made, result.refused))
-        for start in range(0, len(result.records), 8 * confined.RECORD_WORDS):
-            record = result.records[start : start + 8 * confined.RECORD_WORDS]
-            records.append(kinds.setdefault(record, len(kinds)))
+        if how == "thread":
+            result = maker.run_in_thread(calls, _installing(plan, runtime, program, flags, actions))
+        else:
+            result = maker.run(calls, program, flags, how)
+        pid, status, made, before, results, outside, refused = result
+        runs.append([pid, status, made, before, results.hex(), outside, refused])
         log.read()
     log.finish()
-    return {
-        "runs": runs,
-        # Most records are like others, and the console carries little in a second.
-        "kinds": [memoryview(record).cast("Q").tolist() for record in kinds],
-        "records": base64.b64encode(records.tobytes()).decode(),
-        "log": log.calls,
-        "log_overrun": log.overrun,
-    }
+    return {"runs": runs, "log": log.calls, "log_overrun": log.overrun}
+
+
+def _installing(
+    plan: Plan, runtime: Any, program: bytes, flags: int, actions: "Sequence[int]"
+) -> "Callable[[], object]":
+    """Return what puts a program in force by the runtime."""
+    programs = {plan.abi: (plan.stock["numbers"]["seccomp"], program)}
+    return lambda: runtime.install(
+        "conformance", programs, flags=flags, no_new_privs=True, actions=tuple(actions)
+    )

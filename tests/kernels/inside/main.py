@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from kernels.inside import bitmap, conformance, foreign, stock, table
+from kernels.inside import bitmap, confined, conformance, foreign, stock, table
 
 PLAN = "/trial/plan"
 
@@ -29,12 +29,14 @@ def main() -> bytes:
         "seconds": {"before": round(began, 2)},
     }
     sandbox = importlib.import_module("app.sandbox")
+    nrs = plan.stock["numbers"]
+    maker = confined.Confined(plan.abi, nrs, plan.real)
     parts: dict[str, Callable[[], object]] = {
-        "conformance": lambda: conformance.report(plan, runtime),
+        "conformance": lambda: conformance.report(plan, maker, runtime),
         "stock": lambda: stock.report(plan.stock, sandbox),
         "absent": lambda: table.absent(plan.numbers, plan.enosys),
-        "foreign": lambda: foreign.ends(plan.nr_seccomp, plan.foreign()),
-        "times": lambda: bitmap.times(plan.nr_seccomp, plan.probes()),
+        "foreign": lambda: foreign.ends(maker, nrs["execve"], plan.foreign()),
+        "times": lambda: bitmap.times(nrs["seccomp"], plan.probes()),
     }
     for name, part in parts.items():
         start = time.monotonic()
