@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from oracle import PolicyDict
     from strategies import Vector
 
-VECTORS = 48
+VECTORS = 32
 """Arguments tried on each call that has rules, besides those that lead to each rule."""
 THREADS = 32
 """One filter of that many kills a thread beside another, which takes a while."""
-PROBES = 6
+PROBES = 4
 """Programs with which the bitmap is asked."""
 
 UNFILTERED = {335, 336}

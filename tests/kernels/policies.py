@@ -16,7 +16,7 @@ from strategies import OPERATIONS, VALUES, names_of_distinct_numbers, plain_tabl
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-POLICIES = 112
+POLICIES = 200
 HARMLESS = ("getpid", "getppid", "gettid", "getuid", "geteuid", "getgid", "getegid")
 
 EXIT = {"action": "allow", "names": ["exit"]}
@@ -38,16 +38,16 @@ def policies(abis: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 def _policy(index: int, rng: random.Random, abis: list[str]) -> dict[str, Any]:
     # A child has a tracer, or a supervisor, or neither, which takes the least time.
-    if index % 8 == 3:
+    if index % 16 == 3:
         actions = [rng.choice(("allow", "log")), rng.choice(_ERRNOS)]
         actions += [rng.choice(_TRACES), rng.choice(_TRAPS)]
-    elif index % 16 == 6:
+    elif index % 32 == 6:
         actions = ["user_notif", rng.choice(("allow", "log")), rng.choice(_ERRNOS)]
     else:
         actions = ["allow", rng.choice(("log", "kill_process", "kill_thread"))]
         actions += rng.sample(_ERRNOS, 3)
     policy: dict[str, Any] = {"arches": abis, "default_action": rng.choice(actions)}
-    if index % 4 == 0:  # not more often: the gaps of a table make long programs, slowly
+    if index % 8 == 0:  # not more often: the gaps of a table make long programs, slowly
         policy["unknown_action"] = rng.choice(actions)
     if index % 4 == 1:
         policy["compat_arches"] = rng.choice([["i386", "arm"], ["x32", "arm"], ["i386", "x32"]])
@@ -55,7 +55,7 @@ def _policy(index: int, rng: random.Random, abis: list[str]) -> dict[str, Any]:
         policy["bad_arch_action"] = rng.choice(actions)
     if "user_notif" in actions:
         policy["flags"] = ["new_listener"]
-    elif index % 8 == 1:
+    elif index % 8 == 2:
         policy["flags"] = ["log"]
     policy["syscalls"] = [EXIT, *_groups(index, rng, abis, actions)]
     return policy
@@ -65,7 +65,7 @@ def _groups(
     index: int, rng: random.Random, abis: Sequence[str], actions: Sequence[str]
 ) -> list[dict[str, Any]]:
     groups = []
-    if index % 6 == 5:
+    if index % 12 == 5:
         names = names_of_distinct_numbers(plain_tables(), abis, rng)
         chosen = [name for name in names if name != "exit"][: rng.choice([20, 80, 300])]
         for action in actions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oracle import errnos_of
 from strategies import plain_tables
@@ -99,13 +99,13 @@ ABSENT = (
     Absent(
         "needs a processor with shadow stacks",
         "map_shadow_stack",
-        "arm loongarch64 ppc64le s390x i386 mips64el",
+        "arm loongarch64 ppc64le s390x",
     ),
-    Absent("64-bit kernels only", "mseal", "arm i386"),
+    Absent("64-bit kernels only", "mseal", "arm"),
     Absent(
         "switched off before Linux 6.5, or not made for that architecture",
         "memfd_secret",
-        "x86_64 aarch64 arm i386 mips64el ppc64le",
+        "x86_64 aarch64 i386",
     ),
     Absent("Debian's kernel has no CONFIG_RSEQ_SLICE_EXTENSION", "rseq_slice_yield"),
 )
@@ -174,3 +174,18 @@ def excuses(abi: str, release: str, absent: Iterable[int]) -> dict[str, Absent]:
         for name, why in reasons(abi).items()
         if name in table and table[name] in lacking and name not in newer
     }
+
+
+def idle(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say which parts of ABSENT no result of any guest needs: names of it, and ABIs."""
+    needed = {(why, name, one["abi"]) for one in results for name, why in one["excuses"].items()}
+    found = []
+    for absent in ABSENT:
+        names = {name for why, name, _ in needed if why == absent.why}
+        abis = {abi for why, _, abi in needed if why == absent.why}
+        # Where several entries give one reason, each has names or ABIs of its own.
+        unneeded = [name for name in absent.names.split() if name not in names]
+        unneeded += [abi for abi in absent.abis.split() if abi not in abis]
+        if unneeded:
+            found.append(f"{absent.why}: no kernel needs {', '.join(unneeded)}")
+    return found

@@ -120,6 +120,22 @@ def test_tables_are_held_against_the_kernel() -> None:
     assert table.differences("riscv64", "7.2.1", own, lacking - {max(lacking)})
 
 
+def test_an_excuse_that_no_kernel_needs_is_noticed() -> None:
+    one = table.ABSENT[0]
+    name = one.names.split()[0]
+    results = [
+        {"abi": abi, "excuses": {name: absent.why}}
+        for absent in table.ABSENT
+        for abi in absent.abis.split() or ["x86_64"]
+        for name in absent.names.split()
+    ]
+    assert table.idle(results) == []
+    without = [result for result in results if name not in result["excuses"]]
+    assert table.idle(without) == [f"{one.why}: no kernel needs {name}"]
+    elsewhere = [result for result in results if result["abi"] != "s390x"]
+    assert {line.rsplit(" ", 1)[1] for line in table.idle(elsewhere)} == {"s390x"}
+
+
 def test_calls_of_the_bitmap_are_told_by_their_time() -> None:
     probes = [Probe(0, ((1, True), (2, False), (3, True)))]
     assert bitmap_differences(probes, [[10, 30, 12]], has_bitmap=True) == []

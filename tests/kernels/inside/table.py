@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from kernels.inside.confined import libc
 
 _UNTRIED, _HERE, _ABSENT, _TRYING = range(4)
-_HANGS = 0.2  # seconds without progress; what blocks is there, so nothing depends on it
+_HANGS = 0.1  # seconds without progress; what blocks is there, so nothing depends on it
 
 
 def absent(numbers: "Sequence[int]", enosys: int) -> "list[int]":
