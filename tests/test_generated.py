@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,11 +140,32 @@ def test_importing_a_filter_imports_two_modules(name: str) -> None:
 def test_a_filter_module_holds_constants_and_install_only(path: Path) -> None:
     tree = ast.parse(path.read_text())
     kinds = [type(node).__name__ for node in tree.body]
-    assert kinds[:2] == ["Expr", "ImportFrom"]
-    assert set(kinds[2:-1]) == {"Assign"}
+    assert kinds[:3] == ["Expr", "ImportFrom", "If"]
+    assert set(kinds[3:-1]) == {"Assign"}
     assert kinds[-1] == "FunctionDef"
     folded = compile(tree, str(path), "exec").co_consts
     assert sum(isinstance(constant, bytes) for constant in folded) >= 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("FORMAT = 1\n", ""), ("FORMAT = 1\n", "FORMAT = 0\n"), ("T = 1\n", "T = 2\n")]
+)
+def test_a_runtime_of_another_format_is_refused_by_name(tmp_path: Path, old: str, new: str) -> None:
+    package = tmp_path / "app"
+    package.mkdir()
+    shutil.copy(PACKAGE / "no_network.py", package)
+    runtime = package / "_runtime.py"
+    source = (PACKAGE / "_runtime.py").read_text()
+    assert source.count(old) == 1
+    runtime.write_text(source.replace(old, new))
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import app.no_network"
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert run.stderr.splitlines()[-1] == (
+        f"ImportError: {runtime} does not fit app.no_network, which needs its format 1: "
+        "generate both again, with one seccompgen"
+    )
 
 
 def test_tables_find_every_spelling() -> None:

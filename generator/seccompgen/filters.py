@@ -230,6 +230,12 @@ _INSTALL = re.compile(
     r"actions=\([\d, ]+\)\)"
 )
 
+_FORMAT_CHECK = re.compile(
+    r"if getattr\(_runtime, 'FORMAT', 0\) != (\d+):\n"
+    r"    raise ImportError\(f'{_runtime\.__file__} does not fit {__name__}, which needs its "
+    r"format \1: generate both again, with one seccompgen'\)"
+)
+
 
 def _is_generated(statement: ast.stmt) -> bool:
     """Return whether a generated module has such a statement, besides its constants."""
@@ -238,6 +244,8 @@ def _is_generated(statement: ast.stmt) -> bool:
             return True
         case ast.ImportFrom():
             return ast.unparse(statement) == "from . import _runtime"
+        case ast.If():
+            return bool(_FORMAT_CHECK.fullmatch(ast.unparse(statement)))
         case ast.Expr():
             return ast.unparse(statement) == "install()"
         case ast.FunctionDef(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 import textwrap
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes
         profile=objective.profile,
         profile_file=_profile_file(objective),
         redo=about.redo,
+        format=_runtime_format(),
         tag=tables.tag,
         tables_sha256=tables.digest_for(
             abi for program in programs for abi in (program.abi, *program.compat)
@@ -155,6 +157,13 @@ def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes
 def render_runtime() -> bytes:
     """Return the runtime as it lies beside generated filters."""
     return f"{BANNER}\n{template_source('_runtime.py')}".encode()
+
+
+def _runtime_format() -> int:
+    """Return what the runtime says of what modules may call."""
+    found = re.search(r"^FORMAT = (\d+)$", template_source("_runtime.py"), re.MULTILINE)
+    assert found
+    return int(found[1])
 
 
 def render_package(filters: Mapping[str, str], tag: str) -> bytes:
