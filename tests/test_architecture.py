@@ -18,16 +18,19 @@ VOCABULARY = {
 STAGES = {
     *("fetch", "parse", "lockfile", "policy", "profile"),
     *("compile", "cache", "pool", "verify", "render", "outputs"),
+    "manifest",
 }
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
     "project": set(),
     "build": STAGES | {"project"},
-    "filters": {"build", "project", "verify"},
+    "stock": set(),
+    "filters": {"build", "project", "render", "verify"},
     "apart": {"compile", "verify"},
     "combine": {"apart", "build", "compile", "filters", "policy", "pool", "render", "verify"},
     "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
-    "cli": STAGES | {"build", "combine", "filters", "project", "proofs"},
+    "vendor": STAGES | {"build", "filters", "project", "stock"},
+    "cli": STAGES | {"build", "combine", "filters", "project", "proofs", "vendor"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -74,6 +74,7 @@ def test_the_wheel_holds_what_generation_needs(wheel: Path) -> None:
         "seccompgen/py.typed",
         "seccompgen/kernel/kernel.lock.toml",
         "seccompgen/kernel/syscalls.csv",
+        *(f"seccompgen/policies/{p.name}" for p in (ROOT / "policies").iterdir()),
         "seccomp_filters/py.typed",
         "seccomp_filters/no_network.py",
         "seccomp_filters/tables/x86_64.py",
@@ -112,6 +113,19 @@ def test_it_generates_a_filter_and_loads_it(elsewhere: Path, binaries: Path) -> 
         check=False,
     )
     assert (run.stdout, run.stderr) == ("-18\n", "")
+
+
+def test_it_vendors_the_stock_filters_that_it_comes_with(elsewhere: Path, binaries: Path) -> None:
+    stock = sorted(path.stem for path in (ROOT / "policies").glob("*.yml"))
+    command = [binaries / "seccompgen", "vendor", *stock, "stock", "--arch", "x86_64"]
+    run = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {f"{name}.py" for name in stock} < snapshot(elsewhere / "stock").keys()
+    code = "from stock import no_network as f; f.install(); import socket; socket.socket()"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True, check=False
+    )
+    assert run.stderr.endswith("PermissionError: [Errno 13] Permission denied\n")
 
 
 def test_another_user_place_and_python_give_the_same_bytes(elsewhere: Path, binaries: Path) -> None:

@@ -178,7 +178,7 @@ def read_module(path: Path) -> Module:
     constants: dict[str, ast.expr] = {}
     install: dict[str, Any] = {}
     on_import = False
-    for statement in tree.body:
+    for statement in _without_runtime(path, tree.body):
         match statement:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
                 name not in constants
@@ -225,8 +225,27 @@ def read_module(path: Path) -> Module:
     )
 
 
+def _without_runtime(path: Path, body: list[ast.stmt]) -> list[ast.stmt]:
+    """Return the statements of a module less the runtime, if that is part of it.
+
+    Raises InputError where it is, but not word for word: it decides what is installed.
+    """
+    from seccompgen.render import inlined_runtime  # noqa: PLC0415 - jinja2
+
+    if len(body) < 2 or not isinstance(body[1], ast.Import):
+        return body
+    expected = ast.parse(inlined_runtime()).body
+    for here, there in zip(body[1:], expected, strict=False):
+        if ast.dump(here) != ast.dump(there):
+            text = "its runtime is not that of this seccompgen, or was changed: vendor it again"
+            raise InputError(
+                Diagnostic(text, Position(str(path), here.lineno, here.col_offset + 1))
+            )
+    return body[:1] + body[1 + len(expected) :]
+
+
 _INSTALL = re.compile(
-    r"(return )?_runtime\.install\(__name__, _PROGRAMS, flags=\d+, no_new_privs=(True|False), "
+    r"(return )?(_runtime\.|_)install\(__name__, _PROGRAMS, flags=\d+, no_new_privs=(True|False), "
     r"actions=\([\d, ]+\)\)"
 )
 

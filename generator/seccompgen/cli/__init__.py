@@ -10,6 +10,7 @@ from seccompgen.cli.combine import intersect, subtract, union
 from seccompgen.cli.disasm import disasm
 from seccompgen.cli.syscalls import syscalls
 from seccompgen.cli.tables import tables
+from seccompgen.cli.vendor import vendor
 from seccompgen.cli.verify import equiv, verify
 
 
@@ -23,5 +24,5 @@ def command() -> None:
     """
 
 
-for _one in (tables, build, verify, equiv, intersect, union, subtract, disasm, syscalls):
+for _one in (tables, build, vendor, verify, equiv, intersect, union, subtract, disasm, syscalls):
     command.add_command(_one)

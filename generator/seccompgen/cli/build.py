@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import (
+    arches_option,
+    bitmap_option,
     check_or_write,
     json_option,
     means,
+    no_cache_option,
+    optimize_option,
     print_built,
     print_json,
     print_notes,
     print_written,
+    profile_option,
     progress,
+    read_goal,
     read_tables,
     require_abi,
     tables_option,
 )
 from seccompgen.errors import InputError
-from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where the filters go, a Python package or any directory; default: the current one.",
 )
-@click.option("--arch", "arches", multiple=True, metavar="ABI", help="Only this ABI; repeatable.")
+@arches_option
 @click.option(
     "--format",
     "form",
@@ -50,24 +55,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="A Python module a policy, or a raw sock_filter array an ABI.",
 )
-@click.option(
-    "--optimize",
-    type=click.Choice([goal.value for goal in Optimize]),
-    help="Few instructions in all (size), few executed (speed), or both; default: balanced.",
-)
-@click.option(
-    "--no-bitmap",
-    is_flag=True,
-    help="For kernels before 5.11, which run the filter for every call.",
-)
-@click.option(
-    "--profile",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
-)
+@optimize_option
+@bitmap_option
+@profile_option
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
-@click.option("--no-cache", is_flag=True, help="Compile everything anew, as --check does.")
+@no_cache_option
 @click.option(
     "--costs",
     is_flag=True,
@@ -100,7 +92,6 @@ def build(
         filter_files,
         orphaned_filters,
         project_filters,
-        read_objective,
         refuse_to_overwrite,
         require_writable,
     )
@@ -113,8 +104,7 @@ def build(
     if policies:
         directory = output or Path()
         require_writable(directory)
-        goal = Optimize(optimize) if optimize else DEFAULT_OBJECTIVE.optimize
-        objective = read_objective(goal, bitmap=not no_bitmap, profile=profile)
+        objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
         with exclusive(directory.absolute().parent):
             with progress("compiling") as report:
                 built = build_policies(policies, tables, only, report, objective, how)

@@ -13,6 +13,7 @@ import click
 
 from seccompgen.architectures import ALIASES, find_abi
 from seccompgen.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.build import Means
     from seccompgen.errors import Diagnostic
+    from seccompgen.objective import Objective
     from seccompgen.outputs import Outputs
     from seccompgen.program import Program
     from seccompgen.tables import Tables
@@ -32,6 +34,28 @@ tables_option = click.option(
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Use the tables in DIR, as written by 'tables -o DIR', not the shipped ones.",
+)
+arches_option = click.option(
+    "--arch", "arches", multiple=True, metavar="ABI", help="Only this ABI; repeatable."
+)
+optimize_option = click.option(
+    "--optimize",
+    type=click.Choice([goal.value for goal in Optimize]),
+    help="Few instructions in all (size), few executed (speed), or both; default: balanced.",
+)
+bitmap_option = click.option(
+    "--no-bitmap",
+    is_flag=True,
+    help="For kernels before 5.11, which run the filter for every call.",
+)
+profile_option = click.option(
+    "--profile",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
+)
+no_cache_option = click.option(
+    "--no-cache", is_flag=True, help="Compile everything anew, as --check does."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -50,6 +74,14 @@ def means(*, cached: bool) -> Means:
 
     directory = cache_directory() if cached else None
     return Means(available_cpus(), directory / "programs" if directory else None)
+
+
+def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:
+    """Return the objective that these options ask for."""
+    from seccompgen.build import read_objective  # noqa: PLC0415
+
+    goal = Optimize(optimize) if optimize else DEFAULT_OBJECTIVE.optimize
+    return read_objective(goal, bitmap=not no_bitmap, profile=profile)
 
 
 def require_abi(spelling: str) -> Abi:

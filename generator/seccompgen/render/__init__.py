@@ -2,6 +2,7 @@
 
 from seccompgen.render.call import call_text
 from seccompgen.render.filter_module import (
+    inlined_runtime,
     render_combined,
     render_filter,
     render_package,
@@ -13,6 +14,7 @@ from seccompgen.render.table_module import render_table, render_tables_package
 __all__ = [
     "Line",
     "call_text",
+    "inlined_runtime",
     "listing",
     "render_combined",
     "render_filter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import re
 import shlex
@@ -52,7 +53,8 @@ class _About:
     """What a module says of itself.
 
     ``sources`` are (what it is, name, sha256), ``made`` what is made of several; ``redo`` is the
-    command that makes it again; ``answers`` tells what the filter does.
+    command that makes it again; ``answers`` tells what the filter does. With ``single_file`` the
+    runtime is part of it.
     """
 
     sources: Sequence[tuple[str, str, str]]
@@ -64,6 +66,7 @@ class _About:
     install_on_import: bool
     objective: Objective = DEFAULT_OBJECTIVE
     made: str = ""
+    single_file: bool = False
 
 
 def render_filter(
@@ -71,19 +74,28 @@ def render_filter(
     programs: Sequence[Program],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
+    *,
+    single_file: bool = False,
 ) -> bytes:
-    """Return the source of the module that holds ``programs``, all compiled from ``policy``."""
+    """Return the source of the module that holds ``programs``, all compiled from ``policy``.
+
+    With ``single_file`` the runtime is part of it, and nothing else is needed beside it.
+    """
     policy_file = PurePath(policy.sources[-1][0]).name
+    options = _options(objective)
     first_fit = "The first line that a call fits answers it:\n\n"
     about = _About(
         [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
         policy.description or f"Seccomp filter {policy.name}.",
         first_fit + textwrap.indent(_answers(policy, tables), "    "),
-        f"seccompgen build {policy_file}{_options(objective)} -o DIR",
+        f"seccompgen vendor {policy_file} FILE --single-file{options}"
+        if single_file
+        else f"seccompgen build {policy_file}{options} -o DIR",
         policy.flags,
         policy.no_new_privs,
         policy.install_on_import,
         objective,
+        single_file=single_file,
     )
     return _module(about, programs, tables)
 
@@ -126,9 +138,12 @@ def render_combined(
 def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes:
     sections = [_section(program, tables) for program in programs]
     objective = about.objective
+    blocks = {section.abi: section.literal for section in sections}
+    if about.single_file:
+        blocks["runtime"] = inlined_runtime()
     return render_python(
         "filter.py.j2",
-        {section.abi: section.literal for section in sections},
+        blocks,
         sources=about.sources,
         made=about.made,
         goal=_goal(objective),
@@ -136,6 +151,7 @@ def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes
         profile_file=_profile_file(objective),
         redo=about.redo,
         format=_runtime_format(),
+        single_file=about.single_file,
         tag=tables.tag,
         tables_sha256=tables.digest_for(
             abi for program in programs for abi in (program.abi, *program.compat)
@@ -157,6 +173,19 @@ def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes
 def render_runtime() -> bytes:
     """Return the runtime as it lies beside generated filters."""
     return f"{BANNER}\n{template_source('_runtime.py')}".encode()
+
+
+def inlined_runtime() -> str:
+    """Return the runtime as it is part of a module: its install() is the module's _install()."""
+    source = template_source("_runtime.py")
+    tree = ast.parse(source)
+    docstring = tree.body[0]
+    names = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    assert "install" not in names
+    lines = source.splitlines(keepends=True)[docstring.end_lineno :]
+    before, definition, after = "".join(lines).partition("\ndef install(")
+    assert definition
+    return f"# The runtime; the filter is below.\n{before}\ndef _install({after}".rstrip() + "\n"
 
 
 def _runtime_format() -> int:

@@ -1,0 +1,122 @@
+"""``seccompgen vendor``: filters and runtime into an application, and whether they are still so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seccompgen.architectures import ABIS
+from seccompgen.cli.common import (
+    arches_option,
+    bitmap_option,
+    json_option,
+    means,
+    no_cache_option,
+    optimize_option,
+    print_built,
+    print_json,
+    print_notes,
+    print_written,
+    profile_option,
+    progress,
+    read_goal,
+    read_tables,
+    require_abi,
+    tables_option,
+)
+from seccompgen.errors import AnswerNo, InputError
+
+
+@click.command()
+@click.argument(
+    "places", nargs=-1, required=True, metavar="[POLICY]... DEST", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
+)
+@arches_option
+@optimize_option
+@bitmap_option
+@profile_option
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing; exit 1 and say which files are stale and which were edited.",
+)
+@click.option("--force", is_flag=True, help="Overwrite files that are not as they were vendored.")
+@no_cache_option
+@tables_option
+@json_option
+def vendor(
+    places: tuple[Path, ...],
+    arches: tuple[str, ...],
+    optimize: str | None,
+    profile: Path | None,
+    tables_directory: Path | None,
+    *,
+    single_file: bool,
+    no_bitmap: bool,
+    check: bool,
+    force: bool,
+    no_cache: bool,
+    as_json: bool,
+) -> None:
+    """Put filters and their runtime into an application, as the package DEST.
+
+    A POLICY is a file, or the name of a stock filter (no_network, no_exec, compute_only,
+    web_worker). DEST then holds these filters and no others; a manifest beside them says what they
+    were made from. With DEST alone, it is brought to what its manifest says, from the policies as
+    they are now.
+    """
+    from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.vendor import (  # noqa: PLC0415
+        Request,
+        check_dest,
+        find_policy,
+        recorded_request,
+        vendoring,
+    )
+
+    *policies, dest = places
+    check_dest(dest, single_file=single_file if policies else dest.suffix == ".py")
+    tables = read_tables(tables_directory)
+    asked = {require_abi(arch) for arch in arches}
+    only = tuple(abi for abi in ABIS.values() if abi in asked)
+    if policies:
+        found = tuple(find_policy(policy) for policy in policies)
+        goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+        request = Request(dest, single_file, found, only, goal)
+    elif single_file or only or optimize or no_bitmap or profile:
+        raise InputError(
+            "--single-file, --arch, --optimize, --no-bitmap and --profile need a POLICY; the "
+            "manifest says the rest"
+        )
+    else:
+        request = recorded_request(dest)
+    with exclusive(dest.absolute().parent):
+        with progress("compiling") as report:
+            how = means(cached=not (check or no_cache))
+            result = vendoring(request, tables, how, report, force=force)
+        if not (check or force):
+            result.refuse_to_overwrite()
+        written = [] if check else result.outputs.write()
+    print_notes(note for one in result.built for note in one.notes)
+    if as_json:
+        print_json(
+            {
+                "dest": str(dest),
+                "policies": [one.policy.sources[-1][0] for one in result.built],
+                "findings": [
+                    {"file": str(one.path), "state": one.state.value, "text": one.text}
+                    for one in (result.findings if check else ())
+                ],
+                "written": [str(path) for path in written],
+            }
+        )
+    if check and result.findings:
+        raise AnswerNo(*(one.diagnostic for one in result.findings))
+    if not as_json:
+        for one in result.built:
+            print_built(one.policy.name, one.programs)
+        print_written(written)
