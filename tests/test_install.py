@@ -117,7 +117,14 @@ def test_it_generates_a_filter_and_loads_it(elsewhere: Path, binaries: Path) -> 
 
 def test_it_vendors_the_stock_filters_that_it_comes_with(elsewhere: Path, binaries: Path) -> None:
     stock = sorted(path.stem for path in (ROOT / "policies").glob("*.yml"))
-    command = [binaries / "seccompgen", "vendor", *stock, "stock", "--arch", "x86_64"]
+    command: list[str | Path] = [
+        binaries / "seccompgen",
+        "vendor",
+        *stock,
+        "stock",
+        "--arch",
+        "x86_64",
+    ]
     run = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert {f"{name}.py" for name in stock} < snapshot(elsewhere / "stock").keys()

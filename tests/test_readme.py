@@ -27,9 +27,9 @@ def test_the_policy_shown_is_the_example_and_builds_as_shown(tmp_path: Path) -> 
     policy = shown.removeprefix("# worker.yml\n")
     assert policy == (EXAMPLE / "worker.yml").read_text()
     (tmp_path / "worker.yml").write_text(policy)
-    (build,) = [block for block in blocks("console") if "-o myapp/sandbox" in block]
-    run = seccompgen("build", "worker.yml", "-o", "myapp/sandbox", cwd=tmp_path)
-    assert build == f"$ seccompgen build worker.yml -o myapp/sandbox\n{run.out}"
+    (build,) = [block for block in blocks("console") if "vendor worker.yml" in block]
+    run = seccompgen("vendor", "worker.yml", "myapp/sandbox", cwd=tmp_path)
+    assert build == f"$ seccompgen vendor worker.yml myapp/sandbox\n{run.out}"
     assert run.err == ""
 
 

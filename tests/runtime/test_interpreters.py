@@ -8,12 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
+from helpers.interpreters import find_interpreter
 from helpers.runtime import TEMPLATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 kernel.require_x86_64()
 
@@ -53,22 +56,6 @@ json.dump({"new": new, "abi": _runtime.running_abi(), "refusals": refusals,
 """
 
 
-def interpreter(version: str) -> str | None:
-    """Return a Python of this version, None if there is none."""
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    candidates = [shutil.which(f"python{version}"), *map(str, pyenv)]
-    for candidate in candidates:
-        if candidate and version_of(candidate) == version:
-            return candidate
-    return None
-
-
-def version_of(python: str) -> str | None:
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    result = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
-
-
 def try_out(python: str, tmp_path: Path) -> dict[str, Any]:
     package = tmp_path / "application"
     package.mkdir()
@@ -98,7 +85,7 @@ def check(python: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_version(version: str, tmp_path: Path) -> None:
-    python = interpreter(version)
+    python = find_interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} on this machine")
     check(python, tmp_path)
