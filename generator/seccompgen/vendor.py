@@ -224,7 +224,7 @@ def vendoring(
     after = _manifest(request, built, files, tables)
     findings = list(_compare(request, before, after, built, files, tables))
     orphans = frozenset(one.path for one in findings if one.path not in files)
-    if all(one.state is State.SUPERFLUOUS for one in findings):
+    if not findings:
         findings += _compare_manifest(request, before, after)
     files[request.manifest] = render_manifest(after)
     init = request.dest / "__init__.py"
@@ -324,8 +324,7 @@ def _compare_manifest(
     """Say what is not as it should be with a manifest beside files that are."""
     path = request.manifest
     if before is None:
-        state = State.FOREIGN if path.exists() else State.MISSING
-        yield Finding(path, state, f"is missing; to make it: {request.again()}")
+        yield Finding(path, State.MISSING, f"is missing; to make it: {request.again()}")
     elif before != after:
         reasons = dict.fromkeys(_reason(before, after, one.file) for one in after.filters)
         text = f"stale: {'; '.join(reasons)}; to renew it: {request.again()}"

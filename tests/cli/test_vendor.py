@@ -320,8 +320,24 @@ def test_what_build_wrote_is_taken_over_where_it_is_fresh(project: Path) -> None
     edit(project / "worker.yml", "read, write", "read, close, write")
     assert failed("worker.yml", "built", cwd=project)[0] == 2
     assert inside("build", "worker.yml", "-o", "built", cwd=project).code == 0
+    code, lines = failed("worker.yml", "built", "--check", cwd=project)
+    assert (code, lines[0].split(";")[0]) == (1, "built/seccomp-manifest.json: is missing")
     assert inside("vendor", "worker.yml", "built", cwd=project).code == 0
     assert inside("vendor", "built", "--check", cwd=project).code == 0
+
+
+def test_a_policy_that_moved_makes_the_manifest_stale(project: Path) -> None:
+    (project / "seccomp").mkdir()
+    (project / "worker.yml").rename(project / "seccomp" / "worker.yml")
+    assert failed("seccomp/worker.yml", "app/sandbox", "--check", cwd=project) == (
+        1,
+        [
+            "app/sandbox/seccomp-manifest.json: stale: its policy is ../../seccomp/worker.yml, "
+            "was ../../worker.yml; to renew it: the same command without --check"
+        ],
+    )
+    assert inside("vendor", "seccomp/worker.yml", "app/sandbox", cwd=project).code == 0
+    assert inside("vendor", "app/sandbox", "--check", cwd=project).code == 0
 
 
 @pytest.mark.parametrize(
@@ -359,6 +375,7 @@ def test_a_manifest_that_was_edited(project: Path, old: str, new: str, problem: 
         (["worker.yml", "x.py"], "x.py: DEST is a package: for one module with --single-file"),
         (["worker.yml", "x", "--single-file"], "x: DEST must end in .py with --single-file"),
         (["worker.yml", "no_exec", "x.py", "--single-file"], "--single-file is one module"),
+        (["app/sandbox", "--check", "--force"], "--check overwrites nothing"),
         (["worker.yml", "file"], "file: is not a directory"),
         (["app/sandbox", "--arch", "x86_64"], "need a POLICY; the manifest says the rest"),
         (["worker.yml", "x", "--arch", "amd46"], "unknown architecture 'amd46' (did you mean"),

@@ -78,6 +78,8 @@ def vendor(
         vendoring,
     )
 
+    if check and force:
+        raise InputError("--check overwrites nothing: leave --force out")
     *policies, dest = places
     check_dest(dest, single_file=single_file if policies else dest.suffix == ".py")
     tables = read_tables(tables_directory)
