@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import seccompgen
 from corpus import Figures
 
-from benchmarks import machine, peers, report, timing
+from benchmarks import machine, peers, report, startup, timing
 from benchmarks.exact import lets_others_in, measured
 from benchmarks.policies import Unreadable, production, stock
 from benchmarks.results import OURS, Problem, Results, Tool
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchmarks.policies import Entry
-    from benchmarks.results import Calls, Cell, Install
+    from benchmarks.results import Calls, Cell, Install, Starts
 
 HERE = Path(__file__).parent
 STOCK = HERE.parent / "policies"
 TIMED_CALLS = ("docker", "crosvm-gpu_device")
+TIMED_STARTS = ("docker",)
+"""Policies under which a process can still look at its own memory."""
 TIMED_INSTALLS = ("docker", "go-example")
 """A large policy and a small one; the largest and the smallest where these are not measured."""
 
@@ -76,12 +78,14 @@ def measure(entries: Mapping[str, Entry], notes: Sequence[str] = (), *, timed: b
     exact = {name: _cells(name, entry, programs, same) for name, entry in entries.items()}
     right = {name: _right(cells, name, programs) for name, cells in exact.items()}
     able = {name: entry for name, entry in entries.items() if OURS in right[name]}
-    installs, calls = _timed(able, right, present, same, said) if timed and able else ({}, ())
+    starts, installs, calls = (
+        _timed(able, right, present, same, said) if timed and able else ((), {}, ())
+    )
     tools = tuple(
         Tool(tool, version, same.get(tool), _open_to(programs[tool]))
         for tool, version in versions.items()
     )
-    return Results(machine.describe(), tools, exact, installs, calls, tuple(said))
+    return Results(machine.describe(), tools, exact, installs, calls, tuple(said), starts)
 
 
 def _entries(notes: list[str]) -> dict[str, Entry]:
@@ -133,26 +137,33 @@ def _timed(
     present: Sequence[peers.Peer],
     same: Mapping[str, str],
     notes: list[str],
-) -> tuple[dict[str, tuple[Install, ...]], tuple[Calls, ...]]:
+) -> tuple[tuple[Starts, ...], dict[str, tuple[Install, ...]], tuple[Calls, ...]]:
     """Time the tools whose programs are ``right``, on some of the policies."""
     timing.stay_on_one_processor()
     by_size = sorted(entries, key=lambda name: len(entries[name]["rules"]))
+    starts: list[Starts] = []
     installs: dict[str, tuple[Install, ...]] = {}
     calls: list[Calls] = []
+    able = {
+        name: [peer for peer in present if same.get(peer.name, peer.name) in right[name]]
+        for name in entries
+    }
+    for name in (name for name in TIMED_STARTS if name in entries):
+        _say(f"starting processes under {name}")
+        starts.append(startup.measure_starts(name, entries[name], able[name]))
     for name in _some(entries, TIMED_INSTALLS, [by_size[-1], by_size[0]]):
         _say(f"timing installs of {name}")
-        able = [peer for peer in present if same.get(peer.name, peer.name) in right[name]]
-        installs[name] = timing.time_installs(name, entries[name], able)
+        installs[name] = timing.time_installs(name, entries[name], able[name])
     with tempfile.TemporaryDirectory() as directory:
         try:
             timer = timing.Timer(Path(directory))
         except peers.Missing as missing:
             _note(notes, str(missing))
-            return installs, ()
+            return tuple(starts), installs, ()
         for name in _some(entries, TIMED_CALLS, [by_size[-1]]):
             _say(f"timing calls under {name}")
             calls.append(timing.time_calls(name, entries[name], right[name], timer))
-    return installs, tuple(calls)
+    return tuple(starts), installs, tuple(calls)
 
 
 def _some(

@@ -34,6 +34,7 @@ def render(results: Results) -> str:
         *_setting(results),
         *_ratios(results),
         *_calls(results),
+        *_starts(results),
         *_installs(results),
         *_exact(results),
         *_problems(results),
@@ -120,6 +121,44 @@ def _calls(results: Results) -> Iterable[str]:
                 rows.append([tool or "no filter", f"{time.least:.1f}", spread, over, ratio])
             header = ["under", "ns", "median (quartiles)", "over none", "ours / its"]
             yield _table(header, rows, numbers=True)
+
+
+def _starts(results: Results) -> Iterable[str]:
+    if results.starts:
+        yield "## What a filter adds to a process"
+        yield (
+            "Each sample is a process of its own. *Process* is the processor time that it takes, "
+            "from its start, under the filter, to its end; "
+            "*added* is that less a bare interpreter's, which does nothing (`python3 -I -c pass`). "
+            "The least of many runs is what is compared, with seccompgen's in the same Python. "
+            "*Import* is of the generated filter, or of the tool, by itself."
+        )
+    for starts in results.starts:
+        yield f"### {starts.policy}, from the start"
+        bare = {row.python: row for row in starts.rows if not row.tool}
+        ours = {row.python: row for row in starts.rows if row.tool == OURS}
+        cells = []
+        for row in starts.rows:
+            base, our = bare[row.python], ours[row.python]
+            time = row.process
+            cell = [row.tool or "bare", row.python, f"{time.least / 1e6:.2f}"]
+            if row.tool:
+                added = time.least - base.process.least
+                ratio = (our.process.least - base.process.least) / added
+                importing = row.importing.least / 1e6 if row.importing else 0.0
+                cell += [f"{added / 1e6:.2f}", f"{ratio:.2f}", f"{importing:.3f}"]
+                cell += [f"+{row.rss - base.rss}", f"+{row.uss - base.uss}"]
+            else:
+                cell += ["", "", "", str(row.rss), str(row.uss)]
+            cells.append(cell)
+        header = ["tool", "Python", "process, ms", "added, ms", "ours / its", "import, ms"]
+        yield _table([*header, "RSS, KiB", "USS, KiB"], cells, numbers=True)
+        for python, time in starts.code.items():
+            yield (
+                f"install() of seccompgen in Python {python}, with ctypes loaded and with system "
+                f"calls that return at once: {time.least / 1e3:.0f} µs at the least, median "
+                f"{time.median / 1e3:.0f} ({time.low / 1e3:.0f} to {time.high / 1e3:.0f})."
+            )
 
 
 def _installs(results: Results) -> Iterable[str]:

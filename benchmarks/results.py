@@ -64,6 +64,34 @@ class Install:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Processes that a tool confines, by the Python that is named; without, if it has no name.
+
+    ``process`` is from start to end, ``importing`` of the tool alone, both in nanoseconds of
+    processor time; ``rss`` and ``uss`` are KiB at the end.
+    """
+
+    tool: str
+    python: str
+    process: Times
+    importing: Times | None
+    rss: int
+    uss: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """All of them for one policy.
+
+    ``code`` is what our install() takes where system calls do nothing, by the Python.
+    """
+
+    policy: str
+    rows: tuple[Start, ...]
+    code: Mapping[str, Times]
+
+
+@dataclass(frozen=True, slots=True)
 class Calls:
     """Nanoseconds for a system call under the programs for one policy.
 
@@ -86,3 +114,4 @@ class Results:
     installs: Mapping[str, tuple[Install, ...]]
     calls: tuple[Calls, ...]
     notes: tuple[str, ...]
+    starts: tuple[Starts, ...] = ()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import re
 import shutil
 import sys
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import interpreter
@@ -14,8 +18,8 @@ from corpus import ALLOW, FOREIGN, Figures, translated
 from strategies import argument_vectors, compiled
 
 from benchmarks import __main__ as command
-from benchmarks import exact, peers, policies, report, timing
-from benchmarks.results import OURS, Calls, Install, Problem, Results, Times, Tool
+from benchmarks import exact, peers, policies, report, start, startup, timing
+from benchmarks.results import OURS, Calls, Install, Problem, Results, Start, Starts, Times, Tool
 
 RET = interpreter.RET | interpreter.K
 EPERM = 0x00050001
@@ -31,6 +35,9 @@ SMALL = {
         str(PERSONALITY): [[[[[0, "set", 0x18, 0, 64]], [[0, "eq", 0xFFFFFFFF, 0, 32]]], ALLOW]],
     },
 }
+
+OPEN = SMALL | {"default": ALLOW, "rules": {str(NFSSERVCTL): [[None, EPERM]]}}
+"""Under it a process can still look at itself."""
 
 
 def present() -> list[peers.Peer]:
@@ -147,6 +154,50 @@ def test_calls_are_timed_and_installs_too(tmp_path: Path) -> None:
     assert all(time.least > 0 for row in installs for time in (row.bare, row.loaded))
 
 
+def test_processes_are_measured_from_their_start() -> None:
+    kernel.require_x86_64()
+    here = present()
+    starts = startup.measure_starts("open", OPEN, here, rounds=2, memory_rounds=1)
+    tools = {peer.name for peer in here if not peer.name.startswith("libseccomp")}
+    assert {row.tool for row in starts.rows} == {"", OURS, *tools}
+    for row in starts.rows:
+        assert row.process.least > 0
+        assert row.rss > row.uss > 0
+        assert row.importing is None if row.tool == "" else row.importing
+    assert starts.code.keys() == {row.python for row in starts.rows}
+
+
+def test_a_process_without_a_filter_is_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel.require_x86_64()
+    (tmp_path / "fake.py").write_text("def install(): pass\n")
+    monkeypatch.setattr(peers, "our_module", lambda *_: "fake")
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda: nullcontext(tmp_path))
+    with pytest.raises(RuntimeError, match="seccompgen put no filter in force"):
+        startup.measure_starts("open", OPEN, [])
+
+
+def test_where_system_calls_do_nothing_nothing_is_done() -> None:
+    kernel.require_x86_64()
+
+    def inside() -> list[object]:
+        import ctypes
+
+        start.pretend()
+        libc = ctypes.CDLL(None, use_errno=True)
+        status = Path("/proc/self/status")
+        filters = re.findall(r"Seccomp_filters:\t(\d+)", status.read_text())
+        calls = []
+        for argument in (None, b"\0" * 16):
+            result = libc.syscall(ctypes.c_long(kernel.NR_SECCOMP), 1, 0, argument)
+            calls.append([result, ctypes.get_errno() if result else 0])
+        calls.append([libc.prctl(-1, 0, 0, 0, 0), 0])
+        return [*calls, filters == re.findall(r"Seccomp_filters:\t(\d+)", status.read_text())]
+
+    assert kernel.run(inside).value == [[-1, errno.EFAULT], [0, 0], [0, 0], True]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -198,6 +249,17 @@ RESULTS = Results(
         ),
     ),
     notes=("seccomp is left out",),
+    starts=(
+        Starts(
+            "b",
+            (
+                Start("", "3.11", dataclasses.replace(TIME, least=9e6), None, 8000, 3000),
+                Start(OURS, "3.11", dataclasses.replace(TIME, least=10e6), TIME, 8300, 3200),
+                Start("pyseccomp", "3.11", dataclasses.replace(TIME, least=34e6), TIME, 9000, 4000),
+            ),
+            {"3.11": dataclasses.replace(TIME, least=40e3)},
+        ),
+    ),
 )
 
 
@@ -217,10 +279,14 @@ def test_the_report_says_what_was_measured() -> None:
         "| no filter | 80.5 | 120.0 (110.0 to 130.0) |  |  |",
         "| seccompgen | 100.0 | 120.0 (110.0 to 130.0) | +19.5 | 1.00 |",
         "| pyseccomp | 3.11 | 400 | 120 (110 to 130) | 0.25 |",
+        "| bare | 3.11 | 9.00 |  |  |  | 8000 | 3000 |",
+        "| seccompgen | 3.11 | 10.00 | 1.00 | 1.00 | 0.000 | +300 | +200 |",
+        "| pyseccomp | 3.11 | 34.00 | 25.00 | 0.04 | 0.000 | +1000 | +1000 |",
         "- seccompy, a: wrong: 1(0x0) gives allow, not errno(1)",
     ):
         assert line in text.splitlines(), text
-    bare = report.render(dataclasses.replace(RESULTS, installs={}, calls=()))
+    bare = report.render(dataclasses.replace(RESULTS, installs={}, calls=(), starts=()))
+    assert "processor time" not in bare
     assert "Nanoseconds" not in bare
 
 
