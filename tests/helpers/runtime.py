@@ -68,7 +68,7 @@ def changes(before: dict[str, int]) -> dict[str, int]:
 def refusal(
     program: bytes, flags: int = 0, *, descriptors: bool = True, **options: Any
 ) -> dict[str, Any]:
-    """Try to install; return errno, sentence, and what changed. Fails if it is installed.
+    """Try to install; return what the error tells, and what changed. Fails if it is installed.
 
     With ``descriptors`` False no file can be opened meanwhile.
     """
@@ -79,5 +79,6 @@ def refusal(
         install(program, flags, **options)
     except runtime.SeccompError as error:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return {"errno": error.errno, "text": error.strerror, **changes(before)}
+        told = {"errno": error.errno, "text": error.strerror, **vars(error)}
+        return {**told, **changes(before)}
     raise AssertionError("it was installed")
