@@ -512,10 +512,11 @@ class _Kernel:
         padding = bytes(self._alignment(pointer) - 2)
         return length.to_bytes(2, sys.byteorder) + padding + bytes(pointer)
 
-    def seccomp(self, operation: int, flags: int, argument: "bytes | None") -> "tuple[int, int]":
+    def seccomp(self, operation: int, flags: int, argument: object) -> "tuple[int, int]":
         """Call the kernel; return the result, and errno where that is -1 (0 elsewhere).
 
-        ``argument`` is what the third argument of seccomp(2) points to; None is a null pointer.
+        ``argument`` is what the third argument of seccomp(2) points to: bytes, or an array of
+        ctypes where the kernel writes; None is a null pointer.
         """
         long = self._long
         result = self._syscall(self._number, long(operation), long(flags), argument)

@@ -376,6 +376,13 @@ def _installs(guest: Guest, report: Mapping[str, Any]) -> dict[str, object]:
             "no capability": _refused("EACCES", "CAP_SYS_ADMIN", "`no_new_privs: true`"),
             "no new privileges": _trial("done", _CONFINED),
         },
+        "without ctypes": {
+            "install": _trial("-1", _CONFINED),
+            "listener": _trial(listener, _facts(1, 2, 2)),
+            "unknown action": _refused(
+                "EOPNOTSUPP", "does not grant the action 0x7ffd0000 (", thread=_facts(1, 2, 2)
+            ),
+        },
         "refusals": {
             "unknown flag": _refused("EINVAL", "0x100000 is no filter flag that this runtime"),
             "new flag alone": _refused("EINVAL", "there is none", "give the policy new_listener"),

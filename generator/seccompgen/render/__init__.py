@@ -4,6 +4,7 @@ from seccompgen.render.call import call_text
 from seccompgen.render.filter_module import (
     render_combined,
     render_filter,
+    render_notification,
     render_package,
     render_runtime,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "listing",
     "render_combined",
     "render_filter",
+    "render_notification",
     "render_package",
     "render_runtime",
     "render_table",
