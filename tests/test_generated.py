@@ -20,9 +20,8 @@ from seccompgen.render import listing
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "generated" / "seccomp_filters"
-FILTERS = sorted(
-    path for path in PACKAGE.glob("*.py") if path.name not in {"__init__.py", "_runtime.py"}
-)
+BESIDE = {"__init__.py", "_runtime.py", "notification.py"}
+FILTERS = sorted(path for path in PACKAGE.glob("*.py") if path.name not in BESIDE)
 STOCK = {"compute_only", "no_exec", "no_network", "web_worker"}
 TABLES = shipped_tables()
 

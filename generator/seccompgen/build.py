@@ -22,6 +22,7 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
+from seccompgen.model import FilterFlag
 from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.outputs import Outputs
 from seccompgen.pool import spread
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
 RUNTIME_NAME = "_runtime.py"
+NOTIFICATION_NAME = "notification.py"
 _SHIPPED = Path(__file__).parent / "kernel"
 
 
@@ -324,7 +326,7 @@ def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
     return result
 
 
-_RESERVED = {"_runtime", "tables", "__init__"}
+_RESERVED = {"_runtime", "notification", "tables", "__init__"}
 
 
 def filter_files(
@@ -335,8 +337,6 @@ def filter_files(
     means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``; ``form`` is python or bpf."""
-    from seccompgen.render import render_runtime  # noqa: PLC0415 - jinja2
-
     if form == "bpf":
         return {
             directory / f"{one.policy.name}.{program.abi.name}.bpf": program.to_bytes()
@@ -348,7 +348,19 @@ def filter_files(
         for one, source in zip(built, modules, strict=True):
             assert isinstance(source, bytes)
             files[directory / f"{one.module_name}.py"] = source
-    files[directory / RUNTIME_NAME] = render_runtime()
+    return files | support_files(directory, [one.policy.flags for one in built])
+
+
+def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, bytes]:
+    """Return what lies in ``directory`` beside filters that have these flags.
+
+    That is the runtime, and where one of them makes a listener, what its supervisor needs.
+    """
+    from seccompgen.render import render_notification, render_runtime  # noqa: PLC0415 - jinja2
+
+    files = {directory / RUNTIME_NAME: render_runtime()}
+    if any(each & FilterFlag.NEW_LISTENER for each in flags):
+        files[directory / NOTIFICATION_NAME] = render_notification()
     return files
 
 
@@ -382,6 +394,9 @@ def project_filters(
     objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
     built = build_policies(project.policy_files(), tables, (), progress, objective, means)
     files = filter_files(built, tables, project.output, means=means)
+    if project.kernel.is_dir():
+        # In our own checkout it is there to be read, whatever flags the stock filters have.
+        files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
     about = {
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.apart import take_apart
 from seccompgen.architectures import ABIS
-from seccompgen.build import RUNTIME_NAME, difference_text, module_name
+from seccompgen.build import difference_text, module_name, support_files
 from seccompgen.compile import Making, TooManyError
 from seccompgen.errors import (
     AnswerNo,
@@ -29,7 +29,7 @@ from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.policy import load_policy
 from seccompgen.pool import spread
 from seccompgen.program import BPF_MAXINSNS, RET_K
-from seccompgen.render import render_combined, render_runtime
+from seccompgen.render import render_combined
 from seccompgen.verify import (
     Code,
     Difference,
@@ -366,7 +366,7 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
     )
     return {
         directory / f"{module_name(combined.name)}.py": source,
-        directory / RUNTIME_NAME: render_runtime(),
+        **support_files(directory, [combined.settings.flags]),
     }
 
 

@@ -80,6 +80,13 @@ def raw(path: Path, *instructions: tuple[int, int, int, int]) -> str:
 # --- what is made --------------------------------------------------------------------------------
 
 
+def test_a_listener_of_a_part_brings_its_supervisors_side(here: Path) -> None:
+    (here / "more.yml").write_text(ASKS.replace("read", "write"))
+    done = inside("intersect", "asks.yml", "more.yml", "--name", "both", "-o", "pkg", cwd=here)
+    assert done.code == 0, done.err
+    assert set(snapshot(here / "pkg")) == {"_runtime.py", "notification.py", "both.py"}
+
+
 def test_intersect_writes_a_module_and_the_runtime(here: Path) -> None:
     done = seccompgen("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
     wrote = ["wrote pkg/_runtime.py", "wrote pkg/a_b.py"]

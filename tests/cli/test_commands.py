@@ -44,6 +44,23 @@ def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> 
     assert "everything is up to date" in again.out
 
 
+def test_build_writes_the_supervisors_side_where_there_is_a_listener(
+    policy: Path, tmp_path: Path
+) -> None:
+    asks = tmp_path / "asks.yml"
+    asks.write_text(f"flags: [new_listener]\n{POLICY}")
+    modules = {"asks.py", "my_policy.py", "_runtime.py", "notification.py"}
+    out = tmp_path / "both"
+    assert seccompgen("build", asks, policy, "-o", out).code == 0
+    assert set(snapshot(out)) == modules
+    assert seccompgen("build", asks, policy, "--check", "-o", out).code == 0
+    shipped = ROOT / "generated" / "seccomp_filters" / "notification.py"
+    assert (out / "notification.py").read_bytes() == shipped.read_bytes()
+    (out / "notification.py").unlink()
+    check = seccompgen("build", asks, policy, "--check", "-o", out)
+    assert (check.code, "notification.py: is missing" in check.err) == (1, True)
+
+
 def test_build_writes_raw_instructions_in_the_target_order(policy: Path, tmp_path: Path) -> None:
     run = seccompgen("build", policy, "--format", "bpf", "-o", tmp_path / "o", "--json")
     assert run.code == 0, run.err
@@ -89,7 +106,9 @@ def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Pat
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("name", ["class.yml", "1st.yml", "_runtime.yml", "tables.yml", "ü .yml"])
+@pytest.mark.parametrize(
+    "name", ["class.yml", "1st.yml", "_runtime.yml", "notification.yml", "tables.yml", "ü .yml"]
+)
 def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(POLICY)
     run = seccompgen("build", tmp_path / name, "-o", tmp_path / "o")
@@ -125,6 +144,11 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     assert seccompgen("build", "--check", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
     assert sandbox == {"worker.py", "_runtime.py", "__init__.py", "py.typed"}
+    # A policy with a listener brings the supervisor's side, and takes it away again.
+    (tmp_path / "seccomp" / "worker.yml").write_text(f"flags: [new_listener]\n{POLICY}")
+    assert seccompgen("build", cwd=tmp_path).code == 0
+    assert "notification.py" in snapshot(tmp_path / "myapp" / "sandbox")
+    (tmp_path / "seccomp" / "worker.yml").write_text(POLICY)
     # A policy that is gone takes its module with it.
     (tmp_path / "seccomp" / "worker.yml").rename(tmp_path / "seccomp" / "other.yml")
     assert seccompgen("build", cwd=tmp_path).code == 0

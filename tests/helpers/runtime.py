@@ -6,6 +6,7 @@ Everything here that installs or refuses a filter runs inside a child of `kernel
 from __future__ import annotations
 
 import resource
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,19 @@ import kernel
 TEMPLATE = Path(__file__).parents[2] / "templates" / "_runtime.py"
 
 
-def load() -> Any:
-    """Return the template as a module; leaves no bytecode beside it."""
-    module = types.ModuleType("_runtime")
-    exec(compile(TEMPLATE.read_text(), TEMPLATE, "exec"), module.__dict__)
+def load(name: str) -> Any:
+    """Return a template as a module of the package ``vendored``; leaves no bytecode beside it."""
+    module = types.ModuleType(f"vendored.{name}")
+    module.__package__ = "vendored"
+    sys.modules[module.__name__] = module
+    path = TEMPLATE.with_name(f"{name}.py")
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)
     return module
 
 
-runtime: Any = load()
+sys.modules["vendored"] = types.ModuleType("vendored")
+runtime: Any = load("_runtime")
+notification: Any = load("notification")
 
 
 def install(
@@ -68,7 +74,7 @@ def changes(before: dict[str, int]) -> dict[str, int]:
 def refusal(
     program: bytes, flags: int = 0, *, descriptors: bool = True, **options: Any
 ) -> dict[str, Any]:
-    """Try to install; return errno, sentence, and what changed. Fails if it is installed.
+    """Try to install; return what the error tells, and what changed. Fails if it is installed.
 
     With ``descriptors`` False no file can be opened meanwhile.
     """
@@ -79,5 +85,6 @@ def refusal(
         install(program, flags, **options)
     except runtime.SeccompError as error:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        return {"errno": error.errno, "text": error.strerror, **changes(before)}
+        told = {"errno": error.errno, "text": error.strerror, **vars(error)}
+        return {**told, **changes(before)}
     raise AssertionError("it was installed")

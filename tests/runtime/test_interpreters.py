@@ -29,41 +29,58 @@ sys.path.insert(0, sys.argv[1])
 before = set(sys.modules)
 from application import _runtime
 new = sorted(set(sys.modules) - before)
+import errno, os, threading  # before what install() loads is looked at
+if sys.argv[3] == "loaded":
+    import ctypes
+elif sys.argv[3] == "public":
+    _runtime._NEWEST_LEAN = (3, 8)
 
-import ctypes, errno, json, os, threading
 program = bytes.fromhex(sys.argv[2])
-libc = ctypes.CDLL(None, use_errno=True)
 answers = []
-def ask():
-    answers.append((libc.syscall(110), ctypes.get_errno()))
 started = threading.Event()
-thread = threading.Thread(target=lambda: (started.wait(), ask()))
+thread = threading.Thread(target=lambda: (started.wait(), answers.append(os.getppid())))
 thread.start()
-def refusal(abi, program, flags):
+def install(abi, program, flags, actions):
+    programs = {abi: (317, program)}
+    return _runtime.install("p", programs, flags=flags, no_new_privs=True, actions=actions)
+def refusal(abi, program, flags, actions=()):
     try:
-        _runtime.install("p", {abi: (317, program)}, flags=flags, no_new_privs=True, actions=())
+        install(abi, program, flags, actions)
     except _runtime.SeccompError as error:
-        return [error.errno, error.strerror]
+        return [error.cause, error.errno_name]
+before = set(sys.modules)
+questions = [_runtime.supported(), _runtime.action_available("log"), _runtime.no_new_privs()]
 refusals = [refusal("s390x", program, 0), refusal("x86_64", program[:-8], 0),
-            refusal("x86_64", program, 1 << 20)]
-result = _runtime.install("p", {"x86_64": (317, program)}, flags=1, no_new_privs=True,
-                          actions=(0x80000000, 0x7fff0000, 0x00050000))
+            refusal("x86_64", program, 1 << 20), refusal("x86_64", program, 0, (0x7ffd0000,))]
+modes = [_runtime.mode()]
+result = install("x86_64", program, 1, (0x80000000, 0x7fff0000, 0x00050000))
+modes.append(_runtime.mode())
+loaded = sorted(set(sys.modules) - before)
 started.set()
 thread.join()
-ask()
-json.dump({"new": new, "abi": _runtime.running_abi(), "refusals": refusals,
-           "result": result, "answers": answers}, sys.stdout)
+answers.append(os.getppid())
+import json
+json.dump({"new": new, "loaded": loaded, "abi": _runtime.running_abi(), "refusals": refusals,
+           "result": result, "answers": answers, "modes": modes,
+           "questions": [*questions, _runtime.no_new_privs()]}, sys.stdout)
 """
 
+WAYS = {
+    "lean": ["_ctypes"],
+    "loaded": [],
+    "public": ["_ctypes", "ctypes", "ctypes._endian"],
+}
+"""How install() calls the C library, and what it loads for that."""
 
-def try_out(python: str, tmp_path: Path) -> dict[str, Any]:
+
+def try_out(python: str, tmp_path: Path, way: str) -> dict[str, Any]:
     package = tmp_path / "application"
     package.mkdir()
     (package / "__init__.py").touch()
     shutil.copy(TEMPLATE, package)
     program = kernel.on_call(kernel.NR_GETPPID, kernel.ERRNO | 33)
     result = subprocess.run(
-        [python, "-I", "-W", "error", "-c", SCRIPT, tmp_path, program.hex()],
+        [python, "-I", "-W", "error", "-c", SCRIPT, tmp_path, program.hex(), way],
         capture_output=True,
         text=True,
         timeout=kernel.TIMEOUT,
@@ -74,27 +91,40 @@ def try_out(python: str, tmp_path: Path) -> dict[str, Any]:
     return value
 
 
-def check(python: str, tmp_path: Path) -> None:
-    value = try_out(python, tmp_path)
+def check(python: str, tmp_path: Path, way: str) -> None:
+    value = try_out(python, tmp_path, way)
     assert value["new"] == ["application", "application._runtime"]
+    # What ctypes loads besides differs from version to version.
+    assert [name for name in value["loaded"] if "ctypes" in name] == WAYS[way]
     assert value["abi"] == "x86_64"
     assert value["result"] == -1
-    assert value["answers"] == [[-1, 33], [-1, 33]]
-    assert [number for number, _ in value["refusals"]] == [8, 22, 22]
+    assert value["answers"] == [-33, -33]  # the C library leaves that as it is
+    assert value["refusals"] == [
+        ["wrong_abi", "ENOEXEC"],
+        ["rejected", "EINVAL"],
+        ["unknown_flag", "EINVAL"],
+        ["lacks_action", "EOPNOTSUPP"],
+    ]
+    before, after = value["modes"]
+    assert after == ["filter", before[1] + 1]
+    assert value["questions"][0::3] == [True, True]
+    assert value["questions"][1] is True
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_version(version: str, tmp_path: Path) -> None:
+def test_every_version(version: str, way: str, tmp_path: Path) -> None:
     python = find_interpreter(version)
     if python is None:
         pytest.skip(f"no Python {version} on this machine")
-    check(python, tmp_path)
+    check(python, tmp_path, way)
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"])
-def test_the_running_and_the_system_python(python: str, tmp_path: Path) -> None:
+def test_the_running_and_the_system_python(python: str, way: str, tmp_path: Path) -> None:
     assert os.access(python, os.X_OK)
-    check(python, tmp_path)
+    check(python, tmp_path, way)
 
 
 def test_importing_does_nothing_but_define() -> None:

@@ -5,6 +5,7 @@ from seccompgen.render.filter_module import (
     inlined_runtime,
     render_combined,
     render_filter,
+    render_notification,
     render_package,
     render_runtime,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "listing",
     "render_combined",
     "render_filter",
+    "render_notification",
     "render_package",
     "render_runtime",
     "render_table",

@@ -172,7 +172,16 @@ def _module(about: _About, programs: Sequence[Program], tables: Tables) -> bytes
 
 def render_runtime() -> bytes:
     """Return the runtime as it lies beside generated filters."""
-    return f"{BANNER}\n{template_source('_runtime.py')}".encode()
+    return _as_it_is("_runtime.py")
+
+
+def render_notification() -> bytes:
+    """Return the supervisor's side of user notification, which lies beside the runtime."""
+    return _as_it_is("notification.py")
+
+
+def _as_it_is(name: str) -> bytes:
+    return f"{BANNER}\n{template_source(name)}".encode()
 
 
 def inlined_runtime() -> str:

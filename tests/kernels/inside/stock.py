@@ -831,6 +831,19 @@ def _installs(runtime: Any, abi: str, numbers: Numbers) -> "dict[str, Any]":
     def new_flag(trial: _Trials) -> None:
         trial("install", lambda: listen(_NEW_LISTENER | _WAIT_KILLABLE_RECV))
 
+    def without_ctypes(trial: _Trials) -> None:
+        # The runtime has its own way to the C library where nobody has imported ctypes.
+        hidden = sys.modules.pop("ctypes")
+
+        def lean(flags: int) -> str:
+            told = listen(flags) if flags else str(install())
+            return told if "ctypes" not in sys.modules else "ctypes was imported"
+
+        trial("install", lambda: lean(0))
+        trial("listener", lambda: lean(_NEW_LISTENER))
+        trial("unknown action", lambda: install(actions=(_NEVER_AN_ACTION,)))
+        sys.modules["ctypes"] = hidden
+
     def inside(number: int, data: int) -> Group:
         def group(trial: _Trials) -> None:
             install(_answering(number, data), no_new_privs=False)
@@ -859,6 +872,7 @@ def _installs(runtime: Any, abi: str, numbers: Numbers) -> "dict[str, Any]":
         "other thread": other_thread,
         "plain": lambda trial: trial("install", install),
         "capability": lambda trial: trial("install", lambda: install(no_new_privs=False)),
+        "without ctypes": without_ctypes,
         "refusals": refusals,
         "listeners": listeners,
         "new flag": new_flag,

@@ -1,0 +1,70 @@
+"""The examples that are more than a page of the README: what theirs shows is what happens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import kernel
+import pytest
+from command import ROOT, Result, seccompgen
+from test_readme import EXAMPLES, PYTHONS
+
+kernel.require_x86_64()
+
+BROKER = ROOT / "examples" / "file_broker"
+
+
+def example(source: Path, place: Path) -> str:
+    """Build the example in a copy at ``place``; return what its README shows."""
+    (shown,) = [block for block in EXAMPLES if f"cd examples/{source.name}\n" in block]
+    shutil.copytree(source, place, ignore=shutil.ignore_patterns("sandbox", "__pycache__"))
+    build = seccompgen("build", "worker.yml", "-o", "sandbox", cwd=place)
+    assert build.out in shown
+    return shown
+
+
+def run(python: str, place: Path, *names: str) -> Result:
+    if not Path(python).exists():
+        pytest.skip(f"there is no {python}")
+    environment = {name: value for name, value in os.environ.items() if "PYTHON" not in name}
+    done = subprocess.run(
+        [python, "-W", "error", "main.py", *names],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=kernel.TIMEOUT,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_broker_does_what_its_readme_shows(python: str, tmp_path: Path) -> None:
+    shown = example(BROKER, tmp_path / "file_broker")
+    commands = [line for line in shown.splitlines() if line.startswith("$ python3 main.py")]
+    for command, code in zip(commands, (0, 1), strict=True):
+        names = command.partition("#")[0].split()[3:]
+        done = run(python, tmp_path / "file_broker", *names)
+        assert done.code == code, done
+        assert f"{command}\n{done.out}{done.err}" in shown
+
+
+def test_the_broker_gives_nothing_but_its_library(tmp_path: Path) -> None:
+    place = tmp_path / "file_broker"
+    example(BROKER, place)
+    (place / "library" / "link").symlink_to("/etc/passwd")
+    done = run(sys.executable, place, "link", "..", ".", "", "x" * 5000)
+    assert done == Result(
+        0,
+        "link: Too many levels of symbolic links\n"
+        "..: Permission denied\n"
+        ".: Is a directory\n"
+        ": Is a directory\n"
+        f"{'x' * 5000}: File name too long\n",
+        "",
+    )
