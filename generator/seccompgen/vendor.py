@@ -311,7 +311,7 @@ def _compare(
             text = f"superfluous: nothing makes it any more; to remove it: {request.again()}"
             yield Finding(path, State.SUPERFLUOUS, text)
         else:
-            reason = "this seccompgen has another runtime"
+            reason = "this seccompgen has another"
             if path.name in filters:
                 differs = _what_differs(path, filters[path.name], tables)
                 reason = f"{_reason(before, after, path.name)}; {differs}"

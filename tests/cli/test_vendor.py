@@ -133,6 +133,23 @@ def test_a_stock_filter_by_its_name(project: Path) -> None:
     assert [one["policy"] for one in manifest["filters"]] == ["../../no_network"]
 
 
+def test_a_listener_brings_its_supervisors_side(project: Path) -> None:
+    (project / "broker.yml").write_text(
+        "arches: [x86_64]\ndefault_action: allow\nflags: [new_listener]\n"
+        "syscalls:\n- {action: user_notif, names: [openat]}\n"
+    )
+    assert inside("vendor", "broker.yml", "broker", cwd=project).code == 0
+    files = {"_runtime.py", "broker.py", "notification.py"}
+    assert (
+        set(json.loads((project / "broker" / "seccomp-manifest.json").read_text())["files"])
+        == files
+    )
+    assert inside("vendor", "broker", "--check", cwd=project).code == 0
+    # Without a listener it goes again.
+    assert inside("vendor", "worker.yml", "broker", cwd=project).code == 0
+    assert set(snapshot(project / "broker")) == PACKAGE
+
+
 def test_what_is_not_named_any_more_goes_unless_it_was_edited(project: Path) -> None:
     (project / "other.yml").write_text(POLICY)
     sandbox = project / "app" / "sandbox"
@@ -256,6 +273,20 @@ def test_other_tables_make_it_stale(project: Path) -> None:
         f"app/sandbox/worker.py: stale: the tables are of Linux v7.0, were of {tag}; its programs "
         "stay the same; to renew it: "
     )
+
+
+def test_an_older_runtime_is_stale(project: Path) -> None:
+    sandbox = project / "app" / "sandbox"
+    before = hashlib.sha256((sandbox / "_runtime.py").read_bytes()).hexdigest()
+    edit(sandbox / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 1  # as it was\n")
+    after = hashlib.sha256((sandbox / "_runtime.py").read_bytes()).hexdigest()
+    edit(sandbox / "seccomp-manifest.json", before, after)
+    assert failed("app/sandbox", "--check", cwd=project) == (
+        1,
+        [f"app/sandbox/_runtime.py: stale: this seccompgen has another; to renew it: {AGAIN}"],
+    )
+    assert inside("vendor", "app/sandbox", cwd=project).code == 0
+    assert inside("vendor", "app/sandbox", "--check", cwd=project).code == 0
 
 
 def test_an_edited_file_is_no_stale_one_and_is_not_overwritten(project: Path) -> None:
