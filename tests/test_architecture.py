@@ -27,7 +27,10 @@ ABOVE = {
     "stock": set(),
     "filters": {"build", "project", "render", "verify"},
     "apart": {"compile", "verify"},
-    "combine": {"apart", "build", "compile", "filters", "policy", "pool", "render", "verify"},
+    "combine": {
+        *("apart", "build", "compile", "filters", "manifest", "policy", "pool", "render"),
+        "verify",
+    },
     "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
     "vendor": STAGES | {"build", "filters", "project", "stock"},
     "cli": STAGES | {"build", "combine", "filters", "project", "proofs", "vendor"},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.apart import take_apart
 from seccompgen.architectures import ABIS
-from seccompgen.build import difference_text, module_name, support_files
+from seccompgen.build import NOTIFICATION_NAME, difference_text, module_name, support_files
 from seccompgen.compile import Making, TooManyError
 from seccompgen.errors import (
     AnswerNo,
@@ -24,6 +24,7 @@ from seccompgen.errors import (
     UndecidedError,
 )
 from seccompgen.filters import FILTER_SUFFIXES, read_filters, read_module
+from seccompgen.manifest import MANIFEST_NAME
 from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.policy import load_policy
@@ -121,6 +122,7 @@ def _filters_in(directory: Path) -> list[Path]:
         path
         for path in sorted(directory.iterdir())
         if path.suffix in FILTER_SUFFIXES and not path.name.startswith("_") and path.is_file()
+        if path.name != NOTIFICATION_NAME and not path.name.endswith(MANIFEST_NAME)
     ]
     if not found:
         raise InputError(Diagnostic("no filters in this directory", Position(str(directory))))

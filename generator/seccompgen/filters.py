@@ -183,6 +183,7 @@ def read_module(path: Path) -> Module:
             case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
                 name not in constants
                 and isinstance(value, ast.Dict if name == "_PROGRAMS" else ast.Constant)
+                and name in _CONSTANTS
             ):
                 constants[name] = value
             case _ if not _is_generated(statement):
@@ -223,6 +224,10 @@ def read_module(path: Path) -> Module:
         frozenset(install["actions"]),
         Settings(FilterFlag(install["flags"]), install["no_new_privs"], on_import),
     )
+
+
+# Any other might be one that a runtime in the same module goes by.
+_CONSTANTS = {"_PROGRAMS", *(f"_{name.upper()}" for name in ABIS)}
 
 
 def _without_runtime(path: Path, body: list[ast.stmt]) -> list[ast.stmt]:

@@ -16,6 +16,9 @@ from seccompgen.objective import Optimize  # noqa: TC001 - pydantic evaluates it
 if TYPE_CHECKING:
     from pathlib import Path
 
+MANIFEST_NAME = "seccomp-manifest.json"
+"""In a package; beside a single file ``x.py`` it is ``x.seccomp-manifest.json``."""
+
 
 def sha256(data: bytes) -> str:
     """Return the hash by which a manifest names ``data``, as hex."""

@@ -15,6 +15,7 @@ from seccompgen.build import build_policies, difference_text, filter_files
 from seccompgen.errors import Diagnostic, InputError, Position, UndecidedError
 from seccompgen.filters import read_module
 from seccompgen.manifest import (
+    MANIFEST_NAME,
     Hashed,
     Manifest,
     Vendored,
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
     from seccompgen.build import Built, Means
     from seccompgen.program import Program
     from seccompgen.tables import Tables
-
-MANIFEST_NAME = "seccomp-manifest.json"
-"""In a package; beside a single file ``x.py`` it is ``x.seccomp-manifest.json``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,14 @@ def test_a_listener_brings_its_supervisors_side(project: Path) -> None:
     assert set(snapshot(project / "broker")) == PACKAGE
 
 
+def test_a_vendored_package_can_be_combined_into_one(project: Path) -> None:
+    (project / "other.yml").write_text(POLICY.replace("read, ", ""))
+    run = inside("vendor", "worker.yml", "other.yml", "app/sandbox", cwd=project)
+    assert run.code == 0
+    run = inside("intersect", "app/sandbox", "--name", "all", "-o", "out", cwd=project)
+    assert (run.code, run.err) == (0, "")
+
+
 def test_what_is_not_named_any_more_goes_unless_it_was_edited(project: Path) -> None:
     (project / "other.yml").write_text(POLICY)
     sandbox = project / "app" / "sandbox"
@@ -221,9 +229,10 @@ def test_a_single_file_is_read_and_proved_like_any_module(project: Path) -> None
     )
 
 
-def test_a_statement_more_in_a_single_file_is_seen(project: Path) -> None:
+@pytest.mark.parametrize("statement", ["_install = print", "_SET_MODE_FILTER = 2", "_X = 1"])
+def test_a_statement_more_in_a_single_file_is_seen(project: Path, statement: str) -> None:
     alone = project / "app" / "alone.py"
-    edit(alone, "\n# ABI: (its number", "\n_install = print\n# ABI: (its number")
+    edit(alone, "\n# ABI: (its number", f"\n{statement}\n# ABI: (its number")
     run = inside("verify", "app/alone.py", "--policy", "worker.yml", cwd=project)
     assert (run.code, "this was added, or changed" in run.err) == (2, True)
 
