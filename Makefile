@@ -16,11 +16,14 @@ TAG ?=
 FROM ?=
 ARGS ?=
 REFRESH ?=
+# The examples that commit their filters.
+EXAMPLES := $(patsubst %/sandbox/_runtime.py,%,$(wildcard examples/*/sandbox/_runtime.py))
 
 .PHONY: generate test test-kernels test-ecosystem check bench evidence lint types proof fresh pins system qemu ecosystem clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
+	set -e; for example in $(EXAMPLES); do (cd $$example && ../../$(BIN)/seccompgen build); done
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -39,6 +42,7 @@ check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
+	set -e; for example in $(EXAMPLES); do (cd $$example && ../../$(BIN)/seccompgen build --check); done
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -74,11 +78,11 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# What tests and benchmarks need besides Python: a C compiler, the kernel headers of many
+# What tests and benchmarks need besides Python: curl, a C compiler, the kernel headers of many
 # architectures, the system's Python, and libseccomp as a peer; the second, emulators; the third,
 # what filters are handed to.
 # Without the right to install, what needs them is skipped and says so.
-SYSTEM := gcc libc6-dev libseccomp2 linux-libc-dev python3 python3-seccomp python3-venv
+SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev python3 python3-seccomp python3-venv
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
 ECOSYSTEM := clang gcc patchelf
 system: PACKAGES = $(SYSTEM)

@@ -83,13 +83,14 @@ def test_the_example_does_what_its_readme_shows(tmp_path: Path, python: str) -> 
 
 def test_every_command_shown_exists() -> None:
     help_text = seccompgen("--help").out
-    pages = [README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))]
+    pages = [README, *(path.read_text() for path in (ROOT / "docs").rglob("*.md"))]
     for page in pages:
         for name in re.findall(r"seccompgen ([a-z]+) ", "\n".join(blocks("console", page))):
             assert re.search(rf"^  {name} ", help_text, re.MULTILINE), name
 
 
 def test_every_link_leads_somewhere() -> None:
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    pages = (ROOT / "README.md", ROOT / "examples" / "README.md", *(ROOT / "docs").rglob("*.md"))
+    for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            assert (page.parent / target).exists(), f"{page}: {target}"
