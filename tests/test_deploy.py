@@ -6,6 +6,8 @@ Those that need packages are in tests/ecosystem.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ import walkthrough
 from command import ROOT, seccompgen, snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PAGES = ["asyncio", "multiprocessing", "subprocess", "threads"]
@@ -31,6 +34,145 @@ def test_a_page_shows_what_happens(page: str, tmp_path: Path) -> None:
     for visit in walkthrough.follow(page, tmp_path):
         assert visit.differences() == []
         assert "Traceback" not in visit.log
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_filter_nothing_is_refused(page: str, tmp_path: Path) -> None:
+    walkthrough.assert_free(walkthrough.follow(page, tmp_path, walkthrough.free))
+
+
+def run(example: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        input=stdin,
+        cwd=example,
+        capture_output=True,
+        text=True,
+        timeout=walkthrough.TIMEOUT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("example", "command"),
+    [
+        ("asyncio_server", "server.py --port 0"),
+        ("threads", "server.py here --port 0"),
+        ("threads", "server.py everywhere --port 0"),
+        ("flask_upload", "parse.py"),
+        ("process_pool", "pool.py fork"),
+        ("process_pool", "pool.py spawn"),
+    ],
+    indirect=["example"],
+)
+def test_nothing_is_done_where_no_filter_can_be_installed(example: Path, command: str) -> None:
+    walkthrough.broken(example)
+    done = run(example, *command.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no filters here" in done.stderr
+
+
+@pytest.mark.parametrize("example", ["launcher"], indirect=True)
+def test_the_launcher_exits_as_shells_do(example: Path) -> None:
+    codes = [
+        run(example, "launch.py", *command).returncode
+        for command in (["sh", "-c", "exit 3"], ["no-such-program"], ["/etc/passwd"])
+    ]
+    assert codes == [3, 127, 126]
+    walkthrough.broken(example)
+    done = run(example, "launch.py", "touch", "executed")
+    assert (done.returncode, (example / "executed").exists()) == (125, False)
+    assert done.stderr == "launch.py: not confined: [Errno 38] no filters here\n"
+    shutil.rmtree(example / "sandbox")
+    assert run(example, "launch.py", "touch", "executed").returncode == 125
+    assert not (example / "executed").exists()
+
+
+INHERITED = """
+import os, sys
+import convert
+os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
+sys.stdout.buffer.write(convert.run(["sh", "-c", "echo /proc/self/fd/*"], b""))
+"""
+
+
+@pytest.mark.parametrize("example", ["launcher"], indirect=True)
+def test_the_launcher_hands_on_the_standard_descriptors_only(example: Path) -> None:
+    done = run(example, "-c", INHERITED)
+    seen = {name.rpartition("/")[2] for name in done.stdout.split()}
+    assert seen - {"3"} == {"0", "1", "2"}, done.stderr  # 3 is the shell's own, looking
+
+
+PREEXEC = """
+import subprocess
+from sandbox import tool
+try:
+    subprocess.run(["true"], preexec_fn=tool.install)
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("example", ["launcher"], indirect=True)
+def test_preexec_fn_loses_the_error(example: Path) -> None:
+    """As the page says."""
+    walkthrough.broken(example)
+    assert run(example, "-c", PREEXEC).stdout == "Exception occurred in preexec_fn.\n"
+
+
+LOST = """
+import multiprocessing, sys
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from sandbox import job
+
+SECONDS = float(sys.argv[1])
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    import late
+    try:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=job.install) as executor:
+            print(executor.submit(late.work).result())
+    except BrokenProcessPool:
+        print("broken")
+    with context.Pool(1, initializer=job.install) as pool:
+        try:
+            print(pool.apply_async(late.work).get(SECONDS))
+        except multiprocessing.TimeoutError:
+            print("no answer")
+"""
+
+
+@pytest.mark.parametrize("change", [str, walkthrough.killing, walkthrough.broken])
+@pytest.mark.parametrize("example", ["process_pool"], indirect=True)
+def test_of_lost_jobs_an_executor_tells(example: Path, change: Callable[[Path], object]) -> None:
+    """The traps that the page warns of: a late import that is refused, one for which the process
+    is killed, an initializer that fails. An executor breaks, a Pool never answers.
+    """
+    change(example)
+    (example / "late.py").write_text("def work(): return 1")
+    (example / "lost.py").write_text(LOST)
+    assert run(example, "lost.py", "1").stdout == "broken\nno answer\n"
+    walkthrough.free(example)
+    assert run(example, "lost.py", "60").stdout == "1\n1\n"
+
+
+NOWHERE = """
+import asyncio
+from sandbox import web
+
+async def main():
+    web.install()
+    print((await asyncio.start_server(print, "127.0.0.1", 0)).sockets)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("example", ["asyncio_server"], indirect=True)
+def test_asyncio_passes_over_refused_sockets(example: Path) -> None:
+    """The trap that the page warns of."""
+    assert run(example, "-c", NOWHERE).stdout == "()\n"
 
 
 def test_every_page_is_followed_and_every_example_has_one() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command import ROOT
+from command import ROOT, seccompgen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,6 +89,16 @@ def free(example: Path) -> None:
 def broken(example: Path) -> None:
     """Have installing fail, as where the kernel has no filters."""
     _replace_install(example, "raise OSError(38, 'no filters here')")
+
+
+def killing(example: Path) -> None:
+    """Have the policy kill where it says EPERM, and build it."""
+    (policy,) = (example / "seccomp").glob("*.yml")
+    text = policy.read_text().replace("errno(EPERM)", "kill_process")
+    if "compute_only.yml" in text or "web_worker.yml" in text:
+        text += "default_action: kill_process\n"
+    policy.write_text(text)
+    assert seccompgen("build", cwd=example).code == 0
 
 
 def _replace_install(example: Path, body: str) -> None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import walkthrough
-from command import seccompgen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,12 +26,6 @@ PAGES = ["gunicorn", "uvicorn", "celery", "uploads"]
 GUNICORN = "gunicorn --bind 127.0.0.1:8000 app:app"
 UVICORN = "uvicorn app:app --workers 2 --port 8000"
 CELERY = "celery -A tasks worker --concurrency 2"
-
-
-@pytest.fixture
-def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Return a copy of the example that the test names as its parameter."""
-    return walkthrough.copy(request.param, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -131,19 +124,9 @@ def test_celery_goes_on_after_an_exception_in_the_handler(example: Path) -> None
         assert "no filters here" in server.log()
 
 
-def kill(example: Path) -> None:
-    """Have the example's policy kill where it would say no."""
-    (policy,) = (example / "seccomp").glob("*.yml")
-    text = re.sub(r"errno\(EPERM\)", "kill_process", policy.read_text())
-    if "web_worker.yml" in text:
-        text += "default_action: kill_process\n"
-    policy.write_text(text)
-    assert seccompgen("build", cwd=example).code == 0
-
-
 @pytest.mark.parametrize("example", ["gunicorn_server"], indirect=True)
 def test_gunicorn_replaces_a_worker_that_was_killed(example: Path) -> None:
-    kill(example)
+    walkthrough.killing(example)
     with walkthrough.serving(GUNICORN, example) as server:
         assert server.get("/misbehave") == ""
         server.wait_for(lambda: "was sent SIGSYS!" in server.log())
@@ -152,7 +135,7 @@ def test_gunicorn_replaces_a_worker_that_was_killed(example: Path) -> None:
 
 @pytest.mark.parametrize("example", ["celery_worker"], indirect=True)
 def test_a_task_that_was_killed_is_lost_and_the_next_one_runs(example: Path) -> None:
-    kill(example)
+    walkthrough.killing(example)
     with celery(example) as server:
         run = ask(example, "misbehave")
         assert "WorkerLostError" in run.stderr
@@ -182,3 +165,13 @@ def test_celery_confines_each_process_that_it_starts(example: Path) -> None:
             answer = json.loads(ask(example, "misbehave").stdout)
             assert answer == dict.fromkeys(answer, "PermissionError")
         assert len(set(re.findall(r"ForkPoolWorker-\d+", server.log()))) == 3
+
+
+@pytest.mark.parametrize("example", ["gunicorn_server"], indirect=True)
+def test_gunicorn_replaces_workers_that_cannot_open_their_log_again(example: Path) -> None:
+    """As the page says of USR1."""
+    with walkthrough.serving(f"{GUNICORN} --access-logfile access.txt", example) as server:
+        server.wait_for(lambda: server.log().count("confined") == 2)
+        os.kill(server.process.pid, signal.SIGUSR1)
+        server.wait_for(lambda: server.log().count("confined") == 4)
+        assert server.get("/") == '{"hello": "world"}\n'
