@@ -81,6 +81,17 @@ def copy(name: str, place: Path) -> Path:
     return example
 
 
+def with_python(python: str) -> Callable[[Path], None]:
+    """Return a change that has python3 be another one, which has to have no packages."""
+
+    def change(example: Path) -> None:
+        commands = example.parents[1] / "bin"
+        commands.mkdir()
+        (commands / "python3").symlink_to(python)
+
+    return change
+
+
 def free(example: Path) -> None:
     """Take the filters out: installing does nothing."""
     _replace_install(example, "pass")
@@ -166,8 +177,10 @@ def _visit(example: Path, steps: list[Step]) -> Visit:
 
 def environment(example: Path) -> dict[str, str]:
     """Return the environment: this Python's commands first, a home of the example's own."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     home = example.parents[1]
+    path = os.pathsep.join(
+        map(str, (home / "bin", Path(sys.executable).parent, os.environ["PATH"]))
+    )
     return {**os.environ, "PATH": path, "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
 
 
