@@ -133,6 +133,16 @@ def test_gunicorn_replaces_a_worker_that_was_killed(example: Path) -> None:
         assert server.get("/") == '{"hello": "world"}\n'
 
 
+@pytest.mark.parametrize("example", ["uvicorn_server"], indirect=True)
+def test_uvicorn_replaces_a_worker_that_was_killed(example: Path) -> None:
+    walkthrough.killing(example)
+    with walkthrough.serving(UVICORN, example) as server:
+        server.wait_for(lambda: server.log().count("startup complete") == 2)
+        assert server.get("/misbehave") == ""
+        server.wait_for(lambda: server.log().count("startup complete") == 3)
+        assert server.get("/") == '{"hello": "world"}\n'
+
+
 @pytest.mark.parametrize("example", ["celery_worker"], indirect=True)
 def test_a_task_that_was_killed_is_lost_and_the_next_one_runs(example: Path) -> None:
     walkthrough.killing(example)

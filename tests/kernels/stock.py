@@ -303,6 +303,8 @@ def _web_worker(guest: Guest) -> Outcomes:
         **_each("EPERM", "ENOENT", "run", "exec", "rename", "unlink", "mkdir"),
         **_each("EPERM", "done", "fork", "kill", "write", "append", "read and write", "truncate"),
         **_each("EPERM", "done", "create", "chmod", "inet", "unix", "in thread"),
+        **_each("EPERM", "done", "timestamps"),
+        **_each("done", "done", "timestamps of what is open"),
         **_each("EPERM", "done", "datagrams", "send to unix"),
         **_each("EPERM", "EISCONN", "connect", "send message to"),
         **_each("EPERM", "EPIPE", "send to"),

@@ -514,6 +514,8 @@ def _web_worker(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt]"
         "rename": lambda: os.rename(f"{_FOLDER}/none", new),
         "unlink": lambda: os.unlink("/nowhere"),
         "chmod": lambda: os.chmod(old, 0o600),
+        "timestamps": lambda: os.utime(old, (1, 1)),
+        "timestamps of what is open": lambda: os.utime(opened, (1, 1)),
         "mkdir": lambda: os.mkdir("/nowhere/new"),
         "inet": lambda: socket.socket(socket.AF_INET).close(),
         "unix": lambda: socket.socket(socket.AF_UNIX).close(),
