@@ -5,6 +5,7 @@ Those that need packages are in tests/ecosystem.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -190,6 +191,22 @@ asyncio.run(main())
 def test_asyncio_passes_over_refused_sockets(example: Path) -> None:
     """The trap that the page warns of."""
     assert run(example, "-c", NOWHERE).stdout == "()\n"
+
+
+def test_code_on_the_pages_is_the_examples() -> None:
+    seen = 0
+    for page in walkthrough.PAGES.glob("*.md"):
+        code = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+        if code:
+            (name,) = shown_by(page.stem)
+            sources = [path.read_text() for path in (ROOT / "examples" / name).glob("*.py")]
+            lines = {
+                line.split("  # ")[0].strip() for text in sources for line in text.splitlines()
+            }
+            shown = {line.strip() for text in code for line in text.splitlines()}
+            assert shown - lines == set(), page.name
+            seen += 1
+    assert seen
 
 
 def test_every_page_is_followed_and_every_example_has_one() -> None:
