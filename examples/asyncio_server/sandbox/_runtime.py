@@ -14,6 +14,9 @@ import sys
 
 __all__ = ("SeccompError", "install", "running_abi")
 
+# Raised with every change of what generated modules call; they are refused beside another.
+FORMAT = 1
+
 _SET_MODE_FILTER = 1
 _GET_ACTION_AVAIL = 2
 _PR_SET_NO_NEW_PRIVS = 38

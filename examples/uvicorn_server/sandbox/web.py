@@ -109,6 +109,12 @@ install() sets no_new_privs; flags tsync. There is a program for each of
 
 from . import _runtime
 
+if getattr(_runtime, "FORMAT", 0) != 1:
+    raise ImportError(
+        f"{_runtime.__file__} does not fit {__name__}, which needs its format 1: "
+        "generate both again, with one seccompgen"
+    )
+
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
