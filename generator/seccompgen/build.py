@@ -370,6 +370,42 @@ def _render_one(tables: Tables, one: Built) -> bytes:
     return render_filter(one.policy, one.programs, tables, one.objective)
 
 
+def read_files(
+    built: Iterable[Built], tables: Path | None = None, project: Project | None = None
+) -> list[Path]:
+    """Return all that decides what was built: what was read, and seccompgen's own files.
+
+    ``tables`` is the directory of the tables, None for those that are part of seccompgen. Of a
+    ``project``, the directory of policies is there as well, since a new file in it is a policy.
+    """
+    from seccompgen.render.templates import template_files  # noqa: PLC0415 - jinja2
+
+    found = [Path(file) for one in built for file, _ in one.policy.sources]
+    found += [Path(one.objective.profile.file) for one in built if one.objective.profile]
+    if project:
+        found += [project.pyproject, project.policies]
+    found += [(tables or _SHIPPED) / name for name in (LOCK_NAME, MATRIX_NAME)]
+    found += sorted(Path(__file__).parent.rglob("*.py"))
+    return list(dict.fromkeys(found + template_files()))
+
+
+def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None) -> bytes:
+    """Return a depfile that says ``outputs``, or ``target``, depend on ``inputs``.
+
+    Paths below the current directory are relative to it, as build files have them. Raises
+    InputError for a name that no depfile can hold.
+    """
+    from seccompgen.render import render_depfile  # noqa: PLC0415 - jinja2
+
+    here = Path.cwd()
+
+    def name(path: Path) -> str:
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+    targets = [name(path) for path in outputs] if target is None else [target]
+    return render_depfile(targets, [name(path) for path in inputs])
+
+
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
     """Return the table package in ``package``, and the lock and the matrix in ``kernel``."""
     from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415

@@ -1,6 +1,7 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
 from seccompgen.render.call import call_text
+from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
     inlined_runtime,
     render_combined,
@@ -18,6 +19,7 @@ __all__ = [
     "inlined_runtime",
     "listing",
     "render_combined",
+    "render_depfile",
     "render_filter",
     "render_notification",
     "render_package",
