@@ -31,6 +31,7 @@ ABOVE = {
     "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
     "vendor": STAGES | {"build", "filters", "project", "stock"},
     "cli": STAGES | {"build", "combine", "filters", "project", "proofs", "vendor"},
+    "integrations": {"build", "outputs", "project"},
     "__main__": {"cli"},
     "__init__": set(),
 }

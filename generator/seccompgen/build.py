@@ -43,6 +43,8 @@ LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
 RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
+_PACKAGE_NAME = "__init__.py"
+_TYPED_NAME = "py.typed"
 _SHIPPED = Path(__file__).parent / "kernel"
 
 
@@ -437,9 +439,30 @@ def project_filters(
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built
     }
-    files[project.output / "__init__.py"] = render_package(about, tables.tag)
-    files[project.output / "py.typed"] = b""
+    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag)
+    files[project.output / _TYPED_NAME] = b""
     return built, files
+
+
+def filter_package(
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: Means = PLAIN_MEANS,
+) -> tuple[list[Built], dict[Path, bytes], frozenset[Path]]:
+    """Return every filter of ``project``, the files of its filter package, and what is not of it.
+
+    Raises InputError if a file is in the way that seccompgen did not generate.
+    """
+    built, files = project_filters(project, tables, progress, means)
+    refuse_to_overwrite(files)
+    return built, files, orphaned_filters(project, files)
+
+
+def package_names(project: Project) -> list[str]:
+    """Return the names of the files in the filter package of ``project``."""
+    modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
+    return [*modules, RUNTIME_NAME, _PACKAGE_NAME, _TYPED_NAME]
 
 
 def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:

@@ -107,8 +107,7 @@ def build(
         build_policies,
         depfile,
         filter_files,
-        orphaned_filters,
-        project_filters,
+        filter_package,
         read_files,
         refuse_to_overwrite,
         require_writable,
@@ -155,9 +154,7 @@ def build(
         )
     with exclusive(project.root):
         with progress("compiling") as report:
-            built, files = project_filters(project, tables, report, how)
-        refuse_to_overwrite(files)
-        orphans = orphaned_filters(project, files)
+            built, files, orphans = filter_package(project, tables, report, how)
         add_depfile(files, built, project)
         outputs = Outputs(files, orphans)
         _finish(built, outputs, check=check, costs=costs, as_json=as_json)
