@@ -12,6 +12,7 @@ from seccompgen.render.filter_module import (
 )
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.table_module import render_table, render_tables_package
+from seccompgen.render.templates import render_text
 
 __all__ = [
     "Line",
@@ -26,5 +27,6 @@ __all__ = [
     "render_runtime",
     "render_table",
     "render_tables_package",
+    "render_text",
     "ret_action",
 ]
