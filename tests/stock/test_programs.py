@@ -146,7 +146,7 @@ def test_no_exec(abi: str) -> None:
 _NEVER = """
     creat link linkat symlink symlinkat mknod mknodat mkdir mkdirat unlink unlinkat rmdir rename
     renameat renameat2 chmod fchmod fchmodat fchmodat2 chown fchown fchownat lchown chown32 fchown32
-    utime utimes utimensat utimensat_time64 futimesat truncate truncate64 setxattr lsetxattr
+    utime utimes futimesat truncate truncate64 setxattr lsetxattr
     fsetxattr removexattr fremovexattr open_by_handle_at name_to_handle_at mq_open mq_unlink
     file_setattr memfd_create memfd_secret chdir fchdir chroot fchroot fallocate copy_file_range
     socket connect bind execve execveat uselib fork vfork unshare setns pidfd_open pidfd_getfd
@@ -234,7 +234,8 @@ def test_compute_only_makes_no_executable_memory(abi: str) -> None:
             assert asked(name, address, 4096, 3, 0x22, HIGH - 1) == refused(EPERM)
     assert asked("mremap", 4096, 4096, 8192, 1) == ALLOW
     assert asked("mremap", 4096, 4096, 8192, 3, 4096) == refused(EPERM)
-    for name in asked.of("open", "openat", "openat2", "stat", "newfstatat", "statx", "clone"):
+    paths = ("open", "openat", "openat2", "stat", "newfstatat", "statx", "utimensat")
+    for name in asked.of(*paths, "utimensat_time64", "clone"):
         assert asked(name) == refused(EPERM)
     assert asked("prlimit64", 0, 7, 0, 1) == asked("prlimit64", HIGH) == ALLOW
     assert asked("prlimit64", 1) == asked("prlimit64", 0, 7, 1) == refused(EPERM)
@@ -262,6 +263,9 @@ def test_web_worker_opens_files_for_reading_only(abi: str) -> None:
             for flag in (1, 2, 3, *creating_flags(abi)):
                 assert asked(name, *before, reading | flag) == refused(EPERM)
     assert asked("openat2") == asked("io_uring_setup") == no_such_call(abi)
+    for name in asked.of("utimensat", "utimensat_time64"):
+        assert asked(name, 3, 0, HIGH) == asked(name, HIGH, 0) == ALLOW
+        assert asked(name, 3, 1) == asked(name, 3, HIGH) == refused(EPERM)
 
 
 @pytest.mark.parametrize("abi", SERVING)
