@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from command import inside, said, snapshot
+from command import ROOT, inside, said, snapshot
 from seccompgen.scaffold import KINDS
 from seccompgen.stock import stock_policies
+from transcript import blocks, replay
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+PAGE = (ROOT / "docs" / "init.md").read_text()
 STANZA = """\
 # `seccompgen build` compiles the policies into the output; commit both.
 [tool.seccompgen]
@@ -187,6 +190,16 @@ def test_where_there_is_no_place_it_says_so_and_writes_nothing(
     code, out, err = said(inside("init", *options, cwd=root))
     assert (code, out, err) == (2, [], [message.format(root=root, parent=tmp_path)])
     assert snapshot(tmp_path) == before
+
+
+def test_the_page_shows_what_it_does(tmp_path: Path) -> None:
+    (tmp_path / "myapp").mkdir()
+    (tmp_path / "myapp" / "__init__.py").touch()
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    (shown,) = blocks("console", PAGE)
+    replay(shown, tmp_path)
+    kinds = re.findall(r"^\| `(\w+)`", PAGE, re.MULTILINE)
+    assert sorted(kinds) == sorted(KINDS)
 
 
 @pytest.mark.parametrize(
