@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(place / "venv"),
         "PIP_CONSTRAINT": str(constraints),
+        "PIP_BUILD_CONSTRAINT": str(constraints),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_QUIET": "1",
     }
@@ -152,6 +154,22 @@ def confined(cwd: Path) -> list[bool]:
                 status = (process / "status").read_text()
                 found.append((int(process.name), "\nSeccomp:\t2\n" in status))
     return [filtered for _, filtered in sorted(found)]
+
+
+@pytest.mark.parametrize("example", ["hatchling", "setuptools"])
+def test_pip_gets_the_plugin_for_who_builds_a_wheel(
+    tmp_path: Path, environment: dict[str, str], example: str
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(
+        ROOT / "examples" / example, project, ignore=shutil.ignore_patterns("sandbox", "*.egg-info")
+    )
+    (answer,) = play(["pip wheel --no-deps --wheel-dir dist ."], project, environment)
+    assert answer[0] == 0, answer[1]
+    (wheel,) = (project / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        modules = {Path(name).parts[1:] for name in archive.namelist()}
+    assert ("sandbox", "_runtime.py") in modules
 
 
 def test_the_workflow_passes_until_a_policy_changes(
