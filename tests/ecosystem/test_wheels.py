@@ -320,6 +320,25 @@ def test_setuptools_puts_them_where_the_projects_layout_says(
 
 
 @pytest.mark.ecosystem
+@pytest.mark.parametrize("mode", ["lenient", "strict"])
+def test_setuptools_leads_to_a_package_that_was_not_there_when_it_looked(
+    tmp_path: Path, mode: str
+) -> None:
+    project = SETUPTOOLS.copy(tmp_path)
+    pyproject = project / "pyproject.toml"
+    text = pyproject.read_text().replace("src/adder/sandbox", "top")
+    layout = "[tool.setuptools]\npackages = ['adder']\npackage-dir = {adder = 'src/adder'}\n"
+    pyproject.write_text(f"{text}\n{layout}")
+    main = project / "src" / "adder" / "__main__.py"
+    main.write_text(main.read_text().replace("adder.sandbox", "top"))
+    settings = f"{{'editable_mode': {mode!r}}}"
+    code = f"import build; build.ProjectBuilder('.').build('editable', '../dist', {settings})"
+    with zipfile.ZipFile(built("-c", code, cwd=project)) as archive:
+        archive.extractall(tmp_path / "site")
+    assert confined("adder", "", tmp_path / "site") == SETUPTOOLS.said
+
+
+@pytest.mark.ecosystem
 def test_setuptools_refuses_a_place_where_no_package_can_be(tmp_path: Path) -> None:
     project = SETUPTOOLS.copy(tmp_path)
     pyproject = project / "pyproject.toml"
