@@ -460,9 +460,11 @@ def filter_package(
 
 
 def package_names(project: Project) -> list[str]:
-    """Return the names of the files in the filter package of ``project``."""
+    """Return the names of the files in the filter package of ``project``, as it was last built."""
     modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
-    return [*modules, RUNTIME_NAME, _PACKAGE_NAME, _TYPED_NAME]
+    # Whether a filter has a listener is not to be known without reading its policy.
+    listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
+    return [*modules, RUNTIME_NAME, *listeners, _PACKAGE_NAME, _TYPED_NAME]
 
 
 def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:

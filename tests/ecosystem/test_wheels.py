@@ -330,7 +330,12 @@ def test_setuptools_leads_to_a_package_that_was_not_there_when_it_looked(
     layout = "[tool.setuptools]\npackages = ['adder']\npackage-dir = {adder = 'src/adder'}\n"
     pyproject.write_text(f"{text}\n{layout}")
     main = project / "src" / "adder" / "__main__.py"
-    main.write_text(main.read_text().replace("adder.sandbox", "top"))
+    main.write_text(
+        "from top import notification\n" + main.read_text().replace("adder.sandbox", "top")
+    )
+    # With what a listener needs, a file that not every package has.
+    with (project / SETUPTOOLS.policy).open("a") as policy:
+        policy.write("flags: [new_listener]\n")
     settings = f"{{'editable_mode': {mode!r}}}"
     code = f"import build; build.ProjectBuilder('.').build('editable', '../dist', {settings})"
     with zipfile.ZipFile(built("-c", code, cwd=project)) as archive:

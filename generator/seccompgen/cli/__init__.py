@@ -25,5 +25,17 @@ def command() -> None:
     """
 
 
-for _one in (init, tables, build, vendor, verify, equiv, intersect, union, subtract, disasm, syscalls):
+for _one in (
+    init,
+    tables,
+    build,
+    vendor,
+    verify,
+    equiv,
+    intersect,
+    union,
+    subtract,
+    disasm,
+    syscalls,
+):
     command.add_command(_one)
