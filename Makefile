@@ -78,11 +78,11 @@ $(READY): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# What tests and benchmarks need besides Python: curl, a C compiler, the kernel headers of many
-# architectures, the system's Python, and libseccomp as a peer; the second, emulators; the third,
+# What tests and benchmarks need besides Python: curl, a C compiler, ninja, the kernel headers of
+# many architectures, the system's Python, and libseccomp as a peer; the second, emulators; the third,
 # what filters are handed to.
 # Without the right to install, what needs them is skipped and says so.
-SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev python3 python3-seccomp python3-venv
+SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build python3 python3-seccomp python3-venv
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
 ECOSYSTEM := clang gcc patchelf
 system: PACKAGES = $(SYSTEM)

@@ -43,6 +43,8 @@ LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
 RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
+_PACKAGE_NAME = "__init__.py"
+_TYPED_NAME = "py.typed"
 _SHIPPED = Path(__file__).parent / "kernel"
 
 
@@ -370,6 +372,42 @@ def _render_one(tables: Tables, one: Built) -> bytes:
     return render_filter(one.policy, one.programs, tables, one.objective)
 
 
+def read_files(
+    built: Iterable[Built], tables: Path | None = None, project: Project | None = None
+) -> list[Path]:
+    """Return all that decides what was built: what was read, and seccompgen's own files.
+
+    ``tables`` is the directory of the tables, None for those that are part of seccompgen. Of a
+    ``project``, the directory of policies is there as well, since a new file in it is a policy.
+    """
+    from seccompgen.render.templates import template_files  # noqa: PLC0415 - jinja2
+
+    found = [Path(file) for one in built for file, _ in one.policy.sources]
+    found += [Path(one.objective.profile.file) for one in built if one.objective.profile]
+    if project:
+        found += [project.pyproject, project.policies]
+    found += [(tables or _SHIPPED) / name for name in (LOCK_NAME, MATRIX_NAME)]
+    found += sorted(Path(__file__).parent.rglob("*.py"))
+    return list(dict.fromkeys(found + template_files()))
+
+
+def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None) -> bytes:
+    """Return a depfile that says ``outputs``, or ``target``, depend on ``inputs``.
+
+    Paths below the current directory are relative to it, as build files have them. Raises
+    InputError for a name that no depfile can hold.
+    """
+    from seccompgen.render import render_depfile  # noqa: PLC0415 - jinja2
+
+    here = Path.cwd()
+
+    def name(path: Path) -> str:
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+    targets = [name(path) for path in outputs] if target is None else [target]
+    return render_depfile(targets, [name(path) for path in inputs])
+
+
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
     """Return the table package in ``package``, and the lock and the matrix in ``kernel``."""
     from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415
@@ -401,9 +439,32 @@ def project_filters(
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built
     }
-    files[project.output / "__init__.py"] = render_package(about, tables.tag)
-    files[project.output / "py.typed"] = b""
+    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag)
+    files[project.output / _TYPED_NAME] = b""
     return built, files
+
+
+def filter_package(
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: Means = PLAIN_MEANS,
+) -> tuple[list[Built], dict[Path, bytes], frozenset[Path]]:
+    """Return every filter of ``project``, the files of its filter package, and what is not of it.
+
+    Raises InputError if a file is in the way that seccompgen did not generate.
+    """
+    built, files = project_filters(project, tables, progress, means)
+    refuse_to_overwrite(files)
+    return built, files, orphaned_filters(project, files)
+
+
+def package_names(project: Project) -> list[str]:
+    """Return the names of the files in the filter package of ``project``, as it was last built."""
+    modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
+    # Whether a filter has a listener is not to be known without reading its policy.
+    listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
+    return [*modules, RUNTIME_NAME, *listeners, _PACKAGE_NAME, _TYPED_NAME]
 
 
 def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.objective import Optimize
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _PIN = re.compile(rb'^(?P<before>[ \t]*linux[ \t]*=[ \t]*)"(?P<tag>[^"\n]*)"', re.MULTILINE)
 _SECTION = re.compile(
@@ -19,7 +17,8 @@ _SECTION = re.compile(
 )
 _TEXTS = {"linux", "policies", "output", "profile"}
 _GOALS = [goal.value for goal in Optimize]
-_KEYS = (*sorted(_TEXTS), "optimize", "bitmap")
+_SWITCHES = {"bitmap", "committed"}
+_KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
 
 
 POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
@@ -32,7 +31,8 @@ class Project:
 
     ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
     package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
-    a file or None, make the objective of every filter (`objective.Objective`).
+    a file or None, make the objective of every filter (`objective.Objective`). ``committed`` means
+    that the package is under version control, so that who builds a wheel is not to change it.
     """
 
     pyproject: Path
@@ -42,6 +42,7 @@ class Project:
     optimize: Optimize
     bitmap: bool
     profile: Path | None
+    committed: bool
 
     @property
     def root(self) -> Path:
@@ -83,13 +84,14 @@ def find_project(start: Path) -> Project | None:
     for directory in (start, *start.parents):
         pyproject = directory / "pyproject.toml"
         if pyproject.is_file():
-            project = _read(pyproject)
+            project = read_project(pyproject)
             if project:
                 return project
     return None
 
 
-def _read(pyproject: Path) -> Project | None:
+def read_project(pyproject: Path) -> Project | None:
+    """Return what ``pyproject`` says, or None if it does not name us; InputError if it is wrong."""
     content = pyproject.read_bytes()
     try:
         data = tomllib.loads(content.decode())
@@ -106,15 +108,19 @@ def _read(pyproject: Path) -> Project | None:
     ]
     if problems:
         raise InputError(*problems)
-    root = pyproject.parent
+
+    def place(name: str) -> Path:
+        return Path(os.path.normpath(pyproject.parent / name))
+
     return Project(
         pyproject=pyproject,
         linux=section.get("linux"),
-        policies=root / section.get("policies", "policies"),
-        output=root / section.get("output", "generated/seccomp_filters"),
+        policies=place(section.get("policies", "policies")),
+        output=place(section.get("output", "generated/seccomp_filters")),
         optimize=Optimize(section.get("optimize", "balanced")),
         bitmap=section.get("bitmap", True),
-        profile=root / section["profile"] if "profile" in section else None,
+        profile=place(section["profile"]) if "profile" in section else None,
+        committed=section.get("committed", False),
     )
 
 
@@ -124,8 +130,8 @@ def _problem(key: str, value: object) -> str:
         return f"unknown key {key!r}{did_you_mean(key, _KEYS)}"
     if key in _TEXTS and not isinstance(value, str):
         return f"{key!r} must be text"
-    if key == "bitmap" and not isinstance(value, bool):
-        return "'bitmap' must be true or false"
+    if key in _SWITCHES and not isinstance(value, bool):
+        return f"{key!r} must be true or false"
     if key == "optimize" and value not in _GOALS:
         hint = did_you_mean(str(value), _GOALS)
         return f"'optimize' must be one of {', '.join(_GOALS)}, not {value!r}{hint}"

@@ -525,7 +525,7 @@ def test_a_build_of_the_project_leaves_it_alone(here: Path) -> None:
     assert made.code == 0
     assert inside("build", cwd=here).code == 0
     (here / "seccomp" / "one.yml").unlink()
-    assert f"removed {here / 'out' / 'one.py'}" in inside("build", cwd=here).out
+    assert "removed out/one.py\n" in inside("build", cwd=here).out
     assert (here / "out" / "both.py").exists()
     gone = inside("verify", "out/both.py", cwd=here)
     assert gone.code == 2

@@ -8,6 +8,7 @@ from seccompgen import __version__
 from seccompgen.cli.build import build
 from seccompgen.cli.combine import intersect, subtract, union
 from seccompgen.cli.disasm import disasm
+from seccompgen.cli.init import init
 from seccompgen.cli.syscalls import syscalls
 from seccompgen.cli.tables import tables
 from seccompgen.cli.vendor import vendor
@@ -24,5 +25,17 @@ def command() -> None:
     """
 
 
-for _one in (tables, build, vendor, verify, equiv, intersect, union, subtract, disasm, syscalls):
+for _one in (
+    init,
+    tables,
+    build,
+    vendor,
+    verify,
+    equiv,
+    intersect,
+    union,
+    subtract,
+    disasm,
+    syscalls,
+):
     command.add_command(_one)

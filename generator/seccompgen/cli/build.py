@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,11 +31,12 @@ from seccompgen.cli.common import (
 from seccompgen.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from seccompgen.build import Built
     from seccompgen.outputs import Outputs
     from seccompgen.program import Program
+    from seccompgen.project import Project
 
 
 @click.command()
@@ -65,6 +67,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Say for each program what it costs, and the least that any program could.",
 )
+@click.option(
+    "--depfile",
+    "depfile_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write to FILE, for make and ninja, which files decided the outputs.",
+)
+@click.option(
+    "--depfile-target",
+    metavar="NAME",
+    help="What depends on these files, such as a stamp; default: the outputs.",
+)
 @tables_option
 @json_option
 def build(
@@ -75,6 +89,8 @@ def build(
     optimize: str | None,
     profile: Path | None,
     tables_directory: Path | None,
+    depfile_path: Path | None,
+    depfile_target: str | None,
     *,
     no_bitmap: bool,
     check: bool,
@@ -89,18 +105,30 @@ def build(
     """
     from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
         build_policies,
+        depfile,
         filter_files,
-        orphaned_filters,
-        project_filters,
+        filter_package,
+        read_files,
         refuse_to_overwrite,
         require_writable,
     )
     from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.project import find_project  # noqa: PLC0415
 
+    if depfile_target is not None and not depfile_path:
+        raise InputError("--depfile-target needs --depfile")
+    if depfile_path and check:
+        raise InputError("--check writes nothing, so it has no --depfile")
     only = [require_abi(arch) for arch in arches]
     tables = read_tables(tables_directory)
     how = means(cached=not (check or no_cache))
+
+    def add_depfile(files: dict[Path, bytes], built: list[Built], project: Project | None) -> None:
+        if depfile_path:
+            inputs = read_files(built, tables_directory, project)
+            _require_not_among(depfile_path, (*inputs, *files))
+            files[depfile_path] = depfile(list(files), inputs, depfile_target)
+
     if policies:
         directory = output or Path()
         require_writable(directory)
@@ -110,6 +138,7 @@ def build(
                 built = build_policies(policies, tables, only, report, objective, how)
             files = filter_files(built, tables, directory, form, how)
             refuse_to_overwrite(files)
+            add_depfile(files, built, None)
             outputs = Outputs(files)
             _finish(built, outputs, check=check, costs=costs, as_json=as_json)
         return
@@ -125,10 +154,16 @@ def build(
         )
     with exclusive(project.root):
         with progress("compiling") as report:
-            built, files = project_filters(project, tables, report, how)
-        refuse_to_overwrite(files)
-        outputs = Outputs(files, orphaned_filters(project, files))
+            built, files, orphans = filter_package(project, tables, report, how)
+        add_depfile(files, built, project)
+        outputs = Outputs(files, orphans)
         _finish(built, outputs, check=check, costs=costs, as_json=as_json)
+
+
+def _require_not_among(path: Path, files: Iterable[Path]) -> None:
+    """Raise InputError if ``path`` is one of ``files``."""
+    if os.path.realpath(path) in map(os.path.realpath, files):
+        raise InputError(f"--depfile {path} would overwrite what is read or written already")
 
 
 def _finish(

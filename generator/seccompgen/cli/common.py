@@ -123,8 +123,10 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
 
 def print_written(written: list[Path]) -> None:
     """Say what `check_or_write` changed."""
+    here = Path.cwd()
     for path in written:
-        click.echo(f"wrote {path}" if path.exists() else f"removed {path}")
+        shown = path.relative_to(here) if path.is_relative_to(here) else path
+        click.echo(f"wrote {shown}" if path.exists() else f"removed {shown}")
     if not written:
         click.echo("everything is up to date")
 

@@ -1,6 +1,7 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
 from seccompgen.render.call import call_text
+from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
     inlined_runtime,
     render_combined,
@@ -11,6 +12,7 @@ from seccompgen.render.filter_module import (
 )
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.table_module import render_table, render_tables_package
+from seccompgen.render.templates import render_text
 
 __all__ = [
     "Line",
@@ -18,11 +20,13 @@ __all__ = [
     "inlined_runtime",
     "listing",
     "render_combined",
+    "render_depfile",
     "render_filter",
     "render_notification",
     "render_package",
     "render_runtime",
     "render_table",
     "render_tables_package",
+    "render_text",
     "ret_action",
 ]

@@ -62,3 +62,9 @@ def template_source(name: str) -> str:
     loader = _environment().loader
     assert loader is not None
     return loader.get_source(_environment(), name)[0]
+
+
+def template_files() -> list[Path]:
+    """Return all templates, sorted."""
+    found = (path for place in _PLACES if place.is_dir() for path in place.iterdir())
+    return sorted(path for path in found if path.is_file())

@@ -1,0 +1,41 @@
+"""A depfile: what a build read, in the part of Makefile syntax that make and ninja both read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from seccompgen.errors import Diagnostic, InputError, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\*?\[\]%;|=&<>]|^~|\)$")
+"""What make takes for more than a part of a name, and cannot be told not to in ninja's way too."""
+
+
+def render_depfile(targets: Sequence[str], inputs: Sequence[str]) -> bytes:
+    """Return the rule ``targets: inputs``, then a rule without a recipe for each input.
+
+    The latter let make go on where an input is gone (as gcc's -MP does). Raises InputError for
+    each name that cannot be written so that make and ninja both read it.
+    """
+    problems = [
+        Diagnostic(
+            f"{found.group()!r} in this name is more than a name to make: rename it, "
+            "or build it without --depfile",
+            Position(name),
+        )
+        for name in (*targets, *inputs)
+        if (found := _UNWRITABLE.search(name))
+    ]
+    if problems:
+        raise InputError(*problems)
+    names = [_escape(name) for name in inputs]
+    rule = " \\\n  ".join([f"{' '.join(map(_escape, targets))}:", *names])
+    return "\n".join([rule, *(f"{name}:" for name in names), ""]).encode()
+
+
+def _escape(name: str) -> str:
+    """Escape as gcc does; no name has a backslash of its own."""
+    return re.sub(r"([ #:])", r"\\\1", name.replace("$", "$$"))

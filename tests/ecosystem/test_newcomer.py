@@ -1,0 +1,237 @@
+"""A new user: the README's six commands, our wheel in an empty directory, pre-commit, CI."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from command import ROOT, inside
+from ruamel.yaml import YAML
+from transcript import BIN, blocks, play, section, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+pytestmark = pytest.mark.ecosystem
+
+PACKAGING = ROOT / "docs" / "packaging.md"
+QUICK_START = section(ROOT / "README.md", "## Quick start: confine a Flask application")
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment of somebody who has Flask, gunicorn and pytest, and can get our wheel."""
+    place = tmp_path_factory.mktemp("newcomer")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", place, ROOT)
+    (wheel,) = place.glob("seccompgen-*.whl")
+    constraints = place / "constraints.txt"
+    constraints.write_text(f"{pins()}\nseccompgen @ {wheel.as_uri()}\n")
+    run(sys.executable, "-m", "venv", place / "venv")
+    found = {
+        "PATH": f"{place / 'venv' / 'bin'}:{os.environ['PATH']}",
+        "VIRTUAL_ENV": str(place / "venv"),
+        "PIP_CONSTRAINT": str(constraints),
+        "PIP_BUILD_CONSTRAINT": str(constraints),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_QUIET": "1",
+    }
+    run(place / "venv" / "bin" / "pip", "install", "flask", "gunicorn", "pytest", env=found)
+    return found
+
+
+def pins() -> str:
+    """Return the versions that we test with, as constraints for pip."""
+    lines = {
+        line.removesuffix(" \\")
+        for name in ("dev.txt", "ecosystem.txt")
+        for line in (ROOT / "requirements" / name).read_text().splitlines()
+        if "==" in line
+    }
+    return "\n".join(sorted(lines))
+
+
+def run(
+    *args: str | Path, cwd: Path = ROOT, code: int = 0, env: Mapping[str, str] | None = None
+) -> str:
+    done = subprocess.run(
+        args,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def served(command: str, cwd: Path, env: dict[str, str]) -> Iterator[tuple[str, Path]]:
+    """Run a server until it is no more needed; give its address, and the file of its log."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    log = cwd / "log"
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=cwd,
+            env={**os.environ, **env, "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{port}"},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+        ) as server,
+    ):
+        try:
+            deadline = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}", log
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(60)
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_six_commands_confine_a_worker(tmp_path: Path, environment: dict[str, str]) -> None:
+    (app,) = blocks("python", QUICK_START)
+    (tmp_path / "app.py").write_text(app)
+    (shown,) = blocks("console", QUICK_START)
+    commands = [step.command for step in steps(shown)]
+    assert len(commands) == 6
+    *before, serve = commands
+    hole = "/look-up?host=;echo%20$((6*7))"
+
+    # There is a hole, which is not gone for want of a shell or a route.
+    with served(serve, tmp_path, environment) as (address, _):
+        assert get(f"{address}/") == (200, "hello")
+        code, text = get(address + hole)
+        assert (code, text.splitlines()[-1]) == (200, "42")
+
+    for command, (code, said) in zip(before, play(before, tmp_path, environment), strict=True):
+        assert code == 0, command + said
+    with served(serve, tmp_path, environment) as (address, log):
+        for _ in range(3):
+            assert get(f"{address}/") == (200, "hello")
+        assert get(address + hole)[0] == 500
+        assert get(f"{address}/") == (200, "hello")
+        (message,) = re.findall(r"`(PermissionError.*?)`", QUICK_START)
+        assert f"\n{message}\n" in log.read_text()
+        assert confined(tmp_path) == [False, True], "gunicorn's master and its worker"
+
+
+def confined(cwd: Path) -> list[bool]:
+    """Return, for each process in that directory, the oldest first, if a filter is in force."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == cwd:
+                status = (process / "status").read_text()
+                found.append((int(process.name), "\nSeccomp:\t2\n" in status))
+    return [filtered for _, filtered in sorted(found)]
+
+
+@pytest.mark.parametrize("example", ["hatchling", "setuptools"])
+def test_pip_gets_the_plugin_for_who_builds_a_wheel(
+    tmp_path: Path, environment: dict[str, str], example: str
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(
+        ROOT / "examples" / example, project, ignore=shutil.ignore_patterns("sandbox", "*.egg-info")
+    )
+    (answer,) = play(["pip wheel --no-deps --wheel-dir dist ."], project, environment)
+    assert answer[0] == 0, answer[1]
+    (wheel,) = (project / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        modules = {Path(name).parts[1:] for name in archive.namelist()}
+    assert ("sandbox", "_runtime.py") in modules
+
+
+def test_the_workflow_passes_until_a_policy_changes(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    text = (ROOT / "docs" / "examples" / "github-workflow.yml").read_text()
+    (job,) = YAML(typ="safe").load(text)["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    (shown,) = blocks("console", section(PACKAGING, "## Continuous integration"))
+    assert commands == [step.command.strip() for step in steps(shown)]
+    begin = ["pip install seccompgen", "seccompgen init", "seccompgen build"]
+    for command, (code, said) in zip(begin, play(begin, tmp_path, environment), strict=True):
+        assert code == 0, command + said
+    assert [code for code, _ in play(commands, tmp_path, environment)] == [0] * len(commands)
+    policy = tmp_path / "seccomp" / "no_exec.yml"
+    policy.write_text(policy.read_text() + "default_action: log\n")
+    after = dict(zip(commands, play(commands, tmp_path, environment), strict=True))
+    module = tmp_path / "sandbox" / "no_exec.py"
+    assert after["seccompgen build --check"] == (1, f"{module}: is stale\n")
+
+
+def test_pre_commit_installs_the_hook_and_refuses_what_is_stale(tmp_path: Path) -> None:
+    ours = tmp_path / "seccompgen"
+    whole = ("generator", "generated", "templates", "policies")
+    for name in whole:
+        shutil.copytree(ROOT / name, ours / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml"):
+        shutil.copy(ROOT / name, ours)
+    commit(ours)
+    project = tmp_path / "project"
+    project.mkdir()
+    for command in ("init", "build"):
+        assert inside(command, cwd=project).code == 0
+    (shown,) = blocks("yaml", section(PACKAGING, "## pre-commit"))
+    config = re.sub("rev: .*", f"rev: {commit(ours)}", shown)
+    config = re.sub("repo: .*", f"repo: {ours}", config)
+    (project / ".pre-commit-config.yaml").write_text(config)
+    commit(project)
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text(pins())
+    env = {"PIP_CONSTRAINT": str(constraints), "PRE_COMMIT_HOME": str(tmp_path / "cache")}
+    hook = (BIN / "pre-commit", "run", "--color", "never")
+    assert "Passed" in run(*hook, "--all-files", cwd=project, env=env)
+
+    policy = project / "seccomp" / "no_exec.yml"
+    policy.write_text(policy.read_text() + "default_action: log\n")
+    run("git", "add", "-A", cwd=project)
+    said = run(*hook, cwd=project, code=1, env=env)
+    assert f"{project / 'sandbox' / 'no_exec.py'}: is stale\n" in said
+    assert inside("build", cwd=project).code == 0
+    run("git", "add", "-A", cwd=project)
+    assert "Passed" in run(*hook, cwd=project, env=env)
+    commit(project)
+    (project / "NEWS").touch()
+    run("git", "add", "-A", cwd=project)
+    assert "Skipped" in run(*hook, cwd=project, env=env)
+
+
+def commit(repository: Path) -> str:
+    """Commit all of a directory, a repository or not yet; return the commit."""
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    run("git", "init", "--quiet", cwd=repository)
+    run("git", "add", "-A", cwd=repository)
+    run("git", *who, "commit", "--quiet", "--allow-empty", "-m", "all", cwd=repository)
+    return run("git", "rev-parse", "HEAD", cwd=repository).strip()
