@@ -279,8 +279,6 @@ class Notification:
         try:
             memory = os.open(f"/proc/{self.pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                # Only now is it certain whose memory this is: the PID may have been used anew.
-                self._require_waiting()
                 data = _read_all(memory, address, size)
             finally:
                 os.close(memory)
@@ -289,7 +287,8 @@ class Notification:
         except OSError as error:
             self._require_waiting()
             raise _unreadable(f"/proc/{self.pid}/mem", error.errno or 0, address, size) from None
-        # A signal may have ended the call while this was read, and its memory been reused.
+        # A call that waits now has waited all the time: so this was its caller's memory, and not
+        # that of a process which got the PID after it, or what a signal handler made of it.
         self._require_waiting()
         return data
 

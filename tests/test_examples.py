@@ -11,7 +11,7 @@ from pathlib import Path
 import kernel
 import pytest
 from command import ROOT, Result, seccompgen
-from test_readme import EXAMPLES, PYTHONS
+from test_readme import EXAMPLES, PYTHONS, blocks
 
 kernel.require_x86_64()
 
@@ -68,3 +68,10 @@ def test_the_broker_gives_nothing_but_its_library(tmp_path: Path) -> None:
         f"{'x' * 5000}: File name too long\n",
         "",
     )
+
+
+def test_the_page_shows_parts_of_the_broker() -> None:
+    shown = blocks("python", (ROOT / "docs" / "runtime.md").read_text())
+    parts = [block for block in shown if "notification." in block]
+    assert len(parts) == 2
+    assert [block for block in parts if block not in (BROKER / "main.py").read_text()] == []

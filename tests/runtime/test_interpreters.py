@@ -73,19 +73,25 @@ WAYS = {
 """How install() calls the C library, and what it loads for that."""
 
 
-def try_out(python: str, tmp_path: Path, way: str) -> dict[str, Any]:
+def run(
+    python: str, script: str, program: bytes, tmp_path: Path, way: str
+) -> subprocess.CompletedProcess[str]:
     package = tmp_path / "application"
     package.mkdir()
     (package / "__init__.py").touch()
     shutil.copy(TEMPLATE, package)
-    program = kernel.on_call(kernel.NR_GETPPID, kernel.ERRNO | 33)
-    result = subprocess.run(
-        [python, "-I", "-W", "error", "-c", SCRIPT, tmp_path, program.hex(), way],
+    return subprocess.run(
+        [python, "-I", "-W", "error", "-c", script, tmp_path, program.hex(), way],
         capture_output=True,
         text=True,
         timeout=kernel.TIMEOUT,
         check=False,
     )
+
+
+def try_out(python: str, tmp_path: Path, way: str) -> dict[str, Any]:
+    program = kernel.on_call(kernel.NR_GETPPID, kernel.ERRNO | 33)
+    result = run(python, SCRIPT, program, tmp_path, way)
     assert (result.returncode, result.stderr) == (0, "")
     value: dict[str, Any] = json.loads(result.stdout)
     return value
@@ -125,6 +131,35 @@ def test_every_version(version: str, way: str, tmp_path: Path) -> None:
 def test_the_running_and_the_system_python(python: str, way: str, tmp_path: Path) -> None:
     assert os.access(python, os.X_OK)
     check(python, tmp_path, way)
+
+
+# The filter permits exit_group(2) alone: nothing is left to do for install() after it.
+LAST_SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from application import _runtime
+if sys.argv[3] == "loaded":
+    import ctypes
+elif sys.argv[3] == "public":
+    _runtime._NEWEST_LEAN = (3, 8)
+import os
+programs = {"x86_64": (317, bytes.fromhex(sys.argv[2]))}
+leave = os._exit
+_runtime.install("p", programs, flags=0, no_new_privs=True, actions=(0x80000000,))
+leave(7)
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("version", [*VERSIONS, None])
+def test_install_makes_no_call_after_the_last(
+    version: str | None, way: str, tmp_path: Path
+) -> None:
+    python = find_interpreter(version) if version else "/usr/bin/python3"
+    if python is None:
+        pytest.skip(f"no Python {version} on this machine")
+    program = kernel.on_call(kernel.NR_EXIT_GROUP, kernel.ALLOW, otherwise=kernel.KILL_PROCESS)
+    assert run(python, LAST_SCRIPT, program, tmp_path, way).returncode == 7
 
 
 def test_importing_does_nothing_but_define() -> None:

@@ -4,12 +4,14 @@ import ctypes
 import errno
 import mmap
 import os
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -365,7 +367,7 @@ def test_a_caller_that_is_killed() -> None:
         ):
             assert cause(attempt) == ["gone", "ENOENT"]
         assert not call.answered
-        assert list(listener) == []
+        assert listener.receive(20) is None
 
 
 def test_memory_is_not_that_of_another_process_with_the_same_number() -> None:
@@ -378,6 +380,29 @@ def test_memory_is_not_that_of_another_process_with_the_same_number() -> None:
         buffer = ctypes.create_string_buffer(b"ours")
         call.pid = os.getpid()  # as if this process had got the number
         assert cause(lambda: call.read(ctypes.addressof(buffer), 4)) == ["gone", "ENOENT"]
+
+
+def test_a_caller_that_is_killed_before_it_is_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What poll(2) said of a call may not hold any more when it is received."""
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = select.poll()
+            self.register = self._poll.register
+
+        def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+            events = self._poll.poll(timeout)
+            if events[0][1] & select.POLLIN:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            return events
+
+    ours, pid = confined(getppid)
+    monkeypatch.setattr(notification, "select", types.SimpleNamespace(poll=Poll, POLLIN=1))
+    with ours, notification.Listener.receive_from(ours) as listener:
+        assert listener.receive(20) is None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_waiting_ends() -> None:
