@@ -329,6 +329,10 @@ def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
 _RESERVED = {"_runtime", "notification", "tables", "__init__"}
 
 
+FORMATS = ("python", "bpf", "c", "rust", "go")
+"""What filters can be written as: see `filter_files`."""
+
+
 def filter_files(
     built: Sequence[Built],
     tables: Tables,
@@ -336,19 +340,26 @@ def filter_files(
     form: str = "python",
     means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``built`` under ``directory``; ``form`` is python or bpf."""
-    if form == "bpf":
-        return {
-            directory / f"{one.policy.name}.{program.abi.name}.bpf": program.to_bytes()
-            for one in built
-            for program in one.programs
-        }
-    files = {}
-    with contextlib.closing(spread(_render_one, tables, built, means.workers)) as modules:
-        for one, source in zip(built, modules, strict=True):
-            assert isinstance(source, bytes)
-            files[directory / f"{one.module_name}.py"] = source
-    return files | support_files(directory, [one.policy.flags for one in built])
+    """Return the files that hold ``built`` under ``directory``; ``form`` is one of `FORMATS`.
+
+    Raises one InputError with all that cannot be said in that form.
+    """
+    files: dict[Path, bytes] = {}
+    problems: list[Diagnostic] = []
+    task = (tables, form)
+    with contextlib.closing(spread(_render_one, task, built, means.workers)) as rendered:
+        for some in rendered:
+            if isinstance(some, InputError):
+                problems.extend(some.diagnostics)
+            elif isinstance(some, SeccompgenError):
+                raise some
+            else:
+                files |= {directory / name: data for name, data in some.items()}
+    if problems:
+        raise InputError(*problems)
+    if form == "python":
+        files |= support_files(directory, [one.policy.flags for one in built])
+    return files
 
 
 def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, bytes]:
@@ -364,10 +375,18 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
     return files
 
 
-def _render_one(tables: Tables, one: Built) -> bytes:
-    from seccompgen.render import render_filter  # noqa: PLC0415 - black, jinja2
+def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
+    """Return the files of one policy, by their paths below the directory of all."""
+    from seccompgen import render  # noqa: PLC0415 - black, jinja2
 
-    return render_filter(one.policy, one.programs, tables, one.objective)
+    tables, form = task
+    if form == "bpf":
+        return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
+    if form == "python":
+        source = render.render_filter(one.policy, one.programs, tables, one.objective)
+        return {f"{one.module_name}.py": source}
+    language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
+    return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
@@ -415,6 +434,13 @@ def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]
     return frozenset(path for path in ours if not _is_combined(path)) - set(files)
 
 
+def orphaned_programs(files: Iterable[Path]) -> frozenset[Path]:
+    """Return the Go files beside ``files`` of ABIs that their policies no longer have."""
+    packages = {path.parent for path in files if path.suffix == ".go"}
+    there = (path for package in packages for path in package.glob("*.go"))
+    return frozenset(path for path in there if _is_ours(path)) - set(files)
+
+
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
     """Return the table modules in ``package`` of ABIs that the tag does not have."""
     absent = (package / f"{name}.py" for name in absent_abis(tables))
@@ -422,9 +448,9 @@ def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    from seccompgen.render.templates import BANNER  # noqa: PLC0415
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
 
-    return path.read_bytes().startswith(BANNER.encode())
+    return path.read_bytes().startswith(BANNERS[path.suffix].encode())
 
 
 def _is_combined(path: Path) -> bool:
@@ -512,8 +538,10 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
 
 
 def refuse_to_overwrite(files: Iterable[Path]) -> None:
-    """Raise InputError if a Python file is there already that seccompgen did not generate."""
-    there = (path for path in files if path.suffix == ".py" and path.is_file())
+    """Raise InputError if a source file is there already that seccompgen did not generate."""
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
+
+    there = (path for path in files if path.suffix in BANNERS and path.is_file())
     foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
     if foreign:
         message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"

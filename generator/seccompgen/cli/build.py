@@ -50,10 +50,11 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf"]),
+    type=click.Choice(["python", "bpf", "c", "rust", "go"]),
     default="python",
     show_default=True,
-    help="A Python module a policy, or a raw sock_filter array an ABI.",
+    help="A Python module, C header, Rust module or Go package a policy; or raw sock_filter arrays "
+    "(bpf), a file an ABI.",
 )
 @optimize_option
 @bitmap_option
@@ -91,6 +92,7 @@ def build(
         build_policies,
         filter_files,
         orphaned_filters,
+        orphaned_programs,
         project_filters,
         refuse_to_overwrite,
         require_writable,
@@ -110,7 +112,7 @@ def build(
                 built = build_policies(policies, tables, only, report, objective, how)
             files = filter_files(built, tables, directory, form, how)
             refuse_to_overwrite(files)
-            outputs = Outputs(files)
+            outputs = Outputs(files, orphaned_programs(files))
             _finish(built, outputs, check=check, costs=costs, as_json=as_json)
         return
     project = find_project(Path.cwd())

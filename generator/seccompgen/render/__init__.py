@@ -10,6 +10,7 @@ from seccompgen.render.filter_module import (
     render_runtime,
 )
 from seccompgen.render.listing import Line, listing, ret_action
+from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
 
 __all__ = [
@@ -17,11 +18,14 @@ __all__ = [
     "call_text",
     "inlined_runtime",
     "listing",
+    "render_c",
     "render_combined",
     "render_filter",
+    "render_go",
     "render_notification",
     "render_package",
     "render_runtime",
+    "render_rust",
     "render_table",
     "render_tables_package",
     "ret_action",
