@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf", "c", "rust", "go"]),
+    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci"]),
     default="python",
     show_default=True,
-    help="A Python module, C header, Rust module or Go package a policy; or raw sock_filter arrays "
-    "(bpf), a file an ABI.",
+    help="A Python module, C header, Rust module or Go package a policy; or a file an ABI: raw "
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci).",
 )
 @optimize_option
 @bitmap_option
@@ -91,6 +91,7 @@ def build(
     from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
         build_policies,
         filter_files,
+        left_out,
         orphaned_filters,
         orphaned_programs,
         project_filters,
@@ -112,6 +113,7 @@ def build(
                 built = build_policies(policies, tables, only, report, objective, how)
             files = filter_files(built, tables, directory, form, how)
             refuse_to_overwrite(files)
+            print_notes(note for one in built for note in left_out(one, form))
             outputs = Outputs(files, orphaned_programs(files))
             _finish(built, outputs, check=check, costs=costs, as_json=as_json)
         return

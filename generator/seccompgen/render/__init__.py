@@ -10,6 +10,7 @@ from seccompgen.render.filter_module import (
     render_runtime,
 )
 from seccompgen.render.listing import Line, listing, ret_action
+from seccompgen.render.oci import render_profile
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
 
@@ -24,6 +25,7 @@ __all__ = [
     "render_go",
     "render_notification",
     "render_package",
+    "render_profile",
     "render_runtime",
     "render_rust",
     "render_table",
