@@ -13,9 +13,16 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from libseccomp import PYTHON
+from seccompgen.program import decode
+from seccompgen.verify import Code, Difference, Meaning, meaning, oracle, prove
+from seccompgen.verify.call import ARCH, NR
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Policy
+    from seccompgen.tables import Tables
 
 _EXPORT = """
 import json, os, seccomp, sys, tempfile
@@ -95,3 +102,27 @@ def loaded(
     assert done.returncode == 0, done.stderr
     program, unknown = json.loads(done.stdout)
     return bytes.fromhex(program), unknown
+
+
+def difference(
+    policy: Policy, abi: Abi, tables: Tables, program: bytes, unknown: Iterable[str] = ()
+) -> Difference | None:
+    """Return a call that ``program`` does not answer as ``policy`` says; None is proof of none.
+
+    Two things are set aside. Names that libseccomp does not know have no rule, so that they get the
+    profile's default action. On x86_64 some builds of libseccomp take all numbers from 2**31 on,
+    which no kernel gives to a call, for x32's.
+    """
+    origin, through = policy.default_origin, oracle.Test(ARCH, "==", abi.audit_arch)
+    cases = list(meaning(policy, abi, tables).cases)
+    numbers = frozenset(tables.tables[abi.name].numbers[name] for name in unknown)
+    ret = policy.unknown_action.ret(abi)
+    if numbers:
+        cases.insert(0, oracle.Case((through, oracle.OneOf(NR, numbers)), ret, origin))
+    nowhere = oracle.Test(NR, ">=", 1 << 31), oracle.Test(NR, "!=", 0xFFFFFFFF)
+    x32 = oracle.Case((through, *nowhere), policy.bad_arch_action.ret(abi), origin)
+    code = Code(decode(program, abi), abi.byte_order)
+    sides = [cases, [x32, *cases]] if abi.name == "x86_64" else [cases]
+    found = [prove(Meaning(abi, tuple(side)), code) for side in sides]
+    differ = [one for one in found if isinstance(one, Difference)]
+    return differ[0] if len(differ) == len(found) else None

@@ -414,14 +414,14 @@ def _profiles(one: Built, tables: Tables) -> list[Profile]:
         except InputError as error:
             problems |= dict.fromkeys(error.diagnostics)
         else:
-            _require_profile_proof(one.policy, profile, program, tables)
+            require_profile_proof(one.policy, profile, program, tables)
             made.append(profile)
     if problems:
         raise InputError(*problems)
     return made
 
 
-def _require_profile_proof(
+def require_profile_proof(
     policy: Policy, profile: Profile, program: Program, tables: Tables
 ) -> None:
     """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""

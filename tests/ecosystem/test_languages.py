@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside
+from extremes import BARE, LISTENING
 from pages import follow
 from seccompgen.render.targets import TARGETS
 
@@ -175,14 +176,16 @@ def test_rust(edition: str, tmp_path: Path) -> None:
 
 
 @needs("rustc")
-def test_a_listener_in_rust(tmp_path: Path) -> None:
-    policy = POLICY.replace("tsync", "new_listener").replace("errno(EROFS)", "user_notif")
+@pytest.mark.parametrize(("policy", "shown"), [(BARE, "()"), (LISTENING, "OwnedFd { fd: 3 }")])
+def test_what_rust_returns(policy: str, shown: str, tmp_path: Path) -> None:
     (tmp_path / "demo.yml").write_text(policy)
     assert inside("build", "demo.yml", "--format", "rust", "-o", ".", cwd=tmp_path).code == 0
-    main = 'mod demo;\nfn main() { println!("{:?}", demo::install().unwrap()); }\n'
+    main = 'mod demo;\nfn main() {\n    println!("{:?}", demo::install().unwrap());\n}\n'
     (tmp_path / "main.rs").write_text(main)
     do("rustc", "--edition", "2021", "-D", "warnings", "main.rs", cwd=tmp_path)
-    assert do("./main", cwd=tmp_path).startswith("OwnedFd { fd: ")
+    assert do("./main", cwd=tmp_path) == f"{shown}\n"
+    if shutil.which("rustfmt"):
+        assert do("rustfmt", "--check", "--edition", "2021", "main.rs", cwd=tmp_path) == ""
 
 
 @needs("rustfmt")
@@ -281,6 +284,21 @@ def test_go(flags: str, tmp_path: Path) -> None:
     do("go", "build", "-o", "main", ".", cwd=tmp_path, env=env)
     run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.stdout, run.returncode) == ("confined\n", -signal.SIGSYS), run.stderr
+
+
+@needs("go")
+@pytest.mark.parametrize(("policy", "shown"), [(BARE, "<nil>"), (LISTENING, "3 <nil>")])
+def test_what_go_returns(policy: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "demo.yml").write_text(policy)
+    assert inside("build", "demo.yml", "--format", "go", "-o", ".", cwd=tmp_path).code == 0
+    (tmp_path / "main.go").write_text(
+        'package main\n\nimport (\n\t"fmt"\n\n\t"example.org/demo/demo"\n)\n\n'
+        "func main() {\n\tfmt.Println(demo.Install())\n}\n"
+    )
+    env = go_module(tmp_path)
+    assert do("gofmt", "-l", ".", cwd=tmp_path) == ""
+    assert do("go", "vet", "./...", cwd=tmp_path, env=env) == ""
+    assert do("go", "run", ".", cwd=tmp_path, env=env) == f"{shown}\n"
 
 
 @needs("go")

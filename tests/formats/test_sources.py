@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command import inside, said, seccompgen, snapshot
+from extremes import BARE, LISTENING
 from pages import follow
 from seccompgen.architectures import ABIS
 from seccompgen.render.targets import TARGETS
@@ -140,6 +141,17 @@ def test_strict_c_takes_a_header_whatever_its_policy_is_called(tmp_path: Path) -
 
 
 @pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+@pytest.mark.parametrize("policy", [BARE, LISTENING])
+def test_strict_c_takes_a_header_with_little_in_it(policy: str, tmp_path: Path) -> None:
+    assert not build(policy, tmp_path, "--format", "c")
+    (tmp_path / "main.c").write_text(
+        '#include "demo.h"\nint main(void) { return demo_install(); }\n'
+    )
+    command = ["gcc", "-std=c99", *STRICT, "-Iout", "-fsyntax-only", "main.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
 def test_an_abi_without_a_program_is_an_error(tmp_path: Path) -> None:
     assert not build(EVERYWHERE, tmp_path, "--format", "c", "--arch", "s390x")
     command = ["gcc", "-fsyntax-only", "-x", "c", "out/demo.h"]
@@ -243,7 +255,11 @@ syscalls:
         assert not build(policy, tmp_path, "--format", form)
         text = (tmp_path / "out" / MODULES[form]).read_text()
         assert signatures[form] in text
-        flags = {"c": "(1, 8, &fprog)", "rust": "FLAGS: c_ulong = 8;", "go": "= 25 // SECCOMP_F"}
+        flags = {
+            "c": "(1, 8, &fprog)",
+            "rust": "FLAGS: c_ulong = 8;",
+            "go": "flags          = 25\n",
+        }
         assert flags[form] in text
 
 

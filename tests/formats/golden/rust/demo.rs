@@ -38,7 +38,7 @@ struct SockFprog {
     filter: *const SockFilter,
 }
 
-// All of these are variadic in C; some ABIs pass such arguments in places of their own.
+// Variadic as in C: some ABIs pass such arguments in places of their own.
 unsafe extern "C" {
     fn prctl(option: c_int, ...) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
@@ -257,7 +257,7 @@ pub fn install() -> Result<()> {
 #[cfg(all(target_arch = "riscv32", target_pointer_width = "32", target_endian = "little"))]
 fn require_riscv32_kernel() -> Result<()> {
     unsafe extern "C" {
-        fn uname(name: *mut u8) -> c_int;
+        fn uname(name: *mut u8) -> std::ffi::c_int;
     }
     const ENOEXEC: i32 = 8;
     let mut name = [0u8; 6 * 65]; // struct utsname: six fields of 65 bytes, machine is the fifth

@@ -32,10 +32,11 @@ import (
 	"unsafe"
 )
 
+// SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL, and SECCOMP_FILTER_FLAG_*.
 const (
-	setModeFilter  = 1 // SECCOMP_SET_MODE_FILTER
-	getActionAvail = 2 // SECCOMP_GET_ACTION_AVAIL
-	flags          = 1 // SECCOMP_FILTER_FLAG_*
+	setModeFilter  = 1
+	getActionAvail = 2
+	flags          = 1
 )
 
 // actions are what the kernel is asked for first: the others are as old as filters.
