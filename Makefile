@@ -84,7 +84,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build python3 python3-seccomp python3-venv
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := clang gcc patchelf
+ECOSYSTEM := bubblewrap busybox-static clang crun g++ gcc golang-go jq patchelf runc rustc rustfmt
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
 ecosystem: PACKAGES = $(ECOSYSTEM)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen import lockfile
-from seccompgen.architectures import ABIS
+from seccompgen.architectures import ABIS, X32_SYSCALL_BIT
 from seccompgen.cache import ProgramCache
 from seccompgen.errors import (
     AnswerNo,
@@ -22,13 +22,17 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.model import FilterFlag
+from seccompgen.model import U32, ActionKind, FilterFlag, Origin
 from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
+from seccompgen.oci import architecture
+from seccompgen.oci import profile as oci_profile
 from seccompgen.outputs import Outputs
 from seccompgen.pool import spread
 from seccompgen.profile import read_profile, unknown_calls
 from seccompgen.program import Program
-from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
+from seccompgen.verify import Code, Difference, Meaning, kernel_objections, meaning, prove
+from seccompgen.verify.call import ARCH, ARGS, NR
+from seccompgen.verify.oracle import Case, OneOf, Test
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.model import Policy
     from seccompgen.objective import Optimize
+    from seccompgen.oci import Profile
     from seccompgen.project import Project
     from seccompgen.tables import Tables
 
@@ -331,6 +336,10 @@ def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
 _RESERVED = {"_runtime", "notification", "tables", "__init__"}
 
 
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
+"""What filters can be written as: see `filter_files`."""
+
+
 def filter_files(
     built: Sequence[Built],
     tables: Tables,
@@ -338,19 +347,26 @@ def filter_files(
     form: str = "python",
     means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``built`` under ``directory``; ``form`` is python or bpf."""
-    if form == "bpf":
-        return {
-            directory / f"{one.policy.name}.{program.abi.name}.bpf": program.to_bytes()
-            for one in built
-            for program in one.programs
-        }
-    files = {}
-    with contextlib.closing(spread(_render_one, tables, built, means.workers)) as modules:
-        for one, source in zip(built, modules, strict=True):
-            assert isinstance(source, bytes)
-            files[directory / f"{one.module_name}.py"] = source
-    return files | support_files(directory, [one.policy.flags for one in built])
+    """Return the files that hold ``built`` under ``directory``; ``form`` is one of `FORMATS`.
+
+    Raises one InputError with all that cannot be said in that form.
+    """
+    files: dict[Path, bytes] = {}
+    problems: list[Diagnostic] = []
+    task = (tables, form)
+    with contextlib.closing(spread(_render_one, task, built, means.workers)) as rendered:
+        for some in rendered:
+            if isinstance(some, InputError):
+                problems.extend(some.diagnostics)
+            elif isinstance(some, SeccompgenError):
+                raise some
+            else:
+                files |= {directory / name: data for name, data in some.items()}
+    if problems:
+        raise InputError(*problems)
+    if form == "python":
+        files |= support_files(directory, [one.policy.flags for one in built])
+    return files
 
 
 def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, bytes]:
@@ -366,10 +382,106 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
     return files
 
 
-def _render_one(tables: Tables, one: Built) -> bytes:
-    from seccompgen.render import render_filter  # noqa: PLC0415 - black, jinja2
+def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
+    """Return the files of one policy, by their paths below the directory of all."""
+    from seccompgen import render  # noqa: PLC0415 - black, jinja2
 
-    return render_filter(one.policy, one.programs, tables, one.objective)
+    tables, form = task
+    if form == "bpf":
+        return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
+    if form == "python":
+        source = render.render_filter(one.policy, one.programs, tables, one.objective)
+        return {f"{one.module_name}.py": source}
+    if form == "oci":
+        return {
+            f"{one.policy.name}.{profile.abi.name}.json": render.render_profile(profile)
+            for profile in _profiles(one, tables)
+        }
+    language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
+    return language(one.module_name, one.policy, one.programs, tables, one.objective)
+
+
+def _profiles(one: Built, tables: Tables) -> list[Profile]:
+    """Return the OCI profiles of a policy, each proved to be the program for its ABI."""
+    fit = [program for program in one.programs if architecture(program.abi)]
+    if not fit:
+        abis = ", ".join(program.abi.name for program in one.programs)
+        text = f"an OCI profile can be exact for no ABI of these: {abis}; name one of 64 bits"
+        raise InputError(Diagnostic(text, one.policy.arches_origin.position))
+    made: list[Profile] = []
+    problems: dict[Diagnostic, None] = {}
+    for program in fit:
+        try:
+            profile = oci_profile(one.policy, program.abi, tables)
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+        else:
+            require_profile_proof(one.policy, profile, program, tables)
+            made.append(profile)
+    if problems:
+        raise InputError(*problems)
+    return made
+
+
+def require_profile_proof(
+    policy: Policy, profile: Profile, program: Program, tables: Tables
+) -> None:
+    """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""
+    code = Code(program.instructions, program.abi.byte_order)
+    found = prove(_profile_meaning(profile, tables), code)
+    if isinstance(found, Difference):
+        text = difference_text(found, ("profile", "program"), program.abi, tables)
+        raise AnswerNo(
+            Diagnostic(
+                f"seccompgen made a wrong OCI profile for {program.abi.name}, and does not write "
+                f"it: {text}; please report this, with the policy",
+                Position(policy.sources[-1][0]),
+            )
+        )
+
+
+_RELATIONS = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
+
+
+def _profile_meaning(profile: Profile, tables: Tables) -> Meaning:
+    """Return what runtimes make of a profile, by the specification and seccomp_rule_add(3).
+
+    Its rules do not overlap, so that here it does not matter which comes first.
+    """
+    abi, numbers = profile.abi, tables.tables[profile.abi.name].numbers
+    origin = Origin("the OCI profile", Position(""))
+    foreign = ActionKind.KILL_THREAD.value
+    through = Test(ARCH, "==", abi.audit_arch)
+    cases = []
+    if abi.name == "x86_64":
+        x32 = Test(NR, "!=", U32), Test(NR, "!=", 0, X32_SYSCALL_BIT)
+        cases.append(Case((through, *x32), foreign, origin))
+    for rule in profile.rules:
+        tests: list[Test | OneOf] = [through, OneOf(NR, frozenset(numbers[n] for n in rule.names))]
+        for match in rule.matches:
+            if match.op == "MASKED_EQ":
+                tests.append(Test(ARGS + match.index, "==", match.value_two, match.value))
+            else:
+                tests.append(Test(ARGS + match.index, _RELATIONS[match.op], match.value))
+        cases.append(Case(tuple(tests), rule.ret, origin))
+    cases += [Case((through,), profile.default, origin), Case((), foreign, origin)]
+    return Meaning(abi, tuple(cases))
+
+
+def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
+    """Return what is worth telling of a policy's programs that have no place in ``form``."""
+    from seccompgen.render.targets import TARGETS  # noqa: PLC0415
+
+    def has_place(abi: Abi) -> bool:
+        if form == "oci":
+            return architecture(abi) is not None
+        return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
+
+    names = [program.abi.name for program in built.programs if not has_place(program.abi)]
+    if not names:
+        return ()
+    text = f"{form} has nothing for {', '.join(names)}, so that these are left out"
+    return (Diagnostic(text, Position(built.policy.sources[-1][0])),)
 
 
 def read_files(
@@ -476,6 +588,13 @@ def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]
     return frozenset(path for path in ours if not _is_combined(path)) - set(files)
 
 
+def orphaned_programs(files: Iterable[Path]) -> frozenset[Path]:
+    """Return the Go files beside ``files`` of ABIs that their policies no longer have."""
+    packages = {path.parent for path in files if path.suffix == ".go"}
+    there = (path for package in packages for path in package.glob("*.go"))
+    return frozenset(path for path in there if _is_ours(path)) - set(files)
+
+
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
     """Return the table modules in ``package`` of ABIs that the tag does not have."""
     absent = (package / f"{name}.py" for name in absent_abis(tables))
@@ -483,9 +602,9 @@ def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    from seccompgen.render.templates import BANNER  # noqa: PLC0415
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
 
-    return path.read_bytes().startswith(BANNER.encode())
+    return path.read_bytes().startswith(BANNERS[path.suffix].encode())
 
 
 def _is_combined(path: Path) -> bool:
@@ -573,8 +692,10 @@ def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
 
 
 def refuse_to_overwrite(files: Iterable[Path]) -> None:
-    """Raise InputError if a Python file is there already that seccompgen did not generate."""
-    there = (path for path in files if path.suffix == ".py" and path.is_file())
+    """Raise InputError if a source file is there already that seccompgen did not generate."""
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
+
+    there = (path for path in files if path.suffix in BANNERS and path.is_file())
     foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
     if foreign:
         message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"

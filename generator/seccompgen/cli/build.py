@@ -52,10 +52,11 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["python", "bpf"]),
+    type=click.Choice(["python", "bpf", "c", "rust", "go", "oci"]),
     default="python",
     show_default=True,
-    help="A Python module a policy, or a raw sock_filter array an ABI.",
+    help="A Python module, C header, Rust module or Go package a policy; or a file an ABI: raw "
+    "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci).",
 )
 @optimize_option
 @bitmap_option
@@ -108,6 +109,8 @@ def build(
         depfile,
         filter_files,
         filter_package,
+        left_out,
+        orphaned_programs,
         read_files,
         refuse_to_overwrite,
         require_writable,
@@ -138,8 +141,10 @@ def build(
                 built = build_policies(policies, tables, only, report, objective, how)
             files = filter_files(built, tables, directory, form, how)
             refuse_to_overwrite(files)
+            print_notes(note for one in built for note in left_out(one, form))
+            orphans = orphaned_programs(files)
             add_depfile(files, built, None)
-            outputs = Outputs(files)
+            outputs = Outputs(files, orphans)
             _finish(built, outputs, check=check, costs=costs, as_json=as_json)
         return
     project = find_project(Path.cwd())

@@ -11,6 +11,8 @@ from seccompgen.render.filter_module import (
     render_runtime,
 )
 from seccompgen.render.listing import Line, listing, ret_action
+from seccompgen.render.oci import render_profile
+from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import render_text
 
@@ -19,12 +21,16 @@ __all__ = [
     "call_text",
     "inlined_runtime",
     "listing",
+    "render_c",
     "render_combined",
     "render_depfile",
     "render_filter",
+    "render_go",
     "render_notification",
     "render_package",
+    "render_profile",
     "render_runtime",
+    "render_rust",
     "render_table",
     "render_tables_package",
     "render_text",

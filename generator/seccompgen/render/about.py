@@ -1,0 +1,183 @@
+"""What every kind of filter module says of itself: where it comes from, what it answers."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import textwrap
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from seccompgen.model import RET_DATA_MAX, FilterFlag
+from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.program import RET_K, programs_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.model import Policy
+    from seccompgen.objective import Objective
+    from seccompgen.program import Program
+    from seccompgen.tables import Tables
+
+WIDTH = 96
+"""The longest line of prose in a module, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a module says of itself.
+
+    ``sources`` are (what it is, name, sha256), ``made`` what is made of several; ``redo`` is the
+    command that makes it again; ``answers`` tells what the filter does. With ``single_file`` the
+    runtime is part of it.
+    """
+
+    sources: Sequence[tuple[str, str, str]]
+    title: str
+    answers: str
+    redo: str
+    flags: FilterFlag
+    no_new_privs: bool
+    install_on_import: bool
+    objective: Objective = DEFAULT_OBJECTIVE
+    made: str = ""
+    single_file: bool = False
+
+    @property
+    def settings(self) -> str:
+        """How it is installed, in words."""
+        flags = [flag.name.lower() for flag in FilterFlag if flag & self.flags and flag.name]
+        parts = ["sets no_new_privs" if self.no_new_privs else "leaves no_new_privs as it is"]
+        if flags:
+            parts.append(f"flags {', '.join(flags)}")
+        return "; ".join(parts)
+
+
+def about_policy(
+    policy: Policy,
+    programs: Sequence[Program],
+    tables: Tables,
+    objective: Objective,
+    options: str = "",
+    *,
+    single_file: bool = False,
+) -> About:
+    """Return what to say of ``programs``, all compiled from ``policy``.
+
+    ``options`` are those that ask ``build`` for the kind of module.
+    """
+    policy_file = shlex.quote(PurePath(policy.sources[-1][0]).name)
+    left_out = len(programs) < len(policy.arches)
+    arches = "".join(f" --arch {program.abi.name}" for program in programs) if left_out else ""
+    options += arches + _options(objective)
+    first_fit = "The first line that a call fits answers it:\n\n"
+    return About(
+        [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
+        policy.description or f"Seccomp filter {policy.name}.",
+        first_fit + textwrap.indent(_answers(policy, tables), "    "),
+        f"seccompgen vendor {policy_file} FILE --single-file{options}"
+        if single_file
+        else f"seccompgen build {policy_file}{options} -o DIR",
+        policy.flags,
+        policy.no_new_privs,
+        policy.install_on_import,
+        objective,
+        single_file=single_file,
+    )
+
+
+def banner(about: About, programs: Sequence[Program], tables: Tables) -> dict[str, object]:
+    """Return what the template ``banner.j2`` prints, but for the sign that starts a comment."""
+    return {
+        "sources": [(kind, printable(name), sha256) for kind, name, sha256 in about.sources],
+        "made": about.made,
+        "goal": _goal(about.objective),
+        "profile": about.objective.profile,
+        "profile_file": printable(_profile_file(about.objective)),
+        "redo": printable(about.redo),
+        "tag": tables.tag,
+        "tables_sha256": tables.digest_for(
+            abi for program in programs for abi in (program.abi, *program.compat)
+        ),
+        "programs_sha256": programs_sha256({p.abi.name: p.to_bytes() for p in programs}),
+    }
+
+
+def printable(text: str) -> str:
+    """Escape what would not show, or would end a line."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def wrap(text: str, indent: str) -> str:
+    """Return ``text`` in lines of at most `WIDTH` characters."""
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+
+
+def actions(programs: Sequence[Program]) -> tuple[int, ...]:
+    """Return the SECCOMP_RET_ACTION_FULL values that the programs can answer, ascending."""
+    answers = {
+        instruction.k & ~RET_DATA_MAX
+        for program in programs
+        for instruction in program.instructions
+        if instruction.code == RET_K
+    }
+    return tuple(sorted(answers))
+
+
+def _profile_file(objective: Objective) -> str:
+    return PurePath(objective.profile.file).name if objective.profile else ""
+
+
+def _goal(objective: Objective) -> str:
+    """Say what is not as it is by default; the profile has a line of its own."""
+    parts = []
+    if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
+        parts.append(f"optimized for {objective.optimize.value}")
+    if objective.bitmap != DEFAULT_OBJECTIVE.bitmap:
+        parts.append("for kernels without the bitmap")
+    return ", ".join(parts)
+
+
+def _options(objective: Objective) -> str:
+    """Return what asks ``seccompgen build`` for ``objective``, as a shell reads it."""
+    options = []
+    if objective.optimize is not DEFAULT_OBJECTIVE.optimize:
+        options += ["--optimize", objective.optimize.value]
+    if not objective.bitmap:
+        options.append("--no-bitmap")
+    if objective.profile:
+        options += ["--profile", _profile_file(objective)]
+    return "".join(f" {shlex.quote(option)}" for option in options)
+
+
+def _answers(policy: Policy, tables: Tables) -> str:
+    """Return the table that tells a reviewer what the filter does, an answer a row."""
+    rows: list[tuple[str, str]] = []
+    by_list = itertools.groupby(
+        policy.rules, key=lambda rule: (rule.origin, rule.condition, rule.action)
+    )
+    for (_, condition, action), rules in by_list:
+        calls = ", ".join(rule.name for rule in rules)
+        rows.append((str(action), f"{calls} where {condition}" if condition else calls))
+    rows.append((str(policy.default_action), "every other system call"))
+    if policy.unknown_action != policy.default_action:
+        rows.append((str(policy.unknown_action), f"numbers that Linux {tables.tag} does not name"))
+    others = "calls through any other ABI of the kernel"
+    if policy.compat_arches:
+        compat = ", ".join(abi.name for abi in policy.compat_arches)
+        others = f"{others} but {compat}, which the rules hold for as well"
+    rows.append((str(policy.bad_arch_action), others))
+    left = max(len("answer"), *(len(action) for action, _ in rows))
+    right = WIDTH - left - 2
+    rule = f"{'=' * left}  {'=' * 40}"
+    lines = [rule, f"{'answer':{left}}  calls", rule]
+    for action, calls in rows:
+        wrapped = textwrap.wrap(calls, right, break_long_words=False, break_on_hyphens=False)
+        lines.append(f"{action:{left}}  {wrapped[0]}")
+        lines += [f"{'':{left}}  {line}" for line in wrapped[1:]]
+    lines.append(rule)
+    return "\n".join(lines)

@@ -1,0 +1,251 @@
+"""Render a policy and its programs as source of C, Rust and Go."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.errnos import errno_number
+from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.model import FilterFlag
+from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.render.about import WIDTH, about_policy, actions, banner, printable
+from seccompgen.render.listing import listing
+from seccompgen.render.targets import TARGETS
+from seccompgen.render.templates import BANNERS, render_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from seccompgen.model import Policy
+    from seccompgen.objective import Objective
+    from seccompgen.program import Program
+    from seccompgen.tables import Tables
+
+# kill_thread, trap, errno, trace, allow: as old as filters, and older than the question.
+_OLD_ACTIONS = {0x00000000, 0x00030000, 0x00050000, 0x7FF00000, 0x7FFF0000}
+_C_LITERAL = "{{0x{:02x}, 0x{:02x}, 0x{:02x}, 0x{:08x}}},"
+_RUST_LITERAL = "SockFilter(0x{:02x}, 0x{:02x}, 0x{:02x}, 0x{:08x}),"
+_GO_LITERAL = "{{Code: 0x{:02x}, Jt: 0x{:02x}, Jf: 0x{:02x}, K: 0x{:08x}}},"
+"""An instruction as each language writes it: code, jt, jf, k."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+_MISREPORTED = "riscv32"
+"""The ABI whose calls a kernel of 64 bits shows to filters as its own (arch/riscv)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An instruction: a label to print above it, its literal, the instruction as text."""
+
+    label: str
+    literal: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """The program of one ABI; ``condition`` is how the language tells that it is this one."""
+
+    program: Program
+    condition: str
+    serves: str
+    nr_seccomp: int
+    rows: tuple[_Row, ...]
+
+
+def render_c(
+    name: str,
+    policy: Policy,
+    programs: Sequence[Program],
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> dict[str, bytes]:
+    """Return the header for C99 and C++ that holds ``programs``, by its name.
+
+    Raises InputError where the policy cannot be said so, as the other two do.
+    """
+    _require_name(name, policy, "a C header", "")
+    sections = _sections(programs, tables, lambda abi: TARGETS[abi].c, _C_LITERAL)
+    text = render_text(
+        "filter.h.j2",
+        **_context("c", ".h", policy, programs, sections, tables, objective),
+        name=name,
+        guard=name.upper(),
+        sections=sections,
+        misreported=_misreported(sections),
+    )
+    return {f"{name}.h": text.encode()}
+
+
+def render_rust(
+    name: str,
+    policy: Policy,
+    programs: Sequence[Program],
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> dict[str, bytes]:
+    """Return the Rust module that holds those of ``programs`` that Rust has targets for."""
+    _require_name(name, policy, "a Rust module", _RUST_KEYWORDS)
+    sections = _sections(programs, tables, lambda abi: TARGETS[abi].rust, _RUST_LITERAL)
+    _require_some(sections, policy, programs, "Rust")
+    text = render_text(
+        "filter.rs.j2",
+        **_context("rust", ".rs", policy, programs, sections, tables, objective),
+        name=name,
+        sections=sections,
+        misreported=_misreported(sections),
+        eproto=_same_errno("EPROTO", sections),
+    )
+    return {f"{name}.rs": text.encode()}
+
+
+def render_go(
+    name: str,
+    policy: Policy,
+    programs: Sequence[Program],
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> dict[str, bytes]:
+    """Return the Go package that holds those of ``programs`` that Go has ports for.
+
+    One file an architecture, so that a binary has its own program only.
+    """
+    _require_name(name, policy, "a Go package", _GO_NAMES)
+    sections = _sections(
+        programs,
+        tables,
+        lambda abi: TARGETS[abi].go,
+        "{{Code: 0x{:02x}, Jt: 0x{:02x}, Jf: 0x{:02x}, K: 0x{:08x}}},",
+    )
+    _require_some(sections, policy, programs, "Go")
+    context = _context("go", ".go", policy, programs, sections, tables, objective)
+    flags = policy.flags | FilterFlag.TSYNC
+    if flags & FilterFlag.NEW_LISTENER:
+        flags |= FilterFlag.TSYNC_ESRCH  # else the kernel could not tell a TID from a descriptor
+    context["flags"] = int(flags)
+    goarches = [section.condition for section in sections]
+    templates = [("install_linux.go", "install.go.j2", sections[0])]
+    templates += [(f"program_linux_{s.condition}.go", "program.go.j2", s) for s in sections]
+    templates += [("unsupported_linux.go", "unsupported.go.j2", sections[0])]
+    return {
+        f"{name}/{file}": render_text(
+            template, **context, name=name, section=section, goarches=goarches
+        ).encode()
+        for file, template, section in templates
+    }
+
+
+def _context(
+    form: str,
+    ending: str,
+    policy: Policy,
+    compiled: Sequence[Program],
+    sections: Sequence[_Section],
+    tables: Tables,
+    objective: Objective,
+) -> dict[str, object]:
+    """Return what all three templates print of those programs that have a section."""
+    about = about_policy(policy, compiled, tables, objective, f" --format {form}")
+    programs = [section.program for section in sections]
+    wanted = [action for action in actions(programs) if action not in _OLD_ACTIONS]
+    abis = textwrap.wrap(", ".join(program.abi.name for program in programs), WIDTH - 4)
+    return {
+        "comment": "//",
+        "banner": BANNERS[ending],
+        **banner(about, programs, tables),
+        "about": _comment(f"{about.title.strip()}\n\n{about.answers}"),
+        "settings": about.settings,
+        "abis": _comment("\n".join(f"    {line}" for line in abis)),
+        "actions": [f"0x{action:08X}" for action in wanted],
+        "flags": int(about.flags),
+        "no_new_privs": about.no_new_privs,
+        "tsync": bool(about.flags & FilterFlag.TSYNC),
+        "listener": bool(about.flags & FilterFlag.NEW_LISTENER),
+    }
+
+
+def _comment(text: str) -> str:
+    """Return ``text`` as lines of comment; none ends so that C would go on with the next."""
+    lines = (printable(line).rstrip() for line in text.split("\n"))
+    safe = (f"{line}." if line.endswith(("\\", "??/")) else line for line in lines)
+    return "\n".join(f"// {line}".rstrip() for line in safe)
+
+
+def _sections(
+    programs: Sequence[Program],
+    tables: Tables,
+    condition: Callable[[str], str | None],
+    literal: str,
+) -> list[_Section]:
+    """Return the sections of those programs that there is a ``condition`` for.
+
+    ``literal`` formats code, jt, jf and k.
+    """
+    return [
+        _Section(
+            program,
+            text,
+            " and ".join(other.name for other in (program.abi, *program.compat)),
+            tables.tables[program.abi.name].numbers["seccomp"],
+            _rows(program, tables, literal),
+        )
+        for program in programs
+        if (text := condition(program.abi.name))
+    ]
+
+
+def _rows(program: Program, tables: Tables, literal: str) -> tuple[_Row, ...]:
+    lines = listing(program.instructions, program.abi, tables)
+    return tuple(
+        _Row(line.label, literal.format(i.code, i.jt, i.jf, i.k), line.text)
+        for i, line in zip(program.instructions, lines, strict=True)
+    )
+
+
+def _require_name(name: str, policy: Policy, what: str, reserved: str) -> None:
+    """Raise InputError if the policy cannot be ``what``, which would have that name."""
+    problems = []
+    file = Position(policy.sources[-1][0])
+    if not _NAME.fullmatch(name) or name in reserved.split():
+        problems.append(Diagnostic(f"{name!r} cannot name {what}; rename the file", file))
+    if policy.install_on_import:
+        text = f"install_on_import is for Python modules: {what} is not run when it is included"
+        problems.append(Diagnostic(f"{text}; take it out, and call install", file))
+    if problems:
+        raise InputError(*problems)
+
+
+def _require_some(
+    sections: Sequence[_Section], policy: Policy, programs: Sequence[Program], language: str
+) -> None:
+    if not sections:
+        abis = ", ".join(program.abi.name for program in programs)
+        text = f"{language} has no Linux target for {abis}; name another ABI in arches"
+        raise InputError(Diagnostic(text, policy.arches_origin.position))
+
+
+def _misreported(sections: Sequence[_Section]) -> str:
+    """Return the condition of the ABI that some kernels show as another, if it is there."""
+    return next((one.condition for one in sections if one.program.abi.name == _MISREPORTED), "")
+
+
+def _same_errno(name: str, sections: Sequence[_Section]) -> int:
+    """Return the number of an errno that is the same on all of these ABIs."""
+    (number,) = {errno_number(name, section.program.abi) for section in sections}
+    return number
+
+
+_RUST_KEYWORDS = (
+    "abstract as async await become box break const continue crate do dyn else enum extern false "
+    "final fn for gen if impl in let loop macro match mod move mut override priv pub ref return "
+    "self static struct super trait true try type typeof unsafe unsized use virtual where while "
+    "yield"
+)
+# Beside keywords, what the go command takes for something else.
+_GO_NAMES = (
+    "break case chan const continue default defer else fallthrough for func go goto if import "
+    "interface map package range return select struct switch type var main internal testdata "
+    "vendor"
+)

@@ -1,0 +1,19 @@
+"""Raw programs, handed to what takes them: bubblewrap."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from pages import follow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.ecosystem
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap")
+def test_the_page_does_what_it_shows(tmp_path: Path) -> None:
+    assert follow("bpf.md", tmp_path) == 3

@@ -1,0 +1,337 @@
+"""Headers, modules and packages with the compilers that take them, and as programs that run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from command import inside
+from extremes import BARE, LISTENING
+from pages import follow
+from seccompgen.render.targets import TARGETS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.ecosystem
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not shutil.which(program), reason=f"needs {program}")
+
+
+POLICY = """
+default_action: allow
+unknown_action: errno(ENOSYS)
+flags: [tsync]
+syscalls:
+- {action: errno(EROFS), names: [mkdir, mkdirat]}
+- action: kill_process
+  names_with_args:
+  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789}]}
+- {action: kill_process, names: [setns]}
+"""
+
+
+def build(where: Path, form: str, *options: str, name: str = "demo") -> None:
+    (where / f"{name}.yml").write_text(POLICY)
+    run = inside("build", f"{name}.yml", "--format", form, "-o", ".", *options, cwd=where)
+    assert run.code == 0, run.err
+
+
+def do(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+# --- C -------------------------------------------------------------------------------------------
+
+C = """
+#include "demo.h"
+#include "other.h"
+#include <stdio.h>
+#include <sys/stat.h>
+
+int main(void)
+{
+    if (demo_install() != 0 || other_install() != 0)
+        return 1;
+    if (mkdir("there", 0700) == 0 || errno != EROFS)
+        return 2;
+    puts("confined");
+    fflush(stdout);
+    return prctl(-1, 0, 0, 0, 0) + (int)other_seccomp(0xffff, 0, 0) + 4;
+}
+"""
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+
+
+@needs("clang")
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize("language", ["c -std=c99", "c -std=gnu17", "c++ -std=c++11"])
+def test_c_and_cpp(compiler: str, language: str, tmp_path: Path) -> None:
+    build(tmp_path, "c")
+    build(tmp_path, "c", name="other")
+    (tmp_path / "main.c").write_text(C)
+    if language.startswith("c++") and compiler == "gcc" and not shutil.which("g++"):
+        pytest.skip("needs g++")
+    options = ["-x", *language.split(), *STRICT, "main.c", "-o", "main"]
+    do(compiler, *options, cwd=tmp_path)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("confined\n", 2)
+
+
+CLANG = {
+    "x86_64": "x86_64-linux-gnu",
+    "x32": "x86_64-linux-gnux32",
+    "i386": "i386-linux-gnu",
+    "arm": "arm-linux-gnueabihf",
+    "aarch64": "aarch64-linux-gnu",
+    "riscv64": "riscv64-linux-gnu",
+    "riscv32": "riscv32-linux-gnu",
+    "s390x": "s390x-linux-gnu",
+    "ppc64le": "powerpc64le-linux-gnu",
+    "ppc64": "powerpc64-linux-gnu",
+    "ppc": "powerpc-linux-gnu",
+    "mips": "mips-linux-gnu",
+    "mips64": "mips64-linux-gnuabi64",
+    "mips64n32": "mips64-linux-gnuabin32",
+    "mipsel": "mipsel-linux-gnu",
+    "mips64el": "mips64el-linux-gnuabi64",
+    "mips64n32el": "mips64el-linux-gnuabin32",
+    "m68k": "m68k-linux-gnu",
+    "loongarch64": "loongarch64-linux-gnu",
+}
+NONE = ["armeb-linux-gnueabihf", "aarch64_be-linux-gnu", "sparc64-linux-gnu"]
+
+
+@needs("clang")
+def test_clang_tells_each_abi_and_no_other(tmp_path: Path) -> None:
+    """By its own macros, for all targets that it has."""
+    lines = [f"#if {target.c}\nabi_is_{name}\n#endif" for name, target in TARGETS.items()]
+    (tmp_path / "which.h").write_text("\n".join(lines))
+    tried = 0
+    for triple in [*CLANG.values(), *NONE]:
+        command = ["clang", f"--target={triple}", "-E", "-P", "which.h"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        if run.returncode:
+            assert "unknown target triple" in run.stderr or "unable to create" in run.stderr
+            continue
+        wanted = [f"abi_is_{name}" for name, one in CLANG.items() if one == triple]
+        assert run.stdout.strip() == "".join(wanted), triple
+        tried += 1
+    assert tried >= 19
+
+
+# --- Rust ----------------------------------------------------------------------------------------
+
+RUST = """
+mod demo;
+
+use std::io::ErrorKind;
+
+fn main() {
+    let (start, wait) = std::sync::mpsc::channel();
+    let other = std::thread::spawn(move || {
+        wait.recv().unwrap();
+        std::fs::create_dir("there").unwrap_err().kind()
+    });
+    demo::install().unwrap();
+    start.send(()).unwrap();
+    assert_eq!(other.join().unwrap(), ErrorKind::ReadOnlyFilesystem);
+    println!("confined");
+    let namespace = std::fs::File::open("/proc/self/ns/net").unwrap();
+    unsafe extern "C" {
+        fn setns(fd: std::ffi::c_int, kind: std::ffi::c_int) -> std::ffi::c_int;
+    }
+    unsafe { setns(std::os::fd::AsRawFd::as_raw_fd(&namespace), 0) };
+    println!("not refused");
+}
+"""
+
+
+@needs("rustc")
+@pytest.mark.parametrize("edition", ["2015", "2018", "2021", "2024"])
+def test_rust(edition: str, tmp_path: Path) -> None:
+    build(tmp_path, "rust")
+    (tmp_path / "main.rs").write_text(RUST)
+    do("rustc", "--edition", edition, "-D", "warnings", "main.rs", cwd=tmp_path)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("confined\n", -signal.SIGSYS), run.stderr
+
+
+@needs("rustc")
+@pytest.mark.parametrize(("policy", "shown"), [(BARE, "()"), (LISTENING, "OwnedFd { fd: 3 }")])
+def test_what_rust_returns(policy: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "demo.yml").write_text(policy)
+    assert inside("build", "demo.yml", "--format", "rust", "-o", ".", cwd=tmp_path).code == 0
+    main = 'mod demo;\nfn main() {\n    println!("{:?}", demo::install().unwrap());\n}\n'
+    (tmp_path / "main.rs").write_text(main)
+    do("rustc", "--edition", "2021", "-D", "warnings", "main.rs", cwd=tmp_path)
+    assert do("./main", cwd=tmp_path) == f"{shown}\n"
+    if shutil.which("rustfmt"):
+        assert do("rustfmt", "--check", "--edition", "2021", "main.rs", cwd=tmp_path) == ""
+
+
+@needs("rustfmt")
+def test_rustfmt_leaves_a_module_alone(tmp_path: Path) -> None:
+    build(tmp_path, "rust")
+    assert do("rustfmt", "--check", "--edition", "2021", "demo.rs", cwd=tmp_path) == ""
+
+
+@needs("rustc")
+def test_rustc_tells_each_abi_and_no_other(tmp_path: Path) -> None:
+    """By its own cfg, for every Linux target that it has."""
+    conditions = {name: target.rust for name, target in TARGETS.items() if target.rust}
+    told = set()
+    for target in do("rustc", "--print", "target-list", cwd=tmp_path).split():
+        if "linux" not in target:
+            continue
+        command = ["rustc", "--print", "cfg", "--target", target]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        cfg = {*run.stdout.splitlines()}
+        if run.returncode or re.match("sparc|hexagon|wasm", target):
+            continue
+        fit = [name for name, text in conditions.items() if holds(text, cfg)]
+        big_arm = 'target_endian="big"' in cfg and re.match("arm|thumb|aarch64", target)
+        assert len(fit) == (0 if big_arm or "ilp32" in target else 1), (target, fit)
+        told |= {*fit}
+    assert {"x86_64", "x32", "i386", "arm", "aarch64", "riscv64", "s390x", "mips", "mipsel"} <= told
+    assert {"mips64", "mips64el", "ppc64", "ppc64le", "ppc", "loongarch64"} <= told
+
+
+def holds(condition: str, cfg: set[str]) -> bool:
+    """Evaluate ``all(...)`` and ``any(...)`` of ``key = "value"``."""
+    if match := re.fullmatch(r"(all|any)\((.*)\)", condition):
+        parts = re.findall(r"any\([^)]*\)|[a-z_]+ = \"\w+\"", match[2])
+        return {"all": all, "any": any}[match[1]](holds(part, cfg) for part in parts)
+    return condition.replace(" ", "") in cfg
+
+
+@needs("rustc")
+def test_the_page_on_rust_does_what_it_shows(tmp_path: Path) -> None:
+    assert follow("rust.md", tmp_path) == 2
+
+
+# --- Go ------------------------------------------------------------------------------------------
+
+GO = """package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"example.org/demo/demo"
+)
+
+func main() {
+	if err := demo.Install(); err != nil {
+		panic(err)
+	}
+	var all sync.WaitGroup
+	for n := 0; n < 64; n++ {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			if err := os.Mkdir("there", 0700); !errors.Is(err, syscall.EROFS) {
+				panic(err)
+			}
+		}()
+	}
+	all.Wait()
+	fmt.Println("confined")
+	syscall.RawSyscall(SETNS, 0, 0, 0)
+	fmt.Println("not refused")
+}
+"""
+
+
+def go_module(where: Path) -> dict[str, str]:
+    (where / "go.mod").write_text("module example.org/demo\n\ngo 1.21\n")
+    # No network: neither modules nor another toolchain.
+    return {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+
+
+@needs("go")
+@pytest.mark.parametrize("flags", ["tsync", ""])
+def test_go(flags: str, tmp_path: Path) -> None:
+    """With tsync in the policy or without: a thread that is free would make the directory."""
+    policy = POLICY.replace("[tsync]", f"[{flags}]")
+    (tmp_path / "demo.yml").write_text(policy)
+    assert inside("build", "demo.yml", "--format", "go", "-o", ".", cwd=tmp_path).code == 0
+    (tmp_path / "main.go").write_text(GO.replace("SETNS", "308"))
+    env = go_module(tmp_path)
+    assert do("gofmt", "-l", ".", cwd=tmp_path) == ""
+    assert do("go", "vet", "./...", cwd=tmp_path, env=env) == ""
+    do("go", "build", "-o", "main", ".", cwd=tmp_path, env=env)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("confined\n", -signal.SIGSYS), run.stderr
+
+
+@needs("go")
+@pytest.mark.parametrize(("policy", "shown"), [(BARE, "<nil>"), (LISTENING, "3 <nil>")])
+def test_what_go_returns(policy: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "demo.yml").write_text(policy)
+    assert inside("build", "demo.yml", "--format", "go", "-o", ".", cwd=tmp_path).code == 0
+    (tmp_path / "main.go").write_text(
+        'package main\n\nimport (\n\t"fmt"\n\n\t"example.org/demo/demo"\n)\n\n'
+        "func main() {\n\tfmt.Println(demo.Install())\n}\n"
+    )
+    env = go_module(tmp_path)
+    assert do("gofmt", "-l", ".", cwd=tmp_path) == ""
+    assert do("go", "vet", "./...", cwd=tmp_path, env=env) == ""
+    assert do("go", "run", ".", cwd=tmp_path, env=env) == f"{shown}\n"
+
+
+@needs("go")
+def test_go_takes_the_program_of_its_architecture(tmp_path: Path) -> None:
+    build(tmp_path, "go")
+    env = go_module(tmp_path)
+    ports = [line.split("/") for line in do("go", "tool", "dist", "list", cwd=tmp_path).split()]
+    linux = {arch for system, arch in ports if system == "linux"}
+    assert linux == {target.go for target in TARGETS.values() if target.go}
+    files = ["go", "list", "-f", "{{.GoFiles}}", "./demo"]
+    for arch in sorted(linux):
+        listed = do(*files, cwd=tmp_path, env={**env, "GOOS": "linux", "GOARCH": arch})
+        assert listed == f"[install_linux.go program_linux_{arch}.go]\n"
+    # Of another width; all of them would take minutes.
+    do("go", "build", "./demo", cwd=tmp_path, env={**env, "GOOS": "linux", "GOARCH": "386"})
+
+
+@needs("go")
+def test_go_without_a_program_does_not_compile(tmp_path: Path) -> None:
+    build(tmp_path, "go", "--arch", "s390x")
+    env = {**os.environ, **go_module(tmp_path)}
+    run = subprocess.run(
+        ["go", "build", "./demo"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "undefined: noProgramFitsThisGOARCH" in run.stderr
+
+
+@needs("go")
+def test_the_page_on_go_does_what_it_shows(tmp_path: Path) -> None:
+    assert follow("go.md", tmp_path) == 2

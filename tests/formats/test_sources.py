@@ -1,0 +1,270 @@
+"""Headers, modules and packages for C, Rust and Go: their bytes, what is refused, what is stale."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from command import inside, said, seccompgen, snapshot
+from extremes import BARE, LISTENING
+from pages import follow
+from seccompgen.architectures import ABIS
+from seccompgen.render.targets import TARGETS
+
+GOLDEN = Path(__file__).parent / "golden"
+HERE = Path(__file__).parent
+FORMATS = ["c", "rust", "go"]
+MODULES = {"c": "demo.h", "rust": "demo.rs", "go": "demo/install_linux.go"}
+EVERYWHERE = """
+default_action: allow
+unknown_action: errno(ENOSYS)
+syscalls:
+- {action: errno(EROFS), names: [mkdirat]}
+- action: kill_process
+  names_with_args:
+  - {name: personality, arguments: [{argument: 0, operation: Equal, value: 0x123456789}]}
+"""
+SMALL = f"arches: [x86_64, aarch64]\n{EVERYWHERE}"
+
+
+def build(policy: str, where: Path, *options: str, name: str = "demo") -> list[str]:
+    """Build ``policy`` into ``where``/out; return what was said on stderr."""
+    (where / f"{name}.yml").write_text(policy)
+    run = inside("build", f"{name}.yml", *options, "-o", "out", cwd=where)
+    return [f"{run.code}", *run.err.splitlines()] if run.code else []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_files_are_those_that_were_looked_at(form: str, tmp_path: Path) -> None:
+    shutil.copy(GOLDEN / "demo.yml", tmp_path)
+    assert inside("build", "demo.yml", "--format", form, "-o", "out", cwd=tmp_path).code == 0
+    wanted = snapshot(GOLDEN / form)
+    update = f"seccompgen build demo.yml --format {form} -o {form}"
+    assert snapshot(tmp_path / "out") == wanted, f"if that is right: cd {GOLDEN} && {update}"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_program_is_the_one_of_the_raw_file(form: str, tmp_path: Path) -> None:
+    """And stands under the condition that is its ABI's alone."""
+    assert not build(EVERYWHERE, tmp_path, "--format", form)
+    assert not build(EVERYWHERE, tmp_path, "--format", "bpf")
+    raw = {p.name.split(".")[1]: p.read_bytes() for p in (tmp_path / "out").glob("*.bpf")}
+    assert len(raw) == 27
+    language = {name: getattr(target, form) for name, target in TARGETS.items()}
+    wanted = {language[name]: data for name, data in raw.items() if language[name]}
+    found = {}
+    order = {language[name]: "<>"[ABIS[name].byte_order == "big"] for name in raw}
+    for condition, text in sections(form, tmp_path / "out"):
+        quads = re.findall(
+            r"[{(](?:Code: )?(0x..), (?:Jt: )?(0x..), (?:Jf: )?(0x..), (?:K: )?(0x.{8})[)}],", text
+        )
+        numbers = [[int(number, 16) for number in quad] for quad in quads]
+        assert condition not in found
+        found[condition] = b"".join(struct.pack(order[condition] + "HBBI", *n) for n in numbers)
+    assert found == wanted
+
+
+def sections(form: str, out: Path) -> list[tuple[str, str]]:
+    """Return each condition with the text that it holds for."""
+    if form == "go":
+        files = out.glob("demo/program_linux_*.go")
+        return [(path.stem.rpartition("_")[2], path.read_text()) for path in files]
+    text = (out / MODULES[form]).read_text()
+    if form == "c":
+        parts = re.split(r"^#(?:el)?if (defined.*)\n(?=// Answers)", text, flags=re.MULTILINE)
+    else:
+        parts = re.split(r"^#\[cfg\((all.*)\)\]\nmod abi", text, flags=re.MULTILINE)
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_abi_with_filters_has_a_target_and_no_two_are_told_alike() -> None:
+    assert TARGETS.keys() == {name for name, abi in ABIS.items() if abi.filters_since}
+    for form in FORMATS:
+        told = [getattr(target, form) for target in TARGETS.values() if getattr(target, form)]
+        assert len(set(told)) == len(told) >= 13
+
+
+# --- C, with the compiler that `make test` needs anyway -------------------------------------------
+
+CONFINED = """
+#include <errno.h>
+#include <stdio.h>
+#include <sys/personality.h>
+#include <sys/stat.h>
+#include "demo.h"
+#include "demo.h"
+
+int main(void)
+{
+    if (demo_install() != 0)
+        return 1;
+    if (mkdir("there", 0700) == 0 || errno != EROFS)
+        return 2;
+    if (personality(0xffffffff) < 0)
+        return 3;
+    puts("confined");
+    fflush(stdout);
+    syscall(SYS_personality, 0x123456789UL);
+    return 4;
+}
+"""
+STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
+MKDIR = SMALL.replace("[mkdirat]", "[mkdirat, mkdir]")
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+def test_a_c_program_is_confined(tmp_path: Path) -> None:
+    assert not build(MKDIR, tmp_path, "--format", "c")
+    source = "#define _GNU_SOURCE\n#include <unistd.h>\n#include <sys/syscall.h>" + CONFINED
+    (tmp_path / "main.c").write_text(source)
+    command = ["gcc", "-std=c99", *STRICT, "-Iout", "main.c", "-o", "main"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("confined\n", -signal.SIGSYS)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+def test_strict_c_takes_a_header_whatever_its_policy_is_called(tmp_path: Path) -> None:
+    nasty = 'description: "a \\\\\\n*/ b ??/\\nint c; \\u202e /* \\\\"\n' + SMALL
+    assert not build(nasty, tmp_path, "--format", "c", name="a-b.c")
+    (tmp_path / "main.c").write_text(
+        '#include "a_b_c.h"\nint main(void) { return a_b_c_install(); }\n'
+    )
+    for standard in ("c99", "c11", "c17"):
+        command = ["gcc", f"-std={standard}", *STRICT, "-Iout", "-fsyntax-only", "main.c"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+@pytest.mark.parametrize("policy", [BARE, LISTENING])
+def test_strict_c_takes_a_header_with_little_in_it(policy: str, tmp_path: Path) -> None:
+    assert not build(policy, tmp_path, "--format", "c")
+    (tmp_path / "main.c").write_text(
+        '#include "demo.h"\nint main(void) { return demo_install(); }\n'
+    )
+    command = ["gcc", "-std=c99", *STRICT, "-Iout", "-fsyntax-only", "main.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+def test_an_abi_without_a_program_is_an_error(tmp_path: Path) -> None:
+    assert not build(EVERYWHERE, tmp_path, "--format", "c", "--arch", "s390x")
+    command = ["gcc", "-fsyntax-only", "-x", "c", "out/demo.h"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "no program fits the ABI that this is compiled for" in run.stderr
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs cc")
+def test_the_page_does_what_it_shows(tmp_path: Path) -> None:
+    assert follow("c.md", tmp_path) == 2
+
+
+# --- what is said ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_banner_repeats_itself(form: str, tmp_path: Path) -> None:
+    options = ["--format", form, "--arch", "x86_64", "--arch", "i386", "--optimize", "size"]
+    assert not build(EVERYWHERE, tmp_path, *options)
+    first = snapshot(tmp_path / "out")
+    (redo,) = re.findall(
+        r"^//   redo    seccompgen (.*) -o DIR$", first[MODULES[form]].decode(), re.M
+    )
+    assert inside(*redo.split(), "-o", "again", cwd=tmp_path).code == 0
+    assert snapshot(tmp_path / "again") == first
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_check_tells_what_is_missing_stale_and_left_over(form: str, tmp_path: Path) -> None:
+    check = ("build", "demo.yml", "--format", form, "-o", "out", "--check")
+    assert not build(SMALL, tmp_path, "--format", form)
+    assert inside(*check, cwd=tmp_path).code == 0
+    module = tmp_path / "out" / MODULES[form]
+    before = module.read_bytes()
+    module.write_bytes(before.replace(b"0x7fff0000", b"0x7ffc0000") + b"\n")
+    assert said(inside(*check, cwd=tmp_path)) == (1, [], [f"out/{MODULES[form]}: is stale"])
+    module.unlink()
+    assert said(inside(*check, cwd=tmp_path)) == (1, [], [f"out/{MODULES[form]}: is missing"])
+    module.write_text("int mine;\n")
+    refused = f"out/{MODULES[form]}: is not seccompgen's to overwrite: rename it, or choose another"
+    run = inside(*check[:-1], cwd=tmp_path)
+    assert (run.code, run.err) == (2, f"{refused} directory with -o\n")
+    assert module.read_text() == "int mine;\n"
+
+
+def test_a_go_program_that_its_policy_no_longer_has_goes(tmp_path: Path) -> None:
+    assert not build(EVERYWHERE, tmp_path, "--format", "go")
+    mine = tmp_path / "out" / "demo" / "mine.go"
+    mine.write_text("package demo\n")
+    less = ("build", "demo.yml", "--format", "go", "--arch", "x86_64", "-o", "out")
+    run = inside(*less, "--check", cwd=tmp_path)
+    assert "out/demo/program_linux_s390x.go: is generated by nothing any more" in run.err
+    assert inside(*less, cwd=tmp_path).code == 0
+    assert {path.name for path in mine.parent.iterdir()} == {
+        *("install_linux.go", "mine.go", "program_linux_amd64.go", "unsupported_linux.go")
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "what"),
+    [
+        *[(form, "ä", what) for form, what in
+          (("c", "a C header"), ("rust", "a Rust module"), ("go", "a Go package"))],
+        *(("rust", "match", "a Rust module"), ("go", "main", "a Go package")),
+    ],
+)  # fmt: skip
+def test_names_that_a_language_refuses(form: str, name: str, what: str, tmp_path: Path) -> None:
+    policy = EVERYWHERE + "install_on_import: true\n"
+    assert build(policy, tmp_path, "--format", form, "--arch", "x86_64", name=name) == [
+        "2",
+        f"{name}.yml: {name!r} cannot name {what}; rename the file",
+        f"{name}.yml: install_on_import is for Python modules: {what} is not run when it is "
+        "included; take it out, and call install",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("form", "language"), [("rust", "Rust"), ("go", "Go")])
+def test_abis_that_a_language_lacks(form: str, language: str, tmp_path: Path) -> None:
+    policy = f"arches: [alpha, sh]\n{EVERYWHERE}"
+    assert build(policy, tmp_path, "--format", form) == [
+        "2",
+        f"demo.yml:1:9: {language} has no Linux target for alpha, sh; name another ABI in arches",
+    ]
+
+
+def test_a_listener_is_returned(tmp_path: Path) -> None:
+    policy = """
+default_action: allow
+flags: [new_listener]
+syscalls:
+- {action: user_notif, names: [mkdirat]}
+"""
+    signatures = {
+        "c": "result >= 0)\n        return (int)result;",
+        "rust": "pub fn install() -> Result<OwnedFd> {",
+        "go": "func Install() (listener int, err error) {",
+    }
+    for form in FORMATS:
+        assert not build(policy, tmp_path, "--format", form)
+        text = (tmp_path / "out" / MODULES[form]).read_text()
+        assert signatures[form] in text
+        flags = {
+            "c": "(1, 8, &fprog)",
+            "rust": "FLAGS: c_ulong = 8;",
+            "go": "flags          = 25\n",
+        }
+        assert flags[form] in text
+
+
+def test_a_project_has_python_modules_only(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.seccompgen]\npolicies = "p"\noutput = "o"\n')
+    run = seccompgen("build", "--format", "c", cwd=tmp_path)
+    assert run.code == 2
+    assert "--format" in run.err
