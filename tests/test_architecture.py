@@ -33,7 +33,9 @@ ABOVE = {
     },
     "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
     "vendor": STAGES | {"build", "filters", "project", "stock"},
-    "cli": STAGES | {"build", "combine", "filters", "project", "proofs", "scaffold", "vendor"},
+    "trace": {"render", "verify"},
+    "cli": STAGES
+    | {"build", "combine", "filters", "project", "proofs", "scaffold", "trace", "vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
     "integrations": {"build", "outputs", "project"},
     "__main__": {"cli"},

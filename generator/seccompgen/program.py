@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Origin
@@ -74,14 +74,19 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""
-        layout = struct.Struct("<HBBI" if self.abi.byte_order == "little" else ">HBBI")
-        return b"".join(layout.pack(i.code, i.jt, i.jf, i.k) for i in self.instructions)
+        return encode(self.instructions, self.abi)
 
 
 def programs_sha256(programs: Mapping[str, bytes]) -> str:
     """Return one hash, as hex, over programs by the names of their ABIs."""
     lines = (f"{abi} {data.hex()}\n" for abi, data in sorted(programs.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def encode(instructions: Iterable[Instruction], abi: Abi) -> bytes:
+    """Return an array of ``struct sock_filter`` in the byte order of ``abi``."""
+    layout = _layout(abi)
+    return b"".join(layout.pack(i.code, i.jt, i.jf, i.k) for i in instructions)
 
 
 def decode(data: bytes, abi: Abi) -> tuple[Instruction, ...]:
@@ -91,8 +96,11 @@ def decode(data: bytes, abi: Abi) -> tuple[Instruction, ...]:
     """
     if len(data) % INSTRUCTION_SIZE:
         raise ValueError(f"{len(data)} bytes are not a whole number of 8-byte instructions")
-    layout = struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
-    return tuple(Instruction(*fields) for fields in layout.iter_unpack(data))
+    return tuple(Instruction(*fields) for fields in _layout(abi).iter_unpack(data))
+
+
+def _layout(abi: Abi) -> struct.Struct:
+    return struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
 
 
 def word_offset(argument: int, half: str, abi: Abi) -> int:
