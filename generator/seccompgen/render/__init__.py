@@ -1,6 +1,6 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
-from seccompgen.render.call import call_text
+from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
     inlined_runtime,
@@ -18,9 +18,11 @@ from seccompgen.render.templates import render_text
 
 __all__ = [
     "Line",
+    "call_name",
     "call_text",
     "inlined_runtime",
     "listing",
+    "number",
     "render_c",
     "render_combined",
     "render_depfile",

@@ -18,12 +18,21 @@ def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, sho
 
     A number that the tables do not name is written ``nr 0x1d6``.
     """
-    table = _table(nr, audit_arch, tables)
-    name = table.names.get(nr) if table else None
+    name, table = call_name(nr, audit_arch, tables)
     last = max((n for n, value in enumerate(args, 1) if value), default=0)
     written = ", ".join(map(number, args[: max(shown, last)]))
     where = table.abi.name if table else f"the unknown architecture {audit_arch:#010x}"
-    return f"{name or f'nr {number(nr)}'}({written}) on {where}"
+    return f"{name}({written}) on {where}"
+
+
+def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | None]:
+    """Return the name of a call, and the table that has it; ``nr 0x1d6`` if the table has not.
+
+    The table is that of the ABI that the call is made through; None if no ABI has ``audit_arch``.
+    """
+    table = _table(nr, audit_arch, tables)
+    name = table.names.get(nr) if table else None
+    return name or f"nr {number(nr)}", table
 
 
 def number(value: int) -> str:

@@ -19,12 +19,12 @@ import os
 import select
 import signal
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.model import U32
 from seccompgen.trace.launch import close, end, start
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
+from seccompgen.trace.process import Process
 from seccompgen.trace.signals import Reaper, Signals, blocked, ends, hand_on, poll
 from seccompgen.verify.call import Call
 
@@ -152,43 +152,13 @@ class _Supervisor:
                 error, flags = 0, _CONTINUE
             case Fail(number):
                 error = -number
-            case Trap():
-                if self._waits(identity):
-                    _send(asked.tid, signal.SIGSYS)
-            case Kill():
-                if self._waits(identity):
-                    _kill(asked.tid)
+            case Trap() | Kill():
+                process = Process(asked.tid)
+                hard = isinstance(answer, Kill)
+                if process.status and self._waits(identity):
+                    process.end_by_sigsys() if hard else process.send(signal.SIGSYS)
         with contextlib.suppress(FileNotFoundError):  # the thread is gone
             fcntl.ioctl(self._started.listener, _SEND, _RESPONSE.pack(identity, 0, error, flags))
-
-
-def _send(tid: int, number: signal.Signals) -> None:
-    """Send a thread a signal."""
-    from ctypes import CDLL  # noqa: PLC0415 - only for threads that are trapped
-
-    tgid = _status(tid).get("Tgid")
-    if tgid:
-        CDLL(None).tgkill(int(tgid), tid, int(number))
-
-
-def _kill(tid: int) -> None:
-    """End the thread's process: by SIGSYS where that ends it, else by SIGKILL."""
-    status = _status(tid)
-    bit = 1 << (signal.SIGSYS - 1)
-    deaf = any(int(status.get(key, "0"), 16) & bit for key in ("SigBlk", "SigIgn", "SigCgt"))
-    if not deaf:
-        _send(tid, signal.SIGSYS)
-    elif tgid := status.get("Tgid"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(tgid), signal.SIGKILL)
-
-
-def _status(tid: int) -> dict[str, str]:
-    try:
-        lines = Path(f"/proc/{tid}/status").read_text(errors="replace").splitlines()
-    except OSError:
-        return {}
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def _release() -> tuple[int, int]:

@@ -100,7 +100,7 @@ def stop_with(pid: int) -> None:
     """Stop until somebody continues the supervisor; then continue the command, if need be."""
     os.kill(os.getpid(), signal.SIGSTOP)
     with contextlib.suppress(OSError):
-        if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T":
+        if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"T", b"t"}:
             os.kill(pid, signal.SIGCONT)
 
 

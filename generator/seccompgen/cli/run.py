@@ -1,0 +1,236 @@
+"""``seccompgen run``: run a command under a filter, and tell what the filter refuses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, means, print_notes, read_tables, tables_option
+from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
+
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Settings
+    from seccompgen.tables import Tables
+    from seccompgen.trace.launch import Command, Confinement
+    from seccompgen.trace.process import Process
+    from seccompgen.trace.refusal import Judged, Refusal
+
+_NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
+"""What the kernel says that has no listener for us: one is above, or it is too old."""
+
+
+@click.command()
+@click.argument("filter_path", metavar="POLICY", type=click.Path(path_type=Path))
+@click.argument("words", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
+@click.option(
+    "--trace", is_flag=True, help="Say on stderr at once which call was refused, and why."
+)
+@click.option(
+    "--permissive", is_flag=True, help="Tell, but let all calls through: to try a policy."
+)
+@click.option(
+    "--by",
+    type=click.Choice(["notify", "ptrace"]),
+    help="Trace by this means; default: notify, or ptrace where the kernel does not grant that.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write what is refused to FILE, not to stderr.",
+)
+@click.option(
+    "--no-new-privs/--keep-privs",
+    default=None,
+    help="Whether setuid programs gain nothing; default: as the policy says.",
+)
+@click.option("--log", is_flag=True, help="Have the kernel log what is refused.")
+@tables_option
+@json_option
+def run(
+    filter_path: Path,
+    words: tuple[str, ...],
+    by: str | None,
+    output: Path | None,
+    tables_directory: Path | None,
+    *,
+    trace: bool,
+    permissive: bool,
+    no_new_privs: bool | None,
+    log: bool,
+    as_json: bool,
+) -> None:
+    """Run COMMAND under POLICY: a policy file, a generated module or a raw .bpf file.
+
+    It ends as COMMAND ends. Without --trace this process itself becomes COMMAND; the filter is in
+    force from its first instruction on, and COMMAND is started whether POLICY allows execve or
+    not. Exit codes of its own: 127 COMMAND was not found, 126 it cannot be executed, 2 the policy
+    is wrong, 3 the kernel does not take the filter.
+    """
+    from seccompgen.trace.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
+
+    if not words:
+        raise click.UsageError("say which command to run: seccompgen run POLICY -- COMMAND")
+    trace = trace or permissive
+    for wanted, option in ((by, "--by"), (output, "--output"), (as_json, "--json")):
+        if wanted and not trace:
+            raise click.UsageError(f"{option} is for --trace")
+    tables = read_tables(tables_directory)
+    loaded = _load(filter_path, tables)
+    command = find_command(words)
+    settings = _settings(loaded.settings, no_new_privs=no_new_privs, log=log)
+    _warn(loaded.judged, command, settings, tables)
+    if not trace:
+        become(command, loaded.confinement(settings))
+    with _reports(output, as_json=as_json) as tell:
+        _trace(loaded, command, settings, tables, tell, by, permissive=permissive)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What POLICY holds for the running ABI."""
+
+    name: str
+    judged: Judged
+    settings: Settings
+
+    def confinement(self, settings: Settings) -> Confinement:
+        from seccompgen.trace.launch import Confinement  # noqa: PLC0415 - keeps --help fast
+
+        return Confinement(self.name, self.judged.table, self.judged.instructions, settings)
+
+
+def _load(path: Path, tables: Tables) -> _Loaded:
+    from seccompgen.build import build_policy  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters import read_filters, read_module  # noqa: PLC0415
+    from seccompgen.model import Settings  # noqa: PLC0415
+    from seccompgen.trace.refusal import Judged  # noqa: PLC0415
+    from seccompgen.verify import meaning  # noqa: PLC0415
+
+    abi = _running_abi(tables)
+    position, table = Position(str(path)), tables.tables[abi.name]
+    if path.suffix in {".py", ".bpf"}:
+        (one,) = read_filters(path, tables, abi)
+        settings = read_module(path).settings if path.suffix == ".py" else Settings()
+        return _Loaded(path.stem, Judged(position, table, one.instructions), settings)
+    built = build_policy(path, tables, [abi], means=means(cached=True))
+    # What other ABIs lack is no news to who runs on this one.
+    print_notes(note for note in built.notes if "does not exist on" not in note.message)
+    (program,) = built.programs
+    meant = meaning(built.policy, abi, tables)
+    judged = Judged(position, table, program.instructions, built.policy, meant)
+    return _Loaded(built.policy.name, judged, built.policy.settings)
+
+
+def _running_abi(tables: Tables) -> Abi:
+    from seccomp_filters._runtime import running_abi  # noqa: PLC0415 - generated: maybe not yet
+
+    try:
+        name = running_abi()
+    except OSError as error:
+        raise OutsideError(str(error.strerror)) from None
+    if name not in tables.tables:
+        raise InputError(f"Linux {tables.tag} has no {name}, which this Python is")
+    return tables.tables[name].abi
+
+
+def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Settings:
+    """Return how a command is confined: it is one thread, and holds no listener."""
+    from seccompgen.model import FilterFlag  # noqa: PLC0415 - keeps --help fast
+
+    flags = settings.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
+    if log:
+        flags |= FilterFlag.LOG
+    settings = settings._replace(flags=flags)
+    return settings if no_new_privs is None else settings._replace(no_new_privs=no_new_privs)
+
+
+def _warn(judged: Judged, command: Command, settings: Settings, tables: Tables) -> None:
+    """Say what about the command and the filter is likely to surprise."""
+    from seccompgen.trace.surprises import surprises  # noqa: PLC0415 - keeps --help fast
+
+    print_notes(
+        Diagnostic(f"note: {text}") for text in surprises(judged, command, settings, tables)
+    )
+
+
+@contextlib.contextmanager
+def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusal], None]]:
+    """Give what tells of a refusal, at once."""
+    with contextlib.ExitStack() as stack:
+        file: TextIO = sys.stderr
+        if output:
+            # Not atomic on purpose: it is read while the command runs.
+            file = stack.enter_context(output.open("w", encoding="utf-8"))
+
+        def tell(refusal: Refusal) -> None:
+            text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
+            file.write(f"{text}\n")
+            file.flush()
+
+        yield tell
+
+
+def _trace(
+    loaded: _Loaded,
+    command: Command,
+    settings: Settings,
+    tables: Tables,
+    tell: Callable[[Refusal], None],
+    by: str | None,
+    *,
+    permissive: bool,
+) -> None:
+    from seccompgen.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.trace import notify, ptrace  # noqa: PLC0415
+    from seccompgen.trace.asking import asking  # noqa: PLC0415
+    from seccompgen.trace.launch import FilterError  # noqa: PLC0415
+    from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
+    from seccompgen.trace.signals import end_like  # noqa: PLC0415
+
+    told: set[int] = set()
+
+    def listener(process: Process) -> None:
+        if process.pid not in told:
+            told.add(process.pid)
+            _say(
+                f"{process.name}[{process.pid}] installs a filter with a listener of its own and "
+                "gets EBUSY, since --trace has one: trace it with --by ptrace"
+            )
+
+    judge = judge_by(loaded.judged, tables, tell, listener, permissive=permissive)
+    confined = loaded.confinement(settings)
+    flags = settings.flags | FilterFlag.NEW_LISTENER
+    if by == "notify" or (by is None and notify.available()):
+        questions = replace(
+            confined,
+            instructions=asking(confined.instructions, ActionKind.USER_NOTIF),
+            settings=settings._replace(flags=flags),
+        )
+        try:
+            end_like(notify.supervise(command, questions, judge, _left_behind))
+        except FilterError as error:
+            if by or error.errno not in _NO_LISTENER:
+                raise
+    questions = replace(confined, instructions=asking(confined.instructions, ActionKind.TRACE))
+    end_like(ptrace.supervise(command, questions, judge, _left_behind))
+
+
+def _left_behind() -> None:
+    _say("COMMAND has ended, processes of it go on: watching them; Ctrl-C ends that")
+
+
+def _say(text: str) -> None:
+    click.echo(f"seccompgen: {text}", err=True)

@@ -1,0 +1,166 @@
+"""What /proc tells of a process: names, memory, descriptors, and what is mapped where.
+
+A question that is not answered is None: the process is gone, or not ours to look at (another
+user's, or a program that may not be read). Source: proc(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+_STRING_MAX = 4096
+"""PATH_MAX; longer strings are cut."""
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
+
+    The offset is into the file, in bytes; into the mapping where there is no file.
+    """
+
+    file: str
+    offset: int
+
+    def __str__(self) -> str:
+        """Render as debuggers do."""
+        return f"{self.file}+{self.offset:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A line of /proc/PID/maps; addresses and offset are in bytes."""
+
+    start: int
+    end: int
+    offset: int
+    file: str
+    executable: bool
+
+
+class Process:
+    """A thread and its process, as they are when they are asked about."""
+
+    def __init__(self, tid: int) -> None:
+        self.tid = tid
+        self._place = Path(f"/proc/{tid}")
+
+    @cached_property
+    def status(self) -> dict[str, str]:
+        """The fields of /proc/TID/status; empty if there is none."""
+        try:
+            text = (self._place / "status").read_text(errors="replace")
+        except OSError:
+            return {}
+        parts = (line.partition(":") for line in text.splitlines())
+        return {key: value.strip() for key, _, value in parts}
+
+    @property
+    def pid(self) -> int:
+        """The process's number: that of its first thread."""
+        return int(self.status.get("Tgid", self.tid))
+
+    @property
+    def own_tid(self) -> int:
+        """The thread's number as it knows it itself, in its innermost PID namespace."""
+        return int(self.status.get("NSpid", str(self.tid)).split()[-1])
+
+    @property
+    def name(self) -> str:
+        """The thread's name, up to 15 bytes."""
+        return self.status.get("Name", "?")
+
+    @property
+    def threads(self) -> int:
+        """How many threads the process has."""
+        return int(self.status.get("Threads", 1))
+
+    def handles(self, number: int) -> bool:
+        """Return True if the signal would not do by itself what it does: it is caught, or so."""
+        return self._in_set("SigCgt", number) or self.defies(number)
+
+    def defies(self, number: int) -> bool:
+        """Return True if the thread blocks the signal, or its process ignores it."""
+        return self._in_set("SigBlk", number) or self._in_set("SigIgn", number)
+
+    def send(self, number: int) -> None:
+        """Send the thread a signal; a thread that is gone gets none."""
+        ctypes.CDLL(None).tgkill(self.pid, self.tid, int(number))
+
+    def end_by_sigsys(self) -> None:
+        """End the process by a SIGSYS to this thread where that ends it, else by SIGKILL."""
+        self.send(signal.SIGKILL if self.handles(signal.SIGSYS) else signal.SIGSYS)
+
+    def _in_set(self, key: str, number: int) -> bool:
+        return bool(int(self.status.get(key, "0"), 16) >> (number - 1) & 1)
+
+    def memory(self, address: int, size: int) -> bytes | None:
+        """Return up to ``size`` bytes at ``address``; fewer where no more are mapped."""
+        try:
+            with (self._place / "mem").open("rb", buffering=0) as file:
+                return os.pread(file.fileno(), size, address)
+        except (OSError, OverflowError, ValueError):
+            return None
+
+    def string(self, address: int, limit: int = _STRING_MAX) -> bytes | None:
+        """Return the bytes at ``address`` up to a NUL, or the first ``limit`` of them."""
+        found = b""
+        while len(found) < limit:
+            # A read across the end of what is mapped fails as a whole, so that a page is read.
+            size = min(_PAGE - (address + len(found)) % _PAGE, limit - len(found))
+            data = self.memory(address + len(found), size)
+            if not data:
+                return found or None
+            head, end, _ = data.partition(b"\0")
+            found += head
+            if end:
+                break
+        return found
+
+    def descriptor(self, number: int) -> str | None:
+        """Return what a descriptor refers to, as /proc names it: a path, ``socket:[123]``."""
+        return self._link(f"fd/{number}")
+
+    @property
+    def directory(self) -> str | None:
+        """The working directory."""
+        return self._link("cwd")
+
+    @property
+    def executable(self) -> str | None:
+        """The program that runs."""
+        return self._link("exe")
+
+    @cached_property
+    def mappings(self) -> tuple[Mapping, ...]:
+        """What is mapped, by address."""
+        try:
+            text = (self._place / "maps").read_text(errors="replace")
+        except OSError:
+            return ()
+        return tuple(map(_mapping, text.splitlines()))
+
+    def place(self, address: int) -> Place | None:
+        """Return which file's, and where in it, ``address`` is."""
+        for one in self.mappings:
+            if one.start <= address < one.end:
+                return Place(one.file or "[anonymous]", address - one.start + one.offset)
+        return None
+
+    def _link(self, name: str) -> str | None:
+        try:
+            return str((self._place / name).readlink())
+        except OSError:
+            return None
+
+
+def _mapping(line: str) -> Mapping:
+    span, permissions, offset, _, _, *file = line.split(maxsplit=5)
+    start, end = (int(word, 16) for word in span.split("-"))
+    return Mapping(start, end, int(offset, 16), file[0] if file else "", "x" in permissions)

@@ -1,0 +1,302 @@
+"""The line of Python that a thread is at, where its program is CPython 3.11, 3.12 or 3.13.
+
+Read from the interpreter's memory while the thread waits, without its help: `_PyRuntime` leads to
+the interpreters, these to their threads, a thread to its frame, a frame to its code. From 3.13 on
+an interpreter says itself where what is (`_Py_DebugOffsets`); for older ones it is written here.
+That table changes with each release, so a release that is not known is not guessed at.
+
+Sources, each at its release: Include/internal/pycore_{runtime,interp,frame}.h,
+Include/cpython/{pystate,code}.h, Objects/locations.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.trace.process import Process
+
+_PROGRAM = re.compile(r"(lib)?python3[.0-9]*(\.so[.0-9]*)?")
+_LIBRARY = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen ")
+_FRAMES_MAX = 64
+"""Frames that are looked at for one outside of the standard library."""
+_THREADS_MAX = 4096
+_TABLE_MAX = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Offsets in bytes into the interpreter's structures, on 64 bits.
+
+    ``cframe`` is None where the thread's state has ``current_frame`` itself. ``shim`` is the
+    owner of frames that are no Python.
+    """
+
+    interpreters: int
+    next_interpreter: int
+    threads: int
+    next_thread: int
+    native_id: int
+    current_frame: int
+    cframe: int | None
+    code: int
+    previous: int
+    instruction: int
+    owner: int
+    shim: int | None
+    filename: int
+    qualname: int
+    first_line: int
+    line_table: int
+    bytecode: int
+    text: int
+
+
+_LAYOUTS = {
+    (3, 11): _Layout(
+        *(40, 0, 16, 8, 160, 8, 56), *(32, 48, 56, 69, None), *(112, 128, 72, 136, 184), 48
+    ),
+    (3, 12): _Layout(
+        *(40, 0, 72, 8, 144, 0, 56), *(0, 8, 56, 70, 3), *(112, 128, 68, 136, 192), 40
+    ),
+}
+_SELF_DESCRIBING = (3, 13)
+_COOKIE = b"xdebugpy"
+_LENGTH, _BYTES_SIZE, _BYTES = 16, 16, 32
+"""Of str and bytes objects; the same in all these releases."""
+
+
+def python_lines(process: Process) -> tuple[str, ...]:
+    """Return ``file:line in function`` of the frame that the thread is in.
+
+    Where that is the standard library's, the nearest caller that is not follows. Empty if the
+    program is no such Python, or it cannot be told.
+    """
+    try:
+        return tuple(_nearest(process))
+    except (_UnreadableError, struct.error, IndexError):
+        return ()
+
+
+class _UnreadableError(Exception):
+    """Memory is not what it should be."""
+
+
+def _nearest(process: Process) -> Iterator[str]:
+    for at, (file, line, function) in enumerate(_frames(process)):
+        library = bool(_LIBRARY.search(file))
+        if at == 0 or not library:
+            yield f"{file}:{line} in {function}"
+        if not library:
+            return
+
+
+def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
+    """Yield file, line and function of the thread's frames, innermost first."""
+    found = _runtime(process)
+    if found is None:
+        return
+    memory = _Memory(process)
+    runtime, version = found
+    layout = _LAYOUTS.get(version)
+    if version == _SELF_DESCRIBING:
+        layout = _described(memory, runtime)
+    if layout is None:
+        return
+    thread = _thread(memory, runtime, layout)
+    holder = thread if layout.cframe is None else memory.pointer(thread + layout.cframe)
+    frame = memory.pointer(holder + layout.current_frame)
+    for _ in range(_FRAMES_MAX):
+        if not frame:
+            return
+        if memory.read(frame + layout.owner, 1)[0] != layout.shim:
+            yield _location(memory, frame, layout)
+        frame = memory.pointer(frame + layout.previous)
+
+
+class _Memory:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self.tid = process.own_tid
+
+    def read(self, address: int, size: int) -> bytes:
+        """Return exactly ``size`` bytes."""
+        data = self._process.memory(address, size)
+        if data is None or len(data) != size:
+            raise _UnreadableError
+        return data
+
+    def pointer(self, address: int) -> int:
+        """Return the 64 bits at ``address``."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def text(self, address: int, header: int) -> str:
+        """Return an ASCII string object; what is none is not read."""
+        length = self.pointer(address + _LENGTH)
+        if length > _TABLE_MAX:
+            raise _UnreadableError
+        data = self.read(address + header, length)
+        if not data.isascii() or not data.decode().isprintable():
+            raise _UnreadableError
+        return data.decode()
+
+    def bytes_object(self, address: int) -> bytes:
+        """Return what a bytes object holds."""
+        size = self.pointer(address + _BYTES_SIZE)
+        if size > _TABLE_MAX:
+            raise _UnreadableError
+        return self.read(address + _BYTES, size)
+
+
+def _thread(memory: _Memory, runtime: int, layout: _Layout) -> int:
+    """Return the address of the thread's PyThreadState."""
+    states = []
+    interpreter = memory.pointer(runtime + layout.interpreters)
+    while interpreter and len(states) < _THREADS_MAX:
+        state = memory.pointer(interpreter + layout.threads)
+        while state and len(states) < _THREADS_MAX:
+            if memory.pointer(state + layout.native_id) == memory.tid:
+                return state
+            states.append(state)
+            state = memory.pointer(state + layout.next_thread)
+        interpreter = memory.pointer(interpreter + layout.next_interpreter)
+    # A forked child may not have corrected its number yet, or never does; but it is alone.
+    if len(states) == 1:
+        return states[0]
+    raise _UnreadableError
+
+
+def _location(memory: _Memory, frame: int, layout: _Layout) -> tuple[str, int, str]:
+    code = memory.pointer(frame + layout.code)
+    offset = memory.pointer(frame + layout.instruction) - (code + layout.bytecode)
+    first = int.from_bytes(memory.read(code + layout.first_line, 4), "little")
+    table = memory.bytes_object(memory.pointer(code + layout.line_table))
+    return (
+        memory.text(memory.pointer(code + layout.filename), layout.text),
+        line_at(table, first, max(offset, 0)),
+        memory.text(memory.pointer(code + layout.qualname), layout.text),
+    )
+
+
+def line_at(table: bytes, first: int, offset: int) -> int:
+    """Return the line of the bytecode at ``offset``, by a ``co_linetable``; 0 if it has none."""
+    line, end, at = first, 0, 0
+    while at < len(table):
+        kind, units = table[at] >> 3 & 15, (table[at] & 7) + 1
+        at += 1
+        if kind == 15:
+            here = 0
+        else:
+            if kind in {13, 14}:
+                delta, at = _signed_varint(table, at)
+                line += delta
+                for _ in range(3 if kind == 14 else 0):
+                    _, at = _varint(table, at)
+            elif kind >= 10:
+                line += kind - 10
+                at += 2
+            else:
+                at += 1
+            here = line
+        end += 2 * units
+        if offset < end:
+            return here
+    return 0
+
+
+def _varint(table: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (table[at] & 63) << shift
+        at += 1
+        if not table[at - 1] & 64:
+            return value, at
+        shift += 6
+
+
+def _signed_varint(table: bytes, at: int) -> tuple[int, int]:
+    value, at = _varint(table, at)
+    return (-(value >> 1) if value & 1 else value >> 1), at
+
+
+def _described(memory: _Memory, runtime: int) -> _Layout | None:
+    """Return the layout that an interpreter of 3.13 describes; None if it is free-threaded."""
+    words = struct.unpack("<8s44Q", memory.read(runtime, 45 * 8))
+    cookie, _, free_threaded, *offsets = words
+    if cookie != _COOKIE or free_threaded:
+        return None
+    # In the order of struct _Py_DebugOffsets: runtime_state, interpreter_state, thread_state,
+    # interpreter_frame, code_object; the first of each is its size.
+    state, interpreter, thread = offsets[:3], offsets[3:16], offsets[16:25]
+    frame, code = offsets[25:31], offsets[31:41]
+    return _Layout(
+        *(state[2], interpreter[2], interpreter[3], thread[2], thread[6], thread[4], None),
+        *(frame[2], frame[1], frame[3], frame[5], 3),
+        *(code[1], code[3], code[5], code[4], code[9], 40),
+    )
+
+
+def _runtime(process: Process) -> tuple[int, tuple[int, int]] | None:
+    """Return the address of ``_PyRuntime`` and the release; None if the program is no CPython."""
+    for mapping in process.mappings:
+        if mapping.offset or not _PROGRAM.fullmatch(mapping.file.rpartition("/")[2]):
+            continue
+        symbols = _symbols(f"/proc/{process.pid}/root{mapping.file}", mapping.file)
+        if symbols:
+            runtime, version, base = symbols
+            data = process.memory(version - base + mapping.start, 8)
+            if data is None or len(data) < 8:
+                return None
+            release = int.from_bytes(data, "little")
+            return runtime - base + mapping.start, (release >> 24, release >> 16 & 0xFF)
+    return None
+
+
+@functools.lru_cache(maxsize=8)
+def _symbols(path: str, _name: str) -> tuple[int, int, int] | None:
+    """Return the values of ``_PyRuntime`` and ``Py_Version``, and the file's base address.
+
+    None where the file is no little-endian ELF file of 64 bits that exports them.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        return None
+    if data[:6] != b"\x7fELF\x02\x01":
+        return None
+    try:
+        return _find(data)
+    except struct.error:
+        return None
+
+
+def _find(data: bytes) -> tuple[int, int, int] | None:
+    segments, sections = struct.unpack_from("<QQ", data, 32)
+    _, segment_count, size, count = struct.unpack_from("<4H", data, 54)
+    bases = []
+    for i in range(segment_count):
+        kind, _, offset, address = struct.unpack_from("<IIQQ", data, segments + 56 * i)
+        if kind == 1:  # PT_LOAD
+            bases.append(address - offset)
+    headers = [struct.unpack_from("<IIQQQQIIQQ", data, sections + size * i) for i in range(count)]
+    found = {}
+    for header in headers:
+        if header[1] != 11:  # SHT_DYNSYM
+            continue
+        strings = headers[header[6]][4]
+        for name, _, _, _, value, _ in struct.iter_unpack(
+            "<IBBHQQ", data[header[4] : header[4] + header[5]]
+        ):
+            for wanted in (b"_PyRuntime", b"Py_Version"):
+                if data.startswith(wanted + b"\0", strings + name):
+                    found[wanted] = value
+    if len(found) != 2 or not bases:
+        return None
+    return found[b"_PyRuntime"], found[b"Py_Version"], bases[0]

@@ -1,0 +1,185 @@
+"""What a filter answers to a call, by which rule, and from where it was made: decided and told.
+
+The program decides, run by `verify.machine`; where the policy is at hand, `verify.oracle` says
+which of its rules that is. Neither is the compiler's own view.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.errnos import errno_number
+from seccompgen.model import RET_DATA_MAX, ActionKind
+from seccompgen.render import call_name, ret_action
+from seccompgen.trace.asking import lets_through
+from seccompgen.trace.calls import decode_call
+from seccompgen.trace.notification import Fail, Kill, Proceed, Trap
+from seccompgen.trace.process import Process
+from seccompgen.trace.python import python_lines
+from seccompgen.verify import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seccompgen.architectures import Abi
+    from seccompgen.errors import Position
+    from seccompgen.model import Policy
+    from seccompgen.program import Instruction
+    from seccompgen.tables import Table, Tables
+    from seccompgen.trace.calls import Decoded
+    from seccompgen.trace.notification import Answer, Notification
+    from seccompgen.trace.process import Place
+    from seccompgen.verify import Meaning
+    from seccompgen.verify.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What decided: a part of a policy by its label, and where that stands."""
+
+    label: str
+    position: Position
+
+    def __str__(self) -> str:
+        """Render with the position first, as all that points into a file."""
+        return f"{self.position} ({self.label})"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that a filter does not let through.
+
+    ``action`` is the filter's answer as a policy spells it. ``place`` is where the instruction
+    after the call is, None if it cannot be told; ``lines`` are those of Python, the innermost
+    first. With ``made`` the call was made all the same.
+    """
+
+    pid: int
+    tid: int
+    name: str
+    call: Decoded
+    action: str
+    rule: Rule
+    place: Place | None
+    lines: tuple[str, ...]
+    made: bool
+    abi: Abi
+
+    def __str__(self) -> str:
+        """Render as one line."""
+        thread = f"{self.pid}" if self.tid == self.pid else f"{self.pid}, thread {self.tid}"
+        through = f" on {self.call.abi}" if self.call.abi != self.abi.name else ""
+        places = [*self.lines, *([str(self.place)] if self.place else [])]
+        at = f", at {', '.join(places)}" if places else ""
+        what = "would refuse" if self.made else "refused"
+        return (
+            f"{what}: {self.name}[{thread}] {self.call}{through}: {self.action} by {self.rule}{at}"
+        )
+
+    def as_json(self) -> dict[str, object]:
+        """Return the same as a value for JSON."""
+        return {
+            "pid": self.pid,
+            "tid": self.tid,
+            "name": self.name,
+            "syscall": self.call.name,
+            "abi": self.call.abi,
+            "args": [{"value": value, "text": text} for value, text in self.call.arguments],
+            "action": self.action,
+            "rule": {
+                "label": self.rule.label,
+                "file": self.rule.position.file,
+                "line": self.rule.position.line,
+                "column": self.rule.position.column,
+            },
+            "place": self.place and {"file": self.place.file, "offset": self.place.offset},
+            "python": list(self.lines),
+            "made": self.made,
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone."""
+
+    file: Position
+    table: Table
+    instructions: tuple[Instruction, ...]
+    policy: Policy | None = None
+    meaning: Meaning | None = None
+
+    @property
+    def abi(self) -> Abi:
+        """The ABI that the program is for."""
+        return self.table.abi
+
+    def decide(self, call: Call, name: str) -> tuple[int, Rule]:
+        """Return the SECCOMP_RET value for ``call``, which has that name, and what decided it."""
+        ret, path = Code(self.instructions, self.abi.byte_order).run(call)
+        if self.meaning is None or self.policy is None:
+            return ret, Rule(f"instruction {path[-1]}", self.file)
+        origin = self.meaning.case(call).origin
+        # A rule's names stand in lines of their own, which say more than where their list begins.
+        positions = (r.position for r in self.policy.rules if (r.name, r.origin) == (name, origin))
+        return ret, Rule(origin.label, next(positions, origin.position))
+
+
+def judge_by(
+    judged: Judged,
+    tables: Tables,
+    tell: Callable[[Refusal], None],
+    tell_of_listener: Callable[[Process], None],
+    *,
+    permissive: bool,
+) -> Callable[[Notification, Callable[[], bool]], Answer]:
+    """Return a judge that answers as the filter does, or lets all go on, and tells of each call.
+
+    ``tell_of_listener`` hears of processes that want a listener of their own, which the kernel
+    does not give to those that have one above them.
+    """
+
+    def judge(asked: Notification, waits: Callable[[], bool]) -> Answer:
+        process = Process(asked.tid)
+        name, _ = call_name(asked.call.nr, asked.call.arch, tables)
+        ret, rule = judged.decide(asked.call, name)
+        if lets_through(ret):
+            if waits():
+                tell_of_listener(process)
+            return Proceed()
+        refusal = Refusal(
+            process.pid,
+            process.tid,
+            process.name,
+            decode_call(asked.call, process, tables),
+            ret_action(ret, judged.abi),
+            rule,
+            process.place(asked.call.instruction_pointer),
+            python_lines(process),
+            permissive,
+            judged.abi,
+        )
+        # What was read counts only if the thread that it was read of was waiting all the while.
+        if waits():
+            tell(refusal)
+        return Proceed() if permissive else _answer(ret, judged.abi)
+
+    return judge
+
+
+def _answer(ret: int, abi: Abi) -> Answer:
+    """Return what the kernel would do with a call that is answered ``ret``."""
+    data = ret & RET_DATA_MAX
+    try:
+        kind = ActionKind(ret & ~RET_DATA_MAX)
+    except ValueError:
+        return Kill()  # as the kernel takes what it does not know
+    match kind:
+        case ActionKind.ERRNO:
+            return Fail(data)
+        case ActionKind.TRAP:
+            return Trap(data)
+        case ActionKind.TRACE | ActionKind.USER_NOTIF:
+            # Without a tracer or a listener: that is the supervisor, who has no answer.
+            return Fail(errno_number("ENOSYS", abi))
+    return Kill()
