@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.model import U32, U64
 from seccompgen.render import call_name, number
+from seccompgen.trace.notification import as_int
 from seccompgen.trace.signatures import SIGNATURES
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class _Reader:
         after = self._args[at + 1] if at + 1 < len(self._args) else 0
         match kind:
             case "fd" | "dirfd":
-                return self._descriptor(_signed(value), kind)
+                return self._descriptor(as_int(value), kind)
             case "path" | "str":
                 return self._string(value)
             case "argv":
@@ -86,7 +87,7 @@ class _Reader:
             case "data":
                 return self._data(value, after)
             case "int" | "pid":
-                return str(_signed(value))
+                return str(as_int(value))
             case "size":
                 return str(value)
             case "mode":
@@ -170,12 +171,6 @@ def quoted(data: bytes, limit: int) -> str:
         for c in text
     )
     return f'"{shown}"' + ("..." if len(data) > limit else "")
-
-
-def _signed(value: int) -> int:
-    """Return the low word as an ``int``."""
-    low = value & U32
-    return low - (1 << 32) if low >> 31 else low
 
 
 def _signal(value: int) -> str:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import signal
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seccompgen.verify.call import Call
+
+_SIGINFO = struct.Struct("=iii4xQiI96x")
+_SIGINFO_32 = struct.Struct("=iiiIiI104x")
+"""signo, errno, code, then call_addr, syscall, arch; 128 bytes (include/uapi/asm-generic)."""
+
+
+def as_int(value: int) -> int:
+    """Return the low 32 bits of ``value`` as an ``int`` of C."""
+    low = value & U32
+    return low - (1 << 32) if low >> 31 else low
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +47,18 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """The call is not made, and the thread gets SIGSYS with ``data`` (16 bits) in si_errno."""
+    """The call is not made, and the thread gets SIGSYS with ``data`` (16 bits) in si_errno.
+
+    What the call would have returned is its number, as `syscall_rollback` leaves it.
+    """
 
     data: int
+
+    def siginfo(self, call: Call, code: int, bits: int) -> bytes:
+        """Return the ``siginfo_t`` of that SIGSYS; ``code`` is its si_code."""
+        layout = _SIGINFO if bits == 64 else _SIGINFO_32
+        pointer, nr = call.instruction_pointer, as_int(call.nr)
+        return layout.pack(signal.SIGSYS, self.data, code, pointer, nr, call.arch)
 
 
 @dataclass(frozen=True, slots=True)

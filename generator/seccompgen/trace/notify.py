@@ -13,6 +13,7 @@ Sources: seccomp_unotify(2), kernel/seccomp.c.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -23,14 +24,15 @@ from typing import TYPE_CHECKING
 
 from seccompgen.model import U32
 from seccompgen.trace.launch import close, end, start
-from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
+from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap, as_int
 from seccompgen.trace.process import Process
-from seccompgen.trace.signals import Reaper, Signals, blocked, ends, hand_on, poll
+from seccompgen.trace.signals import Reaper, Signals, as_killed, blocked, ends, hand_on, poll
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seccompgen.tables import Table
     from seccompgen.trace.launch import Command, Confinement, Started
     from seccompgen.trace.notification import Answer, Judge
 
@@ -50,6 +52,8 @@ _ID_VALID_ELSEWHERE = 0x80082102
 """_IOW() of alpha, mips, parisc, ppc and sparc, whose direction bits are others."""
 _ELSEWHERE = ("alpha", "mips", "parisc", "ppc", "sparc")
 _CONTINUE = 1
+_SI_QUEUE = -1
+"""A process may not say that the kernel sent a signal (SYS_SECCOMP)."""
 _LINGERS = 0.2
 """Seconds after the command's end from which on what is left of it is worth telling."""
 
@@ -78,7 +82,7 @@ def supervise(
         started = start(command, confinement, mask=mask)
         signals = Signals()
         try:
-            return _Supervisor(started, confinement.table.abi.name, judge, signals).run(left_behind)
+            return _Supervisor(started, confinement.table, judge, signals).run(left_behind)
         except BaseException:
             end(started)
             raise
@@ -88,13 +92,16 @@ def supervise(
 
 
 class _Supervisor:
-    def __init__(self, started: Started, abi: str, judge: Judge, signals: Signals) -> None:
+    def __init__(self, started: Started, table: Table, judge: Judge, signals: Signals) -> None:
         self._started = started
         self._judge = judge
         self._signals = signals
-        self._id_valid = _ID_VALID_ELSEWHERE if abi.startswith(_ELSEWHERE) else _ID_VALID
+        self._table = table
+        elsewhere = table.abi.name.startswith(_ELSEWHERE)
+        self._id_valid = _ID_VALID_ELSEWHERE if elsewhere else _ID_VALID
         self._command = Reaper(started.pid)
         self._used = True
+        self._killed: set[int] = set()
         self._asked_to_end = False
 
     def run(self, left_behind: Callable[[], None]) -> int:
@@ -109,7 +116,7 @@ class _Supervisor:
             status = self._command.status
             if status is not None:
                 if not self._used or self._asked_to_end or _release() < _TELLS_WHEN_UNUSED:
-                    return status
+                    return as_killed(status) if self._started.pid in self._killed else status
                 if over and not came and not told:
                     told = True
                     left_behind()
@@ -132,8 +139,7 @@ class _Supervisor:
             if error.errno in {errno.ENOENT, errno.EINTR}:
                 return  # the thread was killed, or interrupted and will ask again
             raise
-        identity, tid, _, nr, arch, pointer, *words = _NOTIF.unpack(buffer)
-        a, b, c, d, e, f = words
+        identity, tid, _, nr, arch, pointer, a, b, c, d, e, f = _NOTIF.unpack(buffer)
         asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
         answer = self._judge(asked, lambda: self._waits(identity))
         self._reply(identity, asked, answer)
@@ -146,19 +152,31 @@ class _Supervisor:
         return True
 
     def _reply(self, identity: int, asked: Notification, answer: Answer) -> None:
-        error, flags = -errno.ENOSYS, 0
+        value, error, flags = 0, 0, 0
+        process = Process(asked.tid)
         match answer:
             case Proceed():
-                error, flags = 0, _CONTINUE
+                flags = _CONTINUE
             case Fail(number):
                 error = -number
-            case Trap() | Kill():
-                process = Process(asked.tid)
-                hard = isinstance(answer, Kill)
+            case Trap() if not process.defies(signal.SIGSYS):
+                value = as_int(asked.call.nr)
                 if process.status and self._waits(identity):
-                    process.end_by_sigsys() if hard else process.send(signal.SIGSYS)
+                    self._trap(process, asked.call, answer)
+            case Trap() | Kill():
+                error = -errno.ENOSYS
+                if process.status and self._waits(identity):
+                    self._killed.add(process.pid)
+                    process.end_by_sigsys()
         with contextlib.suppress(FileNotFoundError):  # the thread is gone
-            fcntl.ioctl(self._started.listener, _SEND, _RESPONSE.pack(identity, 0, error, flags))
+            response = _RESPONSE.pack(identity, value, error, flags)
+            fcntl.ioctl(self._started.listener, _SEND, response)
+
+    def _trap(self, process: Process, call: Call, trap: Trap) -> None:
+        """Send the signal that the kernel would; only si_code may not be what the kernel's is."""
+        info = trap.siginfo(call, _SI_QUEUE, self._table.abi.bits)
+        nr = self._table.numbers["rt_tgsigqueueinfo"]
+        ctypes.CDLL(None).syscall(nr, process.pid, process.tid, int(signal.SIGSYS), info)
 
 
 def _release() -> tuple[int, int]:

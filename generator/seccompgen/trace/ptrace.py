@@ -21,7 +21,7 @@ from seccompgen.model import U32, U64
 from seccompgen.trace.launch import close, end, failure, start
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
 from seccompgen.trace.process import Process
-from seccompgen.trace.signals import Signals, blocked, ends, hand_on, poll, stop_with
+from seccompgen.trace.signals import Signals, as_killed, blocked, ends, hand_on, poll, stop_with
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
@@ -42,9 +42,8 @@ _WALL = 0x40000000
 
 _INFO = struct.Struct("=B3xIQQQ6Q")
 """``struct ptrace_syscall_info``: op, arch, instruction and stack pointer, nr, args."""
-_SIGINFO = struct.Struct("=iii4xQiI96x")
-"""``siginfo_t`` of SIGSYS on 64 bits: signo, errno, code, then call_addr, syscall, arch."""
 _SYS_SECCOMP = 1
+"""si_code of a SIGSYS by a filter."""
 _RAX, _ORIG_RAX = 8 * 10, 8 * 15
 """Offsets into ``struct user`` of x86_64."""
 _NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
@@ -103,6 +102,7 @@ class _Supervisor:
         self._judge = judge
         self._signals = signals
         self._status: int | None = None
+        self._killed: set[int] = set()
         self._traps: dict[int, bytes] = {}
         self._linked = True
         self._problem: SeccompgenError | None = None
@@ -131,7 +131,8 @@ class _Supervisor:
         if self._problem:
             raise self._problem
         assert self._status is not None
-        return self._status
+        killed = self._started.pid in self._killed
+        return as_killed(self._status) if killed else self._status
 
     def _on_signals(self, _events: int) -> None:
         for came in self._signals.read():
@@ -176,14 +177,14 @@ class _Supervisor:
         else:
             trap = self._traps.pop(tid, None) if number == signal.SIGSYS else None
             if trap:
-                self._ptrace(_SETSIGINFO, tid, 0, _address(ctypes.create_string_buffer(trap)))
+                buffer = ctypes.create_string_buffer(trap, len(trap))
+                self._ptrace(_SETSIGINFO, tid, 0, _address(buffer))
             self._ptrace(_CONT, tid, 0, number)
 
     def _on_call(self, tid: int) -> None:
         buffer = ctypes.create_string_buffer(_INFO.size)
         self._ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, _address(buffer))
-        _, arch, pointer, _, nr, *words = _INFO.unpack(buffer.raw)
-        a, b, c, d, e, f = words
+        _, arch, pointer, _, nr, a, b, c, d, e, f = _INFO.unpack(buffer.raw)
         asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
         answer = self._judge(asked, lambda: True)
         self._reply(asked, answer)
@@ -197,16 +198,13 @@ class _Supervisor:
                 pass
             case Fail(number):
                 self._skip(asked.tid, -number)
-            case Trap(data) if not process.defies(signal.SIGSYS):
-                # The kernel leaves the number where the result would be.
+            case Trap() if not process.defies(signal.SIGSYS):
                 self._skip(asked.tid, call.nr)
-                self._traps[asked.tid] = _SIGINFO.pack(
-                    *(signal.SIGSYS, data, _SYS_SECCOMP),
-                    *(call.instruction_pointer, call.nr - (call.nr >> 31 << 32), call.arch),
-                )
+                self._traps[asked.tid] = answer.siginfo(call, _SYS_SECCOMP, bits=64)
                 process.send(signal.SIGSYS)
             case Trap() | Kill():
                 self._skip(asked.tid, -errno.ENOSYS)
+                self._killed.add(process.pid)
                 process.end_by_sigsys()
 
     def _skip(self, tid: int, result: int) -> None:

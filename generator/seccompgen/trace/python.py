@@ -157,7 +157,7 @@ class _Memory:
 
 def _thread(memory: _Memory, runtime: int, layout: _Layout) -> int:
     """Return the address of the thread's PyThreadState."""
-    states = []
+    states: list[int] = []
     interpreter = memory.pointer(runtime + layout.interpreters)
     while interpreter and len(states) < _THREADS_MAX:
         state = memory.pointer(interpreter + layout.threads)

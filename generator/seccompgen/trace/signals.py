@@ -104,6 +104,15 @@ def stop_with(pid: int) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
+def as_killed(status: int) -> int:
+    """Return the wait status of a process that a filter killed: SIGSYS, also where SIGKILL did it.
+
+    A process that catches SIGSYS, which the kernel can overrule, a supervisor ends by SIGKILL.
+    """
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return int(signal.SIGSYS) if killed else status
+
+
 def end_like(status: int) -> NoReturn:
     """End as a process with the wait status ``status`` ended: by exit code or signal."""
     sys.stdout.flush()

@@ -1,0 +1,46 @@
+"""Policies and targets that the tests of ``run`` share."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import kernel
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NO_PARENT = """
+default_action: allow
+syscalls:
+- action: {action}
+  names: [getppid]
+"""
+
+
+@pytest.fixture
+def no_parent(tmp_path: Path) -> Path:
+    """A policy that refuses getppid, in line 5, by EACCES."""
+    return write_policy(tmp_path, "errno(EACCES)")
+
+
+def write_policy(directory: Path, action: str, more: str = "") -> Path:
+    path = directory / "no_parent.yml"
+    path.write_text(NO_PARENT.format(action=action) + more)
+    return path
+
+
+@pytest.fixture
+def i386_program(tmp_path: Path) -> Path:
+    """An executable for i386, assembled by hand: getpid(); exit(7)."""
+    kernel.i386_call()
+    code = bytes.fromhex("b814000000cd80b801000000bb07000000cd80")
+    base, head = 0x08048000, 84
+    size = head + len(code)
+    header = b"\x7fELF\x01\x01\x01".ljust(16, b"\0")
+    header += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + head, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    path = tmp_path / "i386_program"
+    path.write_bytes(header + struct.pack("<8I", 1, 0, base, base, size, size, 5, 4096) + code)
+    path.chmod(0o755)
+    return path
