@@ -9,6 +9,7 @@ import kernel
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NO_PARENT = """
@@ -20,15 +21,21 @@ syscalls:
 
 
 @pytest.fixture
-def no_parent(tmp_path: Path) -> Path:
-    """A policy that refuses getppid, in line 5, by EACCES."""
-    return write_policy(tmp_path, "errno(EACCES)")
+def forbid(tmp_path: Path) -> Callable[..., Path]:
+    """Write a policy that answers getppid, in line 5, by an action."""
+
+    def write(action: str, more: str = "") -> Path:
+        path = tmp_path / "no_parent.yml"
+        path.write_text(NO_PARENT.format(action=action) + more)
+        return path
+
+    return write
 
 
-def write_policy(directory: Path, action: str, more: str = "") -> Path:
-    path = directory / "no_parent.yml"
-    path.write_text(NO_PARENT.format(action=action) + more)
-    return path
+@pytest.fixture
+def no_parent(forbid: Callable[..., Path]) -> Path:
+    """A policy that refuses getppid by EACCES."""
+    return forbid("errno(EACCES)")
 
 
 @pytest.fixture

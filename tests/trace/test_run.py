@@ -181,7 +181,11 @@ print(json.dumps([
     free, confined = (
         json.loads(
             subprocess.run(
-                [*words, *command], env=environment, capture_output=True, check=True, timeout=60
+                [*map(str, words), *command],
+                env=environment,
+                capture_output=True,
+                check=True,
+                timeout=60,
             ).stdout
         )
         for words in ([], prefix)
@@ -226,9 +230,9 @@ def test_no_new_privs_is_the_policys_to_say_and_the_command_lines(tmp_path: Path
 @pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is missing")
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]) -> None:
-    words = [PYTHON, "-m", "seccompgen", "run", *options, "--keep-privs", no_parent, "--", "true"]
+    words = [PYTHON, "-m", "seccompgen", "run", *options, "--keep-privs", str(no_parent)]
     done = subprocess.run(
-        ["setpriv", "--bounding-set=-sys_admin", *words],
+        ["setpriv", "--bounding-set=-sys_admin", *words, "--", "true"],
         capture_output=True,
         text=True,
         check=False,

@@ -161,16 +161,18 @@ def constant(_call: str, _argument: int, value: int) -> str:
 
 def quoted(data: bytes, limit: int) -> str:
     """Return bytes between quotes, on one line whatever they are; ``...`` where more follow."""
-    text = data[:limit].decode(errors="backslashreplace")
-    shown = "".join(
-        c
-        if c.isprintable() and c not in '"\\'
-        else c.encode("unicode_escape").decode()
-        if c not in '"\\'
-        else "\\" + c
-        for c in text
-    )
-    return f'"{shown}"' + ("..." if len(data) > limit else "")
+    text = data[:limit].decode(errors="surrogateescape")
+    return f'"{"".join(map(_escaped, text))}"' + ("..." if len(data) > limit else "")
+
+
+def _escaped(character: str) -> str:
+    if character in {'"', "\\"}:
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def _signal(value: int) -> str:
