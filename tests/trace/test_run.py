@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
-from command import ROOT, SHARED, Result, seccompgen
+from command import ROOT, SHARED, Result, forked, seccompgen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,8 @@ syscalls:
 """
 
 
-def run(*words: str | Path, env: dict[str, str] | None = None) -> Result:
-    return seccompgen("run", *words, env=env)
+def run(*words: str | Path) -> Result:
+    return forked("run", *words)
 
 
 def python(policy: Path, code: str, *options: str) -> Any:

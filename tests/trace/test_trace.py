@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
-from command import ROOT, Result, seccompgen
+from command import ROOT, Result, forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ both = pytest.mark.parametrize("how", [NOTIFY, PTRACE], ids=["notify", "ptrace"]
 
 
 def run(*words: str | Path) -> Result:
-    return seccompgen("run", *words)
+    return forked("run", *words)
 
 
 def traced(how: list[str], policy: Path, code: str) -> tuple[Result, list[dict[str, Any]]]:
@@ -408,6 +408,15 @@ def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_paren
 
 
 @both
+def test_it_stops_with_the_command_and_continues_it(how: list[str], no_parent: Path) -> None:
+    with start(*how, no_parent, "--", "sh", "-c", "kill -STOP $$; exit 5") as child:
+        wait_for(lambda: state(child.pid) == "T")
+        # To the supervisor alone: a shell would continue all of the job.
+        child.send_signal(signal.SIGCONT)
+        assert child.wait(30) == 5
+
+
+@both
 def test_processes_that_outlive_the_command_are_watched_on(
     how: list[str], no_parent: Path, tmp_path: Path
 ) -> None:
@@ -488,8 +497,12 @@ def children(pid: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
+    return state(pid) not in {"", "Z", "X"}
+
+
+def state(pid: int) -> str:
+    """Return the letter that proc(5) has for the state; empty if the process is gone."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
-    return state not in {b"Z", b"X"}
+        return ""

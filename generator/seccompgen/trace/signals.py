@@ -18,7 +18,6 @@ import signal
 import struct
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -97,10 +96,15 @@ def ends(came: Came) -> bool:
 
 
 def stop_with(pid: int) -> None:
-    """Stop until somebody continues the supervisor; then continue the command, if need be."""
+    """Stop until somebody continues the supervisor; then continue the command, if nobody did.
+
+    A shell continues both. To do it again could undo a stop that was asked for meanwhile; so it is
+    done only where nothing happened to the command since.
+    """
     os.kill(os.getpid(), signal.SIGSTOP)
-    with contextlib.suppress(OSError):
-        if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in {b"T", b"t"}:
+    changes = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
+    with contextlib.suppress(ChildProcessError, ProcessLookupError):
+        if os.waitid(os.P_PID, pid, changes) is None:
             os.kill(pid, signal.SIGCONT)
 
 
