@@ -506,3 +506,17 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+def test_the_page_shows_what_is_told() -> None:
+    page = (ROOT / "docs" / "run.md").read_text()
+    pattern = r"\$ seccompgen run (.*) -- python3 -c '(.*)'\n(.*)\n```"
+    ((options, code, line),) = re.findall(pattern, page)
+    done = run(*options.split(), "--", shutil.which("python3.13") or PYTHON, "-c", code)
+    (told,) = done.err.splitlines()
+
+    def without_what_differs(text: str) -> str:
+        text = re.sub(r"\S*/(socket\.py|libc\.so)", r"\1", text)
+        return re.sub(r"(python[\d.]*\[|socket\.py:|\+0x)[0-9a-f]+", "", text)
+
+    assert without_what_differs(told) == without_what_differs(line)
