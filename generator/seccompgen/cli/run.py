@@ -194,7 +194,7 @@ def _trace(
     permissive: bool,
 ) -> None:
     from seccompgen.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.trace import notify, ptrace  # noqa: PLC0415
+    from seccompgen.trace import notify, tracer  # noqa: PLC0415
     from seccompgen.trace.asking import asking  # noqa: PLC0415
     from seccompgen.trace.launch import FilterError  # noqa: PLC0415
     from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
@@ -225,7 +225,7 @@ def _trace(
             if by or error.errno not in _NO_LISTENER:
                 raise
     questions = replace(confined, instructions=asking(confined.instructions, ActionKind.TRACE))
-    end_like(ptrace.supervise(command, questions, judge, _left_behind))
+    end_like(tracer.supervise(command, questions, judge, _left_behind))
 
 
 def _left_behind() -> None:

@@ -6,7 +6,8 @@
     launch         a command, found and started under a filter: by nobody between, or a child
     asking         a filter that refuses, as one that asks
     notification   the question, and the answers that there are
-    notify         supervising by user notification      ptrace   the same by ptrace
+    notify         supervising by user notification      tracer   the same by ptrace
+    ptrace         ptrace(2) as functions
     signals        a supervisor's own signals and end, as if it were the command
     process        what /proc tells of a process: memory, descriptors, mappings
     calls          a call as people read it              signatures   what its arguments are

@@ -67,6 +67,14 @@ class FilterError(OutsideError):
         self.errno = number
 
 
+class KilledError(OutsideError):
+    """A signal ended the child before it was the command; ``status`` is its wait status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the command could not be started: {signal.strsignal(status)}")
+        self.status = status
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A program's file, its arguments with the name that it gets, and its environment."""
@@ -170,7 +178,7 @@ def start(
 
     With NEW_LISTENER among the flags the child hands its listener over. With ``held`` it waits for
     a byte on ``link`` before it does anything. Its signal mask is ``mask``, or this thread's.
-    Raises FilterError if the kernel does not take the filter.
+    Raises FilterError if the kernel does not take the filter, KilledError if a signal came first.
     """
     calls = ["execve", "write", "exit_group"]
     listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
@@ -240,6 +248,9 @@ def _take_over(started: Started, *, listens: bool) -> int:
     if not listens:
         return -1
     if not descriptors:
+        ended = os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        if ended and ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}:
+            raise KilledError(ended.si_status)
         raise OutsideError("the command could not be started: its launcher ended without a word")
     return descriptors[0]
 
@@ -254,6 +265,7 @@ def _in_child(
 ) -> NoReturn:
     """Become the command, or say why not; never returns into what the parent was doing."""
     try:
+        _take_signals_from_python()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         launcher.die_with(parent)
         if held and not link.recv(1):
@@ -264,6 +276,18 @@ def _in_child(
         link.send(json.dumps(told).encode())
     finally:
         os._exit(1)
+
+
+def _take_signals_from_python() -> None:
+    """Undo what Python did to signals, so that none of them runs any Python from here on.
+
+    It ignores two, of which nobody can tell what they were before. SIGINT it handles only where
+    that was not ignored.
+    """
+    for one in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(one, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _filter_error(error: OSError) -> FilterError:
@@ -323,9 +347,7 @@ class _Launcher:
         """
         from seccomp_filters import _runtime  # noqa: PLC0415 - generated: it may not be there yet
 
-        # Python ignores these; nobody can tell what they were before.
-        for one in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(one, signal.SIG_DFL)
+        _take_signals_from_python()
         gc.disable()
         descriptor = -1 if link is None else link.fileno()
         listener = self._install(_runtime.install)

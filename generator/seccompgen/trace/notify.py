@@ -23,7 +23,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from seccompgen.model import U32
-from seccompgen.trace.launch import close, end, start
+from seccompgen.trace.launch import KilledError, close, end, start
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap, as_int
 from seccompgen.trace.process import Process
 from seccompgen.trace.signals import Reaper, Signals, as_killed, blocked, ends, hand_on, poll
@@ -79,7 +79,10 @@ def supervise(
     filter with a listener itself.
     """
     with blocked() as mask:
-        started = start(command, confinement, mask=mask)
+        try:
+            started = start(command, confinement, mask=mask)
+        except KilledError as error:
+            return error.status
         signals = Signals()
         try:
             return _Supervisor(started, confinement.table, judge, signals).run(left_behind)

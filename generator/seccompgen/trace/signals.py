@@ -65,7 +65,9 @@ class Signals:
                 yield Came(signal.Signals(number), sent=code <= 0)
 
     def close(self) -> None:
-        """Close the descriptor."""
+        """Close the descriptor; what has come meanwhile is the command's affair, which is over."""
+        for _ in self.read():
+            pass
         os.close(self.descriptor)
 
 

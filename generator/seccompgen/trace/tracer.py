@@ -1,0 +1,172 @@
+"""Supervise by ptrace: for where there can be no listener, since one is above or the kernel is old.
+
+The filter asks by SECCOMP_RET_TRACE, so that only the calls in question stop, not all. Threads
+and children are followed; all of them die with the supervisor (PTRACE_O_EXITKILL). A program that
+is traced in this way cannot be debugged by another, nor gain by setuid.
+
+Sources: ptrace(2), seccomp(2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from seccompgen.errors import OutsideError
+from seccompgen.trace import ptrace
+from seccompgen.trace.launch import close, end, failure, start
+from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
+from seccompgen.trace.process import Process
+from seccompgen.trace.signals import Signals, as_killed, blocked, ends, hand_on, poll, stop_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from seccompgen.errors import SeccompgenError
+    from seccompgen.trace.launch import Command, Confinement, Started
+    from seccompgen.trace.notification import Answer, Judge
+
+_SYS_SECCOMP = 1
+"""si_code of a SIGSYS by a filter."""
+_LINGERS = 0.2
+
+
+def supervise(
+    command: Command,
+    confinement: Confinement,
+    judge: Judge,
+    left_behind: Callable[[], None] = lambda: None,
+) -> int:
+    """Start the command under a filter that asks, answer for it; return its wait status.
+
+    Returns when the command and all that it started have ended; otherwise as
+    `notify.supervise`, but that whatever is left is killed when this process ends.
+
+    Raises FilterError if the kernel does not take the filter, and OutsideError where this ABI's
+    registers are unknown here or ptrace is forbidden.
+    """
+    abi = confinement.table.abi.name
+    if abi not in ptrace.ABIS:
+        raise OutsideError(
+            f"tracing by ptrace knows the registers of {', '.join(sorted(ptrace.ABIS))}, not of "
+            f"{abi}: trace by notification, with Linux 5.5 or newer and outside of other listeners"
+        )
+    with blocked() as mask:
+        started = start(command, confinement, mask=mask, held=True)
+        signals = Signals()
+        try:
+            return _Supervisor(started, abi, judge, signals).run(left_behind)
+        except BaseException:
+            end(started)
+            raise
+        finally:
+            signals.close()
+            close(started)
+
+
+class _Supervisor:
+    def __init__(self, started: Started, abi: str, judge: Judge, signals: Signals) -> None:
+        self._started = started
+        self._abi = abi
+        self._judge = judge
+        self._signals = signals
+        self._status: int | None = None
+        self._killed: set[int] = set()
+        self._traps: dict[int, bytes] = {}
+        self._linked = True
+        self._problem: SeccompgenError | None = None
+        self._asked_to_end = False
+
+    def run(self, left_behind: Callable[[], None]) -> int:
+        try:
+            ptrace.seize(self._started.pid)
+        except OSError as error:
+            raise OutsideError(
+                f"ptrace is forbidden here ({error.strerror}): trace by notification, or have the "
+                "sandbox around this process permit it"
+            ) from None
+        with contextlib.suppress(BrokenPipeError):
+            self._started.link.send(b"g")
+        told = False
+        while self._collect():
+            over = self._status is not None
+            if over and self._asked_to_end:
+                break
+            wanted: dict[int, Callable[[int], None]] = {self._signals.descriptor: self._on_signals}
+            if self._linked:
+                wanted[self._started.link.fileno()] = self._on_link
+            if not poll(wanted, _LINGERS if over and not told else None):
+                told = True
+                left_behind()
+        if self._problem:
+            raise self._problem
+        assert self._status is not None
+        killed = self._started.pid in self._killed
+        return as_killed(self._status) if killed else self._status
+
+    def _on_signals(self, _events: int) -> None:
+        for came in self._signals.read():
+            if self._status is None:
+                hand_on(came, self._started.pid)
+            elif ends(came):
+                self._asked_to_end = True
+
+    def _on_link(self, _events: int) -> None:
+        """Hear that there is no filter, or, by the end of the link, that the command runs."""
+        self._linked = False
+        with contextlib.suppress(ConnectionResetError):  # killed before it went on
+            self._problem = failure(self._started.link.recv(4096))
+
+    def _collect(self) -> bool:
+        """See to everything that has stopped or ended; return False if nobody is left."""
+        while True:
+            try:
+                tid, status = ptrace.next_event()
+            except ChildProcessError:
+                return False
+            if tid == 0:
+                return True
+            try:
+                if os.WIFSTOPPED(status):
+                    self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
+                elif tid == self._started.pid:
+                    self._status = status
+            except ProcessLookupError:
+                continue  # killed meanwhile; its end is still to come
+
+    def _on_stop(self, tid: int, event: int, number: int) -> None:
+        if event == ptrace.EVENT_SECCOMP:
+            asked = Notification(tid, ptrace.read_call(tid))
+            self._reply(asked, self._judge(asked, lambda: True))
+            ptrace.proceed(tid)
+        elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
+            ptrace.listen(tid)
+            if tid == self._started.pid:
+                stop_with(tid)
+        elif event:
+            ptrace.proceed(tid)
+        else:
+            trap = self._traps.pop(tid, None) if number == signal.SIGSYS else None
+            if trap:
+                ptrace.set_siginfo(tid, trap)
+            ptrace.proceed(tid, number)
+
+    def _reply(self, asked: Notification, answer: Answer) -> None:
+        process = Process(asked.tid)
+        call = asked.call
+        match answer:
+            case Proceed():
+                pass
+            case Fail(number):
+                ptrace.skip_call(asked.tid, self._abi, -number)
+            case Trap() if not process.defies(signal.SIGSYS):
+                ptrace.skip_call(asked.tid, self._abi, call.nr)
+                self._traps[asked.tid] = answer.siginfo(call, _SYS_SECCOMP, bits=64)
+                process.send(signal.SIGSYS)
+            case Trap() | Kill():
+                ptrace.skip_call(asked.tid, self._abi, -errno.ENOSYS)
+                self._killed.add(process.pid)
+                process.end_by_sigsys()
