@@ -206,6 +206,18 @@ def test_the_environment_is_exactly_what_it_was(no_parent: Path) -> None:
     assert sorted(done.stdout.splitlines()) == sorted(f"{k}={v}" for k, v in environment.items())
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is missing")
+def test_the_kernel_logs_on_request(no_parent: Path, tmp_path: Path) -> None:
+    """Seen from outside: what log lines the kernel writes then depends on the machine."""
+    for options, flags in (([], "0"), (["--log"], "SECCOMP_FILTER_FLAG_LOG")):
+        report = tmp_path / "report"
+        words = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--", "true"]
+        strace = ["strace", "-f", "-e", "trace=seccomp", "-o", str(report), *words]
+        subprocess.run(strace, check=True, timeout=60)
+        call = f"seccomp(SECCOMP_SET_MODE_FILTER, {flags}, {{len="
+        assert call in report.read_text()
+
+
 NO_NEW_PRIVS = """
 import json
 print(json.dumps([line.split()[1] for line in open("/proc/self/status")
