@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 from command import ROOT, Result, forked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 kernel.require_x86_64()
 
@@ -475,13 +476,20 @@ with open({str(notes)!r}, "a") as file:
     assert {line.split()[1] for line in notes.read_text().splitlines()} == {"-1"}
 
 
-def start(*words: str | Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def start(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
         [PYTHON, "-m", "seccompgen", "run", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as child:
+        try:
+            yield child
+        finally:
+            left = [child.pid, *children(child.pid)]
+            for pid in left if child.poll() is None else ():
+                os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(condition: Any) -> None:
