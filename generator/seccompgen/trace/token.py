@@ -2,15 +2,16 @@
 
 A command is started by execve under the filter that is already in force; but a policy that is
 worth having often refuses execve. The kernel hands six arguments of every call to filters, and
-execve takes three. So the launcher puts 192 random bits (96 on 32-bit ABIs) into the others, and
+execve takes three. So the launcher puts 192 random bits (93 on 32-bit ABIs) into the others, and
 a few instructions before the program allow execve with exactly these. They are gone from memory
 and registers once the command runs, so that it cannot make such a call: for everything it can do,
 the filter is the program alone. The launcher's last words (write, exit_group) pass in the same
 way, where the program refuses them.
 
-Who can learn the token: root outside, by dumping the filter (PTRACE_SECCOMP_GET_FILTER wants
-CAP_SYS_ADMIN, and a tracer without filters of its own). Where audit logs execve, its record holds
-the first of the three words.
+Who can learn the token: whoever may read the memory of a supervisor, which forked the launcher and
+still has it (a process that became the command has not); and root outside, by dumping the filter
+(PTRACE_SECCOMP_GET_FILTER wants CAP_SYS_ADMIN, and a tracer without filters of its own). Where
+audit logs execve, its record holds the first of the three words.
 """
 
 from __future__ import annotations
