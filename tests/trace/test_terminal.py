@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 kernel.require_x86_64()
+# Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 HOWS = {"plain": "", "notify": "--trace --by notify", "ptrace": "--trace --by ptrace"}
 hows = pytest.mark.parametrize("how", HOWS.values(), ids=HOWS.keys())
