@@ -9,6 +9,7 @@ from seccompgen.cli.build import build
 from seccompgen.cli.combine import intersect, subtract, union
 from seccompgen.cli.disasm import disasm
 from seccompgen.cli.init import init
+from seccompgen.cli.scan import scan
 from seccompgen.cli.syscalls import syscalls
 from seccompgen.cli.tables import tables
 from seccompgen.cli.vendor import vendor
@@ -36,6 +37,7 @@ for _one in (
     union,
     subtract,
     disasm,
+    scan,
     syscalls,
 ):
     command.add_command(_one)

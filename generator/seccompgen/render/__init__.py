@@ -13,6 +13,7 @@ from seccompgen.render.filter_module import (
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.oci import render_profile
 from seccompgen.render.sources import render_c, render_go, render_rust
+from seccompgen.render.profile import render_go_profile, render_python_profile
 from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import render_text
 
@@ -28,7 +29,9 @@ __all__ = [
     "render_go",
     "render_notification",
     "render_package",
+    "render_go_profile",
     "render_profile",
+    "render_python_profile",
     "render_runtime",
     "render_rust",
     "render_table",
