@@ -35,7 +35,12 @@ _REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
 _STOPS = frozenset({"b", "br", "ret", "udf", "brk", "hlt", "braa", "brab", "retaa", "retab"})
 _CALLS = frozenset({"bl", "blr", "blraa", "blrab"})
 _MAX_BOUND = 4096
+_MAX_USES = 500
+"""Instructions within which a register must be set anew for its uses to be known."""
+_INDEXED = re.compile(r"\[\w+, [wx]\d+")
 _STACK = ("sp", "x29")
+_ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
+"""How many bytes an entry of a jump table has, by what loads it."""
 
 
 class _Memory(NamedTuple):
@@ -168,23 +173,35 @@ class Arm64:
     def table_targets(
         self,
         image: Image,
+        code: Sequence[Instruction],
         references: Iterable[int],
         bases: Iterable[int],
         most: int,
         function: Span,
+        within: Span,
     ) -> Iterator[int]:
         """See ``Machine``."""
+        loads = {
+            mnemonic: _ENTRY_SIZES[mnemonic]
+            for _, _, mnemonic, operands in code
+            if mnemonic in _ENTRY_SIZES
+            and _INDEXED.search(operands)
+            and (operands[0] == "w" or mnemonic == "ldrsw")
+        }
+        signs = {"sxt" in one[3] for one in code if one[2] == "add" and "xt" in one[3]}
         for table in references:
-            yield from word_targets(image, table, 8, most)
+            yield from word_targets(image, table, 8, most, within)
             if image.is_go:
                 continue  # whose tables are of whole addresses
-            yield from relative_targets(image, table, 4, most, table, 1)
+            yield from relative_targets(image, table, 4, most, table, within)
             for base in bases:
-                yield from relative_targets(image, table, 4, most, base, 4)
-                for size, signed in ((1, False), (1, True), (2, False), (2, True)):
-                    targets = relative_targets(image, table, size, most, base, 4, signed=signed)
-                    # Any bytes lead somewhere near, so only here do they count.
-                    yield from (one for one in targets if function.start <= one < function.end)
+                for mnemonic, size in (loads or _ENTRY_SIZES).items():
+                    # Small entries lead to some place near, whatever they are.
+                    limits = within if size == 4 else function
+                    for signed in {mnemonic[3:4] == "s"} | signs:
+                        yield from relative_targets(
+                            image, table, size, most, base, limits, scale=4, signed=signed
+                        )
 
     def _over_call(
         self,
@@ -385,7 +402,7 @@ def _is_only_compared(code: Sequence[Instruction], index: int) -> bool:
     target = code[index][3].partition(", ")[0]
     word = re.compile(rf"\b{target}\b")
     compared = False
-    for _, _, mnemonic, operands in code[index + 1 :]:
+    for _, _, mnemonic, operands in code[index + 1 : index + _MAX_USES]:
         if not word.search(operands):
             if not compared and (mnemonic[0] == "b" or mnemonic in {"ret", "cbz", "cbnz"}):
                 return False
@@ -396,7 +413,7 @@ def _is_only_compared(code: Sequence[Instruction], index: int) -> bool:
         rest = operands.partition(", ")[2]
         sets = operands.partition(", ")[0] == target and not word.search(rest)
         return compared and sets and mnemonic in {"mov", "adrp", "adr", "ldr"}
-    return compared
+    return compared and index + _MAX_USES >= len(code)
 
 
 def _memory(operands: str) -> _Memory | None:

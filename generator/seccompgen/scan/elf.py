@@ -17,7 +17,7 @@ from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.scan.pclntab import go_functions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from seccompgen.architectures import Abi
 
@@ -83,7 +83,8 @@ class Function(NamedTuple):
 class Image:
     """One ELF file, as far as a scan needs it. Addresses are the file's own, before loading.
 
-    ``code`` are the spans that hold instructions. ``functions`` are sorted by address. ``exports``
+    ``code`` are the spans that hold instructions, ``stubs`` those of them that only jump to imports
+    (.plt and its like). ``functions`` are sorted by address. ``exports``
     are what others can import, by name, every version of it. ``slots`` are words that the loader
     fills with the address of the function named, ``own_slots`` those that hold a code address of
     the file itself. ``pointers`` are code addresses that stand in other data,
@@ -99,6 +100,7 @@ class Image:
     relocatable: bool
     segments: tuple[Segment, ...]
     code: tuple[Span, ...]
+    stubs: tuple[Span, ...]
     functions: tuple[Function, ...]
     exports: Mapping[str, tuple[int, ...]]
     slots: Mapping[int, str]
@@ -185,6 +187,7 @@ class _ElfFile(Protocol):
 
     def iter_segments(self) -> Iterator[Any]: ...
     def iter_sections(self) -> Iterator[Any]: ...
+    def get_dwarf_info(self) -> Any: ...
 
 
 class _Symbol(NamedTuple):
@@ -236,11 +239,11 @@ class _Reader:
             if symbol.defined and symbol.binding != _STB_LOCAL and self._in_code(symbol.value):
                 exports.setdefault(symbol.name, []).append(symbol.value)
         self._relocate(dynamic_symbols, pointers, imported, slots, words)
+        if not self._is_relocatable():
+            words.update(self._words_that_point_into_code())
         # What only code refers to, by its address, is reached when that code is.
         own_slots = {place: words[place] for place in words if self._in_table_of_slots(place)}
         pointers |= {value for place, value in words.items() if place not in own_slots}
-        if not self._is_relocatable():
-            pointers |= self._words_that_point_into_code()
         is_go = _GO_MAGIC in self.content
         if is_go:
             for address, name in go_functions(self._section_data("gopclntab"), words):
@@ -256,6 +259,7 @@ class _Reader:
             relocatable=self._is_relocatable(),
             segments=self.segments,
             code=self.code,
+            stubs=self._spans_of(lambda name: name.startswith((".plt", ".iplt"))),
             functions=tuple(sorted(named.values())),
             exports={name: tuple(dict.fromkeys(found)) for name, found in exports.items()},
             slots=slots,
@@ -528,21 +532,30 @@ class _Reader:
 
     @cached_property
     def _tables_of_slots(self) -> tuple[Span, ...]:
+        return self._spans_of(lambda name: name in {".got", ".got.plt"})
+
+    def _spans_of(self, wanted: Callable[[str], bool]) -> tuple[Span, ...]:
         return tuple(
             Span(section["sh_addr"], section["sh_addr"] + section["sh_size"])
             for section in self.sections
-            if section.name in {".got", ".got.plt"}
+            if section["sh_addr"] and wanted(section.name)
         )
 
-    def _words_that_point_into_code(self) -> set[int]:
-        """Without relocations any word of data that could be a code address counts as one.
+    def _words_that_point_into_code(self) -> dict[int, int]:
+        """Return all words of data that could be code addresses, where no relocations tell them.
 
-        But for Go's table of functions, which has distances, and so many that some look like it.
+        But for the headers, where parts of the file begin, and Go's table of functions, which has
+        distances, and so many that some look like it.
         """
         low, high = self.code[0].start, self.code[-1].end
         form = struct.Struct("<Q" if self.word == 8 else "<I")
-        found: set[int] = set()
+        found: dict[int, int] = {}
         table, content = self._section_data("gopclntab")
+        header = self.elf.header
+        headers = max(
+            header["e_ehsize"], header["e_phoff"] + header["e_phnum"] * header["e_phentsize"]
+        )
+        first = min(self.segments, key=lambda one: one.address)
         for segment in self.segments:
             skip = -segment.address % self.word
             whole = (len(segment.data) - skip) // self.word * self.word
@@ -552,12 +565,27 @@ class _Reader:
             for i, (value,) in enumerate(words):
                 if low <= value < high:
                     place = segment.address + skip + i * self.word
-                    if not table <= place < table + len(content):
-                        found.add(value)
+                    in_headers = segment is first and place < first.address + headers
+                    if not in_headers and not table <= place < table + len(content):
+                        found[place] = value
         return found
 
-    def _frames(self) -> Iterator[int]:
-        """Yield where the functions that .eh_frame_hdr lists start (LSB, "Exception Frames")."""
+    def _frames(self) -> list[int]:
+        """Return where the functions that .eh_frame describes start.
+
+        Its index says so at once, but a static program may have none.
+        """
+        found = list(self._indexed_frames())
+        if found or not self._section_data(".eh_frame")[1]:
+            return found
+        from elftools.dwarf.callframe import FDE  # noqa: PLC0415 - in an extra
+
+        information = self.elf.get_dwarf_info()
+        entries = information.EH_CFI_entries() if information.has_EH_CFI() else ()
+        return [entry.header["initial_location"] for entry in entries if isinstance(entry, FDE)]
+
+    def _indexed_frames(self) -> Iterator[int]:
+        """Yield what .eh_frame_hdr lists (LSB, "Exception Frames")."""
         for segment in self.elf.iter_segments():
             header = segment.header
             if header["p_type"] != "PT_GNU_EH_FRAME" or header["p_filesz"] < 12:

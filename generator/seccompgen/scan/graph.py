@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _DEFAULT_BOUND = 1024
 """Entries that are read of a jump table where the code names no bound."""
 _STUB_BYTES = 32
+_OVERLAY_BYTES = 256
+_NEAR_BYTES = 96
+"""How far before an indirect jump the code that prepares it may start."""
+_ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
+"""What glibc takes the address of only to see whether a signal came while it ran (nptl)."""
 _GO_PANICS = (
     "runtime.throw",
     "runtime.fatal",
@@ -161,6 +166,19 @@ def _layout(image: Image) -> Layout:
     return Layout(image)
 
 
+def _references_in(events: Iterable[Event]) -> list[int]:
+    kinds = {Kind.REFERENCE, Kind.COMPARISON}
+    return list(dict.fromkeys(one.value for one in events if one.kind in kinds))
+
+
+def _tables_in(image: Image, events: Iterable[Event]) -> list[int]:
+    return [value for value in _references_in(events) if not image.in_code(value)]
+
+
+def _bounds_in(events: Iterable[Event]) -> list[int]:
+    return [one.value for one in events if one.kind is Kind.BOUND]
+
+
 @lru_cache(maxsize=4096)
 def _never_leaves(machine: Machine, image: Image, start: int, end: int) -> bool:
     code = machine.disassemble(image, start, end)
@@ -248,16 +266,25 @@ class _Explorer:
         return {source: tuple(targets) for source, targets in found.items()}
 
     def _reach(self, place: Place) -> None:
-        cell = _layout(self.images[place.image]).cell(place.address)
-        if cell is None:
-            return
+        image = self.images[place.image]
+        cell = _layout(image).cell(place.address)
+        if cell is None or any(one.start <= place.address < one.end for one in image.stubs):
+            return  # the stub of an import is followed where it is called
         start = Place(place.image, cell[0])
         self._add(start, cell[1])
-        if place.address != cell[0] and place not in self.overlays:
-            image = self.images[place.image]
-            if place.address not in _boundaries(self.machine, image, *cell):
-                self.overlays.add(place)
-                self._add(place, cell[1])
+        known = place.address == cell[0] or place in self.overlays
+        if not known and place.address not in _boundaries(self.machine, image, *cell):
+            self.overlays.add(place)
+            self._add(place, self._end_of_overlay(place, *cell))
+
+    def _end_of_overlay(self, place: Place, start: int, end: int) -> int:
+        """Return where the code at ``place`` falls in with that of the function around it."""
+        image = self.images[place.image]
+        around = _boundaries(self.machine, image, start, end)
+        code = self.machine.disassemble(
+            image, place.address, min(end, place.address + _OVERLAY_BYTES)
+        )
+        return next((one[0] for one in code if one[0] in around), end)
 
     def _add(self, start: Place, end: int) -> None:
         if start not in self.cells:
@@ -268,7 +295,15 @@ class _Explorer:
         image = self.images[place.image]
         if image.is_go and place.address not in _layout(image):
             return  # all functions are known, and this is a number that looks like one
-        self.taken.add(place)
+        stub = self._name_of_stub(place)
+        if stub is not None:
+            self._take_import(stub)
+            return
+        if not image.relocatable and image.frames and not self._is_part(place):
+            # A number that looks like an address: a function does not start in an instruction.
+            return
+        if image.function_at(place.address) not in _ONLY_COMPARED:
+            self.taken.add(place)
         self._reach(place)
 
     def _take_import(self, name: str) -> None:
@@ -279,9 +314,7 @@ class _Explorer:
     def _go(self, source: Place, target: int, *, is_call: bool) -> None:
         """Follow a call or a jump to ``target``, through the stub of an import if it is one."""
         place = Place(source.image, target)
-        if place not in self.stubs:
-            self.stubs[place] = self._stub(place)
-        name = self.stubs[place]
+        name = self._name_of_stub(place)
         if name is not None:
             self._go_to_import(source, name, is_call=is_call)
             return
@@ -295,8 +328,13 @@ class _Explorer:
             self.edges[place].add(Edge(source, is_call))
             self._reach(place)
 
-    def _stub(self, place: Place) -> str | None:
+    def _name_of_stub(self, place: Place) -> str | None:
         """Return the name of the import that the code at ``place`` does nothing but jump to."""
+        if place not in self.stubs:
+            self.stubs[place] = self._read_stub(place)
+        return self.stubs[place]
+
+    def _read_stub(self, place: Place) -> str | None:
         image = self.images[place.image]
         if not image.slots or not image.in_code(place.address):
             return None
@@ -318,24 +356,15 @@ class _Explorer:
         image = self.images[start.image]
         code = self.machine.disassemble(image, start.address, end)
         self.here, self.reading = frozenset(one[0] for one in code), start.image
-        references: list[int] = []
-        jumps: list[Place] = []
-        bounds: list[int] = []
-        for event in self.machine.events(image, code):
-            self._follow(start, end, event, references, jumps, bounds)
-        if jumps:
-            self._tables(start, end, references, jumps, bounds)
+        events = list(self.machine.events(image, code))
+        for event in events:
+            self._follow(start, end, event)
+        for event in events:
+            if event.kind is Kind.INDIRECT_JUMP:
+                self._tables(start, end, code, events, event.address)
         self._fall_through(start, end, code)
 
-    def _follow(
-        self,
-        start: Place,
-        end: int,
-        event: Event,
-        references: list[int],
-        jumps: list[Place],
-        bounds: list[int],
-    ) -> None:
+    def _follow(self, start: Place, end: int, event: Event) -> None:
         image = self.images[start.image]
         source = Place(start.image, event.address)
         match event.kind:
@@ -352,42 +381,63 @@ class _Explorer:
                 if name is not None:
                     self._take_import(name)
                 elif start.address < value < end or not image.in_code(value):
-                    references.append(value)
+                    pass  # a label of the function itself, or data
                 elif event.kind is Kind.REFERENCE:
                     self._take(Place(start.image, value))
                 else:
                     self._reach(Place(start.image, value))
             case Kind.ENTER | Kind.FOREIGN:
                 self.entrances.append(Entrance(source, event.kind is Kind.FOREIGN))
-            case Kind.INDIRECT_JUMP:
-                jumps.append(source)
-            case Kind.BOUND:
-                bounds.append(event.value)
 
     def _tables(
         self,
         start: Place,
         end: int,
-        references: Sequence[int],
-        jumps: Sequence[Place],
-        bounds: Sequence[int],
+        code: Sequence[Instruction],
+        events: Sequence[Event],
+        jump: int,
     ) -> None:
-        """Add what jump tables lead to, from each indirect jump of the function."""
+        """Add what jump tables lead to, from the indirect jump at ``jump``.
+
+        Compilers name the table, and check the index, just before the jump. Where either is not
+        there, all that the function names may be a table, as long as it leads into the function;
+        where both are, a case may have been laid elsewhere.
+        """
         image = self.images[start.image]
-        bases = [one for one in references if image.in_code(one)]
-        tables = [one for one in references if not image.in_code(one)]
-        most = max(bounds, default=_DEFAULT_BOUND - 1) + 1
         here = Span(start.address, end)
-        for target in dict.fromkeys(self.machine.table_targets(image, tables, bases, most, here)):
+        near = [one for one in events if jump - _NEAR_BYTES <= one.address <= jump]
+        window = [one for one in code if jump - _NEAR_BYTES <= one[0] <= jump]
+        everywhere = Span(image.code[0].start, image.code[-1].end)
+        targets: list[int] = []
+        for table in reversed(_tables_in(image, near)) if _bounds_in(near) else ():
+            targets = self._targets(image, window, near, [table], here, everywhere)
+            if targets:
+                break
+        else:
+            targets = self._targets(image, code, events, _tables_in(image, events), here, here)
+        for target in dict.fromkeys(targets):
             place = Place(start.image, target)
-            if start.address <= target < end:
+            if here.start <= target < here.end:
                 if target not in self.here:
                     continue
             elif not self._is_part(place):
                 continue
-            for source in jumps:
-                self.edges[place].add(Edge(source, is_call=False))
+            self.edges[place].add(Edge(Place(start.image, jump), is_call=False))
             self._reach(place)
+
+    def _targets(
+        self,
+        image: Image,
+        code: Sequence[Instruction],
+        events: Sequence[Event],
+        tables: Sequence[int],
+        here: Span,
+        within: Span,
+    ) -> list[int]:
+        """Return what ``tables`` lead to, by what ``events`` name and check."""
+        bases = [value for value in _references_in(events) if here.start <= value < here.end]
+        most = max(_bounds_in(events), default=_DEFAULT_BOUND - 1) + 1
+        return list(self.machine.table_targets(image, code, tables, bases, most, here, within))
 
     def _is_part(self, place: Place) -> bool:
         """Return True if another function has an instruction there, as a part laid elsewhere."""
@@ -396,15 +446,15 @@ class _Explorer:
         return cell is not None and place.address in _boundaries(self.machine, image, *cell)
 
     def _fall_through(self, start: Place, end: int, code: Sequence[Instruction]) -> None:
-        """Go on to the next function where control may; a call before a new frame never returns."""
+        """Go on to what follows where control may: a call at a function's end never returns."""
         last = next((one for one in reversed(code) if not self.machine.is_padding(one)), None)
         if last is None or self.machine.stops(last):
             return
         image = self.images[start.image]
         if not image.in_code(end):
             return
-        if self.machine.is_call(last) and (end in image.frames or image.is_go):
+        if self.machine.is_call(last) and end in _layout(image):
             return
         place = Place(start.image, end)
-        self.edges[place].add(Edge(Place(start.image, code[-1][0]), is_call=False))
+        self.edges[place].add(Edge(Place(start.image, last[0]), is_call=False))
         self._reach(place)

@@ -26,6 +26,7 @@ GLIBC_SETXID = frozenset(
 
 Each function that asks for one also makes it itself, so that it is found there.
 """
+_GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
 
 def go_all_threads(follower: Follower, lost: Value) -> list[Value] | None:
@@ -42,6 +43,23 @@ def go_all_threads(follower: Follower, lost: Value) -> list[Value] | None:
         for address in requests
         for value in follower.values(Place(lost.lost.image, address), graph.machine.go_argument)
     ]
+
+
+def is_glibc_request(follower: Follower, lost: Value) -> bool:
+    """Return True if ``lost`` is where glibc asks the other threads, then makes the call itself.
+
+    It is a function that only setuid and its like call, with what is to be done in memory.
+    """
+    if lost.lost is None or "memory" not in lost.reason:
+        return False
+    graph = follower.graph
+    image = graph.images[lost.lost.image]
+    for start, _ in graph.cells_at(lost.lost):
+        edges = graph.edges.get(start, ())
+        callers = {image.function_at(edge.source.address).lstrip("_") for edge in edges}
+        if callers and start not in graph.taken and callers <= _GLIBC_CALLERS:
+            return True
+    return False
 
 
 def is_glibc_handler(follower: Follower, lost: Value) -> bool:
@@ -78,7 +96,7 @@ def resolve(
             if asked is not None:
                 found.update(dict.fromkeys(asked))
                 continue
-            if is_glibc_handler(follower, value):
+            if is_glibc_handler(follower, value) or is_glibc_request(follower, value):
                 handlers.append(value)
                 continue
         found[value] = None

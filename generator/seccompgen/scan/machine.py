@@ -143,13 +143,16 @@ class Machine(Protocol):
     def table_targets(
         self,
         image: Image,
+        code: Sequence[Instruction],
         references: Iterable[int],
         bases: Iterable[int],
         most: int,
         function: Span,
+        within: Span,
     ) -> Iterable[int]:
         """Yield the code addresses that jump tables at ``references`` may hold.
 
-        ``bases`` are code addresses that ``function`` names: entries may count from one of them.
-        ``most`` is how many entries a table has at most.
+        ``code`` is what prepares the jump. ``bases`` are code addresses that it names: entries
+        may count from one of them. A table has ``most`` entries at most, all of them ``within``,
+        or in ``function`` if they are too small to tell.
         """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
     from seccompgen.scan.elf import Image
-    from seccompgen.scan.graph import Entrance, Graph, Place
+    from seccompgen.scan.graph import Graph, Place
     from seccompgen.scan.machine import Machine
     from seccompgen.scan.values import Value
     from seccompgen.tables import Table, Tables
@@ -29,6 +29,7 @@ _PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
 _RESTARTED = "the kernel makes it to go on after a signal"
 _FROM_SIGNALS = "the kernel's trampoline makes it to return from a signal handler"
 _VDSO = "the vDSO makes it where it cannot answer by itself"
+_FOREIGN = "it enters the kernel by another ABI, which the policy does not allow"
 _VDSO_CALLS = (
     *("clock_gettime", "clock_getres", "gettimeofday", "getrandom"),
     *("clock_gettime64", "clock_getres_time64"),
@@ -93,10 +94,10 @@ def _machine(abi: Abi) -> Machine:
 def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], tuple[Unknown, ...]]:
     follower = Follower(graph)
     values: dict[Value, None] = {}
-    unknown: set[Unknown] = set()
+    unknown: dict[Place, list[str]] = {}
     for entrance in graph.entrances:
         if entrance.foreign:
-            unknown.add(_foreign(graph, entrance))
+            unknown.setdefault(entrance.place, []).append(_FOREIGN)
         else:
             values.update(dict.fromkeys(follower.numbers(entrance.place)))
     sites: set[Site] = set()
@@ -111,14 +112,14 @@ def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], tuple[Unknown,
             reason = f"Linux {table.tag} has no call of the number {value.number:#x}"
         elif value.lost is not None and value.lost != value.site:
             reason += f", at {_shown(graph, value.lost, besides=value.site)}"
-        unknown.add(Unknown(path, value.site.address, function, reason))
-    return tuple(sorted(sites)), tuple(sorted(unknown))
-
-
-def _foreign(graph: Graph, entrance: Entrance) -> Unknown:
-    path, function = _where(graph, entrance.place)
-    reason = "it enters the kernel by another ABI, which the policy does not allow"
-    return Unknown(path, entrance.place.address, function, reason)
+        unknown.setdefault(value.site, []).append(reason)
+    return tuple(sorted(sites)), tuple(
+        sorted(
+            Unknown(path, place.address, function, " or ".join(sorted(set(reasons))))
+            for place, reasons in unknown.items()
+            for path, function in [_where(graph, place)]
+        )
+    )
 
 
 def _where(graph: Graph, place: Place) -> tuple[str, str]:

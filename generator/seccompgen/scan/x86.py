@@ -31,6 +31,8 @@ _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<inside>[^]]+)\]")
 _SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
 _MAX_BOUND = 4096
+_MAX_USES = 500
+"""Instructions within which a register must be set anew for its uses to be known."""
 
 _READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
@@ -179,18 +181,20 @@ class X86:
     def table_targets(
         self,
         image: Image,
+        code: Sequence[Instruction],  # noqa: ARG002 - entries are wide enough to tell
         references: Iterable[int],
         bases: Iterable[int],
         most: int,
         function: Span,  # noqa: ARG002 - entries are wide enough to tell
+        within: Span,
     ) -> Iterator[int]:
         """See ``Machine``."""
         for table in references:
-            yield from word_targets(image, table, self.word, most)
+            yield from word_targets(image, table, self.word, most, within)
             if image.is_go:
                 continue  # whose tables are of whole addresses
             for base in (table, *bases):
-                yield from relative_targets(image, table, 4, most, base, 1)
+                yield from relative_targets(image, table, 4, most, base, within)
 
     def _over_call(
         self,
@@ -220,7 +224,8 @@ class X86:
         location: Register,
     ) -> Step:
         target, width = _REGISTERS.get(operands[0], ("", 0)) if operands else ("", 0)
-        if word in {"push", "nop", "cmp", "test", "jmp", "ret", "endbr64"} or (
+        # cdqe extends what is below bit 32, and no more than that is the number.
+        if word in {"push", "nop", "cmp", "test", "jmp", "ret", "endbr64", "cdqe"} or (
             _CONDITIONAL.match(word) and word[:4] != "loop"
         ):
             return Moved((location,))
@@ -434,7 +439,7 @@ def _is_only_compared(code: Sequence[Instruction], index: int) -> bool:
     """
     target = code[index][3].partition(", ")[0]
     compared = False
-    for _, _, mnemonic, operands in code[index + 1 :]:
+    for _, _, mnemonic, operands in code[index + 1 : index + _MAX_USES]:
         if target not in operands:
             if not compared and (mnemonic[0] == "j" or mnemonic in {"call", "ret"}):
                 return False
@@ -444,7 +449,7 @@ def _is_only_compared(code: Sequence[Instruction], index: int) -> bool:
         else:
             sets = operands.partition(", ")[0] == target and target not in operands[len(target) :]
             return compared and sets and mnemonic in {"mov", "lea", "pop", "movzx", "movsxd"}
-    return compared
+    return compared and index + _MAX_USES >= len(code)
 
 
 def _stack_pointer(instruction: Instruction) -> Slot | None:
