@@ -3,7 +3,7 @@
 ``elf`` reads files (``pclntab`` the names of Go), ``libraries`` finds what a program is loaded
 with, ``graph`` the code that can run, ``values`` the numbers it enters the kernel with (``idioms``
 those that pass through memory). ``machine`` says what these ask of a processor; ``x86`` and
-``arm64`` answer, ``tables`` reads jump tables for both.
+``arm64`` answer, with ``tables`` for jump tables and ``usage`` for what becomes of addresses.
 """
 
 from seccompgen.scan.found import Implied, Scan, Site, Unknown

@@ -21,6 +21,7 @@ from seccompgen.scan.machine import (
     Step,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
+from seccompgen.scan.usage import Frames, is_only_compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +36,7 @@ _REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
 _STOPS = frozenset({"b", "br", "ret", "udf", "brk", "hlt", "braa", "brab", "retaa", "retab"})
 _CALLS = frozenset({"bl", "blr", "blraa", "blrab"})
 _MAX_BOUND = 4096
-_MAX_USES = 500
-"""Instructions within which a register must be set anew for its uses to be known."""
+_SETS = frozenset({"mov", "adrp", "adr", "ldr"})
 _INDEXED = re.compile(r"\[\w+, [wx]\d+")
 _STACK = ("sp", "x29")
 _ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
@@ -74,7 +74,7 @@ class Arm64:
         self._quick.skipdata = True
         self._detailed = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
         self._detailed.detail = True
-        self._pointers: dict[tuple[str, int], tuple[int, tuple[Slot, ...]]] = {}
+        self._frames = Frames("sp", 0, self._frame_size, _stack_pointer)
         self._written = lru_cache(maxsize=100_000)(self._written_by)
 
     def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
@@ -132,7 +132,11 @@ class Arm64:
             if memory is None or memory.moves:
                 return
             base, offset = memory.base, memory.offset
-        kind = Kind.COMPARISON if _is_only_compared(code, index) else Kind.REFERENCE
+        kind = (
+            Kind.COMPARISON
+            if is_only_compared(code, index, _SETS, _leaves, _branches)
+            else Kind.REFERENCE
+        )
         for page in sorted(pages.get(base, ())):
             yield Event(kind, address, page + offset)
 
@@ -191,7 +195,7 @@ class Arm64:
         signs = {"sxt" in one[3] for one in code if one[2] == "add" and "xt" in one[3]}
         for table in references:
             yield from word_targets(image, table, 8, most, within)
-            if image.is_go:
+            if image.is_only_go:
                 continue  # whose tables are of whole addresses
             yield from relative_targets(image, table, 4, most, table, within)
             for base in bases:
@@ -214,7 +218,7 @@ class Arm64:
             own = instruction[2] == "bl" and image.is_go
             if own and image.function_at(_number(instruction[3])).startswith("runtime.morestack"):
                 return Moved((location,))  # which touches nothing that is on the stack
-            if self._may_be_written(image, code, location, by_call=True):
+            if self._frames.may_be_written(image, code, location, by_call=True):
                 return Lost("a call may have changed it on the stack")
             return Moved((location,))
         preserved = location.name == "sp" or 19 <= int(location.name[1:]) <= 29
@@ -324,7 +328,7 @@ class Arm64:
         mnemonic = instruction[2]
         memory = _memory(instruction[3])
         if memory is None or memory.base not in _STACK:
-            if self._may_be_written(image, code, slot, by_call=False):
+            if self._frames.may_be_written(image, code, slot, by_call=False):
                 return Lost("a store may have changed it on the stack")
             return Moved((slot,))
         if memory.base != slot.base:
@@ -342,26 +346,6 @@ class Arm64:
             if start < place + 4 and place < start + width:
                 return Lost("a part of it is set alone")
         return Moved((Slot(slot.base, place),))
-
-    def _may_be_written(
-        self, image: Image, code: Sequence[Instruction], slot: Slot, *, by_call: bool
-    ) -> bool:
-        """Return True if something else than an instruction that names ``slot`` may write it.
-
-        See the same of ``X86``.
-        """
-        key = (image.path, code[0][0])
-        if key not in self._pointers:
-            self._pointers[key] = (
-                self._frame_size(code),
-                tuple(filter(None, map(_stack_pointer, code))),
-            )
-        frame, pointers = self._pointers[key]
-        if image.is_go and slot.base == "sp":
-            if slot.offset >= frame:
-                return any(one.base != "sp" or one.offset >= frame for one in pointers)
-            return by_call or bool(pointers)
-        return bool(pointers)
 
     @staticmethod
     def _frame_size(code: Sequence[Instruction]) -> int:
@@ -394,26 +378,12 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     return Slot(base, amount if mnemonic == "add" else -amount)
 
 
-def _is_only_compared(code: Sequence[Instruction], index: int) -> bool:
-    """Return True if what ``code[index]`` sets is next compared, and then not used any more.
+def _leaves(instruction: Instruction) -> bool:
+    return instruction[2] in {"bl", "blr", "ret", "svc"}
 
-    Then is until it is set anew, or the end of the function, in the order in which it is laid.
-    """
-    target = code[index][3].partition(", ")[0]
-    word = re.compile(rf"\b{target}\b")
-    compared = False
-    for _, _, mnemonic, operands in code[index + 1 : index + _MAX_USES]:
-        if not word.search(operands):
-            if not compared and (mnemonic[0] == "b" or mnemonic in {"ret", "cbz", "cbnz"}):
-                return False
-            continue
-        if mnemonic == "cmp":
-            compared = True
-            continue
-        rest = operands.partition(", ")[2]
-        sets = operands.partition(", ")[0] == target and not word.search(rest)
-        return compared and sets and mnemonic in {"mov", "adrp", "adr", "ldr"}
-    return compared and index + _MAX_USES >= len(code)
+
+def _branches(instruction: Instruction) -> bool:
+    return instruction[2][0] == "b" or instruction[2] in {"cbz", "cbnz", "tbz", "tbnz"}
 
 
 def _memory(operands: str) -> _Memory | None:

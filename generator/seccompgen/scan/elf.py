@@ -119,6 +119,11 @@ class Image:
         """The file's own name, without its directory."""
         return Path(self.path).name
 
+    @property
+    def is_only_go(self) -> bool:
+        """True for a Go program without C: that would bring .eh_frame along."""
+        return self.is_go and not self.frames
+
     def in_code(self, address: int) -> bool:
         """Return True if ``address`` lies in what holds instructions."""
         return any(span.start <= address < span.end for span in self.code)
@@ -244,13 +249,14 @@ class _Reader:
         # What only code refers to, by its address, is reached when that code is.
         own_slots = {place: words[place] for place in words if self._in_table_of_slots(place)}
         pointers |= {value for place, value in words.items() if place not in own_slots}
+        frames = frozenset(filter(self._in_code, self._frames()))
         is_go = _GO_MAGIC in self.content
         if is_go:
             for address, name in go_functions(self._section_data("gopclntab"), words):
                 if self._in_code(address):
                     named.setdefault(address, Function(address, 0, name))
-            # That table is complete, so an address between is none of a function.
-            pointers &= set(named)
+            # All functions are known, so an address between is a number that looks like one.
+            pointers &= set(named) | frames
         return Image(
             path=self.path,
             abi=self.abi,
@@ -267,7 +273,7 @@ class _Reader:
             pointers=frozenset(address for address in pointers if self._in_code(address)),
             imported_pointers=frozenset(imported),
             roots=tuple(address for address in self._roots(header) if self._in_code(address)),
-            frames=frozenset(filter(self._in_code, self._frames())),
+            frames=frames,
             soname=next(iter(self.lists.get("DT_SONAME", ())), ""),
             needed=tuple(self.lists.get("DT_NEEDED", ())),
             runpath=tuple(

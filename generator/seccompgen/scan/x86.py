@@ -20,6 +20,7 @@ from seccompgen.scan.machine import (
     Step,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
+from seccompgen.scan.usage import Frames, is_only_compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +32,7 @@ _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<inside>[^]]+)\]")
 _SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
 _MAX_BOUND = 4096
-_MAX_USES = 500
-"""Instructions within which a register must be set anew for its uses to be known."""
+_SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
 
 _READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
@@ -92,7 +92,7 @@ class X86:
         self._quick.skipdata = True
         self._detailed = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._detailed.detail = True
-        self._pointers: dict[tuple[str, int], tuple[int, tuple[Slot, ...]]] = {}
+        self._frames = Frames("rsp", self.word, self._frame_size, _stack_pointer)
         self._written = lru_cache(maxsize=100_000)(self._written_by)
 
     def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
@@ -115,7 +115,9 @@ class X86:
             elif "rip" in operands:
                 match = _RELATIVE.search(operands)
                 if match:
-                    only = word in {"lea", "mov"} and _is_only_compared(code, i)
+                    only = word in {"lea", "mov"} and is_only_compared(
+                        code, i, _SETS, _leaves, _branches
+                    )
                     kind = Kind.COMPARISON if only else Kind.REFERENCE
                     yield Event(kind, address, _offset(match) + address + size)
             elif word in {"cmp", "and", "sub"}:
@@ -191,7 +193,7 @@ class X86:
         """See ``Machine``."""
         for table in references:
             yield from word_targets(image, table, self.word, most, within)
-            if image.is_go:
+            if image.is_only_go:
                 continue  # whose tables are of whole addresses
             for base in (table, *bases):
                 yield from relative_targets(image, table, 4, most, base, within)
@@ -205,7 +207,7 @@ class X86:
     ) -> Step:
         if isinstance(location, Slot):
             own = instruction[3] == "dword ptr gs:[0x10]" or _grows_stack(image, instruction[3])
-            if own or not self._may_be_written(image, code, location, by_call=True):
+            if own or not self._frames.may_be_written(image, code, location, by_call=True):
                 return Moved((location,))
             return Lost("a call may have changed it on the stack")
         preserved = _PRESERVED if self.word == 8 else _PRESERVED_I386
@@ -383,7 +385,7 @@ class X86:
         if memory and memory.plain and memory.base in {"rip", None}:
             return Moved((slot,))
         on_stack = "sp" in operands[0] or "bp" in operands[0]
-        if on_stack or self._may_be_written(image, code, slot, by_call=False):
+        if on_stack or self._frames.may_be_written(image, code, slot, by_call=False):
             return Lost("a store may have changed it on the stack")
         return Moved((slot,))
 
@@ -394,28 +396,6 @@ class X86:
             name, width = _REGISTERS[source]
             return Moved((Register(name),)) if width >= 32 else Lost("a part of it is set alone")
         return self._load(source)
-
-    def _may_be_written(
-        self, image: Image, code: Sequence[Instruction], slot: Slot, *, by_call: bool
-    ) -> bool:
-        """Return True if something else than an instruction that names ``slot`` may write it.
-
-        It may by a pointer to the stack, if the function makes one. A Go function has the
-        registers it was called with in its caller's frame, and pointers into that are rare; into
-        its own frame, the functions that it calls may return.
-        """
-        key = (image.path, code[0][0])
-        if key not in self._pointers:
-            self._pointers[key] = (
-                self._frame_size(code) + self.word,
-                tuple(filter(None, map(_stack_pointer, code))),
-            )
-        frame, pointers = self._pointers[key]
-        if image.is_go and slot.base == "rsp":
-            if slot.offset >= frame:
-                return any(one.base != "rsp" or one.offset >= frame for one in pointers)
-            return by_call or bool(pointers)
-        return bool(pointers)
 
     def _frame_size(self, code: Sequence[Instruction]) -> int:
         """Return how far a function's prologue moves the stack pointer, in bytes."""
@@ -432,24 +412,12 @@ class X86:
         return size
 
 
-def _is_only_compared(code: Sequence[Instruction], index: int) -> bool:
-    """Return True if what ``code[index]`` sets is next compared, and then not used any more.
+def _leaves(instruction: Instruction) -> bool:
+    return instruction[2].rpartition(" ")[2] in {"call", "ret", "syscall", "int"}
 
-    Then is until it is set anew, or the end of the function, in the order in which it is laid.
-    """
-    target = code[index][3].partition(", ")[0]
-    compared = False
-    for _, _, mnemonic, operands in code[index + 1 : index + _MAX_USES]:
-        if target not in operands:
-            if not compared and (mnemonic[0] == "j" or mnemonic in {"call", "ret"}):
-                return False
-            continue
-        if mnemonic == "cmp" and "[" not in operands:
-            compared = True
-        else:
-            sets = operands.partition(", ")[0] == target and target not in operands[len(target) :]
-            return compared and sets and mnemonic in {"mov", "lea", "pop", "movzx", "movsxd"}
-    return compared and index + _MAX_USES >= len(code)
+
+def _branches(instruction: Instruction) -> bool:
+    return instruction[2].rpartition(" ")[2][0] == "j"
 
 
 def _stack_pointer(instruction: Instruction) -> Slot | None:
