@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen
+from seccompgen.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytestmark = pytest.mark.ecosystem
 
-CALL = re.compile(r"^\d+ +(?:<\.\.\. )?([a-z_0-9]+)(?:\(| resumed)", re.MULTILINE)
+TABLES = shipped_tables()
+CALL = re.compile(r"^\d+ +\[ *(\d+)\] ", re.MULTILINE)
+"""By number: strace shows a socketcall() as what it is for."""
 
 C_SOURCE = """
 #include <dirent.h>
@@ -41,6 +44,16 @@ int main(int argc, char **argv) {
   printf("%d %s\\n", argc, argv[0]);
   return 0;
 }
+"""
+
+CC_SOURCE = """
+#include <sys/syscall.h>
+#include <unistd.h>
+volatile int n;
+__attribute__((noipa)) void fail(int i) { if (i > 5) throw 3; }
+__attribute__((noipa)) void handle() { syscall(SYS_memfd_create, "x", 0); }
+__attribute__((noipa)) void f(int i) { try { fail(i); } catch (int) { handle(); throw; } }
+int main() { try { f(n + 6); } catch (int) { n = 1; } }
 """
 
 GO_SERVER = """
@@ -100,16 +113,16 @@ def traced(directory: Path, command: Sequence[str | Path]) -> set[str]:
     needs("strace")
     log = directory / "strace.log"
     subprocess.run(
-        ["strace", "-f", "-o", log, *command], check=False, capture_output=True, timeout=60
+        ["strace", "-n", "-f", "-o", log, *command], check=False, capture_output=True, timeout=60
     )
     return seen_in(log)
 
 
-def seen_in(log: Path) -> set[str]:
-    calls = CALL.findall(log.read_text())
-    assert calls[0] == "execve"
-    assert len(calls) > 5
-    return set(calls[1:])
+def seen_in(log: Path, abi: str = "x86_64") -> set[str]:
+    numbers = [int(number) for number in CALL.findall(log.read_text())]
+    assert numbers[0] == TABLES.tables["x86_64"].numbers["execve"]
+    assert len(numbers) > 5
+    return {TABLES.tables[abi].names[number] for number in numbers[1:]}
 
 
 def c_program(directory: Path, compiler: str, *options: str) -> Path:
@@ -183,6 +196,17 @@ def test_a_stripped_program_lacks_no_calls(tmp_path: Path) -> None:
     assert {one["reason"].split(",")[0] for one in found["unknown"]} <= {"it is loaded from memory"}
 
 
+def test_what_only_an_exception_leads_to_is_found(tmp_path: Path) -> None:
+    """Handlers are laid apart from their functions, and no jump of these leads there."""
+    needs("g++")
+    (tmp_path / "program.cc").write_text(CC_SOURCE)
+    path = tmp_path / "program"
+    subprocess.run(["g++", "-O2", "-o", path, tmp_path / "program.cc"], check=True)
+    found = scanned(path)
+    assert traced(tmp_path, [path]) | {"memfd_create"} <= found["syscalls"]
+    assert found["unknown"] == []
+
+
 @pytest.mark.parametrize("optimise", ["-O0", "-O2"])
 @pytest.mark.parametrize("link", ["-static", "-pie"])
 def test_aarch64_programs_are_read(tmp_path: Path, optimise: str, link: str) -> None:
@@ -197,12 +221,12 @@ def test_aarch64_programs_are_read(tmp_path: Path, optimise: str, link: str) -> 
     assert found["unknown"] == []
 
 
-def serve(directory: Path, path: Path) -> set[str]:
+def serve(directory: Path, path: Path, abi: str = "x86_64") -> set[str]:
     """Ask a server for two pages under strace; return what calls it made."""
     needs("strace")
     log = directory / "strace.log"
     server = subprocess.Popen(
-        ["strace", "-f", "-o", log, path], stdout=subprocess.PIPE, start_new_session=True
+        ["strace", "-n", "-f", "-o", log, path], stdout=subprocess.PIPE, start_new_session=True
     )
     assert server.stdout
     with server.stdout:
@@ -212,7 +236,7 @@ def serve(directory: Path, path: Path) -> set[str]:
                 assert answer.read() == Path("/etc/hostname").read_bytes()
         os.killpg(server.pid, signal.SIGTERM)
     server.wait(timeout=20)
-    return seen_in(log)
+    return seen_in(log, abi)
 
 
 @pytest.mark.parametrize("flags", [[], ["-ldflags=-s -w"], ["-buildmode=pie"]], ids=str)
@@ -246,7 +270,7 @@ def test_go_programs_of_other_architectures_are_read(tmp_path: Path, arch: str) 
     accepts = "socketcall" if arch == "386" else "accept4"
     assert {accepts, "openat", "clone", "futex", "exit_group"} <= found["syscalls"]
     if arch == "386":
-        assert serve(tmp_path, path) <= found["syscalls"]
+        assert serve(tmp_path, path, "i386") <= found["syscalls"]
 
 
 def test_calls_on_all_threads_of_go_are_found(tmp_path: Path) -> None:
