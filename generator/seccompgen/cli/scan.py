@@ -189,18 +189,18 @@ def _content(
     accept: bool,
 ) -> bytes:
     from seccompgen.policy import Allowed, write_policy  # noqa: PLC0415
-    from seccompgen.render import render_go_profile, render_python_profile  # noqa: PLC0415
+    from seccompgen.render import render_go_allowlist, render_python_allowlist  # noqa: PLC0415
 
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
     description = f"What {programs} can call, as far as its code says it."
     heading = _heading(found, accept=accept)
     if form == "go":
         try:
-            return render_go_profile(calls, package, heading)
+            return render_go_allowlist(calls, package, heading)
         except ValueError as error:
             raise InputError(f"--format go: {error}; scan one BINARY") from None
     if form == "python":
-        return render_python_profile(calls, action, tables, description, heading)
+        return render_python_allowlist(calls, action, tables, description, heading)
     allowed = {abi: [Allowed(name) for name in names] for abi, names in calls.items()}
     return write_policy(description, allowed, action, tables, "\n".join(heading)).encode()
 

@@ -1,5 +1,6 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
+from seccompgen.render.allowlist import render_go_allowlist, render_python_allowlist
 from seccompgen.render.call import call_text
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
@@ -13,7 +14,6 @@ from seccompgen.render.filter_module import (
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.oci import render_profile
 from seccompgen.render.sources import render_c, render_go, render_rust
-from seccompgen.render.profile import render_go_profile, render_python_profile
 from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import render_text
 
@@ -27,11 +27,11 @@ __all__ = [
     "render_depfile",
     "render_filter",
     "render_go",
+    "render_go_allowlist",
     "render_notification",
     "render_package",
-    "render_go_profile",
     "render_profile",
-    "render_python_profile",
+    "render_python_allowlist",
     "render_runtime",
     "render_rust",
     "render_table",

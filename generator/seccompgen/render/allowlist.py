@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _GOARCH = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386"}
 
 
-def render_go_profile(
+def render_go_allowlist(
     calls: Mapping[Abi, Sequence[str]], package: str, heading: Sequence[str]
 ) -> bytes:
     """Return Go source for ``package``: a seccomp.Policy of go-seccomp-bpf that allows ``calls``.
@@ -26,10 +26,10 @@ def render_go_profile(
     library refuses a name that the one it runs on does not have.
     """
     if len(calls) != 1:
-        raise ValueError("a Go profile is for one architecture")
+        raise ValueError("an allowlist in Go is for one architecture")
     ((abi, names),) = calls.items()
     return render_text(
-        "profile.go.j2",
+        "allowlist.go.j2",
         build=f"linux && {_GOARCH[abi.name]}",
         package=package,
         names=sorted(set(names)),
@@ -37,7 +37,7 @@ def render_go_profile(
     ).encode()
 
 
-def render_python_profile(
+def render_python_allowlist(
     calls: Mapping[Abi, Sequence[str]],
     default_action: Action,
     tables: Tables,
@@ -55,7 +55,7 @@ def render_python_profile(
         if group
     ]
     return render_python(
-        "profile.py.j2",
+        "allowlist.py.j2",
         {},
         arches=[abi.name for abi in calls],
         default_action=str(default_action),
