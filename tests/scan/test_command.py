@@ -169,3 +169,26 @@ def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> None:
         "pip install 'seccompgen[scan]'\n"
     )
     assert seccompgen("scan", "--help", cwd=tmp_path).code == 0
+
+
+def test_what_a_library_exports_counts_where_it_is_named(tmp_path: Path) -> None:
+    source = (
+        "void plugin(void) { enter(39, 0, 0, 0); } static void own(void) { enter(3, 0, 0, 0); }"
+    )
+    library = compiled(tmp_path, source, "-O1", "-shared", "-fPIC").rename(tmp_path / "plugin.so")
+    compiled(tmp_path, KNOWN)
+    assert inside("scan", "program", "-o", "policy.yml", cwd=tmp_path).code == 0
+    assert "getpid" not in names_of(tmp_path / "policy.yml")
+    run = inside("scan", "program", "-o", "policy.yml", "--library", library.name, cwd=tmp_path)
+    assert run.code == 0
+    assert names_of(tmp_path / "policy.yml") == {"write", "exit", "getpid", "restart_syscall"}
+    assert library.name in (tmp_path / "policy.yml").read_text()
+
+
+def test_several_programs_give_one_policy(tmp_path: Path) -> None:
+    compiled(tmp_path, KNOWN).rename(tmp_path / "one")
+    other = "void _start(void) { enter(39, 0, 0, 0); enter(60, 0, 0, 0); __builtin_unreachable(); }"
+    compiled(tmp_path, other)
+    run = inside("scan", "one", "program", "-o", "policy.yml", cwd=tmp_path)
+    assert run.code == 0
+    assert names_of(tmp_path / "policy.yml") == {"write", "exit", "getpid", "restart_syscall"}

@@ -383,6 +383,8 @@ class _Reader:
         for segment in self.elf.iter_segments():
             if segment.header["p_type"] == "PT_INTERP":
                 name: str = segment.get_interp_name()
+                if not name.isprintable():
+                    raise self.refuse(f"is a broken ELF file: its interpreter is {name!r}")
                 return name
         return ""
 
@@ -440,6 +442,8 @@ class _Reader:
                 name, value, size, info, _, index = fields
             end = strings.find(b"\0", name)
             text = strings[name : end if end >= 0 else None].decode("utf-8", "replace")
+            if not text.isprintable():  # it is shown
+                text = ascii(text)[1:-1]
             yield _Symbol(text, info & 15, info >> 4, index != 0, value, size)
 
     def _relocate(
