@@ -18,7 +18,7 @@ VOCABULARY = {
 STAGES = {
     *("fetch", "parse", "lockfile", "policy", "profile"),
     *("compile", "cache", "pool", "verify", "render", "outputs"),
-    "manifest",
+    *("manifest", "scan"),
 }
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {

@@ -10,6 +10,7 @@ from seccompgen.cli.combine import intersect, subtract, union
 from seccompgen.cli.disasm import disasm
 from seccompgen.cli.init import init
 from seccompgen.cli.run import run
+from seccompgen.cli.scan import scan
 from seccompgen.cli.syscalls import syscalls
 from seccompgen.cli.tables import tables
 from seccompgen.cli.vendor import vendor
@@ -38,6 +39,7 @@ for _one in (
     subtract,
     run,
     disasm,
+    scan,
     syscalls,
 ):
     command.add_command(_one)

@@ -1,0 +1,276 @@
+"""``seccompgen scan``: the policy that a program needs, from its code."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, print_json, read_tables, tables_option
+from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Action
+    from seccompgen.scan import Scan, Unknown
+    from seccompgen.tables import Tables
+
+
+@click.command()
+@click.argument(
+    "binaries", nargs=-1, required=True, metavar="BINARY...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="POLICY",
+    help="The file to write; without it, only say what was found.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["yaml", "python", "go"]),
+    default="yaml",
+    show_default=True,
+    help="A policy file, the same as a value in Python, or a seccomp.Policy in Go.",
+)
+@click.option("--package", default="main", show_default=True, help="The package, with --format go.")
+@click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
+@click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
+@click.option(
+    "--default-action",
+    default="errno(EPERM)",
+    show_default=True,
+    metavar="ACTION",
+    help="What the policy answers to all other calls.",
+)
+@click.option("--sites", is_flag=True, help="List each place in the code that determines a call.")
+@click.option(
+    "--accept-unknown",
+    is_flag=True,
+    help="Write the policy although it lacks calls whose number is unknown.",
+)
+@click.option(
+    "--library",
+    "libraries",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A library that BINARY loads while it runs; repeatable.",
+)
+@click.option(
+    "--library-path",
+    "directories",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Look for libraries here first; repeatable.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    default=Path("/"),
+    show_default=True,
+    metavar="DIR",
+    help="The root of the system that BINARY is to run on.",
+)
+@tables_option
+@json_option
+def scan(
+    binaries: tuple[Path, ...],
+    output: Path | None,
+    form: str,
+    package: str,
+    allow: tuple[str, ...],
+    deny: tuple[str, ...],
+    default_action: str,
+    libraries: tuple[Path, ...],
+    directories: tuple[Path, ...],
+    root: Path,
+    tables_directory: Path | None,
+    *,
+    sites: bool,
+    accept_unknown: bool,
+    as_json: bool,
+) -> None:
+    """Find the calls that BINARY can make, from its code, and write the policy that allows them.
+
+    BINARY is an ELF program for x86_64 or aarch64, or a Go program for 386; of several, for other
+    architectures perhaps, the policy allows what any can call. The libraries that it is loaded
+    with are read as well, from this machine or below --root.
+
+    Exit code 1, and nothing written, where the number of a call could not be determined.
+    """
+    from seccompgen.policy import parse_action  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.scan import scan as scan_one  # noqa: PLC0415
+
+    tables = read_tables(tables_directory)
+    try:
+        action = parse_action(default_action)
+    except ValueError as error:
+        raise InputError(f"--default-action: {error}") from None
+    if form == "go" and str(action) != "errno(EPERM)":
+        raise InputError("--format go: go-seccomp-bpf answers EPERM; leave --default-action out")
+    if not package.isidentifier():
+        raise InputError(f"--package {package}: cannot be the name of a Go package")
+    allowed, denied = _names("--allow", allow), _names("--deny", deny)
+    if both := allowed & denied:
+        raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
+    found = [scan_one(path, tables, libraries, directories, root) for path in binaries]
+    calls = _calls(found, allowed, denied, tables)
+    content = None
+    if output:
+        if not calls:
+            raise AnswerNo("nothing to write: no call was found, or all are denied")
+        content = _content(form, found, calls, action, tables, package, accept=accept_unknown)
+    unknown = [one for result in found for one in result.unknown]
+    refused = bool(unknown) and not accept_unknown
+    written = _write(output, content) if output and content and not refused else False
+    if as_json:
+        print_json([{**_as_json(one), "policy": sorted(calls.get(one.abi, ()))} for one in found])
+    else:
+        for one in found:
+            _show(one, denied, sites=sites)
+        if output and not refused:
+            click.echo(f"wrote {output}" if written else "everything is up to date")
+    if refused:
+        raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
+    for diagnostic in map(_diagnostic, unknown):
+        click.echo(str(diagnostic), err=True)
+
+
+def _names(option: str, texts: Iterable[str]) -> set[str]:
+    """Return the names in ``texts``, apart by spaces or commas."""
+    names = {name for text in texts for name in text.replace(",", " ").split()}
+    if not names and any(text.strip() for text in texts):
+        raise InputError(f"{option}: names no system call")
+    return names
+
+
+def _calls(
+    found: Iterable[Scan], allowed: set[str], denied: set[str], tables: Tables
+) -> dict[Abi, list[str]]:
+    """Return the names that the policy shall allow, by ABI."""
+    abis = list(dict.fromkeys(one.abi for one in found))
+    known = {name for abi in abis for name in tables.tables[abi.name].numbers}
+    unknown = sorted((allowed | denied) - known)
+    if unknown:
+        where = ", ".join(abi.name for abi in abis)
+        raise InputError(
+            *(
+                f"unknown system call {name!r} on {where}{did_you_mean(name, known)}"
+                for name in unknown
+            )
+        )
+    calls: dict[Abi, list[str]] = {}
+    for abi in abis:
+        numbers = tables.tables[abi.name].numbers
+        names = {name for one in found if one.abi == abi for name in one.names}
+        names |= {name for name in allowed if name in numbers}
+        # A call may have several names; one that is denied takes all of them along.
+        out = {numbers[name] for name in denied if name in numbers}
+        calls[abi] = sorted(name for name in names if numbers[name] not in out)
+    return {abi: names for abi, names in calls.items() if names}
+
+
+def _content(
+    form: str,
+    found: list[Scan],
+    calls: dict[Abi, list[str]],
+    action: Action,
+    tables: Tables,
+    package: str,
+    *,
+    accept: bool,
+) -> bytes:
+    from seccompgen.policy import Allowed, write_policy  # noqa: PLC0415
+    from seccompgen.render import render_go_allowlist, render_python_allowlist  # noqa: PLC0415
+
+    programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
+    description = f"What {programs} can call, as far as its code says it."
+    heading = _heading(found, accept=accept)
+    if form == "go":
+        try:
+            return render_go_allowlist(calls, package, heading)
+        except ValueError as error:
+            raise InputError(f"--format go: {error}; scan one BINARY") from None
+    if form == "python":
+        return render_python_allowlist(calls, action, tables, description, heading)
+    allowed = {abi: [Allowed(name) for name in names] for abi, names in calls.items()}
+    return write_policy(description, allowed, action, tables, "\n".join(heading)).encode()
+
+
+def _heading(found: list[Scan], *, accept: bool) -> list[str]:
+    """Return what the policy says of its origin: files by name and hash, and what it lacks."""
+    lines = ["Found by seccompgen scan in"]
+    files = dict.fromkeys((Path(path).name, sha256) for one in found for path, sha256 in one.files)
+    lines += [f"  {name} (sha256 {sha256})" for name, sha256 in files]
+    notes = dict.fromkeys(note for one in found for note in one.notes)
+    lines += [f"Note: {note}." for note in notes]
+    unknown = [one for result in found for one in result.unknown]
+    if accept and unknown:
+        lines.append("It lacks what is called here, where the number is unknown:")
+        lines += [f"  {Path(one.path).name} {_place(one)}: {one.reason}" for one in unknown]
+    return lines
+
+
+def _write(output: Path, content: bytes) -> bool:
+    from seccompgen.outputs import Outputs  # noqa: PLC0415
+
+    if output.is_dir():
+        raise InputError(f"{output} is a directory; name the file to write")
+    return bool(Outputs({output: content}).write())
+
+
+def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
+    if sites:
+        for site in sorted(found.sites, key=lambda one: (one.name, one)):
+            click.echo(f"{site.name:24} {site.path}:{site.address:#x} {site.function}".rstrip())
+        for one in found.implied:
+            click.echo(f"{one.name:24} {one.reason}")
+    kind = f"{found.abi.name}{', Go' if found.is_go else ''}"
+    lost = f", {len(found.unknown)} of unknown number" if found.unknown else ""
+    click.echo(
+        f"{found.path} ({kind}): {len(found.names)} system calls, from {len(found.sites)} sites"
+        f"{lost}, in {len(found.files)} file{'s' if len(found.files) > 1 else ''}"
+    )
+    left_out = sorted(denied & set(found.names))
+    if left_out:
+        click.echo(f"denied: {', '.join(left_out)}")
+    for note in found.notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _place(unknown: Unknown) -> str:
+    return f"{unknown.address:#x}" + (f" ({unknown.function})" if unknown.function else "")
+
+
+def _diagnostic(unknown: Unknown) -> Diagnostic:
+    return Diagnostic(
+        f"the number of the system call at {_place(unknown)} is unknown: {unknown.reason}",
+        Position(unknown.path),
+    )
+
+
+def _advice(output: Path | None) -> str:
+    wrote = "nothing is written: " if output else ""
+    return f"{wrote}see what these call, allow that with --allow, and then say --accept-unknown"
+
+
+def _as_json(found: Scan) -> dict[str, object]:
+    return {
+        "path": found.path,
+        "abi": found.abi.name,
+        "go": found.is_go,
+        "files": [{"path": path, "sha256": sha256} for path, sha256 in found.files],
+        "syscalls": list(found.names),
+        "sites": [asdict(site) for site in found.sites],
+        "implied": [asdict(one) for one in found.implied],
+        "unknown": [asdict(one) for one in found.unknown],
+        "notes": list(found.notes),
+    }

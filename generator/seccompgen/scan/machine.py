@@ -1,0 +1,158 @@
+"""What the analysis asks of a processor: where control goes, and where a value came from.
+
+Instructions are what capstone's ``disasm_lite`` gives, tuples of address, size, mnemonic and
+operands as text: it is ten times as quick as objects, and a scan looks at millions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.scan.elf import Image, Span
+
+Instruction: TypeAlias = tuple[int, int, str, str]
+"""Address, size in bytes, mnemonic, operands."""
+
+
+class Kind(Enum):
+    """What an instruction does that matters beyond its function."""
+
+    CALL = auto()
+    """calls the code at ``value``"""
+    JUMP = auto()
+    """goes to the code at ``value``, always or on a condition"""
+    CALL_SLOT = auto()
+    """calls what the word at ``value`` points to"""
+    JUMP_SLOT = auto()
+    """goes to what the word at ``value`` points to"""
+    REFERENCE = auto()
+    """computes or names the address ``value``"""
+    COMPARISON = auto()
+    """computes the address ``value``, or loads what stands there, only to compare with it"""
+    INDIRECT_JUMP = auto()
+    """goes to where a register or a computed word says"""
+    ENTER = auto()
+    """enters the kernel, by this machine's own ABI"""
+    FOREIGN = auto()
+    """enters the kernel by another ABI: int 0x80 in a 64-bit program"""
+    BOUND = auto()
+    """compares something with the small number ``value``: how long a jump table may be"""
+
+
+class Event(NamedTuple):
+    """One thing that the instruction at ``address`` does."""
+
+    kind: Kind
+    address: int
+    value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A register, by the name of all of it: rax, x8."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A word of the stack, ``offset`` bytes from where register ``base`` points."""
+
+    base: str
+    offset: int
+
+
+Location: TypeAlias = Register | Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The location holds ``value`` after the instruction."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """It holds what any of ``places`` held before the instruction, plus ``add``."""
+
+    places: tuple[Location, ...]
+    add: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It holds something that the analysis does not follow; ``why`` says what."""
+
+    why: str
+
+
+Step: TypeAlias = Known | Moved | Lost
+
+
+class Machine(Protocol):
+    """One processor."""
+
+    def __hash__(self) -> int:
+        """Tell processors apart."""
+
+    abi: Abi
+    number: Register
+    """where the kernel looks for the number of the call"""
+    go_argument: Location
+    """where a Go function finds its first argument"""
+
+    def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
+        """Return the instructions from ``start`` to ``end``; bytes that are none, as ``.byte``."""
+
+    def events(self, image: Image, code: Sequence[Instruction]) -> Iterable[Event]:
+        """Yield what ``code``, a function, does."""
+
+    def stops(self, instruction: Instruction) -> bool:
+        """Return True if control never goes on to the next instruction."""
+
+    def returns(self, instruction: Instruction) -> bool:
+        """Return True for what goes back to the caller."""
+
+    def is_call(self, instruction: Instruction) -> bool:
+        """Return True for calls, which may not come back."""
+
+    def is_padding(self, instruction: Instruction) -> bool:
+        """Return True for what only fills the space between functions."""
+
+    def before(
+        self, image: Image, code: Sequence[Instruction], index: int, location: Location
+    ) -> Step:
+        """Return where what ``location`` holds after ``code[index]`` came from.
+
+        ``code`` is the function around it. Calls are stepped over: what they may change is Lost.
+        """
+
+    def at_caller(self, location: Location) -> Location | None:
+        """Return where the caller, at its call, has what ``location`` holds at a function's entry.
+
+        None if no caller determines it.
+        """
+
+    def table_targets(
+        self,
+        image: Image,
+        code: Sequence[Instruction],
+        references: Iterable[int],
+        bases: Iterable[int],
+        most: int,
+        function: Span,
+        within: Span,
+    ) -> Iterable[int]:
+        """Yield the code addresses that jump tables at ``references`` may hold.
+
+        ``code`` is what prepares the jump. ``bases`` are code addresses that it names: entries
+        may count from one of them. A table has ``most`` entries at most, all of them ``within``,
+        or in ``function`` if they are too small to tell.
+        """

@@ -1,0 +1,154 @@
+"""What is written reads back as what was meant, whatever the names, conditions and texts are."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seccompgen.architectures import ABIS, Abi
+from seccompgen.build import shipped_tables
+from seccompgen.errors import InputError
+from seccompgen.model import U32, U64, Action, ActionKind, All, Comparison, Condition, Op
+from seccompgen.policy import Allowed, load_policy, write_policy
+
+TABLES = shipped_tables()
+X86_64, AARCH64, I386 = (ABIS[name] for name in ("x86_64", "aarch64", "i386"))
+EPERM = Action(ActionKind.ERRNO, errno_name="EPERM")
+
+
+def comparisons(width: int, most: int) -> st.SearchStrategy[Comparison]:
+    """Return tests that some argument passes and some fails, so that no rule is dead for itself."""
+    numbers = st.integers(1, most - 1)
+    return st.builds(
+        lambda argument, op, value: Comparison(
+            argument, op, value, value if op is Op.MASKED_EQ else U64, width
+        ),
+        st.integers(0, 5),
+        st.sampled_from(list(Op)),
+        numbers,
+    )
+
+
+TESTS = st.one_of(comparisons(64, U64), comparisons(32, U32))
+CONDITIONS: st.SearchStrategy[Condition] = st.one_of(
+    TESTS, st.lists(TESTS, min_size=1, max_size=3).map(lambda tests: All(tuple(tests)))
+)
+NAMES = sorted(set(TABLES.tables["x86_64"].numbers) & set(TABLES.tables["i386"].numbers))
+ONE = st.builds(
+    Allowed,
+    st.sampled_from([*NAMES, "arch_prctl", "socketcall"]),
+    st.lists(CONDITIONS, max_size=2).map(tuple),
+    st.text(max_size=40),
+)
+CALLS = st.fixed_dictionaries(
+    {X86_64: st.lists(ONE, min_size=1, max_size=6), I386: st.lists(ONE, max_size=6)}
+)
+
+
+def read_back(text: str) -> tuple[object, tuple[str, ...]]:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "written.yml"
+        path.write_text(text)
+        policy, notes = load_policy(path, TABLES)
+    return policy, tuple(map(str, notes))
+
+
+@given(CALLS, st.text(max_size=60), st.text(max_size=60))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_what_is_written_reads_back(
+    calls: dict[Abi, list[Allowed]], description: str, heading: str
+) -> None:
+    text = write_policy(description, calls, EPERM, TABLES, heading)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "written.yml"
+        path.write_text(text)
+        try:
+            policy, _ = load_policy(path, TABLES)
+        except InputError as error:
+            # Random conditions may exclude or cover each other; that is all that may be wrong.
+            assert all("can never match" in str(one) for one in error.diagnostics), text
+            return
+    wanted: dict[str, set[Condition] | None] = {}
+    for one in (*calls[X86_64], *calls[I386]):
+        known = wanted.get(one.name, set())
+        wanted[one.name] = (
+            None if known is None or not one.conditions else {*known, *map(plain, one.conditions)}
+        )
+    found: dict[str, set[Condition] | None] = {}
+    for rule in policy.rules:
+        assert rule.action == Action(ActionKind.ALLOW)
+        found.setdefault(rule.name, set() if rule.condition else None)
+        if rule.condition:
+            conditions = found[rule.name]
+            assert conditions is not None
+            conditions.add(plain(rule.condition))
+    assert found == wanted
+    assert policy.arches == tuple(calls)
+    assert policy.default_action == EPERM
+
+
+def plain(condition: Condition) -> Condition:
+    """Return ``condition`` as a file says it: one test is no list of tests."""
+    if isinstance(condition, All) and len(condition.parts) == 1:
+        return condition.parts[0]
+    return condition
+
+
+def test_a_written_policy_reads_well() -> None:
+    family = Comparison(0, Op.EQ, 1, width=32)
+    text = write_policy(
+        "What a worker needs.\nNo more.",
+        {X86_64: [Allowed("write"), Allowed("open", comment="old\nlibc"),
+                  Allowed("socket", (family, All((Comparison(0, Op.EQ, 2, width=32),
+                                                  Comparison(1, Op.MASKED_EQ, 1, 0xF))))),
+                  Allowed("write")],
+         AARCH64: [Allowed("openat")]},
+        EPERM,
+        TABLES,
+        heading="derived by a tool",
+    )  # fmt: skip
+    assert text == (
+        "# derived by a tool\n"
+        "\n"
+        "description: |\n"
+        "  What a worker needs.\n"
+        "  No more.\n"
+        "\n"
+        "arches: [x86_64, aarch64]\n"
+        "default_action: errno(EPERM)\n"
+        "syscalls:\n"
+        "- action: allow\n"
+        "  names:\n"
+        "  - openat\n"
+        "  - write\n"
+        "- action: allow\n"
+        "  names_with_args:\n"
+        "  - name: socket\n"
+        "    arguments:\n"
+        "    - {argument: 0, operation: Equal, value: 1, width: 32}\n"
+        "  - name: socket\n"
+        "    arguments:\n"
+        "    - {argument: 0, operation: Equal, value: 2, width: 32}\n"
+        "    - {argument: 1, operation: MaskedEqual, value: 1, mask: 0xf}\n"
+        "- action: allow\n"
+        "  optional: true # not on all of these ABIs\n"
+        "  names:\n"
+        "  - open # old libc\n"
+    )
+    assert read_back(text)[1] == ()  # no notes: what only some ABIs have is marked so
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ({}, "needs an ABI"),
+        ({X86_64: []}, "needs an ABI"),
+        ({AARCH64: [Allowed("open"), Allowed("read")]}, "no ABI of the policy has open"),
+    ],
+)
+def test_what_makes_no_policy_is_refused(calls: dict[Abi, list[Allowed]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_policy("x", calls, EPERM, TABLES)
