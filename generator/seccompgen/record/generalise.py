@@ -1,0 +1,91 @@
+"""From what was seen to what shall be allowed: names, conditions, and what is implied.
+
+Values of an argument that selects something are listed. Of flags, each set of bits that was seen
+and every part of it is allowed, but no mix of two: seen as read-write and as read-execute, memory
+is never both. Where there are too many values for a list to say anything, all are allowed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.model import Comparison, Condition, Op
+from seccompgen.policy import Allowed
+from seccompgen.record.observations import abi_of, name_of
+from seccompgen.record.worth import worth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.architectures import Abi
+    from seccompgen.record.observations import Arguments, Number, Recording
+    from seccompgen.record.worth import Worth
+    from seccompgen.tables import Tables
+
+MOST_VALUES = 64
+"""As many values of an argument are listed; of a call with more, all are allowed."""
+
+_SIGNALS = "signal handlers return by it"
+_RESTART = "the kernel makes it, where a stop interrupts a call that waits"
+_IMPLIED = {
+    "rt_sigaction": ("rt_sigreturn", _SIGNALS),
+    "sigaction": ("sigreturn", _SIGNALS),
+    **dict.fromkeys(
+        (
+            *("nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll", "futex"),
+            *("futex_time64", "ppoll", "ppoll_time64"),
+        ),
+        ("restart_syscall", _RESTART),
+    ),
+}
+"""Calls that others bring with them, though a run need not show it, and why."""
+
+
+def allowed_calls(
+    recording: Recording, tables: Tables, *, constrained: bool
+) -> dict[Abi, tuple[Allowed, ...]]:
+    """Return what a policy has to allow, for each ABI that was used, by name.
+
+    If ``constrained``, only with such arguments, where they are worth constraining. Calls that
+    ``tables`` have no name for are left out; `unnamed` lists them.
+    """
+    found: dict[Abi, dict[str, Allowed]] = {}
+    for number, values in recording.calls.items():
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi is None or name is None:
+            continue
+        about = worth(name, abi)
+        conditions = _conditions(about, values) if about and constrained else ()
+        found.setdefault(abi, {})[name] = Allowed(name, conditions)
+    return {abi: _with_implied(calls, abi, tables) for abi, calls in found.items()}
+
+
+def unnamed(recording: Recording, tables: Tables) -> list[Number]:
+    """Return the calls that ``tables`` have no name for."""
+    return [number for number in recording.calls if name_of(number, tables) is None]
+
+
+def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Condition, ...]:
+    """Return the alternatives that cover ``calls``, none if everything shall be allowed."""
+    kept = [dict(arguments) for arguments in calls]
+    if not all(about.index in arguments for arguments in kept):
+        return ()
+    seen = sorted({arguments[about.index] & about.mask for arguments in kept})
+    if not about.bits:
+        tests = [Comparison(about.index, Op.EQ, value, width=about.width) for value in seen]
+    else:
+        # A part of another set needs no rule of its own, which would never be reached.
+        whole = [one for one in seen if not any(one != many and one & ~many == 0 for many in seen)]
+        tests = [
+            Comparison(about.index, Op.NO_BITS, ~one & about.mask, width=about.width)
+            for one in whole
+        ]
+    return tuple(tests) if len(tests) <= MOST_VALUES else ()
+
+
+def _with_implied(calls: Mapping[str, Allowed], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
+    implied = {}
+    for name, (other, why) in _IMPLIED.items():
+        if name in calls and other not in calls and other in tables.tables[abi.name].numbers:
+            implied[other] = Allowed(other, comment=why)
+    return tuple({**calls, **implied}.values())
