@@ -39,6 +39,7 @@ ABOVE = {
     | {"build", "combine", "filters", "project", "proofs", "record", "scaffold", "trace", "vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
     "integrations": {"build", "outputs", "project"},
+    "pytest_plugin": {"build"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -316,5 +316,5 @@ def test_a_policy_lets_through_what_it_was_recorded_from(policy: Path) -> None:
     command = python("import json")
     assert record(policy, command, "--args").code == 0
     done = seccompgen("record", "--against", policy, "--", *command)
-    assert (done.code, "refused" in done.err) == (0, True), done.err
-    assert "0 kinds of calls refused" in done.err
+    assert done.code == 0, done.err
+    assert done.err.endswith("rules reached; 0 calls refused\n")

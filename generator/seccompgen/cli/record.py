@@ -217,8 +217,7 @@ def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
         click.echo(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
     reached = found.rules - len(found.unreached)
     click.echo(
-        f"{policy}: {reached} of {found.rules} rules reached, {len(found.refused)} kinds of calls "
-        "refused",
+        f"{policy}: {reached} of {found.rules} rules reached; {len(found.refused)} calls refused",
         err=True,
     )
 

@@ -7,6 +7,7 @@ is never both. Where there are too many values for a list to say anything, all a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.model import Comparison, Condition, Op
@@ -20,25 +21,42 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.record.observations import Arguments, Number, Recording
     from seccompgen.record.worth import Worth
-    from seccompgen.tables import Tables
+    from seccompgen.tables import Table, Tables
 
 MOST_VALUES = 64
 """As many values of an argument are listed; of a call with more, all are allowed."""
 
-_SIGNALS = "signal handlers return by it"
-_RESTART = "the kernel makes it, where a stop interrupts a call that waits"
-_IMPLIED = {
-    "rt_sigaction": ("rt_sigreturn", _SIGNALS),
-    "sigaction": ("sigreturn", _SIGNALS),
-    **dict.fromkeys(
-        (
-            *("nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll", "futex"),
-            *("futex_time64", "ppoll", "ppoll_time64"),
-        ),
-        ("restart_syscall", _RESTART),
+
+@dataclass(frozen=True, slots=True)
+class _Implied:
+    """A call that others, ``by``, bring with them though a run need not show it; ``why``."""
+
+    name: str
+    why: str
+    by: frozenset[str]
+
+
+_IMPLIED = (
+    _Implied(
+        "futex",
+        "locks wait by it when they are contended",
+        frozenset({"clone", "clone3", "set_robust_list", "set_tid_address"}),
     ),
-}
-"""Calls that others bring with them, though a run need not show it, and why."""
+    _Implied("rt_sigreturn", "signal handlers return by it", frozenset({"rt_sigaction"})),
+    _Implied("sigreturn", "signal handlers return by it", frozenset({"sigaction"})),
+    _Implied(
+        "restart_syscall",
+        "the kernel makes it where a stop interrupts a call that waits",
+        frozenset(
+            {
+                *("nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll"),
+                *("futex", "futex_time64", "ppoll", "ppoll_time64"),
+            }
+        ),
+    ),
+)
+"""In an order in which each may bring the next. After a startup that was left out, all are there:
+what brings them may have been part of it."""
 
 
 def allowed_calls(
@@ -57,7 +75,10 @@ def allowed_calls(
         about = worth(name, abi)
         conditions = _conditions(about, values) if about and constrained else ()
         found.setdefault(abi, {})[name] = Allowed(name, conditions)
-    return {abi: _with_implied(calls, abi, tables) for abi, calls in found.items()}
+    return {
+        abi: _with_implied(calls, tables.tables[abi.name], everything=recording.marked)
+        for abi, calls in found.items()
+    }
 
 
 def unnamed(recording: Recording, tables: Tables) -> list[Number]:
@@ -83,9 +104,11 @@ def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Condition, ..
     return tuple(tests) if len(tests) <= MOST_VALUES else ()
 
 
-def _with_implied(calls: Mapping[str, Allowed], abi: Abi, tables: Tables) -> tuple[Allowed, ...]:
-    implied = {}
-    for name, (other, why) in _IMPLIED.items():
-        if name in calls and other not in calls and other in tables.tables[abi.name].numbers:
-            implied[other] = Allowed(other, comment=why)
-    return tuple({**calls, **implied}.values())
+def _with_implied(
+    calls: Mapping[str, Allowed], table: Table, *, everything: bool
+) -> tuple[Allowed, ...]:
+    result = dict(calls)
+    for one in _IMPLIED:
+        if one.name in table.numbers and (everything or one.by & result.keys()):
+            result.setdefault(one.name, Allowed(one.name, comment=one.why))
+    return tuple(result.values())
