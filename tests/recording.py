@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from command import seccompgen
+from command import inside, seccompgen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def record(policy: Path, command: Sequence[str | Path], *options: str | Path) ->
 def confined(policy: Path, command: Sequence[str | Path]) -> list[str]:
     """Return the command line that runs ``command`` under ``policy``, which this compiles."""
     package = policy.parent / "sandbox"
-    built = seccompgen("build", policy, "-o", package)
+    built = inside("build", str(policy), "-o", str(package), cwd=policy.parent)
     assert built.code == 0, built.err
     (package / "__init__.py").touch()
     return [sys.executable, "-c", _BECOME, str(policy.parent), policy.stem, *map(str, command)]

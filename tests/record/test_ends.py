@@ -159,7 +159,11 @@ def test_a_stopped_command_goes_on(policy: Path) -> None:
     running = begin(policy, "/bin/sh", "-c", script)
     assert running.stdout
     running.stdout.readline()
-    os.waitid(os.P_PID, running.pid, os.WSTOPPED | os.WNOWAIT)  # as the shell sees its job stop
+    deadline = time.monotonic() + 20
+    stopped = os.WSTOPPED | os.WNOWAIT | os.WNOHANG  # as the shell sees its job stop
+    while not os.waitid(os.P_PID, running.pid, stopped):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     os.killpg(running.pid, signal.SIGCONT)
     out, err = running.communicate(timeout=20)
     assert (running.returncode, out) == (0, "on\n"), err

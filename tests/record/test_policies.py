@@ -16,8 +16,8 @@ from seccompgen.architectures import ABIS
 from seccompgen.build import shipped_tables
 from seccompgen.errors import Position
 from seccompgen.policy import load_policy, write_policy
-from seccompgen.record.generalise import MOST_VALUES, allowed_calls
-from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
+from seccompgen.record.generalise import allowed_calls
+from seccompgen.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import End, Number, Recording
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
@@ -78,7 +78,9 @@ def written(tmp_path: Path, *several: Recording) -> Policy:
     )
     path = tmp_path / "merged.yml"
     path.write_text(text)
-    return load(path)
+    policy, notes = load_policy(path, TABLES)
+    assert not [note for note in notes if "repeats" in str(note)]
+    return policy
 
 
 def answer(policy: Policy, name: str, *args: int) -> int:
@@ -108,6 +110,11 @@ def test_protections_never_mix(tmp_path: Path) -> None:
     assert answer(made, "mmap", 0, 0, 1 << 40) == EPERM
 
 
+def test_a_part_of_what_was_seen_needs_no_rule(tmp_path: Path) -> None:
+    made = written(tmp_path, recorded("x86_64", mprotect=[{2: 1}, {2: 0}, {2: 3}, {2: 5}]))
+    assert len(made.rules) == 2
+
+
 def test_too_many_values_say_nothing(tmp_path: Path) -> None:
     values = [{1: request} for request in range(MOST_VALUES + 1)]
     made = written(tmp_path, recorded("x86_64", ioctl=values, read=[{}]))
@@ -118,7 +125,7 @@ def test_too_many_values_say_nothing(tmp_path: Path) -> None:
 
 def test_an_argument_that_is_something_else_on_an_abi_is_left_alone(tmp_path: Path) -> None:
     """On i386 mmap takes one pointer to all of its arguments."""
-    made = written(tmp_path, recorded("i386", mmap=[{}]), recorded("x86_64", mmap=[{2: 1}]))
+    made = written(tmp_path, recorded("i386", mmap=[{2: 0}]), recorded("x86_64", mmap=[{2: 1}]))
     assert answer(made, "mmap", 0, 0, 7) == ALLOW
 
 
@@ -173,6 +180,32 @@ def test_runs_are_merged(policy: Path) -> None:
     for command in (first_run, second_run):
         again = run(confined(policy, command))
         assert again.stdout == "True\n", again.stderr
+
+
+def test_what_is_known_runs_unseen(policy: Path) -> None:
+    command = python("import os; print(os.getsid(0) > 0)")
+    assert record(policy, command, "--args").code == 0
+    text = policy.read_text()
+    assert "  - getsid\n" in text
+    policy.write_text(text.replace("  - getsid\n", ""))
+    again = record(policy, command, "--args", "--merge", policy, "--json")
+    assert again.code == 0, again.err
+    found = json.loads(again.out.removeprefix("True\n"))["calls"]
+    # Where a policy may have let the installing of filters through, it has not here.
+    assert {call["name"] for call in found} - {"prctl", "execve", "futex"} == {"getsid"}
+    assert policy.read_text() == text
+
+
+def test_a_marker_is_seen_whatever_is_known(policy: Path, tmp_path: Path) -> None:
+    known = tmp_path / "known.yml"
+    known.write_text(
+        "arches: [x86_64]\ndefault_action: errno\n"
+        "syscalls: [{action: allow, names: [seccomp, prctl, read]}]\n"
+    )
+    source = f"{MARKER}{HARMLESS}os.getsid(0)\n"
+    seen = record(policy, python(source), "--startup-marker", "--merge", known)
+    assert seen.code == 0, seen.err
+    assert "getsid" in calls(policy)
 
 
 def test_machines_are_merged_without_running_anything(policy: Path, tmp_path: Path) -> None:

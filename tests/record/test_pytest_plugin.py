@@ -38,9 +38,19 @@ def test_does_not_notice():
 """
 
 
+CONTROLLER = """
+import os
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        os.sched_get_priority_max(0)
+"""
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text(CONTROLLER)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -q\n")
     return tmp_path
 
@@ -61,6 +71,8 @@ def test_a_suite_is_recorded_and_runs_under_the_result(
     found = {*calls(policy)}
     assert {"getsid", "execve", "wait4"} <= found
     assert not found & {"sched_yield", "socket", "getpriority", "seccomp"}
+    # What distributes tests runs none, so that what it calls is none of theirs.
+    assert ("sched_get_priority_max" in found) is not bool(workers)
     held = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers)
     assert "4 passed" in held.stdout, held.stderr
     refused = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers, INET="1")

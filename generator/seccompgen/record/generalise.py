@@ -2,7 +2,7 @@
 
 Values of an argument that selects something are listed. Of flags, each set of bits that was seen
 and every part of it is allowed, but no mix of two: seen as read-write and as read-execute, memory
-is never both. Where there are too many values for a list to say anything, all are allowed.
+is never both. What is part of something else is left to `merge` to drop.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from seccompgen.record.observations import Arguments, Number, Recording
     from seccompgen.record.worth import Worth
     from seccompgen.tables import Table, Tables
-
-MOST_VALUES = 64
-"""As many values of an argument are listed; of a call with more, all are allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +71,17 @@ def allowed_calls(
             continue
         about = worth(name, abi)
         conditions = _conditions(about, values) if about and constrained else ()
-        found.setdefault(abi, {})[name] = Allowed(name, conditions)
+        found.setdefault(abi, {})[name] = allowed(name, conditions)
     return {
         abi: _with_implied(calls, tables.tables[abi.name], everything=recording.marked)
         for abi, calls in found.items()
     }
+
+
+def allowed(name: str, conditions: tuple[Condition, ...] = ()) -> Allowed:
+    """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
+    why = next((one.why for one in _IMPLIED if one.name == name), "")
+    return Allowed(name, conditions, why)
 
 
 def unnamed(recording: Recording, tables: Tables) -> list[Number]:
@@ -95,13 +98,11 @@ def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Condition, ..
     if not about.bits:
         tests = [Comparison(about.index, Op.EQ, value, width=about.width) for value in seen]
     else:
-        # A part of another set needs no rule of its own, which would never be reached.
-        whole = [one for one in seen if not any(one != many and one & ~many == 0 for many in seen)]
         tests = [
             Comparison(about.index, Op.NO_BITS, ~one & about.mask, width=about.width)
-            for one in whole
+            for one in seen
         ]
-    return tuple(tests) if len(tests) <= MOST_VALUES else ()
+    return tuple(tests)
 
 
 def _with_implied(
@@ -110,5 +111,5 @@ def _with_implied(
     result = dict(calls)
     for one in _IMPLIED:
         if one.name in table.numbers and (everything or one.by & result.keys()):
-            result.setdefault(one.name, Allowed(one.name, comment=one.why))
+            result.setdefault(one.name, allowed(one.name))
     return tuple(result.values())

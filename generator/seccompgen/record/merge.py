@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError
 from seccompgen.model import Action, ActionKind, Origin, Rule
-from seccompgen.policy import Allowed
 from seccompgen.reach import reach
-from seccompgen.record.generalise import MOST_VALUES
+from seccompgen.record.generalise import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +16,13 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.errors import Position
     from seccompgen.model import Condition, Policy
+    from seccompgen.policy import Allowed
     from seccompgen.tables import Tables
+
+MOST_VALUES = 64
+"""As many conditions on a call are listed; a call with more is allowed whatever its arguments."""
+_MOST_LOOKED_AT = 4 * MOST_VALUES
+"""Beyond that it is not even asked which conditions others cover, since that takes long."""
 
 _ALLOW = Action(ActionKind.ALLOW)
 
@@ -72,14 +77,14 @@ def needs_of_policy(policy: Policy, tables: Tables) -> Needs:
             always.add(rule.name)
         else:
             found.append(rule.condition)
-    allowed = [
-        Allowed(name, () if name in always else tuple(found)) for name, found in conditions.items()
+    calls = [
+        allowed(name, () if name in always else tuple(found)) for name, found in conditions.items()
     ]
     return Needs(
         policy.arches,
         policy.compat_arches,
         {
-            abi: tuple(one for one in allowed if one.name in tables.tables[abi.name].numbers)
+            abi: tuple(one for one in calls if one.name in tables.tables[abi.name].numbers)
             for abi in (*policy.arches, *policy.compat_arches)
         },
     )
@@ -112,15 +117,16 @@ def merge(several: Sequence[Needs], position: Position) -> Needs:
 
 def _joined(name: str, calls: Iterable[Allowed], position: Position) -> Allowed:
     same = [one for one in calls if one.name == name]
-    comment = next((one.comment for one in same if one.comment), "")
     if not all(one.conditions for one in same):
-        return Allowed(name, (), comment)
+        return allowed(name)
     conditions = list(dict.fromkeys(test for one in same for test in one.conditions))
+    if len(conditions) > _MOST_LOOKED_AT:
+        return allowed(name)
     for condition in list(conditions):
         others = [one for one in conditions if one != condition]
         if _covered(name, condition, others, position):
             conditions = others
-    return Allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else (), comment)
+    return allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else ())
 
 
 def _covered(
