@@ -84,7 +84,7 @@ def record(
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
-    from seccompgen.policy import load_policy, parse_action  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - keeps --help fast
     from seccompgen.record.coverage import coverage  # noqa: PLC0415
     from seccompgen.record.session import Wish, observe  # noqa: PLC0415
     from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
@@ -94,10 +94,7 @@ def record(
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
     if not words and not (known_files and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
-    try:
-        action = parse_action(default_action)
-    except ValueError as error:
-        raise InputError(f"--default-action: {error}") from None
+    action = _refusal(default_action)
     if output:
         _require_ours(output, known_files)
     tables = read_tables(tables_directory)
@@ -126,6 +123,23 @@ def record(
     if as_json:
         print_json(_as_json(recording, found, tables))
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
+
+
+def _refusal(text: str) -> Action:
+    """Return the action that a policy answers to all other calls, which must refuse them."""
+    from seccompgen.model import ActionKind  # noqa: PLC0415
+    from seccompgen.policy import parse_action  # noqa: PLC0415
+
+    try:
+        action = parse_action(text)
+    except ValueError as error:
+        raise InputError(f"--default-action: {error}") from None
+    if action.kind in {ActionKind.ALLOW, ActionKind.LOG, ActionKind.USER_NOTIF}:
+        raise InputError(
+            f"--default-action: {action} refuses nothing by itself; say errno(EPERM), trap, "
+            "kill_process, ..."
+        )
+    return action
 
 
 def _own_table(tables: Tables) -> Table:
