@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,10 @@ TIMING = frozenset({"restart_syscall", "futex", "sched_yield", "rt_sigreturn", "
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a workload took, in seconds, by how it was run; and calls only one of the two saw."""
+    """What a workload took, in seconds of processor time, by how it was run.
+
+    ``only`` are the calls that only one of the two saw.
+    """
 
     name: str
     seconds: Mapping[str, float]
@@ -112,9 +115,10 @@ def measure(name: str, command: Sequence[str], strace: str, directory: Path, rou
     for _ in range(rounds):
         policy.unlink(missing_ok=True)
         for way, words in ways.items():
-            started = time.perf_counter()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             done = subprocess.run(words, capture_output=True, check=True)
-            taken[way].append(time.perf_counter() - started)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken[way].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
             if way == "record":
                 said = done.stdout
     lines = trace.read_text(errors="replace")
@@ -137,10 +141,11 @@ def render(rows: Sequence[Row]) -> str:
         "",
         *(f"- {what}: {text}" for what, text in machine.describe().items()),
         "",
-        "Seconds, the best of several runs in turns. *Again* is `record --merge` with what the",
-        "run before it wrote: it compiles a filter first, then what is known runs without a stop.",
-        "*Cost* is what `record` adds to the bare run, as a ratio to what `strace -f` adds; what",
-        "each takes to start is taken off first.",
+        "Seconds of processor time, of the command and of what watches it, the best of several",
+        "runs in turns: unlike the clock, that does not measure what else a machine does. *Again*",
+        "is `record --merge` with what the run before it wrote: it compiles a filter first, then",
+        "what is known runs without a stop. *Cost* is what `record` adds to the bare run, as a",
+        "ratio to what `strace -f` adds; what each takes to start is taken off first.",
         "",
         "| workload | calls | bare | `strace -f` | `record` | again | cost |",
         "|---|---|---|---|---|---|---|",
