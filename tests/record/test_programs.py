@@ -33,8 +33,12 @@ print(sqlite3.connect(path).execute("select sum(n) from t").fetchone()[0])
 MULTIPROCESSING = """
 import multiprocessing, sys
 if __name__ == "__main__":
-    print(sum(multiprocessing.get_context(sys.argv[1]).Pool(2).map(abs, range(-100, 0))))
+    pool = multiprocessing.get_context(sys.argv[1]).Pool(2)
+    print(sum(pool.map(abs, range(-100, 0))))
+    pool.close()
+    pool.join()
 """
+"""Ended in order: whether a pool that is dropped has to kill its processes is a matter of luck."""
 SERVER = """
 import http.server, threading, urllib.request
 class Handler(http.server.BaseHTTPRequestHandler):
