@@ -39,6 +39,8 @@ _SET_MODE_FILTER = 1
 _PR_SET_SECCOMP = 22
 _MODE_FILTER = 2
 _CAP_SYS_ADMIN = 21
+_LONGEST_WAIT = 0.25
+"""Seconds."""
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _STOPPING = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 _JOB_CONTROL = _STOPPING[1:]
@@ -157,7 +159,8 @@ class _Tracer:
     _filters: bool = False
     _marked: bool = False
     _main_ended: bool = False
-    _asked: int = 0
+    _asked: set[bool] = field(default_factory=set)
+    _killed: bool = False
 
     def recording(self) -> Recording:
         """Return what was seen, in the order of numbers."""
@@ -207,7 +210,7 @@ class _Tracer:
                 number = self._happened(tid, process, event, number)
             if number >= 0:
                 self._resume(tid, process, number)
-        if self._asked > 1:
+        if self._killed:
             raise Interrupted
 
     def _resume(self, tid: int, process: _Process, number: int = 0) -> None:
@@ -290,7 +293,7 @@ class _Tracer:
             process = self._new_process(parent)
         process.threads += 1
         self._tasks[tid] = process
-        if self._asked > 1:
+        if self._killed:
             os.kill(tid, signal.SIGKILL)
 
     def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
@@ -337,8 +340,6 @@ class _Tracer:
             code = os.waitstatus_to_exitcode(status)
             self.end = End(status=code) if code >= 0 else End(signal=-code)
             self._main_ended = True
-            if self._asked == 1:
-                self._asked = 0  # it was obeyed; the next request is for what is left
         process = self._tasks.pop(tid, None)
         self._born.pop(tid, None)
         self._held.discard(tid)
@@ -376,25 +377,42 @@ class _Tracer:
             if old is not signal.SIG_IGN:
                 handler = signal.SIG_IGN if number == signal.SIGTSTP else self._signalled
                 before[number] = signal.signal(number, handler)
+        # A signal that comes just before a wait does not end it, and its handler runs afterwards:
+        # so no wait is longer than this.
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, _LONGEST_WAIT, _LONGEST_WAIT)
         try:
             yield
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             for number, old in before.items():
                 signal.signal(number, old)
 
     def _signalled(self, number: int, _frame: object) -> None:
-        self._asked += 1
-        if self._asked > 1:
+        ended = self._main_ended or _has_ended(self.main)
+        if ended in self._asked:
+            self._killed = True
             wanted, targets = signal.SIGKILL, set(self._tasks)
-        elif self._main_ended:
+        elif ended:
             wanted, targets = signal.SIGTERM, set(self._tasks)
         elif number in {signal.SIGINT, signal.SIGQUIT} and _in_foreground():
-            return  # the terminal sent it to the command, too
+            wanted, targets = signal.Signals(number), set()  # the terminal sent it to the command
         else:
             wanted, targets = signal.Signals(number), {self.main}
+        self._asked.add(ended)
         for tid in targets:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(tid, wanted)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return True if a child has ended, whether that was collected or not."""
+    try:
+        state = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    # A tracer is told of stops, too, whatever it asks for.
+    return state is not None and state.si_code != os.CLD_TRAPPED
 
 
 def _leader(tid: int) -> int:
