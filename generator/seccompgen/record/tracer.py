@@ -160,7 +160,7 @@ class _Tracer:
     _marked: bool = False
     _main_ended: bool = False
     _asked: set[bool] = field(default_factory=set)
-    _killed: bool = False
+    _fate: int = 0  # the signal that all that is left gets, and what it still starts
 
     def recording(self) -> Recording:
         """Return what was seen, in the order of numbers."""
@@ -210,7 +210,7 @@ class _Tracer:
                 number = self._happened(tid, process, event, number)
             if number >= 0:
                 self._resume(tid, process, number)
-        if self._killed:
+        if self._fate == signal.SIGKILL:
             raise Interrupted
 
     def _resume(self, tid: int, process: _Process, number: int = 0) -> None:
@@ -293,8 +293,8 @@ class _Tracer:
             process = self._new_process(parent)
         process.threads += 1
         self._tasks[tid] = process
-        if self._killed:
-            os.kill(tid, signal.SIGKILL)
+        if self._fate:
+            os.kill(tid, self._fate)
 
     def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
         """Handle an event of ptrace; return 0 to go on, -1 to leave the thread as it is."""
@@ -391,10 +391,11 @@ class _Tracer:
     def _signalled(self, number: int, _frame: object) -> None:
         ended = self._main_ended or _has_ended(self.main)
         if ended in self._asked:
-            self._killed = True
             wanted, targets = signal.SIGKILL, set(self._tasks)
+            self._fate = wanted
         elif ended:
             wanted, targets = signal.SIGTERM, set(self._tasks)
+            self._fate = wanted
         elif number in {signal.SIGINT, signal.SIGQUIT} and _in_foreground():
             wanted, targets = signal.Signals(number), set()  # the terminal sent it to the command
         else:
