@@ -6,6 +6,7 @@
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
+# make bench-record   measure record against strace, write benchmarks/RECORD.md
 # Each does the set-up it needs, in .venv.
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ REFRESH ?=
 # The examples that commit their filters.
 EXAMPLES := $(patsubst %/sandbox/_runtime.py,%,$(wildcard examples/*/sandbox/_runtime.py))
 
-.PHONY: generate test test-kernels test-ecosystem check bench evidence lint types proof fresh pins system qemu ecosystem clean
+.PHONY: generate test test-kernels test-ecosystem check bench bench-record evidence lint types proof fresh pins system qemu ecosystem clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -62,6 +63,9 @@ evidence: $(READY) system
 bench: $(VENV)/.bench system
 	$(BIN)/python -m benchmarks $(ARGS)
 
+bench-record: $(READY) system
+	$(BIN)/python -m benchmarks.record $(ARGS)
+
 $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
@@ -82,9 +86,9 @@ $(READY): requirements/dev.txt pyproject.toml
 # many architectures, the system's Python, and libseccomp as a peer; the second, emulators; the third,
 # what filters are handed to.
 # Without the right to install, what needs them is skipped and says so.
-SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build python3 python3-seccomp python3-venv
+SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bubblewrap busybox-static clang crun g++ gcc gcc-aarch64-linux-gnu golang-go jq libc6-dev-arm64-cross patchelf runc rustc rustfmt strace
+ECOSYSTEM := bubblewrap busybox-static clang crun curl g++ gcc gcc-aarch64-linux-gnu git golang-go jq libc6-dev-arm64-cross nginx-light patchelf redis-server runc rustc rustfmt strace
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
 ecosystem: PACKAGES = $(ECOSYSTEM)

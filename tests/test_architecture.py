@@ -34,10 +34,12 @@ ABOVE = {
     "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
     "vendor": STAGES | {"build", "filters", "project", "stock"},
     "trace": {"render", "verify"},
+    "record": {"compile", "policy", "trace", "verify"},
     "cli": STAGES
-    | {"build", "combine", "filters", "project", "proofs", "scaffold", "trace", "vendor"},
+    | {"build", "combine", "filters", "project", "proofs", "record", "scaffold", "trace", "vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
     "integrations": {"build", "outputs", "project"},
+    "pytest_plugin": {"build"},
     "__main__": {"cli"},
     "__init__": set(),
 }

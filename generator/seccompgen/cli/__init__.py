@@ -9,6 +9,7 @@ from seccompgen.cli.build import build
 from seccompgen.cli.combine import intersect, subtract, union
 from seccompgen.cli.disasm import disasm
 from seccompgen.cli.init import init
+from seccompgen.cli.record import record
 from seccompgen.cli.run import run
 from seccompgen.cli.scan import scan
 from seccompgen.cli.syscalls import syscalls
@@ -41,5 +42,6 @@ for _one in (
     disasm,
     scan,
     syscalls,
+    record,
 ):
     command.add_command(_one)

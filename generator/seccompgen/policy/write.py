@@ -47,13 +47,17 @@ def write_policy(
     default_action: Action,
     tables: Tables,
     heading: str = "",
+    *,
+    arches: Iterable[Abi] | None = None,
+    compat_arches: Iterable[Abi] = (),
+    unknown_action: Action | None = None,
 ) -> str:
     """Return a policy file that allows ``calls`` and answers ``default_action`` to all others.
 
-    The ABIs of ``calls`` become its ``arches``, in that order. A rule has no ABI, so what one ABI
-    needs is allowed on all that have a call of that name. ``heading`` becomes a comment at the
-    top. The same values give the same text; names are sorted, one a line, so that differences
-    read well.
+    The ABIs of ``calls`` become its ``arches``, in that order, unless ``arches`` and
+    ``compat_arches`` say which are what. A rule has no ABI, so what one ABI needs is allowed on all
+    that have a call of that name. ``heading`` becomes a comment at the top. The same values give
+    the same text; names are sorted, one a line, so that differences read well.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """
@@ -69,14 +73,23 @@ def write_policy(
         lines.append("")
     if description.strip():
         lines += ["description: |", *(f"  {line}".rstrip() for line in _lines(description)), ""]
-    lines.append(f"arches: [{', '.join(abi.name for abi in calls)}]")
+    lines.append(f"arches: [{_names(calls if arches is None else arches)}]")
+    compat = _names(compat_arches)
+    if compat:
+        lines.append(f"compat_arches: [{compat}]")
     lines.append(f"default_action: {default_action}")
+    if unknown_action:
+        lines.append(f"unknown_action: {unknown_action}")
     lines.append("syscalls:")
     everywhere = {name for name in merged if all(name in numbers for numbers in has)}
     for optional in (False, True):
         group = [one for name, one in merged.items() if (name not in everywhere) is optional]
         lines += _group(group, optional=optional)
     return "\n".join(lines) + "\n"
+
+
+def _names(abis: Iterable[Abi]) -> str:
+    return ", ".join(abi.name for abi in abis)
 
 
 def _merge(calls: Mapping[Abi, Iterable[Allowed]]) -> dict[str, Allowed]:

@@ -1,0 +1,285 @@
+"""``seccompgen record``: run a workload and write the policy that it needs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import json_option, print_json, read_tables, tables_option
+from seccompgen.errors import EXIT_NO, InputError
+
+if TYPE_CHECKING:
+    from seccompgen.model import Action
+    from seccompgen.record.coverage import Coverage
+    from seccompgen.record.observations import Recording
+    from seccompgen.record.session import Wish
+    from seccompgen.tables import Table, Tables
+
+_INTERRUPTED = 130
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("words", nargs=-1, metavar="[--] [COMMAND]...", type=click.UNPROCESSED)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="POLICY",
+    help="The policy file to write, in YAML.",
+)
+@click.option(
+    "--args",
+    "constrained",
+    is_flag=True,
+    help="Allow only the socket families, ioctl requests, protections, ... that were seen.",
+)
+@click.option(
+    "--startup-marker",
+    "after_marker",
+    is_flag=True,
+    help="Leave out what a process called only before it installed a filter, or did as if.",
+)
+@click.option(
+    "--merge",
+    "known_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="POLICY",
+    help="Add to this policy; repeatable. What it allows runs at full speed.",
+)
+@click.option(
+    "--against",
+    "against_file",
+    type=click.Path(path_type=Path),
+    metavar="POLICY",
+    help="Say what this policy would refuse, and which of its rules nothing reached.",
+)
+@click.option(
+    "--default-action",
+    default="errno(EPERM)",
+    show_default=True,
+    metavar="ACTION",
+    help="What the policy answers to all other calls.",
+)
+@tables_option
+@json_option
+def record(
+    words: tuple[str, ...],
+    output: Path | None,
+    known_files: tuple[Path, ...],
+    against_file: Path | None,
+    default_action: str,
+    tables_directory: Path | None,
+    *,
+    constrained: bool,
+    after_marker: bool,
+    as_json: bool,
+) -> None:
+    """Run COMMAND and write the smallest policy that lets it run.
+
+    Sees every call of COMMAND and of all that it starts, by ptrace; needs neither root nor strace.
+    Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
+    was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
+    """
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.record.coverage import coverage  # noqa: PLC0415
+    from seccompgen.record.session import Wish, observe  # noqa: PLC0415
+    from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
+    from seccompgen.trace.launch import find_command  # noqa: PLC0415
+
+    if not output and not against_file:
+        raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
+    if not words and not (known_files and output):
+        raise InputError("name a command to run, after --, or policies to merge (--merge)")
+    action = _refusal(default_action)
+    if output:
+        _require_ours(output, known_files)
+    tables = read_tables(tables_directory)
+    known = tuple(load_policy(path, tables)[0] for path in known_files)
+    against = load_policy(against_file, tables)[0] if against_file else None
+    wish = Wish(constrained, after_marker, known, against)
+    recording = None
+    table = _own_table(tables)
+    if words:
+        if against and table.abi not in against.arches:
+            raise InputError(f"{against_file}: not for {table.abi.name}, which this machine is")
+        try:
+            recording = observe(find_command(words), wish, table, tables)
+        except Interrupted:
+            click.echo("given up: all that ran is killed, and nothing is written", err=True)
+            sys.exit(_INTERRUPTED)
+        _print_run(recording, words[0], tables)
+    if output:
+        _write(recording, wish, tables, output, Path(words[0]).name if words else "", action)
+    found = None
+    if recording and against:
+        found = coverage(recording, against, table.abi, tables)
+        if not as_json:
+            _print_coverage(found, str(against_file), tables)
+    code = recording.end.exit_code if recording else 0
+    if as_json:
+        print_json(_as_json(recording, found, tables))
+    sys.exit(code or (EXIT_NO if found and found.refused else 0))
+
+
+def _refusal(text: str) -> Action:
+    """Return the action that a policy answers to all other calls, which must refuse them."""
+    from seccompgen.model import ActionKind  # noqa: PLC0415
+    from seccompgen.policy import parse_action  # noqa: PLC0415
+
+    try:
+        action = parse_action(text)
+    except ValueError as error:
+        raise InputError(f"--default-action: {error}") from None
+    if action.kind in {ActionKind.ALLOW, ActionKind.LOG, ActionKind.USER_NOTIF}:
+        raise InputError(
+            f"--default-action: {action} refuses nothing by itself; say errno(EPERM), trap, "
+            "kill_process, ..."
+        )
+    return action
+
+
+def _own_table(tables: Tables) -> Table:
+    """Return the table of the ABI that this interpreter is of."""
+    from seccomp_filters._runtime import running_abi  # noqa: PLC0415 - generated: may be absent
+
+    name = running_abi()
+    table = tables.tables.get(name)
+    if table is None:
+        raise InputError(f"Linux {tables.tag} has no {name}, which this machine is")
+    return table
+
+
+def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
+    """Refuse to lose a policy that somebody wrote, before anything is run."""
+    from seccompgen.record.session import HEADING  # noqa: PLC0415
+
+    if output.suffix not in {".yml", ".yaml"}:
+        raise InputError(f"{output}: the policy is written as YAML, so name it .yml or .yaml")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: there is no directory {output.parent}")
+    if output.is_dir():
+        raise InputError(f"{output}: is a directory")
+    if not output.exists() or output in known_files:
+        return
+    if not output.read_text(errors="replace").startswith(f"# {HEADING}"):
+        raise InputError(
+            f"{output}: is there, and was not recorded; write elsewhere, or add to it with --merge"
+        )
+
+
+def _note(text: str) -> None:
+    click.echo(f"note: {text}", err=True)
+
+
+def _print_run(recording: Recording, command: str, tables: Tables) -> None:
+    """Say on stderr what a reader of the policy has to know about the run."""
+    from seccompgen.record.generalise import unnamed  # noqa: PLC0415
+    from seccompgen.render.call import call_text  # noqa: PLC0415
+
+    end = recording.end
+    if end.signal:
+        _note(f"{command} was killed by {_signal_name(end.signal)}: seen is what it did before")
+    elif end.status:
+        _note(f"{command} ended with exit code {end.status}")
+    for program in recording.unprivileged:
+        _note(
+            f"{program} is setuid or setgid, and ran without these privileges, as it does under "
+            "any filter with no_new_privs: what it does with them was not seen"
+        )
+    if recording.filters:
+        _note("a process installed a filter of its own; what that refuses is recorded as well")
+    for number in unnamed(recording, tables):
+        call = call_text(number.nr, number.audit_arch, (), tables)
+        _note(f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS")
+
+
+def _signal_name(number: int) -> str:
+    import signal  # noqa: PLC0415 - rarely needed
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _write(
+    recording: Recording | None,
+    wish: Wish,
+    tables: Tables,
+    output: Path,
+    command: str,
+    action: Action,
+) -> None:
+    from seccompgen.outputs import Outputs  # noqa: PLC0415
+    from seccompgen.record.session import policy_text  # noqa: PLC0415
+
+    text = policy_text(recording, wish, tables, output, command, action)
+    written = Outputs({output: text.encode()}).write()
+    click.echo(f"wrote {output}" if written else f"{output} is as it was", err=True)
+
+
+def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
+    """Say on stderr how the policy answers what was seen."""
+    for one in _refused(found, tables):
+        click.echo(one, err=True)
+    for rule in found.unreached:
+        condition = f" where {rule.condition}" if rule.condition else ""
+        click.echo(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
+    reached = found.rules - len(found.unreached)
+    click.echo(
+        f"{policy}: {reached} of {found.rules} rules reached; {len(found.refused)} calls refused",
+        err=True,
+    )
+
+
+def _refused(found: Coverage, tables: Tables) -> list[str]:
+    from seccompgen.record.observations import Number, abi_of  # noqa: PLC0415
+    from seccompgen.render import call_text, ret_action  # noqa: PLC0415
+
+    lines = []
+    for one in found.refused:
+        abi = abi_of(Number(one.call.arch, one.call.nr))
+        answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
+        text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
+        lines.append(f"{one.origin.position}: {text}: {answer} by {one.origin.label}")
+    return lines
+
+
+def _as_json(
+    recording: Recording | None, found: Coverage | None, tables: Tables
+) -> dict[str, object]:
+    from seccompgen.record.observations import abi_of, name_of  # noqa: PLC0415
+
+    report: dict[str, object] = {}
+    if recording:
+        report |= {
+            "exit_code": recording.end.exit_code,
+            "calls": [
+                {
+                    "abi": getattr(abi_of(number), "name", None),
+                    "name": name_of(number, tables),
+                    "nr": number.nr,
+                }
+                for number in recording.calls
+            ],
+            "unprivileged": list(recording.unprivileged),
+            "own_filters": recording.filters,
+        }
+    if found:
+        report |= {
+            "rules": found.rules,
+            "unreached": [
+                {
+                    "name": rule.name,
+                    "condition": str(rule.condition or ""),
+                    "position": str(rule.position),
+                }
+                for rule in found.unreached
+            ],
+            "refused": _refused(found, tables),
+        }
+    return report

@@ -1,0 +1,13 @@
+"""A workload as a policy: run it, see every call, write what it needs.
+
+::
+
+    ptrace        ptrace(2) as functions
+    tracer        a command run under it, to an
+    observations  `Recording`: what was seen, as frozen values
+    worth         which arguments are worth constraining
+    generalise    from what was seen to what shall be allowed
+    merge         several runs and machines as one
+    coverage      a workload beside a policy: what was refused, what was never reached
+    session       all of it, end to end
+"""

@@ -1,0 +1,149 @@
+"""Recording, end to end: a command and what is known already, to the text of a policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.errors import AnswerNo, InputError, Position
+from seccompgen.model import U64, Action, ActionKind
+from seccompgen.policy import write_policy
+from seccompgen.program import RET_K, Instruction
+from seccompgen.record.coverage import arguments_of
+from seccompgen.record.generalise import allowed_calls
+from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
+from seccompgen.record.observations import Argument, abi_of, name_of
+from seccompgen.record.tracer import Watch, trace
+from seccompgen.record.worth import worth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import PurePath
+
+    from seccompgen.architectures import Abi
+    from seccompgen.model import Policy
+    from seccompgen.record.observations import Number, Recording
+    from seccompgen.tables import Table, Tables
+    from seccompgen.trace.launch import Command
+
+HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
+"""The first line of every policy that is written here."""
+
+_TRACE = Action(ActionKind.TRACE)
+_ALWAYS_SEEN = {"seccomp", "prctl"}
+"""Calls that install filters: the tracer has to know of every one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to record.
+
+    With ``constrained`` calls are allowed only with the arguments that were seen, where these are
+    worth it. With ``after_marker`` only what follows a process's marker counts. What ``known``
+    policies allow runs at full speed, unseen, and is part of the result. What the rules of
+    ``against`` look at is kept, for `coverage.coverage`; then nothing runs unseen.
+    """
+
+    constrained: bool = False
+    after_marker: bool = False
+    known: tuple[Policy, ...] = ()
+    against: Policy | None = None
+
+
+def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recording:
+    """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
+
+    Raises what `tracer.trace` raises; AnswerNo if a marker was waited for and never came.
+    """
+
+    def name(number: Number) -> str | None:
+        return name_of(number, tables)
+
+    def arguments(number: Number) -> list[Argument]:
+        return _arguments(number, name(number), wish)
+
+    known = () if wish.against else wish.known
+    watch = Watch(arguments, name, wish.after_marker)
+    recording = trace(command, watch, table, _program(known, table.abi, tables))
+    if wish.after_marker and not recording.marked:
+        raise AnswerNo(
+            "nothing is written: no process called seccomp(SECCOMP_SET_MODE_FILTER, ...), which "
+            "marks the end of the startup; call install() of any filter where yours will be, or "
+            "seccomp(SECCOMP_SET_MODE_FILTER, 0, NULL), which does nothing"
+        )
+    return recording
+
+
+def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
+    """Return the arguments of a call to keep."""
+    abi = abi_of(number)
+    if name is None or abi is None:
+        return []
+    masks: dict[int, int] = {}
+    about = worth(name, abi) if wish.constrained else None
+    if about:
+        masks[about.index] = about.mask
+    if wish.against:
+        masks |= dict.fromkeys(arguments_of(wish.against, name), U64)
+    return [Argument(index, mask) for index, mask in sorted(masks.items())]
+
+
+def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruction, ...]:
+    """Return a filter that allows what ``known`` policies allow, and has all else traced."""
+    rules = tuple(
+        rule
+        for policy in known
+        if abi in policy.arches
+        for rule in policy.rules
+        if rule.name not in _ALWAYS_SEEN
+    )
+    if not rules:
+        return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
+    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+
+    policy = dataclasses.replace(
+        known[0],
+        arches=(abi,),
+        compat_arches=(),
+        default_action=_TRACE,
+        unknown_action=_TRACE,
+        bad_arch_action=_TRACE,
+        rules=rules,
+    )
+    return compile_policy(policy, abi, tables).instructions
+
+
+def policy_text(
+    recording: Recording | None,
+    wish: Wish,
+    tables: Tables,
+    output: PurePath,
+    command: str,
+    default_action: Action,
+) -> str:
+    """Return the policy that allows what was recorded, and what the known policies allow.
+
+    ``output`` is where it will be, ``command`` the name of what was recorded, if anything was.
+    Calls that ``tables`` do not name fail with ENOSYS under the policy, as on a kernel that does
+    not have them. Raises InputError where there is nothing to allow.
+    """
+    several = [needs_of_policy(policy, tables) for policy in wish.known]
+    if recording:
+        calls = allowed_calls(recording, tables, constrained=wish.constrained)
+        if calls:
+            several.append(needs_of_calls(calls))
+    needs = merge(several, Position(str(output)))
+    if not any(needs.calls.values()):
+        raise InputError("nothing was called, so there is no policy to write")
+    known = next((policy.description for policy in wish.known if policy.description), "")
+    return write_policy(
+        known or f"What {command or 'several workloads'} calls.",
+        needs.calls,
+        default_action,
+        tables,
+        HEADING,
+        arches=needs.arches,
+        compat_arches=needs.compat_arches,
+        unknown_action=Action(ActionKind.ERRNO, errno_name="ENOSYS"),
+    )

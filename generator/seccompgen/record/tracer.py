@@ -1,0 +1,443 @@
+"""Run a command and see every system call that it and what it starts make.
+
+The command is started under a filter that answers SECCOMP_RET_TRACE, which all its processes and
+threads inherit: each call is one stop. A process that installs a filter of its own is stopped at
+the entry of calls as well, for what that filter refuses does not come as far as ours. Nothing that
+is traced outlives the tracer (PTRACE_O_EXITKILL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import stat
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.errors import OutsideError, SeccompgenError
+from seccompgen.model import U32, FilterFlag, Settings
+from seccompgen.record import ptrace
+from seccompgen.record.observations import End, Number, Recording
+from seccompgen.trace.launch import Confinement, close, end, start
+from seccompgen.trace.launch import failure as refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from seccompgen.program import Instruction
+    from seccompgen.record.observations import Argument, Arguments
+    from seccompgen.tables import Table
+    from seccompgen.trace.launch import Command
+
+    Key = tuple[int, ...]
+
+_SET_MODE_FILTER = 1
+_PR_SET_SECCOMP = 22
+_MODE_FILTER = 2
+_CAP_SYS_ADMIN = 21
+_LONGEST_WAIT = 0.25
+"""Seconds."""
+_FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_STOPPING = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_JOB_CONTROL = _STOPPING[1:]
+_NEW_TASK = (ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to look at.
+
+    ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
+    None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
+    """
+
+    arguments: Callable[[Number], Sequence[Argument]]
+    names: Callable[[Number], str | None]
+    after_marker: bool = False
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error: the user asked for it
+    """The user asked twice to stop: all that was traced is killed, and nothing is recorded."""
+
+
+def trace(
+    command: Command, watch: Watch, table: Table, program: tuple[Instruction, ...]
+) -> Recording:
+    """Run ``command`` to the end of all that it starts; return what was seen.
+
+    ``program`` answers SECCOMP_RET_TRACE to all calls that shall be seen, SECCOMP_RET_ALLOW to the
+    others; ``table`` is that of this process's ABI. The command has the caller's terminal,
+    directory and process group. Raises OutsideError where it cannot be traced, NotStartedError
+    where it did not begin, Interrupted where the user gave it up.
+    """
+    settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
+    started = start(command, Confinement("record", table, program, settings), held=True)
+    tracer = _Tracer(watch, started.pid)
+    try:
+        failure = ptrace.seize(started.pid)
+        if failure:
+            raise OutsideError(_not_traceable(failure))
+        with tracer.own_signals():
+            started.link.send(b"!")
+            tracer.run()
+    except BaseException:
+        end(started)
+        raise
+    last_words = started.link.recv(4096)
+    close(started)
+    if not tracer.started:
+        raise refused(last_words) or NotStartedError(tracer.end.exit_code)
+    if not watch.after_marker:
+        tracer.add(Number(table.abi.audit_arch, table.numbers["execve"]))
+    return tracer.recording()
+
+
+class NotStartedError(SeccompgenError):
+    """The command could not be executed, as its launcher has said; exits as env(1) would."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__()
+        self.exit_code = exit_code
+
+
+def _may_filter() -> bool:
+    """Return True if the kernel takes a filter from here without no_new_privs: CAP_SYS_ADMIN."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+    return False
+
+
+def _not_traceable(failure: int) -> str:
+    if failure == errno.EPERM:
+        return (
+            "ptrace is not permitted: something traces this process already (strace, a debugger, "
+            "record itself), a sandbox forbids it, or kernel.yama.ptrace_scope is above 1"
+        )
+    return f"ptrace failed: {os.strerror(failure)}"
+
+
+@dataclass(slots=True)
+class _Process:
+    """A traced process: what it called that counts, and how far it is.
+
+    ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
+    filter. ``filtered`` is True if it has a filter of its own.
+    """
+
+    seen: set[Key]
+    threads: int = 0
+    marked: int = 0
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is done with a call: ``keep`` are index and mask of arguments; ``name`` is its name."""
+
+    keep: tuple[tuple[int, int], ...]
+    name: str | None
+
+
+@dataclass
+class _Tracer:
+    watch: Watch
+    main: int
+    started: bool = False
+    end: End = field(default_factory=End)
+    _all: set[Key] = field(default_factory=set)
+    _tasks: dict[int, _Process] = field(default_factory=dict)
+    _kinds: dict[Key, _Kind] = field(default_factory=dict)
+    _born: dict[int, _Process] = field(default_factory=dict)
+    _held: set[int] = field(default_factory=set)
+    _unprivileged: dict[str, None] = field(default_factory=dict)
+    _filters: bool = False
+    _marked: bool = False
+    _main_ended: bool = False
+    _asked: set[bool] = field(default_factory=set)
+    _fate: int = 0  # the signal that all that is left gets, and what it still starts
+
+    def recording(self) -> Recording:
+        """Return what was seen, in the order of numbers."""
+        calls: dict[Number, set[Arguments]] = {}
+        for arch, nr, *values in sorted(self._all):
+            kind = self._kinds.get((arch, nr))
+            kept = (index for index, _ in kind.keep) if kind else ()
+            found = calls.setdefault(Number(arch, nr & U32), set())
+            found.add(tuple(zip(kept, values, strict=True)))
+        return Recording(
+            {number: frozenset(values) for number, values in calls.items()},
+            self.end,
+            tuple(self._unprivileged),
+            self._filters,
+            self._marked,
+        )
+
+    def add(self, number: Number) -> None:
+        """Count a call that the command needs, though it made none that was seen."""
+        self._all.add(number)
+
+    def run(self) -> None:
+        """Handle events until nothing is left that could cause one."""
+        process = self._new_process(None)
+        process.threads = 1
+        self._tasks[self.main] = process
+        read = ptrace.CallReader().read
+        while True:
+            try:
+                tid, status = ptrace.wait()
+            except ChildProcessError:
+                break
+            if status & 0xFF != 0x7F:
+                self._ended(tid, status)
+                continue
+            process_or_none = self._tasks.get(tid)
+            if process_or_none is None and not self._arrived(tid):
+                continue
+            process = process_or_none or self._tasks[tid]
+            event, number = status >> 16, status >> 8 & 0xFF
+            if event == ptrace.EVENT_SECCOMP or number == ptrace.SYSCALL_STOP:
+                call = read(tid)
+                if call and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
+                    self._called(process, call)
+                number = 0
+            elif event:
+                number = self._happened(tid, process, event, number)
+            if number >= 0:
+                self._resume(tid, process, number)
+        if self._fate == signal.SIGKILL:
+            raise Interrupted
+
+    def _resume(self, tid: int, process: _Process, number: int = 0) -> None:
+        if process.filtered:
+            ptrace.proceed_to_call(tid, number)
+        else:
+            ptrace.proceed(tid, number)
+
+    # Calls
+
+    def _called(self, process: _Process, call: tuple[int, ...]) -> None:
+        """Note a call, given as `ptrace.CallReader.read` returns it."""
+        key = call[1:3]
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._kind(key)
+        if kind.keep:
+            key += tuple(call[3 + index] & mask for index, mask in kind.keep)
+        if not self.started:
+            return
+        process.seen.add(key)
+        if kind.name in {"seccomp", "prctl"}:
+            self._maybe_filters(process, kind.name, call[3:])
+
+    def _kind(self, key: Key) -> _Kind:
+        number = Number(key[0], key[1] & U32)
+        arguments = self.watch.arguments(number)
+        return _Kind(tuple((one.index, one.mask) for one in arguments), self.watch.names(number))
+
+    def _maybe_filters(self, process: _Process, name: str, args: Sequence[int]) -> None:
+        """See whether a call marks the end of the startup, or installs a filter."""
+        if name == "seccomp":
+            marks, program = args[0] & U32 == _SET_MODE_FILTER, args[2]
+        else:
+            marks = args[0] & U32 == _PR_SET_SECCOMP and args[1] & U32 == _MODE_FILTER
+            program = args[2]
+        if not marks:
+            return
+        degree = 2 if program else 1
+        if self.watch.after_marker and process.marked < 2:
+            self._marked = True
+            process.marked = degree
+            process.seen.clear()
+        if degree == 2:
+            self._filters = True
+            if not process.filtered:
+                process.filtered = True
+                self._stop_others(process)
+
+    def _stop_others(self, process: _Process) -> None:
+        """Stop the threads of ``process`` that run, so that they go on as filtered ones do."""
+        for tid, other in self._tasks.items():
+            if other is process and process.threads > 1:
+                ptrace.interrupt(tid)
+
+    # Tasks
+
+    def _new_process(self, parent: _Process | None) -> _Process:
+        seen: set[Key] = set() if self.watch.after_marker else self._all
+        if parent is None:
+            return _Process(seen)
+        return _Process(seen, 0, parent.marked, parent.filtered)
+
+    def _arrived(self, tid: int) -> bool:
+        """Take in a new task that came to its first stop; False if it has to wait for its parent.
+
+        A task may come before the event that says whose child it is.
+        """
+        parent = self._born.pop(tid, None)
+        if parent is None:
+            self._held.add(tid)
+            return False
+        self._take_in(tid, parent)
+        return True
+
+    def _take_in(self, tid: int, parent: _Process) -> None:
+        leader = _leader(tid)
+        process = parent
+        if leader == tid or self._tasks.get(leader) is not parent:
+            process = self._new_process(parent)
+        process.threads += 1
+        self._tasks[tid] = process
+        if self._fate:
+            os.kill(tid, self._fate)
+
+    def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
+        """Handle an event of ptrace; return 0 to go on, -1 to leave the thread as it is."""
+        if event in _NEW_TASK:
+            new = ptrace.event_message(tid)
+            if new in self._held:
+                self._held.discard(new)
+                self._take_in(new, process)
+                self._resume(new, self._tasks[new])
+            else:
+                self._born[new] = process
+        elif event == ptrace.EVENT_EXEC:
+            former = ptrace.event_message(tid)
+            if former != tid and self._tasks.pop(former, None) is not None:
+                process.threads -= 1
+            self._became(tid)
+        elif event == ptrace.EVENT_STOP and number in _STOPPING:
+            ptrace.listen(tid)
+            if tid == self.main and number in _JOB_CONTROL:
+                # The shell waits for this process, not for the one that has stopped.
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return -1
+        return 0
+
+    def _became(self, tid: int) -> None:
+        """Note what a process became by execve."""
+        self.started = True
+        try:
+            link = f"/proc/{tid}/exe"
+            file = os.stat(link)  # noqa: PTH116 - a magic link, not a path
+            ids = _effective_ids(tid)
+            wants = (file.st_mode & stat.S_ISUID and file.st_uid != ids[0]) or (
+                file.st_mode & stat.S_ISGID and file.st_gid != ids[1]
+            )
+            if wants:
+                self._unprivileged[os.readlink(link)] = None  # noqa: PTH115
+        except (OSError, ValueError):
+            pass  # without /proc, or gone already: nothing is known of it
+
+    def _ended(self, tid: int, status: int) -> None:
+        """Note the end of a task."""
+        if tid == self.main:
+            code = os.waitstatus_to_exitcode(status)
+            self.end = End(status=code) if code >= 0 else End(signal=-code)
+            self._main_ended = True
+        process = self._tasks.pop(tid, None)
+        self._born.pop(tid, None)
+        self._held.discard(tid)
+        if process:
+            process.threads -= 1
+            if process.marked and not process.threads:
+                self._all |= process.seen
+        # A parent that was killed does not tell of the child that it had just made.
+        for waiting in list(self._held):
+            self._held.discard(waiting)
+            self._take_in(waiting, process or self._new_process(None))
+            self._resume(waiting, self._tasks[waiting])
+        if self._main_ended and self._tasks and tid == self.main:
+            self._say_what_is_left()
+
+    def _say_what_is_left(self) -> None:
+        count = len({id(process) for process in self._tasks.values()})
+        what = "a process" if count == 1 else f"{count} processes"
+        print(
+            f"waiting for {what} that the command left; Ctrl-C ends what is left", file=sys.stderr
+        )
+
+    # Signals
+
+    @contextlib.contextmanager
+    def own_signals(self) -> Iterator[None]:
+        """Handle signals to this process as long as the command runs.
+
+        One that asks it to end is the command's to obey; what is left when the command has ended
+        gets SIGTERM. One more, while that has not been obeyed, kills everything.
+        """
+        before = {}
+        for number in (*_FORWARDED, signal.SIGTSTP):
+            old = signal.getsignal(number)
+            if old is not signal.SIG_IGN:
+                handler = signal.SIG_IGN if number == signal.SIGTSTP else self._signalled
+                before[number] = signal.signal(number, handler)
+        # A signal that comes just before a wait does not end it, and its handler runs afterwards:
+        # so no wait is longer than this.
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, _LONGEST_WAIT, _LONGEST_WAIT)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, old in before.items():
+                signal.signal(number, old)
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        ended = self._main_ended or _has_ended(self.main)
+        if ended in self._asked:
+            wanted, targets = signal.SIGKILL, set(self._tasks)
+            self._fate = wanted
+        elif ended:
+            wanted, targets = signal.SIGTERM, set(self._tasks)
+            self._fate = wanted
+        elif number in {signal.SIGINT, signal.SIGQUIT} and _in_foreground():
+            wanted, targets = signal.Signals(number), set()  # the terminal sent it to the command
+        else:
+            wanted, targets = signal.Signals(number), {self.main}
+        self._asked.add(ended)
+        for tid in targets:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(tid, wanted)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return True if a child has ended, whether that was collected or not."""
+    try:
+        state = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    # A tracer is told of stops, too, whatever it asks for.
+    return state is not None and state.si_code != os.CLD_TRAPPED
+
+
+def _leader(tid: int) -> int:
+    """Return the PID of the process that a thread belongs to, by /proc; ``tid`` without one."""
+    return _status(tid, "Tgid:")[0]
+
+
+def _effective_ids(pid: int) -> tuple[int, int]:
+    """Return the effective UID and GID."""
+    return _status(pid, "Uid:")[1], _status(pid, "Gid:")[1]
+
+
+def _status(tid: int, key: str) -> list[int]:
+    """Return the numbers of a line of /proc/TID/status, ``tid`` alone without /proc."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{tid}/status").read_text(errors="replace").splitlines():
+            if line.startswith(key):
+                return [int(word) for word in line.split()[1:]]
+    return [tid]
+
+
+def _in_foreground() -> bool:
+    """Return True if the terminal sends its signals to our process group."""
+    for descriptor in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            return os.tcgetpgrp(descriptor) == os.getpgrp()
+    return False

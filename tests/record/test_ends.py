@@ -1,0 +1,169 @@
+"""How a recording ends: targets that crash, end at once, cannot start; signals; what is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from kernel import require_x86_64
+from recording import calls, record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+require_x86_64()
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    return tmp_path / "recorded.yml"
+
+
+def begin(policy: Path, *command: str) -> subprocess.Popen[str]:
+    """Start recording ``command``, in a process group of its own, as a shell starts a job."""
+    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--", *command]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, process_group=0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def gone(pids: list[int], seconds: float = 20) -> bool:
+    """Wait for processes to end; return True if they all do in time."""
+    deadline = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(map(alive, pids))
+
+
+@pytest.fixture
+def waiting(policy: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A recorded shell and a child of it that wait for ever, and their PIDs."""
+    script = "trap 'echo bye; exit 3' INT TERM; sleep 1000 & echo $$ $!; wait; echo woke"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    pids = [int(word) for word in running.stdout.readline().split()]
+    yield running, pids
+    running.kill()
+    for pid in pids:
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    running.communicate()
+
+
+def test_exits_as_the_command_does(policy: Path) -> None:
+    seen = record(policy, ["/bin/sh", "-c", "exit 7"])
+    assert seen.code == 7
+    assert seen.err == f"note: /bin/sh ended with exit code 7\nwrote {policy}\n"
+    assert {"execve", "exit_group"} <= {*calls(policy)}
+
+
+def test_a_crash_is_told_and_what_was_before_is_written(policy: Path) -> None:
+    seen = record(policy, ["/bin/sh", "-c", "kill -SEGV $$"])
+    assert seen.code == 128 + signal.SIGSEGV
+    assert "killed by SIGSEGV" in seen.err
+    assert "kill" in calls(policy)
+
+
+def test_a_command_that_cannot_start_leaves_the_policy_alone(policy: Path) -> None:
+    record(policy, ["/bin/true"])
+    before = policy.read_bytes()
+    missing = record(policy, [policy.parent / "missing"])
+    assert (missing.code, policy.read_bytes()) == (127, before)
+    assert "missing" in missing.err
+    plain = record(policy, [policy])
+    assert (plain.code, policy.read_bytes()) == (126, before)
+    broken = policy.parent / "broken"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    seen = record(policy, [broken])
+    assert (seen.code, policy.read_bytes()) == (127, before)
+    assert str(broken) in seen.err
+
+
+def test_what_somebody_wrote_is_not_lost(policy: Path) -> None:
+    policy.write_text("default_action: errno\n")
+    seen = record(policy, ["/bin/false"])
+    assert seen.code == 2
+    assert "was not recorded" in seen.err
+    assert policy.read_text() == "default_action: errno\n"
+
+
+def test_one_interrupt_is_the_commands(
+    policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
+) -> None:
+    """What a server calls until it is told to end is all there is to record of it."""
+    running, (shell, child) = waiting
+    running.send_signal(signal.SIGINT)
+    assert gone([shell])
+    assert alive(child)
+    assert running.poll() is None
+    assert not policy.exists()
+    running.send_signal(signal.SIGINT)  # for what the command has left
+    out, err = running.communicate(timeout=20)
+    assert gone([child])
+    assert (running.returncode, out) == (3, "bye\n"), err
+    assert {"clone", "exit_group"} <= {*calls(policy)}
+
+
+def test_a_second_interrupt_kills_all_and_writes_nothing(policy: Path) -> None:
+    script = "trap '' INT TERM; (trap '' INT TERM; echo $$; while :; do sleep 1; done)"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    pid = int(running.stdout.readline())
+    children = [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    running.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert all(map(alive, [pid, *children]))
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "nothing is written" in err
+    assert gone([pid, *children])
+    assert not policy.exists()
+
+
+def test_nothing_outlives_a_killed_recorder(
+    policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
+) -> None:
+    running, pids = waiting
+    assert all(map(alive, pids))
+    running.kill()
+    assert gone(pids)
+    assert not policy.exists()
+    assert [*policy.parent.iterdir()] == []
+
+
+def test_what_the_command_leaves_is_recorded_to_its_end(policy: Path) -> None:
+    daemon = "import os, time\nif os.fork() == 0:\n  time.sleep(0.3)\n  os.sched_yield()"
+    seen = record(policy, [sys.executable, "-I", "-c", daemon])
+    assert seen.code == 0
+    assert "waiting for a process that the command left" in seen.err
+    assert "sched_yield" in calls(policy)
+
+
+def test_a_stopped_command_goes_on(policy: Path) -> None:
+    script = "echo $$; kill -TSTP $$; echo on"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    running.stdout.readline()
+    deadline = time.monotonic() + 20
+    stopped = os.WSTOPPED | os.WNOWAIT | os.WNOHANG  # as the shell sees its job stop
+    while not os.waitid(os.P_PID, running.pid, stopped):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGCONT)
+    out, err = running.communicate(timeout=20)
+    assert (running.returncode, out) == (0, "on\n"), err
