@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
 _QUIET_SECONDS = 1.0
 
+default_action_option = click.option(
+    "--default-action",
+    default="errno(EPERM)",
+    show_default=True,
+    metavar="ACTION",
+    help="What the policy answers to all other calls.",
+)
 tables_option = click.option(
     "--tables",
     "tables_directory",

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, print_json, read_tables, tables_option
+from seccompgen.cli.common import (
+    default_action_option,
+    json_option,
+    print_json,
+    read_tables,
+    tables_option,
+)
 from seccompgen.errors import EXIT_NO, InputError
 
 if TYPE_CHECKING:
@@ -57,13 +63,7 @@ _INTERRUPTED = 130
     metavar="POLICY",
     help="Say what this policy would refuse, and which of its rules nothing reached.",
 )
-@click.option(
-    "--default-action",
-    default="errno(EPERM)",
-    show_default=True,
-    metavar="ACTION",
-    help="What the policy answers to all other calls.",
-)
+@default_action_option
 @tables_option
 @json_option
 def record(

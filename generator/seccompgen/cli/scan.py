@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, print_json, read_tables, tables_option
+from seccompgen.cli.common import (
+    default_action_option,
+    json_option,
+    print_json,
+    read_tables,
+    tables_option,
+)
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,13 +48,7 @@ if TYPE_CHECKING:
 @click.option("--package", default="main", show_default=True, help="The package, with --format go.")
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
-@click.option(
-    "--default-action",
-    default="errno(EPERM)",
-    show_default=True,
-    metavar="ACTION",
-    help="What the policy answers to all other calls.",
-)
+@default_action_option
 @click.option("--sites", is_flag=True, help="List each place in the code that determines a call.")
 @click.option(
     "--accept-unknown",
