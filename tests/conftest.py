@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,3 +29,19 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return a copy of the example that the test names as its parameter."""
     return walkthrough.copy(request.param, tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_start() -> Iterator[None]:
+    """Hand on to what tests start neither an ignored Ctrl-C nor what an outer make says.
+
+    A shell starts what runs in its background with SIGINT ignored, which survives exec.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+            patch.delenv(name, raising=False)
+        yield
+    signal.signal(signal.SIGINT, before)
