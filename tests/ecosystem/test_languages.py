@@ -25,6 +25,12 @@ def needs(program: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not shutil.which(program), reason=f"needs {program}")
 
 
+@pytest.fixture(autouse=True)
+def distributions_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find the compilers that `make test-ecosystem` installs before any proxy of rustup's."""
+    monkeypatch.setenv("PATH", f"/usr/bin:{os.environ['PATH']}")
+
+
 POLICY = """
 default_action: allow
 unknown_action: errno(ENOSYS)
