@@ -34,13 +34,14 @@ _PARAMETERS = (
     "panic=-1",
     "loglevel=1",
     "cryptomgr.notests=1",
+    "init_on_alloc=0",
     "PYTHONHASHSEED=0",
     "PYTHONMALLOC=malloc",
     "MALLOC_TOP_PAD_=33554432",
 )
 """What the kernel does not know it hands to init as its environment. There Python wants no
 randomness, which the machine has not gathered yet, and takes memory ahead, so that no filter sees
-it ask for some."""
+it ask for some. To clear each page that the kernel takes, as Debian has it, takes emulated time."""
 
 _INITCALLS = ("load_system_certificate_list", "crypto_kdf108_init")
 """Functions of the kernel's start that nothing here needs, and that take long, emulated."""

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 VECTORS = 32
 """Arguments tried on each call that has rules, besides those that lead to each rule."""
-THREADS = 32
+THREADS = 64
 """One filter of that many kills a thread beside another, which takes a while."""
-PROBES = 4
+PROBES = 3
 """Programs with which the bitmap is asked."""
 
 UNFILTERED = {335, 336}

@@ -197,6 +197,8 @@ class Confined:
     def _start_thread(self, install: "Callable[[], object]", error: mmap.mmap) -> NoReturn:
         os.setresgid(USERS[2], USERS[3], USERS[3])
         os.setresuid(USERS[0], USERS[1], USERS[1])
+        # Under the filter the thread must not be asked for the GIL: to give it up is a call.
+        sys.setswitchinterval(2 * _TIMEOUT)
         make = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(self._code)
 
         def body() -> None:
