@@ -55,6 +55,9 @@ def waiting(policy: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     running = begin(policy, "/bin/sh", "-c", script)
     assert running.stdout
     pids = [int(word) for word in running.stdout.readline().split()]
+    # Before it becomes another program it is a shell that catches SIGTERM, and then forgets it.
+    while Path(f"/proc/{pids[1]}/comm").read_text() != "sleep\n":
+        time.sleep(0.01)
     yield running, pids
     running.kill()
     for pid in pids:
