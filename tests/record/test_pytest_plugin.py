@@ -21,7 +21,7 @@ import os, socket, subprocess, sys
 os.sched_yield()
 
 def test_calls():
-    assert os.getsid(0) > 0
+    assert os.getsid(0) >= 0
 
 def test_starts_a_process():
     assert subprocess.run(["true"]).returncode == 0
