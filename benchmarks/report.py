@@ -131,7 +131,8 @@ def _starts(results: Results) -> Iterable[str]:
             "from its start, under the filter, to its end; "
             "*added* is that less a bare interpreter's, which does nothing (`python3 -I -c pass`). "
             "The least of many runs is what is compared, with seccompgen's in the same Python. "
-            "*Import* is of the generated filter, or of the tool, by itself."
+            "*Import* is of the tool by itself; for seccompgen it is of a generated filter and its "
+            "runtime, in a package that is loaded."
         )
     for starts in results.starts:
         yield f"### {starts.policy}, from the start"

@@ -23,7 +23,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator  # noqa: TC003 - typing takes long to load
 
-from ._runtime import _NUMBERS, SeccompError, _Kernel, _refusal, running_abi
+from ._runtime import SeccompError, _refusal, _system_calls, running_abi
 
 __all__ = ("Listener", "Notification", "SeccompError", "send_listener")
 
@@ -76,10 +76,9 @@ class Listener:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        abi = running_abi()
-        self._ioctls = _ioctls(abi)
+        self._ioctls = _ioctls(running_abi())
         # Buffers have the kernel's sizes, or ours where a structure has become shorter.
-        notif, response, _ = _sizes(_NUMBERS[abi])
+        notif, response, _ = _sizes()
         self._notif_size = max(notif, _NOTIF.size)
         self._response_size = max(response, _RESPONSE.size)
 
@@ -93,13 +92,7 @@ class Listener:
         room, flags = socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
         messages = connection.recvmsg(1, room, flags)[1]
         if [message[:2] for message in messages] != [(socket.SOL_SOCKET, socket.SCM_RIGHTS)]:
-            raise _refusal(
-                ("receive a listener", "no listener was received"),
-                "no_listener",
-                "EPIPE",
-                "the confined process ended, or sent something else, before it sent its listener",
-                "see why its install() failed; its filter must allow sendmsg",
-            )
+            raise _refusal("receive a listener", "no_listener")
         return cls(*_DESCRIPTOR.unpack(messages[0][2]))
 
     def __enter__(self) -> "Listener":  # noqa: PYI034 - Self is newer than Python 3.9
@@ -306,13 +299,7 @@ class Notification:
             data += text
             if end:
                 return data
-        raise _refusal(
-            _READING,
-            "unreadable",
-            "ENAMETOOLONG",
-            f"what is at {address:#x} has no end within {limit} bytes",
-            "answer the call with ENAMETOOLONG, as the kernel would",
-        )
+        raise _refusal(_READING, "unreadable/string", address=address, limit=limit)
 
     def _respond(self, value: int, error: int, flags: int) -> None:
         data = _RESPONSE.pack(self.id, value, error, flags)
@@ -344,40 +331,22 @@ def _read_all(memory: int, address: int, size: int) -> bytes:
     return data
 
 
-_READING = ("read the caller's memory", "the caller's memory was not read")
+_READING = "read the caller's memory"
 
 
 def _unreadable(path: str, number: int, address: int, size: int) -> SeccompError:
     if number == errno.EIO:
-        return _refusal(
-            _READING,
-            "unreadable",
-            "EFAULT",
-            f"it has no {size} bytes at {address:#x}",
-            "answer the call with EFAULT, as the kernel would",
-        )
-    return _refusal(
-        _READING,
-        "unreadable",
-        number,
-        f"{path} cannot be read ({os.strerror(number)})",
-        "run the supervisor as the same user and as an ancestor, with /proc mounted",
-    )
+        return _refusal(_READING, "unreadable/memory", size=size, address=address)
+    return _refusal(_READING, "unreadable/process", number, path=path)
 
 
-def _sizes(number: int) -> "tuple[int, int, int]":
+def _sizes() -> "tuple[int, int, int]":
     """Return the kernel's sizes of seccomp_notif, seccomp_notif_resp and seccomp_data."""
-    attempt = ("ask for the sizes of notifications", "there is no listener")
+    attempt = "ask for the sizes of notifications"
     buffer = ctypes.create_string_buffer(_SIZES.size)
-    failure = _Kernel(attempt, number).seccomp(_GET_NOTIF_SIZES, 0, buffer)[1]
+    failure = _system_calls(attempt)[0](_GET_NOTIF_SIZES, 0, buffer)[1]
     if failure:
-        raise _refusal(
-            attempt,
-            "no_notification",
-            failure,
-            f"the kernel, or a sandbox around this process, has none ({os.strerror(failure)})",
-            "use Linux 5.0 or newer, and permit seccomp(2)",
-        )
+        raise _refusal(attempt, "no_notification", failure)
     notif, response, data = _SIZES.unpack(buffer.raw)
     return notif, response, data
 
@@ -401,20 +370,6 @@ def _ioctls(abi: str) -> "dict[str, int]":
 
 def _failed(what: str, error: OSError) -> SeccompError:
     """Return the error for an ioctl of a listener that failed."""
-    attempt = (what, f"cannot {what}")
     number = error.errno or 0
-    if number in (errno.ENOENT, errno.EINPROGRESS):
-        return _refusal(
-            attempt,
-            "gone",
-            number,
-            "the call does not wait any more: it was answered, or a signal ended it or its caller",
-            "pass it over",
-        )
-    return _refusal(
-        attempt,
-        "refused",
-        number,
-        f"the kernel refuses it ({os.strerror(number)})",
-        "see seccomp_unotify(2): EINVAL may mean that the kernel is too old for it",
-    )
+    gone = number in (errno.ENOENT, errno.EINPROGRESS)
+    return _refusal(what, "gone" if gone else "refused", number)

@@ -166,6 +166,10 @@ def test_importing_does_nothing_but_define() -> None:
     allowed = (ast.Import, ast.Assign, ast.FunctionDef, ast.ClassDef)
     first, *rest = ast.parse(TEMPLATE.read_text(), feature_version=(3, 9)).body
     assert isinstance(first, ast.Expr)
+    (never,) = (node for node in rest if isinstance(node, ast.If))
+    assert ast.unparse(never).startswith("if TYPE_CHECKING:")
+    assert "\nTYPE_CHECKING = False\n" in TEMPLATE.read_text()
+    rest.remove(never)
     assert [type(node).__name__ for node in rest if not isinstance(node, allowed)] == []
     loads = (ast.Call, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)
     values = [node.value for node in rest if isinstance(node, ast.Assign)]

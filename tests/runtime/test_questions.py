@@ -76,7 +76,7 @@ def test_supported_does_not_guess(number: int, cause: str, name: str) -> None:
     for question in (runtime.supported, lambda: runtime.action_available("allow")):
         told = asked(question, outer)
         assert told[:2] == [cause, name]
-        assert told[2].startswith("it cannot be told whether the kernel ")
+        assert told[2].startswith("cannot ask whether the kernel ")
 
 
 def test_asking_changes_nothing() -> None:
