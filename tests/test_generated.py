@@ -180,3 +180,11 @@ def test_tables_find_every_spelling() -> None:
     assert tables.nr("x32", "read") == 0x40000000
     with pytest.raises(KeyError):
         tables.nr("x86_64", "opnat")
+
+
+def test_a_package_names_the_tables_where_it_has_them() -> None:
+    packages = [PACKAGE, *(ROOT / "examples").glob("*/sandbox")]
+    assert len(packages) > 5
+    for package in packages:
+        names = "in the package tables" in (package / "__init__.py").read_text()
+        assert names is (package / "tables").is_dir(), package

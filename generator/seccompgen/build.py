@@ -544,14 +544,15 @@ def project_filters(
     objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
     built = build_policies(project.policy_files(), tables, (), progress, objective, means)
     files = filter_files(built, tables, project.output, means=means)
-    if project.kernel.is_dir():
+    ours = project.kernel.is_dir()
+    if ours:
         # In our own checkout it is there to be read, whatever flags the stock filters have.
         files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
     about = {
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built
     }
-    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag)
+    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag, tables=ours)
     files[project.output / _TYPED_NAME] = b""
     return built, files
 

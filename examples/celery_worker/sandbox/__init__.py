@@ -3,5 +3,5 @@
 
 - task: Runs tasks. No network, no programs, no look into other processes; files as ever.
 
-Each has one function, install(). The system call tables are in the package tables.
+Each has one function, install().
 """

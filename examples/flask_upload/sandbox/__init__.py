@@ -4,5 +4,5 @@
 - parser: Parses an upload. It has standard input and output, memory and time; nothing
   else.
 
-Each has one function, install(). The system call tables are in the package tables.
+Each has one function, install().
 """

@@ -3,5 +3,5 @@
 
 - tool: A tool that converts files. It may start helpers; it has no network.
 
-Each has one function, install(). The system call tables are in the package tables.
+Each has one function, install().
 """

@@ -3,5 +3,5 @@
 
 - job: A pool's process. It has memory and a pipe to its parent; it opens, starts nothing.
 
-Each has one function, install(). The system call tables are in the package tables.
+Each has one function, install().
 """

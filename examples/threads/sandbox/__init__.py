@@ -5,5 +5,5 @@
 - here: No programs are started from the thread that installs this, and those that it
   starts.
 
-Each has one function, install(). The system call tables are in the package tables.
+Each has one function, install().
 """

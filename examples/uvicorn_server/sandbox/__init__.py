@@ -3,5 +3,5 @@
 
 - web: Serves HTTP on a socket that is bound already; starts, writes, connects nothing.
 
-Each has one function, install(). The system call tables are in the package tables.
+Each has one function, install().
 """

@@ -154,13 +154,17 @@ def _runtime_format() -> int:
     return int(found[1])
 
 
-def render_package(filters: Mapping[str, str], tag: str) -> bytes:
-    """Return the ``__init__.py`` of a package of ``filters``: module name to description."""
+def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> bytes:
+    """Return the ``__init__.py`` of a package of ``filters``: module name to description.
+
+    ``tables`` says whether the package has those of the ABIs, too.
+    """
     lines = [
         textwrap.fill(f"{name}: {text}", 90, initial_indent="- ", subsequent_indent="  ")
         for name, text in sorted(filters.items())
     ]
-    return render_python("package.py.j2", {}, tag=tag, lines=[_docstring_text(x) for x in lines])
+    lines = [_docstring_text(line) for line in lines]
+    return render_python("package.py.j2", {}, tag=tag, lines=lines, tables=tables)
 
 
 def _docstring_text(text: str) -> str:
