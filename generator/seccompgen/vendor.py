@@ -173,7 +173,8 @@ def recorded_request(dest: Path) -> Request:
         else:
             policies.append(policy)
     if problems:
-        raise InputError(*problems)
+        # What was made of it cannot be compared, but it can still be told whether it was touched.
+        raise InputError(*problems, *_edited(path, manifest))
     profile = manifest.profile
     return Request(
         dest,
@@ -187,6 +188,14 @@ def recorded_request(dest: Path) -> Request:
         ),
         recorded=True,
     )
+
+
+def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
+    """Say which files beside the manifest at ``path`` are not what it says they were."""
+    for name, digest in manifest.files.items():
+        file = path.parent / name
+        if file.is_file() and sha256(file.read_bytes()) != digest:
+            yield Diagnostic("edited: no longer what was vendored", Position(str(file)))
 
 
 def vendoring(

@@ -434,3 +434,12 @@ def test_a_policy_that_is_gone(project: Path) -> None:
         2,
         ["app/sandbox/worker.py: its policy worker.yml is not there: restore it, or name it anew"],
     )
+
+
+def test_edited_files_are_told_beside_a_policy_that_is_gone(project: Path) -> None:
+    (project / "worker.yml").unlink()
+    with (project / "app/sandbox/_runtime.py").open("a") as file:
+        file.write("pass\n")
+    code, (gone, edited) = failed("app/sandbox", "--check", cwd=project)
+    assert (code, gone.partition(":")[0]) == (2, "app/sandbox/worker.py")
+    assert edited == "app/sandbox/_runtime.py: edited: no longer what was vendored"
