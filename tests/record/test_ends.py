@@ -150,7 +150,14 @@ def test_nothing_outlives_a_killed_recorder(
 
 
 def test_what_the_command_leaves_is_recorded_to_its_end(policy: Path) -> None:
-    daemon = "import os, time\nif os.fork() == 0:\n  time.sleep(0.3)\n  os.sched_yield()"
+    daemon = (
+        "import os, time\n"
+        "command = os.getpid()\n"
+        "if os.fork() == 0:\n"
+        "  while os.getppid() == command: time.sleep(0.01)\n"
+        "  time.sleep(0.1)\n"
+        "  os.sched_yield()"
+    )
     seen = record(policy, [sys.executable, "-I", "-c", daemon])
     assert seen.code == 0
     assert "waiting for a process that the command left" in seen.err

@@ -2,8 +2,7 @@
 
 ::
 
-    ptrace        ptrace(2) as functions
-    tracer        a command run under it, to an
+    tracer        a command run under `trace.ptrace`, to an
     observations  `Recording`: what was seen, as frozen values
     worth         which arguments are worth constraining
     generalise    from what was seen to what shall be allowed

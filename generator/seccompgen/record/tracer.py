@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
-from seccompgen.record import ptrace
 from seccompgen.record.observations import End, Number, Recording
+from seccompgen.trace import ptrace
 from seccompgen.trace.launch import Confinement, close, end, start
 from seccompgen.trace.launch import failure as refused
 
@@ -42,8 +42,7 @@ _CAP_SYS_ADMIN = 21
 _LONGEST_WAIT = 0.25
 """Seconds."""
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_STOPPING = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-_JOB_CONTROL = _STOPPING[1:]
+_JOB_CONTROL = ptrace.STOPPING - {signal.SIGSTOP}
 _NEW_TASK = (ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE)
 
 
@@ -78,9 +77,10 @@ def trace(
     started = start(command, Confinement("record", table, program, settings), held=True)
     tracer = _Tracer(watch, started.pid)
     try:
-        failure = ptrace.seize(started.pid)
-        if failure:
-            raise OutsideError(_not_traceable(failure))
+        try:
+            ptrace.seize(started.pid)
+        except OSError as error:
+            raise OutsideError(_not_traceable(error)) from None
         with tracer.own_signals():
             started.link.send(b"!")
             tracer.run()
@@ -113,13 +113,13 @@ def _may_filter() -> bool:
     return False
 
 
-def _not_traceable(failure: int) -> str:
-    if failure == errno.EPERM:
+def _not_traceable(failure: OSError) -> str:
+    if failure.errno == errno.EPERM:
         return (
             "ptrace is not permitted: something traces this process already (strace, a debugger, "
             "record itself), a sandbox forbids it, or kernel.yama.ptrace_scope is above 1"
         )
-    return f"ptrace failed: {os.strerror(failure)}"
+    return f"ptrace failed: {failure.strerror}"
 
 
 @dataclass(slots=True)
@@ -311,7 +311,7 @@ class _Tracer:
             if former != tid and self._tasks.pop(former, None) is not None:
                 process.threads -= 1
             self._became(tid)
-        elif event == ptrace.EVENT_STOP and number in _STOPPING:
+        elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
             ptrace.listen(tid)
             if tid == self.main and number in _JOB_CONTROL:
                 # The shell waits for this process, not for the one that has stopped.

@@ -23,10 +23,17 @@ import struct
 from typing import TYPE_CHECKING
 
 from seccompgen.model import U32
-from seccompgen.trace.launch import KilledError, close, end, start
+from seccompgen.trace.launch import KilledError
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap, as_int
 from seccompgen.trace.process import Process
-from seccompgen.trace.signals import Reaper, Signals, as_killed, blocked, ends, hand_on, poll
+from seccompgen.trace.signals import (
+    Reaper,
+    as_killed,
+    ends,
+    hand_on,
+    poll,
+    supervised,
+)
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from seccompgen.tables import Table
     from seccompgen.trace.launch import Command, Confinement, Started
     from seccompgen.trace.notification import Answer, Judge
+    from seccompgen.trace.signals import Signals
 
 SINCE = (5, 5)
 """The first Linux whose supervisors may let a call go on."""
@@ -78,20 +86,11 @@ def supervise(
     Raises FilterError if the kernel does not take the filter: EBUSY if this process is under a
     filter with a listener itself.
     """
-    with blocked() as mask:
-        try:
-            started = start(command, confinement, mask=mask)
-        except KilledError as error:
-            return error.status
-        signals = Signals()
-        try:
+    try:
+        with supervised(command, confinement) as (started, signals):
             return _Supervisor(started, confinement.table, judge, signals).run(left_behind)
-        except BaseException:
-            end(started)
-            raise
-        finally:
-            signals.close()
-            close(started)
+    except KilledError as error:
+        return error.status
 
 
 class _Supervisor:

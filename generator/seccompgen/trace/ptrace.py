@@ -1,7 +1,7 @@
 """ptrace(2) as functions: threads that stop at events, and what can be done with one then.
 
-Every function raises OSError as the kernel says it: ESRCH (ProcessLookupError) where the thread is
-gone, or was not stopped.
+A thread can be killed at any moment. What lets one go on passes over those that are gone: `wait`
+tells of their end. What changes one raises OSError, then ProcessLookupError.
 
 Sources: ptrace(2), include/uapi/linux/{ptrace,elf}.h.
 """
@@ -13,56 +13,69 @@ import os
 import signal
 import struct
 
-from seccompgen.model import U32, U64
-from seccompgen.verify.call import Call
+from seccompgen.model import U64
 
 SEIZE_OPTIONS = (
-    0x02  # PTRACE_O_TRACEFORK
+    0x01  # PTRACE_O_TRACESYSGOOD: tells stops at calls from SIGTRAP
+    | 0x02  # PTRACE_O_TRACEFORK
     | 0x04  # PTRACE_O_TRACEVFORK
     | 0x08  # PTRACE_O_TRACECLONE
     | 0x10  # PTRACE_O_TRACEEXEC
     | 0x80  # PTRACE_O_TRACESECCOMP
     | 0x100000  # PTRACE_O_EXITKILL: nothing that is traced outlives the tracer
 )
-EVENT_SECCOMP, EVENT_STOP = 7, 128
+EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
+SYSCALL_STOP = signal.SIGTRAP | 0x80
+"""The signal of a stop at a call, after `proceed_to_call`."""
 STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 """What an EVENT_STOP that is a group-stop comes with."""
+OP_ENTRY, OP_SECCOMP = 1, 3
+"""What `CallReader` finds where a call begins, and where a filter asks about it."""
 ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
-_POKEUSER, _CONT, _SEIZE, _LISTEN = 6, 7, 0x4206, 0x4208
-_SETSIGINFO, _GETREGSET, _SETREGSET, _GET_SYSCALL_INFO = 0x4203, 0x4204, 0x4205, 0x420E
+_POKEUSER, _CONT, _SYSCALL = 6, 7, 24
+_GETEVENTMSG, _SETSIGINFO, _GETREGSET, _SETREGSET = 0x4201, 0x4203, 0x4204, 0x4205
+_SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
 """__WALL of waitpid(2): threads as well as processes."""
-_INFO = struct.Struct("=B3xIQQQ6Q")
-"""``struct ptrace_syscall_info``: op, arch, instruction and stack pointer, nr, args."""
+_INFO = struct.Struct("=B3xI8x8xQ6Q")
+"""``struct ptrace_syscall_info`` at the entry of a call: op, arch, nr, args."""
+_INSTRUCTION_POINTER = struct.Struct("=8xQ")
 _RAX, _ORIG_RAX = 8 * 10, 8 * 15
 """Offsets into ``struct user`` of x86_64."""
 _NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
 _ARM64_REGISTERS = 34 * 8
 """sizeof(struct user_pt_regs); x0 comes first."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.restype = ctypes.c_long
-_libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+# PyDLL keeps the GIL: there is one thread, and giving it up would cost more than the call.
+_ptrace = ctypes.PyDLL(None, use_errno=True).ptrace
+_ptrace.restype = ctypes.c_long
+_ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 
 def seize(pid: int) -> None:
-    """Trace a process, and all that it will start."""
-    _ptrace(_SEIZE, pid, 0, SEIZE_OPTIONS)
+    """Trace a process, and all that it will start. Raises OSError."""
+    _checked(_SEIZE, pid, 0, SEIZE_OPTIONS)
 
 
-def next_event() -> tuple[int, int]:
-    """Return TID and wait status of a thread or child to which something happened; TID 0 if none.
+def wait(flags: int = 0) -> tuple[int, int]:
+    """Wait for any traced thread or child; return its TID and wait status.
 
+    ``flags`` are those of waitpid(2): with WNOHANG the TID is 0 where nothing has happened.
     Raises ChildProcessError where there is none left.
     """
-    return os.waitpid(-1, os.WNOHANG | _WALL)
+    return os.waitpid(-1, flags | _WALL)
 
 
 def proceed(tid: int, number: int = 0) -> None:
-    """Let a stopped thread go on, with a signal if ``number`` is not 0."""
+    """Let a stopped thread go on to its next event, with a signal if ``number`` is not 0."""
     _ptrace(_CONT, tid, 0, number)
+
+
+def proceed_to_call(tid: int, number: int = 0) -> None:
+    """Let a stopped thread go on as `proceed` does, but stop at entry and exit of a call, too."""
+    _ptrace(_SYSCALL, tid, 0, number)
 
 
 def listen(tid: int) -> None:
@@ -70,12 +83,39 @@ def listen(tid: int) -> None:
     _ptrace(_LISTEN, tid, 0, 0)
 
 
-def read_call(tid: int) -> Call:
-    """Return the call at which the thread stopped (EVENT_SECCOMP)."""
-    buffer = ctypes.create_string_buffer(_INFO.size)
-    _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, ctypes.addressof(buffer))
-    _, arch, pointer, _, nr, a, b, c, d, e, f = _INFO.unpack(buffer.raw)
-    return Call(nr & U32, arch, (a, b, c, d, e, f), pointer)
+def interrupt(tid: int) -> None:
+    """Stop a running thread."""
+    _ptrace(_INTERRUPT, tid, 0, 0)
+
+
+def event_message(tid: int) -> int:
+    """Return the number that comes with an event, such as the TID of a new thread; 0 if gone."""
+    message = ctypes.c_ulong()
+    _ptrace(_GETEVENTMSG, tid, 0, ctypes.addressof(message))
+    return message.value
+
+
+class CallReader:
+    """Asks which call a stopped thread is about to make; one buffer, used again."""
+
+    def __init__(self) -> None:
+        self._buffer = ctypes.create_string_buffer(_INFO.size)
+        self._address = ctypes.addressof(self._buffer)
+
+    def read(self, tid: int) -> tuple[int, ...]:
+        """Return op, audit value, number and six arguments, or nothing if the thread is gone.
+
+        Op is OP_ENTRY, OP_SECCOMP, or something else where no call begins; then the rest is
+        meaningless. The last seven are 64 bits.
+        """
+        if int(_ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address)) <= 0:
+            return ()
+        return _INFO.unpack_from(self._buffer)
+
+    def instruction_pointer(self) -> int:
+        """Return where the thread was that `read` read last."""
+        (pointer,) = _INSTRUCTION_POINTER.unpack_from(self._buffer)
+        return int(pointer)
 
 
 def skip_call(tid: int, abi: str, result: int) -> None:
@@ -84,8 +124,8 @@ def skip_call(tid: int, abi: str, result: int) -> None:
     ``abi`` is the tracer's own, one of ABIS.
     """
     if abi == "x86_64":
-        _ptrace(_POKEUSER, tid, _ORIG_RAX, -1)
-        _ptrace(_POKEUSER, tid, _RAX, result)
+        _checked(_POKEUSER, tid, _ORIG_RAX, -1)
+        _checked(_POKEUSER, tid, _RAX, result)
         return
     registers = ctypes.create_string_buffer(_ARM64_REGISTERS)
     _registers(_GETREGSET, tid, _NT_PRSTATUS, registers)
@@ -98,15 +138,15 @@ def skip_call(tid: int, abi: str, result: int) -> None:
 def set_siginfo(tid: int, info: bytes) -> None:
     """Replace the ``siginfo_t``, 128 bytes, of the signal at whose delivery the thread stopped."""
     buffer = ctypes.create_string_buffer(info, len(info))
-    _ptrace(_SETSIGINFO, tid, 0, ctypes.addressof(buffer))
+    _checked(_SETSIGINFO, tid, 0, ctypes.addressof(buffer))
 
 
 def _registers(request: int, tid: int, kind: int, buffer: ctypes.Array[ctypes.c_char]) -> None:
     vector = (ctypes.c_size_t * 2)(ctypes.addressof(buffer), len(buffer))
-    _ptrace(request, tid, kind, ctypes.addressof(vector))
+    _checked(request, tid, kind, ctypes.addressof(vector))
 
 
-def _ptrace(request: int, tid: int, address: int, data: int) -> None:
-    if _libc.ptrace(request, tid, address & U64, data & U64) == -1:
+def _checked(request: int, tid: int, address: int, data: int) -> None:
+    if _ptrace(request, tid, address & U64, data & U64) == -1:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

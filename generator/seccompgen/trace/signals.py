@@ -20,8 +20,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from seccompgen.trace.launch import close, end, start
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from seccompgen.trace.launch import Command, Confinement, Started
 
 _HANDED_ON = frozenset(
     {
@@ -83,6 +87,28 @@ def blocked() -> Iterator[set[int | signal.Signals]]:
         yield before
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def supervised(
+    command: Command, confinement: Confinement, *, held: bool = False
+) -> Iterator[tuple[Started, Signals]]:
+    """Start a command as `launch.start` does, for as long as it is looked after.
+
+    Meanwhile this process's own signals come by the second value alone. What was started is
+    killed if an exception ends it. Raises what `launch.start` raises.
+    """
+    with blocked() as mask:
+        started = start(command, confinement, mask=mask, held=held)
+        signals = Signals()
+        try:
+            yield started, signals
+        except BaseException:
+            end(started)
+            raise
+        finally:
+            signals.close()
+            close(started)
 
 
 def hand_on(came: Came, pid: int) -> None:

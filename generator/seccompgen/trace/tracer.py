@@ -16,11 +16,20 @@ import signal
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import OutsideError
+from seccompgen.model import U32
 from seccompgen.trace import ptrace
-from seccompgen.trace.launch import close, end, failure, start
+from seccompgen.trace.launch import failure
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
 from seccompgen.trace.process import Process
-from seccompgen.trace.signals import Signals, as_killed, blocked, ends, hand_on, poll, stop_with
+from seccompgen.trace.signals import (
+    as_killed,
+    ends,
+    hand_on,
+    poll,
+    stop_with,
+    supervised,
+)
+from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.errors import SeccompgenError
     from seccompgen.trace.launch import Command, Confinement, Started
     from seccompgen.trace.notification import Answer, Judge
+    from seccompgen.trace.signals import Signals
 
 _SYS_SECCOMP = 1
 """si_code of a SIGSYS by a filter."""
@@ -54,17 +64,8 @@ def supervise(
             f"tracing by ptrace knows the registers of {', '.join(sorted(ptrace.ABIS))}, not of "
             f"{abi}: trace by notification, with Linux 5.5 or newer and outside of other listeners"
         )
-    with blocked() as mask:
-        started = start(command, confinement, mask=mask, held=True)
-        signals = Signals()
-        try:
-            return _Supervisor(started, abi, judge, signals).run(left_behind)
-        except BaseException:
-            end(started)
-            raise
-        finally:
-            signals.close()
-            close(started)
+    with supervised(command, confinement, held=True) as (started, signals):
+        return _Supervisor(started, abi, judge, signals).run(left_behind)
 
 
 class _Supervisor:
@@ -73,6 +74,7 @@ class _Supervisor:
         self._abi = abi
         self._judge = judge
         self._signals = signals
+        self._reader = ptrace.CallReader()
         self._status: int | None = None
         self._killed: set[int] = set()
         self._traps: dict[int, bytes] = {}
@@ -124,7 +126,7 @@ class _Supervisor:
         """See to everything that has stopped or ended; return False if nobody is left."""
         while True:
             try:
-                tid, status = ptrace.next_event()
+                tid, status = ptrace.wait(os.WNOHANG)
             except ChildProcessError:
                 return False
             if tid == 0:
@@ -139,8 +141,12 @@ class _Supervisor:
 
     def _on_stop(self, tid: int, event: int, number: int) -> None:
         if event == ptrace.EVENT_SECCOMP:
-            asked = Notification(tid, ptrace.read_call(tid))
-            self._reply(asked, self._judge(asked, lambda: True))
+            call = self._reader.read(tid)
+            if call:
+                _, arch, nr, a, b, c, d, e, f = call
+                pointer = self._reader.instruction_pointer()
+                asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
+                self._reply(asked, self._judge(asked, lambda: True))
             ptrace.proceed(tid)
         elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
             ptrace.listen(tid)
