@@ -102,6 +102,22 @@ def test_c_and_cpp(compiler: str, language: str, tmp_path: Path) -> None:
     assert (run.stdout, run.returncode) == ("confined\n", 2)
 
 
+@needs("musl-gcc")
+def test_a_static_program_of_musl(tmp_path: Path) -> None:
+    """musl has no headers of the kernel's; they are taken from where the distribution puts them."""
+    build(tmp_path, "c")
+    build(tmp_path, "c", name="other")
+    (tmp_path / "main.c").write_text(C)
+    multiarch = do("gcc", "-print-multiarch", cwd=tmp_path).strip()
+    (tmp_path / "kernel").mkdir()
+    for name in ("linux", "asm-generic", f"{multiarch}/asm"):
+        (tmp_path / "kernel" / name.rpartition("/")[2]).symlink_to(f"/usr/include/{name}")
+    options = ["-std=c99", *STRICT, "-isystem", "kernel", "-static", "main.c", "-o", "main"]
+    do("musl-gcc", *options, cwd=tmp_path)
+    run = subprocess.run(["./main"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == ("confined\n", 2)
+
+
 CLANG = {
     "x86_64": "x86_64-linux-gnu",
     "x32": "x86_64-linux-gnux32",
