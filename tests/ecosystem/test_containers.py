@@ -182,6 +182,19 @@ def test_an_engine_holds_a_container_to_the_policy(engine: Engine, bundle: Path)
     assert set(said.splitlines()) == SEEN
 
 
+def test_containerd_holds_a_container_to_the_policy(daemon: Engine, bundle: Path) -> None:
+    """By Docker's own; it reads the file as it does for Kubernetes (contrib/seccomp)."""
+    if not shutil.which("ctr"):
+        pytest.skip("no ctr")
+    profile(bundle, POLICY)
+    command = ["ctr", "--address", str(daemon.directory / "exec/containerd/containerd.sock"), "run"]
+    command += ["--rm", "--fifo-dir", str(bundle / "fifo"), "--cgroup", "", "--seccomp"]
+    command += ["--seccomp-profile", str(bundle / "demo.x86_64.json")]
+    command += ["--rootfs", str(bundle / "rootfs"), "demo", "/bin/sh", "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert {*done.stdout.splitlines(), *done.stderr.splitlines()} == SEEN
+
+
 @runtimes
 def test_another_errno_is_another_profile(runtime: str, bundle: Path) -> None:
     """To crun's cache as well, whose key has all of a profile but that."""
