@@ -5,18 +5,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
+import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import containers
+import engines
 import libseccomp
 import pytest
 from command import ROOT, inside
+from engines import ALONE, Engine
 from pages import follow
 from seccompgen.architectures import ABIS
 from seccompgen.build import shipped_tables
@@ -37,12 +42,12 @@ runtimes = pytest.mark.parametrize(
         for name in ("runc", "crun")
     ],
 )
-# crun wants one hierarchy of control groups; in a mount namespace of its own it sees one.
-ALONE = (
-    "unshare -m sh -c 'umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; "
-    'exec "$@"\' sh'
-)
-COMMANDS = {"runc": "runc", "crun": f"{ALONE} crun --cgroup-manager=disabled"}
+COMMANDS = {
+    "runc": "runc",
+    "crun": f"unshare -m sh -c '{ALONE}; exec \"$@\"' sh crun --cgroup-manager=disabled",
+}
+PAGE = ROOT / "docs" / "oci.md"
+ENGINES = {"docker": ("docker", "dockerd"), "podman": ("podman", "crun")}
 
 POLICY = """
 arches: [x86_64]
@@ -68,6 +73,29 @@ SEEN = {
     *("done", "chmod: /tmp: Read-only file system", "Bad system call", "159"),
     "mkdir: can't create directory '/tmp/a': Invalid cross-device link",
 }
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Engine]:
+    """Docker, with one daemon for all tests; in a short place, for its sockets."""
+    for tool in ENGINES["docker"]:
+        if not shutil.which(tool):
+            pytest.skip(f"no {tool}")
+    with TemporaryDirectory() as place, engines.docker(Path(place) / "docker") as docker:
+        yield docker
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Docker, then Podman."""
+    if request.param == "docker":
+        yield request.getfixturevalue("daemon")
+    else:
+        for tool in ENGINES["podman"]:
+            if not shutil.which(tool):
+                pytest.skip(f"no {tool}")
+        with TemporaryDirectory() as place, engines.podman(Path(place) / "podman") as podman:
+            yield podman
 
 
 @pytest.fixture
@@ -116,11 +144,11 @@ def profile(bundle: Path, policy: str) -> Any:
     return json.loads((bundle / "demo.x86_64.json").read_text())
 
 
-def run(runtime: str, bundle: Path) -> set[str]:
+def run(runtime: str, bundle: Path, by: str = "") -> set[str]:
     """Return the lines it prints, which come by two pipes."""
     name = f"seccompgen-{os.getpid()}"
     done = subprocess.run(
-        ["sh", "-c", f"{COMMANDS[runtime]} run {name} 2>&1"],
+        ["sh", "-c", f"{by}{COMMANDS[runtime]} run {name} 2>&1"],
         cwd=bundle,
         capture_output=True,
         text=True,
@@ -147,6 +175,36 @@ def test_crun_takes_the_program_itself(bundle: Path) -> None:
     assert run("crun", bundle) == SEEN
 
 
+def test_an_engine_holds_a_container_to_the_policy(engine: Engine, bundle: Path) -> None:
+    profile(bundle, POLICY)
+    options = ("--rm", "--security-opt", f"seccomp={bundle}/demo.x86_64.json")
+    said = engine.run(*options, root=bundle / "rootfs", command=["/bin/sh", "-c", SCRIPT])
+    assert set(said.splitlines()) == SEEN
+
+
+def test_containerd_holds_a_container_to_the_policy(daemon: Engine, bundle: Path) -> None:
+    """By Docker's own; it reads the file as it does for Kubernetes (contrib/seccomp)."""
+    if not shutil.which("ctr"):
+        pytest.skip("no ctr")
+    profile(bundle, POLICY)
+    command = ["ctr", "--address", str(daemon.directory / "exec/containerd/containerd.sock"), "run"]
+    command += ["--rm", "--fifo-dir", str(bundle / "fifo"), "--cgroup", "", "--seccomp"]
+    command += ["--seccomp-profile", str(bundle / "demo.x86_64.json")]
+    command += ["--rootfs", str(bundle / "rootfs"), "demo", "/bin/sh", "-c", SCRIPT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert {*done.stdout.splitlines(), *done.stderr.splitlines()} == SEEN
+
+
+@runtimes
+def test_another_errno_is_another_profile(runtime: str, bundle: Path) -> None:
+    """To crun's cache as well, whose key has all of a profile but that."""
+    for number in (errno.EXDEV, errno.EBUSY):
+        document = profile(bundle, POLICY.replace("EXDEV", str(number)))
+        configure(bundle, ["/bin/sh", "-c", "mkdir /tmp/a"], seccomp=document)
+        (said,) = run(runtime, bundle)
+        assert said == f"mkdir: can't create directory '/tmp/a': {os.strerror(number)}"
+
+
 # --- what is really in force ---------------------------------------------------------------------
 
 
@@ -161,9 +219,7 @@ def running(runtime: str, bundle: Path) -> Iterator[int]:
     pid = bundle / "pid"
     try:
         deadline = time.monotonic() + 30
-        while not (pid.exists() and pid.read_text()) or b"/bin/sleep" not in Path(
-            f"/proc/{pid.read_text()}/cmdline"
-        ).read_bytes().split(b"\0"):
+        while not (pid.exists() and pid.read_text() and sleeps(int(pid.read_text()))):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -175,8 +231,33 @@ def running(runtime: str, bundle: Path) -> Iterator[int]:
         process.wait(30)
 
 
+@contextlib.contextmanager
+def running_by(engine: Engine, bundle: Path) -> Iterator[int]:
+    """Start a container as above, by an engine."""
+    profiled = f"seccomp={bundle}/demo.x86_64.json"
+    options = ("--detach", "--name", "demo", "--security-opt", profiled)
+    said = engine.run(*options, root=bundle / "rootfs", command=["/bin/sleep", "60"])
+    try:
+        told = engine("inspect", "--format", "{{.State.Pid}}", "demo")
+        assert told.strip().isdecimal(), said + told
+        deadline = time.monotonic() + 30
+        while not sleeps(int(told)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield int(told)
+    finally:
+        engine("kill", "demo")
+        engine("rm", "--force", "demo")
+
+
+def sleeps(pid: int) -> bool:
+    """Tell whether the runtime has become the container's program."""
+    return b"/bin/sleep" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
 def filter_of(pid: int) -> bytes:
     """Return the newest filter of a process (PTRACE_SECCOMP_GET_FILTER, ptrace(2))."""
+    assert "\nSeccomp:\t2\n" in Path(f"/proc/{pid}/status").read_text(), "no filter is in force"
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.restype = ctypes.c_long
     libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
@@ -203,26 +284,87 @@ POLICIES = {
 }
 
 
-@runtimes
-@pytest.mark.parametrize("name", POLICIES)
-def test_the_filter_in_force_is_the_policy(runtime: str, name: str, bundle: Path) -> None:
-    """Proved of what the kernel gives back, for every call that can be made.
+def prove(program: bytes, document: Any, policy_path: Path) -> None:
+    """Prove that a filter in force is the policy, for every call that can be made.
 
     But for names that the libseccomp here does not know: the profile's default action is theirs.
     """
-    document = profile(bundle, POLICIES[name])
-    configure(bundle, ["/bin/sleep", "60"], seccomp=document)
-    with running(runtime, bundle) as pid:
-        program = filter_of(pid)
     tables, abi = shipped_tables(), ABIS["x86_64"]
-    policy, _ = load_policy(bundle / "demo.yml", tables)
+    policy, _ = load_policy(policy_path, tables)
     _, unknown = containers.loaded(document, tables.tables["x86_64"].numbers)
     assert containers.difference(policy, abi, tables, program, unknown) is None
 
 
-@pytest.mark.skipif(not shutil.which("runc"), reason="no runc")
-def test_the_page_does_what_it_shows(tmp_path: Path) -> None:
-    for tool in ("busybox", "jq"):
+@runtimes
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_filter_in_force_is_the_policy(runtime: str, name: str, bundle: Path) -> None:
+    document = profile(bundle, POLICIES[name])
+    configure(bundle, ["/bin/sleep", "60"], seccomp=document)
+    with running(runtime, bundle) as pid:
+        program = filter_of(pid)
+    prove(program, document, bundle / "demo.yml")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_filter_in_force_by_an_engine(engine: Engine, name: str, bundle: Path) -> None:
+    document = profile(bundle, POLICIES[name])
+    with running_by(engine, bundle) as pid:
+        program = filter_of(pid)
+    prove(program, document, bundle / "demo.yml")
+
+
+# --- what a runtime does under the filter --------------------------------------------------------
+
+ALLOWLIST = """
+include: [runtime.yml]
+arches: [x86_64]
+default_action: errno(EPERM)
+unknown_action: errno(ENOSYS)
+bad_arch_action: kill_thread
+syscalls:
+- action: allow
+  names: [brk, arch_prctl, mmap, munmap, mprotect, set_tid_address, set_robust_list, rseq,
+    prlimit64, readlinkat, getrandom, getuid, geteuid, getgid, getegid, read, fstat,
+    ioctl, rt_sigaction]
+"""
+
+
+def test_an_allowlist_with_what_the_page_says_that_runtimes_do(
+    engine: Engine, bundle: Path
+) -> None:
+    """Without one of these the container does not start, and nothing runs unconfined."""
+    (text,) = re.findall(r"^# runtime\.yml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    profiled = f"seccomp={bundle}/demo.x86_64.json"
+    options = ("--rm", "--security-opt", profiled, "--security-opt", "no-new-privileges")
+    for needed, starts in ((text, True), (text.replace("execve, ", ""), False)):
+        (bundle / "runtime.yml").write_text(needed)
+        profile(bundle, ALLOWLIST)
+        said = engine.run(*options, root=bundle / "rootfs", command=["/bin/echo", "it", "runs"])
+        assert (said == "it runs\n") == starts, said
+        assert ("it runs" in said) == starts
+
+
+@runtimes
+@pytest.mark.parametrize("flags", ["", "log"])
+def test_flags_are_those_of_the_policy(runtime: str, flags: str, bundle: Path) -> None:
+    """Or runc refuses the profile: 1.1 knows no flags, and sets none."""
+    if not shutil.which("strace"):
+        pytest.skip("no strace")
+    document = profile(bundle, f"{POLICY}\nflags: [{flags}]\n")
+    configure(bundle, ["/bin/echo", "it runs"], seccomp=document)
+    said = run(runtime, bundle, "strace -f -e trace=prctl,seccomp -o trace ")
+    if said != {"it runs"}:
+        assert flags
+        assert "seccomp flags are not yet supported by runc" in said.pop()
+        return
+    how = r"PR_SET_SECCOMP, SECCOMP_MODE_FILTER|SECCOMP_SET_MODE_FILTER, (\w+), \{len"
+    (set_,) = re.findall(how, (bundle / "trace").read_text())
+    assert set_ == "SECCOMP_FILTER_FLAG_LOG" if flags else set_ in {"", "0"}
+
+
+def test_the_page_does_what_it_shows(tmp_path: Path, daemon: Engine) -> None:
+    for tool in ("busybox", "jq", "runc", *ENGINES["podman"]):
         if not shutil.which(tool):
             pytest.skip(f"needs {tool}")
-    assert follow("oci.md", tmp_path) == 5
+    with TemporaryDirectory() as place, engines.podman(Path(place) / "podman") as podman:
+        assert follow(PAGE.name, tmp_path, {**daemon.env, **podman.env}) == 8

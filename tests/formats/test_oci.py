@@ -98,6 +98,22 @@ def test_stock_allowlists(level: int, tmp_path: Path) -> None:
         assert prove_profile(path, abi, tmp_path / "out", level) > 100
 
 
+def test_profiles_that_differ_in_an_errno_alone_differ_in_a_name_as_well(tmp_path: Path) -> None:
+    """In that of a rule which runtimes skip, since crun's cache does not look at errno numbers."""
+    seen = set()
+    for number in (1, 13):
+        policy = f"arches: [x86_64]\ndefault_action: allow{CONTAINER}syscalls:\n"
+        written(f"{policy}- {{action: errno({number}), names: [mkdir]}}\n", tmp_path)
+        document = json.loads((tmp_path / "out" / "demo.x86_64.json").read_text())
+        rule = document["syscalls"][-1]
+        assert rule["action"] == document["defaultAction"]
+        assert rule.get("errnoRet") == document.get("defaultErrnoRet")
+        (name,) = rule["names"]
+        assert name not in shipped_tables().tables["x86_64"].numbers
+        seen.add(name)
+    assert len(seen) == 2
+
+
 # --- random policies -----------------------------------------------------------------------------
 
 VALUES = [0, 1, 5, 0xFFFFFFFF, 1 << 32, (1 << 32) + 5, 1 << 63, (1 << 64) - 1, 0x1234567800000001]

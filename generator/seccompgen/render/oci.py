@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag
+from seccompgen.oci import ProfileRule
 
 if TYPE_CHECKING:
-    from seccompgen.oci import Profile, ProfileRule
+    from seccompgen.oci import Profile
 
 _FEW = 4
 """So many names fit on the line of their rule."""
@@ -17,7 +19,14 @@ _FEW = 4
 def render_profile(profile: Profile) -> bytes:
     """Return ``profile`` as the ``linux.seccomp`` of runtime-spec.
 
-    ``flags`` are always there: where they are absent, runtimes set SPEC_ALLOW.
+    ``flags`` are always there: where they are absent, runtimes set SPEC_ALLOW. TSYNC, which would
+    change nothing, cannot keep Docker and Podman from leaving an empty list out of what they hand
+    on: runc 1.1 refuses every flag.
+
+    The last rule has the default action, so that runtimes skip it, and its name, which no call has,
+    is a digest of all the rest. crun keeps programs by a digest of the profile that leaves out the
+    errno numbers of rules (1.21 does): a profile that differs in them alone would get the program
+    of the other.
     """
     action, data = _action(profile.default)
     names = (flag.name for flag in FilterFlag if flag & profile.flags)
@@ -28,9 +37,11 @@ def render_profile(profile: Profile) -> bytes:
         "flags": [f"SECCOMP_FILTER_FLAG_{name}" for name in names],
     }
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in settings.items()]
-    rules = ",\n".join(f"    {_rule(rule)}" for rule in profile.rules)
-    text = "\n".join(["{", *lines, '  "syscalls": [', *([rules] if rules else []), "  ]", "}", ""])
-    return text.encode()
+    rules = [_rule(rule) for rule in profile.rules]
+    digest = hashlib.sha256("\n".join([*lines, *rules]).encode()).hexdigest()
+    rules.append(_rule(ProfileRule((f"profile_{digest[:16]}",), (), profile.default)))
+    listed = ",\n".join(f"    {rule}" for rule in rules)
+    return "\n".join(["{", *lines, '  "syscalls": [', listed, "  ]", "}", ""]).encode()
 
 
 def _rule(rule: ProfileRule) -> str:
