@@ -1,4 +1,4 @@
-"""The pipeline is one-way: no stage imports a sibling, only ``build`` sees them all."""
+"""The pipeline is one-way: no stage imports a sibling; ``build`` and ``files`` see them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ STAGES = {
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
     "project": set(),
-    "build": STAGES | {"project"},
+    "build": STAGES - {"outputs", "manifest", "scan"},
+    "files": {"build", "lockfile", "outputs", "pool", "project", "render", "verify"},
     "stock": set(),
     "filters": {"build", "project", "render", "verify"},
     "apart": {"compile", "verify"},
     "combine": {
-        *("apart", "build", "compile", "filters", "manifest", "policy", "pool", "render"),
-        "verify",
+        *("apart", "build", "compile", "files", "filters", "manifest", "policy", "pool"),
+        *("render", "verify"),
     },
     "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
-    "vendor": STAGES | {"build", "filters", "project", "stock"},
+    "vendor": STAGES | {"build", "files", "filters", "project", "stock"},
     "trace": {"render", "verify"},
     "record": {"compile", "policy", "trace", "verify"},
     "cli": STAGES
-    | {"build", "combine", "filters", "project", "proofs", "record", "scaffold", "trace", "vendor"},
+    | {"build", "combine", "files", "filters", "project", "proofs", "record", "scaffold", "trace"}
+    | {"vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
-    "integrations": {"build", "outputs", "project"},
+    "integrations": {"build", "files", "outputs", "project"},
     "pytest_plugin": {"build"},
     "__main__": {"cli"},
     "__init__": set(),

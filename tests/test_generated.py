@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from seccompgen.architectures import ABIS
-from seccompgen.build import project_outputs, shipped_tables
+from seccompgen.build import shipped_tables
+from seccompgen.files import project_outputs
 from seccompgen.filters import read_filters
 from seccompgen.program import Instruction
 from seccompgen.project import find_project

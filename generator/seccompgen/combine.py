@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.apart import take_apart
 from seccompgen.architectures import ABIS
-from seccompgen.build import NOTIFICATION_NAME, difference_text, module_name, support_files
+from seccompgen.build import difference_text, module_name
 from seccompgen.compile import Making, TooManyError
 from seccompgen.errors import (
     AnswerNo,
@@ -23,6 +23,7 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
+from seccompgen.files import NOTIFICATION_NAME, support_files
 from seccompgen.filters import FILTER_SUFFIXES, read_filters, read_module
 from seccompgen.manifest import MANIFEST_NAME
 from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
-from seccompgen.build import build_policies, difference_text, filter_files
+from seccompgen.build import build_policies, difference_text
 from seccompgen.errors import Diagnostic, InputError, Position, UndecidedError
+from seccompgen.files import filter_files
 from seccompgen.filters import read_module
 from seccompgen.manifest import (
     MANIFEST_NAME,

@@ -15,8 +15,9 @@ import pytest
 from command import ROOT, checkout, seccompgen, snapshot
 from seccompgen import pool
 from seccompgen.architectures import ABIS
-from seccompgen.build import Means, build_policies, filter_files, shipped_tables
+from seccompgen.build import Means, build_policies, shipped_tables
 from seccompgen.errors import InputError
+from seccompgen.files import filter_files
 
 TABLES = shipped_tables()
 STOCK = sorted((ROOT / "policies").glob("*.yml"))

@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from seccompgen.build import build_policies, filter_files, shipped_tables
+from seccompgen.build import build_policies, shipped_tables
+from seccompgen.files import filter_files
 from seccompgen.outputs import Outputs
 
 if TYPE_CHECKING:

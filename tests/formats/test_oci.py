@@ -13,8 +13,9 @@ import libseccomp
 import pytest
 from command import ROOT, inside, said, snapshot
 from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy, require_profile_proof, shipped_tables
+from seccompgen.build import build_policy, shipped_tables
 from seccompgen.errors import AnswerNo, InputError
+from seccompgen.files import require_profile_proof
 from seccompgen.oci import architecture, profile
 from seccompgen.policy import load_policy
 from seccompgen.render import render_profile

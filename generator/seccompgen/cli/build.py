@@ -104,8 +104,8 @@ def build(
     Without POLICY, all policies of the project that the current directory lies in (its
     pyproject.toml has a section [tool.seccompgen]).
     """
-    from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
-        build_policies,
+    from seccompgen.build import build_policies  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.files import (  # noqa: PLC0415
         depfile,
         filter_files,
         filter_package,

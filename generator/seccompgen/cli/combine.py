@@ -110,13 +110,9 @@ def _combine(
     as_json: bool,
     action: str | None = None,
 ) -> None:
-    from seccompgen.build import (  # noqa: PLC0415 - keeps --help fast
-        is_module_name,
-        module_name,
-        refuse_to_overwrite,
-        require_writable,
-    )
+    from seccompgen.build import is_module_name, module_name  # noqa: PLC0415 - keeps --help fast
     from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
+    from seccompgen.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
     from seccompgen.model import ActionKind  # noqa: PLC0415
     from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.policy import parse_action  # noqa: PLC0415

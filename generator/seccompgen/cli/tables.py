@@ -74,11 +74,13 @@ def _into_directory(
     from seccompgen.build import (  # noqa: PLC0415
         LOCK_NAME,
         load_tables,
+        resolve_tables,
+        shipped_tables,
+    )
+    from seccompgen.files import (  # noqa: PLC0415
         orphaned_tables,
         refuse_to_overwrite,
         require_writable,
-        resolve_tables,
-        shipped_tables,
         table_files,
     )
     from seccompgen.outputs import Outputs  # noqa: PLC0415
@@ -101,12 +103,8 @@ def _into_directory(
 def _into_project(
     project: Project, tag: str | None, source: str | None, *, check: bool, as_json: bool
 ) -> None:
-    from seccompgen.build import (  # noqa: PLC0415
-        LOCK_NAME,
-        load_tables,
-        project_outputs,
-        resolve_tables,
-    )
+    from seccompgen.build import LOCK_NAME, load_tables, resolve_tables  # noqa: PLC0415
+    from seccompgen.files import project_outputs  # noqa: PLC0415
     from seccompgen.tables import release  # noqa: PLC0415
 
     wanted = tag or project.linux

@@ -31,9 +31,9 @@ def bring_up_to_date(root: Path) -> Package:
     from seccompgen.build import (  # noqa: PLC0415 - a plugin is loaded for projects without us, too
         Means,
         cache_directory,
-        filter_package,
         shipped_tables,
     )
+    from seccompgen.files import filter_package  # noqa: PLC0415
     from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
 
     project = require_project(root)

@@ -70,7 +70,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
             raise BaseError(message) from None
 
     def _run(self) -> None:
-        from seccompgen.build import orphaned_filters  # noqa: PLC0415
+        from seccompgen.files import orphaned_filters  # noqa: PLC0415
         from seccompgen.integrations.in_place import bring_up_to_date  # noqa: PLC0415
         from seccompgen.outputs import Outputs  # noqa: PLC0415
 
@@ -102,7 +102,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
 
     def get_output_mapping(self) -> dict[str, str]:
         """Map the files that become part of the wheel to those in the tree."""
-        from seccompgen.build import package_names  # noqa: PLC0415
+        from seccompgen.files import package_names  # noqa: PLC0415
 
         project = self._project()
         there = self._place(project)
