@@ -92,7 +92,7 @@ def patterns(
     """
     found: dict[int, list[Pattern]] = {}
     pricing = _Pricing(ends, price)
-    shapes = _Shapes(items, deepest)
+    shapes = _shapes(tuple(_Span(item.first, item.last, item.label) for item in items), deepest)
     known: dict[Places, list[tuple[Tree, Costs]]] = {}
     order = {hole: t for t, hole in enumerate(holes)}
     for first in range(len(items)):
@@ -108,10 +108,9 @@ def patterns(
             low = 0
             for t, i in [*inside, (len(holes), None)]:
                 if left not in known:
-                    known[left] = [
-                        (shape, pricing.of(shape, _members(items, left)))
-                        for shape in shapes.of(left)
-                    ]
+                    members = [items[place] for place in _places(left)]
+                    trees = list(shapes.of(left, members))
+                    known[left] = list(zip(trees, pricing.of(trees, members), strict=True))
                 for shape, costs in known[left]:
                     found.setdefault(stop - first, []).append(
                         Pattern(first, slice(low, t + 1), shape, costs, ends)
@@ -122,14 +121,18 @@ def patterns(
     return found
 
 
-def _members(items: Sequence[Item], places: Places) -> list[Item]:
-    return [items[place] for place in _places(places)]
+class _Span(NamedTuple):
+    """What an item is but for its weight."""
+
+    first: int
+    last: int
+    label: int
 
 
 class _Shapes:
     """The small trees for sets of items; budgets are left open."""
 
-    def __init__(self, items: Sequence[Item], deepest: int) -> None:
+    def __init__(self, items: Sequence[_Span], deepest: int) -> None:
         self._items = items
         self._deepest = deepest
         self._short: dict[tuple[Places, int], tuple[int, list[Tree]]] = {}
@@ -146,48 +149,45 @@ class _Shapes:
             self._some.append(item.first | varying)
             self._all.append(item.first & ~varying)
 
-    def of(self, left: Places) -> Iterator[Tree]:
-        """Yield trees that tell the labels of the items ``left`` apart; none for one label."""
+    def of(self, left: Places, members: Sequence[Item]) -> Iterator[Tree]:
+        """Yield trees that tell the labels of the items ``left`` apart; none for one label.
+
+        ``members`` are these items with their weights.
+        """
         labels = [label for label, places in self._labels.items() if places & left]
         if len(labels) < 2:
             return
-        yield from self._chains(left, labels)
-        # Cuts and holes need at least one test for every two changes of the label.
-        members = _members(self._items, left)
-        changes = sum(a.label != b.label for a, b in pairwise(members))
-        yield from self.short(left, min(self._deepest, (changes + 1) // 2))[1]
-
-    def _chains(self, left: Places, labels: Sequence[int]) -> Iterator[Tree]:
         for label in labels:
             others = left & ~self._labels[label]
             if not others & ~self._singles and others.bit_count() <= _MOST_TAKEN:
-                tree: Tree = End(label, 0)
-                taken = _members(self._items, others)
-                for item in sorted(taken, key=lambda item: (item.weight, -item.first)):
-                    tree = Hole(item.first, End(item.label, 0), tree)
-                yield tree
+                yield _chain(label, members)
+        # Cuts and holes need at least one test for every two changes of the label.
+        changes = sum(a.label != b.label for a, b in pairwise(members))
+        yield from self.short(left, min(self._deepest, (changes + 1) // 2))[1]
 
     def short(self, left: Places, most: int) -> tuple[int, list[Tree]]:
         """Return the least number of tests that will do, and some trees of so many.
 
         There are none if that is more than ``most``.
         """
+        found = self._short.get((left, most))
+        if found is None:
+            found = self._short[left, most] = self._shortest(left, most)
+        return found
+
+    def _shortest(self, left: Places, most: int) -> tuple[int, list[Tree]]:
         labels = [label for label, places in self._labels.items() if places & left]
         if len(labels) == 1:
             return 0, [End(labels[0], 0)]
-        if len(labels) > most + 1:
-            return most + 1, []
-        found = self._short.get((left, most))
-        if found is None:
-            least = most + 1
-            trees: list[Tree] = []
+        least = most + 1
+        trees: list[Tree] = []
+        if len(labels) <= least:
             for count, tree in self._steps(left, labels, most):
                 if count < least:
                     least, trees = count, []
                 if count == least and len(trees) < _MOST_KEPT:
                     trees.append(tree)
-            found = self._short[left, most] = least, trees
-        return found
+        return least, trees
 
     def _steps(self, left: Places, labels: Sequence[int], most: int) -> Iterator[tuple[int, Tree]]:
         items = self._items
@@ -272,6 +272,21 @@ class _Shapes:
             yield count + 1, tree
 
 
+@lru_cache(maxsize=64)
+def _shapes(items: tuple[_Span, ...], deepest: int) -> _Shapes:
+    """Return the shapes for a line: the same list is searched with many weights, ends and ABIs."""
+    return _Shapes(items, deepest)
+
+
+def _chain(label: int, members: Sequence[Item]) -> Tree:
+    """Return the tree that takes all but ``label`` out, the heaviest first."""
+    tree: Tree = End(label, 0)
+    taken = [item for item in members if item.label != label]
+    for item in sorted(taken, key=lambda item: (item.weight, -item.first)):
+        tree = Hole(item.first, End(item.label, 0), tree)
+    return tree
+
+
 @lru_cache(maxsize=1 << 16)
 def _places(places: Places) -> tuple[int, ...]:
     """Return the places in a set, in ascending order."""
@@ -292,28 +307,26 @@ class _Part(NamedTuple):
 
     item: Item
     numbers: int
+    weight: int
 
     @classmethod
     def of(cls, item: Item) -> _Part:
         if item.first == item.last or item.last >= _FOLLOWED:
-            return cls(item, 0)
-        return cls(item, (2 << item.last) - (1 << item.first))
-
-    @property
-    def weight(self) -> int:
-        if not self.numbers:
-            return self.item.weight
-        length = self.item.last - self.item.first + 1
-        return self.item.weight * self.numbers.bit_count() // length
+            return cls(item, 0, item.weight)
+        return cls(item, (2 << item.last) - (1 << item.first), item.weight)
 
     def halved(self, mask: int) -> tuple[list[_Part], list[_Part]]:
         """Return the numbers with a bit of ``mask`` and those without."""
         if not self.numbers:
             return ([self], []) if self.item.first & mask else ([], [self])
         there = self.numbers & _with_bit_of(mask & (_FOLLOWED - 1))
-        both = there, self.numbers ^ there
-        some, none = ([_Part(self.item, part)] if part else [] for part in both)
-        return some, none
+        return self._only(there), self._only(self.numbers ^ there)
+
+    def _only(self, numbers: int) -> list[_Part]:
+        if not numbers:
+            return []
+        length = self.item.last - self.item.first + 1
+        return [_Part(self.item, numbers, self.item.weight * numbers.bit_count() // length)]
 
 
 @lru_cache
@@ -333,14 +346,22 @@ class _Pricing:
         self._impossible = behind >= IMPOSSIBLE
         self._behind = np.where(self._impossible, 0, behind)
 
-    def of(self, shape: Tree, items: Sequence[Item]) -> Costs:
-        """Return the cost of ``shape`` for ``items``, by budget."""
+    def of(self, shapes: Sequence[Tree], items: Sequence[Item]) -> Sequence[Costs]:
+        """Return the cost of each of ``shapes`` for ``items``, by budget."""
+        if not shapes:
+            return ()
+        parts = [_Part.of(item) for item in items]
         ends: list[tuple[int, int, int]] = []
-        spent = self._walk(shape, [_Part.of(item) for item in items], 0, ends)
-        depths, labels, weights = zip(*ends, strict=True)
-        costs: Costs = np.array(weights) @ self._behind[depths, labels] + spent
-        costs[self._impossible[depths, labels].any(axis=0)] = IMPOSSIBLE
-        return costs
+        starts, spent = [], []
+        for shape in shapes:
+            starts.append(len(ends))
+            spent.append(self._walk(shape, parts, 0, ends))
+        # All at once: to call numpy takes longer than what it does here.
+        depths, labels, weights = np.array(ends).T
+        weighed = self._behind[depths, labels] * weights[:, None]
+        costs: Costs = np.add.reduceat(weighed, starts) + np.array(spent)[:, None]
+        costs[np.logical_or.reduceat(self._impossible[depths, labels], starts)] = IMPOSSIBLE
+        return tuple(costs)
 
     def _walk(
         self, shape: Tree, parts: Sequence[_Part], depth: int, ends: list[tuple[int, int, int]]

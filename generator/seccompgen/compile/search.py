@@ -154,12 +154,11 @@ class Search:
             weight = (total[:, length:] - total[:, :starts]).T
             step = (weight * SCALE + self._price)[:, :, None]
             best = np.full((starts, states, BUDGETS), IMPOSSIBLE, dtype=np.int64)
+            both = np.empty_like(best)
             for part in range(1, length):
-                np.minimum(
-                    best,
-                    self._table[part][:starts] + self._table[length - part][part : part + starts],
-                    out=best,
-                )
+                below, above = self._table[part], self._table[length - part]
+                np.add(below[:starts], above[part : part + starts], out=both)
+                np.minimum(best, both, out=best)
             best = np.minimum(later(best) + step, IMPOSSIBLE)
             even, empty = (least == most).T, (most < 0).T
             if even.any():
