@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import interpreter
 from oracle import ABIS, U32, U64
-from strategies import argument_vectors, plain_tables
+from seccompgen.objective import DEFAULT_OBJECTIVE
+from strategies import argument_vectors, compiled, plain_tables
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
+
+    from seccompgen.objective import Objective
 
 SHARED = Path(__file__).parents[2] / "shared"
 RESOLVED = SHARED / "corpus" / "resolved-x86_64.json"
@@ -130,6 +133,12 @@ def translated(entry: dict[str, Any]) -> dict[str, Any]:
         "default_action": ACTIONS.get(default) or f"errno({default & 0xFFFF})",
         "syscalls": groups,
     }
+
+
+@cache
+def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
+    """Return what the compiler makes of an entry, for x86_64; several tests look at it."""
+    return compiled(translated(corpus()[name]), objective)["x86_64"]
 
 
 class Figures(NamedTuple):

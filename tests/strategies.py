@@ -10,7 +10,7 @@ import ast
 import json
 import random
 import tempfile
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from oracle import PolicyDict, Tables
+    from seccompgen.model import Policy
     from seccompgen.objective import Objective
     from seccompgen.program import Program
     from seccompgen.tables import Tables as RealTables
@@ -356,23 +357,33 @@ def compiled(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> di
 
 def programs(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, Program]:
     """Do as ``compiled``, with all that the compiler knows of each program."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory, "policy.json")
-        path.write_text(json.dumps(policy))
-        return _programs(path, objective)
+    return _programs(_loaded(json.dumps(policy)), objective)
 
 
 def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, bytes]:
     """Load and compile the policy at ``path``; return the program for each ABI."""
-    return {name: p.to_bytes() for name, p in _programs(path, objective).items()}
+    return {name: p.to_bytes() for name, p in _programs(_read(path), objective).items()}
 
 
-def _programs(path: Path, objective: Objective) -> dict[str, Program]:
-    from seccompgen.compile import compile_policy
+# Parsing takes as long as compiling, and the same policy is tried with many objectives in a row.
+@lru_cache(maxsize=4)
+def _loaded(text: str) -> Policy:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "policy.json")
+        path.write_text(text)
+        return _read(path)
+
+
+def _read(path: Path) -> Policy:
     from seccompgen.policy import load_policy
 
+    return load_policy(path, _shipped())[0]
+
+
+def _programs(policy: Policy, objective: Objective) -> dict[str, Program]:
+    from seccompgen.compile import compile_policy
+
     tables = _shipped()
-    policy, _ = load_policy(path, tables)
     return {abi.name: compile_policy(policy, abi, tables, objective) for abi in policy.arches}
 
 

@@ -7,7 +7,7 @@ import random
 from functools import cache
 
 import pytest
-from corpus import NAMES, RESOLVED, Figures, best_peers, corpus, figures, translated
+from corpus import NAMES, RESOLVED, Figures, best_peers, corpus, figures, our_program, translated
 from oracle import ABIS, Meaning
 from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from strategies import assert_bitmap_holds, compiled, plain_tables
@@ -21,8 +21,7 @@ WITHOUT_BITMAP = Objective(bitmap=False)
 def measured(objective: Objective) -> dict[str, Figures]:
     found = {}
     for name in NAMES:
-        program = compiled(translated(corpus()[name]), objective)["x86_64"]
-        found[name] = figures(corpus()[name], program, random.Random(0))
+        found[name] = figures(corpus()[name], our_program(name, objective), random.Random(0))
     return found
 
 
