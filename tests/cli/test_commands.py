@@ -1,4 +1,4 @@
-"""``build``, ``disasm`` and ``syscalls`` from outside."""
+"""``build``, ``disasm`` and ``syscalls``, some of them from outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from command import ROOT, SHARED, checkout, seccompgen, snapshot
+from command import ROOT, SHARED, checkout, inside, seccompgen, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.build import shipped_tables
@@ -51,18 +51,18 @@ def test_build_writes_the_supervisors_side_where_there_is_a_listener(
     asks.write_text(f"flags: [new_listener]\n{POLICY}")
     modules = {"asks.py", "my_policy.py", "_runtime.py", "notification.py"}
     out = tmp_path / "both"
-    assert seccompgen("build", asks, policy, "-o", out).code == 0
+    assert inside("build", asks, policy, "-o", out).code == 0
     assert set(snapshot(out)) == modules
-    assert seccompgen("build", asks, policy, "--check", "-o", out).code == 0
+    assert inside("build", asks, policy, "--check", "-o", out).code == 0
     shipped = ROOT / "generated" / "seccomp_filters" / "notification.py"
     assert (out / "notification.py").read_bytes() == shipped.read_bytes()
     (out / "notification.py").unlink()
-    check = seccompgen("build", asks, policy, "--check", "-o", out)
+    check = inside("build", asks, policy, "--check", "-o", out)
     assert (check.code, "notification.py: is missing" in check.err) == (1, True)
 
 
 def test_build_writes_raw_instructions_in_the_target_order(policy: Path, tmp_path: Path) -> None:
-    run = seccompgen("build", policy, "--format", "bpf", "-o", tmp_path / "o", "--json")
+    run = inside("build", policy, "--format", "bpf", "-o", tmp_path / "o", "--json")
     assert run.code == 0, run.err
     files = snapshot(tmp_path / "o")
     assert set(files) == {"my-policy.x86_64.bpf", "my-policy.s390x.bpf"}
@@ -77,22 +77,22 @@ def test_build_writes_raw_instructions_in_the_target_order(policy: Path, tmp_pat
 
 def test_build_for_one_abi_by_any_name(policy: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
-    assert seccompgen("build", policy, "--arch", "amd64", "--format", "bpf", "-o", out).code == 0
+    assert inside("build", policy, "--arch", "amd64", "--format", "bpf", "-o", out).code == 0
     assert set(snapshot(out)) == {"my-policy.x86_64.bpf"}
-    run = seccompgen("build", policy, "--arch", "arm64", "-o", out)
+    run = inside("build", policy, "--arch", "arm64", "-o", out)
     assert (run.code, "not for aarch64" in run.err) == (2, True)
 
 
 def test_check_writes_nothing_and_says_what_is_stale(policy: Path, tmp_path: Path) -> None:
     out = tmp_path / "o"
-    run = seccompgen("build", policy, "-o", out, "--check")
+    run = inside("build", policy, "-o", out, "--check")
     assert run.code == 1
     assert sorted(line.rsplit(": ", 1)[1] for line in run.err.splitlines()) == ["is missing"] * 2
     assert not out.exists()
-    seccompgen("build", policy, "-o", out)
-    assert seccompgen("build", policy, "-o", out, "--check").code == 0
+    inside("build", policy, "-o", out)
+    assert inside("build", policy, "-o", out, "--check").code == 0
     policy.write_text(POLICY.replace("read, ", "read, close, "))
-    run = seccompgen("build", policy, "-o", out, "--check")
+    run = inside("build", policy, "-o", out, "--check")
     assert (run.code, run.err) == (1, f"{out / 'my_policy.py'}: is stale\n")
 
 
@@ -100,7 +100,7 @@ def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Pat
     bad, worse = tmp_path / "bad.yml", tmp_path / "worse.yml"
     bad.write_text(POLICY.replace("read", "reed"))
     worse.write_text("nonsense: true\n")
-    run = seccompgen("build", policy, bad, worse, "-o", tmp_path / "o")
+    run = inside("build", policy, bad, worse, "-o", tmp_path / "o")
     assert run.code == 2
     assert [line.split(":")[0] for line in run.err.splitlines()] == [str(bad), str(worse)]
     assert not (tmp_path / "o").exists()
@@ -111,14 +111,14 @@ def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Pat
 )
 def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(POLICY)
-    run = seccompgen("build", tmp_path / name, "-o", tmp_path / "o")
+    run = inside("build", tmp_path / name, "-o", tmp_path / "o")
     assert (run.code, "rename the file" in run.err) == (2, True)
 
 
 def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a-b.yml", "a_b.yml"):
         (tmp_path / name).write_text(POLICY)
-    run = seccompgen("build", tmp_path / "a-b.yml", tmp_path / "a_b.yml", "-o", tmp_path / "o")
+    run = inside("build", tmp_path / "a-b.yml", tmp_path / "a_b.yml", "-o", tmp_path / "o")
     assert (run.code, "would be module 'a_b'" in run.err) == (2, True)
 
 
@@ -139,19 +139,19 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     )
     (tmp_path / "seccomp").mkdir()
     (tmp_path / "seccomp" / "worker.yml").write_text(POLICY)
-    assert seccompgen("build", "--check", cwd=tmp_path).code == 1
-    assert seccompgen("build", cwd=tmp_path).code == 0
-    assert seccompgen("build", "--check", cwd=tmp_path).code == 0
+    assert inside("build", "--check", cwd=tmp_path).code == 1
+    assert inside("build", cwd=tmp_path).code == 0
+    assert inside("build", "--check", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
     assert sandbox == {"worker.py", "_runtime.py", "__init__.py", "py.typed"}
     # A policy with a listener brings the supervisor's side, and takes it away again.
     (tmp_path / "seccomp" / "worker.yml").write_text(f"flags: [new_listener]\n{POLICY}")
-    assert seccompgen("build", cwd=tmp_path).code == 0
+    assert inside("build", cwd=tmp_path).code == 0
     assert "notification.py" in snapshot(tmp_path / "myapp" / "sandbox")
     (tmp_path / "seccomp" / "worker.yml").write_text(POLICY)
     # A policy that is gone takes its module with it.
     (tmp_path / "seccomp" / "worker.yml").rename(tmp_path / "seccomp" / "other.yml")
-    assert seccompgen("build", cwd=tmp_path).code == 0
+    assert inside("build", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
     assert sandbox == {"other.py", "_runtime.py", "__init__.py", "py.typed"}
 
@@ -170,7 +170,7 @@ def test_a_description_cannot_break_out_of_its_docstring(tmp_path: Path) -> None
     path = tmp_path / "odd.yml"
     nasty = '"""\nimport os\n\\" \\x41 \\'
     path.write_text(f"description: {json.dumps(nasty)}\n{POLICY}")
-    assert seccompgen("build", path, "-o", tmp_path / "pkg").code == 0
+    assert inside("build", path, "-o", tmp_path / "pkg").code == 0
     code = f"import pkg.odd as m; print(m.__doc__.startswith({nasty!r}), 'os' in vars(m))"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -198,11 +198,11 @@ def test_disasm_reads_policy_module_and_raw_alike(policy: Path, tmp_path: Path) 
 
 
 def test_disasm_shows_bytes_not_comments(policy: Path, tmp_path: Path) -> None:
-    seccompgen("build", policy, "-o", tmp_path)
+    inside("build", policy, "-o", tmp_path)
     module = tmp_path / "my_policy.py"
     allow, log = r"\x06\x00\x00\x00\x00\x00\xff\x7f", r"\x06\x00\x00\x00\x00\x00\xfc\x7f"
     module.write_text(module.read_text().replace(allow, log))
-    run = seccompgen("disasm", module, "--arch", "x86_64")
+    run = inside("disasm", module, "--arch", "x86_64")
     assert "ret  log" in run.out
     assert "allow" not in run.out
 
@@ -225,7 +225,7 @@ def test_disasm_refuses_what_is_no_filter(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    run = seccompgen("disasm", tmp_path / name, "--arch", "x86_64")
+    run = inside("disasm", tmp_path / name, "--arch", "x86_64")
     assert run.code == 2
     assert message in run.err
 
@@ -307,7 +307,7 @@ def test_no_command_line_is_a_traceback(small_checkout: Path, words: list[str]) 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not here")
 def test_every_abi_of_the_facts_is_listed() -> None:
     facts = json.loads((SHARED / "kernel" / "arches.json").read_text())
-    listed = json.loads(seccompgen("syscalls", "--json").out)["abis"]
+    listed = json.loads(inside("syscalls", "--json").out)["abis"]
     ours = {one["abi"]: one for one in listed}
     for fact in facts:
         if fact["abi"] in {"arm_on_arm64", "s390"}:  # a view of arm; gone since v6.19

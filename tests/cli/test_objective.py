@@ -9,11 +9,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from command import ROOT, seccompgen, snapshot
+from command import ROOT, inside, seccompgen, snapshot
 from seccompgen.architectures import ABIS
 from seccompgen.build import Means, build_policy, shipped_tables
 from seccompgen.compile import compile_policy
 from seccompgen.objective import Objective, Optimize
+from seccompgen.policy import load_policy
 from seccompgen.profile import read_profile
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def banner_of(directory: Path, *options: str) -> list[str]:
-    run = seccompgen("build", "worker.yml", *options, "-o", "o", cwd=directory)
+    run = inside("build", "worker.yml", *options, "-o", "o", cwd=directory)
     assert (run.code, run.err) == (0, "")
     text = (directory / "o" / "worker.py").read_text()
     return text.partition('"""')[0].splitlines()[1:]
@@ -102,9 +103,9 @@ def redo(module: Path) -> list[str]:
 def test_the_command_in_a_banner_makes_it_again(here: Path, options: list[str]) -> None:
     banner_of(here, *options)
     command = redo(here / "o" / "worker.py")
-    assert seccompgen(*command, "-o", "o", "--check", cwd=here).code == 0
+    assert inside(*command, "-o", "o", "--check", cwd=here).code == 0
     (here / "worker.counts").write_text("write: 1\n")
-    stale = seccompgen(*command, "-o", "o", "--check", cwd=here).code
+    stale = inside(*command, "-o", "o", "--check", cwd=here).code
     assert stale == (1 if "--profile" in options else 0)
 
 
@@ -115,9 +116,9 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
     assert lines[3] == f"#   profile {odd}  sha256:{DIGEST}"
     command = redo(here / "o" / "worker.py")
     assert command == ["build", "worker.yml", "--profile", odd]
-    assert seccompgen(*command, "-o", "o", "--check", cwd=here).code == 0
+    assert inside(*command, "-o", "o", "--check", cwd=here).code == 0
     (here / odd).rename(here / "a\nb")
-    run = seccompgen("build", "worker.yml", "--profile", "a\nb", cwd=here)
+    run = inside("build", "worker.yml", "--profile", "a\nb", cwd=here)
     assert (run.code, "unprintable" in run.err) == (2, True)
 
 
@@ -132,13 +133,13 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
 def test_the_compiler_is_told(tmp_path: Path, options: list[str], objective: Objective) -> None:
     path = ROOT / "policies" / "web_worker.yml"
     common = ("build", path, "--arch", "x86_64", "--format", "bpf", "-o", tmp_path, "--json")
-    run = seccompgen(*common, *options)
+    run = inside(*common, *options)
     assert run.code == 0, run.err
     (built,) = json.loads(run.out)["filters"]
     assert built["optimize"] == objective.optimize.value
     assert built["bitmap"] == objective.bitmap
     assert built["profile"] is None
-    policy = build_policy(path, TABLES, [ABIS["x86_64"]]).policy
+    policy, _ = load_policy(path, TABLES)
     (made,) = snapshot(tmp_path).values()
     assert made == compile_policy(policy, ABIS["x86_64"], TABLES, objective).to_bytes()
     assert made != compile_policy(policy, ABIS["x86_64"], TABLES).to_bytes()
@@ -181,11 +182,11 @@ def test_what_is_built_remembers_its_objective(here: Path) -> None:
 
 def test_a_bad_profile_is_told_with_all_its_errors_and_nothing_is_written(here: Path) -> None:
     (here / "bad").write_text("read: x\nread 7\n")
-    run = seccompgen("build", "worker.yml", "--profile", "bad", "-o", "o", cwd=here)
+    run = inside("build", "worker.yml", "--profile", "bad", "-o", "o", cwd=here)
     assert run.code == 2
     assert [line.split(": ")[0] for line in run.err.splitlines()] == ["bad:1:7", "bad:2:1"]
     assert not (here / "o").exists()
-    run = seccompgen("build", "worker.yml", "--profile", "nowhere", cwd=here)
+    run = inside("build", "worker.yml", "--profile", "nowhere", cwd=here)
     assert (run.code, run.err.startswith("cannot read nowhere: ")) == (2, True)
 
 
@@ -193,7 +194,7 @@ def test_names_that_no_abi_has_are_told_once_and_built_around(here: Path) -> Non
     (here / "worker.counts").write_text("read: 5\nwrit: 3\n")
     (here / "other.yml").write_text(POLICY)
     files = ("worker.yml", "other.yml")
-    run = seccompgen("build", *files, "--profile", "worker.counts", "-o", "o", cwd=here)
+    run = inside("build", *files, "--profile", "worker.counts", "-o", "o", cwd=here)
     assert run.code == 0
     assert run.err == (
         f"worker.counts:2:1: note: no ABI of Linux {TABLES.tag} has 'writ' "
@@ -213,7 +214,7 @@ def project(directory: Path, keys: str) -> Path:
 def test_a_project_says_it_for_all_its_filters(tmp_path: Path) -> None:
     keys = 'optimize = "size"\nbitmap = false\nprofile = "traces/worker.counts"\n'
     tree = project(tmp_path, keys)
-    run = seccompgen("build", cwd=tree / "traces")
+    run = inside("build", cwd=tree / "traces")
     assert (run.code, run.err) == (0, "")
     lines = (tree / "out" / "worker.py").read_text().partition('"""')[0].splitlines()
     assert lines[4:] == [
@@ -222,12 +223,12 @@ def test_a_project_says_it_for_all_its_filters(tmp_path: Path) -> None:
         "#   redo    seccompgen build worker.yml --optimize size --no-bitmap "
         "--profile worker.counts -o DIR",
     ]
-    assert seccompgen("build", "--check", cwd=tree).code == 0
+    assert inside("build", "--check", cwd=tree).code == 0
     # With files named, the command line says all of it.
-    assert seccompgen("build", "policies/worker.yml", "-o", "plain", cwd=tree).code == 0
+    assert inside("build", "policies/worker.yml", "-o", "plain", cwd=tree).code == 0
     assert "#   goal" not in (tree / "plain" / "worker.py").read_text()
     (tree / "traces" / "worker.counts").write_text("read: 7\n")
-    assert seccompgen("build", "--check", cwd=tree).code == 1
+    assert inside("build", "--check", cwd=tree).code == 1
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_a_project_says_it_for_all_its_filters(tmp_path: Path) -> None:
 )
 def test_options_need_a_policy(tmp_path: Path, option: list[str]) -> None:
     tree = project(tmp_path, "")
-    run = seccompgen("build", *option, cwd=tree)
+    run = inside("build", *option, cwd=tree)
     assert run.code == 2
     assert f"{option[0]}" in run.err
     assert "need a POLICY" in run.err
@@ -247,7 +248,7 @@ def test_all_that_is_wrong_in_a_pyproject_is_told_where_it_stands(tmp_path: Path
         'optimise = "size"\noptimize = "fast"\n  bitmap = "no"\n"profile" = 3\nlinux = "v7.3.4"\n'
     )
     tree = project(tmp_path, keys)
-    run = seccompgen("build", cwd=tree)
+    run = inside("build", cwd=tree)
     file = tree / "pyproject.toml"
     assert run.code == 2
     assert run.err.splitlines() == [
@@ -271,6 +272,6 @@ def test_all_that_is_wrong_in_a_pyproject_is_told_where_it_stands(tmp_path: Path
 )
 def test_a_projects_profile_and_goal_are_checked(tmp_path: Path, keys: str, start: str) -> None:
     tree = project(tmp_path, keys)
-    run = seccompgen("build", cwd=tree)
+    run = inside("build", cwd=tree)
     assert run.code == 2
     assert run.err.startswith(start.format(tree=tree)), run.err

@@ -201,15 +201,19 @@ class _Shapes:
                     return
         for label in labels:
             same = left & self._labels[label]
-            yield from self._one_label_with_bits(label, same, left ^ same, most)
+            # With no test to spare, each has to leave nothing of its label to the rest.
+            due = same if len(labels) > most else 0
+            yield from self._one_label_with_bits(label, same, left ^ same, most, due)
             if most > 1:  # else it is the other label's turn to have the bits
-                yield from self._one_label_without(label, same, left ^ same, most)
+                yield from self._one_label_without(label, same, left ^ same, most, due)
             for place in _places(same & self._singles):
-                for count, tree in self._rest(left ^ 1 << place, most):
-                    yield count, Hole(items[place].first, End(label, 0), tree)
+                rest = left ^ 1 << place
+                if not rest & due:
+                    for count, tree in self._rest(rest, most):
+                        yield count, Hole(items[place].first, End(label, 0), tree)
 
     def _one_label_with_bits(
-        self, label: int, same: Places, others: Places, most: int
+        self, label: int, same: Places, others: Places, most: int, due: Places
     ) -> Iterator[tuple[int, Tree]]:
         """Yield trees that end at ``label`` with all bits that none of the others has."""
         used = 0
@@ -220,12 +224,12 @@ class _Shapes:
         for place in _places(same):
             if not self._hit(place, mask):
                 rest |= 1 << place
-        if rest != same | others:
+        if rest != same | others and not rest & due:
             for count, tree in self._rest(rest, most):
                 yield count, Bits(mask, End(label, 0), tree)
 
     def _one_label_without(
-        self, label: int, same: Places, others: Places, most: int
+        self, label: int, same: Places, others: Places, most: int, due: Places
     ) -> Iterator[tuple[int, Tree]]:
         """Yield trees that end at ``label`` without a bit that all others have.
 
@@ -252,7 +256,9 @@ class _Shapes:
             masks[U32 & ~(before[at] | behind)] = others | 1 << members[at]
             behind |= self._some[members[at]]
         for mask, rest in masks.items():
-            if rest != same | others and all(self._hit(place, mask) for place in rivals):
+            if rest & due or rest == same | others:
+                continue
+            if all(self._hit(place, mask) for place in rivals):
                 for count, tree in self._rest(rest, most):
                     yield count, Bits(mask, tree, End(label, 0))
 
