@@ -911,7 +911,11 @@ def _in_threads(groups: "dict[str, Group]", tell: Tell) -> None:
 
 
 def _abi(runtime: Any, no_exec: Any) -> "dict[str, Any]":
-    """Ask for the ABI with and without /proc, by both names that a kernel of 64 bits may have."""
+    """Ask for the ABI, by both names that a kernel of 64 bits may have.
+
+    First as it is, then with an interpreter that does not say what it was built for, and last
+    without /proc.
+    """
 
     def ask(tell: Tell, where: str) -> None:
         tell(f"machine{where}", os.uname().machine)
@@ -930,7 +934,14 @@ def _abi(runtime: Any, no_exec: Any) -> "dict[str, Any]":
     def body(tell: Tell) -> None:
         ask(tell, "")
         ask_as_32_bit(tell, "")
+        build: Any = sys.implementation
+        name = build._multiarch
+        del build._multiarch
+        ask(tell, " by its file")
+        ask_as_32_bit(tell, " by its file")
         _hide_proc()
+        tell("abi by nothing", _refusal(runtime.running_abi))
+        build._multiarch = name
         ask(tell, " without /proc")
         ask_as_32_bit(tell, " without /proc")
         tell("install without /proc", _refusal(no_exec.install))
