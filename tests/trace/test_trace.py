@@ -305,8 +305,8 @@ def test_reports_go_to_a_file_on_request(no_parent: Path, tmp_path: Path) -> Non
 
 def interpreters() -> dict[str, str]:
     """Return a Python for each release of which the line can be told, of those that are here."""
-    shims = [shutil.which(f"python3.{minor}") for minor in (11, 12, 13)]
-    builds = (Path.home() / ".pyenv" / "versions").glob("3.1[123].*/bin/python3")
+    shims = [shutil.which(f"python3.{minor}") for minor in (11, 12, 13, 14)]
+    builds = (Path.home() / ".pyenv" / "versions").glob("3.1[1234].*/bin/python3")
     found = {}
     for one in ["/usr/bin/python3", *(shim for shim in shims if shim), *builds]:
         code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
@@ -316,7 +316,7 @@ def interpreters() -> dict[str, str]:
         except (OSError, subprocess.CalledProcessError):
             continue  # a shim without a Python behind it
         release, executable = told.split()
-        if release in {"3.11", "3.12", "3.13"}:
+        if release in {"3.11", "3.12", "3.13", "3.14"}:
             found[executable] = release
     return found
 

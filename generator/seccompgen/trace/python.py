@@ -1,11 +1,11 @@
-"""The line of Python that a thread is at, where its program is CPython 3.11, 3.12 or 3.13.
+"""The line of Python that a thread is at, where its program is CPython 3.11 to 3.14.
 
 Read from the interpreter's memory while the thread waits, without its help: `_PyRuntime` leads to
 the interpreters, these to their threads, a thread to its frame, a frame to its code. From 3.13 on
 an interpreter says itself where what is (`_Py_DebugOffsets`); for older ones it is written here.
 That table changes with each release, so a release that is not known is not guessed at.
 
-Sources, each at its release: Include/internal/pycore_{runtime,interp,frame}.h,
+Sources, each at its release: Include/internal/pycore_{runtime,interp,frame,debug_offsets}.h,
 Include/cpython/{pystate,code}.h, Objects/locations.md.
 """
 
@@ -15,6 +15,7 @@ import functools
 import re
 import struct
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class _Layout:
     """Offsets in bytes into the interpreter's structures, on 64 bits.
 
     ``cframe`` is None where the thread's state has ``current_frame`` itself. ``shim`` is the
-    owner of frames that are no Python.
+    first owner of frames that are no Python.
     """
 
     interpreters: int
@@ -67,8 +68,11 @@ _LAYOUTS = {
         *(40, 0, 72, 8, 144, 0, 56), *(0, 8, 56, 70, 3), *(112, 128, 68, 136, 192), 40
     ),
 }
-_SELF_DESCRIBING = (3, 13)
+_DESCRIBED = {(3, 13): (3, 13, 9, 6), (3, 14): (3, 16, 9, 8)}
+"""How many offsets each of the first four structures of `_described` has."""
 _COOKIE = b"xdebugpy"
+_CODE_OFFSETS = 10
+"""That are needed of those of the code object; 3.14 has one more."""
 _LENGTH, _BYTES_SIZE, _BYTES = 16, 16, 32
 """Of str and bytes objects; the same in all these releases."""
 
@@ -106,8 +110,8 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
     memory = _Memory(process)
     runtime, version = found
     layout = _LAYOUTS.get(version)
-    if version == _SELF_DESCRIBING:
-        layout = _described(memory, runtime)
+    if version in _DESCRIBED:
+        layout = _described(memory, runtime, _DESCRIBED[version])
     if layout is None:
         return
     thread = _thread(memory, runtime, layout)
@@ -116,7 +120,8 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
     for _ in range(_FRAMES_MAX):
         if not frame:
             return
-        if memory.read(frame + layout.owner, 1)[0] != layout.shim:
+        owner = memory.read(frame + layout.owner, 1)[0]
+        if layout.shim is None or owner < layout.shim:
             yield _location(memory, frame, layout)
         frame = memory.pointer(frame + layout.previous)
 
@@ -174,7 +179,8 @@ def _thread(memory: _Memory, runtime: int, layout: _Layout) -> int:
 
 
 def _location(memory: _Memory, frame: int, layout: _Layout) -> tuple[str, int, str]:
-    code = memory.pointer(frame + layout.code)
+    # From 3.14 on the reference is tagged in its lowest bits.
+    code = memory.pointer(frame + layout.code) & ~3
     offset = memory.pointer(frame + layout.instruction) - (code + layout.bytecode)
     first = int.from_bytes(memory.read(code + layout.first_line, 4), "little")
     table = memory.bytes_object(memory.pointer(code + layout.line_table))
@@ -226,16 +232,21 @@ def _signed_varint(table: bytes, at: int) -> tuple[int, int]:
     return (-(value >> 1) if value & 1 else value >> 1), at
 
 
-def _described(memory: _Memory, runtime: int) -> _Layout | None:
-    """Return the layout that an interpreter of 3.13 describes; None if it is free-threaded."""
-    words = struct.unpack("<8s44Q", memory.read(runtime, 45 * 8))
+def _described(memory: _Memory, runtime: int, counts: tuple[int, ...]) -> _Layout | None:
+    """Return the layout that an interpreter describes; None if it is free-threaded.
+
+    That is struct _Py_DebugOffsets: a cookie, the version, whether it is free-threaded, and the
+    offsets of runtime_state, interpreter_state, thread_state, interpreter_frame (``counts`` of
+    each) and code_object; the first of each is its size.
+    """
+    total = sum(counts) + _CODE_OFFSETS
+    words = struct.unpack(f"<8s{2 + total}Q", memory.read(runtime, 8 * (3 + total)))
     cookie, _, free_threaded, *offsets = words
     if cookie != _COOKIE or free_threaded:
         return None
-    # In the order of struct _Py_DebugOffsets: runtime_state, interpreter_state, thread_state,
-    # interpreter_frame, code_object; the first of each is its size.
-    state, interpreter, thread = offsets[:3], offsets[3:16], offsets[16:25]
-    frame, code = offsets[25:31], offsets[31:41]
+    left = iter(offsets)
+    state, interpreter, thread, frame = (tuple(islice(left, count)) for count in counts)
+    code = tuple(left)
     return _Layout(
         *(state[2], interpreter[2], interpreter[3], thread[2], thread[6], thread[4], None),
         *(frame[2], frame[1], frame[3], frame[5], 3),
