@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.scan.elf import Span
+from seccompgen.scan.image import Span
 from seccompgen.scan.machine import Event, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from seccompgen.scan.elf import Image
+    from seccompgen.scan.image import Image
     from seccompgen.scan.machine import Instruction, Machine
 
 _DEFAULT_BOUND = 1024

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.architectures import Abi
-    from seccompgen.scan.elf import Image
+    from seccompgen.scan.image import Image
 
 _TRIPLETS = {
     "x86_64": "x86_64-linux-gnu",

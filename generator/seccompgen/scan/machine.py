@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from seccompgen.architectures import Abi
-    from seccompgen.scan.elf import Image, Span
+    from seccompgen.scan.image import Image, Span
 
 Instruction: TypeAlias = tuple[int, int, str, str]
 """Address, size in bytes, mnemonic, operands."""

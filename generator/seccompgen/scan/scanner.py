@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.architectures import Abi
-    from seccompgen.scan.elf import Image
     from seccompgen.scan.graph import Graph, Place
+    from seccompgen.scan.image import Image
     from seccompgen.scan.machine import Machine
     from seccompgen.scan.values import Value
     from seccompgen.tables import Table, Tables

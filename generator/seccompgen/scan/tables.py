@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seccompgen.scan.elf import Image, Span
+    from seccompgen.scan.image import Image, Span
 
 
 def word_targets(image: Image, table: int, word: int, most: int, within: Span) -> Iterator[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.scan.elf import Image
+    from seccompgen.scan.image import Image
     from seccompgen.scan.machine import Instruction, Slot
 
 _MAX_USES = 500

@@ -25,7 +25,7 @@ from seccompgen.scan.usage import Frames, is_only_compared
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.scan.elf import Image, Span
+    from seccompgen.scan.image import Image, Span
 
 _RELATIVE = re.compile(r"\[rip(?: ([+-]) (\w+))?\]")
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
