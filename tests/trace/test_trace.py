@@ -295,6 +295,35 @@ def test_where_there_is_a_listener_above_it_traces_by_ptrace(
     assert "an earlier filter of this process has a listener" in forced.err
 
 
+SILENT = """
+default_action: allow
+syscalls:
+- action: errno(EIO)
+  names_with_args:
+  - {name: ptrace, arguments: [{argument: 0, operation: Equal, value: 0x420e}]}
+"""
+
+
+@pytest.mark.parametrize("command", ["run", "record"])
+def test_a_kernel_that_does_not_tell_calls_stops_it(command: str, tmp_path: Path) -> None:
+    """As one before 5.3: neither is a call let through unseen, nor half a policy written."""
+    (tmp_path / "silent.yml").write_text(SILENT)
+    policy, made = tmp_path / "policy.yml", tmp_path / "made"
+    if command == "run":
+        policy.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [mkdir]}\n")
+        words: list[str | Path] = ["run", *PTRACE, policy]
+    else:
+        words = ["record", "-o", policy]
+    ours = [PYTHON, "-m", "seccompgen", *words]
+    done = run(tmp_path / "silent.yml", "--", *ours, "--", "mkdir", made)
+    assert (done.code, done.out) == (3, "")
+    assert (
+        "ptrace does not tell what a thread calls (Input/output error): use Linux 5.3" in done.err
+    )
+    assert not made.exists()
+    assert policy.exists() is (command == "run")
+
+
 def test_reports_go_to_a_file_on_request(no_parent: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     code = "import os; os.getppid(); os.getppid()"

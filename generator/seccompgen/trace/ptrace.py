@@ -9,10 +9,12 @@ Sources: ptrace(2), include/uapi/linux/{ptrace,elf}.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import struct
 
+from seccompgen.errors import OutsideError
 from seccompgen.model import U64
 
 SEIZE_OPTIONS = (
@@ -106,11 +108,18 @@ class CallReader:
         """Return op, audit value, number and six arguments, or nothing if the thread is gone.
 
         Op is OP_ENTRY, OP_SECCOMP, or something else where no call begins; then the rest is
-        meaningless. The last seven are 64 bits.
+        meaningless. The last seven are 64 bits. Raises OutsideError where the kernel does not
+        tell: who takes that for a thread that is gone would let its call be made, unseen.
         """
-        if int(_ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address)) <= 0:
+        if _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address) != -1:
+            return _INFO.unpack_from(self._buffer)
+        number = ctypes.get_errno()
+        if number == errno.ESRCH:
             return ()
-        return _INFO.unpack_from(self._buffer)
+        raise OutsideError(
+            f"ptrace does not tell what a thread calls ({os.strerror(number)}): use Linux 5.3 or "
+            "newer, and have the sandbox around this process permit PTRACE_GET_SYSCALL_INFO"
+        )
 
     def instruction_pointer(self) -> int:
         """Return where the thread was that `read` read last."""
