@@ -234,6 +234,35 @@ def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]
     assert "Traceback" not in done.stderr
 
 
+SLOW_TO_LOOK = """
+import os
+from seccompgen.__main__ import main
+from seccompgen.trace import ptrace
+first_wait = ptrace.wait
+def wait(flags=0):
+    ptrace.wait = first_wait
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+    return first_wait(flags)
+ptrace.wait = wait
+main()
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is missing")
+def test_a_refusal_is_told_where_the_child_has_ended_before_anybody_looks(no_parent: Path) -> None:
+    """A busy machine may run the child to its end first; this supervisor waits for that."""
+    options = ["--trace", "--by", "ptrace", "--keep-privs"]
+    words = [PYTHON, "-c", SLOW_TO_LOOK, "run", *options, str(no_parent), "--", "true"]
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-sys_admin", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "without no_new_privs the kernel wants the capability CAP_SYS_ADMIN" in done.stderr
+
+
 def test_a_generated_module_and_raw_instructions_confine_alike(
     no_parent: Path, tmp_path: Path
 ) -> None:

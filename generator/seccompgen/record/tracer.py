@@ -22,8 +22,7 @@ from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.record.observations import End, Number, Recording
 from seccompgen.trace import ptrace
-from seccompgen.trace.launch import Confinement, close, end, start
-from seccompgen.trace.launch import failure as refused
+from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -82,15 +81,15 @@ def trace(
         except OSError as error:
             raise OutsideError(_not_traceable(error)) from None
         with tracer.own_signals():
-            started.link.send(b"!")
+            let_go(started)
             tracer.run()
     except BaseException:
         end(started)
         raise
-    last_words = started.link.recv(4096)
+    refused = failure(started)
     close(started)
     if not tracer.started:
-        raise refused(last_words) or NotStartedError(tracer.end.exit_code)
+        raise refused or NotStartedError(tracer.end.exit_code)
     if not watch.after_marker:
         tracer.add(Number(table.abi.audit_arch, table.numbers["execve"]))
     return tracer.recording()

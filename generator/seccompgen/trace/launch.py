@@ -10,6 +10,7 @@ without ``#!``.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import gc
@@ -48,6 +49,8 @@ _PR_SET_PDEATHSIG = 1
 _STDERR = 2
 _PATIENCE = 20.0
 """Seconds that a child may take from its filter to its command."""
+_LAST_WORDS = 4096
+"""Bytes at most in which a child says why it has no filter."""
 _SHELL = b"/bin/sh"
 
 
@@ -101,7 +104,7 @@ class Confinement:
 class Started:
     """A child that runs the command; ``listener`` is -1 where it was not asked for.
 
-    ``link`` tells the child to go on, and ends where the command begins.
+    ``link`` is for `let_go` and `failure`; it ends where the command begins.
     """
 
     pid: int
@@ -177,7 +180,7 @@ def start(
     """Start the command under the filter in a child, which dies with this process.
 
     With NEW_LISTENER among the flags the child hands its listener over. With ``held`` it waits for
-    a byte on ``link`` before it does anything. Its signal mask is ``mask``, or this thread's.
+    `let_go` before it does anything. Its signal mask is ``mask``, or this thread's.
     Raises FilterError if the kernel does not take the filter, KilledError if a signal came first.
     """
     calls = ["execve", "write", "exit_group"]
@@ -228,8 +231,23 @@ def close(started: Started) -> None:
         started.listener = -1
 
 
-def failure(message: bytes) -> FilterError | None:
-    """Return what a child said by ``message``, read from its link; None where it said nothing."""
+def let_go(started: Started) -> None:
+    """Have a child that is held go on; nothing happens if it was killed meanwhile."""
+    with contextlib.suppress(BrokenPipeError):
+        started.link.send(b"g")
+
+
+def failure(started: Started) -> FilterError | None:
+    """Return what kept a child from its filter, None where nothing did.
+
+    To be asked once it has ended, or runs its command: until then this waits.
+    """
+    with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
+        return _told(started.link.recv(_LAST_WORDS))
+    return None
+
+
+def _told(message: bytes) -> FilterError | None:
     if not message.startswith(b"{"):
         return None
     said = json.loads(message)
@@ -240,10 +258,10 @@ def _take_over(started: Started, *, listens: bool) -> int:
     """Return the listener of the child, or -1; returns once the child is through with it."""
     started.link.settimeout(_PATIENCE)
     try:
-        message, descriptors, _, _ = socket.recv_fds(started.link, 4096, 1)
+        message, descriptors, _, _ = socket.recv_fds(started.link, _LAST_WORDS, 1)
     except TimeoutError:
         raise OutsideError("the command could not be started: its launcher hangs") from None
-    if error := failure(message):
+    if error := _told(message):
         raise error
     if not listens:
         return -1

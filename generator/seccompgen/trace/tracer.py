@@ -9,7 +9,6 @@ Sources: ptrace(2), seccomp(2).
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from seccompgen.errors import OutsideError
 from seccompgen.model import U32
 from seccompgen.trace import ptrace
-from seccompgen.trace.launch import failure
+from seccompgen.trace.launch import failure, let_go
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
 from seccompgen.trace.process import Process
 from seccompgen.trace.signals import (
@@ -34,7 +33,6 @@ from seccompgen.verify.call import Call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seccompgen.errors import SeccompgenError
     from seccompgen.trace.launch import Command, Confinement, Started
     from seccompgen.trace.notification import Answer, Judge
     from seccompgen.trace.signals import Signals
@@ -78,8 +76,6 @@ class _Supervisor:
         self._status: int | None = None
         self._killed: set[int] = set()
         self._traps: dict[int, bytes] = {}
-        self._linked = True
-        self._problem: SeccompgenError | None = None
         self._asked_to_end = False
 
     def run(self, left_behind: Callable[[], None]) -> int:
@@ -90,21 +86,20 @@ class _Supervisor:
                 f"ptrace is forbidden here ({error.strerror}): trace by notification, or have the "
                 "sandbox around this process permit it"
             ) from None
-        with contextlib.suppress(BrokenPipeError):
-            self._started.link.send(b"g")
+        let_go(self._started)
         told = False
         while self._collect():
             over = self._status is not None
             if over and self._asked_to_end:
                 break
-            wanted: dict[int, Callable[[int], None]] = {self._signals.descriptor: self._on_signals}
-            if self._linked:
-                wanted[self._started.link.fileno()] = self._on_link
-            if not poll(wanted, _LINGERS if over and not told else None):
+            if not poll(
+                {self._signals.descriptor: self._on_signals},
+                _LINGERS if over and not told else None,
+            ):
                 told = True
                 left_behind()
-        if self._problem:
-            raise self._problem
+        if refused := failure(self._started):
+            raise refused
         assert self._status is not None
         killed = self._started.pid in self._killed
         return as_killed(self._status) if killed else self._status
@@ -115,12 +110,6 @@ class _Supervisor:
                 hand_on(came, self._started.pid)
             elif ends(came):
                 self._asked_to_end = True
-
-    def _on_link(self, _events: int) -> None:
-        """Hear that there is no filter, or, by the end of the link, that the command runs."""
-        self._linked = False
-        with contextlib.suppress(ConnectionResetError):  # killed before it went on
-            self._problem = failure(self._started.link.recv(4096))
 
     def _collect(self) -> bool:
         """See to everything that has stopped or ended; return False if nobody is left."""
