@@ -7,6 +7,7 @@ guest's first process, which `inside/init.py` is.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -81,7 +82,8 @@ def boot(
 ) -> bytes:
     """Boot ``guest`` with ``files`` in its ``/trial``; return what ``main()`` of main.py returned.
 
-    The emulator may run for ``timeout`` seconds, on one ``processor`` of ours if that is given.
+    The emulator may take ``timeout`` seconds, on one ``processor`` of ours if that is given; those
+    in which other processes kept it from running do not count.
     Raises Unavailable, NoAnswer, GuestFailed.
     """
     return _boot(guest, _user_space(guest, processor), files, timeout, processor)
@@ -130,7 +132,7 @@ def _boot(
             "-kernel", str(kernel), "-initrd", f"/proc/self/fd/{initramfs.fileno()}",
             "-append", command_line,
         ]  # fmt: skip
-        console, end = _run(command, initramfs.fileno(), timeout, processor)
+        console, end = run(command, [initramfs.fileno()], timeout=timeout, processor=processor)
     try:
         return _report(console)
     except GuestFailed as failure:
@@ -139,10 +141,14 @@ def _boot(
         raise NoAnswer(f"{guest.name} {end} {reason}:\n{_tail(console)}") from None
 
 
-def _run(
-    command: list[str], descriptor: int, timeout: float, processor: int | None
+def run(
+    command: list[str],
+    descriptors: Sequence[int] = (),
+    *,
+    timeout: float,
+    processor: int | None = None,
 ) -> tuple[bytes, str]:
-    """Run the emulator, which inherits ``descriptor``, until there is a report or it ends.
+    """Run an emulator, which inherits ``descriptors``, until there is a report or it ends.
 
     Return the console's output, and how that ended.
     """
@@ -151,20 +157,22 @@ def _run(
     # The emulator must not outlive us, however we end.
     command = ["setpriv", "--pdeathsig", "KILL", *command]
     console = bytearray()
-    end = f"did not end within {timeout:.0f} s,"
-    deadline = time.monotonic() + timeout
+    end = f"did not end within {timeout:g} s,"
+    began = time.monotonic()
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        pass_fds=[descriptor],
+        pass_fds=descriptors,
     )
     try:
         assert process.stdout is not None
         poll = select.poll()
         poll.register(process.stdout, select.POLLIN)
-        while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        while (left := timeout + _kept_waiting(process.pid) - (time.monotonic() - began)) > 0:
+            if not poll.poll(left * 1000):
+                continue
             seen = max(0, len(console) - 16)
             chunk = os.read(process.stdout.fileno(), 1 << 16)
             if not chunk:
@@ -178,6 +186,18 @@ def _run(
         process.kill()
         process.communicate()
     return bytes(console), end
+
+
+def _kept_waiting(pid: int) -> float:
+    """Return for how many seconds a process was ready to run, but others did (proc(5)).
+
+    That is what its busiest thread had to wait.
+    """
+    waits = [0]
+    for thread in Path(f"/proc/{pid}/task").glob("*"):
+        with contextlib.suppress(OSError):
+            waits.append(int((thread / "schedstat").read_text().split()[1]))
+    return max(waits) / 1e9
 
 
 def _report(console: bytes) -> bytes:

@@ -6,10 +6,12 @@ That it notices wrong filters and tables is tried in every guest (``faults``, ``
 from __future__ import annotations
 
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from kernels import matrix, table
+from kernels import emulator, matrix, table
 from kernels.bitmap import differences as bitmap_differences
 from kernels.inside import confined
 from kernels.inside.machine_code import NATIVE
@@ -154,3 +156,19 @@ def test_calls_of_the_bitmap_are_told_by_their_time() -> None:
 )
 def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
     assert (not matrix.too_few([{"abi": abi} for abi in abis.split()])) == enough
+
+
+def test_a_guest_that_says_nothing_is_given_up() -> None:
+    console, end = emulator.run(["sleep", "60"], timeout=0.2)
+    assert console == b""
+    assert end == "did not end within 0.2 s,"
+
+
+def test_a_guest_pays_for_its_own_time_only() -> None:
+    """Two that share a processor take twice as long for the same, each half of it waiting."""
+    spin = [sys.executable, "-c", "import time\nwhile time.process_time() < 1: pass\nprint('@end')"]
+    with ThreadPoolExecutor() as pool:
+        pair = [pool.submit(emulator.run, spin, timeout=1.6, processor=0) for _ in range(2)]
+    for console, end in (one.result() for one in pair):
+        assert console == b"@end\n"
+        assert end == "ended"
