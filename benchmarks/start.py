@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 IMPORTS = {"pyseccomp": "pyseccomp", "python3-seccomp": "seccomp", "seccompy": "seccompy"}
 NR_PRCTL, NR_SECCOMP, AUDIT_ARCH_X86_64 = 157, 317, 0xC000003E
+PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 38, 39
 
 
 def load(tool: str) -> "tuple[Build, Policy]":
@@ -73,7 +74,7 @@ def pretend() -> None:
     """Have seccomp(2) and prctl(2) answered at once from here on, as if they did what they do.
 
     By a filter: prctl() and seccomp() return 0, or EFAULT where the last argument is no pointer.
-    It loads ctypes.
+    Only whether no_new_privs is set the kernel says itself, and it is. It loads ctypes.
     """
     import ctypes  # noqa: PLC0415
     import struct  # noqa: PLC0415
@@ -83,14 +84,16 @@ def pretend() -> None:
         struct.pack("=HBBI", *instruction)
         for instruction in (
             (load, 0, 0, 4),
-            (equal, 0, 8, AUDIT_ARCH_X86_64),
+            (equal, 0, 10, AUDIT_ARCH_X86_64),
             (load, 0, 0, 0),
             (equal, 5, 0, NR_PRCTL),
-            (equal, 0, 5, NR_SECCOMP),
+            (equal, 0, 7, NR_SECCOMP),
             (load, 0, 0, 32),
-            (equal, 0, 2, 0),
+            (equal, 0, 4, 0),
             (load, 0, 0, 36),
-            (equal, 2, 0, 0),
+            (equal, 4, 2, 0),
+            (load, 0, 0, 16),
+            (equal, 1, 0, PR_GET_NO_NEW_PRIVS),
             (answer, 0, 0, 0x00050000),
             (answer, 0, 0, 0x7FFF0000),
             (answer, 0, 0, 0x0005000E),
@@ -105,7 +108,7 @@ def pretend() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     fprog = ctypes.byref(Fprog(len(program) // 8, program))
     zero, one = ctypes.c_ulong(0), ctypes.c_ulong(1)
-    if libc.prctl(38, one, zero, zero, zero) or libc.syscall(
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) or libc.syscall(
         ctypes.c_long(NR_SECCOMP), one, zero, fprog
     ):
         raise OSError(ctypes.get_errno(), "this process cannot be confined")

@@ -192,10 +192,10 @@ def test_where_system_calls_do_nothing_nothing_is_done() -> None:
         for argument in (None, b"\0" * 16):
             result = libc.syscall(ctypes.c_long(kernel.NR_SECCOMP), 1, 0, argument)
             calls.append([result, ctypes.get_errno() if result else 0])
-        calls.append([libc.prctl(-1, 0, 0, 0, 0), 0])
+        calls += [[libc.prctl(option, 0, 0, 0, 0), 0] for option in (-1, 39)]
         return [*calls, filters == re.findall(r"Seccomp_filters:\t(\d+)", status.read_text())]
 
-    assert kernel.run(inside).value == [[-1, errno.EFAULT], [0, 0], [0, 0], True]
+    assert kernel.run(inside).value == [[-1, errno.EFAULT], [0, 0], [0, 0], [1, 0], True]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import pickle
 import sys
 import threading
+import types
 from typing import TYPE_CHECKING, Any
 
 import kernel
@@ -126,6 +127,21 @@ def test_no_new_privs_forbidden_by_a_sandbox() -> None:
     refused(
         child, "no_new_privs", errno.EPERM, "no_new_privs cannot be set", "; let the sandbox", nnp=0
     )
+
+
+def test_a_sandbox_that_pretends_to_have_set_no_new_privs() -> None:
+    if os.geteuid() != 0 or status()["nnp"]:
+        pytest.skip("to be under a filter without no_new_privs takes CAP_SYS_ADMIN")
+    child = under(on_call(NR_PRCTL, ERRNO | 0, 38))
+    expected = ("prctl(PR_SET_NO_NEW_PRIVS) as done without doing it", "; run outside")
+    refused(child, "pretended", errno.EPROTO, *expected, nnp=0)
+
+
+def test_a_sandbox_that_hides_whether_no_new_privs_is_set() -> None:
+    child = under(on_call(NR_PRCTL, ERRNO | errno.EPERM, 39))
+    expected = ("PR_GET_NO_NEW_PRIVS", "or let the sandbox")
+    # Whether it is set now is what cannot be asked; /proc tells.
+    refused(child, "no_new_privs", errno.EPERM, *expected, nnp=1)
 
 
 @pytest.mark.parametrize("answer", [errno.EOPNOTSUPP, errno.EINVAL])  # EINVAL: before 4.14
@@ -396,3 +412,16 @@ def test_a_python_without_ctypes() -> None:
         return refusal(ALLOW_ALL)
 
     refused(child, "no_ctypes", errno.ENOSYS, "cannot call the C library", "; use one", nnp=0)
+
+
+@pytest.mark.parametrize("name", ["ctypes", "_ctypes"])
+def test_a_module_in_the_place_of_ctypes(name: str) -> None:
+    def child() -> dict[str, Any]:
+        for other in [
+            other for other in sys.modules if other.split(".")[0] in {"ctypes", "_ctypes"}
+        ]:
+            del sys.modules[other]
+        sys.modules[name] = types.ModuleType(name)
+        return refusal(ALLOW_ALL)
+
+    refused(child, "no_ctypes", errno.ENOSYS, f"module '{name}' has no", "; use one", nnp=0)

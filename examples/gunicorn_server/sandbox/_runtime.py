@@ -163,7 +163,8 @@ conflicting_flags/recv EINVAL
 
 no_ctypes ENOSYS
     this Python cannot call the C library ({failure});
-    use one that is built with ctypes and linked dynamically
+    use one that is built with ctypes and linked dynamically, and let limits and filters in force
+    permit to load _ctypes, or import it before they are
 
 no_seccomp -
     the kernel, or a sandbox around this process, has no seccomp(2);
@@ -178,7 +179,7 @@ forbidden -
     have it permit the call
 
 pretended EPROTO
-    something around this process answers seccomp(2) as done without doing it;
+    something around this process answers {call} as done without doing it;
     run outside that sandbox, tracer or emulator
 
 lacks_flag -
@@ -338,6 +339,12 @@ def install(
         failure = prctl(_PR_SET_NO_NEW_PRIVS, 1)[1]
         if failure:
             raise _refusal(attempt, "no_new_privs/set", failure)
+        # A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
+        value, failure = prctl(_PR_GET_NO_NEW_PRIVS, 0)
+        if failure:
+            raise _refusal(attempt, "no_new_privs/ask", failure)
+        if not value:
+            raise _refusal(attempt, "pretended", call="prctl(PR_SET_NO_NEW_PRIVS)")
 
     # From a success on, every system call is the filter's to judge: nothing may be left to do.
     result, failure = seccomp(_SET_MODE_FILTER, flags, argument)
@@ -562,7 +569,8 @@ def _system_calls(attempt: str, number: "int | None" = None) -> "tuple[_Seccomp,
             libc = ctypes.PyDLL(None, use_errno=True)
             types = (ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
             parts = (ctypes.alignment, ctypes.get_errno, *types, libc.syscall, libc.prctl)
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, AttributeError) as error:
+        # AttributeError: a module of another kind in its place, or a C library without the symbol.
         raise _refusal(attempt, "no_ctypes", failure=error) from error
     alignment, get_errno, c_int, c_long, c_char_p, libc_syscall, libc_prctl = parts
     # Both functions are variadic: argtypes names the fixed parameters only, so that libffi
@@ -627,7 +635,7 @@ def _check_flags(attempt: str, seccomp: "_Seccomp", flags: int) -> None:
     import errno
 
     if result != -1:
-        raise _refusal(attempt, "pretended")
+        raise _refusal(attempt, "pretended", call="seccomp(2)")
     if failure == errno.ENOSYS:
         raise _refusal(attempt, "no_seccomp", failure)
     if failure != errno.EINVAL:

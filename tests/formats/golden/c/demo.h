@@ -182,7 +182,7 @@ static inline long demo_seccomp(unsigned long operation, unsigned long flags,
 // ESRCH       a thread has a filter of its own, so that not all can be confined together
 // EBUSY       an earlier filter has a listener already
 // ENOMEM      too long beside the earlier filters of this process
-// EPROTO      something around this process answers seccomp(2) as done without doing it
+// EPROTO      something around this process says that it is done, without doing it
 // ENOEXEC     the kernel shows calls of this ABI to filters as another's
 // others      a sandbox around this process forbids what it takes
 #if defined(__GNUC__)
@@ -218,6 +218,13 @@ static inline int demo_install(void)
             return -1;
     if (prctl(38 /* PR_SET_NO_NEW_PRIVS */, 1UL, 0UL, 0UL, 0UL) != 0)
         return -1;
+    // A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
+    result = prctl(39 /* PR_GET_NO_NEW_PRIVS */, 0UL, 0UL, 0UL, 0UL);
+    if (result != 1) {
+        if (result == 0)
+            errno = EPROTO;
+        return -1;
+    }
 
     fprog.len = (unsigned short)(sizeof(demo_program) / sizeof(demo_program[0]));
     fprog.filter = (struct sock_filter *)demo_program;  // the kernel only reads it

@@ -189,6 +189,7 @@ compile_error!("seccomp filter demo: no program fits this target; add its ABI to
 const SET_MODE_FILTER: c_ulong = 1;
 const GET_ACTION_AVAIL: c_ulong = 2;
 const PR_SET_NO_NEW_PRIVS: c_int = 38;
+const PR_GET_NO_NEW_PRIVS: c_int = 39;
 const FLAGS: c_ulong = 0;
 const ESRCH: i32 = 3;
 const EFAULT: i32 = 14;
@@ -207,7 +208,7 @@ const EPROTO: i32 = 71;
 /// - `ESRCH`: a thread has a filter of its own, so that not all can be confined together
 /// - `EBUSY`: an earlier filter has a listener already
 /// - `ENOMEM`: too long beside the earlier filters of this process
-/// - `EPROTO`: something around this process answers seccomp(2) as done without doing it
+/// - `EPROTO`: something around this process says that it is done, without doing it
 /// - `ENOEXEC`: the kernel shows calls of this ABI to filters as another's
 /// - others: a sandbox around this process forbids what it takes
 pub fn install() -> Result<()> {
@@ -236,6 +237,13 @@ pub fn install() -> Result<()> {
     // SAFETY: numbers only.
     if unsafe { prctl(PR_SET_NO_NEW_PRIVS, one, zero, zero, zero) } != 0 {
         return Err(Error::last_os_error());
+    }
+    // A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
+    // SAFETY: numbers only.
+    match unsafe { prctl(PR_GET_NO_NEW_PRIVS, zero, zero, zero, zero) } {
+        1 => {}
+        0 => return Err(Error::from_raw_os_error(EPROTO)),
+        _ => return Err(Error::last_os_error()),
     }
 
     let fprog = SockFprog {

@@ -58,7 +58,7 @@ var actions = [...]uint32{0x7FFC0000, 0x80000000}
 //   - syscall.ESRCH: a thread has a filter of its own, so that not all can be confined together
 //   - syscall.EBUSY: an earlier filter has a listener already
 //   - syscall.ENOMEM: too long beside the earlier filters of this process
-//   - syscall.EPROTO: something around this process answers seccomp(2) as done without doing it
+//   - syscall.EPROTO: something around this process says that it is done, without doing it
 //   - others: a sandbox around this process forbids what it takes
 func Install() error {
 	// no_new_privs is the thread's, until TSYNC hands it to the others with the filter.
@@ -78,8 +78,16 @@ func Install() error {
 			return refusal(fmt.Sprintf("the action %#08x", action), errno)
 		}
 	}
-	const prSetNoNewPrivs = 38
+	const prSetNoNewPrivs, prGetNoNewPrivs = 38, 39
 	if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); errno != 0 {
+		return refusal("no_new_privs", errno)
+	}
+	// A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
+	isSet, _, errno := syscall.RawSyscall6(syscall.SYS_PRCTL, prGetNoNewPrivs, 0, 0, 0, 0, 0)
+	if errno == 0 && isSet == 0 {
+		errno = syscall.EPROTO
+	}
+	if errno != 0 {
 		return refusal("no_new_privs", errno)
 	}
 
