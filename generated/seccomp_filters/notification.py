@@ -51,6 +51,7 @@ _OTHER_DIRECTIONS = {
     **dict.fromkeys(("parisc", "parisc64"), (30, 1, 2)),
 }
 
+_ERRNO_END = 4096  # MAX_ERRNO is 4095
 _CHUNK = 4096  # no page is smaller, so that what does not cross a multiple is there or not
 
 
@@ -132,7 +133,13 @@ class Listener:
             if not events:
                 raise TimeoutError(f"no call within {timeout} seconds")
             if not events[0][1] & select.POLLIN:
-                return None
+                if events[0][1] & select.POLLHUP:
+                    return None
+                # No listener; or one of which the kernel said POLLERR, as a signal came while it
+                # waited for a lock (seccomp_notify_poll()): to take that for the end would leave
+                # all callers with ENOSYS.
+                self._require_listener("receive a call")
+                continue
             # The kernel wants it zeroed.
             buffer = bytearray(self._notif_size)
             try:
@@ -147,10 +154,10 @@ class Listener:
     def serve(self, answer: "Callable[[Notification], int]") -> None:
         """Answer each call with what ``answer`` returns for it, until nobody is left.
 
-        Where ``answer`` raises OSError, the call fails with its errno. Where it has answered
-        itself, by a method of the notification, what it returns does not matter. A call that
-        went stale meanwhile is passed over. Whatever else it raises ends this; close the
-        listener then, as ``with`` does.
+        Where ``answer`` raises OSError, the call fails with its errno, or with EIO if that is
+        none of the kernel's, as of socket.gaierror. Where it has answered itself, by a method of
+        the notification, what it returns does not matter. A call that went stale meanwhile is
+        passed over. Whatever else it raises ends this; close the listener then, as ``with`` does.
         """
         for notification in self:
             try:
@@ -160,13 +167,24 @@ class Listener:
                     if isinstance(error, SeccompError) and error.cause == "gone":
                         continue
                     if not notification.answered:
-                        notification.fail(error.errno or errno.EIO)
+                        number = error.errno
+                        if not isinstance(number, int) or not 0 < number < _ERRNO_END:
+                            number = errno.EIO
+                        notification.fail(number)
                 else:
                     if not notification.answered:
                         notification.respond(value)
             except SeccompError as error:
                 if error.cause != "gone":
                     raise
+
+    def _require_listener(self, what: str) -> None:
+        """Raise SeccompError if the descriptor is none, for example closed."""
+        try:
+            self._ioctl("ID_VALID", _ID.pack(0), what)
+        except SeccompError as error:
+            if error.cause != "gone":
+                raise
 
     def _ioctl(self, name: str, data: bytes, what: str) -> int:
         """Do an ioctl whose argument the kernel only reads; return its result."""
@@ -218,7 +236,7 @@ class Notification:
 
     def fail(self, number: int) -> None:
         """Have the call fail with the errno ``number``, 1 to 4095, without being made."""
-        if not 0 < number < 4096:
+        if not 0 < number < _ERRNO_END:
             raise ValueError(f"{number} is no errno")
         self._respond(0, -number, 0)
 
@@ -263,8 +281,8 @@ class Notification:
     def read(self, address: int, size: int) -> bytes:
         """Return ``size`` bytes of the caller's memory from ``address`` on.
 
-        They were the caller's while the call waited; they may be others by now, for its threads
-        run on. So act on what was read, do not check it and have the caller act (`proceed`).
+        Bound a ``size`` that the caller names: so much memory is taken here. The bytes were the
+        caller's while the call waited; they may be others by now, for its threads run on. So act on what was read, do not check it and have the caller act (`proceed`).
 
         Needs what ptrace(2) calls PTRACE_MODE_ATTACH_FSCREDS: the same user and no set-user-ID
         program, or CAP_SYS_PTRACE; with Yama's ptrace_scope a descendant. Raises SeccompError:

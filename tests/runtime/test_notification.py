@@ -398,11 +398,38 @@ def test_a_caller_that_is_killed_before_it_is_received(monkeypatch: pytest.Monke
             return events
 
     ours, pid = confined(getppid)
-    monkeypatch.setattr(notification, "select", types.SimpleNamespace(poll=Poll, POLLIN=1))
+    monkeypatch.setattr(
+        notification, "select", types.SimpleNamespace(poll=Poll, POLLIN=1, POLLHUP=16)
+    )
     with ours, notification.Listener.receive_from(ours) as listener:
         assert listener.receive(20) is None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_poll_that_a_signal_disturbs_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says POLLERR of a listener whose lock it could not take for a signal."""
+
+    class Poll:
+        def __init__(self) -> None:
+            self._poll = select.poll()
+            self._descriptor = -1
+
+        def register(self, descriptor: int, events: int) -> None:
+            self._descriptor = descriptor
+            self._poll.register(descriptor, events)
+
+        def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+            if not disturbed:
+                disturbed.append(True)
+                return [(self._descriptor, select.POLLERR)]
+            return self._poll.poll(timeout)
+
+    disturbed: list[bool] = []
+    names = {"POLLIN": select.POLLIN, "POLLHUP": select.POLLHUP}
+    monkeypatch.setattr(notification, "select", types.SimpleNamespace(poll=Poll, **names))
+    told = conversation(getppid, lambda listener: listener.serve(lambda _: 7))
+    assert told == [None, [7, 0]]
 
 
 def test_waiting_ends() -> None:
@@ -436,10 +463,14 @@ def test_serve() -> None:
         if what == 5:
             call.respond(55)
             raise OSError(errno.EPERM, "too late")
+        if what == 6:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")  # its errno is below 0
+        if what == 7:
+            raise OSError(4096, "no errno")
         return 100 + int(what)
 
     def worker() -> object:
-        return [getppid(what) for what in range(7)]
+        return [getppid(what) for what in range(9)]
 
     assert conversation(worker, lambda listener: listener.serve(answer))[1] == [
         [100, 0],
@@ -448,7 +479,9 @@ def test_serve() -> None:
         [-1, errno.EXDEV],
         [-1, errno.EFAULT],
         [55, 0],
-        [106, 0],
+        [-1, errno.EIO],
+        [-1, errno.EIO],
+        [108, 0],
     ]
 
 
@@ -498,9 +531,19 @@ def test_what_is_no_listener() -> None:
     os.write(writer, b"x")
     with notification.Listener(reader) as listener:
         assert cause(listener.receive) == ["refused", "ENOTTY"]
-    os.close(writer)
+    with notification.Listener(writer) as listener:  # with nobody to read, poll(2) says POLLERR
+        assert cause(listener.receive) == ["refused", "ENOTTY"]
     listener.close()  # once more
     assert listener.fileno() == -1
+
+
+def test_a_descriptor_that_is_closed_is_not_the_end() -> None:
+    def child() -> object:
+        listener = notification.Listener(os.dup(0))
+        os.close(listener.fileno())
+        return cause(listener.receive)
+
+    assert kernel.run(child).value == ["refused", "EBADF"]
 
 
 def test_the_structures_are_the_kernels() -> None:
