@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,12 +134,7 @@ def plan(root: Path, kind: str, output: str | None = None) -> Scaffold:
 def _place(root: Path, output: str | None) -> Path:
     """Return the directory of the filter package in a project that has none."""
     if output is None:
-        packages = [
-            path.parent
-            for pattern in ("*/__init__.py", "src/*/__init__.py")
-            for path in sorted(root.glob(pattern))
-            if path.parent.name not in _NO_PROGRAM_OF_ITS_OWN
-        ]
+        packages = _packages(root)
         if len(packages) > 1:
             names = ", ".join(str(path.relative_to(root)) for path in packages)
             first = packages[0].relative_to(root) / _FILTERS
@@ -146,10 +142,22 @@ def _place(root: Path, output: str | None) -> Path:
         filters = (packages[0] if packages else root) / _FILTERS
     else:
         filters = Path(os.path.normpath(root / output))
-    if os.path.lexists(filters):
-        name = filters.relative_to(root) if filters.is_relative_to(root) else filters
-        raise InputError(f"{name} is there already: say where filters may go with --output DIR")
+    # A package goes before the module of its name, which nobody could import any more.
+    for there in (filters, filters.with_name(f"{filters.name}.py")):
+        if os.path.lexists(there):
+            name = there.relative_to(root) if there.is_relative_to(root) else there
+            raise InputError(f"{name} is there already: say where filters may go with --output DIR")
     return filters
+
+
+def _packages(root: Path) -> list[Path]:
+    """Return the packages of a project that lie in no other, also those in a namespace package."""
+    found: list[Path] = []
+    for pattern in ("*/__init__.py", "src/**/__init__.py"):
+        for path in sorted(root.glob(pattern)):
+            if not any(path.is_relative_to(package) for package in found):
+                found.append(path.parent)
+    return [package for package in found if package.name not in _NO_PROGRAM_OF_ITS_OWN]
 
 
 def _imported(root: Path, filters: Path) -> tuple[Path, str]:
@@ -158,8 +166,11 @@ def _imported(root: Path, filters: Path) -> tuple[Path, str]:
     if not filters.is_relative_to(source) or (source / "__init__.py").exists():
         source = root
     parts = filters.relative_to(source).parts
-    if not parts or not all(part.isidentifier() for part in parts):
-        raise InputError(f"{filters.relative_to(root)} cannot be the place of a Python package")
+    if not parts or not all(part.isidentifier() and not iskeyword(part) for part in parts):
+        raise InputError(
+            f"{filters.relative_to(root)} cannot be the place of a Python package: say where "
+            "filters may go with --output DIR"
+        )
     return source, ".".join(parts)
 
 

@@ -26,6 +26,8 @@ STANZA = """\
 policies = "seccomp"
 output = "sandbox"
 """
+_SAY_WHERE = "say where filters may go with --output DIR"
+_NO_PACKAGE = "cannot be the place of a Python package"
 
 
 def passes(project: Path) -> bool:
@@ -74,6 +76,12 @@ def test_in_an_empty_directory_it_makes_a_project_that_builds_and_passes(
         (["app.py"], "sandbox", "sandbox"),
         (["app/__init__.py", "tests/__init__.py"], "app/sandbox", "app.sandbox"),
         (["src/app/__init__.py", "test/test_app.py"], "src/app/sandbox", "app.sandbox"),
+        # Of a namespace package, which has no __init__.py.
+        (
+            ["src/ns/app/__init__.py", "src/ns/app/a/__init__.py"],
+            "src/ns/app/sandbox",
+            "ns.app.sandbox",
+        ),
     ],
 )
 def test_filters_go_where_the_program_can_import_them(
@@ -172,9 +180,12 @@ def test_it_follows_what_pyproject_says_already(tmp_path: Path) -> None:
             [],
             "several packages are here (a, src/b): say which, as --output a/sandbox",
         ),
-        (["sandbox/x"], [], "sandbox is there already: say where filters may go with --output DIR"),
-        ([], ["-o", "my-app/x"], "my-app/x cannot be the place of a Python package"),
-        ([], ["-o", "src"], "src cannot be the place of a Python package"),
+        (["sandbox/x"], [], f"sandbox is there already: {_SAY_WHERE}"),
+        (["sandbox.py"], [], f"sandbox.py is there already: {_SAY_WHERE}"),
+        (["my-app/__init__.py"], [], f"my-app/sandbox {_NO_PACKAGE}: {_SAY_WHERE}"),
+        (["class/__init__.py"], [], f"class/sandbox {_NO_PACKAGE}: {_SAY_WHERE}"),
+        ([], ["-o", "my-app/x"], f"my-app/x {_NO_PACKAGE}: {_SAY_WHERE}"),
+        ([], ["-o", "src"], f"src {_NO_PACKAGE}: {_SAY_WHERE}"),
         ([], ["-o", "../x"], "{parent}/x is not in this project, {root}, where 'init' adds things"),
     ],
 )
@@ -184,7 +195,7 @@ def test_where_there_is_no_place_it_says_so_and_writes_nothing(
     root = tmp_path / "root"
     root.mkdir()
     for name in files:
-        (root / name).parent.mkdir(parents=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     before = snapshot(tmp_path)
     code, out, err = said(inside("init", *options, cwd=root))
