@@ -240,12 +240,12 @@ def _same_errno(name: str, sections: Sequence[_Section]) -> int:
 _RUST_KEYWORDS = (
     "abstract as async await become box break const continue crate do dyn else enum extern false "
     "final fn for gen if impl in let loop macro match mod move mut override priv pub ref return "
-    "self static struct super trait true try type typeof unsafe unsized use virtual where while "
-    "yield"
+    "Self self static struct super trait true try type typeof unsafe unsized use virtual where "
+    "while yield"
 )
 # Beside keywords, what the go command takes for something else.
 _GO_NAMES = (
     "break case chan const continue default defer else fallthrough for func go goto if import "
-    "interface map package range return select struct switch type var main internal testdata "
-    "vendor"
+    "interface map package range return select struct switch type var documentation main internal "
+    "testdata vendor"
 )
