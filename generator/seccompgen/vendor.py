@@ -281,8 +281,14 @@ def _manifest(
 
 
 def _to_manifest(manifest: Path, path: Path) -> str:
-    """Return ``path`` as a manifest names it: from its own directory, whatever links lead there."""
-    return Path(os.path.relpath(path.resolve(), manifest.parent.resolve())).as_posix()
+    """Return ``path`` as a manifest names it: from its own directory, whatever links lead there.
+
+    Raises InputError for a name that no text holds.
+    """
+    name = Path(os.path.relpath(path.resolve(), manifest.parent.resolve())).as_posix()
+    if not name.isprintable():
+        raise InputError(f"unprintable characters in {name!r}: rename it")
+    return name
 
 
 def _from_manifest(manifest: Path, name: str) -> Path:

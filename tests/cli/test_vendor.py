@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -443,3 +444,13 @@ def test_edited_files_are_told_beside_a_policy_that_is_gone(project: Path) -> No
     code, (gone, edited) = failed("app/sandbox", "--check", cwd=project)
     assert (code, gone.partition(":")[0]) == (2, "app/sandbox/worker.py")
     assert edited == "app/sandbox/_runtime.py: edited: no longer what was vendored"
+
+
+def test_a_policy_in_a_place_whose_name_is_no_text(project: Path) -> None:
+    odd = project / os.fsdecode(b"odd\xff")
+    odd.mkdir()
+    (project / "worker.yml").rename(odd / "worker.yml")
+    run = inside("vendor", "worker.yml", "../other", cwd=odd)
+    assert run.code == 2
+    assert run.err == "unprintable characters in '../odd\\udcff/worker.yml': rename it\n"
+    assert not (project / "other").exists()

@@ -130,7 +130,9 @@ def _read_layer(
     problems: list[Diagnostic],
 ) -> None:
     if not str(path).isprintable():
-        problems.append(Diagnostic(f"unprintable characters in {str(path)!r}", included_at))
+        problems.append(
+            Diagnostic(f"unprintable characters in {str(path)!r}: rename it", included_at)
+        )
         return
     # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
     identity = pathlib.Path(os.path.realpath(path))
