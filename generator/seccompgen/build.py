@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import keyword
 import os
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -41,7 +42,8 @@ SHIPPED = Path(__file__).parent / "kernel"
 
 def module_name(policy_name: str) -> str:
     """Return the name of a policy's module: the file's, an underscore for what Python forbids."""
-    return policy_name.replace("-", "_").replace(".", "_")
+    # An import looks for the file of a name's NFKC form, however the name is written.
+    return unicodedata.normalize("NFKC", policy_name).replace("-", "_").replace(".", "_")
 
 
 def is_module_name(name: str) -> bool:
@@ -153,7 +155,10 @@ def build_policies(
             )
         elif name in names:
             problems.append(
-                Diagnostic(f"would be module {name!r}, as {names[name]} is", Position(file))
+                Diagnostic(
+                    f"would be module {name!r}, as {names[name]} is; rename one of the files",
+                    Position(file),
+                )
             )
         names[name] = file
     if problems:

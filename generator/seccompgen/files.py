@@ -322,7 +322,8 @@ def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
 def _is_ours(path: Path) -> bool:
     from seccompgen.render.templates import BANNERS  # noqa: PLC0415
 
-    return path.read_bytes().startswith(BANNERS[path.suffix].encode())
+    # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
+    return path.is_file() and path.read_bytes().startswith(BANNERS[path.suffix].encode())
 
 
 def _is_combined(path: Path) -> bool:

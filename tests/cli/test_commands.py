@@ -119,7 +119,18 @@ def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a-b.yml", "a_b.yml"):
         (tmp_path / name).write_text(POLICY)
     run = inside("build", tmp_path / "a-b.yml", tmp_path / "a_b.yml", "-o", tmp_path / "o")
-    assert (run.code, "would be module 'a_b'" in run.err) == (2, True)
+    assert run.code == 2
+    assert "would be module 'a_b'" in run.err
+    assert run.err.endswith("; rename one of the files\n")
+
+
+def test_a_module_has_the_name_by_which_python_looks_for_it(tmp_path: Path) -> None:
+    """In source, a name is its NFKC form: as a Mac writes it to disk, it would not be found."""
+    name = "nai\u0308ve"
+    (tmp_path / f"{name}.yml").write_text(POLICY)
+    assert inside("build", f"{name}.yml", "-o", "out", cwd=tmp_path).code == 0
+    (tmp_path / "main.py").write_text(f"from out import {name}\n", encoding="utf-8")
+    subprocess.run([sys.executable, "main.py"], cwd=tmp_path, check=True)
 
 
 def test_it_does_not_overwrite_what_it_did_not_generate(tmp_path: Path) -> None:
@@ -131,6 +142,17 @@ def test_it_does_not_overwrite_what_it_did_not_generate(tmp_path: Path) -> None:
     assert run.err.startswith("worker.py: is not seccompgen's to overwrite")
     assert program.read_text() == "print('mine')\n"
     assert set(snapshot(tmp_path)) == {"worker.yml", "worker.py"}
+
+
+def test_what_an_editor_leaves_beside_the_filters_is_no_filter(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.seccompgen]\npolicies = "p"\noutput = "o"\n')
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "worker.yml").write_text(POLICY)
+    assert inside("build", cwd=tmp_path).code == 0
+    (tmp_path / "o" / ".#worker.py").symlink_to("somebody@somewhere.1234")
+    (tmp_path / "o" / "directory.py").mkdir()
+    run = inside("build", "--check", cwd=tmp_path)
+    assert (run.code, run.err) == (0, "")
 
 
 def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
