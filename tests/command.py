@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+RENEW = "run the same command without --check, look at what changes, and commit it"
+"""What ``--check`` says last, where something would change."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from command import ROOT, inside
+from command import RENEW, ROOT, inside
 from ruamel.yaml import YAML
 from transcript import BIN, blocks, play, section, steps
 
@@ -188,7 +188,7 @@ def test_the_workflow_passes_until_a_policy_changes(
     policy.write_text(policy.read_text() + "default_action: log\n")
     after = dict(zip(commands, play(commands, tmp_path, environment), strict=True))
     module = tmp_path / "sandbox" / "no_exec.py"
-    assert after["seccompgen build --check"] == (1, f"{module}: is stale\n")
+    assert after["seccompgen build --check"] == (1, f"{module}: is stale\n{RENEW}\n")
 
 
 def test_pre_commit_installs_the_hook_and_refuses_what_is_stale(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from command import inside, said, seccompgen, snapshot
+from command import RENEW, inside, said, seccompgen, snapshot
 from extremes import BARE, LISTENING
 from pages import follow
 from seccompgen.architectures import ABIS
@@ -188,9 +188,13 @@ def test_check_tells_what_is_missing_stale_and_left_over(form: str, tmp_path: Pa
     module = tmp_path / "out" / MODULES[form]
     before = module.read_bytes()
     module.write_bytes(before.replace(b"0x7fff0000", b"0x7ffc0000") + b"\n")
-    assert said(inside(*check, cwd=tmp_path)) == (1, [], [f"out/{MODULES[form]}: is stale"])
+    assert said(inside(*check, cwd=tmp_path)) == (1, [], [f"out/{MODULES[form]}: is stale", RENEW])
     module.unlink()
-    assert said(inside(*check, cwd=tmp_path)) == (1, [], [f"out/{MODULES[form]}: is missing"])
+    assert said(inside(*check, cwd=tmp_path)) == (
+        1,
+        [],
+        [f"out/{MODULES[form]}: is missing", RENEW],
+    )
     module.write_text("int mine;\n")
     refused = f"out/{MODULES[form]}: is not seccompgen's to overwrite: rename it, or choose another"
     run = inside(*check[:-1], cwd=tmp_path)

@@ -116,7 +116,8 @@ def check_or_write(outputs: Outputs, *, check: bool) -> list[Path]:
         return outputs.write()
     stale = outputs.stale()
     if stale:
-        raise AnswerNo(*stale)
+        hint = "run the same command without --check, look at what changes, and commit it"
+        raise AnswerNo(*stale, hint)
     return []
 
 
