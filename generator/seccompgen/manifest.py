@@ -118,8 +118,8 @@ def read_manifest(path: Path) -> Manifest | None:
         problem = "it was edited"
     raise InputError(
         Diagnostic(
-            f"not a manifest that this seccompgen wrote ({problem}): restore it, or vendor all "
-            "again with --force",
+            f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
+            "all policies again: seccompgen vendor POLICY... DEST --force",
             Position(str(path)),
         )
     )
