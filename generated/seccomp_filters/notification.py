@@ -282,7 +282,8 @@ class Notification:
         """Return ``size`` bytes of the caller's memory from ``address`` on.
 
         Bound a ``size`` that the caller names: so much memory is taken here. The bytes were the
-        caller's while the call waited; they may be others by now, for its threads run on. So act on what was read, do not check it and have the caller act (`proceed`).
+        caller's while the call waited; they may be others by now, for its threads run on. So act
+        on what was read, do not check it and have the caller act (`proceed`).
 
         Needs what ptrace(2) calls PTRACE_MODE_ATTACH_FSCREDS: the same user and no set-user-ID
         program, or CAP_SYS_PTRACE; with Yama's ptrace_scope a descendant. Raises SeccompError:
