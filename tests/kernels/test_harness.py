@@ -5,6 +5,7 @@ That it notices wrong filters and tables is tried in every guest (``faults``, ``
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -165,10 +166,14 @@ def test_a_guest_that_says_nothing_is_given_up() -> None:
 
 
 def test_a_guest_pays_for_its_own_time_only() -> None:
-    """Two that share a processor take twice as long for the same, each half of it waiting."""
-    spin = [sys.executable, "-c", "import time\nwhile time.process_time() < 1: pass\nprint('@end')"]
-    with ThreadPoolExecutor() as pool:
-        pair = [pool.submit(emulator.run, spin, timeout=1.6, processor=0) for _ in range(2)]
-    for console, end in (one.result() for one in pair):
-        assert console == b"@end\n"
-        assert end == "ended"
+    """Four that share a processor take four times as long for the same, and wait for the rest."""
+    code = "import time\nwhile time.process_time() < 0.5: pass\nprint('@end')"
+    processor = min(os.sched_getaffinity(0))
+
+    def spin(_: int) -> tuple[bytes, str]:
+        command = [sys.executable, "-IS", "-c", code]
+        return emulator.run(command, timeout=1.5, processor=processor)
+
+    with ThreadPoolExecutor(4) as pool:
+        ends = list(pool.map(spin, range(4)))
+    assert ends == [(b"@end\n", "ended")] * 4
