@@ -68,7 +68,8 @@ def _digest() -> str:
 def _files() -> Iterator[Path]:
     """Yield the files that decide what programs come out."""
     here = Path(__file__)
-    yield from (here, *(here.with_name(f"{name}.py") for name in ("faults", "foreign", "policies")))
+    others = ("faults", "foreign", "guests", "policies")  # by the guests it is known which ABIs
+    yield from (here, *(here.with_name(f"{name}.py") for name in others))
     yield from (_ROOT / "tests" / f"{name}.py" for name in ("oracle", "strategies"))
     for suffix in ("py", "csv", "toml"):
         yield from sorted((_ROOT / "generator").rglob(f"*.{suffix}"))

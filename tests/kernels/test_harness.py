@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from kernels import emulator, matrix, table
+from kernels import emulator, matrix, programs, table
 from kernels.bitmap import differences as bitmap_differences
 from kernels.inside import confined
 from kernels.inside.machine_code import NATIVE
@@ -157,6 +157,12 @@ def test_calls_of_the_bitmap_are_told_by_their_time() -> None:
 )
 def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
     assert (not matrix.too_few([{"abi": abi} for abi in abis.split()])) == enough
+
+
+def test_programs_are_compiled_anew_for_other_guests() -> None:
+    """The guests say for which ABIs; of one that is not among them nothing would be tried."""
+    names = {path.name for path in programs._files()}
+    assert {"guests.py", "faults.py", "policies.py", "foreign.py", "oracle.py"} <= names
 
 
 def test_a_guest_that_says_nothing_is_given_up() -> None:
