@@ -43,7 +43,7 @@ In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures t
   clock of one boot the kernel must answer the first kind, and only that, without running the
   filter. "-" where a kernel has no bitmap: before 5.11, and on MIPS.
 - *Faults*: filters, and tables, that are wrong on purpose, up to {faults} kinds, which must be
-  noticed. Others leave that out.
+  noticed, beside right filters of the same policies, which must not. Others leave that out.
 """
 
 _TAIL = """\

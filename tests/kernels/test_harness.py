@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 from kernels import emulator, matrix, programs, table
 from kernels.bitmap import differences as bitmap_differences
+from kernels.faults import FAULTS, MEANT
+from kernels.guests import GUESTS
 from kernels.inside import confined
 from kernels.inside.machine_code import NATIVE
 from kernels.judge import judge
 from kernels.plan import Expected, Plan, Probe, Run, harmless
 from kernels.programs import Trial
+from kernels.run import FAULTY
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
 
@@ -157,6 +160,13 @@ def test_calls_of_the_bitmap_are_told_by_their_time() -> None:
 )
 def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
     assert (not matrix.too_few([{"abi": abi} for abi in abis.split()])) == enough
+
+
+def test_every_fault_is_tried_by_some_guest_beside_what_it_should_mean() -> None:
+    abis = {guest.abi for guest in GUESTS if guest.name in FAULTY}
+    for fault in FAULTS:
+        assert abis & set(fault.abis.split() or abis), fault.what
+        assert fault.policy in MEANT, fault.what
 
 
 def test_programs_are_compiled_anew_for_other_guests() -> None:
