@@ -132,8 +132,8 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _calls(result: Mapping[str, Any]) -> int:
-    count: int = result["calls"] + result["numbers"] + result["foreign"] + result["stock"]
-    return count
+    count: int = result["calls"] + result["numbers"] + result["stock"]
+    return count + (result["foreign"] or 0)
 
 
 def _table(results: Iterable[Mapping[str, Any]]) -> str:

@@ -21,7 +21,7 @@ from kernels.inside.machine_code import NATIVE
 from kernels.judge import judge
 from kernels.plan import Expected, Plan, Probe, Run, harmless
 from kernels.programs import Trial
-from kernels.run import FAULTY
+from kernels.run import FAULTY, untried
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
 
@@ -160,6 +160,18 @@ def test_calls_of_the_bitmap_are_told_by_their_time() -> None:
 )
 def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
     assert (not matrix.too_few([{"abi": abi} for abi in abis.split()])) == enough
+
+
+COUNTS = {
+    **dict.fromkeys(("filters", "stock", "policies", "calls", "numbers"), 1),
+    **dict.fromkeys(("records", "bitmap", "foreign", "faults")),
+}
+
+
+def test_a_part_in_which_nothing_was_tried_does_not_look_green() -> None:
+    assert untried(COUNTS) == []
+    for part in COUNTS:
+        assert untried({**COUNTS, part: 0}) == [f"{part}: nothing was tried"]
 
 
 def test_every_fault_is_tried_by_some_guest_beside_what_it_should_mean() -> None:
