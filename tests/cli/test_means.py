@@ -243,6 +243,22 @@ def test_check_and_no_cache_keep_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+def test_vendor_uses_what_it_kept_and_its_check_does_not(tmp_path: Path) -> None:
+    policy, dest = tmp_path / "p.yml", tmp_path / "sandbox"
+    policy.write_text(POLICY.replace(", s390x", ""))
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert seccompgen("vendor", policy, dest, env=env).code == 0
+    # From here on the policy goes by the path from the manifest.
+    assert seccompgen("vendor", dest, env=env).code == 0
+    poison(tmp_path / "cache")
+    assert seccompgen("vendor", "--check", dest, env=env).code == 0
+    assert seccompgen("vendor", dest, env=env).code == 0
+    assert b"ret  trace(77)" in snapshot(dest)["p.py"]
+    assert seccompgen("vendor", "--check", dest, env=env).code == 1
+    assert seccompgen("vendor", "--no-cache", dest, env=env).code == 0
+    assert seccompgen("vendor", "--check", dest, env=env).code == 0
+
+
 def test_tables_uses_what_it_kept_and_its_proof_does_not(tmp_path: Path) -> None:
     tree = checkout(tmp_path / "tree")
     for path in (tree / "policies").glob("*.yml"):
