@@ -39,7 +39,7 @@ def confined(policy: Path, command: Sequence[str | Path]) -> list[str]:
 
 
 def run(
-    command: Sequence[str | Path], timeout: float = 60, **options: Any
+    command: Sequence[str | Path], timeout: float = 120, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run a command line to its end."""
     return subprocess.run(

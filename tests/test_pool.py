@@ -192,7 +192,7 @@ def napping(tmp_path: Path) -> subprocess.Popen[str]:
 
 def all_gone(group: int) -> bool:
     """Wait until no process of the group is left, but for those that only wait to be reaped."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         states = []
         for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import http.server
 import os
+import random
 import shutil
 import signal
 import socket
@@ -40,9 +41,13 @@ def program(name: str, *places: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """Return a port that nobody uses, nor is given who asks for any, before the server has it."""
+    given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(1024, given)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

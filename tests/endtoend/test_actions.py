@@ -159,6 +159,28 @@ def test_install_on_import_confines(generate: Callable[[str], Any]) -> None:
     assert kernel.run(child).value == [-1, errno.EACCES]
 
 
+@pytest.mark.parametrize(
+    ("flags", "number"),  # SECCOMP_FILTER_FLAG_*, as linux/seccomp.h has them
+    [
+        ("", 0),
+        ("tsync", 1),
+        ("log", 2),
+        ("spec_allow", 4),
+        ("new_listener", 8),
+        ("new_listener, tsync, tsync_esrch", 25),
+        ("new_listener, wait_killable_recv", 40),
+    ],
+)
+def test_each_flag_is_handed_on(
+    generate: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, flags: str, number: int
+) -> None:
+    module = generate(f"flags: [{flags}]\n" + POLICY.format("errno"))
+    told: list[object] = []
+    monkeypatch.setattr(module._runtime, "install", lambda *_, **how: told.append(how["flags"]))
+    module.install()
+    assert told == [number]
+
+
 def test_without_no_new_privs_the_bit_stays_clear(generate: Callable[[str], Any]) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs CAP_SYS_ADMIN")

@@ -51,6 +51,8 @@ POLICY: dict[str, Any] = {
 """What most of the filters should mean, but for ``arches``."""
 _WITH_UNKNOWN = {**POLICY, "unknown_action": "errno(8)"}
 _KILLING = {**POLICY, "syscalls": [*_RULES, _rule("getegid", "kill_process", "Equal", 4, 1)]}
+MEANT = (POLICY, _WITH_UNKNOWN, _KILLING)
+"""What the filters should mean. Right ones must differ in nothing, or a fault proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,6 @@ class Fault:
     abis: str = ""
     policy: PolicyDict = field(default_factory=lambda: POLICY)
     """What it should mean."""
-
-
-def faults(abi: str) -> list[Fault]:
-    """Return those that matter there."""
-    return [one for one in FAULTS if not one.abis or abi in one.abis.split()]
 
 
 def _compiled(policy: dict[str, Any], abi: str, tables: Tables) -> bytes:

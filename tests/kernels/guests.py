@@ -56,6 +56,9 @@ _PC = Guest(
     cpu="max",
     memory=256,
     console="ttyS0",
+    # Whether the timer ticks is asked with a loop: an emulator that a busy host keeps waiting
+    # meanwhile would have the kernel panic.
+    parameters=("no_timer_check",),
 )
 _ARM_VIRT = Guest(
     name="aarch64-6.1",

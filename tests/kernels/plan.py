@@ -157,18 +157,19 @@ def flags(policy: PolicyDict) -> int:
 def plan(abi: str, made: Programs, *, share: slice, faults: bool, foreign: bool) -> Plan:
     """Return what to do with the programs for ``abi``: with a share of the right ones.
 
-    ``faults``: with the wrong ones as well. ``foreign``: the kernel starts programs of the other
-    ABI, too.
+    ``faults``: with the wrong ones as well, and right ones of the same policies. ``foreign``: the
+    kernel starts programs of the other ABI, too.
     """
-    right, wrong = made.policies[share], made.faults if faults else ()
-    filters = (*right, *wrong)
+    usual = made.policies[share]
+    right, wrong = (made.meant, made.faults) if faults else ((), ())
+    filters = (*usual, *right, *wrong)
     runs: list[Run] = []
     for number, one in enumerate(filters):
-        runs += _runs(abi, number, one.policy, is_wrong=number >= len(right))
+        runs += _runs(abi, number, one.policy, careful=number >= len(usual))
     return Plan(
         abi,
         filters,
-        frozenset(range(len(right), len(filters))),
+        frozenset(range(len(filters) - len(wrong), len(filters))),
         tuple(runs),
         tuple(_probes(abi, filters)),
         tuple(zip(made.foreign, foreign_trials(abi), strict=True)) if foreign else (),
@@ -197,12 +198,12 @@ def _probes(abi: str, filters: Sequence[Trial]) -> Iterator[Probe]:
             yield Probe(number, cached)
 
 
-def _runs(abi: str, number: int, policy: PolicyDict, *, is_wrong: bool) -> Iterator[Run]:
+def _runs(abi: str, number: int, policy: PolicyDict, *, careful: bool) -> Iterator[Run]:
     rng = random.Random(f"{abi} {number}")
     calls: list[Expected] = []
     deadly: list[Expected] = []
     real = harmless(abi)
-    for call in _calls(abi, policy, rng, careful=is_wrong):
+    for call in _calls(abi, policy, rng, careful=careful):
         action = call.answer & _ACTION
         if action in _KILLS:
             deadly.append(call)
@@ -219,7 +220,7 @@ def _runs(abi: str, number: int, policy: PolicyDict, *, is_wrong: bool) -> Itera
     elif RETURN_VALUES["user_notif"] in actions:
         how = "supervised"
     yield Run(number, how, (*calls, *([rng.choice(deadly)] if deadly else [])))
-    if deadly and (is_wrong or number % THREADS == 0):
+    if deadly and (careful or number % THREADS == 0):
         yield Run(number, "thread", (rng.choice(deadly),))
 
 

@@ -36,9 +36,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """All programs for one ABI: right ones, wrong ones, and those that meet foreign programs."""
+    """All programs for one ABI: right ones, wrong ones, and those that meet foreign programs.
+
+    ``meant`` are right ones of what the wrong ones should mean.
+    """
 
     policies: tuple[Trial, ...]
+    meant: tuple[Trial, ...]
     faults: tuple[Trial, ...]
     foreign: tuple[Trial, ...]
 
@@ -68,7 +72,8 @@ def _digest() -> str:
 def _files() -> Iterator[Path]:
     """Yield the files that decide what programs come out."""
     here = Path(__file__)
-    yield from (here, *(here.with_name(f"{name}.py") for name in ("faults", "foreign", "policies")))
+    others = ("faults", "foreign", "guests", "policies")  # by the guests it is known which ABIs
+    yield from (here, *(here.with_name(f"{name}.py") for name in others))
     yield from (_ROOT / "tests" / f"{name}.py" for name in ("oracle", "strategies"))
     for suffix in ("py", "csv", "toml"):
         yield from sorted((_ROOT / "generator").rglob(f"*.{suffix}"))
@@ -77,6 +82,10 @@ def _files() -> Iterator[Path]:
 def _compile() -> bytes:
     jobs: dict[str, list[tuple[str, dict[str, Any]]]] = {
         "policies": [(f"policy {n}", policy) for n, policy in enumerate(policies(ABIS))],
+        "meant": [
+            (f"what faults are told from, {n}", {**policy, "arches": list(ABIS)})
+            for n, policy in enumerate(faults.MEANT)
+        ],
         "foreign": [
             (f"{abi} {place}", trial.policy)
             for abi in foreign.OTHER

@@ -5,19 +5,24 @@ That it notices wrong filters and tables is tried in every guest (``faults``, ``
 
 from __future__ import annotations
 
+import os
+import re
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from kernels import emulator, matrix, table
+from kernels import emulator, matrix, programs, table
 from kernels.bitmap import differences as bitmap_differences
+from kernels.faults import FAULTS, MEANT
+from kernels.guests import GUESTS
 from kernels.inside import confined
 from kernels.inside.machine_code import NATIVE
 from kernels.judge import judge
 from kernels.plan import Expected, Plan, Probe, Run, harmless
 from kernels.programs import Trial
+from kernels.run import FAULTY, untried
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
 
@@ -95,6 +100,27 @@ def test_each_wrong_answer_is_noticed(
     assert len(judged(results, outside)) == 1
 
 
+@pytest.mark.parametrize(
+    ("abi", "result", "right"),
+    [
+        *(("s390x", result, result == confined.ANSWER) for result in (confined.ANSWER, 0, 7)),
+        *(("ppc64le", result, result == 0) for result in (confined.ANSWER, 0)),
+    ],
+)
+def test_what_a_supervisor_answers_comes_back(abi: str, result: int, *, right: bool) -> None:
+    arch = ABIS[abi].audit_arch
+    call = Expected(NATIVE, arch, 20, (0,) * 6, RETURN_VALUES["user_notif"])
+    policy = {"arches": [abi], "default_action": "user_notif", "syscalls": []}
+    plan = Plan(
+        abi, (Trial("one", policy, b""),), frozenset(), (Run(0, "supervised", (call,)),), (), ()
+    )
+    before = [1000 + n for n, _ in enumerate(harmless(abi))]
+    packed = result.to_bytes(8, ABIS[abi].byte_order).hex()
+    told = ((0, confined.NOTIFIED, 0, arch),)
+    report = {"runs": [[99, KILLED, 1, before, packed, told, ""]]}
+    assert (judge(plan, report, logs=False).differences == {}) == right
+
+
 def test_an_end_of_another_kind_is_noticed() -> None:
     assert judged(status=11) == [
         "arch=0x80000016 nr=0x17 args=(0x0, 0x0, 0x0, 0x0, 0x0, 0x0): "
@@ -158,17 +184,46 @@ def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
     assert (not matrix.too_few([{"abi": abi} for abi in abis.split()])) == enough
 
 
+COUNTS = {
+    **dict.fromkeys(("filters", "stock", "policies", "calls", "numbers"), 1),
+    **dict.fromkeys(("records", "bitmap", "foreign", "faults")),
+}
+
+
+def test_a_part_in_which_nothing_was_tried_does_not_look_green() -> None:
+    assert untried(COUNTS) == []
+    for part in COUNTS:
+        assert untried({**COUNTS, part: 0}) == [f"{part}: nothing was tried"]
+
+
+def test_every_fault_is_tried_by_some_guest_beside_what_it_should_mean() -> None:
+    abis = {guest.abi for guest in GUESTS if guest.name in FAULTY}
+    for fault in FAULTS:
+        assert abis & set(fault.abis.split() or abis), fault.what
+        assert fault.policy in MEANT, fault.what
+
+
+def test_programs_are_compiled_anew_for_other_guests() -> None:
+    """The guests say for which ABIs; of one that is not among them nothing would be tried."""
+    names = {path.name for path in programs._files()}
+    assert {"guests.py", "faults.py", "policies.py", "foreign.py", "oracle.py"} <= names
+
+
 def test_a_guest_that_says_nothing_is_given_up() -> None:
     console, end = emulator.run(["sleep", "60"], timeout=0.2)
     assert console == b""
-    assert end == "did not end within 0.2 s,"
+    assert re.fullmatch(r"did not end within 0\.2 s \(of work 0\.\d, of waiting \d+\.\d\),", end)
 
 
 def test_a_guest_pays_for_its_own_time_only() -> None:
-    """Two that share a processor take twice as long for the same, each half of it waiting."""
-    spin = [sys.executable, "-c", "import time\nwhile time.process_time() < 1: pass\nprint('@end')"]
-    with ThreadPoolExecutor() as pool:
-        pair = [pool.submit(emulator.run, spin, timeout=1.6, processor=0) for _ in range(2)]
-    for console, end in (one.result() for one in pair):
-        assert console == b"@end\n"
-        assert end == "ended"
+    """Four that share a processor take four times as long for the same, and wait for the rest."""
+    code = "import time\nwhile time.process_time() < 0.5: pass\nprint('@end')"
+    processor = min(os.sched_getaffinity(0))
+
+    def spin(_: int) -> tuple[bytes, str]:
+        command = [sys.executable, "-IS", "-c", code]
+        return emulator.run(command, timeout=1.5, processor=processor)
+
+    with ThreadPoolExecutor(4) as pool:
+        ends = list(pool.map(spin, range(4)))
+    assert ends == [(b"@end\n", "ended")] * 4

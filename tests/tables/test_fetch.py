@@ -128,8 +128,7 @@ def test_repetitions_end_with_the_deadline(
     upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.faults[TABLE] = "500"
-    monkeypatch.setattr(web, "BACKOFF", (0.05, 30, 30))
-    monkeypatch.setattr(web, "DEADLINE", 1)
+    monkeypatch.setattr(web, "BACKOFF", (0.05, 300, 300))  # longer than the deadline
     assert "answers 500" in failure(upstream.url)
     assert upstream.requests.count(TABLE) == 2
 

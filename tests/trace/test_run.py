@@ -98,7 +98,7 @@ def test_no_process_is_between(no_parent: Path) -> None:
         [PYTHON, "-m", "seccompgen", "run", no_parent, "--", "sh", "-c", "echo $$"],
         stdout=subprocess.PIPE,
     )
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=120)
     assert int(out) == child.pid
 
 
@@ -167,7 +167,7 @@ def test_the_command_finds_what_it_would_find_without(no_parent: Path, options: 
     command = ["sh", "-c", code]
     prefix = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--"]
     free, confined = (
-        subprocess.run([*words, *command], capture_output=True, check=True, timeout=60).stdout
+        subprocess.run([*words, *command], capture_output=True, check=True, timeout=120).stdout
         for words in ([], prefix)
     )
     assert confined == free
@@ -193,7 +193,7 @@ def test_the_kernel_logs_on_request(no_parent: Path, tmp_path: Path) -> None:
         report = tmp_path / "report"
         words = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--", "true"]
         strace = ["strace", "-f", "-e", "trace=seccomp", "-o", str(report), *words]
-        subprocess.run(strace, check=True, timeout=60)
+        subprocess.run(strace, check=True, timeout=120)
         call = f"seccomp(SECCOMP_SET_MODE_FILTER, {flags}, {{len="
         assert call in report.read_text()
 

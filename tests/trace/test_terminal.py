@@ -67,7 +67,7 @@ class Shell:
 
         Meanwhile ``poke`` is typed again and again.
         """
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not (found := re.search(pattern, self.said)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.said!r}"
             if select.select([self._terminal], [], [], 0.2)[0]:

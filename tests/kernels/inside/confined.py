@@ -58,7 +58,7 @@ _NOTIF = struct.Struct("=QIIiIQ6Q")
 _NOTIF_RESP = struct.Struct("=QqiI")
 _NOTIF_RECV = 0xC0502100
 _NOTIF_SEND = 0xC0182101
-_ANSWER = 7000  # what the supervisor has notified calls return: no real one does
+ANSWER = 7000  # what the supervisor has notified calls return: no real one does
 
 # PyDLL keeps the GIL: to give it up and take it back is a system call.
 libc = ctypes.PyDLL(None, use_errno=True)
@@ -311,7 +311,7 @@ class Confined:
         call = self.words[start : start + RESULT].tolist()
         told_right = [call[0] & 0xFFFFFFFF, *call[1:]] == [nr & 0xFFFFFFFF, *args]
         self._tell(NOTIFIED, 0 if told_right else 1, arch)
-        fcntl.ioctl(listener, _NOTIF_SEND, _NOTIF_RESP.pack(identity, _ANSWER, 0, 0))
+        fcntl.ioctl(listener, _NOTIF_SEND, _NOTIF_RESP.pack(identity, ANSWER, 0, 0))
 
     def _wait_for_thread(self) -> int:
         """Wait until the thread is done or dead; kill what is left; return the status."""
