@@ -57,6 +57,11 @@ _REPORT = re.compile(
 _LINE = re.compile(rb"^\|([A-Za-z0-9+/=]+)\|\r*$", re.M)
 _END = re.compile(rb"^@end\r*\n", re.M)
 
+_BEGUN = b"@init"
+"""What the guest's first process says first."""
+_BOOTS = 2
+"""How often a kernel is started that does not come to its first process: until then nothing of ours
+runs, and an emulator may hang."""
 _COMPILES = 120.0
 """Seconds that a guest may take to compile the standard library's modules."""
 _SHOWN = 40
@@ -132,7 +137,10 @@ def _boot(
             "-kernel", str(kernel), "-initrd", f"/proc/self/fd/{initramfs.fileno()}",
             "-append", command_line,
         ]  # fmt: skip
-        console, end = run(command, [initramfs.fileno()], timeout=timeout, processor=processor)
+        for _ in range(_BOOTS):
+            console, end = run(command, [initramfs.fileno()], timeout=timeout, processor=processor)
+            if _BEGUN in console:
+                break
     try:
         return _report(console)
     except GuestFailed as failure:

@@ -10,10 +10,11 @@ import re
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from kernels import emulator, matrix, programs, table
+from kernels import emulator, image, matrix, programs, table
 from kernels.bitmap import differences as bitmap_differences
 from kernels.faults import FAULTS, MEANT
 from kernels.guests import GUESTS
@@ -25,6 +26,9 @@ from kernels.programs import Trial
 from kernels.run import FAULTY, untried
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ABI = "s390x"
 ARCH = ABIS[ABI].audit_arch
@@ -227,3 +231,18 @@ def test_a_guest_pays_for_its_own_time_only() -> None:
     with ThreadPoolExecutor(4) as pool:
         ends = list(pool.map(spin, range(4)))
     assert ends == [(b"@end\n", "ended")] * 4
+
+
+@pytest.mark.parametrize(("says", "boots"), [("", 2), ("@init", 1)])
+def test_only_a_kernel_that_does_not_start_is_started_again(
+    says: str, boots: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest = replace(GUESTS[0], emulator="emulator")
+    (tmp_path / "emulator").write_text(f"#!/bin/sh\necho boot >> {tmp_path}/boots\necho {says}\n")
+    (tmp_path / "emulator").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    kernel = tmp_path / "kernel"
+    monkeypatch.setattr(image, "kernel", lambda _: kernel)
+    with pytest.raises(emulator.NoAnswer, match="ended without a report"):
+        emulator._boot(guest, [], {}, 60, None)
+    assert (tmp_path / "boots").read_text() == "boot\n" * boots

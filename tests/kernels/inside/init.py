@@ -4,6 +4,7 @@
 Python 3.9 and later, the standard library only. The report goes over the console, framed so that
 it is known to be whole (`kernels.emulator` reads it):
 
+    @init                          at once
     @report STATE SIZE SHA256      of what the lines carry, in bytes
     |BASE64 OF COMPRESSED BYTES|   as often as needed
     @end
@@ -49,6 +50,7 @@ def _send(state: str, report: bytes) -> None:
 
 
 def _start() -> None:
+    os.write(1, b"@init\n")
     libc = ctypes.CDLL(None)
     for kind, target in _MOUNTS:
         libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(0), None)
