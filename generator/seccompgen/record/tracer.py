@@ -22,6 +22,7 @@ from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.record.observations import End, Number, Recording
 from seccompgen.trace import ptrace
+from seccompgen.trace.process import Process, require_proc
 from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def trace(
     others; ``table`` is that of this process's ABI. The command has the caller's terminal,
     directory and process group. Raises OutsideError where it cannot be traced, NotStartedError
     where it did not begin, Interrupted where the user gave it up.
+    require_proc()
     """
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     started = start(command, Confinement("record", table, program, settings), held=True)

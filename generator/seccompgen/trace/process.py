@@ -13,9 +13,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from seccompgen.errors import OutsideError
+
 _STRING_MAX = 4096
 """PATH_MAX; longer strings are cut."""
 _PAGE = 4096
+
+
+def require_proc() -> None:
+    """Raise OutsideError unless /proc tells of processes by the numbers that we know them by."""
+    try:
+        ours = os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 - it is a text
+    except OSError:
+        ours = False
+    if not ours:
+        raise OutsideError(
+            "/proc is not mounted, or is another PID namespace's, so that it tells of other "
+            "processes than those here: mount it (unshare --mount-proc does)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

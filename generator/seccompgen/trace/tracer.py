@@ -19,7 +19,7 @@ from seccompgen.model import U32
 from seccompgen.trace import ptrace
 from seccompgen.trace.launch import failure, let_go
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
-from seccompgen.trace.process import Process
+from seccompgen.trace.process import Process, require_proc
 from seccompgen.trace.signals import (
     as_killed,
     ends,
@@ -54,8 +54,9 @@ def supervise(
     `notify.supervise`, but that whatever is left is killed when this process ends.
 
     Raises FilterError if the kernel does not take the filter, and OutsideError where this ABI's
-    registers are unknown here or ptrace is forbidden.
+    registers are unknown here, ptrace is forbidden, or there is no /proc of this PID namespace.
     """
+    require_proc()
     abi = confinement.table.abi.name
     if abi not in ptrace.ABIS:
         raise OutsideError(
