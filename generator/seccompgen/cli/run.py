@@ -169,19 +169,28 @@ def _warn(judged: Judged, command: Command, settings: Settings, tables: Tables) 
 @contextlib.contextmanager
 def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusal], None]]:
     """Give what tells of a refusal, at once."""
-    with contextlib.ExitStack() as stack:
-        file: TextIO = sys.stderr
-        if output:
-            # Not atomic on purpose: it is read while the command runs.
-            file = stack.enter_context(output.open("w", encoding="utf-8"))
+    file: TextIO = sys.stderr
+    if output:
+        # Not atomic on purpose: it is read while the command runs.
+        file = output.open("w", encoding="utf-8", errors="backslashreplace")
 
-        def tell(refusal: Refusal) -> None:
-            text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
+    def tell(refusal: Refusal) -> None:
+        text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
+        try:
             file.write(f"{text}\n")
             file.flush()
+        except OSError as error:
+            raise OutsideError(
+                f"{output or 'stderr'}: {error.strerror}: what is refused cannot be told any "
+                "more, so COMMAND is killed"
+            ) from None
 
         yield tell
 
+    finally:
+        if output:
+            with contextlib.suppress(OSError):  # of what could not be written; that was told
+                file.close()
 
 def _trace(
     loaded: _Loaded,

@@ -30,6 +30,7 @@ from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import RET_DATA_MAX, FilterFlag
 from seccompgen.program import BPF_MAXINSNS, RET_K, encode
 from seccompgen.trace.asking import lets_through
+from seccompgen.trace.ptrace import wait
 from seccompgen.trace.token import Token, with_token
 from seccompgen.verify.call import Call
 from seccompgen.verify.machine import Code
@@ -229,11 +230,13 @@ def start(
 
 def end(started: Started) -> None:
     """Kill the child, collect it and close what belongs to it."""
-    try:
+    with contextlib.suppress(ChildProcessError):
+        # Raises where it was collected already: its number may be another's by now.
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(started.pid, signal.SIGKILL)
-        os.waitpid(started.pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
+        # Who traces it is told of its end only after that of its other threads.
+        while wait()[0] != started.pid:
+            pass
     close(started)
 
 
