@@ -185,12 +185,13 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusa
                 "more, so COMMAND is killed"
             ) from None
 
+    try:
         yield tell
-
     finally:
         if output:
             with contextlib.suppress(OSError):  # of what could not be written; that was told
                 file.close()
+
 
 def _trace(
     loaded: _Loaded,
@@ -205,6 +206,7 @@ def _trace(
     from seccompgen.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
     from seccompgen.trace import notify, tracer  # noqa: PLC0415
     from seccompgen.trace.asking import asking  # noqa: PLC0415
+    from seccompgen.trace.calls import printable  # noqa: PLC0415
     from seccompgen.trace.launch import FilterError  # noqa: PLC0415
     from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
     from seccompgen.trace.signals import end_like  # noqa: PLC0415
@@ -215,8 +217,8 @@ def _trace(
         if process.pid not in told:
             told.add(process.pid)
             _say(
-                f"{process.name}[{process.pid}] installs a filter with a listener of its own and "
-                "gets EBUSY, since --trace has one: trace it with --by ptrace"
+                f"{printable(process.name)}[{process.pid}] installs a filter with a listener of "
+                "its own and gets EBUSY, since --trace has one: trace it with --by ptrace"
             )
 
     judge = judge_by(loaded.judged, tables, tell, listener, permissive=permissive)

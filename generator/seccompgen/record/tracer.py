@@ -15,15 +15,14 @@ import signal
 import stat
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.record.observations import End, Number, Recording
 from seccompgen.trace import ptrace
-from seccompgen.trace.process import Process, require_proc
 from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
+from seccompgen.trace.process import Process, require_proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,8 +71,8 @@ def trace(
     others; ``table`` is that of this process's ABI. The command has the caller's terminal,
     directory and process group. Raises OutsideError where it cannot be traced, NotStartedError
     where it did not begin, Interrupted where the user gave it up.
-    require_proc()
     """
+    require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     started = start(command, Confinement("record", table, program, settings), held=True)
     tracer = _Tracer(watch, started.pid)
@@ -107,11 +106,8 @@ class NotStartedError(SeccompgenError):
 
 def _may_filter() -> bool:
     """Return True if the kernel takes a filter from here without no_new_privs: CAP_SYS_ADMIN."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
-    return False
+    capabilities = int(Process(os.getpid()).status.get("CapEff", "0"), 16)
+    return bool(capabilities >> _CAP_SYS_ADMIN & 1)
 
 
 def _not_traceable(failure: OSError) -> str:
@@ -332,8 +328,8 @@ class _Tracer:
             )
             if wants:
                 self._unprivileged[os.readlink(link)] = None  # noqa: PTH115
-        except (OSError, ValueError):
-            pass  # without /proc, or gone already: nothing is known of it
+        except (OSError, IndexError):
+            pass  # gone already: nothing is known of it
 
     def _ended(self, tid: int, status: int) -> None:
         """Note the end of a task."""
@@ -418,22 +414,19 @@ def _has_ended(pid: int) -> bool:
 
 
 def _leader(tid: int) -> int:
-    """Return the PID of the process that a thread belongs to, by /proc; ``tid`` without one."""
-    return _status(tid, "Tgid:")[0]
+    """Return the PID of the process that a thread belongs to; ``tid`` if it is gone."""
+    return _status(tid, "Tgid")[0]
 
 
 def _effective_ids(pid: int) -> tuple[int, int]:
     """Return the effective UID and GID."""
-    return _status(pid, "Uid:")[1], _status(pid, "Gid:")[1]
+    return _status(pid, "Uid")[1], _status(pid, "Gid")[1]
 
 
 def _status(tid: int, key: str) -> list[int]:
-    """Return the numbers of a line of /proc/TID/status, ``tid`` alone without /proc."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{tid}/status").read_text(errors="replace").splitlines():
-            if line.startswith(key):
-                return [int(word) for word in line.split()[1:]]
-    return [tid]
+    """Return the numbers of a field of /proc/TID/status; ``tid`` alone if the thread is gone."""
+    words = Process(tid).status.get(key)
+    return [int(word) for word in words.split()] if words else [tid]
 
 
 def _in_foreground() -> bool:

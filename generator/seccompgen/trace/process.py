@@ -69,11 +69,7 @@ class Process:
     @cached_property
     def status(self) -> dict[str, str]:
         """The fields of /proc/TID/status; empty if there is none."""
-        try:
-            text = (self._place / "status").read_text(errors="replace")
-        except OSError:
-            return {}
-        parts = (line.partition(":") for line in text.splitlines())
+        parts = (line.partition(":") for line in self._lines("status"))
         return {key: value.strip() for key, _, value in parts}
 
     @property
@@ -155,11 +151,7 @@ class Process:
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
         """What is mapped, by address."""
-        try:
-            text = (self._place / "maps").read_text(errors="replace")
-        except OSError:
-            return ()
-        return tuple(map(_mapping, text.splitlines()))
+        return tuple(map(_mapping, self._lines("maps")))
 
     def place(self, address: int) -> Place | None:
         """Return which file's, and where in it, ``address`` is."""
@@ -167,6 +159,18 @@ class Process:
             if one.start <= address < one.end:
                 return Place(one.file or "[anonymous]", address - one.start + one.offset)
         return None
+
+    def _lines(self, name: str) -> list[str]:
+        """Return the lines of a file in /proc; none if there is no such file.
+
+        In names that a process chose the kernel escapes the newline, but nothing else of what
+        `str.splitlines` or a file in text mode takes for the end of a line.
+        """
+        try:
+            data = (self._place / name).read_bytes()
+        except OSError:
+            return []
+        return os.fsdecode(data).removesuffix("\n").split("\n") if data else []
 
     def _link(self, name: str) -> str | None:
         try:
