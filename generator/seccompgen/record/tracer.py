@@ -187,28 +187,36 @@ class _Tracer:
         read = ptrace.CallReader().read
         while True:
             try:
-                tid, status = ptrace.wait()
+                for tid, status in ptrace.happened():
+                    self._handle(tid, status, read)
             except ChildProcessError:
                 break
-            if status & 0xFF != 0x7F:
-                self._ended(tid, status)
-                continue
-            process_or_none = self._tasks.get(tid)
-            if process_or_none is None and not self._arrived(tid):
-                continue
-            process = process_or_none or self._tasks[tid]
-            event, number = status >> 16, status >> 8 & 0xFF
-            if event == ptrace.EVENT_SECCOMP or number == ptrace.SYSCALL_STOP:
-                call = read(tid)
-                if call and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
-                    self._called(process, call)
-                number = 0
-            elif event:
-                number = self._happened(tid, process, event, number)
-            if number >= 0:
-                self._resume(tid, process, number)
         if self._fate == signal.SIGKILL:
             raise Interrupted
+
+    def _handle(self, tid: int, status: int, read: Callable[[int], tuple[int, ...]]) -> None:
+        """Handle what `ptrace.happened` told of a task; let it go on if it has stopped."""
+        if status & 0xFF != 0x7F:
+            self._ended(tid, status)
+            return
+        process = self._tasks.get(tid)
+        event, number = status >> 16, status >> 8 & 0xFF
+        at_call = event == ptrace.EVENT_SECCOMP or number == ptrace.SYSCALL_STOP
+        if process is None:
+            if at_call or not self._arrived(tid):
+                return  # it has ended since, or its parent has to tell of it
+            process = self._tasks[tid]
+        if at_call:
+            call = read(tid)
+            if call and call[0] == ptrace.OP_NONE:
+                return
+            if call and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
+                self._called(process, call)
+            number = 0
+        elif event:
+            number = self._happened(tid, process, event, number)
+        if number >= 0:
+            self._resume(tid, process, number)
 
     def _resume(self, tid: int, process: _Process, number: int = 0) -> None:
         if process.filtered:
@@ -291,7 +299,8 @@ class _Tracer:
         process.threads += 1
         self._tasks[tid] = process
         if self._fate:
-            os.kill(tid, self._fate)
+            with contextlib.suppress(ProcessLookupError):  # its end may be known, and be next
+                os.kill(tid, self._fate)
 
     def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
         """Handle an event of ptrace; return 0 to go on, -1 to leave the thread as it is."""

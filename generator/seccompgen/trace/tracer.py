@@ -9,6 +9,7 @@ Sources: ptrace(2), seccomp(2).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -114,24 +115,23 @@ class _Supervisor:
 
     def _collect(self) -> bool:
         """See to everything that has stopped or ended; return False if nobody is left."""
-        while True:
-            try:
-                tid, status = ptrace.wait(os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if tid == 0:
-                return True
-            try:
-                if os.WIFSTOPPED(status):
-                    self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
-                elif tid == self._started.pid:
-                    self._status = status
-            except ProcessLookupError:
-                continue  # killed meanwhile; its end is still to come
+        try:
+            for tid, status in ptrace.happened(os.WNOHANG):
+                # If it is killed meanwhile, its end is still to come.
+                with contextlib.suppress(ProcessLookupError):
+                    if os.WIFSTOPPED(status):
+                        self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
+                    elif tid == self._started.pid:
+                        self._status = status
+        except ChildProcessError:
+            return False
+        return True
 
     def _on_stop(self, tid: int, event: int, number: int) -> None:
         if event == ptrace.EVENT_SECCOMP:
             call = self._reader.read(tid)
+            if call and call[0] == ptrace.OP_NONE:
+                return
             if call:
                 _, arch, nr, a, b, c, d, e, f = call
                 pointer = self._reader.instruction_pointer()
