@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -42,12 +43,15 @@ def _take_no_surprises() -> None:
     """Undo what the parent may have left us that nothing here reckons with.
 
     Where a standard stream is closed, a file of ours would get its number: /dev/null takes that,
-    until a command is executed. Where SIGCHLD is ignored, nobody learns how a child ended.
+    until a command is executed. A path that is no UTF-8 could not be printed. Where SIGCHLD is
+    ignored, nobody learns how a child ended.
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             lowest = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(lowest, "r" if name == "stdin" else "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
