@@ -358,11 +358,12 @@ class _Tracer:
             self._held.discard(waiting)
             self._take_in(waiting, process or self._new_process(None))
             self._resume(waiting, self._tasks[waiting])
-        if self._main_ended and self._tasks and tid == self.main:
+        if tid == self.main and (self._tasks or self._born):
             self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
-        count = len({id(process) for process in self._tasks.values()})
+        # What has not come to its first stop yet is left, too.
+        count = len({id(process) for process in self._tasks.values()}) + len(self._born)
         what = "a process" if count == 1 else f"{count} processes"
         print(
             f"waiting for {what} that the command left; Ctrl-C ends what is left", file=sys.stderr
