@@ -54,6 +54,20 @@ def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | Non
     return Result(run.returncode, run.stdout, run.stderr)
 
 
+def in_pid_namespace(*args: str | Path, proc: bool = False) -> Result:
+    """Run ``seccompgen`` in a PID namespace of its own, with or without its /proc."""
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    unshare += ["--mount-proc"] if proc else []
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces here")
+    command = [*unshare, sys.executable, "-m", "seccompgen", *map(str, args)]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return Result(run.returncode, run.stdout, run.stderr)
+
+
 def inside(*args: str | Path, cwd: Path = ROOT) -> Result:
     """Run ``seccompgen`` as above, but in this process, which is quicker."""
     out, err = io.StringIO(), io.StringIO()

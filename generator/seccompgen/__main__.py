@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
 import sys
 
 
@@ -13,11 +16,13 @@ def main() -> None:
     from seccompgen.cli import command  # noqa: PLC0415
     from seccompgen.errors import EXIT_OUTSIDE, SeccompgenError  # noqa: PLC0415
 
+    _take_no_surprises()
     try:
         command.main(standalone_mode=False)
     except SeccompgenError as error:
-        for diagnostic in error.diagnostics:
-            print(diagnostic, file=sys.stderr)
+        with contextlib.suppress(OSError):  # the exit code says it, too
+            for diagnostic in error.diagnostics:
+                print(diagnostic, file=sys.stderr)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
@@ -29,8 +34,25 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OUTSIDE)
     except OSError as error:
-        print(f"{error.filename or 'seccompgen'}: {error.strerror or error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(f"{error.filename or 'seccompgen'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(EXIT_OUTSIDE)
+
+
+def _take_no_surprises() -> None:
+    """Undo what the parent may have left us that nothing here reckons with.
+
+    Where a standard stream is closed, a file of ours would get its number: /dev/null takes that,
+    until a command is executed. A path that is no UTF-8 could not be printed. Where SIGCHLD is
+    ignored, nobody learns how a child ended.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(lowest, "r" if name == "stdin" else "w"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from command import in_pid_namespace
 from kernel import require_x86_64
 from recording import calls, record
 
@@ -64,6 +65,41 @@ def waiting(policy: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
     running.communicate()
+
+
+def test_another_namespaces_proc_is_not_believed(policy: Path) -> None:
+    words = ["record", "-o", str(policy), "--", "true"]
+    done = in_pid_namespace(*words)
+    assert (done.code, policy.exists()) == (3, False)
+    assert done.err.startswith("/proc is not mounted, or is another PID namespace's")
+    mounted = in_pid_namespace(*words, proc=True)
+    assert (mounted.code, policy.exists()) == (0, True), mounted.err
+
+
+def test_a_thread_of_any_name_is_taken_for_what_it_is(policy: Path) -> None:
+    """The name stands before all else in /proc/TID/status."""
+    code = """
+import ctypes, os, threading
+ctypes.CDLL(None).prctl(15, b"x\\rTgid: y")
+thread = threading.Thread(target=os.getppid)
+thread.start()
+thread.join()
+"""
+    seen = record(policy, [sys.executable, "-c", code])
+    assert seen.code == 0, seen.err
+    assert "getppid" in calls(policy)
+
+
+def test_a_parent_that_ignores_its_children_changes_nothing(policy: Path) -> None:
+    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--"]
+    done = subprocess.run(
+        [*words, "sh", "-c", "sleep 0; exit 37"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, policy.exists()) == (37, True), done.stderr
 
 
 def test_exits_as_the_command_does(policy: Path) -> None:

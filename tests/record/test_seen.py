@@ -242,3 +242,24 @@ def test_a_process_that_is_traced_already_is_refused(policy: Path) -> None:
     assert seen.code == 3
     assert "traces this process already" in seen.err
     assert not inner.exists()
+
+
+def test_each_of_many_busy_processes_has_its_turn(tmp_path: Path) -> None:
+    """The kernel tells of the latest first, and they soon are at their next call."""
+    code = """
+import os, signal
+busy = []
+for _ in range(200):
+    pid = os.fork()
+    if not pid:
+        while True:
+            os.getppid()
+    busy.append(pid)
+for _ in range(100):
+    os.getppid()
+for pid in busy:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+"""
+    seen = record(tmp_path / "recorded.yml", [sys.executable, "-c", code])
+    assert seen.code == 0, seen.err

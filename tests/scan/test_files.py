@@ -146,3 +146,30 @@ def test_a_library_that_is_not_found_is_named(tmp_path: Path) -> None:
     assert run.err.startswith(f"{DYNAMIC}: is started by /lib")
     assert "--root" in run.err
     assert not (tmp_path / "policy.yml").exists()
+
+
+def test_a_path_that_is_no_text_is_shown_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"odd \xff")
+    path.write_bytes(compiled(tmp_path, SOURCE).read_bytes())
+    for options in ((), ("--json",)):
+        run = seccompgen("scan", *options, path, env={"PYTHONIOENCODING": "utf-8:strict"})
+        assert run.code == 0, run.err
+        assert r"odd \udcff" in run.out
+
+
+GO_TABLE = """
+void _start(void);
+const char info[] = "\\xff Go buildinf:";
+__attribute__((section(".gopclntab"))) const struct {
+  unsigned magic; unsigned char zero[2], unit, word;
+  unsigned long count, files; void (*text)(void); unsigned long names, units, paths, lines, table;
+  unsigned entry, offset, of_entry, name; char names_[12];
+} table = {0xFFFFFFF1, {0, 0}, 1, 8, 1, 0, _start, 88, 0, 0, 0, 72, 0, 8, 0, 0, "a\\033[31m\\n"};
+void _start(void) { enter(60, 0, 0, 0); for (;;); }
+"""
+
+
+def test_the_names_of_gos_table_do_nothing_to_a_terminal(tmp_path: Path) -> None:
+    found = scan(compiled(tmp_path, GO_TABLE, "-O1", "-s"), TABLES, (), (), Path("/"))
+    assert found.is_go
+    assert {site.function for site in found.sites} == {r"a\x1b[31m\n"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json.decoder
+import os
 import sys
 import types
 import typing
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.trace.python import line_at
+from seccompgen.trace.python import _symbols, line_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,3 +45,18 @@ def test_what_is_beyond_the_table_has_no_line() -> None:
     code = line_at.__code__
     assert line_at(code.co_linetable, code.co_firstlineno, len(code.co_code)) == 0
     assert line_at(b"", 7, 0) == 0
+
+
+def test_what_only_has_the_name_of_an_interpreter_is_not_waited_for(tmp_path: Path) -> None:
+    pipe, large = tmp_path / "python3", tmp_path / "python3.12"
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(1 << 40)
+    for one in (pipe, large, tmp_path):
+        assert _symbols(str(one), one.name) is None
+
+
+def test_an_interpreter_whose_headers_lead_nowhere_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "python3"
+    path.write_bytes(b"\x7fELF\x02\x01".ljust(32, b"\0") + b"\xff" * 32)
+    assert _symbols(str(path), path.name) is None

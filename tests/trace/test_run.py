@@ -152,6 +152,54 @@ def test_what_cannot_be_run_is_said_as_env_says_it(tmp_path: Path, options: list
         assert done.err.endswith(f"{text}\n")
 
 
+@pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
+def test_a_place_that_cannot_be_searched_is_passed_by(no_parent: Path, options: list[str]) -> None:
+    words = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--"]
+    path = "/" + "x" * 5000
+    for command, code in (("true", 0), ("no-such-command", 126), (f"{path}/true", 126)):
+        done = subprocess.run(
+            [*words, command],
+            env={**os.environ, "PATH": f"{path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == code, done.stderr
+        assert done.stderr.endswith("cannot be executed: File name too long\n" if code else "")
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+@pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
+def test_standard_streams_that_are_closed_stay_so(
+    no_parent: Path, tmp_path: Path, options: list[str], closed: list[int]
+) -> None:
+    report = tmp_path / "report"
+    look = "for n in 0 1 2; do [ ! -e /proc/$$/fd/$n ] || all=$all$n; done"
+    code = f"{look}; echo $all > {report}"
+    close = " ".join(f"{one}>&-" for one in closed)
+    command = f'exec "$@" {close}'
+    words = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--", "sh", "-c", code]
+    done = subprocess.run(["sh", "-c", command, "sh", *words], check=False, timeout=60)
+    assert done.returncode == 0
+    assert report.read_text().strip() == "".join(str(n) for n in range(3) if n not in closed)
+
+
+@pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
+def test_a_parent_that_ignores_its_children_changes_nothing(
+    no_parent: Path, options: list[str]
+) -> None:
+    """The kernel would collect the command's end, and nobody would ever be told of it."""
+    words = [PYTHON, "-m", "seccompgen", "run", *options, str(no_parent), "--", "sh", "-c"]
+    done = subprocess.run(
+        [*words, "sleep 0; exit 37"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 37
+
+
 def test_a_script_without_an_interpreter_is_the_shells(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text('echo "$1 from $0"\n')

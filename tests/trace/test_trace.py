@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
-from command import ROOT, Result, forked
+from command import ROOT, Result, forked, in_pid_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -543,6 +543,75 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return ""
+
+
+@both
+def test_names_that_the_command_chose_are_shown_on_one_line_and_do_nothing(
+    how: list[str], tmp_path: Path
+) -> None:
+    """Where str.splitlines sees lines, in names of threads, files and mappings, are none."""
+    policy = tmp_path / "policy.yml"
+    policy.write_text(
+        "default_action: allow\nsyscalls:\n- {action: errno(EPERM), names: [getppid, fchmod]}\n"
+    )
+    told = tmp_path / "told"
+    odd = os.fsencode(tmp_path) + b"/\x1b[31m\r\x0b\xff\n: x"
+    code = f"""
+import ctypes, mmap, os
+ctypes.CDLL(None).prctl(15, b"\\x1b[1m\\rTgid:\\x0b1\\xfe")
+file = os.open({odd!r}, os.O_CREAT | os.O_RDWR)
+os.ftruncate(file, 4096)
+code = mmap.mmap(file, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(b"\\xb8\\x6e\\0\\0\\0\\x0f\\x05\\xc3")          # getppid()
+ctypes.CFUNCTYPE(ctypes.c_long)(ctypes.addressof(ctypes.c_char.from_buffer(code)))()
+try:
+    os.fchmod(file, 0o600)
+except PermissionError:
+    print("refused")
+"""
+    shown = run(*how, policy, "--", PYTHON, "-c", code)
+    written = run(*how, "-o", told, policy, "--", PYTHON, "-c", code)
+    assert (shown.code, shown.out, written.code) == (0, "refused\n", 0), written.err
+    for text in (shown.err, told.read_text()):
+        first, second = text.removesuffix("\n").split("\n")
+        assert (first + second).isprintable()
+        assert r"refused: \x1b[1m\rTgid:\x0b1\xfe[" in first
+        assert r"/\x1b[31m\r\x0b\xff\012: x+0x7" in first
+        assert r"/\x1b[31m\r\x0b\xff\n: x>, 0o600)" in second
+
+
+@both
+def test_a_report_that_cannot_be_written_ends_the_command(how: list[str], no_parent: Path) -> None:
+    code = "import os; os.getppid(); print('went on', flush=True)"
+    done = run(*how, "-o", "/dev/full", no_parent, "--", PYTHON, "-c", code)
+    assert (done.code, done.out) == (3, "")
+    assert done.err == (
+        "/dev/full: No space left on device: what is refused cannot be told any more, so COMMAND "
+        "is killed\n"
+    )
+    # A thread lives on that the tracer has to see to, or it never hears of the process's end.
+    threaded = (
+        f"import threading, time; threading.Thread(target=time.sleep, args=(99,)).start(); {code}"
+    )
+    done = run(*how, "-o", "/dev/full", no_parent, "--", PYTHON, "-c", threaded)
+    assert (done.code, done.out) == (3, "")
+    with Path("/dev/full").open("w") as full:
+        words = [PYTHON, "-m", "seccompgen", "run", *how, str(no_parent), "--", PYTHON, "-c", code]
+        silent = subprocess.run(words, stdout=subprocess.PIPE, stderr=full, timeout=60, check=False)
+    assert (silent.returncode, silent.stdout) == (3, b"")
+
+
+@both
+def test_another_namespaces_proc_is_not_believed(
+    how: list[str], forbid: Callable[..., Path]
+) -> None:
+    """There is another process of each number there, whose name, memory and fate are not ours."""
+    words = ["run", *how, str(forbid("kill_process")), "--", "echo", "ran"]
+    done = in_pid_namespace(*words)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("/proc is not mounted, or is another PID namespace's")
+    mounted = in_pid_namespace(*words, proc=True)
+    assert (mounted.code, mounted.out) == (0, "ran\n"), mounted.err
 
 
 def test_the_page_shows_what_is_told() -> None:

@@ -179,6 +179,7 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.record.generalise import unnamed  # noqa: PLC0415
     from seccompgen.render.call import call_text  # noqa: PLC0415
+    from seccompgen.trace.calls import printable  # noqa: PLC0415
 
     end = recording.end
     if end.signal:
@@ -187,8 +188,8 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
         _note(f"{command} ended with exit code {end.status}")
     for program in recording.unprivileged:
         _note(
-            f"{program} is setuid or setgid, and ran without these privileges, as it does under "
-            "any filter with no_new_privs: what it does with them was not seen"
+            f"{printable(program)} is setuid or setgid, and ran without these privileges, as it "
+            "does under any filter with no_new_privs: what it does with them was not seen"
         )
     if recording.filters:
         _note("a process installed a filter of its own; what that refuses is recorded as well")

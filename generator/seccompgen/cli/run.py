@@ -169,18 +169,28 @@ def _warn(judged: Judged, command: Command, settings: Settings, tables: Tables) 
 @contextlib.contextmanager
 def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusal], None]]:
     """Give what tells of a refusal, at once."""
-    with contextlib.ExitStack() as stack:
-        file: TextIO = sys.stderr
-        if output:
-            # Not atomic on purpose: it is read while the command runs.
-            file = stack.enter_context(output.open("w", encoding="utf-8"))
+    file: TextIO = sys.stderr
+    if output:
+        # Not atomic on purpose: it is read while the command runs.
+        file = output.open("w", encoding="utf-8", errors="backslashreplace")
 
-        def tell(refusal: Refusal) -> None:
-            text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
+    def tell(refusal: Refusal) -> None:
+        text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
+        try:
             file.write(f"{text}\n")
             file.flush()
+        except OSError as error:
+            raise OutsideError(
+                f"{output or 'stderr'}: {error.strerror}: what is refused cannot be told any "
+                "more, so COMMAND is killed"
+            ) from None
 
+    try:
         yield tell
+    finally:
+        if output:
+            with contextlib.suppress(OSError):  # of what could not be written; that was told
+                file.close()
 
 
 def _trace(
@@ -196,6 +206,7 @@ def _trace(
     from seccompgen.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
     from seccompgen.trace import notify, tracer  # noqa: PLC0415
     from seccompgen.trace.asking import asking  # noqa: PLC0415
+    from seccompgen.trace.calls import printable  # noqa: PLC0415
     from seccompgen.trace.launch import FilterError  # noqa: PLC0415
     from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
     from seccompgen.trace.signals import end_like  # noqa: PLC0415
@@ -206,8 +217,8 @@ def _trace(
         if process.pid not in told:
             told.add(process.pid)
             _say(
-                f"{process.name}[{process.pid}] installs a filter with a listener of its own and "
-                "gets EBUSY, since --trace has one: trace it with --by ptrace"
+                f"{printable(process.name)}[{process.pid}] installs a filter with a listener of "
+                "its own and gets EBUSY, since --trace has one: trace it with --by ptrace"
             )
 
     judge = judge_by(loaded.judged, tables, tell, listener, permissive=permissive)

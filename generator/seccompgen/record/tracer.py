@@ -15,7 +15,6 @@ import signal
 import stat
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import OutsideError, SeccompgenError
@@ -23,6 +22,7 @@ from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.record.observations import End, Number, Recording
 from seccompgen.trace import ptrace
 from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
+from seccompgen.trace.process import Process, require_proc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +72,7 @@ def trace(
     directory and process group. Raises OutsideError where it cannot be traced, NotStartedError
     where it did not begin, Interrupted where the user gave it up.
     """
+    require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     started = start(command, Confinement("record", table, program, settings), held=True)
     tracer = _Tracer(watch, started.pid)
@@ -105,11 +106,8 @@ class NotStartedError(SeccompgenError):
 
 def _may_filter() -> bool:
     """Return True if the kernel takes a filter from here without no_new_privs: CAP_SYS_ADMIN."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
-    return False
+    capabilities = int(Process(os.getpid()).status.get("CapEff", "0"), 16)
+    return bool(capabilities >> _CAP_SYS_ADMIN & 1)
 
 
 def _not_traceable(failure: OSError) -> str:
@@ -189,28 +187,36 @@ class _Tracer:
         read = ptrace.CallReader().read
         while True:
             try:
-                tid, status = ptrace.wait()
+                for tid, status in ptrace.happened():
+                    self._handle(tid, status, read)
             except ChildProcessError:
                 break
-            if status & 0xFF != 0x7F:
-                self._ended(tid, status)
-                continue
-            process_or_none = self._tasks.get(tid)
-            if process_or_none is None and not self._arrived(tid):
-                continue
-            process = process_or_none or self._tasks[tid]
-            event, number = status >> 16, status >> 8 & 0xFF
-            if event == ptrace.EVENT_SECCOMP or number == ptrace.SYSCALL_STOP:
-                call = read(tid)
-                if call and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
-                    self._called(process, call)
-                number = 0
-            elif event:
-                number = self._happened(tid, process, event, number)
-            if number >= 0:
-                self._resume(tid, process, number)
         if self._fate == signal.SIGKILL:
             raise Interrupted
+
+    def _handle(self, tid: int, status: int, read: Callable[[int], tuple[int, ...]]) -> None:
+        """Handle what `ptrace.happened` told of a task; let it go on if it has stopped."""
+        if status & 0xFF != 0x7F:
+            self._ended(tid, status)
+            return
+        process = self._tasks.get(tid)
+        event, number = status >> 16, status >> 8 & 0xFF
+        at_call = event == ptrace.EVENT_SECCOMP or number == ptrace.SYSCALL_STOP
+        if process is None:
+            if at_call or not self._arrived(tid):
+                return  # it has ended since, or its parent has to tell of it
+            process = self._tasks[tid]
+        if at_call:
+            call = read(tid)
+            if call and call[0] == ptrace.OP_NONE:
+                return
+            if call and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
+                self._called(process, call)
+            number = 0
+        elif event:
+            number = self._happened(tid, process, event, number)
+        if number >= 0:
+            self._resume(tid, process, number)
 
     def _resume(self, tid: int, process: _Process, number: int = 0) -> None:
         if process.filtered:
@@ -293,7 +299,8 @@ class _Tracer:
         process.threads += 1
         self._tasks[tid] = process
         if self._fate:
-            os.kill(tid, self._fate)
+            with contextlib.suppress(ProcessLookupError):  # its end may be known, and be next
+                os.kill(tid, self._fate)
 
     def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
         """Handle an event of ptrace; return 0 to go on, -1 to leave the thread as it is."""
@@ -330,8 +337,8 @@ class _Tracer:
             )
             if wants:
                 self._unprivileged[os.readlink(link)] = None  # noqa: PTH115
-        except (OSError, ValueError):
-            pass  # without /proc, or gone already: nothing is known of it
+        except (OSError, IndexError):
+            pass  # gone already: nothing is known of it
 
     def _ended(self, tid: int, status: int) -> None:
         """Note the end of a task."""
@@ -351,11 +358,12 @@ class _Tracer:
             self._held.discard(waiting)
             self._take_in(waiting, process or self._new_process(None))
             self._resume(waiting, self._tasks[waiting])
-        if self._main_ended and self._tasks and tid == self.main:
+        if tid == self.main and (self._tasks or self._born):
             self._say_what_is_left()
 
     def _say_what_is_left(self) -> None:
-        count = len({id(process) for process in self._tasks.values()})
+        # What has not come to its first stop yet is left, too.
+        count = len({id(process) for process in self._tasks.values()}) + len(self._born)
         what = "a process" if count == 1 else f"{count} processes"
         print(
             f"waiting for {what} that the command left; Ctrl-C ends what is left", file=sys.stderr
@@ -416,22 +424,19 @@ def _has_ended(pid: int) -> bool:
 
 
 def _leader(tid: int) -> int:
-    """Return the PID of the process that a thread belongs to, by /proc; ``tid`` without one."""
-    return _status(tid, "Tgid:")[0]
+    """Return the PID of the process that a thread belongs to; ``tid`` if it is gone."""
+    return _status(tid, "Tgid")[0]
 
 
 def _effective_ids(pid: int) -> tuple[int, int]:
     """Return the effective UID and GID."""
-    return _status(pid, "Uid:")[1], _status(pid, "Gid:")[1]
+    return _status(pid, "Uid")[1], _status(pid, "Gid")[1]
 
 
 def _status(tid: int, key: str) -> list[int]:
-    """Return the numbers of a line of /proc/TID/status, ``tid`` alone without /proc."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{tid}/status").read_text(errors="replace").splitlines():
-            if line.startswith(key):
-                return [int(word) for word in line.split()[1:]]
-    return [tid]
+    """Return the numbers of a field of /proc/TID/status; ``tid`` alone if the thread is gone."""
+    words = Process(tid).status.get(key)
+    return [int(word) for word in words.split()] if words else [tid]
 
 
 def _in_foreground() -> bool:

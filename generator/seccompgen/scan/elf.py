@@ -78,6 +78,11 @@ def read_image(path: Path) -> Image:
         raise InputError(Diagnostic(f"is a broken ELF file: {reason}", where)) from None
 
 
+def _printable(name: str) -> str:
+    """Return a name out of a file so that it does nothing to a terminal: it is shown."""
+    return name if name.isprintable() else ascii(name)[1:-1]
+
+
 class _ElfFile(Protocol):
     """What is used of pyelftools' ELFFile, which has no types of its own worth having."""
 
@@ -149,7 +154,7 @@ class _Reader:
         if is_go:
             for address, name in go_functions(self._section_data("gopclntab"), words):
                 if self._in_code(address):
-                    named.setdefault(address, Function(address, 0, name))
+                    named.setdefault(address, Function(address, 0, _printable(name)))
             # All functions are known, so an address between is a number that looks like one.
             pointers &= set(named) | frames
         return Image(
@@ -337,9 +342,7 @@ class _Reader:
                 name, value, size, info, _, index = fields
             end = strings.find(b"\0", name)
             text = strings[name : end if end >= 0 else None].decode("utf-8", "replace")
-            if not text.isprintable():  # it is shown
-                text = ascii(text)[1:-1]
-            yield _Symbol(text, info & 15, info >> 4, index != 0, value, size)
+            yield _Symbol(_printable(text), info & 15, info >> 4, index != 0, value, size)
 
     def _relocate(
         self,

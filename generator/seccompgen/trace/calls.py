@@ -104,7 +104,7 @@ class _Reader:
             target, text = self._process.directory, "AT_FDCWD"
         else:
             target, text = self._process.descriptor(descriptor), str(descriptor)
-        return f"{text}<{target}>" if target else text
+        return f"{text}<{printable(target)}>" if target else text
 
     def _string(self, address: int) -> str:
         if not address:
@@ -157,6 +157,11 @@ def constant(_call: str, _argument: int, value: int) -> str:
     Until the tables hold constants, it is a number.
     """
     return number(value)
+
+
+def printable(text: str) -> str:
+    """Return a name that another process chose so that no terminal obeys it, on one line."""
+    return "".join(one if one.isprintable() else _escaped(one) for one in text)
 
 
 def quoted(data: bytes, limit: int) -> str:

@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 import warnings
@@ -29,6 +30,7 @@ from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import RET_DATA_MAX, FilterFlag
 from seccompgen.program import BPF_MAXINSNS, RET_K, encode
 from seccompgen.trace.asking import lets_through
+from seccompgen.trace.ptrace import wait
 from seccompgen.trace.token import Token, with_token
 from seccompgen.verify.call import Call
 from seccompgen.verify.machine import Code
@@ -124,19 +126,32 @@ def find_command(words: Sequence[str]) -> Command:
     else:
         path = os.fsdecode(environment.get(b"PATH", os.defpath.encode()))
         places = [f"{place or '.'}/{name}" for place in path.split(":")] if name else []
-    found = [place for place in places if Path(place).exists()]
-    for place in found:
-        if os.access(place, os.X_OK, effective_ids=True) and not Path(place).is_dir():
+    unfit = {}
+    for place in places:
+        number = _unfit(place)
+        if not number:
             return Command(
                 os.fsencode(place),
                 tuple(os.fsencode(word) for word in words),
                 tuple(key + b"=" + value for key, value in environment.items()),
             )
-    if found:
-        why = os.strerror(errno.EISDIR if Path(found[0]).is_dir() else errno.EACCES)
-        raise CommandError(f"{found[0]}: cannot be executed: {why}")
+        if number not in {errno.ENOENT, errno.ENOTDIR}:
+            unfit[place] = number
+    for place, number in unfit.items():
+        raise CommandError(f"{place}: cannot be executed: {os.strerror(number)}")
     where = "no such file" if "/" in name else "no directory in PATH has it"
     raise CommandError(f"{name or repr(name)}: {where}", EXIT_NOT_FOUND)
+
+
+def _unfit(place: str) -> int:
+    """Return the errno for which a file cannot be executed; 0 if it can be tried."""
+    try:
+        mode = Path(place).stat().st_mode
+    except OSError as error:
+        return error.errno or errno.EACCES
+    if stat.S_ISDIR(mode):
+        return errno.EISDIR
+    return 0 if os.access(place, os.X_OK, effective_ids=True) else errno.EACCES
 
 
 def original_environment() -> dict[bytes, bytes]:
@@ -215,11 +230,13 @@ def start(
 
 def end(started: Started) -> None:
     """Kill the child, collect it and close what belongs to it."""
-    try:
+    with contextlib.suppress(ChildProcessError):
+        # Raises where it was collected already: its number may be another's by now.
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(started.pid, signal.SIGKILL)
-        os.waitpid(started.pid, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
+        # Who traces it is told of its end only after that of its other threads.
+        while wait()[0] != started.pid:
+            pass
     close(started)
 
 

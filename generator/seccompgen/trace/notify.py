@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from seccompgen.model import U32
 from seccompgen.trace.launch import KilledError
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap, as_int
-from seccompgen.trace.process import Process
+from seccompgen.trace.process import Process, require_proc
 from seccompgen.trace.signals import (
     Reaper,
     as_killed,
@@ -84,8 +84,9 @@ def supervise(
     and SIGQUIT end the wait; what asks later fails with ENOSYS.
 
     Raises FilterError if the kernel does not take the filter: EBUSY if this process is under a
-    filter with a listener itself.
+    filter with a listener itself. Raises OutsideError without a /proc of this PID namespace.
     """
+    require_proc()
     try:
         with supervised(command, confinement) as (started, signals):
             return _Supervisor(started, confinement.table, judge, signals).run(left_behind)

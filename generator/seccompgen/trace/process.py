@@ -13,9 +13,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from seccompgen.errors import OutsideError
+
 _STRING_MAX = 4096
 """PATH_MAX; longer strings are cut."""
 _PAGE = 4096
+
+
+def require_proc() -> None:
+    """Raise OutsideError unless /proc tells of processes by the numbers that we know them by."""
+    try:
+        ours = os.readlink("/proc/self") == str(os.getpid())  # noqa: PTH115 - it is a text
+    except OSError:
+        ours = False
+    if not ours:
+        raise OutsideError(
+            "/proc is not mounted, or is another PID namespace's, so that it tells of other "
+            "processes than those here: mount it (unshare --mount-proc does)"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +69,7 @@ class Process:
     @cached_property
     def status(self) -> dict[str, str]:
         """The fields of /proc/TID/status; empty if there is none."""
-        try:
-            text = (self._place / "status").read_text(errors="replace")
-        except OSError:
-            return {}
-        parts = (line.partition(":") for line in text.splitlines())
+        parts = (line.partition(":") for line in self._lines("status"))
         return {key: value.strip() for key, _, value in parts}
 
     @property
@@ -140,11 +151,7 @@ class Process:
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
         """What is mapped, by address."""
-        try:
-            text = (self._place / "maps").read_text(errors="replace")
-        except OSError:
-            return ()
-        return tuple(map(_mapping, text.splitlines()))
+        return tuple(map(_mapping, self._lines("maps")))
 
     def place(self, address: int) -> Place | None:
         """Return which file's, and where in it, ``address`` is."""
@@ -152,6 +159,18 @@ class Process:
             if one.start <= address < one.end:
                 return Place(one.file or "[anonymous]", address - one.start + one.offset)
         return None
+
+    def _lines(self, name: str) -> list[str]:
+        """Return the lines of a file in /proc; none if there is no such file.
+
+        In names that a process chose the kernel escapes the newline, but nothing else of what
+        `str.splitlines` or a file in text mode takes for the end of a line.
+        """
+        try:
+            data = (self._place / name).read_bytes()
+        except OSError:
+            return []
+        return os.fsdecode(data).removesuffix("\n").split("\n") if data else []
 
     def _link(self, name: str) -> str | None:
         try:

@@ -12,11 +12,12 @@ Include/cpython/{pystate,code}.h, Objects/locations.md.
 from __future__ import annotations
 
 import functools
+import os
 import re
+import stat
 import struct
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ _LIBRARY = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen "
 _FRAMES_MAX = 64
 """Frames that are looked at for one outside of the standard library."""
 _THREADS_MAX = 4096
+_INTERPRETERS_MAX = 256
 _TABLE_MAX = 1 << 20
+_FILE_MAX = 1 << 28
+"""Bytes of a program that is looked at; the largest interpreters have a tenth of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,9 @@ def _thread(memory: _Memory, runtime: int, layout: _Layout) -> int:
     """Return the address of the thread's PyThreadState."""
     states: list[int] = []
     interpreter = memory.pointer(runtime + layout.interpreters)
-    while interpreter and len(states) < _THREADS_MAX:
+    for _ in range(_INTERPRETERS_MAX):
+        if not interpreter:
+            break
         state = memory.pointer(interpreter + layout.threads)
         while state and len(states) < _THREADS_MAX:
             if memory.pointer(state + layout.native_id) == memory.tid:
@@ -225,6 +231,8 @@ def _varint(table: bytes, at: int) -> tuple[int, int]:
         if not table[at - 1] & 64:
             return value, at
         shift += 6
+        if shift > 64:
+            raise _UnreadableError
 
 
 def _signed_varint(table: bytes, at: int) -> tuple[int, int]:
@@ -277,15 +285,24 @@ def _symbols(path: str, _name: str) -> tuple[int, int, int] | None:
     None where the file is no little-endian ELF file of 64 bits that exports them.
     """
     try:
-        data = Path(path).read_bytes()
+        # What has that name now need not be what is mapped: it may be a pipe that never ends.
+        with open(path, "rb", opener=_without_waiting) as file:
+            kind = os.fstat(file.fileno())
+            if not stat.S_ISREG(kind.st_mode) or kind.st_size > _FILE_MAX:
+                return None
+            data = file.read(_FILE_MAX)
     except OSError:
         return None
     if data[:6] != b"\x7fELF\x02\x01":
         return None
     try:
         return _find(data)
-    except struct.error:
+    except (struct.error, OverflowError):
         return None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _find(data: bytes) -> tuple[int, int, int] | None:

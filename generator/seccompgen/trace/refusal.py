@@ -13,7 +13,7 @@ from seccompgen.errnos import errno_number
 from seccompgen.model import RET_DATA_MAX, ActionKind
 from seccompgen.render import call_name, ret_action
 from seccompgen.trace.asking import lets_through
-from seccompgen.trace.calls import decode_call
+from seccompgen.trace.calls import decode_call, printable
 from seccompgen.trace.notification import Fail, Kill, Proceed, Trap
 from seccompgen.trace.process import Process
 from seccompgen.trace.python import python_lines
@@ -70,12 +70,11 @@ class Refusal:
         """Render as one line."""
         thread = f"{self.pid}" if self.tid == self.pid else f"{self.pid}, thread {self.tid}"
         through = f" on {self.call.abi}" if self.call.abi != self.abi.name else ""
-        places = [*self.lines, *([str(self.place)] if self.place else [])]
+        places = [*self.lines, *([printable(str(self.place))] if self.place else [])]
         at = f", at {', '.join(places)}" if places else ""
         what = "would refuse" if self.made else "refused"
-        return (
-            f"{what}: {self.name}[{thread}] {self.call}{through}: {self.action} by {self.rule}{at}"
-        )
+        name = printable(self.name)
+        return f"{what}: {name}[{thread}] {self.call}{through}: {self.action} by {self.rule}{at}"
 
     def as_json(self) -> dict[str, object]:
         """Return the same as a value for JSON."""

@@ -9,6 +9,7 @@ Sources: ptrace(2), seccomp(2).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -19,7 +20,7 @@ from seccompgen.model import U32
 from seccompgen.trace import ptrace
 from seccompgen.trace.launch import failure, let_go
 from seccompgen.trace.notification import Fail, Kill, Notification, Proceed, Trap
-from seccompgen.trace.process import Process
+from seccompgen.trace.process import Process, require_proc
 from seccompgen.trace.signals import (
     as_killed,
     ends,
@@ -54,8 +55,9 @@ def supervise(
     `notify.supervise`, but that whatever is left is killed when this process ends.
 
     Raises FilterError if the kernel does not take the filter, and OutsideError where this ABI's
-    registers are unknown here or ptrace is forbidden.
+    registers are unknown here, ptrace is forbidden, or there is no /proc of this PID namespace.
     """
+    require_proc()
     abi = confinement.table.abi.name
     if abi not in ptrace.ABIS:
         raise OutsideError(
@@ -113,24 +115,23 @@ class _Supervisor:
 
     def _collect(self) -> bool:
         """See to everything that has stopped or ended; return False if nobody is left."""
-        while True:
-            try:
-                tid, status = ptrace.wait(os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if tid == 0:
-                return True
-            try:
-                if os.WIFSTOPPED(status):
-                    self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
-                elif tid == self._started.pid:
-                    self._status = status
-            except ProcessLookupError:
-                continue  # killed meanwhile; its end is still to come
+        try:
+            for tid, status in ptrace.happened(os.WNOHANG):
+                # If it is killed meanwhile, its end is still to come.
+                with contextlib.suppress(ProcessLookupError):
+                    if os.WIFSTOPPED(status):
+                        self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
+                    elif tid == self._started.pid:
+                        self._status = status
+        except ChildProcessError:
+            return False
+        return True
 
     def _on_stop(self, tid: int, event: int, number: int) -> None:
         if event == ptrace.EVENT_SECCOMP:
             call = self._reader.read(tid)
+            if call and call[0] == ptrace.OP_NONE:
+                return
             if call:
                 _, arch, nr, a, b, c, d, e, f = call
                 pointer = self._reader.instruction_pointer()
