@@ -208,9 +208,9 @@ class _Tracer:
             process = self._tasks[tid]
         if at_call:
             call = read(tid)
-            if call and call[0] == ptrace.OP_NONE:
+            if not call or call[0] == ptrace.OP_NONE:
                 return
-            if call and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
+            if call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
                 self._called(process, call)
             number = 0
         elif event:

@@ -137,7 +137,8 @@ class CallReader:
         tell: who takes that for a thread that is gone would let its call be made, unseen.
 
         OP_NONE where `happened` told of a call: the thread is gone, and another that executed a
-        program has its number, as the first thread has. Of that `wait` is still to tell.
+        program has its number, as the first thread has. Of that `wait` is still to tell, so
+        neither it nor what is gone may be let go on.
         """
         if _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address) != -1:
             return _INFO.unpack_from(self._buffer)

@@ -130,13 +130,12 @@ class _Supervisor:
     def _on_stop(self, tid: int, event: int, number: int) -> None:
         if event == ptrace.EVENT_SECCOMP:
             call = self._reader.read(tid)
-            if call and call[0] == ptrace.OP_NONE:
+            if not call or call[0] == ptrace.OP_NONE:
                 return
-            if call:
-                _, arch, nr, a, b, c, d, e, f = call
-                pointer = self._reader.instruction_pointer()
-                asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
-                self._reply(asked, self._judge(asked, lambda: True))
+            _, arch, nr, a, b, c, d, e, f = call
+            pointer = self._reader.instruction_pointer()
+            asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
+            self._reply(asked, self._judge(asked, lambda: True))
             ptrace.proceed(tid)
         elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
             ptrace.listen(tid)
