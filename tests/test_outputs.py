@@ -91,4 +91,7 @@ def test_a_refusal_comes_before_the_first_replacement(tmp_path: Path) -> None:
         Outputs({tmp_path / "a": b"new", tmp_path / "z" / "b": b"new"}).write()
     with pytest.raises(OutsideError, match="y: is a directory"):
         Outputs({tmp_path / "a": b"new", tmp_path / "y": b"new"}).write()
+    with pytest.raises(OutsideError, match="y: is a directory"):
+        Outputs({tmp_path / "b" / "c" / "d": b"new", tmp_path / "y": b"new"}).write()
     assert snapshot(tmp_path) == before
+    assert not (tmp_path / "b").exists()

@@ -22,6 +22,7 @@ import os
 import select
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator  # noqa: TC003 - typing takes long to load
 
 from ._runtime import SeccompError, _refusal, _system_calls, running_abi
@@ -128,8 +129,9 @@ class Listener:
         """
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
+        end = None if timeout is None else time.monotonic() + timeout
         while True:
-            events = poll.poll(None if timeout is None else timeout * 1000)
+            events = poll.poll(None if end is None else max(0, end - time.monotonic()) * 1000)
             if not events:
                 raise TimeoutError(f"no call within {timeout} seconds")
             if not events[0][1] & select.POLLIN:

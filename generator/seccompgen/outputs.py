@@ -142,12 +142,14 @@ def _commit(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
 def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
     token = secrets.token_hex(4)
     named: list[tuple[str, Path]] = []
+    made: list[Path] = []
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         # All that can fail for want of space or permission comes before the first replacement.
         for path, source in staged:
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
+            made += reversed([place for place in path.parents if not place.exists()])
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = str(path.parent / f".{path.name}.{token}")
             # Only with a directory descriptor does os.link follow the link in /proc.
@@ -156,6 +158,9 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
     except OSError:
         for temporary, _ in named:
             Path(temporary).unlink(missing_ok=True)
+        for directory in reversed(made):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
         raise
     for temporary, path in named:
         Path(temporary).replace(path)

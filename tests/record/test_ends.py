@@ -140,6 +140,13 @@ def test_what_somebody_wrote_is_not_lost(policy: Path) -> None:
     assert policy.read_text() == "default_action: errno\n"
 
 
+def test_where_nothing_can_be_written_nothing_is_run(policy: Path) -> None:
+    seen = record(Path("/proc/policy.yml"), ["/usr/bin/touch", policy])
+    assert seen.code == 3
+    assert "/proc/policy.yml: nothing can be written in /proc: " in seen.err
+    assert not policy.exists()
+
+
 def test_one_interrupt_is_the_commands(
     policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
 ) -> None:

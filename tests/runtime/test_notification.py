@@ -383,14 +383,16 @@ def test_memory_is_not_that_of_another_process_with_the_same_number() -> None:
 
 
 def test_a_caller_that_is_killed_before_it_is_received(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What poll(2) said of a call may not hold any more when it is received."""
+    """What poll(2) said of a call may not hold any more when it is received; time goes on."""
+    waits: list[float] = []
 
     class Poll:
         def __init__(self) -> None:
             self._poll = select.poll()
             self.register = self._poll.register
 
-        def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            waits.append(timeout)
             events = self._poll.poll(timeout)
             if events[0][1] & select.POLLIN:
                 os.kill(pid, signal.SIGKILL)
@@ -405,6 +407,8 @@ def test_a_caller_that_is_killed_before_it_is_received(monkeypatch: pytest.Monke
         assert listener.receive(20) is None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    first, second = waits
+    assert 20_000 >= first > second
 
 
 def test_a_poll_that_a_signal_disturbs_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.errors import EXIT_NO, InputError
+from seccompgen.errors import EXIT_NO, InputError, OutsideError
 
 if TYPE_CHECKING:
     from seccompgen.model import Action
@@ -154,7 +154,9 @@ def _own_table(tables: Tables) -> Table:
 
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
-    """Refuse to lose a policy that somebody wrote, before anything is run."""
+    """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
+    from tempfile import TemporaryFile  # noqa: PLC0415 - keeps --help fast
+
     from seccompgen.record.session import HEADING  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
@@ -163,6 +165,12 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
         raise InputError(f"{output}: there is no directory {output.parent}")
     if output.is_dir():
         raise InputError(f"{output}: is a directory")
+    try:
+        TemporaryFile(dir=output.parent).close()
+    except OSError as error:
+        raise OutsideError(
+            f"{output}: nothing can be written in {output.parent}: {error.strerror}"
+        ) from None
     if not output.exists() or output in known_files:
         return
     if not output.read_text(errors="replace").startswith(f"# {HEADING}"):
