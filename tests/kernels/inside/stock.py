@@ -1,4 +1,4 @@
-"""Put the stock filters in force and try what they promise; provoke all that `install` refuses.
+"""Put the stock filters in force and try what they promise; then what else `install` has to do.
 
 Runs in the guests: standard library only, Python 3.9 or newer, any ABI. Everything is tried in a
 forked child, which tells what each attempt came to: "done", the name of an errno, or that of an
@@ -6,10 +6,7 @@ exception. What it should have come to is not known here: ``kernels.stock`` comp
 """
 
 import ctypes
-import errno
 import fcntl
-import functools
-import gc
 import hashlib
 import importlib
 import json
@@ -28,35 +25,33 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+from kernels.inside.abi import abi_told
+from kernels.inside.attempts import (
+    ERRNO_NAMES,
+    Attempt,
+    EarlyThread,
+    Tell,
+    ended,
+    facts,
+    in_child,
+    open_status,
+    outcome,
+    refusal,
+)
 from kernels.inside.confined import libc
+from kernels.inside.installs import installs
 
-Attempt = Callable[[], object]
-Tell = Callable[[str, object], None]
 Numbers = dict[str, int]
-
-_SECONDS = 30
-"""After them SIGALRM ends a child that hangs."""
 
 _FOLDER = "/tmp/stock"
 _HIGH = 1 << 32
 _IS_64_BIT = sys.maxsize > 2**32
-_ERRNO_NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}  # it has a second one
-_FACTS = ("NoNewPrivs", "Seccomp", "Seccomp_filters")
 
 _AT_EMPTY_PATH = 0x1000
-_CLONE_NEWNS = 0x20000
 _IFF_UP = 1
 _MAP_FIXED = 0x10
-_MNT_DETACH = 2
 _MSG_FASTOPEN = 0x20000000
-_MS_PRIVATE = 0x40000
-_MS_REC = 0x4000
-_PER_LINUX32 = 8
 _SIOCSIFFLAGS = 0x8914
-
-_TSYNC, _NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE_RECV = 1, 8, 16, 32
-_RET_ALLOW, _RET_ERRNO = 0x7FFF0000, 0x00050000
-_NEVER_AN_ACTION = 0x7FFD0000
 
 
 def report(plan: "dict[str, Any]", sandbox: Any) -> "dict[str, Any]":
@@ -77,104 +72,9 @@ def report(plan: "dict[str, Any]", sandbox: Any) -> "dict[str, Any]":
     return {
         "kernel": os.uname().release,
         "policies": policies,
-        "installs": _installs(vendored("_runtime"), plan["abi"], plan["numbers"]),
-        "abi": _abi(vendored("_runtime"), vendored("no_exec")),
+        "installs": installs(vendored("_runtime"), plan["abi"], plan["numbers"]),
+        "abi": abi_told(vendored("_runtime"), vendored("no_exec")),
     }
-
-
-def _child(body: "Callable[[Tell], object]") -> "dict[str, Any]":
-    """Return what a child told that ran ``body``, and how it "ended"."""
-    # Not a pipe: with each message the parent would run.
-    memory = os.memfd_create("told")
-    pid = os.fork()
-    if pid == 0:
-
-        def tell(name: str, value: object) -> None:
-            os.write(memory, json.dumps([name, value]).encode() + b"\n")
-
-        code = 1
-        try:
-            gc.disable()  # it would touch, and so copy, all of the parent's memory
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            signal.alarm(_SECONDS)
-            body(tell)
-            code = 0
-        except BaseException as error:
-            tell("raised", f"{type(error).__name__}: {error}")
-        finally:
-            os._exit(code)
-    status = os.waitpid(pid, 0)[1]
-    os.lseek(memory, 0, os.SEEK_SET)
-    with open(memory, "rb") as file:
-        told = dict(json.loads(line) for line in file)
-    told["ended"] = _end(status)
-    return told
-
-
-def _end(status: int) -> str:
-    """Say "signal N" or "exit N"."""
-    return f"signal {status & 127}" if status & 127 else f"exit {status >> 8}"
-
-
-def _outcome(attempt: Attempt) -> str:
-    """Say "done", the name of the errno, that of the exception, or what the attempt says."""
-    try:
-        result = attempt()
-    except OSError as error:
-        return _ERRNO_NAMES.get(error.errno or 0, type(error).__name__)
-    except Exception as error:
-        return type(error).__name__
-    return result if isinstance(result, str) else "done"
-
-
-def _refusal(attempt: Attempt) -> "str | list[str]":
-    """Return "done" or what the attempt says, else the errno's name and the text of the error."""
-    try:
-        result = attempt()
-    except OSError as error:
-        name = _ERRNO_NAMES.get(error.errno or 0, "no errno")
-        return [name, f"{type(error).__name__}: {error}"]
-    return result if isinstance(result, str) else "done"
-
-
-def _facts(status: int) -> "dict[str, str]":
-    """Return what an open /proc/.../status says of filters now."""
-    lines = (line.partition(":") for line in os.pread(status, 8192, 0).decode().splitlines())
-    return {name: value.strip() for name, _, value in lines if name in _FACTS}
-
-
-def _open_status(tid: int) -> int:
-    return os.open(f"/proc/self/task/{tid}/status", os.O_RDONLY)
-
-
-class _EarlyThread:
-    """A thread that starts now, to try something later."""
-
-    def __init__(self) -> None:
-        self._given, self._done = threading.Lock(), threading.Lock()
-        self._given.acquire()
-        self._done.acquire()
-        self._attempt: Attempt = int
-        self._outcome = ""
-        thread = threading.Thread(target=self._work, daemon=True)
-        thread.start()
-        assert thread.native_id is not None
-        self.tid = thread.native_id
-
-    def outcome(self, attempt: Attempt) -> str:
-        self._attempt = attempt
-        self._given.release()
-        self._done.acquire()
-        return self._outcome
-
-    def _work(self) -> None:
-        while True:
-            self._given.acquire()
-            self._outcome = _outcome(self._attempt)
-            self._done.release()
-
-
-# --- What the stock policies promise -------------------------------------------------------------
 
 
 def _policy(name: str, numbers: Numbers, module: Any) -> "dict[str, Any]":
@@ -191,30 +91,30 @@ def _policy(name: str, numbers: Numbers, module: Any) -> "dict[str, Any]":
             with open(f"{_FOLDER}/{file}", "wb") as opened:
                 opened.write(b"content")
         prepared, in_thread = prepare(numbers)
-        early = _EarlyThread()
-        status, thread_status = _open_status(os.getpid()), _open_status(early.tid)
+        early = EarlyThread()
+        status, thread_status = open_status(os.getpid()), open_status(early.tid)
         if install is not None:
-            installed = _refusal(install)
+            installed = refusal(install)
             tell("install", installed)
             if installed != "done":
-                tell("facts", _facts(status))
+                tell("facts", facts(status))
                 return
         for what, attempt in prepared.items():
             if attempt is not None:
-                tell(what, _outcome(attempt))
+                tell(what, outcome(attempt))
         if install is not None and name == "no_network":
-            tell("after exec", _outcome(_after_exec))  # not when free: it takes a while
+            tell("after exec", outcome(_after_exec))  # not when free: it takes a while
         tell("in thread", early.outcome(in_thread))
-        tell("facts", _facts(status))
-        tell("facts of thread", _facts(thread_status))
+        tell("facts", facts(status))
+        tell("facts of thread", facts(thread_status))
         foreign = _caller(numbers)("foreign")
         if foreign is not None:
-            tell("foreign", _outcome(foreign))  # last, as it is to kill
+            tell("foreign", outcome(foreign))  # last, as it is to kill
 
-    result = {"confined": _child(lambda tell: attempts(tell, module.install))}
+    result = {"confined": in_child(lambda tell: attempts(tell, module.install))}
     result["left"] = {file: os.stat(f"{_FOLDER}/{file}").st_size for file in os.listdir(_FOLDER)}
     if result["confined"].get("install") == "done":
-        result["free"] = _child(lambda tell: attempts(tell, None))
+        result["free"] = in_child(lambda tell: attempts(tell, None))
     for file in os.listdir(_FOLDER):
         os.unlink(f"{_FOLDER}/{file}")
     return result
@@ -611,8 +511,8 @@ def _in_fork(attempt: Attempt) -> "str | None":
             os._exit(code)
     status = os.waitpid(child, 0)[1]
     if status & 127:
-        return _end(status)
-    return f"forked, {_ERRNO_NAMES.get(status >> 8, 'failed')}" if status else None
+        return ended(status)
+    return f"forked, {ERRNO_NAMES.get(status >> 8, 'failed')}" if status else None
 
 
 def _fork_by_number(numbers: Numbers) -> "Attempt | None":
@@ -653,7 +553,7 @@ def _after_exec() -> str:
     with open(reader, "rb") as file:
         said = file.read().decode()
     status = os.waitpid(child, 0)[1]
-    return f"{said}, {_end(status)}" if status else said
+    return f"{said}, {ended(status)}" if status else said
 
 
 # Not by socket.create_server() and the like: these look names up, which loads a codec.
@@ -736,226 +636,3 @@ def _loader() -> str:
 def _raise_loopback() -> None:
     with socket.socket() as some:
         fcntl.ioctl(some, _SIOCSIFFLAGS, struct.pack("=16sH22x", b"lo", _IFF_UP))
-
-
-# --- What install() refuses ----------------------------------------------------------------------
-
-
-def _instructions(*instructions: "tuple[int, int, int, int]") -> bytes:
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
-
-
-_RETURN_ALLOW = (0x06, 0, 0, _RET_ALLOW)
-_LOAD_ZERO = (0x00, 0, 0, 0)
-_ALLOW = _instructions(_RETURN_ALLOW)
-# Few instructions are made, so that the call that follows does not take long.
-_LONGEST = _instructions(_RETURN_ALLOW, *[_LOAD_ZERO] * 4094, _RETURN_ALLOW)
-
-
-def _answering(number: int, data: int) -> bytes:
-    """Return a program that answers one call with an errno, or with success for 0."""
-    return _instructions(
-        (0x20, 0, 0, 0),  # load the number
-        (0x15, 0, 1, number & 0xFFFFFFFF),  # go on if it is this one, else skip one
-        (0x06, 0, 0, _RET_ERRNO | data),
-        _RETURN_ALLOW,
-    )
-
-
-class _Trials:
-    """Attempts of one thread to install: what each came to, and what is in force then."""
-
-    def __init__(self) -> None:
-        self.told: "dict[str, Any]" = {}
-        self._own = _open_status(threading.get_native_id())
-        self._main = _open_status(os.getpid())
-
-    def __call__(self, name: str, attempt: Attempt) -> None:
-        outcome = _refusal(attempt)
-        self.told[name] = {
-            "outcome": outcome,
-            "thread": _facts(self._own),
-            "main thread": _facts(self._main),
-            "works": _outcome(lambda: os.stat("/")),
-        }
-
-
-Group = Callable[[_Trials], None]
-
-
-def _installs(runtime: Any, abi: str, numbers: Numbers) -> "dict[str, Any]":
-    """Install programs, with success and with every kind of refusal.
-
-    Each group of trials has a thread of its own, which the kernel confines alone; a thread costs
-    less than a process. Trials that are to be refused follow one another in it, so that what a
-    refusal leaves behind would show.
-    """
-    seccomp = numbers["seccomp"]
-
-    def install(
-        program: bytes = _ALLOW,
-        flags: int = 0,
-        actions: "tuple[int, ...]" = (_RET_ALLOW,),
-        no_new_privs: bool = True,
-        programs: "dict[str, tuple[int, bytes]] | None" = None,
-    ) -> object:
-        return runtime.install(
-            "tried",
-            programs or {abi: (seccomp, program)},
-            flags=flags,
-            no_new_privs=no_new_privs,
-            actions=actions,
-        )
-
-    def listen(flags: int) -> str:
-        descriptor = install(flags=flags)
-        assert isinstance(descriptor, int)
-        return f"descriptor with flags {fcntl.fcntl(descriptor, fcntl.F_GETFD)}"
-
-    def refusals(trial: _Trials) -> None:
-        trial("unknown flag", lambda: install(flags=1 << 20))
-        trial("new flag alone", lambda: install(flags=_WAIT_KILLABLE_RECV))
-        trial("flags apart", lambda: install(flags=_TSYNC | _NEW_LISTENER))
-        trial("unknown action", lambda: install(actions=(_RET_ALLOW, _NEVER_AN_ACTION)))
-        trial("empty", lambda: install(b""))
-        trial("half an instruction", lambda: install(_ALLOW + bytes(4)))
-        trial("too long", lambda: install(_LONGEST + _ALLOW))
-        programs = {"s390": (seccomp, _ALLOW), "sheb": (seccomp, _ALLOW)}
-        trial("other ABIs", lambda: install(programs=programs))
-        trial("bad opcode", lambda: install(_instructions((0xFFFF, 0, 0, 0), _RETURN_ALLOW)))
-        trial("no end", lambda: install(_instructions(_LOAD_ZERO)))
-        trial("too many", lambda: [install(_LONGEST) for _ in range(9)])
-
-    def listeners(trial: _Trials) -> None:
-        trial("listener", lambda: listen(_NEW_LISTENER))
-        trial("second listener", lambda: listen(_NEW_LISTENER))
-
-    def new_flag(trial: _Trials) -> None:
-        trial("install", lambda: listen(_NEW_LISTENER | _WAIT_KILLABLE_RECV))
-
-    def without_ctypes(trial: _Trials) -> None:
-        # The runtime has its own way to the C library where nobody has imported ctypes.
-        hidden = sys.modules.pop("ctypes")
-
-        def lean(flags: int) -> str:
-            told = listen(flags) if flags else str(install())
-            return told if "ctypes" not in sys.modules else "ctypes was imported"
-
-        trial("install", lambda: lean(0))
-        trial("listener", lambda: lean(_NEW_LISTENER))
-        trial("unknown action", lambda: install(actions=(_NEVER_AN_ACTION,)))
-        sys.modules["ctypes"] = hidden
-
-    def inside(number: int, data: int) -> Group:
-        def group(trial: _Trials) -> None:
-            install(_answering(number, data), no_new_privs=False)
-            trial("install", install)
-
-        return group
-
-    def all_threads(trial: _Trials) -> None:
-        trial("install", lambda: listen(_TSYNC | _NEW_LISTENER | _TSYNC_ESRCH))
-
-    def other_thread(trial: _Trials) -> None:
-        early = _EarlyThread()
-        assert early.outcome(install) == "done"
-        trial.told["tid"] = early.tid
-        trial("tsync", lambda: install(flags=_TSYNC))
-        trial("tsync_esrch", lambda: install(flags=_TSYNC | _TSYNC_ESRCH))
-
-    def as_user(trial: _Trials) -> None:
-        os.setresgid(1000, 1000, 1000)
-        os.setresuid(1000, 1000, 1000)
-        trial("no capability", lambda: install(no_new_privs=False))
-        trial("no new privileges", install)
-
-    groups: "dict[str, Group]" = {
-        # First, as a thread that has ended may be counted for a while after.
-        "other thread": other_thread,
-        "plain": lambda trial: trial("install", install),
-        "capability": lambda trial: trial("install", lambda: install(no_new_privs=False)),
-        "without ctypes": without_ctypes,
-        "refusals": refusals,
-        "listeners": listeners,
-        "new flag": new_flag,
-        "inside EPERM": inside(seccomp, errno.EPERM),
-        "inside ENOSYS": inside(seccomp, errno.ENOSYS),
-        "inside EINVAL": inside(seccomp, errno.EINVAL),
-        "inside success": inside(seccomp, 0),
-        "inside no prctl": inside(numbers["prctl"], errno.EPERM),
-        "user": as_user,  # last, as it is the user of all threads
-    }
-    apart: "dict[str, Group]" = {"all threads": all_threads}
-    return {
-        "alone": _child(functools.partial(_in_threads, groups)),
-        "together": _child(functools.partial(_in_threads, apart)),
-    }
-
-
-def _in_threads(groups: "dict[str, Group]", tell: Tell) -> None:
-    def body(name: str) -> None:
-        trials = _Trials()
-        try:
-            groups[name](trials)
-        except Exception as error:
-            trials.told["raised"] = f"{type(error).__name__}: {error}"
-        tell(name, trials.told)
-
-    for name in groups:
-        thread = threading.Thread(target=body, args=(name,))
-        thread.start()
-        thread.join()
-
-
-# --- Which ABI it is -----------------------------------------------------------------------------
-
-
-def _abi(runtime: Any, no_exec: Any) -> "dict[str, Any]":
-    """Ask for the ABI, by both names that a kernel of 64 bits may have.
-
-    First as it is, then with an interpreter that does not say what it was built for, and last
-    without /proc.
-    """
-
-    def ask(tell: Tell, where: str) -> None:
-        tell(f"machine{where}", os.uname().machine)
-        tell(f"abi{where}", _refusal(runtime.running_abi))
-
-    def ask_as_32_bit(tell: Tell, where: str) -> None:
-        # In a thread, as some kernels let no task out of this personality.
-        def body() -> None:
-            if libc.personality(ctypes.c_ulong(_PER_LINUX32)) != -1:
-                ask(tell, f" as 32-bit{where}")
-
-        thread = threading.Thread(target=body)
-        thread.start()
-        thread.join()
-
-    def body(tell: Tell) -> None:
-        ask(tell, "")
-        ask_as_32_bit(tell, "")
-        build: Any = sys.implementation
-        name = build._multiarch
-        del build._multiarch
-        ask(tell, " by its file")
-        ask_as_32_bit(tell, " by its file")
-        _hide_proc()
-        tell("abi by nothing", _refusal(runtime.running_abi))
-        build._multiarch = name
-        ask(tell, " without /proc")
-        ask_as_32_bit(tell, " without /proc")
-        tell("install without /proc", _refusal(no_exec.install))
-        tell("exec without /proc", _outcome(lambda: os.execv("/nowhere", ["x"])))
-
-    return _child(body)
-
-
-def _hide_proc() -> None:
-    """Take /proc away from this process alone."""
-    if (
-        libc.unshare(_CLONE_NEWNS)
-        or libc.mount(None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
-        or libc.umount2(b"/proc", _MNT_DETACH)
-    ):
-        raise OSError(ctypes.get_errno(), "/proc stays")
-    assert not os.access("/proc/self/exe", os.F_OK)
