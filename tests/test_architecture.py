@@ -117,5 +117,5 @@ def test_generated_code_imports_the_standard_library_only() -> None:
         )
     }
     plain = {"ctypes", "_ctypes", "errno", "importlib", "os", "sys", "types"}
-    supervisor = {"collections.abc", "fcntl", "select", "socket", "struct"}
+    supervisor = {"collections.abc", "fcntl", "select", "socket", "struct", "time"}
     assert modules <= plain | supervisor
