@@ -130,7 +130,9 @@ def _starts(results: Results) -> Iterable[str]:
             "Each sample is a process of its own. *Process* is the processor time that it takes, "
             "from its start, under the filter, to its end; "
             "*added* is that less a bare interpreter's, which does nothing (`python3 -I -c pass`). "
-            "The least of many runs is what is compared, with seccompgen's in the same Python. "
+            "With seccompgen it imports a generated filter and installs it; with the others it "
+            "builds the filter first, from a list of rules. The least of many runs is what is "
+            "compared, with seccompgen's in the same Python. "
             "*Import* is of the tool by itself; for seccompgen it is of a generated filter and its "
             "runtime, in a package that is loaded."
         )

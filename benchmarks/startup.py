@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 TASK = "import sys; sys.path.insert(0, sys.argv[1]); import start; start.run(*sys.argv[2:])"
 """Python keeps the bytecode of what it imports, not that of a script."""
+OURS_TASK = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import {module} as filter; filter.install()"
+)
 ROUNDS, MEMORY_ROUNDS = 60, 5
 
 
@@ -50,7 +53,7 @@ def measure_starts(
     memory: dict[tuple[str, str], list[tuple[int, int]]] = {run: [] for run in runs}
     code: dict[str, list[float]] = {python: [] for python in pythons}
     with tempfile.TemporaryDirectory() as directory:
-        _lay_out(name, entry, [tool for tool, _ in runs if tool], Path(directory))
+        module = _lay_out(name, entry, [tool for tool, _ in runs if tool], Path(directory))
         for tool, python in runs:
             if tool and _told(python, directory, "prove", tool) != "Seccomp:\t2\n":
                 raise RuntimeError(f"{tool} put no filter in force")
@@ -59,7 +62,7 @@ def measure_starts(
             order.append(order.pop(0))
             for run in order:
                 tool, python = run
-                process[run].append(_used(python, directory, tool))
+                process[run].append(_used(python, directory, module, tool))
                 if tool:
                     importing[run].append(float(_told(python, directory, "import", tool)))
                 if tool == OURS:
@@ -83,8 +86,8 @@ def measure_starts(
     return Starts(name, starts, {versions[p]: summary(samples) for p, samples in code.items()})
 
 
-def _lay_out(name: str, entry: Entry, tools: Sequence[str], directory: Path) -> None:
-    """Put into ``directory`` what the processes import."""
+def _lay_out(name: str, entry: Entry, tools: Sequence[str], directory: Path) -> str:
+    """Put into ``directory`` what the processes import; return the name of our module there."""
     for file in ("start.py", "tools.py"):
         shutil.copy(HERE / file, directory)
     module = peers.our_module(name, entry, directory)
@@ -93,11 +96,17 @@ def _lay_out(name: str, entry: Entry, tools: Sequence[str], directory: Path) -> 
         policy = ours if tool == OURS else for_peers(entry)
         told = directory / f"policy_{tool.replace('-', '_')}.py"
         told.write_text(f"POLICY = {policy!r}\n")
+    return module
 
 
-def _used(python: str, directory: str, tool: str) -> float:
-    """Return the nanoseconds that a process takes from start to end, and those that it starts."""
+def _used(python: str, directory: str, module: str, tool: str) -> float:
+    """Return the nanoseconds that a process takes from start to end, and those that it starts.
+
+    Ours does what a program of ours does: import and install. The others build their filter.
+    """
     words = [TASK, directory, "confine", tool] if tool else ["pass"]
+    if tool == OURS:
+        words = [OURS_TASK.format(module=module), directory]
     pid = os.posix_spawn(python, [python, "-I", "-c", *words], os.environ)
     _, status, used = os.wait4(pid, 0)
     if status:
