@@ -10,7 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from command import inside
+from command import inside, seccompgen
 from extremes import BARE, LISTENING
 from pages import follow
 from seccompgen.render.targets import TARGETS
@@ -357,3 +357,50 @@ def test_go_without_a_program_does_not_compile(tmp_path: Path) -> None:
 @needs("go")
 def test_the_page_on_go_does_what_it_shows(tmp_path: Path) -> None:
     assert follow("go.md", tmp_path) == 2
+
+
+# --- All -----------------------------------------------------------------------------------------
+
+PRETENDS = """
+default_action: allow
+no_new_privs: false
+syscalls:
+- action: errno(0)
+  names_with_args:
+  - {name: prctl, arguments: [{argument: 0, operation: Equal, value: 38, width: 32}]}
+"""
+"""A sandbox that answers PR_SET_NO_NEW_PRIVS as done without doing it."""
+ASKS = {
+    "c": (
+        "main.c",
+        '#include "demo.h"\n#include <stdio.h>\n'
+        'int main(void) { puts(demo_install() ? strerror(errno) : "confined"); return 0; }\n',
+        ["gcc", "-include", "string.h", "-o", "main", "main.c"],
+    ),
+    "rust": (
+        "main.rs",
+        'mod demo;\nfn main() {\n    println!("{:?}", demo::install());\n}\n',
+        ["rustc", "main.rs"],
+    ),
+    "go": (
+        "main.go",
+        'package main\n\nimport "example.org/demo/demo"\n\n'
+        "func main() { println(demo.Install().Error()) }\n",
+        ["go", "build", "-o", "main", "."],
+    ),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="without no_new_privs it takes CAP_SYS_ADMIN")
+@pytest.mark.parametrize("form", ASKS)
+def test_no_new_privs_that_a_sandbox_only_pretends_to_set(form: str, tmp_path: Path) -> None:
+    file, source, compiler = ASKS[form]
+    if not shutil.which(compiler[0]):
+        pytest.skip(f"needs {compiler[0]}")
+    (tmp_path / "demo.yml").write_text(BARE.replace("privs: false", "privs: true"))
+    assert inside("build", "demo.yml", "--format", form, "-o", ".", cwd=tmp_path).code == 0
+    (tmp_path / file).write_text(source)
+    do(*compiler, cwd=tmp_path, env=go_module(tmp_path) if form == "go" else None)
+    (tmp_path / "outer.yml").write_text(PRETENDS)
+    told = seccompgen("run", "outer.yml", "--", "./main", cwd=tmp_path)
+    assert "rotocol error" in told.out + told.err

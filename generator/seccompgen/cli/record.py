@@ -187,7 +187,7 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.record.generalise import unnamed  # noqa: PLC0415
     from seccompgen.render.call import call_text  # noqa: PLC0415
-    from seccompgen.trace.calls import printable  # noqa: PLC0415
+    from seccompgen.text import printable  # noqa: PLC0415
 
     end = recording.end
     if end.signal:

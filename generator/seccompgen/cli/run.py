@@ -204,9 +204,9 @@ def _trace(
     permissive: bool,
 ) -> None:
     from seccompgen.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.text import printable  # noqa: PLC0415
     from seccompgen.trace import notify, tracer  # noqa: PLC0415
     from seccompgen.trace.asking import asking  # noqa: PLC0415
-    from seccompgen.trace.calls import printable  # noqa: PLC0415
     from seccompgen.trace.launch import FilterError  # noqa: PLC0415
     from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
     from seccompgen.trace.signals import end_like  # noqa: PLC0415

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.model import U64, All, Comparison, Op
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -109,7 +110,7 @@ def _lines(text: str) -> list[str]:
     """Return printable lines of ``text``: YAML forbids control characters even in comments."""
     lines = []
     for line in text.strip().split("\n"):
-        shown = _printable(line.rstrip())
+        shown = printable(line.rstrip())
         indent = " " * (len(shown) - len(shown.lstrip()))
         lines += textwrap.wrap(
             shown,
@@ -119,10 +120,6 @@ def _lines(text: str) -> list[str]:
             break_on_hyphens=False,
         ) or [""]
     return lines if text.strip() else []
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _group(allowed: list[Allowed], *, optional: bool) -> Iterator[str]:
@@ -137,7 +134,7 @@ def _group(allowed: list[Allowed], *, optional: bool) -> Iterator[str]:
             yield "  optional: true # not on all of these ABIs"
         yield f"  {key}:"
         for one in group:
-            words = _printable(" ".join(one.comment.split()))
+            words = printable(" ".join(one.comment.split()))
             comment = f" # {words}" if words else ""
             if not one.conditions:
                 yield f"  - {one.name}{comment}"

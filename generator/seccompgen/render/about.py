@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from seccompgen.model import RET_DATA_MAX, FilterFlag
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.program import RET_K, programs_sha256
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,13 +104,6 @@ def banner(about: About, programs: Sequence[Program], tables: Tables) -> dict[st
         ),
         "programs_sha256": programs_sha256({p.abi.name: p.to_bytes() for p in programs}),
     }
-
-
-def printable(text: str) -> str:
-    """Escape what would not show, or would end a line."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def wrap(text: str, indent: str) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from seccompgen.render.templates import render_python, render_text
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ def render_go_allowlist(
         build=f"linux && {_GOARCH[abi.name]}",
         package=package,
         names=sorted(set(names)),
-        heading=[_printable(line) for line in heading],
+        heading=[printable(line) for line in heading],
     ).encode()
 
 
@@ -61,9 +62,5 @@ def render_python_allowlist(
         default_action=str(default_action),
         description=json.dumps(description),
         groups=groups,
-        heading=[_printable(line) for line in heading],
+        heading=[printable(line) for line in heading],
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

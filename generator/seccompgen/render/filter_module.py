@@ -14,6 +14,7 @@ from seccompgen.program import INSTRUCTION_SIZE
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
 from seccompgen.render.listing import listing
 from seccompgen.render.templates import BANNERS, render_python, render_text, template_source
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,10 +171,7 @@ def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> byt
 def _docstring_text(text: str) -> str:
     """Escape what would end a docstring, change in it, or not show."""
     text = text.strip().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _section(program: Program, tables: Tables) -> _Section:

@@ -11,10 +11,11 @@ from seccompgen.errnos import errno_number
 from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.model import FilterFlag
 from seccompgen.objective import DEFAULT_OBJECTIVE
-from seccompgen.render.about import WIDTH, about_policy, actions, banner, printable
+from seccompgen.render.about import WIDTH, about_policy, actions, banner
 from seccompgen.render.listing import listing
 from seccompgen.render.targets import TARGETS
 from seccompgen.render.templates import BANNERS, render_text
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,6 +13,7 @@ from seccompgen.architectures import ABIS
 from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.scan.image import Function, Image, Segment, Span
 from seccompgen.scan.pclntab import go_functions
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,11 +77,6 @@ def read_image(path: Path) -> Image:
     except Exception as error:  # pyelftools raises whatever its steps meet in a broken file
         reason = str(error).split("\n")[0] or type(error).__name__
         raise InputError(Diagnostic(f"is a broken ELF file: {reason}", where)) from None
-
-
-def _printable(name: str) -> str:
-    """Return a name out of a file so that it does nothing to a terminal: it is shown."""
-    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 class _ElfFile(Protocol):
@@ -154,7 +150,7 @@ class _Reader:
         if is_go:
             for address, name in go_functions(self._section_data("gopclntab"), words):
                 if self._in_code(address):
-                    named.setdefault(address, Function(address, 0, _printable(name)))
+                    named.setdefault(address, Function(address, 0, printable(name)))
             # All functions are known, so an address between is a number that looks like one.
             pointers &= set(named) | frames
         return Image(
@@ -342,7 +338,7 @@ class _Reader:
                 name, value, size, info, _, index = fields
             end = strings.find(b"\0", name)
             text = strings[name : end if end >= 0 else None].decode("utf-8", "replace")
-            yield _Symbol(_printable(text), info & 15, info >> 4, index != 0, value, size)
+            yield _Symbol(printable(text), info & 15, info >> 4, index != 0, value, size)
 
     def _relocate(
         self,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.model import U32, U64
 from seccompgen.render import call_name, number
+from seccompgen.text import printable
 from seccompgen.trace.notification import as_int
 from seccompgen.trace.signatures import SIGNATURES
 
@@ -159,25 +160,11 @@ def constant(_call: str, _argument: int, value: int) -> str:
     return number(value)
 
 
-def printable(text: str) -> str:
-    """Return a name that another process chose so that no terminal obeys it, on one line."""
-    return "".join(one if one.isprintable() else _escaped(one) for one in text)
-
-
 def quoted(data: bytes, limit: int) -> str:
     """Return bytes between quotes, on one line whatever they are; ``...`` where more follow."""
     text = data[:limit].decode(errors="surrogateescape")
-    return f'"{"".join(map(_escaped, text))}"' + ("..." if len(data) > limit else "")
-
-
-def _escaped(character: str) -> str:
-    if character in {'"', "\\"}:
-        return f"\\{character}"
-    if character.isprintable():
-        return character
-    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8
-        return f"\\x{ord(character) & 0xFF:02x}"
-    return character.encode("unicode_escape").decode()
+    text = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
+    return f'"{text}"' + ("..." if len(data) > limit else "")
 
 
 def _signal(value: int) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from seccompgen.errnos import errno_number
 from seccompgen.model import RET_DATA_MAX, ActionKind
 from seccompgen.render import call_name, ret_action
+from seccompgen.text import printable
 from seccompgen.trace.asking import lets_through
-from seccompgen.trace.calls import decode_call, printable
+from seccompgen.trace.calls import decode_call
 from seccompgen.trace.notification import Fail, Kill, Proceed, Trap
 from seccompgen.trace.process import Process
 from seccompgen.trace.python import python_lines

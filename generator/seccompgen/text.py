@@ -1,0 +1,18 @@
+"""Names and texts that others chose, so that they do nothing where they are shown."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` on one line, with an escape such as ``\x1b`` for each character not shown.
+
+    So it neither ends a comment that it stands in nor is obeyed by a terminal. A byte that was no
+    UTF-8, which Python keeps as a lone surrogate (PEP 383), is shown as that byte.
+    """
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode()
