@@ -51,6 +51,8 @@ _IMPLIED = (
             }
         ),
     ),
+    # Without a marker its first use is seen: then there is no key yet.
+    _Implied("getrandom", "the vDSO makes it, too, when the kernel has a new key", frozenset()),
 )
 """In an order in which each may bring the next. After a startup that was left out, all are there:
 what brings them may have been part of it."""
