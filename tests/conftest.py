@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_DECIDES = {
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
+    *("CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"),
+}
+"""Variables by which programs that tests start do otherwise than without them."""
+
 
 def pytest_collection_finish() -> None:
     """Have what was collected never looked through again for garbage, and the rest less often.
@@ -44,15 +50,17 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_start() -> Iterator[None]:
-    """Hand on to what tests start neither an ignored Ctrl-C nor what an outer make says.
+    """Hand on to what tests start only what a new machine has.
 
-    A shell starts what runs in its background with SIGINT ignored, which survives exec.
+    A shell starts what runs in its background with SIGINT ignored, which survives exec. An outer
+    make has its say, and variables such as PYTHONUNBUFFERED hide what everybody else would see.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
-            patch.delenv(name, raising=False)
+        for name in [*os.environ]:
+            if name.startswith("PYTHON") or name in _DECIDES:
+                patch.delenv(name)
         yield
     signal.signal(signal.SIGINT, before)

@@ -42,7 +42,8 @@ ABOVE = {
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
     "integrations": {"build", "files", "outputs", "project"},
     "pytest_plugin": {"build"},
-    "__main__": {"cli"},
+    "streams": set(),
+    "__main__": {"cli", "streams"},
     "__init__": set(),
 }
 
