@@ -39,7 +39,7 @@ def _environment() -> jinja2.Environment:
 
 
 def render_python(template: str, blocks: Mapping[str, str], **context: object) -> bytes:
-    """Render ``template`` and format it with the pinned black, for Python 3.9 and newer.
+    """Render ``template`` and format it with black, for Python 3.9 and newer.
 
     Where the template has ``"@name@"``, the literal ``blocks["name"]`` is put in after that: black
     needs seconds for literals of thousands of lines, which are laid out as it would lay them
