@@ -323,7 +323,11 @@ def _is_ours(path: Path) -> bool:
     from seccompgen.render.templates import BANNERS  # noqa: PLC0415
 
     # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
-    return path.is_file() and path.read_bytes().startswith(BANNERS[path.suffix].encode())
+    if not path.is_file():
+        return False
+    # Headers began as Rust modules do, until they were made for C89.
+    known = (BANNERS[path.suffix], BANNERS[".rs"])
+    return path.read_bytes().startswith(tuple(banner.encode() for banner in known))
 
 
 def _is_combined(path: Path) -> bool:
