@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -47,7 +48,9 @@ def _run() -> int:
             error.show()
         return error.exit_code
     except OSError as error:
-        return _tell(OutsideError(f"{error.filename or 'seccompgen'}: {error.strerror or error}"))
+        named = isinstance(error.filename, (str, bytes)) and error.filename
+        where = os.fsdecode(named) if named else "seccompgen"
+        return _tell(OutsideError(f"{where}: {error.strerror or error}"))
     return code if isinstance(code, int) else 0
 
 
