@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import walkthrough
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,11 @@ _DECIDES = {
     *("CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"),
 }
 """Variables by which programs that tests start do otherwise than without them."""
+
+
+# How long an example takes is a matter of the machine, and of what else it does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_finish() -> None:

@@ -41,7 +41,7 @@ ABOVE = {
     | {"vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
     "integrations": {"build", "files", "outputs", "project"},
-    "pytest_plugin": {"build"},
+    "pytest_plugin": {"build", "record"},
     "streams": set(),
     "__main__": {"cli", "streams"},
     "__init__": set(),
