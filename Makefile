@@ -17,14 +17,11 @@ TAG ?=
 FROM ?=
 ARGS ?=
 REFRESH ?=
-# The examples that commit their filters.
-EXAMPLES := $(patsubst %/sandbox/_runtime.py,%,$(wildcard examples/*/sandbox/_runtime.py))
 
 .PHONY: generate test test-kernels test-ecosystem check bench bench-record evidence lint types proof fresh pins system qemu ecosystem clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
-	set -e; for example in $(EXAMPLES); do (cd $$example && ../../$(BIN)/seccompgen build); done
 
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
@@ -43,7 +40,6 @@ check: fresh lint types proof test
 
 fresh: $(READY)
 	$(BIN)/seccompgen tables --check
-	set -e; for example in $(EXAMPLES); do (cd $$example && ../../$(BIN)/seccompgen build --check); done
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 import walkthrough
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+_DECIDES = {
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS"),
+    *("CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR"),
+}
+"""Variables by which programs that tests start do otherwise than without them."""
+
+
+# How long an example takes is a matter of the machine, and of what else it does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def pytest_collection_finish() -> None:
@@ -44,15 +56,17 @@ def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def plain_start() -> Iterator[None]:
-    """Hand on to what tests start neither an ignored Ctrl-C nor what an outer make says.
+    """Hand on to what tests start only what a new machine has.
 
-    A shell starts what runs in its background with SIGINT ignored, which survives exec.
+    A shell starts what runs in its background with SIGINT ignored, which survives exec. An outer
+    make has its say, and variables such as PYTHONUNBUFFERED hide what everybody else would see.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
-            patch.delenv(name, raising=False)
+        for name in [*os.environ]:
+            if name.startswith("PYTHON") or name in _DECIDES:
+                patch.delenv(name)
         yield
     signal.signal(signal.SIGINT, before)

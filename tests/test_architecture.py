@@ -41,8 +41,9 @@ ABOVE = {
     | {"vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
     "integrations": {"build", "files", "outputs", "project"},
-    "pytest_plugin": {"build"},
-    "__main__": {"cli"},
+    "pytest_plugin": {"build", "record"},
+    "streams": set(),
+    "__main__": {"cli", "streams"},
     "__init__": set(),
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import kernel
 import pytest
-from command import ROOT, Result, seccompgen
+from command import ROOT, Result, checkout, said, seccompgen
 from test_readme import EXAMPLES, PYTHONS, blocks
 
 kernel.require_x86_64()
@@ -75,3 +75,26 @@ def test_the_page_shows_parts_of_the_broker() -> None:
     parts = [block for block in shown if "notification." in block]
     assert len(parts) == 2
     assert [block for block in parts if block not in (BROKER / "main.py").read_text()] == []
+
+
+def test_one_command_generates_examples_and_all_else(tmp_path: Path) -> None:
+    """A run that is killed leaves either all of it old or all of it new."""
+    tree = checkout(tmp_path / "checkout")
+    example = tree / "examples" / "small"
+    (example / "seccomp").mkdir(parents=True)
+    (example / "pyproject.toml").write_text(
+        '[tool.seccompgen]\npolicies = "seccomp"\noutput = "sandbox"\n'
+    )
+    policy = example / "seccomp" / "worker.yml"
+    rest = "arches: [x86_64]\nsyscalls: [{action: allow, names: [read]}]\n"
+    policy.write_text(f"default_action: errno\n{rest}")
+    # Filters that nobody commits are not made.
+    assert said(seccompgen("tables", "--check", cwd=tree))[0] == 0
+    assert seccompgen("build", cwd=example).code == 0
+    assert said(seccompgen("tables", "--check", cwd=tree))[0] == 0
+    policy.write_text(f"default_action: errno(EACCES)\n{rest}")
+    module = example / "sandbox" / "worker.py"
+    stale = seccompgen("tables", "--check", cwd=tree)
+    assert (stale.code, stale.err.splitlines()[0]) == (1, f"{module}: is stale")
+    assert "wrote examples/small/sandbox/worker.py" in seccompgen("tables", cwd=tree).out
+    assert seccompgen("build", "--check", cwd=example).code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,3 +162,23 @@ def test_another_user_place_and_python_give_the_same_bytes(elsewhere: Path, bina
     )
     assert run.returncode == 0, run.stderr
     assert snapshot(tree) == expected
+
+
+def test_metadata_lead_to_the_source_wherever_they_are_shown() -> None:
+    """A package index shows the README with nothing beside it."""
+    from build.util import project_wheel_metadata
+
+    metadata = project_wheel_metadata(ROOT, isolated=False)
+    urls = dict(line.split(", ") for line in metadata.get_all("Project-URL", []))
+    assert {"Source", "Documentation", "Changelog"} <= urls.keys()
+    source = urls["Source"]
+    assert all(url.startswith(source) for url in urls.values())
+    targets = re.findall(r"\]\(([^)]*)\)", str(metadata.json["description"]))
+    assert len(targets) > 20
+    for target in targets:
+        path = target.removeprefix(f"{source}/blob/main/")
+        assert path != target, f"{target} leads nowhere on an index"
+        assert (ROOT / path.partition("#")[0]).exists()
+    # Who moves the project has two files to change.
+    assert f"- repo: {source}\n" in (ROOT / "docs" / "packaging.md").read_text()
+    assert (ROOT / "pyproject.toml").read_text().count("github.com/") == 4

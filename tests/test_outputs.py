@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -95,3 +97,80 @@ def test_a_refusal_comes_before_the_first_replacement(tmp_path: Path) -> None:
         Outputs({tmp_path / "b" / "c" / "d": b"new", tmp_path / "y": b"new"}).write()
     assert snapshot(tmp_path) == before
     assert not (tmp_path / "b").exists()
+
+
+# --- what the system says, by the path that the user knows ---------------------------------------
+
+LONG = "x" * 300
+POLICY = "arches: [x86_64]\ndefault_action: errno\nsyscalls: [{action: allow, names: [read]}]\n"
+WRITING = {
+    "build": (["build", "a.yml", "-o", "OUT"], "OUT/_runtime.py"),
+    "bpf": (["build", "a.yml", "--format", "bpf", "-o", "OUT"], "OUT/a.x86_64.bpf"),
+    "depfile": (
+        ["build", "a.yml", "--format", "go", "-o", ".", "--depfile", "OUT"],
+        "a/install_linux.go",
+    ),
+    "vendor": (["vendor", "a.yml", "OUT"], "OUT/_runtime.py"),
+    "single file": (["vendor", "--single-file", "a.yml", "OUT.py"], "OUT.py"),
+    "union": (["union", "a.yml", "a.yml", "--name", "u", "-o", "OUT"], "OUT/_runtime.py"),
+    "record": (["record", "-o", "OUT.yml", "--", "true"], "OUT.yml"),
+    "init": (["init", "--policy", "no_exec", "--output", "OUT"], "seccomp/no_exec.yml"),
+}
+
+
+def tell(words: list[str], name: str, cwd: Path, limit: str = "unlimited") -> tuple[int, str]:
+    """Run a command with OUT called ``name``; return its exit code and its last line of errors."""
+    (cwd / "a.yml").write_text(POLICY)
+    shell = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', ""]
+    words = [word.replace("OUT", name) for word in words]
+    run = subprocess.run(
+        [*shell, sys.executable, "-m", "seccompgen", *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # which a limit would damage
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return run.returncode, (run.stderr.splitlines() or [""])[-1]
+
+
+@pytest.mark.parametrize(("words", "first"), WRITING.values(), ids=WRITING)
+def test_a_disk_that_takes_no_more(words: list[str], first: str, tmp_path: Path) -> None:
+    """A limit on the size of files fails in like manner, and a process can set it for itself."""
+    code, told = tell(words, "out", tmp_path, limit="0")
+    path = first.replace("OUT", "out")
+    assert (code, told.replace(f"{tmp_path}/", "")) == (3, f"cannot write {path}: File too large")
+    assert {path.name for path in tmp_path.rglob("*")} == {"a.yml"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(words for name, (words, _) in WRITING.items() if name != "init"),
+        ["tables", "-o", "OUT"],
+        ["tables", "--tag", "v6.12", "--from", "OUT", "-o", "tables"],
+        ["build", "a.yml", "--profile", "OUT"],
+        ["build", "a.yml", "--tables", "OUT"],
+        *(["build", "OUT.yml"], ["disasm", "OUT.py"], ["verify", "OUT.bpf", "--arch", "x86_64"]),
+        *(["run", "OUT.yml", "--", "true"], ["run", "a.yml", "--", "./OUT"]),
+        *(["run", "--trace", "-o", "OUT", "a.yml", "--", "true"], ["scan", "OUT"]),
+        ["union", "a.yml", "OUT.yml", "--name", "u", "-o", "u"],
+    ],
+    ids=" ".join,
+)
+def test_names_that_are_too_long(words: list[str], tmp_path: Path) -> None:
+    code, told = tell(words, LONG, tmp_path)
+    assert code in {2, 3, 126}, told
+    assert LONG in told
+    assert "File name too long" in told
+    assert "None" not in told
+    assert "/proc" not in told
+
+
+def test_names_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    """What is written beside a file before it gets its name has a name of no more than that."""
+    name = "x" * (255 - len(".py"))
+    Outputs({tmp_path / f"{name}.py": b"text"}).write()
+    assert (tmp_path / f"{name}.py").read_bytes() == b"text"

@@ -231,7 +231,7 @@ def started(command: str, example: Path) -> Iterator[Server]:
         process = subprocess.Popen(
             ["bash", "-c", f"exec {_PORT.sub('0', command)}"],
             cwd=example,
-            env={**environment(example), "PYTHONUNBUFFERED": "1"},
+            env=environment(example),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

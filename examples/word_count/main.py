@@ -13,8 +13,8 @@ def main() -> None:
     """Confine this process, then touch the input."""
     worker.install()
     words = collections.Counter(sys.stdin.read().split())
-    json.dump(words.most_common(3), sys.stdout)
-    print()
+    # Flushed at once: a process that is killed writes nothing of what it still holds.
+    print(json.dumps(words.most_common(3)), flush=True)
     if "--misbehave" in sys.argv:
         pathlib.Path("/etc/passwd").read_text()
 

@@ -3,56 +3,65 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seccompgen.errors import SeccompgenError
 
 
 def main() -> None:
     """Run the command line; end with an exit code of design and a line for every error."""
+    from seccompgen.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
+    from seccompgen.streams import finish_streams, take_streams  # noqa: PLC0415
+
+    take_streams()
+    # Where the parent has it ignored, nobody learns how a child ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    code = _run()
+    try:
+        finish_streams()
+    except OutsideError as error:
+        code = _tell(error)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command line; return the exit code."""
     import click  # noqa: PLC0415 - kept off the import of the package
 
     from seccompgen.cli import command  # noqa: PLC0415
-    from seccompgen.errors import EXIT_OUTSIDE, SeccompgenError  # noqa: PLC0415
+    from seccompgen.errors import OutsideError, SeccompgenError  # noqa: PLC0415
 
-    _take_no_surprises()
     try:
-        command.main(standalone_mode=False)
+        code = command.main(standalone_mode=False)
+    except SystemExit as end:
+        code = end.code
     except SeccompgenError as error:
-        with contextlib.suppress(OSError):  # the exit code says it, too
-            for diagnostic in error.diagnostics:
-                print(diagnostic, file=sys.stderr)
-        sys.exit(error.exit_code)
+        return _tell(error)
     except click.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader went away; Python would complain again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(EXIT_OUTSIDE)
+        with contextlib.suppress(OutsideError):  # the exit code says it, too
+            error.show()
+        return error.exit_code
     except OSError as error:
-        with contextlib.suppress(OSError):
-            print(f"{error.filename or 'seccompgen'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(EXIT_OUTSIDE)
+        named = isinstance(error.filename, (str, bytes)) and error.filename
+        where = os.fsdecode(named) if named else "seccompgen"
+        return _tell(OutsideError(f"{where}: {error.strerror or error}"))
+    return code if isinstance(code, int) else 0
 
 
-def _take_no_surprises() -> None:
-    """Undo what the parent may have left us that nothing here reckons with.
+def _tell(error: SeccompgenError) -> int:
+    """Print an error, if that is possible; return its exit code."""
+    from seccompgen.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
 
-    Where a standard stream is closed, a file of ours would get its number: /dev/null takes that,
-    until a command is executed. A path that is no UTF-8 could not be printed. Where SIGCHLD is
-    ignored, nobody learns how a child ended.
-    """
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            lowest = os.open(os.devnull, os.O_RDWR)
-            setattr(sys, name, os.fdopen(lowest, "r" if name == "stdin" else "w"))
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with contextlib.suppress(OutsideError):  # the exit code says it, too
+        for diagnostic in error.diagnostics:
+            print(diagnostic, file=sys.stderr)
+    return error.exit_code
 
 
 if __name__ == "__main__":

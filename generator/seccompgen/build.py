@@ -40,6 +40,21 @@ MATRIX_NAME = "syscalls.csv"
 SHIPPED = Path(__file__).parent / "kernel"
 
 
+_DEVICES = frozenset(
+    ("aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
+)
+
+
+def is_device(name: str) -> bool:
+    """Return True if Windows takes a file of that name for a device, whatever its name ends in.
+
+    Where such a file or directory is in a repository, nobody can check it out there. Go refuses
+    it in import paths on every system.
+    """
+    stem = unicodedata.normalize("NFKC", name).partition(".")[0]
+    return stem.strip().casefold() in _DEVICES
+
+
 def module_name(policy_name: str) -> str:
     """Return the name of a policy's module: the file's, an underscore for what Python forbids."""
     # An import looks for the file of a name's NFKC form, however the name is written.
@@ -98,14 +113,18 @@ def shipped_tables() -> Tables:
 
 def load_tables(directory: Path) -> Tables:
     """Return the tables that ``seccompgen tables -o DIRECTORY`` wrote."""
-    lock, matrix = directory / LOCK_NAME, directory / MATRIX_NAME
-    try:
-        return lockfile.load(lock.read_bytes(), matrix.read_bytes(), (str(lock), str(matrix)))
-    except OSError as error:
-        raise InputError(
-            f"cannot read tables: {error.filename}: {error.strerror}; restore it, or write "
-            "tables to a directory of yours with: seccompgen tables -o DIR"
-        ) from None
+    paths = [directory / LOCK_NAME, directory / MATRIX_NAME]
+    content = []
+    for path in paths:
+        try:
+            content.append(path.read_bytes())
+        except OSError as error:
+            raise InputError(
+                f"cannot read tables: {path}: {error.strerror}; restore it, or write "
+                "tables to a directory of yours with: seccompgen tables -o DIR"
+            ) from None
+    lock, matrix = content
+    return lockfile.load(lock, matrix, (str(paths[0]), str(paths[1])))
 
 
 def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:
@@ -146,7 +165,10 @@ def build_policies(
     names: dict[str, str] = {}
     for one in built:
         name, file = one.module_name, one.policy.sources[-1][0]
-        if not is_module_name(name):
+        if is_device(one.policy.name):
+            text = f"{one.policy.name!r} is a device on Windows, where no file can have that name"
+            problems.append(Diagnostic(f"{text}; rename the policy", Position(file)))
+        elif not is_module_name(name):
             problems.append(
                 Diagnostic(
                     f"{name!r} cannot be the name of a Python module; rename the file",

@@ -86,6 +86,15 @@ class UndecidedError(SeccompgenError):
     exit_code = EXIT_OUTSIDE
 
 
+def cannot(what: str, path: object, error: OSError) -> str:
+    """Return ``cannot write PATH: No space left on device``, by the path that the user knows.
+
+    The error itself names none where a descriptor was at fault, and another where we gave that a
+    name of our own.
+    """
+    return f"cannot {what} {path}: {error.strerror or error}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)

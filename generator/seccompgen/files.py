@@ -33,6 +33,7 @@ from seccompgen.oci import architecture
 from seccompgen.oci import profile as oci_profile
 from seccompgen.outputs import Outputs
 from seccompgen.pool import spread
+from seccompgen.project import read_project
 from seccompgen.verify import Code, Difference, Meaning, prove
 from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
@@ -323,7 +324,11 @@ def _is_ours(path: Path) -> bool:
     from seccompgen.render.templates import BANNERS  # noqa: PLC0415
 
     # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
-    return path.is_file() and path.read_bytes().startswith(BANNERS[path.suffix].encode())
+    if not path.is_file():
+        return False
+    # Headers began as Rust modules do, until they were made for C89.
+    known = (BANNERS[path.suffix], BANNERS[".rs"])
+    return path.read_bytes().startswith(tuple(banner.encode() for banner in known))
 
 
 def _is_combined(path: Path) -> bool:
@@ -337,14 +342,30 @@ def project_outputs(
     progress: Callable[[int, int], None] | None = None,
     means: Means = PLAIN_MEANS,
 ) -> tuple[list[Built], Outputs]:
-    """Return all that is generated in ``project`` from ``tables``: pin, lock, tables, filters."""
-    built, files = project_filters(project, tables, progress, means)
+    """Return all that is generated in our checkout from ``tables``, and every filter in it.
+
+    That is pin, lock, tables and filters, also those of the examples that commit theirs: what is
+    written as one step is never new in one place and old in another.
+    """
+    built: list[Built] = []
+    files: dict[Path, bytes] = {}
+    superfluous: frozenset[Path] = frozenset()
+    for one in (project, *_examples(project)):
+        filters, written = project_filters(one, tables, progress, means)
+        built += filters
+        files |= written
+        superfluous |= orphaned_filters(one, written)
     package = project.output / "tables"
     files |= table_files(tables, package, project.kernel)
     if tables.tag != project.linux:
         files[project.pyproject] = project.with_pin(tables.tag)
-    superfluous = orphaned_filters(project, files) | orphaned_tables(tables, package)
-    return built, Outputs(files, superfluous)
+    return built, Outputs(files, superfluous | orphaned_tables(tables, package))
+
+
+def _examples(project: Project) -> list[Project]:
+    """Return the projects in ``examples`` whose filters are there, sorted."""
+    found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
+    return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]
 
 
 def refuse_to_overwrite(files: Iterable[Path]) -> None:

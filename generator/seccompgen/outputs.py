@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import Diagnostic, OutsideError, Position
+from seccompgen.errors import Diagnostic, OutsideError, Position, cannot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,10 +59,10 @@ class Outputs:
         if not changed and not orphans:
             return []
         with contextlib.ExitStack() as stack:
-            try:
-                staged = [(path, _stage(path, self.files[path], stack)) for path in changed]
-            except OSError as error:
-                raise OutsideError(f"cannot write {error.filename}: {error.strerror}") from None
+            staged = []
+            for path in changed:
+                with _writing(path):
+                    staged.append((path, _stage(path, self.files[path], stack)))
             _commit(staged, orphans)
         return changed + orphans
 
@@ -87,6 +87,15 @@ def exclusive(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raise OutsideError for an OSError: ``path`` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutsideError(cannot("write", path, error)) from None
+
+
 def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
@@ -104,7 +113,7 @@ def _stage(path: Path, data: bytes, stack: contextlib.ExitStack) -> str:
         descriptor = os.open(there, os.O_TMPFILE | os.O_RDWR, _MODE)
     except (AttributeError, OSError):
         # Not Linux, or a file system without O_TMPFILE: a named file, removed on the way out.
-        source = str(there / f".{path.name}.{secrets.token_hex(4)}")
+        source = str(there / f".{secrets.token_hex(8)}")
         descriptor = os.open(source, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE)
         stack.callback(lambda: Path(source).unlink(missing_ok=True))
     else:
@@ -127,35 +136,37 @@ def _commit(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
             os.close(reader)
             _rename_all(staged, orphans)
             status = 0
-        except OSError as error:
-            os.write(writer, f"cannot write {error.filename}: {error.strerror}".encode())
+        except OutsideError as error:
+            os.write(writer, os.fsencode(str(error)))
         finally:
             os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        message = pipe.read().decode()
+        message = os.fsdecode(pipe.read())
     _, status = os.waitpid(child, 0)
     if status:
         raise OutsideError(message or "the commit of the outputs failed")
 
 
 def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
-    token = secrets.token_hex(4)
+    token = secrets.token_hex(8)
     named: list[tuple[str, Path]] = []
     made: list[Path] = []
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         # All that can fail for want of space or permission comes before the first replacement.
-        for path, source in staged:
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
-            made += reversed([place for place in path.parents if not place.exists()])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = str(path.parent / f".{path.name}.{token}")
-            # Only with a directory descriptor does os.link follow the link in /proc.
-            os.link(source, temporary, src_dir_fd=here, follow_symlinks=True)
-            named.append((temporary, path))
-    except OSError:
+        for number, (path, source) in enumerate(staged):
+            with _writing(path):
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, "is a directory")
+                made += reversed([place for place in path.parents if not place.exists()])
+                path.parent.mkdir(parents=True, exist_ok=True)
+                # Not longer than the file's own name needs to be able to be.
+                temporary = str(path.parent / f".{token}{number}")
+                # Only with a directory descriptor does os.link follow the link in /proc.
+                os.link(source, temporary, src_dir_fd=here, follow_symlinks=True)
+                named.append((temporary, path))
+    except OutsideError:
         for temporary, _ in named:
             Path(temporary).unlink(missing_ok=True)
         for directory in reversed(made):
@@ -163,6 +174,8 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
                 directory.rmdir()
         raise
     for temporary, path in named:
-        Path(temporary).replace(path)
+        with _writing(path):
+            Path(temporary).replace(path)
     for path in orphans:
-        path.unlink(missing_ok=True)
+        with _writing(path):
+            path.unlink(missing_ok=True)

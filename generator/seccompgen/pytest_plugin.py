@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _TRACED = "SECCOMPGEN_PYTEST"
 """Set in the environment of a run that is traced: what to do before the first test, as JSON."""
+_label: Any = None
+"""The name of the test that runs, in memory, where this process is traced."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,6 +62,16 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     _begin(json.loads(os.environ.pop(_TRACED)))
 
 
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Leave the test's name where the recorder looks for it; that takes no call."""
+    if _label is not None:
+        _label.value = item.nodeid.encode(errors="backslashreplace")[: len(_label) - 1]
+    yield
+    if _label is not None:
+        _label.value = b""
+
+
 def _become_recorder(record: str | None, enforce: str | None) -> None:
     """Replace this process by the recorder of what it was started as."""
     options = ["--startup-marker"]
@@ -88,9 +100,11 @@ def _orders(enforce: str | None) -> dict[str, Any]:
     from seccompgen.build import build_policy, shipped_tables  # noqa: PLC0415
     from seccompgen.errors import SeccompgenError  # noqa: PLC0415
     from seccompgen.program import RET_K  # noqa: PLC0415
+    from seccompgen.record.tracer import LABELLED  # noqa: PLC0415
 
     abi, tables = ABIS[running_abi()], shipped_tables()
-    orders: dict[str, Any] = {"number": tables.tables[abi.name].numbers["seccomp"]}
+    number = tables.tables[abi.name].numbers["seccomp"]
+    orders: dict[str, Any] = {"number": number, "labelled": LABELLED}
     if not enforce:
         return orders
     try:
@@ -110,12 +124,17 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
 
 def _begin(orders: dict[str, Any]) -> None:
-    """Put the policy in force in this process; or make the call that marks that it would be."""
-    if "program" not in orders:
-        import ctypes  # noqa: PLC0415 - only where it is used
+    """Mark that what counts begins, then put the policy in force in this process, if there is one.
 
-        libc = ctypes.CDLL(None)
-        libc.syscall(orders["number"], ctypes.c_ulong(1), ctypes.c_ulong(0), None)
+    The call that marks it, which fails, says where in memory the name of the test is.
+    """
+    global _label  # noqa: PLW0603 - a process has one
+    import ctypes  # noqa: PLC0415 - only where it is used
+
+    _label = ctypes.create_string_buffer(1024)
+    words = (1, 0, 0, orders["labelled"], ctypes.addressof(_label))
+    ctypes.CDLL(None).syscall(orders["number"], *map(ctypes.c_ulong, words))
+    if "program" not in orders:
         return
     from seccomp_filters import _runtime  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
-from seccompgen.build import build_policies, difference_text
+from seccompgen.build import build_policies, difference_text, is_device
 from seccompgen.errors import Diagnostic, InputError, Position, UndecidedError
 from seccompgen.files import filter_files
 from seccompgen.filters import read_module
@@ -148,6 +148,8 @@ def check_dest(dest: Path, *, single_file: bool) -> None:
     name = dest.absolute().name.removesuffix(".py")
     if not name.isidentifier() or keyword.iskeyword(name):
         raise InputError(f"{dest}: Python cannot import {name!r}: choose another name")
+    if is_device(name):
+        raise InputError(f"{dest}: {name!r} is a device on Windows: choose another name")
     if single_file and dest.is_dir():
         raise InputError(f"{dest}: is a directory: choose another name")
     if not single_file and dest.exists() and not dest.is_dir():

@@ -416,6 +416,7 @@ def test_a_manifest_that_was_edited(project: Path, old: str, new: str, problem: 
         (["absent.yml", "x"], "absent.yml"),
         (["worker.yml", "my-app"], "my-app: Python cannot import 'my-app': choose another name"),
         (["worker.yml", "class"], "class: Python cannot import 'class'"),
+        (["worker.yml", "app/nul"], "app/nul: 'nul' is a device on Windows: choose another name"),
         (["worker.yml", "x.py"], "x.py: DEST is a package: for one module with --single-file"),
         (["worker.yml", "x", "--single-file"], "x: DEST must end in .py with --single-file"),
         (["worker.yml", "no_exec", "x.py", "--single-file"], "--single-file is one module"),

@@ -98,6 +98,62 @@ def test_rules_that_no_test_reaches_and_refusals_that_none_notices(project: Path
     assert "getpriority() on x86_64" in unnoticed.stderr
 
 
+FOUR = """
+import os, subprocess, sys, threading
+import pytest
+
+def attempt():
+    try:
+        os.getpriority(os.PRIO_PROCESS, 0)
+    except PermissionError:
+        pass
+
+@pytest.mark.parametrize("n", range(2))
+def test_here(n):
+    attempt()
+
+def test_there():
+    pid = os.fork()
+    if pid == 0:
+        attempt()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    code = "import os\\ntry: os.getpriority(0, 0)\\nexcept PermissionError: pass"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+def test_none():
+    thread = threading.Thread(target=len, args=([],))
+    thread.start()
+    thread.join()
+"""
+OWN = """
+def test_own():
+    from seccomp_filters import no_exec
+    no_exec.install()
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_each_refusal_is_counted_and_its_test_named(
+    project: Path, workers: tuple[str, ...]
+) -> None:
+    """Also those of what a test starts; the policy's own filter is none of the tests'."""
+    (project / "test_it.py").write_text(FOUR)
+    policy = project / "suite.yml"
+    policy.write_text("default_action: allow\nsyscalls: [{action: errno, names: [getpriority]}]\n")
+    held = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers)
+    assert "4 passed" in held.stdout, held.stderr
+    assert held.returncode == 1
+    tests = "test_it.py::test_here[0], test_it.py::test_here[1], test_it.py::test_there"
+    assert held.stderr.splitlines() == [
+        "suite.yml:2:12: getpriority() on x86_64: errno(EPERM) by rule 1, 4 times, in " + tests,
+        "suite.yml: 1 of 1 rules reached; 4 calls refused",
+    ]
+    (project / "test_it.py").write_text(OWN)
+    own = pytest_in(project, "--seccompgen-enforce", "suite.yml")
+    assert "a process installed a filter of its own" in own.stderr
+
+
 def test_both_at_once_record_what_was_refused_as_well(project: Path) -> None:
     options = ["--seccompgen-record", "suite.yml"]
     assert pytest_in(project, *options).returncode == 0

@@ -110,7 +110,7 @@ def _combine(
     as_json: bool,
     action: str | None = None,
 ) -> None:
-    from seccompgen.build import is_module_name, module_name  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.build import is_device, is_module_name, module_name  # noqa: PLC0415
     from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
     from seccompgen.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
     from seccompgen.model import ActionKind  # noqa: PLC0415
@@ -118,6 +118,8 @@ def _combine(
     from seccompgen.policy import parse_action  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415
 
+    if is_device(name):
+        raise InputError(f"--name {name}: is a device on Windows; choose another")
     if not is_module_name(module_name(name)):
         raise InputError(f"--name {name}: cannot be the name of a Python module; choose another")
     try:

@@ -18,6 +18,8 @@ from seccompgen.cli.common import (
 from seccompgen.errors import EXIT_NO, InputError, OutsideError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from seccompgen.model import Action
     from seccompgen.record.coverage import Coverage
     from seccompgen.record.observations import Recording
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.tables import Table, Tables
 
 _INTERRUPTED = 130
+_TESTS_SHOWN = 5
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -240,7 +243,7 @@ def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
         click.echo(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
     reached = found.rules - len(found.unreached)
     click.echo(
-        f"{policy}: {reached} of {found.rules} rules reached; {len(found.refused)} calls refused",
+        f"{policy}: {reached} of {found.rules} rules reached; {found.times} calls refused",
         err=True,
     )
 
@@ -254,8 +257,20 @@ def _refused(found: Coverage, tables: Tables) -> list[str]:
         abi = abi_of(Number(one.call.arch, one.call.nr))
         answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
         text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
-        lines.append(f"{one.origin.position}: {text}: {answer} by {one.origin.label}")
+        line = f"{one.origin.position}: {text}: {answer} by {one.origin.label}"
+        times = f", {one.times} times" if one.times > 1 else ""
+        lines.append(f"{line}{times}{_tests(one.labels)}")
     return lines
+
+
+def _tests(labels: Iterable[str]) -> str:
+    """Say in which tests a call was refused, where it was in tests."""
+    from seccompgen.text import printable  # noqa: PLC0415
+
+    names = [printable(label) for label in sorted(labels) if label]
+    more = len(names) - _TESTS_SHOWN
+    shown = ", ".join(names[:_TESTS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return f", in {shown}" if names else ""
 
 
 def _as_json(

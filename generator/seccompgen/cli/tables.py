@@ -48,7 +48,7 @@ def tables(
 ) -> None:
     """Bring the system call tables to a kernel tag.
 
-    In seccompgen's own checkout this writes pin, lock, tables and stock filters together; where
+    In seccompgen's own checkout this writes pin, lock, tables and all filters together; where
     the lock is at the tag already, nothing is fetched. Every file is verified against the lock
     of its tag. Elsewhere, say with -o where the tables go.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.architectures import ABIS, X32_SYSCALL_BIT
@@ -54,11 +54,13 @@ class Recording:
     ``calls`` maps each call to what was kept of its arguments, each combination once.
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
     ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
-    startup marker.
+    startup marker. ``refusals`` counts each call that `Watch.refuses` was true of, by the label
+    that its process had then, empty if it had none.
     """
 
     calls: Mapping[Number, frozenset[Arguments]]
     end: End
+    refusals: Mapping[tuple[Number, Arguments], Mapping[str, int]] = field(default_factory=dict)
     unprivileged: tuple[str, ...] = ()
     filters: bool = False
     marked: bool = False

@@ -14,6 +14,7 @@ import os
 import signal
 import stat
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
     Key = tuple[int, ...]
 
+LABELLED = 0x7E577E57
+"""The fourth argument of a marker that says with the fifth where in memory the process's label is.
+
+The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
+"""
+_LABEL_MAX = 1024
+"""Bytes."""
 _SET_MODE_FILTER = 1
 _PR_SET_SECCOMP = 22
 _MODE_FILTER = 2
@@ -51,11 +59,13 @@ class Watch:
 
     ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
     None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
+    ``refuses`` says of which calls each is counted.
     """
 
     arguments: Callable[[Number], Sequence[Argument]]
     names: Callable[[Number], str | None]
     after_marker: bool = False
+    refuses: Callable[[Number, Arguments], bool] | None = None
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error: the user asked for it
@@ -131,6 +141,10 @@ class _Process:
     threads: int = 0
     marked: int = 0
     filtered: bool = False
+    label_at: int = 0
+    label: str = ""
+    refused: Counter[tuple[Key, str]] = field(default_factory=Counter)
+    owes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +163,8 @@ class _Tracer:
     end: End = field(default_factory=End)
     _all: set[Key] = field(default_factory=set)
     _tasks: dict[int, _Process] = field(default_factory=dict)
+    _refused: Counter[tuple[Key, str]] = field(default_factory=Counter)
+    _verdicts: dict[Key, bool] = field(default_factory=dict)
     _kinds: dict[Key, _Kind] = field(default_factory=dict)
     _born: dict[int, _Process] = field(default_factory=dict)
     _held: set[int] = field(default_factory=set)
@@ -163,17 +179,26 @@ class _Tracer:
         """Return what was seen, in the order of numbers."""
         calls: dict[Number, set[Arguments]] = {}
         for arch, nr, *values in sorted(self._all):
-            kind = self._kinds.get((arch, nr))
-            kept = (index for index, _ in kind.keep) if kind else ()
-            found = calls.setdefault(Number(arch, nr & U32), set())
-            found.add(tuple(zip(kept, values, strict=True)))
+            number, arguments = self._kept((arch, nr, *values))
+            calls.setdefault(number, set()).add(arguments)
+        refusals: dict[tuple[Number, Arguments], dict[str, int]] = {}
+        for (key, label), times in self._refused.items():
+            refusals.setdefault(self._kept(key), {})[label] = times
         return Recording(
             {number: frozenset(values) for number, values in calls.items()},
             self.end,
+            refusals,
             tuple(self._unprivileged),
             self._filters,
             self._marked,
         )
+
+    def _kept(self, key: Key) -> tuple[Number, Arguments]:
+        """Return a call and what was kept of its arguments, which ``key`` stands for."""
+        arch, nr, *values = key
+        kind = self._kinds.get((arch, nr))
+        indices = (index for index, _ in kind.keep) if kind else ()
+        return Number(arch, nr & U32), tuple(zip(indices, values, strict=True))
 
     def add(self, number: Number) -> None:
         """Count a call that the command needs, though it made none that was seen."""
@@ -211,7 +236,7 @@ class _Tracer:
             if not call or call[0] == ptrace.OP_NONE:
                 return
             if call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
-                self._called(process, call)
+                self._called(tid, process, call)
             number = 0
         elif event:
             number = self._happened(tid, process, event, number)
@@ -226,7 +251,7 @@ class _Tracer:
 
     # Calls
 
-    def _called(self, process: _Process, call: tuple[int, ...]) -> None:
+    def _called(self, tid: int, process: _Process, call: tuple[int, ...]) -> None:
         """Note a call, given as `ptrace.CallReader.read` returns it."""
         key = call[1:3]
         kind = self._kinds.get(key)
@@ -237,6 +262,10 @@ class _Tracer:
         if not self.started:
             return
         process.seen.add(key)
+        # Who has a filter is stopped at the entry, and once more where that lets the call through.
+        first = call[0] == ptrace.OP_ENTRY or not process.filtered
+        if self.watch.refuses and first and self._refuses(key):
+            process.refused[key, self._label(tid, process)] += 1
         if kind.name in {"seccomp", "prctl"}:
             self._maybe_filters(process, kind.name, call[3:])
 
@@ -244,6 +273,18 @@ class _Tracer:
         number = Number(key[0], key[1] & U32)
         arguments = self.watch.arguments(number)
         return _Kind(tuple((one.index, one.mask) for one in arguments), self.watch.names(number))
+
+    def _refuses(self, key: Key) -> bool:
+        verdict = self._verdicts.get(key)
+        if verdict is None and self.watch.refuses:
+            verdict = self._verdicts[key] = self.watch.refuses(*self._kept(key))
+        return bool(verdict)
+
+    def _label(self, tid: int, process: _Process) -> str:
+        """Return what a process says that it is at; one that it executed is at the same."""
+        if process.label_at:
+            process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
+        return process.label
 
     def _maybe_filters(self, process: _Process, name: str, args: Sequence[int]) -> None:
         """See whether a call marks the end of the startup, or installs a filter."""
@@ -254,13 +295,18 @@ class _Tracer:
             program = args[2]
         if not marks:
             return
+        if name == "seccomp" and args[3] & U32 == LABELLED:
+            process.label_at, process.owes = args[4], True
         degree = 2 if program else 1
         if self.watch.after_marker and process.marked < 2:
             self._marked = True
             process.marked = degree
             process.seen.clear()
+            process.refused.clear()
         if degree == 2:
-            self._filters = True
+            # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
+            self._filters = self._filters or not process.owes
+            process.owes = False
             if not process.filtered:
                 process.filtered = True
                 self._stop_others(process)
@@ -275,9 +321,13 @@ class _Tracer:
 
     def _new_process(self, parent: _Process | None) -> _Process:
         seen: set[Key] = set() if self.watch.after_marker else self._all
+        refused: Counter[tuple[Key, str]] = Counter()
+        if not self.watch.after_marker:
+            refused = self._refused
         if parent is None:
-            return _Process(seen)
-        return _Process(seen, 0, parent.marked, parent.filtered)
+            return _Process(seen, refused=refused)
+        label = parent.label_at, parent.label
+        return _Process(seen, 0, parent.marked, parent.filtered, *label, refused)
 
     def _arrived(self, tid: int) -> bool:
         """Take in a new task that came to its first stop; False if it has to wait for its parent.
@@ -305,6 +355,7 @@ class _Tracer:
     def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
         """Handle an event of ptrace; return 0 to go on, -1 to leave the thread as it is."""
         if event in _NEW_TASK:
+            self._label(tid, process)
             new = ptrace.event_message(tid)
             if new in self._held:
                 self._held.discard(new)
@@ -316,6 +367,7 @@ class _Tracer:
             former = ptrace.event_message(tid)
             if former != tid and self._tasks.pop(former, None) is not None:
                 process.threads -= 1
+            process.label_at = 0
             self._became(tid)
         elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
             ptrace.listen(tid)
@@ -353,6 +405,7 @@ class _Tracer:
             process.threads -= 1
             if process.marked and not process.threads:
                 self._all |= process.seen
+                self._refused.update(process.refused)
         # A parent that was killed does not tell of the child that it had just made.
         for waiting in list(self._held):
             self._held.discard(waiting)

@@ -63,7 +63,7 @@ def render_c(
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> dict[str, bytes]:
-    """Return the header for C99 and C++ that holds ``programs``, by its name.
+    """Return the header for C, from C89 on, and C++ that holds ``programs``, by its name.
 
     Raises InputError where the policy cannot be said so, as the other two do.
     """
@@ -77,7 +77,7 @@ def render_c(
         sections=sections,
         misreported=_misreported(sections),
     )
-    return {f"{name}.h": text.encode()}
+    return {f"{name}.h": _with_old_comments(text).encode()}
 
 
 def render_rust(
@@ -154,7 +154,7 @@ def _context(
     abis = textwrap.wrap(", ".join(program.abi.name for program in programs), WIDTH - 4)
     return {
         "comment": "//",
-        "banner": BANNERS[ending],
+        "banner": BANNERS[ending].replace("/*", "//"),
         **banner(about, programs, tables),
         "about": _comment(f"{about.title.strip()}\n\n{about.answers}"),
         "settings": about.settings,
@@ -172,6 +172,31 @@ def _comment(text: str) -> str:
     lines = (printable(line).rstrip() for line in text.split("\n"))
     safe = (f"{line}." if line.endswith(("\\", "??/")) else line for line in lines)
     return "\n".join(f"// {line}".rstrip() for line in safe)
+
+
+def _with_old_comments(text: str) -> str:
+    """Return C whose comments are those of C89, lines of comment that belong together as one.
+
+    Nothing but a comment has two slashes in it.
+    """
+    lines: list[str] = []
+    block = ""
+    for code, slashes, comment in (line.partition("//") for line in text.split("\n")):
+        words = comment.rstrip().replace("*/", "* /").replace("/*", "/ *")
+        start = f"{code}/*" if slashes and not code.strip() else ""
+        if block and block != start:
+            lines.append(f"{block[:-2]} */")
+        if not slashes:
+            lines.append(code)
+        elif not start:
+            lines.append(f"{code}/*{words} */")
+        else:
+            lines.append(f"{code} *{words}" if block == start else f"{start}{words}")
+        block = start
+    assert not block
+    joined = "\n".join(lines)
+    # A block of one line closes in it.
+    return re.sub(r"^( */\*.*)\n *\*/$", r"\1 */", joined, flags=re.MULTILINE)
 
 
 def _sections(
