@@ -15,7 +15,6 @@ Sources: seccomp_unotify(2), proc_pid_mem(5), unix(7), and the kernel's
 include/uapi/linux/seccomp.h and asm/ioctl.h.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -365,11 +364,11 @@ def _unreadable(path: str, number: int, address: int, size: int) -> SeccompError
 def _sizes() -> "tuple[int, int, int]":
     """Return the kernel's sizes of seccomp_notif, seccomp_notif_resp and seccomp_data."""
     attempt = "ask for the sizes of notifications"
-    buffer = ctypes.create_string_buffer(_SIZES.size)
-    failure = _system_calls(attempt)[0](_GET_NOTIF_SIZES, 0, buffer)[1]
+    seccomp, _, memory, _ = _system_calls(attempt)
+    failure = seccomp(_GET_NOTIF_SIZES, 0, b"")[1]
     if failure:
         raise _refusal(attempt, "no_notification", failure)
-    notif, response, data = _SIZES.unpack(buffer.raw)
+    notif, response, data = _SIZES.unpack_from(memory)
     return notif, response, data
 
 
