@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
 from helpers import runtime as helper
-from helpers.runtime import runtime, status
+from helpers.runtime import notification, runtime, status
 from kernel import ALLOW, KILL_PROCESS, NEW_LISTENER, NR_GETPPID, NR_SECCOMP, USER_NOTIF, on_call
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ kernel.require_x86_64()
 ASK = on_call(NR_GETPPID, USER_NOTIF)
 # It kills whoever asks for seccomp(2) again, as most filters do.
 ONCE = on_call(NR_SECCOMP, KILL_PROCESS)
+
+
+DONE = 2**40
+"""What getppid(2) returns at last."""
 
 
 class LateError(TimeoutError):
@@ -138,7 +143,76 @@ def test_what_a_handler_kept_from_returning_can_be_had_again(
     assert [case for case in seen if not case["returned"]]  # the filter was in force, and told so
 
 
+def test_what_is_kept_is_the_threads_own() -> None:
+    """A thread may get the identifier of one that has ended, but not what that could not return."""
+
+    def child() -> object:
+        idents = []
+        counts = []
+
+        def interrupted() -> None:
+            idents.append(threading.get_ident())
+            runtime._keep([(0, 0)], 0, ONCE)
+
+        def other() -> None:
+            idents.append(threading.get_ident())
+            before = status()["filters"]
+            programs = {"x86_64": (NR_SECCOMP, ONCE)}
+            runtime.install("worker", programs, flags=0, no_new_privs=True, actions=())
+            counts.append(status()["filters"] - before)
+
+        for body in (interrupted, other):
+            thread = threading.Thread(target=body)
+            thread.start()
+            thread.join()
+        return len(set(idents)), counts
+
+    assert kernel.run(child).value == [1, [1]]
+
+
 def test_a_handler_while_ctypes_is_loaded(moment: Any) -> None:
     seen = every_moment(moment, ONCE, 0, 7, unload_ctypes)
     assert seen[0]["moment"] > 1000
     assert {case["filters"] for case in seen} == {1}
+
+
+def test_no_call_is_lost_that_a_handler_kept_from_returning(moment: Any) -> None:
+    """A signal at every moment of receive(), each time with a call that waits."""
+
+    def child() -> object:
+        signal.signal(signal.SIGALRM, late)
+        listeners: list[int] = []
+        installed = threading.Event()
+
+        def work() -> None:
+            program = {"x86_64": (NR_SECCOMP, ASK)}
+            options = {"no_new_privs": True, "actions": (), "flags": NEW_LISTENER}
+            listeners.append(runtime.install("worker", program, **options))
+            installed.set()
+            while kernel.syscall(NR_GETPPID)[0] != DONE:
+                pass
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        installed.wait()
+        listener = notification.Listener(listeners[0])
+        raised = at = 0
+        came = True
+        while came:
+            call = None
+            try:
+                moment.moment_start(at)
+                call = listener.receive(60)
+                came = bool(moment.moment_stop())
+            except LateError:
+                moment.moment_stop()
+                raised += 1
+                call = call or listener.receive(60)
+            at += 1
+            call.respond(at if came else DONE)
+        worker.join()
+        return raised
+
+    outcome = kernel.run(child)
+    assert outcome.error is None
+    assert outcome.value > 50

@@ -59,7 +59,7 @@ _NEWEST_LEAN = (3, 14)
 
 _SYSTEMS = ("linux", "android")  # sys.platform where the kernel is Linux
 
-# Each thread's list of what the kernel told an install() that a signal handler's exception ended.
+# What each thread's install() could not return (`_keep`), or nothing.
 _unreturned = []  # type: ignore[var-annotated] # an annotation would have to be evaluated
 
 # SECCOMP_FILTER_FLAG_*, from bit 0 on, as the kernel numbers them.
@@ -230,7 +230,8 @@ memory -
 
 second_listener -
     an earlier filter of this process has a listener, and there can be one only;
-    take new_listener out of the flags of one of the two policies
+    take new_listener out of the flags of one of the two policies, or start the process again if a
+    signal handler's exception ended an earlier install()
 
 diverging_thread/named ESRCH
     thread {tid} of this process has a filter of its own, so that not all threads can be confined
@@ -341,41 +342,44 @@ def install(
     # The kernel reads the length as 16 bits: one that wraps would be another, shorter program.
     if rest or not 0 < length <= _MAX_INSTRUCTIONS:
         raise _refusal(attempt, "no_program", size=len(program), most=_MAX_INSTRUCTIONS)
-    told = _told()
-    if not told or told[0][:2] != (flags, program) or told[0][2][0] == -1:
-        del told[:]
-        seccomp, prctl, _, enforce = _system_calls(attempt, number, program)
-        _check_flags(attempt, seccomp, flags)
-        for action in actions:
-            if action in _OLD_ACTIONS:
-                continue
-            value = action.to_bytes(4, sys.byteorder)
-            failure = seccomp(_GET_ACTION_AVAIL, 0, value)[1]
-            if failure:
-                name = _ACTION_NAMES.get(action, hex(action))
-                raise _refusal(attempt, "lacks_action", failure, action=name)
-        if no_new_privs:
-            failure = prctl(_PR_SET_NO_NEW_PRIVS, 1)[1]
-            if failure:
-                raise _refusal(attempt, "no_new_privs/set", failure)
-            # A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
-            isset, failure = prctl(_PR_GET_NO_NEW_PRIVS, 0)
-            if failure:
-                raise _refusal(attempt, "no_new_privs/ask", failure)
-            if not isset:
-                raise _refusal(attempt, "pretended", call="prctl(PR_SET_NO_NEW_PRIVS)")
-        # C code makes the call and keeps the result: no signal handler runs in between.
-        told.extend(zip((flags,), (program,), enforce(flags)))  # noqa: B905 - not in Python 3.9
+    if _unreturned:
+        kept = _unreturned[0].__dict__
+        if (flags, program) in kept:
+            descriptor: int = kept[flags, program]
+            del kept[flags, program]
+            return descriptor
+    seccomp, prctl, _, enforce = _system_calls(attempt, number, program)
+    _check_flags(attempt, seccomp, flags)
+    for action in actions:
+        if action in _OLD_ACTIONS:
+            continue
+        failure = seccomp(_GET_ACTION_AVAIL, 0, action.to_bytes(4, sys.byteorder))[1]
+        if failure:
+            name = _ACTION_NAMES.get(action, hex(action))
+            raise _refusal(attempt, "lacks_action", failure, action=name)
+    if no_new_privs:
+        failure = prctl(_PR_SET_NO_NEW_PRIVS, 1)[1]
+        if failure:
+            raise _refusal(attempt, "no_new_privs/set", failure)
+        # A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
+        value, failure = prctl(_PR_GET_NO_NEW_PRIVS, 0)
+        if failure:
+            raise _refusal(attempt, "no_new_privs/ask", failure)
+        if not value:
+            raise _refusal(attempt, "pretended", call="prctl(PR_SET_NO_NEW_PRIVS)")
 
     # From a success on, every system call is the filter's to judge: nothing may be left to do.
-    _, _, (result, failure) = told[0]
-    if result == 0 or (flags & _NEW_LISTENER and result > 0):
-        # This call is the last place at which CPython runs signal handlers; 3.9 and 3.10 also do
-        # so before the caller has the result.
-        descriptor = int(result if flags & _NEW_LISTENER else -1)
-        del told[:]
-        return descriptor
-    del told[:]
+    told: list[tuple[int, int]] = []
+    try:
+        # C code makes the call and keeps the result: no signal handler runs in between. The last
+        # place for one is int(); before 3.11, CPython has another before the caller has the result.
+        told.extend(enforce(flags))
+        ((result, failure),) = told
+        if result == 0 or (flags & _NEW_LISTENER and result > 0):
+            return int(result if flags & _NEW_LISTENER else -1)
+    except BaseException:
+        _keep(told, flags, program)
+        raise
     import errno
 
     if result > 0:
@@ -582,18 +586,19 @@ def _require_native_riscv32(attempt: str, machine: str) -> None:
         raise _refusal(attempt, "misreported_abi/doubtful")
 
 
-def _told() -> "list[tuple[int, bytes, tuple[int, int]]]":
-    """Return what the kernel told the calling thread, if `install` could not return it.
+def _keep(told: "list[tuple[int, int]]", flags: int, program: bytes) -> None:
+    """Keep what `install` cannot return, as a signal handler's exception came, for its next call.
 
-    That is flags, program, result and errno, or nothing. It ends with the thread: another one may
-    get its identifier, and would not have its filter.
+    It is kept for the calling thread, and ends with it: another one may get its identifier, and
+    would not have its filter.
     """
-    if not _unreturned:
-        from _thread import _local
+    from _thread import _local
 
-        _unreturned.append(_local())
-    told: list[tuple[int, bytes, tuple[int, int]]] = _unreturned[0].__dict__.setdefault("told", [])
-    return told
+    for result, _ in told:
+        if result == 0 or (flags & _NEW_LISTENER and result > 0):
+            if not _unreturned:
+                _unreturned.append(_local())
+            _unreturned[0].__dict__[flags, program] = result if flags & _NEW_LISTENER else -1
 
 
 def _system_calls(
@@ -635,7 +640,7 @@ def _system_calls(
     # The struct sock_fprog is at the beginning, or what else a call points to.
     memory = bytearray(_ROOM) + program
     address = addressof(c_long.from_buffer(memory))
-    set_mode, here, zero = c_long(_SET_MODE_FILTER), c_long(address), c_long(0)
+    here, zero = c_long(address), c_long(0)
 
     # All six arguments are passed: a sandbox sees them, so that chance must not make them differ.
     def seccomp(operation: int, flags: int, data: "bytes | None") -> "tuple[int, int]":
@@ -656,8 +661,9 @@ def _system_calls(
         pointer = (address + _ROOM).to_bytes(sizeof(c_long), sys.byteorder)
         fprog = length + bytes(alignment(c_long) - 2) + pointer
         memory[: len(fprog)] = fprog
-        words = ((word,) for word in (number, set_mode, c_long(flags), here, zero, zero, zero))
-        return zip(map(libc_syscall, *words), iter(get_errno, None))  # noqa: B905 - as above
+        words = (number,), (c_long(_SET_MODE_FILTER),), (c_long(flags),), (here,)
+        results = map(libc_syscall, *words, (zero,), (zero,), (zero,))
+        return zip(results, iter(get_errno, None))  # noqa: B905 - strict is newer than Python 3.9
 
     return seccomp, prctl, memory, enforce
 
