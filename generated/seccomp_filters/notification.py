@@ -15,7 +15,6 @@ Sources: seccomp_unotify(2), proc_pid_mem(5), unix(7), and the kernel's
 include/uapi/linux/seccomp.h and asm/ioctl.h.
 """
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -25,7 +24,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator  # noqa: TC003 - typing takes long to load
 
-from ._runtime import SeccompError, _refusal, _system_calls, running_abi
+from ._runtime import SeccompError, _is_foreign, _refusal, _system_calls, running_abi
 
 __all__ = ("Listener", "Notification", "SeccompError", "send_listener")
 
@@ -84,6 +83,8 @@ class Listener:
         notif, response, _ = _sizes()
         self._notif_size = max(notif, _NOTIF.size)
         self._response_size = max(response, _RESPONSE.size)
+        # What the kernel told, until receive() has returned it.
+        self._received = bytearray(self._notif_size)
 
     @classmethod
     def receive_from(cls, connection: socket.socket) -> "Listener":
@@ -125,12 +126,13 @@ class Listener:
         """Wait for a call; return None when nobody is left under the filter.
 
         A kernel before 5.8 does not tell that. Raises TimeoutError after ``timeout`` seconds,
-        and SeccompError.
+        and SeccompError. If a signal handler's exception ends it, no call is lost: the next
+        receive() returns it.
         """
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         end = None if timeout is None else time.monotonic() + timeout
-        while True:
+        while not any(self._received):
             events = poll.poll(None if end is None else max(0, end - time.monotonic()) * 1000)
             if not events:
                 raise TimeoutError(f"no call within {timeout} seconds")
@@ -142,16 +144,19 @@ class Listener:
                 # all callers with ENOSYS.
                 self._require_listener("receive a call")
                 continue
-            # The kernel wants it zeroed.
-            buffer = bytearray(self._notif_size)
             try:
-                fcntl.ioctl(self._descriptor, self._ioctls["RECV"], buffer)
+                # The kernel wants it zeroed, and leaves it so where it fails.
+                fcntl.ioctl(self._descriptor, self._ioctls["RECV"], self._received)
             except OSError as error:
+                if _is_foreign(error):
+                    raise
                 # ENOENT: the caller was killed meanwhile. EINTR: a handler has run.
                 if error.errno in (errno.ENOENT, errno.EINTR):
                     continue
                 raise _failed("receive a call", error) from None
-            return Notification(self, buffer)
+        notification = Notification(self, self._received)
+        self._received = bytearray(self._notif_size)
+        return notification
 
     def serve(self, answer: "Callable[[Notification], int]") -> None:
         """Answer each call with what ``answer`` returns for it, until nobody is left.
@@ -193,10 +198,11 @@ class Listener:
         while True:
             try:
                 return int(fcntl.ioctl(self._descriptor, self._ioctls[name], bytearray(data)))
-            except InterruptedError:
-                continue
             except OSError as error:
-                raise _failed(what, error) from None
+                if _is_foreign(error):
+                    raise
+                if error.errno != errno.EINTR:
+                    raise _failed(what, error) from None
 
 
 class Notification:
@@ -365,11 +371,11 @@ def _unreadable(path: str, number: int, address: int, size: int) -> SeccompError
 def _sizes() -> "tuple[int, int, int]":
     """Return the kernel's sizes of seccomp_notif, seccomp_notif_resp and seccomp_data."""
     attempt = "ask for the sizes of notifications"
-    buffer = ctypes.create_string_buffer(_SIZES.size)
-    failure = _system_calls(attempt)[0](_GET_NOTIF_SIZES, 0, buffer)[1]
+    seccomp, _, memory, _ = _system_calls(attempt)
+    failure = seccomp(_GET_NOTIF_SIZES, 0, b"")[1]
     if failure:
         raise _refusal(attempt, "no_notification", failure)
-    notif, response, data = _SIZES.unpack(buffer.raw)
+    notif, response, data = _SIZES.unpack_from(memory)
     return notif, response, data
 
 

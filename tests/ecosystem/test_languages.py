@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command import inside, seccompgen
 from extremes import BARE, LISTENING
+from helpers import outer
+from kernel import NEW_LISTENER
 from pages import follow
 from seccompgen.render.targets import TARGETS
 
@@ -404,3 +406,81 @@ def test_no_new_privs_that_a_sandbox_only_pretends_to_set(form: str, tmp_path: P
     (tmp_path / "outer.yml").write_text(PRETENDS)
     told = seccompgen("run", "outer.yml", "--", "./main", cwd=tmp_path)
     assert "rotocol error" in told.out + told.err
+
+
+FORBIDS = """
+arches: [x86_64]
+default_action: allow
+flags: [{flags}]
+syscalls:
+- {{action: errno(EDOM), names: [getppid]}}
+"""
+RUST_LIBRARY = """
+#[path = "demo.rs"]
+mod demo;
+
+#[no_mangle]
+pub extern "C" fn go() -> i32 {
+    match demo::install() {
+        Ok(RESULT) => DESCRIPTOR,
+        Err(error) => -error.raw_os_error().unwrap(),
+    }
+}
+"""
+GO_ATTEMPT = """package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"example.org/demo/demo"
+)
+
+func main() {
+	RESULT demo.Install()
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		fmt.Println("refused", int(errno))
+	} else {
+		fmt.Println("done", listener)
+	}
+	result, _, errno := syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
+	if errno != 0 {
+		fmt.Println(-int(errno))
+	} else {
+		fmt.Println(result)
+	}
+	io.ReadAll(os.Stdin)
+}
+"""
+
+
+@needs("rustc")
+@pytest.mark.parametrize(("name", "flags"), [("", 0), ("new_listener", NEW_LISTENER)])
+def test_rust_under_any_sandbox(name: str, flags: int, tmp_path: Path) -> None:
+    (tmp_path / "demo.yml").write_text(FORBIDS.format(flags=name))
+    assert inside("build", "demo.yml", "--format", "rust", "-o", ".", cwd=tmp_path).code == 0
+    result = ("fd", "std::os::fd::IntoRawFd::into_raw_fd(fd)") if flags else ("()", "0")
+    source = RUST_LIBRARY.replace("RESULT", result[0]).replace("DESCRIPTOR", result[1])
+    (tmp_path / "go.rs").write_text(source)
+    options = ["--edition", "2021", "--crate-type", "cdylib", "-O", "-D", "warnings"]
+    do("rustc", *options, "go.rs", "-o", "go.so", cwd=tmp_path)
+    outer.try_library(tmp_path / "go.so", flags)
+
+
+@needs("go")
+@pytest.mark.parametrize(("name", "flags"), [("", 0), ("new_listener", NEW_LISTENER)])
+def test_go_under_any_sandbox(name: str, flags: int, tmp_path: Path) -> None:
+    (tmp_path / "demo.yml").write_text(FORBIDS.format(flags=name))
+    assert inside("build", "demo.yml", "--format", "go", "-o", ".", cwd=tmp_path).code == 0
+    result = "listener, err :=" if flags else "listener, err := -1,"
+    (tmp_path / "main.go").write_text(GO_ATTEMPT.replace("RESULT", result))
+    do("go", "build", "-o", "main", ".", cwd=tmp_path, env=go_module(tmp_path))
+    told = []
+    for rules in outer.SANDBOXES:
+        seen = outer.attempt_program(rules, tmp_path / "main", nnp=os.geteuid() != 0)
+        told.append(outer.check(rules, seen, flags, nnp=True))
+    assert 5 < sum(told) < len(told)

@@ -16,11 +16,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    _Seccomp = Callable[[int, int, object], tuple[int, int]]
+    _Seccomp = Callable[[int, int, "bytes | None"], tuple[int, int]]
     _Prctl = Callable[[int, int], tuple[int, int]]
-    _Fprog = Callable[[int, bytes], bytes]
+    _Enforce = Callable[[int], Iterator[tuple[int, int]]]
 
 __all__ = (
     "SeccompError",
@@ -48,12 +48,19 @@ _PER_LINUX32 = 8
 
 _INSTRUCTION_SIZE = 8  # sizeof(struct sock_filter)
 _MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
+_ROOM = 16  # sizeof(struct sock_fprog), or more
 
-# On every ABI; to import errno for the one that success passes by would cost more than all else.
+# On every ABI; to import errno for those that success passes by would cost more than all else.
 _EFAULT = 14
+_EINVAL = 22
 
 # The last CPython whose _ctypes was read, and tried, for what `_lean_libc` does with it.
 _NEWEST_LEAN = (3, 14)
+
+_SYSTEMS = ("linux", "android")  # sys.platform where the kernel is Linux
+
+# What each thread's install() could not return (`_keep`), or nothing.
+_unreturned = []  # type: ignore[var-annotated] # an annotation would have to be evaluated
 
 # SECCOMP_FILTER_FLAG_*, from bit 0 on, as the kernel numbers them.
 _FLAGS = (
@@ -164,7 +171,12 @@ conflicting_flags/recv EINVAL
 no_ctypes ENOSYS
     this Python cannot call the C library ({failure});
     use one that is built with ctypes and linked dynamically, and let limits and filters in force
-    permit to load _ctypes, or import it before they are
+    permit to load _ctypes, or import it before they are; in a subinterpreter with a GIL of its
+    own, use Python 3.13, or install the filter before, in the main interpreter of the same thread
+
+no_seccomp/system ENOSYS
+    filters are Linux's, and this is {system};
+    install them where supported() says that it can be done
 
 no_seccomp -
     the kernel, or a sandbox around this process, has no seccomp(2);
@@ -207,8 +219,9 @@ no_privilege -
     say `no_new_privs: true` in the policy, or run with that capability
 
 rejected -
-    the kernel rejects the program of {length} instructions as malformed;
-    generate the filter again
+    the kernel, or a sandbox around this process, rejects the program of {length} instructions as
+    malformed;
+    generate the filter again, and have the sandbox permit seccomp(2)
 
 memory -
     {length} instructions more do not fit beside the earlier filters of this process (32768 in
@@ -217,7 +230,8 @@ memory -
 
 second_listener -
     an earlier filter of this process has a listener, and there can be one only;
-    take new_listener out of the flags of one of the two policies
+    take new_listener out of the flags of one of the two policies, or start the process again if a
+    signal handler's exception ended an earlier install()
 
 diverging_thread/named ESRCH
     thread {tid} of this process has a filter of its own, so that not all threads can be confined
@@ -313,6 +327,9 @@ def install(
     Raises SeccompError, with no filter in force, where anything at all is in the way. What can
     be found out beforehand is, so that then nothing has changed; but no_new_privs, once set,
     stays set if the kernel refuses the program itself (EACCES, EBUSY, EINVAL, ENOMEM, ESRCH).
+
+    An exception of a signal handler passes through, and may come when the filter is in force.
+    Called again in the same thread, this then returns what it could not return before.
     """
     attempt = f"install filter {name!r}"
     abi = running_abi()
@@ -325,7 +342,13 @@ def install(
     # The kernel reads the length as 16 bits: one that wraps would be another, shorter program.
     if rest or not 0 < length <= _MAX_INSTRUCTIONS:
         raise _refusal(attempt, "no_program", size=len(program), most=_MAX_INSTRUCTIONS)
-    seccomp, prctl, fprog = _system_calls(attempt, number)
+    if _unreturned:
+        kept = _unreturned[0].__dict__
+        if (flags, program) in kept:
+            descriptor: int = kept[flags, program]
+            del kept[flags, program]
+            return descriptor
+    seccomp, prctl, _, enforce = _system_calls(attempt, number, program)
     _check_flags(attempt, seccomp, flags)
     for action in actions:
         if action in _OLD_ACTIONS:
@@ -334,7 +357,6 @@ def install(
         if failure:
             name = _ACTION_NAMES.get(action, hex(action))
             raise _refusal(attempt, "lacks_action", failure, action=name)
-    argument = fprog(length, program)
     if no_new_privs:
         failure = prctl(_PR_SET_NO_NEW_PRIVS, 1)[1]
         if failure:
@@ -347,12 +369,17 @@ def install(
             raise _refusal(attempt, "pretended", call="prctl(PR_SET_NO_NEW_PRIVS)")
 
     # From a success on, every system call is the filter's to judge: nothing may be left to do.
-    result, failure = seccomp(_SET_MODE_FILTER, flags, argument)
-    if flags & _NEW_LISTENER:
-        if result >= 0:
-            return result
-    elif result == 0:
-        return -1
+    told: list[tuple[int, int]] = []
+    try:
+        # C code makes the call and keeps the result: no signal handler runs in between. The last
+        # place for one is int(); before 3.11, CPython has another before the caller has the result.
+        told.extend(enforce(flags))
+        ((result, failure),) = told
+        if result == 0 or (flags & _NEW_LISTENER and result > 0):
+            return int(result if flags & _NEW_LISTENER else -1)
+    except BaseException:
+        _keep(told, flags, program)
+        raise
     import errno
 
     if result > 0:
@@ -398,7 +425,7 @@ def action_available(action: str) -> bool:
     if number in _OLD_ACTIONS:
         return True
     attempt = f"ask whether the kernel has the action {action}"
-    seccomp, _, _ = _system_calls(attempt)
+    seccomp = _system_calls(attempt)[0]
     failure = seccomp(_GET_ACTION_AVAIL, 0, number.to_bytes(4, sys.byteorder))[1]
     if not failure:
         return True
@@ -433,6 +460,7 @@ def mode() -> "tuple[str, int | None]":
     the filter in force is what forbids it, or does not say.
     """
     attempt = "ask whether a filter is in force"
+    _require_linux(attempt)
     path = "/proc/thread-self/status"
     told = count = b""
     try:
@@ -444,6 +472,8 @@ def mode() -> "tuple[str, int | None]":
                 elif field == b"Seccomp_filters":
                     count = value
     except OSError as error:
+        if _is_foreign(error):
+            raise
         raise _refusal(attempt, "no_proc", error.errno or 0, path=path) from None
     name = {b"0": "disabled", b"1": "strict", b"2": "filter"}.get(told)
     if name is None:
@@ -464,6 +494,8 @@ def running_abi() -> str:
 
 def _running() -> "list[str]":
     """Return the row of `_ABIS` for the running interpreter. Raises SeccompError as said there."""
+    attempt = "tell the ABI of this interpreter"
+    _require_linux(attempt)
     bits, order = "64" if sys.maxsize > 2**32 else "32", sys.byteorder
     # What the build calls itself costs nothing to ask, needs no /proc, and no filter forbids it.
     arch, _, system = getattr(sys.implementation, "_multiarch", "").partition("-linux-")
@@ -475,7 +507,6 @@ def _running() -> "list[str]":
             remedy = "run one of an ABI that Linux has filters for"
         else:
             remedy = "mount /proc, which tells its ABI exactly"
-    attempt = "tell the ABI of this interpreter"
     if row is None:
         machine = os.uname().machine
         raise _refusal(
@@ -500,15 +531,27 @@ def _row(word: str, bits: str, order: str) -> "list[str] | None":
 def _read(path: str, size: int) -> bytes:
     """Return the first ``size`` bytes of a file, or what there is; nothing if it cannot be read."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        with open(path, "rb", 0) as file:
+            return file.read(size)
+    except OSError as error:
+        if _is_foreign(error):
+            raise
         return b""
-    try:
-        return os.read(descriptor, size)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
+
+
+def _is_foreign(error: OSError) -> bool:
+    """Return whether an error that the calling function caught was raised below it in Python.
+
+    System calls raise where they are made; anything else is an exception of a signal handler.
+    """
+    trace = error.__traceback__
+    return trace is not None and trace.tb_next is not None
+
+
+def _require_linux(attempt: str) -> None:
+    """Raise SeccompError where the kernel is another than Linux."""
+    if sys.platform not in _SYSTEMS:
+        raise _refusal(attempt, "no_seccomp/system", system=sys.platform)
 
 
 def _row_of_elf(header: bytes) -> "list[str] | None":
@@ -543,83 +586,127 @@ def _require_native_riscv32(attempt: str, machine: str) -> None:
         raise _refusal(attempt, "misreported_abi/doubtful")
 
 
-def _system_calls(attempt: str, number: "int | None" = None) -> "tuple[_Seccomp, _Prctl, _Fprog]":
-    """Return what makes system calls through libc.
+def _keep(told: "list[tuple[int, int]]", flags: int, program: bytes) -> None:
+    """Keep what `install` cannot return, as a signal handler's exception came, for its next call.
+
+    It is kept for the calling thread, and ends with it: another one may get its identifier, and
+    would not have its filter.
+    """
+    from _thread import _local
+
+    for result, _ in told:
+        if result == 0 or (flags & _NEW_LISTENER and result > 0):
+            if not _unreturned:
+                _unreturned.append(_local())
+            _unreturned[0].__dict__[flags, program] = result if flags & _NEW_LISTENER else -1
+
+
+def _system_calls(
+    attempt: str, number: "int | None" = None, program: bytes = b""
+) -> "tuple[_Seccomp, _Prctl, bytearray, _Enforce]":
+    """Return what makes system calls through libc, and the memory that their pointers point to.
 
     ``number`` is seccomp(2)'s; None stands for the running interpreter's.
 
-    seccomp(operation, flags, argument) takes what the third argument of seccomp(2) points to:
-    bytes, or an array of ctypes where the kernel writes; None is a null pointer. Like
-    prctl(option, value), it returns the result, and errno where that is -1 (0 elsewhere).
+    seccomp(operation, flags, data) passes the memory's address, after it has put ``data`` there,
+    or a null pointer for None. Like prctl(option, value), it returns the result, and errno where
+    that is -1 (0 elsewhere).
 
-    fprog(length, program) returns a ``struct sock_fprog`` that refers to ``program`` itself, and
-    does not keep it.
+    enforce(flags) returns an iterator that puts ``program`` in force when it is advanced, and
+    gives result and errno. It is C code alone: no signal handler runs between call and result.
     """
+    _require_linux(attempt)
     if number is None:
         number = int(_running()[1], 0)
     try:
-        # Where ctypes is loaded, to take its types is quicker than to make some.
-        lean = "ctypes" not in sys.modules and sys.version_info[:2] <= _NEWEST_LEAN
-        if lean and sys.implementation.name == "cpython":
-            parts = _lean_libc()
-        else:
-            import ctypes
-
-            # PyDLL keeps the GIL: to take it back would be a system call under the filter.
-            libc = ctypes.PyDLL(None, use_errno=True)
-            types = (ctypes.c_int, ctypes.c_long, ctypes.c_char_p)
-            parts = (ctypes.alignment, ctypes.get_errno, *types, libc.syscall, libc.prctl)
+        parts = _libc()
     except (ImportError, OSError, AttributeError) as error:
         # AttributeError: a module of another kind in its place, or a C library without the symbol.
-        raise _refusal(attempt, "no_ctypes", failure=error) from error
-    alignment, get_errno, c_int, c_long, c_char_p, libc_syscall, libc_prctl = parts
+        # What this Python lacks, it lacks again; what a signal handler has raised, it does not.
+        try:
+            parts = _libc()
+        except (ImportError, OSError, AttributeError) as again:
+            raise _refusal(attempt, "no_ctypes", failure=again) from again
+        # An import takes a handler's OSError for a file that is not there, and goes on.
+        if not isinstance(error, ImportError):
+            raise
+    alignment, sizeof, addressof, get_errno, c_int, c_long, libc_syscall, libc_prctl = parts
     # Both functions are variadic: argtypes names the fixed parameters only, so that libffi
     # passes the others as variadic ones, which some ABIs keep elsewhere.
     libc_syscall.argtypes = (c_long,)
     libc_syscall.restype = c_long
     libc_prctl.argtypes = (c_int,)
     libc_prctl.restype = c_int
+    # The struct sock_fprog is at the beginning, or what else a call points to.
+    memory = bytearray(_ROOM) + program
+    address = addressof(c_long.from_buffer(memory))
+    here, zero = c_long(address), c_long(0)
 
-    def seccomp(operation: int, flags: int, argument: object) -> "tuple[int, int]":
-        result = libc_syscall(number, c_long(operation), c_long(flags), argument)
+    # All six arguments are passed: a sandbox sees them, so that chance must not make them differ.
+    def seccomp(operation: int, flags: int, data: "bytes | None") -> "tuple[int, int]":
+        pointer = zero
+        if data is not None:
+            memory[: len(data)], pointer = data, here
+        words = (c_long(operation), c_long(flags), pointer)
+        result = libc_syscall(number, *words, zero, zero, zero)
         return result, get_errno() if result == -1 else 0
 
     def prctl(option: int, value: int) -> "tuple[int, int]":
-        zero = c_long(0)
         result = libc_prctl(option, c_long(value), zero, zero, zero)
         return result, get_errno() if result == -1 else 0
 
-    def fprog(length: int, program: bytes) -> bytes:
+    def enforce(flags: int) -> "Iterator[tuple[int, int]]":
         # An unsigned short, and a pointer where its alignment puts it.
-        pointer = c_char_p(program)
-        padding = bytes(alignment(pointer) - 2)
-        return length.to_bytes(2, sys.byteorder) + padding + bytes(pointer)
+        length = (len(program) // _INSTRUCTION_SIZE).to_bytes(2, sys.byteorder)
+        pointer = (address + _ROOM).to_bytes(sizeof(c_long), sys.byteorder)
+        fprog = length + bytes(alignment(c_long) - 2) + pointer
+        memory[: len(fprog)] = fprog
+        words = (number,), (c_long(_SET_MODE_FILTER),), (c_long(flags),), (here,)
+        results = map(libc_syscall, *words, (zero,), (zero,), (zero,))
+        return zip(results, iter(get_errno, None))  # noqa: B905 - strict is newer than Python 3.9
 
-    return seccomp, prctl, fprog
+    return seccomp, prctl, memory, enforce
+
+
+def _libc() -> "tuple":  # type: ignore[type-arg] # Any would have to be imported
+    """Return what `_system_calls` needs of ctypes and of libc."""
+    if sys.implementation.name == "cpython" and sys.version_info[:2] <= _NEWEST_LEAN:
+        return _lean_libc()
+    import ctypes
+
+    # PyDLL keeps the GIL: to take it back would be a system call under the filter. PyPy has none,
+    # and takes its own back without one unless another thread has it.
+    libc = getattr(ctypes, "PyDLL", ctypes.CDLL)(None, use_errno=True)
+    functions = (ctypes.alignment, ctypes.sizeof, ctypes.addressof, ctypes.get_errno)
+    return (*functions, ctypes.c_int, ctypes.c_long, libc.syscall, libc.prctl)
 
 
 def _lean_libc() -> "tuple":  # type: ignore[type-arg] # Any would have to be imported
-    """Return what `_system_calls` needs from the extension module that ctypes is made of.
+    """Return what `_libc` does, from the extension module that ctypes is made of.
 
     It loads in a fifth of the time. docs/runtime.md says why this is sound, and where.
     """
-    import _ctypes
+    import _ctypes as c
 
-    simple = (_ctypes._SimpleCData,)
-    types = [type(code, simple, {"_type_": code}) for code in ("i", "l", "z")]
+    # Where ctypes is loaded, to take its types is quicker than to make some.
+    loaded = sys.modules.get("ctypes")
+    if loaded:
+        types = [loaded.c_int, loaded.c_long]
+    else:
+        types = [type(code, (c._SimpleCData,), {"_type_": code}) for code in ("i", "l")]
     # As in PyDLL(None, use_errno=True).
-    flags = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_PYTHONAPI | _ctypes.FUNCFLAG_USE_ERRNO
-    function = type("function", (_ctypes.CFuncPtr,), {"_flags_": flags})
-    handle = _ctypes.dlopen(None, _ctypes.RTLD_LOCAL)  # type: ignore[arg-type] # its stub lacks None
-    functions = [function(_ctypes.dlsym(handle, name)) for name in ("syscall", "prctl")]
-    return (_ctypes.alignment, _ctypes.get_errno, *types, *functions)
+    flags = c.FUNCFLAG_CDECL | c.FUNCFLAG_PYTHONAPI | c.FUNCFLAG_USE_ERRNO
+    function = type("function", (c.CFuncPtr,), {"_flags_": flags})
+    handle = c.dlopen(None, c.RTLD_LOCAL)  # type: ignore[arg-type] # its stub lacks None
+    functions = [function(c.dlsym(handle, name)) for name in ("syscall", "prctl")]
+    return (c.alignment, c.sizeof, c.addressof, c.get_errno, *types, *functions)
 
 
 def _check_flags(attempt: str, seccomp: "_Seccomp", flags: int) -> None:
     """Raise SeccompError unless ``flags`` go together and the kernel has filters and takes them.
 
     It is asked to set filter mode without a program: where it understands the flags, it finds
-    nothing at the null pointer.
+    nothing at the null pointer, and no instructions in an empty program.
     """
     unknown = flags >> len(_FLAGS) << len(_FLAGS)
     if unknown:
@@ -631,7 +718,11 @@ def _check_flags(attempt: str, seccomp: "_Seccomp", flags: int) -> None:
 
     result, failure = seccomp(_SET_MODE_FILTER, flags, None)
     if failure == _EFAULT:
-        return
+        # Here is a program of no instructions. To a sandbox's filter, which sees no memory, this is
+        # the very call by which the program is put in force: it answers both alike, or neither.
+        result, failure = seccomp(_SET_MODE_FILTER, flags, bytes(_ROOM))
+        if failure == _EINVAL:
+            return
     import errno
 
     if result != -1:

@@ -1,0 +1,77 @@
+"""Under any sandbox, install() raises, or the filter is in force: in Python and in C."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import kernel
+import pytest
+from command import inside
+from helpers import outer
+from helpers.outer import SYSTEMATIC, chance_sandbox, check
+from helpers.runtime import install, runtime
+from kernel import ALLOW, KILL_PROCESS, NEW_LISTENER, TSYNC, TSYNC_ESRCH
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+kernel.require_x86_64()
+
+FLAGS = (0, 0, TSYNC, NEW_LISTENER, TSYNC | TSYNC_ESRCH | NEW_LISTENER)
+
+SANDBOXES = [*SYSTEMATIC, *map(chance_sandbox, range(100))]
+
+
+def test_python_under_any_sandbox() -> None:
+    root = os.geteuid() == 0
+    told = []
+    for seed, rules in enumerate(SANDBOXES):
+        chance = random.Random(seed)
+        flags, nnp = chance.choice(FLAGS), not root or chance.random() < 0.7
+        loaded = chance.random() < 0.5
+
+        def attempt(flags: int = flags, nnp: bool = nnp, loaded: bool = loaded) -> str:
+            for name in [] if loaded else [*sys.modules]:
+                if name.split(".")[0] in {"ctypes", "_ctypes"}:
+                    del sys.modules[name]
+            try:
+                actions = (KILL_PROCESS, ALLOW)
+                return f"done {install(outer.FILTER, flags, no_new_privs=nnp, actions=actions)}"
+            except runtime.SeccompError as error:
+                return f"refused {error.cause}"
+
+        seen = outer.attempt(rules, attempt, nnp=not root)
+        told.append(check(rules, seen, flags, nnp=nnp))
+    assert 5 < sum(told) < len(told)
+
+
+POLICY = """
+arches: [x86_64]
+default_action: allow
+flags: [{flags}]
+syscalls:
+- {{action: errno(EDOM), names: [getppid]}}
+"""
+C = """
+#include "demo.h"
+int go(void) { int result = demo_install(); return result < 0 ? -errno : result; }
+"""
+
+
+@pytest.mark.parametrize(("name", "flags"), [("", 0), ("new_listener", NEW_LISTENER)])
+def test_c_under_any_sandbox(name: str, flags: int, tmp_path: Path) -> None:
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.skip("needs gcc")
+    (tmp_path / "demo.yml").write_text(POLICY.format(flags=name))
+    run = inside("build", "demo.yml", "--format", "c", "-o", ".", cwd=tmp_path)
+    assert run.code == 0, run.err
+    (tmp_path / "demo.c").write_text(C)
+    options = ["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    subprocess.run([gcc, *options, "-o", "demo.so", "demo.c"], cwd=tmp_path, check=True)
+    outer.try_library(tmp_path / "demo.so", flags)
