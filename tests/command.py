@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 RENEW = "run the same command without --check, look at what changes, and commit it"
 """What ``--check`` says last, where something would change."""
 

@@ -7,12 +7,27 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import corpus
 import pytest
+import upstream
 import walkthrough
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+def pytest_report_header() -> str:
+    """Say what the tests of tables and of realistic policies are tried on."""
+    there = ["real" in upstream.TREES, "production" in corpus.SETS]
+    if all(there):
+        return "on our own kernel tree and policies, and on those of ../shared"
+    lacking = ", ".join(
+        what
+        for what, is_there in zip(("kernel sources", "policies"), there, strict=True)
+        if not is_there
+    )
+    return f"on our own kernel tree and policies in tests/data; ../shared has no {lacking}"
 
 
 def pytest_collection_finish() -> None:
