@@ -7,64 +7,21 @@ project's stock policies stand in for them, as they apply to x86_64.
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import corpus
-from oracle import U32, U64, action_value
-from ruamel.yaml import YAML
-from strategies import plain_tables
+from oracle import U32, U64
+from resolved import Atom, Entry, Unreadable
+from resolved import go_seccomp_bpf as stock
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["Comparison", "Entry", "Unreadable", "for_peers", "production", "stock"]
 
-Entry = dict[str, Any]
-"""A policy without a format, as ``../shared/corpus/README.md`` describes it."""
 Comparison = tuple[int, str, int, int]
-
-OPERATIONS = {name: op for op, name in corpus.OPERATIONS.items() if op != "in"}
-
-
-class Unreadable(Exception):  # noqa: N818 - nothing is wrong with such a file
-    """A policy file that says more than is understood here."""
 
 
 def production() -> dict[str, Entry]:
     """Return the corpus; empty where it is not there."""
-    return corpus.corpus() if corpus.NAMES else {}
-
-
-def stock(path: Path) -> Entry:
-    """Read a policy file of the plain kind: names, and arguments in numbers.
-
-    Raises Unreadable if it says more than that. ``unknown_action`` is left out.
-    """
-    policy = YAML(typ="safe").load(path)
-    if "include" in policy:
-        raise Unreadable(f"{path.name} includes others")
-    table = plain_tables()["x86_64"]
-    rules: dict[str, list[list[Any]]] = {}
-    for group in policy["syscalls"]:
-        listed = [{"name": name} for name in group.get("names", ())]
-        for entry in [*listed, *group.get("names_with_args", ())]:
-            if "when" in group or entry["name"].startswith("@"):
-                raise Unreadable(f"{path.name} has groups or expressions")
-            if entry["name"] in table:
-                conjunction = [_atom(path, one) for one in entry.get("arguments", ())]
-                action = action_value(group["action"], "x86_64")
-                condition = [conjunction] if conjunction else None
-                rules.setdefault(str(table[entry["name"]]), []).append([condition, action])
-    default = action_value(policy["default_action"], "x86_64")
-    return {"name": path.stem, "default": default, "arch": "x86_64", "rules": rules}
-
-
-def _atom(path: Path, argument: dict[str, Any]) -> list[Any]:
-    operation, value = argument["operation"], argument.get("value", 0)
-    mask, width = argument.get("mask", 0), argument.get("width", 64)
-    if operation == "BitsNotSet":
-        operation, value, mask = "MaskedEqual", 0, value
-    if operation not in OPERATIONS or not isinstance(value, int) or not isinstance(mask, int):
-        raise Unreadable(f"{path.name} has {operation} {value}, which is not in numbers")
-    return [argument.get("argument", 0), OPERATIONS[operation], value, mask, width]
+    return corpus.production()
 
 
 def for_peers(entry: Entry) -> dict[str, Any]:
@@ -88,11 +45,11 @@ def for_peers(entry: Entry) -> dict[str, Any]:
     return {"default": entry["default"], "rules": rules}
 
 
-def _alternatives(conjunction: list[corpus.Atom]) -> list[list[Comparison]]:
+def _alternatives(conjunction: list[Atom]) -> list[list[Comparison]]:
     return [list(choice) for choice in product(*map(_comparisons, conjunction))]
 
 
-def _comparisons(atom: corpus.Atom) -> list[Comparison]:
+def _comparisons(atom: Atom) -> list[Comparison]:
     """Return comparisons of which one must hold: in 64 bits, for that is all that peers have."""
     argument, op, value, mask, width = atom
     every = U32 if width == 32 else U64

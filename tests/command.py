@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from seccompgen.__main__ import main
+from upstream import NEW, OLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
 RENEW = "run the same command without --check, look at what changes, and commit it"
 """What ``--check`` says last, where something would change."""
 
@@ -147,26 +147,38 @@ def snapshot(directory: Path) -> dict[str, bytes]:
     }
 
 
-def checkout(directory: Path) -> Path:
+def checkout(directory: Path, tree: Path | None = None) -> Path:
     """Lay a checkout out as far as generation needs it: pin, lock, policies, generated files.
 
     It has the two stock policies that take a second to compile, not those that take ten, and one
-    of the two for two ABIs only: a checkout is compiled anew wherever it lies.
+    of the two for two ABIs only: a checkout is compiled anew wherever it lies. Its tables are the
+    shipped ones; or those that ``tree``, a folder of kernel trees, has at the pin, and then the
+    other policy is for three.
     """
-    shutil.copytree(_small_checkout().name, directory, dirs_exist_ok=True)
+    shutil.copytree(_small_checkout(tree).name, directory, dirs_exist_ok=True)
     return directory
 
 
 @cache
-def _small_checkout() -> TemporaryDirectory[str]:
+def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
     whole = TemporaryDirectory()
     directory = Path(whole.name)
+    if tree:
+        shutil.copytree(_small_checkout(None).name, directory, dirs_exist_ok=True)
+        _for_few_abis(directory / "policies" / "no_network.yml", "x86_64, i386, mips")
+        for tag in (OLD, NEW):  # the lock holds the pin's files to the shipped ones
+            run = seccompgen("tables", "--tag", tag, "--from", tree / "{tag}", cwd=directory)
+            assert run.code == 0, run.err
+        return whole
     for name in ("policies", "generated", "generator/seccompgen/kernel"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
     for slow in ("compute_only", "web_worker"):
         (directory / "policies" / f"{slow}.yml").unlink()
-    short = directory / "policies" / "no_exec.yml"
-    short.write_text(f"arches: [x86_64, arm]\n{short.read_text()}")
+    _for_few_abis(directory / "policies" / "no_exec.yml", "x86_64, arm")
     shutil.copy(ROOT / "pyproject.toml", directory)
     assert seccompgen("tables", cwd=directory).code == 0
     return whole
+
+
+def _for_few_abis(policy: Path, abis: str) -> None:
+    policy.write_text(f"arches: [{abis}]\n{policy.read_text()}")

@@ -7,7 +7,9 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import corpus
 import pytest
+import upstream
 import walkthrough
 from hypothesis import settings
 
@@ -25,6 +27,19 @@ _DECIDES = {
 # How long an example takes is a matter of the machine, and of what else it does.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
+
+
+def pytest_report_header() -> str:
+    """Say what the tests of tables and of realistic policies are tried on."""
+    there = ["real" in upstream.TREES, "production" in corpus.SETS]
+    if all(there):
+        return "on our own kernel tree and policies, and on those of ../shared"
+    lacking = ", ".join(
+        what
+        for what, is_there in zip(("kernel sources", "policies"), there, strict=True)
+        if not is_there
+    )
+    return f"on our own kernel tree and policies in tests/data; ../shared has no {lacking}"
 
 
 def pytest_collection_finish() -> None:

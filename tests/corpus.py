@@ -1,8 +1,9 @@
-"""Policies that others run in production, and what programs for them cost.
+"""Realistic policies, and what programs for them cost.
 
-``resolved-x86_64.json`` gives their meaning without a format. It is read twice here: once
+Some are of our own writing, in ``data/policies``; others are run in production by others, and lie
+beside the checkout or are not there. A policy's meaning without a format is used twice here: once
 translated to a policy file for the compiler, once evaluated directly. ``best-peers-x86_64.json``
-has the best figure of eight other compilers for each.
+of each folder has the best figure of other compilers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import interpreter
 from oracle import ABIS, U32, U64
+from resolved import OPERATIONS, Atom, Conjunction, Entry, read
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from strategies import argument_vectors, compiled, plain_tables
 
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
 
     from seccompgen.objective import Objective
 
-SHARED = Path(__file__).parents[2] / "shared"
-RESOLVED = SHARED / "corpus" / "resolved-x86_64.json"
-Atom = tuple[int, str, int, int, int]
-Conjunction = list[Atom]
+OURS = Path(__file__).parent / "data" / "policies"
+SHARED = Path(__file__).parents[2] / "shared" / "corpus"
 X86_64 = ABIS["x86_64"].audit_arch
 ALLOW = interpreter.RET_ALLOW
 FOREIGN = 0x80000000  # kill_process: the corpus says nothing about other ABIs
@@ -38,25 +38,47 @@ ACTIONS = {
     0x7FFC0000: "log",
     0x7FFF0000: "allow",
 }
-OPERATIONS = {
-    "eq": "Equal",
-    "ne": "NotEqual",
-    "lt": "LessThan",
-    "le": "LessOrEqual",
-    "gt": "GreaterThan",
-    "ge": "GreaterOrEqual",
-    "set": "BitsSet",
-    "meq": "MaskedEqual",
-    "in": "MaskedEqual",
-}
+
+
+NO_POLICIES = {"constants.json", "best-peers-x86_64.json"}
+"""What else lies beside our policies."""
 
 
 @cache
-def corpus() -> dict[str, dict[str, Any]]:
-    return {entry["name"]: entry for entry in json.loads(RESOLVED.read_text())}
+def ours() -> dict[str, Entry]:
+    """Return the policies of our own writing, by name."""
+    files = [path for pattern in ("*.yml", "*.json", "*.policy") for path in OURS.glob(pattern)]
+    wanted = [path for path in files if path.name not in NO_POLICIES]
+    return {path.stem: read(path) for path in sorted(wanted)}
 
 
-NAMES = sorted(corpus()) if RESOLVED.is_file() else []
+@cache
+def production() -> dict[str, Entry]:
+    """Return the policies that others run in production, by name; none where they are not."""
+    file = SHARED / "resolved-x86_64.json"
+    if not file.is_file():
+        return {}
+    return {entry["name"]: entry for entry in json.loads(file.read_text())}
+
+
+@cache
+def corpus() -> dict[str, Entry]:
+    """Return all policies that there are, by name."""
+    assert not ours().keys() & production().keys()
+    return ours() | production()
+
+
+NAMES = sorted(corpus())
+SETS = {"ours": sorted(ours())} | ({"production": sorted(production())} if production() else {})
+"""The names of each corpus that is here, for what is said of all of one's policies."""
+
+
+SAMPLES = [
+    path
+    for path in (OURS / "network-sandbox.yml", SHARED / "go-seccomp-bpf" / "seccomp.yml")
+    if path.is_file()
+]
+"""Policies that refuse the network and plain clones: ours, and go-seccomp-bpf's own sample."""
 
 
 def atom_holds(atom: Atom, args: Sequence[int]) -> bool:
@@ -75,7 +97,7 @@ def atom_holds(atom: Atom, args: Sequence[int]) -> bool:
     }[op]
 
 
-def direct(entry: dict[str, Any], nr: int, args: Sequence[int]) -> int:
+def direct(entry: Entry, nr: int, args: Sequence[int]) -> int:
     """Return what the corpus says of one x86_64 call."""
     for condition, action in entry["rules"].get(str(nr), ()):
         if condition is None or any(all(atom_holds(a, args) for a in c) for c in condition):
@@ -107,7 +129,7 @@ def is_hidden(later: Conjunction, earlier: Conjunction) -> bool:
     )
 
 
-def translated(entry: dict[str, Any]) -> dict[str, Any]:
+def translated(entry: Entry) -> dict[str, Any]:
     """Write a corpus entry as a policy, without the rules that never match."""
     table = plain_tables()["x86_64"]
     names = {nr: name for name, nr in sorted(table.items(), reverse=True)}
@@ -176,7 +198,7 @@ def executed(program: bytes, nr: int, args: Sequence[int]) -> int:
     return interpreter.run(program, data, "little").executed
 
 
-def figures(entry: dict[str, Any], program: bytes, rng: random.Random) -> Figures:
+def figures(entry: Entry, program: bytes, rng: random.Random) -> Figures:
     """Measure ``program``, which is for ``entry``, by running it."""
     always, sometimes = [], []
     longest = 0
@@ -207,9 +229,12 @@ def figures(entry: dict[str, Any], program: bytes, rng: random.Random) -> Figure
 
 @cache
 def best_peers() -> dict[str, Figures]:
-    """Return, for each policy, the best figure that any of eight peers reached in each column."""
-    text = (SHARED / "corpus" / "best-peers-x86_64.json").read_text()
+    """Return, for each policy, the best figure that any of the peers reached in each column."""
+    best: dict[str, Any] = {}
+    for folder in (OURS, SHARED):
+        file = folder / "best-peers-x86_64.json"
+        best |= json.loads(file.read_text()) if file.is_file() else {}
     return {
         name: Figures(**{column: best and best[0] for column, best in columns.items()})
-        for name, columns in json.loads(text).items()
+        for name, columns in best.items()
     }

@@ -34,16 +34,18 @@ _EXPORT = """
 import json, os, seccomp, signal, sys
 level, bad_arch, policies = json.load(sys.stdin)
 out = []
+def signed(action):  # the binding takes a C int
+    return action - (action >> 31 << 32)
 for default, rules in policies:
     reader, writer = os.pipe()
     if not os.fork():
         signal.alarm(20)
-        f = seccomp.SyscallFilter(default)
+        f = seccomp.SyscallFilter(signed(default))
         f.set_attr(seccomp.Attr.CTL_OPTIMIZE, level)
-        f.set_attr(seccomp.Attr.ACT_BADARCH, bad_arch - (bad_arch >> 31 << 32))  # a C int
+        f.set_attr(seccomp.Attr.ACT_BADARCH, signed(bad_arch))
         for action, nr, conditions in rules:
             compare = [seccomp.Arg(i, getattr(seccomp, op), *k) for i, op, k in conditions]
-            f.add_rule_exactly(action, nr, *compare)
+            f.add_rule_exactly(signed(action), nr, *compare)
         with os.fdopen(writer, "wb") as file:
             f.export_bpf(file)
         os._exit(0)

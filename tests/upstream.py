@@ -18,8 +18,14 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-KERNEL = Path(__file__).parents[2] / "shared" / "kernel"
+MINIATURE = Path(__file__).parent / "data" / "kernel"
+"""A kernel tree in miniature, by tag; its README says what it is for."""
+REAL = Path(__file__).parents[2] / "shared" / "kernel"
 """Real upstream files by tag, beside the checkout; not a part of it."""
+TREES = {"miniature": MINIATURE} | ({"real": REAL} if REAL.is_dir() else {})
+"""What tests of tables are tried on: the real files only where they are."""
+NEW, OLD = "v7.3.4", "v6.1.176"
+"""The tags of each: with a table for all generic architectures, and before there was one."""
 
 Fault: TypeAlias = Literal[
     "404",  # says that there is no such file
@@ -51,7 +57,7 @@ class Upstream:
     ``content`` replaces files, by path. ``requests`` records the paths asked for.
     """
 
-    root: Path = KERNEL
+    root: Path = MINIATURE
     faults: dict[str, Fault] = field(default_factory=dict)
     content: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
@@ -188,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    with Upstream(Path(sys.argv[1]) if len(sys.argv) > 1 else KERNEL) as server:
+    with Upstream(Path(sys.argv[1]) if len(sys.argv) > 1 else MINIATURE) as server:
         sys.stdout.write(server.url + "\n")
         sys.stdout.flush()
         while True:

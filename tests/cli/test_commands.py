@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
-from command import RENEW, ROOT, SHARED, checkout, inside, seccompgen, snapshot
+from command import RENEW, ROOT, checkout, inside, seccompgen, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.build import shipped_tables
 from seccompgen.cli import command
 from seccompgen.errors import SeccompgenError
+from upstream import TREES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -327,9 +328,9 @@ def test_no_command_line_is_a_traceback(small_checkout: Path, words: list[str]) 
             assert stop.code in {0, 2}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not here")
-def test_every_abi_of_the_facts_is_listed() -> None:
-    facts = json.loads((SHARED / "kernel" / "arches.json").read_text())
+@pytest.mark.parametrize("tree", list(TREES.values()), ids=list(TREES))
+def test_every_abi_of_the_facts_is_listed(tree: Path) -> None:
+    facts = json.loads((tree / "arches.json").read_text())
     listed = json.loads(inside("syscalls", "--json").out)["abis"]
     ours = {one["abi"]: one for one in listed}
     for fact in facts:

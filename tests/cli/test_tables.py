@@ -9,30 +9,35 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
-from command import RENEW, ROOT, SHARED, checkout, seccompgen, snapshot
-from seccompgen.build import shipped_tables
-from upstream import Upstream
+from command import RENEW, ROOT, checkout, seccompgen, snapshot
+from upstream import MINIATURE, NEW, OLD, TREES, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from upstream import Fault
-
-OLD, NEW = shipped_tables().tag, "v6.1.176"
-pytestmark = pytest.mark.skipif(
-    not (SHARED / "kernel" / OLD).is_dir(), reason=f"../shared/kernel/{OLD} is not here"
-)
 
 QUICK = {"SECCOMPGEN_TIMEOUT": "2"}
 
 
+PIN, OTHER = NEW, OLD
+"""The way of a bump here: back, from the checkout's pin to a tag that has other files."""
+LOST = {"miniature": 3, "real": 24}
+"""How many calls x86_64 loses on that way."""
+LINK = {"arch/arm64/tools/syscall_64.tbl": b"../../../scripts/syscall.tbl"}
+"""A symbolic link, as a raw file server answers it."""
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    return checkout(tmp_path / "checkout")
+    """A checkout whose tables are the miniature's."""
+    return checkout(tmp_path / "checkout", MINIATURE)
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +46,18 @@ def upstream() -> Iterator[Upstream]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def bumped(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> dict[str, bytes]:
-    """What a checkout is after a bump to NEW."""
-    tree = checkout(tmp_path_factory.mktemp("bumped") / "checkout")
-    assert seccompgen("tables", "--tag", NEW, "--from", upstream.url, cwd=tree).code == 0
-    return snapshot(tree)
+@cache
+def moved(source: Path) -> dict[str, bytes]:
+    """Return what a checkout is after a bump to OTHER."""
+    with TemporaryDirectory() as directory, Upstream(source) as server:
+        tree = checkout(Path(directory) / "checkout", source)
+        assert seccompgen("tables", "--tag", OTHER, "--from", server.url, cwd=tree).code == 0
+        return snapshot(tree)
+
+
+@pytest.fixture
+def bumped() -> dict[str, bytes]:
+    return moved(MINIATURE)
 
 
 def test_nothing_is_fetched_at_the_pin_even_without_generated(tree: Path) -> None:
@@ -59,50 +70,55 @@ def test_nothing_is_fetched_at_the_pin_even_without_generated(tree: Path) -> Non
     assert snapshot(tree) == before
 
 
+@pytest.mark.parametrize(
+    ("source", "lost"), [(TREES[name], LOST[name]) for name in TREES], ids=TREES
+)
 def test_a_bump_says_what_changes_and_changes_all_of_it(
-    tree: Path, upstream: Upstream, bumped: dict[str, bytes]
+    source: Path, lost: int, tmp_path: Path
 ) -> None:
+    tree = checkout(tmp_path / "checkout", source)
     before = snapshot(tree)
-    run = seccompgen("tables", "--tag", NEW, "--from", upstream.url, cwd=tree)
-    assert run.code == 0, run.err
-    assert f"from {OLD} to {NEW}:" in run.out
-    assert "  x86_64: lost 24: uretprobe 335, " in run.out
-    assert "mseal 462" in run.out
-    assert "  s390: gained " in run.out
-    assert f"not in {NEW}, so left out: loongarch32" in run.out
-    after = snapshot(tree)
-    assert after == bumped
-    assert b'linux = "v6.1.176"' in after["pyproject.toml"]
-    assert "generated/seccomp_filters/tables/s390.py" in after
-    assert "generated/seccomp_filters/tables/loongarch32.py" not in after
-    assert b"Linux v6.1.176" in after["generated/seccomp_filters/no_network.py"]
+    with Upstream(source, content=LINK) as upstream:
+        run = seccompgen("tables", "--tag", OTHER, "--from", upstream.url, cwd=tree)
+        assert run.code == 0, run.err
+        assert f"from {PIN} to {OTHER}:" in run.out
+        assert f"  x86_64: lost {lost}: uretprobe 335, " in run.out
+        assert "mseal 462" in run.out
+        assert "  s390: gained " in run.out
+        assert f"not in {OTHER}, so left out: loongarch32" in run.out
+        after = snapshot(tree)
+        assert after == moved(source)
+        assert b'linux = "v6.1.176"' in after["pyproject.toml"]
+        assert "generated/seccomp_filters/tables/s390.py" in after
+        assert "generated/seccomp_filters/tables/loongarch32.py" not in after
+        assert b"Linux v6.1.176" in after["generated/seccomp_filters/no_network.py"]
 
-    # The pin alone, edited by hand, does the same; and the way back leaves no trace.
-    pyproject = tree / "pyproject.toml"
-    pyproject.write_bytes(pyproject.read_bytes().replace(NEW.encode(), OLD.encode()))
-    assert seccompgen("tables", "--from", upstream.url, cwd=tree).code == 0
-    assert snapshot(tree) == before
+        # The pin alone, edited by hand, does the same; and the way back leaves no trace.
+        pyproject = tree / "pyproject.toml"
+        pyproject.write_bytes(pyproject.read_bytes().replace(OTHER.encode(), PIN.encode()))
+        assert seccompgen("tables", "--from", upstream.url, cwd=tree).code == 0
+        assert snapshot(tree) == before
 
 
-def test_a_directory_and_a_tarball_give_the_same_as_a_server(
-    tmp_path: Path, upstream: Upstream
-) -> None:
+@pytest.mark.parametrize("tree", list(TREES.values()), ids=list(TREES))
+def test_a_directory_and_a_tarball_give_the_same_as_a_server(tree: Path, tmp_path: Path) -> None:
     tarball = tmp_path / "linux-6.1.176.tar.xz"
-    source = SHARED / "kernel" / NEW
+    source = tree / OTHER
     subprocess.run(
         ["tar", "-cJf", tarball, "--transform", "s,^\\.,linux-6.1.176,", "-C", source, "."],
         check=True,
     )
     results = []
-    wheres: tuple[str | Path, ...] = (upstream.url, source, tarball)
-    for i, where in enumerate(wheres):
-        run = seccompgen("tables", "--tag", NEW, "--from", where, "-o", tmp_path / str(i))
-        assert run.code == 0, run.err
-        results.append(snapshot(tmp_path / str(i)))
+    with Upstream(tree) as upstream:
+        wheres: tuple[str | Path, ...] = (upstream.url, source, tarball)
+        for i, where in enumerate(wheres):
+            run = seccompgen("tables", "--tag", OTHER, "--from", where, "-o", tmp_path / str(i))
+            assert run.code == 0, run.err
+            results.append(snapshot(tmp_path / str(i)))
     assert results[0] == results[1] == results[2]
     listed = seccompgen("syscalls", "--arch", "s390", "--json", "--tables", tmp_path / "0")
     table = json.loads(listed.out)
-    assert (table["abi"], table["tag"], table["audit_arch"]) == ("s390", NEW, 22)
+    assert (table["abi"], table["tag"], table["audit_arch"]) == ("s390", OTHER, 22)
     assert table["syscalls"]["socketcall"] == 102
 
 
@@ -124,7 +140,7 @@ def test_a_bad_server_ends_in_one_line_and_changes_nothing(
 ) -> None:
     before = snapshot(tree)
     with Upstream(faults={where: fault}) as server:
-        run = seccompgen("tables", "--tag", NEW, "--from", server.url, cwd=tree, env=QUICK)
+        run = seccompgen("tables", "--tag", OTHER, "--from", server.url, cwd=tree, env=QUICK)
     assert run.code == code
     assert len(run.err.splitlines()) == 1, run.err
     assert snapshot(tree) == before
@@ -134,17 +150,17 @@ def test_a_refused_connection_ends_in_one_line(tree: Path) -> None:
     before = snapshot(tree)
     with Upstream() as server:
         url = server.url
-    run = seccompgen("tables", "--tag", NEW, "--from", url, cwd=tree, env=QUICK)
+    run = seccompgen("tables", "--tag", OTHER, "--from", url, cwd=tree, env=QUICK)
     assert (run.code, len(run.err.splitlines())) == (3, 1), run.err
     assert snapshot(tree) == before
 
 
 def test_a_file_that_differs_from_the_lock_stops_everything(tree: Path) -> None:
     path = "arch/x86/entry/syscalls/syscall_64.tbl"
-    changed = (SHARED / "kernel" / OLD / path).read_bytes() + b"999 common evil sys_evil\n"
+    changed = (MINIATURE / PIN / path).read_bytes() + b"999 common evil sys_evil\n"
     before = snapshot(tree)
     with Upstream(content={path: changed}) as server:
-        run = seccompgen("tables", "--tag", OLD, "--from", server.url, cwd=tree)
+        run = seccompgen("tables", "--tag", PIN, "--from", server.url, cwd=tree)
     assert run.code == 1
     assert path in run.err
     locked = before["generator/seccompgen/kernel/kernel.lock.toml"].decode()
@@ -157,7 +173,7 @@ def test_a_file_that_differs_from_the_lock_stops_everything(tree: Path) -> None:
 
 def test_once_500_is_tried_again(tree: Path, bumped: dict[str, bytes]) -> None:
     with Upstream(faults={"*": "500-once"}) as server:
-        run = seccompgen("tables", "--tag", NEW, "--from", server.url, cwd=tree)
+        run = seccompgen("tables", "--tag", OTHER, "--from", server.url, cwd=tree)
     assert run.code == 0, run.err
     assert snapshot(tree) == bumped
 
@@ -178,13 +194,13 @@ def test_killed_at_any_moment_the_tree_is_the_old_or_the_new_one(
     before = snapshot(tree)
     # How long a whole run takes here and now, to spread the kills over it.
     started = time.monotonic()
-    _start(tree, NEW, upstream.url).wait()
+    _start(tree, OTHER, upstream.url).wait()
     whole = time.monotonic() - started
     assert snapshot(tree) == bumped
     interrupted = []
     for i in range(6):
         current = snapshot(tree)
-        tag = OLD if current == bumped else NEW
+        tag = PIN if current == bumped else OTHER
         run = _start(tree, tag, upstream.url)
         time.sleep(whole * (0.2 + 0.15 * i))
         os.killpg(run.pid, signal.SIGKILL)
@@ -236,7 +252,7 @@ def test_two_runs_at_once_do_not_mix(
     tree: Path, upstream: Upstream, bumped: dict[str, bytes]
 ) -> None:
     before = snapshot(tree)
-    runs = [_start(tree, NEW, upstream.url), _start(tree, OLD, upstream.url)]
+    runs = [_start(tree, OTHER, upstream.url), _start(tree, PIN, upstream.url)]
     assert [run.wait() for run in runs] == [0, 0]
     assert snapshot(tree) in (before, bumped)
 
@@ -263,15 +279,15 @@ def test_check_tells_stale_missing_and_superfluous(tree: Path) -> None:
     assert not old.exists()
     assert mine.exists()
     mine.unlink()
-    assert snapshot(tree) == snapshot(checkout(tree.parent / "fresh"))
+    assert snapshot(tree) == snapshot(checkout(tree.parent / "fresh", MINIATURE))
 
 
 def test_check_of_a_moved_pin_says_so_without_a_network(tree: Path) -> None:
     pyproject = tree / "pyproject.toml"
-    pyproject.write_bytes(pyproject.read_bytes().replace(OLD.encode(), NEW.encode()))
+    pyproject.write_bytes(pyproject.read_bytes().replace(PIN.encode(), OTHER.encode()))
     run = seccompgen("tables", "--check", cwd=tree)
     assert run.code == 1
-    assert f"the pin is {NEW}, the lock is at {OLD}: run make generate" in run.err
+    assert f"the pin is {OTHER}, the lock is at {PIN}: run make generate" in run.err
 
 
 def test_an_edited_matrix_is_refused(tree: Path) -> None:
@@ -289,7 +305,7 @@ def test_an_edited_matrix_is_refused(tree: Path) -> None:
         (["--tag", "v5.9"], "v5.9 is too old"),
         (["--tag", "v7.3.4", "--from", "https://example.org/nothing"], "{path}"),
         (["--tag", "v7.3.4", "--from", "/nowhere"], "/nowhere"),
-        (["--tag", "v7.3.4", "--from", str(SHARED / "kernel" / NEW)], "is Linux v6.1.176"),
+        (["--tag", "v7.3.4", "--from", str(MINIATURE / OTHER)], "is Linux v6.1.176"),
     ],
 )
 def test_wrong_words_are_input_errors(tree: Path, args: list[str], message: str) -> None:

@@ -10,8 +10,7 @@ from statistics import mean
 import pytest
 from corpus import (
     ALLOW,
-    NAMES,
-    RESOLVED,
+    SETS,
     Figures,
     corpus,
     direct,
@@ -83,8 +82,9 @@ def test_random_policies_mean_the_same_under_each(data: st.DataObject) -> None:
 
 # --- what they cost ----------------------------------------------------------------------------
 
-needs_corpus = pytest.mark.skipif(not RESOLVED.is_file(), reason=f"no corpus at {RESOLVED}")
-SOME = sorted({"docker", "go-example", "systemd-service", *NAMES[::7]} & {*NAMES})
+of_each_corpus = pytest.mark.parametrize("which", list(SETS))
+LARGE = {"docker", "go-example", "systemd-service", "container-default", "journal"}
+SOME = {which: sorted({*names[::7]} | LARGE & {*names}) for which, names in SETS.items()}
 
 
 @cache
@@ -118,51 +118,52 @@ def path(name: str, code: bytes, nr: int) -> float:
     return mean(executed(code, nr, args) for args in ways)
 
 
-@needs_corpus
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", [name for names in SOME.values() for name in names])
 def test_size_is_the_shortest(name: str) -> None:
     lengths = {optimize: measured(name, optimize).length for optimize in Optimize}
     assert lengths[SIZE] == min(lengths.values())
 
 
-@needs_corpus
-def test_size_is_worth_its_name() -> None:
-    lengths = {how: sum(measured(name, how).length for name in SOME) for how in Optimize}
+@of_each_corpus
+def test_size_is_worth_its_name(which: str) -> None:
+    lengths = {how: sum(measured(name, how).length for name in SOME[which]) for how in Optimize}
     assert lengths[SIZE] < lengths[SPEED]
 
 
-@needs_corpus
-def test_speed_executes_least() -> None:
+@of_each_corpus
+def test_speed_executes_least(which: str) -> None:
     """What it weighs is a mix: it may lose a little on one part of it for more on another."""
     for bitmap, mainly in ((True, "conditional"), (False, "mean")):
         for column, slack in (("mean", 1.0), (mainly, 1.01)):
             total = {
-                how: sum(getattr(measured(name, how, bitmap=bitmap), column) or 0 for name in SOME)
+                how: sum(
+                    getattr(measured(name, how, bitmap=bitmap), column) or 0 for name in SOME[which]
+                )
                 for how in Optimize
             }
             assert total[SPEED] <= total[BALANCED] * slack, column
             assert total[SPEED] < total[SIZE], column
 
 
-@needs_corpus
-def test_balanced_bounds_the_longest_path() -> None:
-    longest = {how: sum(measured(name, how).longest for name in SOME) for how in Optimize}
+@of_each_corpus
+def test_balanced_bounds_the_longest_path(which: str) -> None:
+    longest = {how: sum(measured(name, how).longest for name in SOME[which]) for how in Optimize}
     assert longest[BALANCED] <= longest[SPEED]
 
 
-@needs_corpus
-def test_what_the_bitmap_answers_gets_no_short_path_at_the_cost_of_the_rest() -> None:
-    with_it = [measured(name, BALANCED, bitmap=True) for name in SOME]
-    without = [measured(name, BALANCED, bitmap=False) for name in SOME]
+@of_each_corpus
+def test_what_the_bitmap_answers_gets_no_short_path_at_the_cost_of_the_rest(which: str) -> None:
+    with_it = [measured(name, BALANCED, bitmap=True) for name in SOME[which]]
+    without = [measured(name, BALANCED, bitmap=False) for name in SOME[which]]
     assert sum(one.conditional or 0 for one in with_it) < sum(o.conditional or 0 for o in without)
     assert sum(one.mean for one in without) < sum(one.mean for one in with_it)
 
 
-@needs_corpus
-def test_under_a_profile_speed_executes_no_more_than_balanced() -> None:
+@of_each_corpus
+def test_under_a_profile_speed_executes_no_more_than_balanced(which: str) -> None:
     rng = random.Random(0)
     total = dict.fromkeys(Optimize, 0.0)
-    for name in SOME:
+    for name in SOME[which]:
         calls = allowed_calls(name, conditional=False)
         order = rng.sample(sorted(calls), len(calls))
         counts = {call: 10**6 // place**2 for place, call in enumerate(order, 1)}
@@ -174,12 +175,14 @@ def test_under_a_profile_speed_executes_no_more_than_balanced() -> None:
     assert total[SPEED] < total[SIZE]
 
 
-@needs_corpus
+@of_each_corpus
 @pytest.mark.parametrize("bitmap", [True, False])
 @pytest.mark.parametrize("optimize", [BALANCED, SPEED])
-def test_a_call_that_alone_was_seen_gets_the_shorter_path(optimize: Optimize, bitmap: bool) -> None:
+def test_a_call_that_alone_was_seen_gets_the_shorter_path(
+    which: str, optimize: Optimize, bitmap: bool
+) -> None:
     before = after = 0.0
-    for name in SOME:
+    for name in SOME[which]:
         # Where the bitmap answers, the path of a call that needs no look at arguments is nobody's.
         calls = allowed_calls(name, conditional=bitmap)
         if calls:

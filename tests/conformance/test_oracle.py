@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from oracle import ABIS, action_value, argument_test, decide, errnos_of, expression_test
+from upstream import NEW, REAL, TREES
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-KERNEL = SHARED / "kernel" / "v7.3.4"
-needs_shared = pytest.mark.skipif(not KERNEL.is_dir(), reason=f"no kernel sources at {KERNEL}")
+INCLUDE, KERNEL = Path("/usr/include"), REAL / NEW
+# The distribution's headers (Debian's package linux-libc-dev), and the kernel's where they are.
+SOURCES = ["distribution"] + (["kernel"] if KERNEL.is_dir() else [])
+of_each_source = pytest.mark.parametrize("source", SOURCES)
+TRIPLETS = {"alpha": "alpha", "mips": "mips", "parisc": "hppa", "powerpc": "powerpc"}
 
 ALLOW, KILL, NOSYS, PERM = 0x7FFF0000, 0x80000000, 0x00050026, 0x00050001
 X86_64, I386 = 0xC000003E, 0x40000003
@@ -201,9 +204,18 @@ def test_actions(action: str, abi: str, value: int) -> None:
     assert action_value(action, abi) == value
 
 
-@needs_shared
-def test_actions_are_the_kernels() -> None:
-    header = (KERNEL / "include/uapi/linux/seccomp.h").read_text()
+def header_text(source: str, name: str, arch: str = "") -> str:
+    if source == "kernel":
+        return (KERNEL / (f"arch/{arch}" if arch else "") / "include/uapi" / name).read_text()
+    path = INCLUDE / (f"{TRIPLETS[arch]}-linux-gnu" if arch else "") / name
+    if not path.is_file():
+        pytest.skip(f"no {path}: package linux-libc-dev")
+    return path.read_text()
+
+
+@of_each_source
+def test_actions_are_the_kernels(source: str) -> None:
+    header = header_text(source, "linux/seccomp.h")
     found = re.findall(r"#define SECCOMP_RET_(\w+)\s+(0x[0-9a-f]{8})U", header)
     kernel = {name.lower(): int(value, 16) for name, value in found}
     for name in ("kill_process", "kill_thread", "trap", "user_notif", "trace", "log", "allow"):
@@ -211,9 +223,9 @@ def test_actions_are_the_kernels() -> None:
     assert action_value("errno(0)", "x86_64") == kernel["errno"]
 
 
-@needs_shared
-def test_abis_are_those_of_arches_json() -> None:
-    arches = json.loads((SHARED / "kernel" / "arches.json").read_text())
+@pytest.mark.parametrize("tree", list(TREES.values()), ids=list(TREES))
+def test_abis_are_those_of_arches_json(tree: Path) -> None:
+    arches = json.loads((tree / "arches.json").read_text())
     facts = {entry["abi"]: entry for entry in arches}
     with_filters = {
         name
@@ -232,10 +244,10 @@ def test_abis_are_those_of_arches_json() -> None:
             assert (other in abi.same_kernel) == (other in said or name in said_there)
 
 
-def defined_errnos(*headers: str) -> dict[str, int]:
+def defined_errnos(source: str, *headers: tuple[str, str]) -> dict[str, int]:
     found: dict[str, str] = {}
-    for header in headers:
-        text = (KERNEL / header).read_text()
+    for name, arch in headers:
+        text = header_text(source, name, arch)
         found |= dict(re.findall(r"#define\s+(E[A-Z0-9]+)\s+([A-Z0-9]+)\s", text))
     numbers = {}
     for name, number in found.items():
@@ -245,19 +257,18 @@ def defined_errnos(*headers: str) -> dict[str, int]:
     return numbers
 
 
-@needs_shared
-def test_errnos_are_the_headers() -> None:
-    base = "include/uapi/asm-generic/errno-base.h"
-    generic = (base, "include/uapi/asm-generic/errno.h")
-    own = "arch/{}/include/uapi/asm/errno.h"
+@of_each_source
+def test_errnos_are_the_headers(source: str) -> None:
+    base = ("asm-generic/errno-base.h", "")
+    generic = (base, ("asm-generic/errno.h", ""))
     headers = {
-        "alpha": (base, own.format("alpha")),
-        "mips": (base, own.format("mips")),
-        "parisc": (base, own.format("parisc")),
-        "ppc": (*generic, own.format("powerpc")),
+        "alpha": (base, ("asm/errno.h", "alpha")),
+        "mips": (base, ("asm/errno.h", "mips")),
+        "parisc": (base, ("asm/errno.h", "parisc")),
+        "ppc": (*generic, ("asm/errno.h", "powerpc")),
     }
     for abi in ABIS:
         kind = next((kind for kind in headers if abi.startswith(kind)), "")
-        kernel = defined_errnos(*headers.get(kind, generic))
+        kernel = defined_errnos(source, *headers.get(kind, generic))
         mine = errnos_of(abi)
         assert mine == {name: kernel[name] for name in mine}, abi

@@ -79,7 +79,6 @@ def test_stock_policies(name: str, tmp_path: Path) -> None:
 
 
 @needs_schemas
-@pytest.mark.skipif(not NAMES, reason="no corpus beside the checkout")
 @pytest.mark.parametrize("name", NAMES[::6])
 def test_policies_of_the_corpus(name: str, tmp_path: Path) -> None:
     policy = {**translated(corpus()[name]), "bad_arch_action": "kill_thread"}

@@ -1,4 +1,4 @@
-"""go-seccomp-bpf's own sample policy, unchanged, and what it does to real calls."""
+"""go-seccomp-bpf's own sample policy, unchanged, and one like it: what they do to real calls."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
-from command import SHARED, seccompgen
+from command import seccompgen
+from corpus import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 kernel.require_x86_64()
-SAMPLE = SHARED / "corpus" / "go-seccomp-bpf" / "seccomp.yml"
-pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="../shared/corpus is not here")
+of_each_sample = pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for path in SAMPLES])
 
 NR_CLONE, CLONE_NEWUSER, SIGCHLD = 56, 0x10000000, 17
 
 
-def test_it_builds_from_the_command_line(tmp_path: Path) -> None:
-    run = seccompgen("build", SAMPLE, "-o", tmp_path / "filters")
+@of_each_sample
+def test_it_builds_from_the_command_line(sample: Path, tmp_path: Path) -> None:
+    run = seccompgen("build", sample, "-o", tmp_path / "filters")
     assert run.code == 0, run.err
-    assert "seccomp: 27 ABIs" in run.out
+    assert f"{sample.stem}: 27 ABIs" in run.out
     assert "note: 'accept' does not exist on i386" in run.err
 
 
-def test_it_refuses_network_calls_and_new_processes(generate: Callable[[str], Any]) -> None:
-    module = generate(SAMPLE.read_text())
+@of_each_sample
+def test_it_refuses_network_calls_and_new_processes(
+    sample: Path, generate: Callable[[str], Any]
+) -> None:
+    module = generate(sample.read_text())
 
     def child() -> object:
         left, right = socket.socketpair()

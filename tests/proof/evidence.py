@@ -196,7 +196,7 @@ def jobs(size: Size) -> Iterator[Job]:
         parts = 1 if one.name.startswith("no_") else 4
         for part in range(parts):
             yield f"mutants of {one.name}", of_mutants, (place, part, parts, size)
-    for name in corpus.NAMES:
+    for name in corpus.production():
         yield "policies from production, x86_64", of_corpus, (name, size)
     for abi in sorted(plain_tables()):
         yield "random policies", of_random_policies, (abi, size)
@@ -241,8 +241,8 @@ def main() -> None:
     if total:
         told = ", ".join(f"{count:,} {name}" for name, count in total.items())
         print(f"\nMutants in all: {told}. None survived.")
-    if not corpus.NAMES:
-        print(f"No corpus at {corpus.RESOLVED}.")
+    if not corpus.production():
+        print(f"No corpus at {corpus.SHARED}.")
     if not libseccomp.is_here():
         print("No python3-seccomp, so nothing was compared with libseccomp.")
 

@@ -5,15 +5,13 @@ are tried with the interpreter and the oracle of the tests, which share no code 
 """
 
 from __future__ import annotations
-import __future__
 
-import inspect
 import json
 import random
-import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from breaking import Edit, break_functions
 from proving import TABLES, decided, loaded, ran
 from seccompgen.__main__ import main
 from seccompgen.architectures import ABIS
@@ -31,7 +29,6 @@ from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections
 from strategies import plain_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     Rules = list[dict[str, Any]]
@@ -43,14 +40,6 @@ def condition(name: str, action: str, *arguments: dict[str, Any]) -> dict[str, A
 
 def compare(operation: str, value: int, argument: int = 0, **more: int) -> dict[str, Any]:
     return {"argument": argument, "operation": operation, "value": value, **more}
-
-
-class Edit(NamedTuple):
-    """``old``, which stands once in the source of ``function``, becomes ``new``."""
-
-    function: Callable[..., Any]
-    old: str
-    new: str
 
 
 class Fault(NamedTuple):
@@ -66,17 +55,8 @@ class Fault(NamedTuple):
         return {"arches": [self.abi], "default_action": self.default, "syscalls": self.rules}
 
     def apply(self, patch: pytest.MonkeyPatch) -> None:
-        """Break the compiler, for whoever has imported its functions already, too."""
-        sources: dict[Callable[..., Any], str] = {}
-        for function, old, new in self.edits:
-            source = sources.get(function) or textwrap.dedent(inspect.getsource(function))
-            assert source.count(old) == 1, f"{function.__qualname__} no longer has {old!r}"
-            sources[function] = source.replace(old, new)
-        flags = __future__.annotations.compiler_flag
-        for function, source in sources.items():
-            made: dict[str, Any] = {}
-            exec(compile(source, "<fault>", "exec", flags), function.__globals__, made)
-            patch.setattr(function, "__code__", made[function.__name__].__code__)
+        """Break the compiler."""
+        break_functions(self.edits, patch)
 
 
 LONE = [condition("socket", "allow", compare("Equal", 0x100000002))]

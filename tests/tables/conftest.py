@@ -1,4 +1,4 @@
-"""Upstream's files, from the folder beside the checkout, and tables made from them."""
+"""Upstream's files, in miniature and, beside the checkout, real ones, and tables made from them."""
 
 from __future__ import annotations
 
@@ -8,55 +8,54 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from seccompgen.parse import CANDIDATES, parse
-from upstream import KERNEL, Upstream
+from upstream import TREES, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from seccompgen.tables import Tables
 
-NEW, OLD = "v7.3.4", "v6.1.176"
+
+@cache
+def _read(root: Path, tag: str) -> dict[str, bytes]:
+    paths = {path: root / tag / path for path in CANDIDATES}
+    return {path: file.read_bytes() for path, file in paths.items() if file.is_file()}
 
 
 @cache
-def _read(tag: str) -> dict[str, bytes]:
-    root = KERNEL / tag
-    if not root.is_dir():
-        pytest.skip(f"{root} is not there: real kernel sources lie beside the checkout, not in it")
-    return {path: (root / path).read_bytes() for path in CANDIDATES if (root / path).is_file()}
+def _parse(root: Path, tag: str) -> Tables:
+    return parse(tag, _read(root, tag))
 
 
-@cache
-def _parse(tag: str) -> Tables:
-    return parse(tag, _read(tag))
+@pytest.fixture(params=list(TREES.values()), ids=list(TREES))
+def kernel_tree(request: pytest.FixtureRequest) -> Path:
+    """A folder of kernel trees by tag: each of them in turn."""
+    root: Path = request.param
+    return root
 
 
 @pytest.fixture
-def tree() -> Callable[[str], dict[str, bytes]]:
+def tree(kernel_tree: Path) -> Callable[[str], dict[str, bytes]]:
     """Upstream's files of a tag, by path, free to be changed."""
-    return lambda tag: dict(_read(tag))
+    return lambda tag: dict(_read(kernel_tree, tag))
 
 
 @pytest.fixture
-def tables_of() -> Callable[[str], Tables]:
+def tables_of(kernel_tree: Path) -> Callable[[str], Tables]:
     """The tables of a tag."""
-    return _parse
+    return lambda tag: _parse(kernel_tree, tag)
 
 
 @pytest.fixture
-def facts() -> list[dict[str, Any]]:
+def facts(kernel_tree: Path) -> list[dict[str, Any]]:
     """What arches.json says."""
-    file = KERNEL / "arches.json"
-    if not file.is_file():
-        pytest.skip(f"{file} is not there: it lies beside the checkout, not in it")
-    data: list[dict[str, Any]] = json.loads(file.read_bytes())
+    data: list[dict[str, Any]] = json.loads((kernel_tree / "arches.json").read_bytes())
     return data
 
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    """A server that stands for upstream's."""
-    if not KERNEL.is_dir():
-        pytest.skip(f"{KERNEL} is not there: real kernel sources lie beside the checkout")
+    """A server that stands for upstream's; what it serves is the miniature."""
     with Upstream() as server:
         yield server

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.architectures import ABIS
-from upstream import KERNEL
+from seccompgen.build import shipped_tables
+from upstream import NEW, OLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from seccompgen.tables import Tables
 
-NEW, OLD = "v7.3.4", "v6.1.176"
 ALL_SINCE_LONG = set(ABIS) - {"loongarch32", "s390", "ia64"}
 
 
-def naive_table(fact: dict[str, Any]) -> dict[str, int]:
+def naive_table(root: Path, fact: dict[str, Any]) -> dict[str, int]:
     numbers = {}
-    for line in (KERNEL / NEW / fact["source_v7.3"]).read_text().splitlines():
+    for line in (root / fact["source_v7.3"]).read_text().splitlines():
         fields = line.split("#")[0].split()
         if fields and (fact["tbl_abis"] == ["*"] or fields[1] in fact["tbl_abis"]):
             numbers[fields[2]] = int(fields[0]) + fact["nr_base"]
@@ -35,14 +36,28 @@ def naive_table(fact: dict[str, Any]) -> dict[str, int]:
     return numbers
 
 
-def test_new_world(tables_of: Callable[[str], Tables], facts: list[dict[str, Any]]) -> None:
+def test_new_world(
+    tables_of: Callable[[str], Tables], facts: list[dict[str, Any]], kernel_tree: Path
+) -> None:
     tables = tables_of(NEW)
     wanted = {
-        fact["abi"]: naive_table(fact)
+        fact["abi"]: naive_table(kernel_tree / NEW, fact)
         for fact in facts
         if fact["present"]["v7.3"] and fact["abi"] != "arm_on_arm64"
     }
     assert {name: dict(table.numbers) for name, table in tables.tables.items()} == wanted
+
+
+def test_old_world_where_it_had_tables(
+    tables_of: Callable[[str], Tables], facts: list[dict[str, Any]], kernel_tree: Path
+) -> None:
+    """Those of the architectures without one are in test_against_gcc."""
+    tables = tables_of(OLD).tables
+    there = [fact for fact in facts if (kernel_tree / OLD / fact["source_v7.3"]).is_file()]
+    assert len(there) == 26
+    for fact in there:
+        numbers = dict(tables[fact["abi"]].numbers)
+        assert numbers == naive_table(kernel_tree / OLD, fact), fact["abi"]
 
 
 def test_which_abis_a_tag_has(tables_of: Callable[[str], Tables]) -> None:
@@ -53,12 +68,19 @@ def test_which_abis_a_tag_has(tables_of: Callable[[str], Tables]) -> None:
     assert (len(new), sum(table.has_filters for table in new.values())) == (35, 27)
 
 
+def test_what_is_shipped_has_the_same_numbers(tables_of: Callable[[str], Tables]) -> None:
+    """A call may be renamed in a later tag, or come; no number goes to another."""
+    shipped = shipped_tables().tables
+    for name, table in tables_of(NEW).tables.items():
+        assert table.numbers.items() <= shipped[name].numbers.items(), name
+
+
 def test_arm_compat_is_a_smaller_view_of_arm(
-    tables_of: Callable[[str], Tables], facts: list[dict[str, Any]]
+    tables_of: Callable[[str], Tables], facts: list[dict[str, Any]], kernel_tree: Path
 ) -> None:
     (fact,) = (fact for fact in facts if fact["abi"] == "arm_on_arm64")
     arm = tables_of(NEW).tables["arm"].numbers
-    assert naive_table(fact).items() < arm.items()
+    assert naive_table(kernel_tree / NEW, fact).items() < arm.items()
 
 
 def test_abis_are_described_as_in_the_facts(facts: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from seccompgen.errors import SeccompgenError
 from seccompgen.lockfile import load, render_lock, render_matrix
 from seccompgen.parse import parse
 from seccompgen.tables import Tables
+from upstream import NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,10 +68,10 @@ def x86(files: dict[str, bytes]) -> dict[str, bytes]:
 def test_mutated_upstream_files(
     tree: Callable[[str], dict[str, bytes]], change: Callable[[bytes], bytes], path: str
 ) -> None:
-    files = x86(tree("v7.3.4"))
+    files = x86(tree(NEW))
     files[path] = change(files[path])
     try:
-        tables = parse("v7.3.4", files)
+        tables = parse(NEW, files)
     except SeccompgenError as error:
         assert error.diagnostics
     else:
@@ -82,9 +83,9 @@ def test_mutated_upstream_files(
 def test_made_up_upstream_files(
     tree: Callable[[str], dict[str, bytes]], pieces: list[bytes], path: str
 ) -> None:
-    files = x86(tree("v7.3.4")) | {path: b"".join(pieces)}
+    files = x86(tree(NEW)) | {path: b"".join(pieces)}
     try:
-        parse("v7.3.4", files)
+        parse(NEW, files)
     except SeccompgenError as error:
         assert error.diagnostics
 
@@ -94,7 +95,7 @@ def test_made_up_upstream_files(
 def test_mutated_generic_makefiles(
     tree: Callable[[str], dict[str, bytes]], change: Callable[[bytes], bytes]
 ) -> None:
-    everything = tree("v7.3.4")
+    everything = tree(NEW)
     files = x86(everything) | {
         path: content
         for path, content in everything.items()
@@ -103,7 +104,7 @@ def test_mutated_generic_makefiles(
     for path in ("arch/arc/kernel/Makefile.syscalls", "arch/arc/include/uapi/asm/Kbuild"):
         mutated = files | {path: change(files[path])}
         try:
-            parse("v7.3.4", mutated)
+            parse(NEW, mutated)
         except SeccompgenError as error:
             assert error.diagnostics
 
@@ -113,7 +114,7 @@ def test_mutated_generic_makefiles(
 def test_mutated_locks_and_matrices(
     tables_of: Callable[[str], Tables], change: Callable[[bytes], bytes]
 ) -> None:
-    whole = tables_of("v7.3.4")
+    whole = tables_of(NEW)
     tables = Tables(whole.tag, {name: whole.tables[name] for name in ("x86_64", "arm")})
     matrix = render_matrix(tables)
     lock = render_lock(tables, matrix)

@@ -20,7 +20,7 @@ from seccompgen.errors import AnswerNo, InputError, OutsideError
 from seccompgen.fetch import DEFAULT_SOURCES, fetch, get, web
 from seccompgen.parse import CANDIDATES, parse
 from seccompgen.tables import UpstreamFile
-from upstream import KERNEL, Upstream, refused_url
+from upstream import MINIATURE, NEW, OLD, Upstream, refused_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from seccompgen.tables import Tables
     from upstream import Fault
 
-pytestmark = pytest.mark.skipif(
-    not KERNEL.is_dir(),
-    reason=f"{KERNEL} is not there: real sources lie beside the checkout",
-)
-NEW, OLD = "v7.3.4", "v6.1.176"
 TABLE = "arch/sh/kernel/syscalls/syscall.tbl"
 AUDIT = "include/uapi/linux/audit.h"
 PATHS = (TABLE, AUDIT, "arch/ia64/kernel/syscalls/syscall.tbl")
@@ -45,7 +40,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def here(path: str, tag: str = NEW) -> bytes:
-    return (KERNEL / tag / path).read_bytes()
+    return (MINIATURE / tag / path).read_bytes()
 
 
 def failure(spec: str | None, paths: Sequence[str] = PATHS, tag: str = NEW) -> str:
@@ -60,7 +55,10 @@ def failure(spec: str | None, paths: Sequence[str] = PATHS, tag: str = NEW) -> s
 
 
 @pytest.mark.parametrize("tag", [NEW, OLD])
-def test_everything(upstream: Upstream, tables_of: Callable[[str], Tables], tag: str) -> None:
+def test_everything(
+    upstream: Upstream, kernel_tree: Path, tables_of: Callable[[str], Tables], tag: str
+) -> None:
+    upstream.root = kernel_tree
     calls: list[tuple[int, int]] = []
     files = fetch(upstream.url, tag, CANDIDATES, progress=lambda *call: calls.append(call))
     assert parse(tag, files) == tables_of(tag)
@@ -202,7 +200,7 @@ def test_paths_stay_inside() -> None:
         with pytest.raises(InputError, match="no path inside"):
             fetch("https://example.org/{path}", NEW, [path])
         with pytest.raises(InputError, match="no path inside"):
-            fetch(str(KERNEL), NEW, [path])
+            fetch(str(MINIATURE), NEW, [path])
 
 
 def test_default_sources(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +278,7 @@ def test_one_changed_byte(upstream: Upstream) -> None:
 
 def test_expected_file_that_is_missing(upstream: Upstream) -> None:
     upstream.faults[TABLE] = "404"
-    for spec in (upstream.url, str(KERNEL / OLD)):
+    for spec in (upstream.url, str(MINIATURE / OLD)):
         path = TABLE if spec == upstream.url else "scripts/syscall.tbl"
         with pytest.raises(OutsideError) as caught:
             fetch(spec, NEW if spec == upstream.url else OLD, PATHS, expected=described(path, b""))

@@ -9,6 +9,7 @@ from seccompgen.architectures import ABIS
 from seccompgen.errors import InputError, OutsideError
 from seccompgen.parse import CANDIDATES, parse
 from seccompgen.parse.sources import VIEWS
+from upstream import NEW, OLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     Tree: TypeAlias = Callable[[str], dict[str, bytes]]
     TablesOf: TypeAlias = Callable[[str], Tables]
 
-NEW, OLD = "v7.3.4", "v6.1.176"
 X86_TABLE = "arch/x86/entry/syscalls/syscall_64.tbl"
 ARM64_TABLE = "arch/arm64/tools/syscall_64.tbl"
 HEADER = "arch/{}/include/uapi/asm/unistd.h"
@@ -41,7 +41,7 @@ def test_every_abi_has_a_view() -> None:
     assert list(CANDIDATES) == sorted(set(CANDIDATES))
 
 
-# The traps of ../shared/kernel/README.md, by number.
+# The traps of tests/data/kernel/README.md, one kind after the other.
 
 
 def test_1_fields(tables_of: TablesOf) -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
-from command import ROOT, SHARED, Result, forked, seccompgen
+from command import ROOT, Result, forked, seccompgen
+from corpus import SAMPLES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 kernel.require_x86_64()
 
-SAMPLE = SHARED / "corpus" / "go-seccomp-bpf" / "seccomp.yml"
 NO_EXEC = ROOT / "policies" / "no_exec.yml"
 PYTHON = sys.executable
 STRICT = """
@@ -41,10 +41,10 @@ def python(policy: Path, code: str, *options: str) -> Any:
     return json.loads(done.out)
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="../shared/corpus is not here")
+@pytest.mark.parametrize("sample", SAMPLES, ids=[path.stem for path in SAMPLES])
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
-def test_the_sample_of_go_seccomp_bpf_refuses_the_network_and_nothing_else(
-    options: list[str], tmp_path: Path
+def test_a_sample_refuses_the_network_and_nothing_else(
+    options: list[str], sample: Path, tmp_path: Path
 ) -> None:
     """As its sandbox command does, which installs the policy's filter and executes the command."""
     script = tmp_path / "script.py"
@@ -78,7 +78,7 @@ print(json.dumps({"refused": refused, "size": size, "threads": len(done),
                   "exe": os.readlink("/proc/self/exe") != ""}))
 """
     )
-    done = run(*options, SAMPLE, "--", PYTHON, script)
+    done = run(*options, sample, "--", PYTHON, script)
     assert done.code == 0, done.err
     told = json.loads(done.out)
     names = ["connect", "bind", "listen", "sendto", "recvfrom", "sendmsg", "recvmsg", "fork"]

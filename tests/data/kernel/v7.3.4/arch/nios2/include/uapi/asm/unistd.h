@@ -1,0 +1,2 @@
+/* All in the table. */
+#include <asm/unistd_32.h>

@@ -1,0 +1,7 @@
+/* Two widths. */
+#include <asm/bitsperlong.h>
+#if __BITS_PER_LONG == 64
+#include <asm/unistd_64.h>
+#else
+#include <asm/unistd_32.h>
+#endif
