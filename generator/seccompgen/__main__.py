@@ -7,6 +7,10 @@ import io
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
 
 
 def main() -> None:
@@ -14,6 +18,7 @@ def main() -> None:
     import click  # noqa: PLC0415 - kept off the import of the package
 
     from seccompgen.cli import command  # noqa: PLC0415
+    from seccompgen.console import say  # noqa: PLC0415
     from seccompgen.errors import EXIT_OUTSIDE, SeccompgenError  # noqa: PLC0415
 
     _take_no_surprises()
@@ -21,13 +26,13 @@ def main() -> None:
         command.main(standalone_mode=False)
     except SeccompgenError as error:
         with contextlib.suppress(OSError):  # the exit code says it, too
-            for diagnostic in error.diagnostics:
-                print(diagnostic, file=sys.stderr)
+            say(*error.diagnostics, err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            say(*_usage(error), err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader went away; Python would complain again when it closes stdout.
@@ -35,8 +40,21 @@ def main() -> None:
         sys.exit(EXIT_OUTSIDE)
     except OSError as error:
         with contextlib.suppress(OSError):
-            print(f"{error.filename or 'seccompgen'}: {error.strerror or error}", file=sys.stderr)
+            say(f"{error.filename or 'seccompgen'}: {error.strerror or error}", err=True)
         sys.exit(EXIT_OUTSIDE)
+    except MemoryError:
+        with contextlib.suppress(OSError):
+            say("seccompgen: out of memory", err=True)
+        sys.exit(EXIT_OUTSIDE)
+
+
+def _usage(error: click.ClickException) -> list[str]:
+    """Return the lines that click has for an error; what was typed is part of the last alone."""
+    shown = io.StringIO()
+    error.show(shown)
+    message = error.format_message()
+    before = shown.getvalue().rstrip("\n").removesuffix(message)
+    return [*before.split("\n")[:-1], before.split("\n")[-1] + message]
 
 
 def _take_no_surprises() -> None:

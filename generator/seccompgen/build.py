@@ -25,6 +25,7 @@ from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.pool import spread
 from seccompgen.profile import read_profile, unknown_calls
 from seccompgen.program import Program
+from seccompgen.reading import read_file
 from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
 
 if TYPE_CHECKING:
@@ -100,12 +101,14 @@ def load_tables(directory: Path) -> Tables:
     """Return the tables that ``seccompgen tables -o DIRECTORY`` wrote."""
     lock, matrix = directory / LOCK_NAME, directory / MATRIX_NAME
     try:
-        return lockfile.load(lock.read_bytes(), matrix.read_bytes(), (str(lock), str(matrix)))
+        tables = lockfile.load(read_file(lock), read_file(matrix), (str(lock), str(matrix)))
     except OSError as error:
         raise InputError(
             f"cannot read tables: {error.filename}: {error.strerror}; restore it, or write "
             "tables to a directory of yours with: seccompgen tables -o DIR"
         ) from None
+    lockfile.require_complete(tables, str(matrix))
+    return tables
 
 
 def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:

@@ -24,13 +24,14 @@ from seccompgen.errors import (
     UndecidedError,
 )
 from seccompgen.files import NOTIFICATION_NAME, support_files
-from seccompgen.filters import FILTER_SUFFIXES, read_filters, read_module
+from seccompgen.filters import FILTER_SUFFIXES, MAX_FILTER, read_filters, read_module
 from seccompgen.manifest import MANIFEST_NAME
 from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.policy import load_policy
 from seccompgen.pool import spread
 from seccompgen.program import BPF_MAXINSNS, RET_K
+from seccompgen.reading import read_file
 from seccompgen.render import render_combined
 from seccompgen.verify import (
     Code,
@@ -151,7 +152,7 @@ def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
         sides = {
             abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
         }
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
     return Part(path, sha256, sides, policy, settings)
 
 

@@ -33,6 +33,7 @@ from seccompgen.oci import architecture
 from seccompgen.oci import profile as oci_profile
 from seccompgen.outputs import Outputs
 from seccompgen.pool import spread
+from seccompgen.reading import read_start
 from seccompgen.verify import Code, Difference, Meaning, prove
 from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
 _PACKAGE_NAME = "__init__.py"
+_MAX_BANNER = 1 << 20
 _TYPED_NAME = "py.typed"
 
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
@@ -323,11 +325,13 @@ def _is_ours(path: Path) -> bool:
     from seccompgen.render.templates import BANNERS  # noqa: PLC0415
 
     # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
-    return path.is_file() and path.read_bytes().startswith(BANNERS[path.suffix].encode())
+    banner = BANNERS[path.suffix].encode()
+    return path.is_file() and read_start(path, len(banner)) == banner
 
 
 def _is_combined(path: Path) -> bool:
-    banner = itertools.takewhile(lambda line: line.startswith(b"#"), path.read_bytes().splitlines())
+    lines = read_start(path, _MAX_BANNER).splitlines()
+    banner = itertools.takewhile(lambda line: line.startswith(b"#"), lines)
     return any(line.startswith(b"#   made ") for line in banner)
 
 

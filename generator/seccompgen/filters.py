@@ -13,6 +13,7 @@ from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.model import FilterFlag, Settings
 from seccompgen.program import decode
 from seccompgen.project import POLICY_SUFFIXES
+from seccompgen.reading import read_file
 from seccompgen.verify import Operation, kernel_objections
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from seccompgen.tables import Tables
 
 
+MAX_FILTER = 16 << 20
+"""Bytes of a filter in a file. A module has up to 27 programs of 4096 lines of 75 bytes."""
 FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
 """How names of FILTERs end."""
 
@@ -128,7 +131,7 @@ def read_filters(
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, MAX_FILTER, pipes=True)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 

@@ -13,12 +13,13 @@ import errno
 import fcntl
 import os
 import secrets
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.console import say
 from seccompgen.errors import Diagnostic, OutsideError, Position
+from seccompgen.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ class Outputs:
 
     def changed(self) -> list[Path]:
         """Return the files that are missing or differ, sorted."""
-        return sorted(path for path, data in self.files.items() if _read(path) != data)
+        return sorted(path for path, data in self.files.items() if not _holds(path, data))
 
     def stale(self) -> list[Diagnostic]:
         """Return what ``write`` would change, a diagnostic each."""
@@ -80,18 +81,18 @@ def exclusive(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another seccompgen in {there}", file=sys.stderr)
+            say(f"waiting for another seccompgen in {there}", err=True)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def _read(path: Path) -> bytes | None:
+def _holds(path: Path, data: bytes) -> bool:
     try:
-        return path.read_bytes()
+        return read_file(path, len(data)) == data
     except OSError:
-        return None
+        return False
 
 
 def _stage(path: Path, data: bytes, stack: contextlib.ExitStack) -> str:
@@ -128,12 +129,13 @@ def _commit(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
             _rename_all(staged, orphans)
             status = 0
         except OSError as error:
-            os.write(writer, f"cannot write {error.filename}: {error.strerror}".encode())
+            text = f"cannot write {error.filename}: {error.strerror}"
+            os.write(writer, os.fsencode(text))
         finally:
             os._exit(status)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        message = pipe.read().decode()
+        message = os.fsdecode(pipe.read())
     _, status = os.waitpid(child, 0)
     if status:
         raise OutsideError(message or "the commit of the outputs failed")

@@ -20,12 +20,13 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.filters import read_banner, read_filters, read_module
+from seccompgen.filters import MAX_FILTER, read_banner, read_filters, read_module
 from seccompgen.model import RET_DATA_MAX, Settings
 from seccompgen.policy import load_policy, parse_action
 from seccompgen.pool import spread
 from seccompgen.program import LD_W_ABS, RET_K, decode, programs_sha256
 from seccompgen.project import find_project
+from seccompgen.reading import read_file
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import ARGS, word_at
 
@@ -266,7 +267,7 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     there = [place / name for place in places if (place / name).is_file()]
     for candidate in there:
-        if hashlib.sha256(candidate.read_bytes()).hexdigest() == sha256:
+        if hashlib.sha256(read_file(candidate, MAX_FILTER)).hexdigest() == sha256:
             return candidate
     if there:
         return there[0]

@@ -11,12 +11,12 @@ import click
 from seccompgen.cli.common import (
     json_option,
     means,
-    print_json,
     progress,
     read_tables,
     require_abi,
     tables_option,
 )
+from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
 
 if TYPE_CHECKING:
@@ -198,29 +198,29 @@ def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
         for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
         policies = verdicts[0].claim.policies
         against = f", against {' and '.join(policies)}" if policies else ""
-        click.echo(f"{file}: proved for {for_abis} ({by}){against}")
+        say(f"{file}: proved for {for_abis} ({by}){against}")
     for one in verdicts:
         if isinstance(one.result, Difference):
-            click.echo(f"{file}: refuted for {one.claim.abi.name}")
+            say(f"{file}: refuted for {one.claim.abi.name}")
             _print_difference(one, tables)
         elif not isinstance(one.result, Proof):
-            click.echo(f"{file}: undecided for {one.claim.abi.name}")
+            say(f"{file}: undecided for {one.claim.abi.name}")
 
 
 def _print_difference(verdict: Verdict, tables: Tables) -> None:
     """Print what each side does with the call: the rule that decides, or the path taken."""
     from seccompgen.render import listing  # noqa: PLC0415
 
-    click.echo(f"  {verdict.text(tables)}")
+    say(f"  {verdict.text(tables)}")
     for side, name in enumerate(verdict.claim.names):
         if origin := verdict.origin(side):
-            click.echo(f"  {name}: by {origin.label}, {origin.position}")
+            say(f"  {name}: by {origin.label}, {origin.position}")
         instructions, path = verdict.executed(side)
         if path:
-            click.echo(f"  {name}: by these instructions")
+            say(f"  {name}: by these instructions")
             lines = listing(instructions, verdict.claim.abi, tables)
             for at in path:
-                click.echo(f"  {at:5}  {lines[at].text}")
+                say(f"  {at:5}  {lines[at].text}")
 
 
 def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:

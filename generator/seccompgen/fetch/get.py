@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -83,7 +84,9 @@ def _checked_template(spec: str) -> str:
 def _read_local(
     spec: str, tag: str, paths: Sequence[str], progress: Callable[[int, int], None] | None
 ) -> dict[str, bytes]:
-    root = Path(spec.replace("{tag}", tag)).expanduser()
+    root = Path(spec.replace("{tag}", tag))
+    with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like others
+        root = root.expanduser()
     if root.is_dir():
         return read_directory(root, tag, paths, progress)
     if not root.exists():

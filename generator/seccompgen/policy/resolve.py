@@ -22,9 +22,10 @@ from seccompgen.model import (
     Rule,
     serves_both,
 )
-from seccompgen.policy.document import Document, Path, read_document
+from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.reach import DeadRule, reach
+from seccompgen.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.tables import Table, Tables
 
 _T = TypeVar("_T")
+_MAX_INCLUDES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,14 @@ def _read_layer(
         return
     if identity in done:
         return
+    if len(chain) == _MAX_INCLUDES:
+        problems.append(Diagnostic(f"includes nested deeper than {_MAX_INCLUDES}", included_at))
+        return
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        message = f"cannot read {path}: {reason}"
-        problems.append(Diagnostic(message, included_at))
+        # Only what is named on the command line may be a pipe of the shell.
+        content = read_file(path, MAX_POLICY, pipes=not chain)
+    except OSError as error:
+        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}", included_at))
         return
     try:
         document = read_document(content, str(path))
