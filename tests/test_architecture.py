@@ -33,7 +33,10 @@ ABOVE = {
         *("apart", "build", "compile", "files", "filters", "manifest", "policy", "pool"),
         *("render", "verify"),
     },
-    "proofs": {"build", "combine", "filters", "policy", "pool", "project", "verify"},
+    "proofs": {
+        *("build", "combine", "files", "filters", "policy", "pool", "project", "render"),
+        "verify",
+    },
     "vendor": STAGES | {"build", "files", "filters", "project", "stock"},
     "trace": {"render", "verify"},
     "record": {"compile", "policy", "trace", "verify"},

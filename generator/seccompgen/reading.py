@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MAX_TEXT = 8 << 20
 """Bytes of a text file, if nothing else is said; the longest of ours has 200 KiB."""
 
+MAX_FILTER = 16 << 20
+"""Bytes of a filter in a file. A module has up to 27 programs of 4096 lines of 75 bytes."""
+
 _CHUNK = 1 << 20
 _DESCRIPTOR = re.compile(r"/dev/stdin|(/dev/fd|/proc/self/fd)/[0-9]+")
 """The name of what a shell hands over: standard input, or a process substitution ``<(...)``."""

@@ -14,7 +14,7 @@ from seccompgen.architectures import ABIS
 from seccompgen.build import build_policies, difference_text
 from seccompgen.errors import Diagnostic, InputError, Position, UndecidedError
 from seccompgen.files import filter_files
-from seccompgen.filters import MAX_FILTER, read_module
+from seccompgen.filters import read_module
 from seccompgen.manifest import (
     MANIFEST_NAME,
     Hashed,
@@ -29,7 +29,7 @@ from seccompgen.outputs import Outputs
 from seccompgen.profile import read_profile
 from seccompgen.program import decode
 from seccompgen.project import POLICY_SUFFIXES
-from seccompgen.reading import read_file
+from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.render import render_filter
 from seccompgen.stock import stock_policies
 from seccompgen.verify import Code, Difference, prove

@@ -46,6 +46,11 @@ method_option = click.option(
 )
 @arch_option
 @method_option
+@click.option(
+    "--no-runtime",
+    is_flag=True,
+    help="Prove modules alone, not that the runtime beside them is seccompgen's own.",
+)
 @tables_option
 @json_option
 def verify(
@@ -55,13 +60,14 @@ def verify(
     method: str | None,
     tables_directory: Path | None,
     *,
+    no_runtime: bool,
     as_json: bool,
 ) -> None:
     """Prove that programs do what their policies say, for every call; or show one that differs.
 
     A POLICY is compiled, and the programs are proved; a FILTER is a generated module, of which
-    the bytes count and not the comments, or a raw .bpf file. Without either, all modules of the
-    project that the current directory lies in.
+    the bytes count and not the comments, with the runtime beside it, or a raw .bpf file. Without
+    either, all modules of the project that the current directory lies in.
     """
     from seccompgen.proofs import claims_of_policy, claims_of_programs  # noqa: PLC0415
 
@@ -79,7 +85,9 @@ def verify(
                 text = "is missing; seccompgen build writes it"
                 stale.append(Diagnostic(text, Position(str(path))))
             elif path.suffix in {".py", ".bpf"}:
-                found, problems = claims_of_programs(path, its_policy, tables, only)
+                found, problems = claims_of_programs(
+                    path, its_policy, tables, only, with_runtime=not no_runtime
+                )
                 claims += found
                 stale += problems
             elif policy_path:
@@ -90,7 +98,7 @@ def verify(
             wrong += error.diagnostics
     if wrong:
         raise InputError(*dict.fromkeys(wrong))
-    _report(claims, stale, method, tables, as_json=as_json)
+    _report(claims, list(dict.fromkeys(stale)), method, tables, as_json=as_json)
 
 
 @click.command()

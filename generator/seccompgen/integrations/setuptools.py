@@ -72,10 +72,9 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
 
     def _run(self) -> None:
         from seccompgen.files import orphaned_filters  # noqa: PLC0415
-        from seccompgen.filters import MAX_FILTER  # noqa: PLC0415
         from seccompgen.integrations.in_place import bring_up_to_date  # noqa: PLC0415
         from seccompgen.outputs import Outputs  # noqa: PLC0415
-        from seccompgen.reading import read_file  # noqa: PLC0415
+        from seccompgen.reading import MAX_FILTER, read_file  # noqa: PLC0415
 
         package = bring_up_to_date(Path.cwd())
         for line in package.told:
