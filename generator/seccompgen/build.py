@@ -344,7 +344,7 @@ def resolve_tables(
     locked = known if known and known.tag == tag else None
     if locked and source is None:
         return locked
-    from seccompgen.fetch import fetch  # noqa: PLC0415 - requests takes 60 ms to import
+    from seccompgen.fetch import fetch, shown_url  # noqa: PLC0415 - requests takes 60 ms to import
     from seccompgen.parse import CANDIDATES, parse  # noqa: PLC0415
 
     expected = {file.path: file for file in locked.files} if locked else {}
@@ -354,8 +354,8 @@ def resolve_tables(
     tables = parse(tag, files)
     if locked and tables != locked:
         raise AnswerNo(
-            f"{source} gives other tables for {tag} than the lock, from the same files: "
-            "was the lock made by another seccompgen? Remove it to make it anew"
+            f"{shown_url(source or '')} gives other tables for {tag} than the lock, from the same "
+            "files: was the lock made by another seccompgen? Remove it to make it anew"
         )
     return tables
 

@@ -241,7 +241,7 @@ def _gathered(body: list[ast.stmt]) -> Module:
             case _:
                 raise ValueError("a program is for an ABI")
     said = {word.arg: _value(word.value) for word in calls[0].keywords}
-    flags, no_new_privs, actions = said["flags"], said["no_new_privs"], said["actions"]
+    flags, no_new_privs, actions = map(said.get, ("flags", "no_new_privs", "actions"))
     if not programs:
         raise ValueError("there are no programs")
     # What is none of our values is none where it is rendered either, and found as such.

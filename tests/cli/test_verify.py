@@ -408,7 +408,8 @@ def test_a_file_that_is_included_counts_as_well(tmp_path: Path) -> None:
         "include: [base.yml]\narches: [s390x]\ndefault_action: errno\n"
     )
     assert inside("build", "worker.yml", "-o", "o", cwd=tmp_path).code == 0
-    shutil.move(tmp_path / "o" / "worker.py", tmp_path)
+    for name in ("worker.py", "_runtime.py"):
+        shutil.move(tmp_path / "o" / name, tmp_path)
     assert inside("verify", "worker.py", cwd=tmp_path).code == 0
     changed(tmp_path / "base.yml", "read", "write")
     run = inside("verify", "worker.py", cwd=tmp_path)
@@ -427,7 +428,8 @@ def test_a_file_that_is_included_counts_as_well(tmp_path: Path) -> None:
 def test_a_policy_is_looked_for_beside_the_module_in_the_project_and_here(here: Path) -> None:
     package = here / "package"
     package.mkdir()
-    shutil.move(here / "worker.py", package)
+    for name in ("worker.py", "_runtime.py"):
+        shutil.move(here / name, package)
     assert inside("verify", "package/worker.py", cwd=here).code == 0
     policies = here / "seccomp"
     policies.mkdir()
@@ -643,7 +645,8 @@ def test_without_files_it_verifies_the_project(here: Path) -> None:
     )
     for directory in ("seccomp", "out"):
         (here / directory).mkdir()
-    shutil.move(here / "worker.py", here / "out")
+    for name in ("worker.py", "_runtime.py"):
+        shutil.move(here / name, here / "out")
     shutil.move(here / "worker.yml", here / "seccomp")
     module, other = here / "out" / "worker.py", here / "out" / "other_one.py"
     proved = f"{module}: {PROVED}, against {here / 'seccomp' / 'worker.yml'}"
