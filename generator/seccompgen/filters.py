@@ -273,6 +273,10 @@ def _value(expression: ast.expr) -> object:
 _NO_MODULE = "not a module that seccompgen generated"
 _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
 """The line, one of the first two, that says how Python has to read a file (PEP 263)."""
+_LITERAL = re.compile(r"(?m)^[ ]*(?:b\"(?:\\x[0-9a-f]{2})*\"|)[ ]*(?:#.*)?\n")
+"""A line of a program, or a comment."""
+_MAX_CODE = 1 << 19
+"""Characters besides; what is longer may hold more statements than there is memory for."""
 _STRANGE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 """Categories of characters that do not show, or that end a line for some readers only."""
 
@@ -285,6 +289,8 @@ def parse_generated(path: Path, content: bytes) -> ast.Module:
     """
     try:
         text = content.decode().replace("\r\n", "\n")
+        if sum(map(len, _LITERAL.split(text))) > _MAX_CODE:
+            raise _none_of_ours(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they would show parts of the file
             tree = ast.parse(text)

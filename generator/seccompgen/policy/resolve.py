@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
+_MOST_HINTS = 50
+"""Of unknown names so many get a hint, each of which compares with every known name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +338,7 @@ def _check_names(
             if rule.optional:
                 continue
             elsewhere = [t.abi.name for t in tables.tables.values() if rule.name in t.numbers]
-            hint = did_you_mean(rule.name, known)
+            hint = did_you_mean(rule.name, known) if len(problems) < _MOST_HINTS else ""
             if elsewhere:
                 hint = f" on {_some(lacking)}: Linux {tables.tag} has it on {_some(elsewhere)} only"
             problems.append(Diagnostic(f"unknown system call {rule.name!r}{hint}", rule.position))
