@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
@@ -352,3 +353,49 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
         assert inside("disasm", "p.yml", cwd=tmp_path).code == 2
     finally:
         os.close(descriptor)
+
+
+# --- nothing goes round it -----------------------------------------------------------------------
+
+# Where a file is opened otherwise, and why nobody can make that wait, or read without an end.
+OTHERWISE = {
+    "cache.py": "a directory of the user's own, which is checked; each entry behind a hash",
+    "cli/run.py": "an output",
+    "fetch/local.py": "an archive that was seen to be a regular file; its members have limits",
+    "outputs.py": "what was staged, and a pipe to a child of its own",
+    "pytest_plugin.py": "an environment variable of its own",
+    "reading.py": "the place itself",
+    "render/templates.py": "parts of seccompgen",
+    "scaffold.py": "pyproject.toml, after project.py has read it; stock policies",
+    "trace/launch.py": "files of /proc; a message of its own child",
+    "trace/process.py": "files of /proc",
+    "trace/python.py": "opened without waiting, and only if it is regular",
+    "__main__.py": "/dev/null",
+    "scan/elf.py": "bytes that were read",
+    "scan/scanner.py": "a function of its own that is called load",
+}
+OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads", "model_validate_json"}
+OURS = {"lockfile.load", "cache.load", "store.load", "tar.open"}
+
+
+def opened_in(path: Path) -> set[str]:
+    """Return what opens files, or parses them, in a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in OPENING:
+                found.add(name)
+            case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in OPENING:
+                called = f"{ast.unparse(value)}.{name}"
+                if called not in OURS:
+                    found.add(called)
+    return found
+
+
+PACKAGE = ROOT / "generator" / "seccompgen"
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=str)
+def test_files_are_read_in_one_place(path: Path) -> None:
+    if str(path.relative_to(PACKAGE)) not in OTHERWISE:
+        assert opened_in(path) <= {"Manifest.model_validate_json"}  # of bytes that were read

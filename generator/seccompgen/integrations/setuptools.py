@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
@@ -35,11 +34,15 @@ def finalize_distribution_options(distribution: Distribution) -> None:
 
 
 def _asks_for_us(pyproject: Path) -> bool:
+    from seccompgen.errors import InputError  # noqa: PLC0415 - loaded for other projects too
+    from seccompgen.reading import decode_text, parse_toml, read_file  # noqa: PLC0415
+
     try:
-        data = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+        name = str(pyproject)
+        data = parse_toml(decode_text(read_file(pyproject), name), name)
         requires = data["build-system"]["requires"]
         return any(_US.match(requirement) for requirement in requires)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, InputError, LookupError, TypeError):
         return False  # setuptools itself says what is wrong with it
 
 
