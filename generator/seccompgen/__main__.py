@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import click
+
     from seccompgen.errors import SeccompgenError
 
 
@@ -33,6 +36,7 @@ def _run() -> int:
     import click  # noqa: PLC0415 - kept off the import of the package
 
     from seccompgen.cli import command  # noqa: PLC0415
+    from seccompgen.console import say  # noqa: PLC0415
     from seccompgen.errors import OutsideError, SeccompgenError  # noqa: PLC0415
 
     try:
@@ -45,22 +49,33 @@ def _run() -> int:
         return 130
     except click.ClickException as error:
         with contextlib.suppress(OutsideError):  # the exit code says it, too
-            error.show()
+            say(*_usage(error), err=True)
         return error.exit_code
     except OSError as error:
         named = isinstance(error.filename, (str, bytes)) and error.filename
         where = os.fsdecode(named) if named else "seccompgen"
         return _tell(OutsideError(f"{where}: {error.strerror or error}"))
+    except MemoryError:
+        return _tell(OutsideError("seccompgen: out of memory"))
     return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.ClickException) -> list[str]:
+    """Return the lines that click has for an error; what was typed is part of the last alone."""
+    shown = io.StringIO()
+    error.show(shown)
+    message = error.format_message()
+    before = shown.getvalue().rstrip("\n").removesuffix(message)
+    return [*before.split("\n")[:-1], before.split("\n")[-1] + message]
 
 
 def _tell(error: SeccompgenError) -> int:
     """Print an error, if that is possible; return its exit code."""
-    from seccompgen.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
+    from seccompgen.console import say  # noqa: PLC0415 - kept off the import of the package
+    from seccompgen.errors import OutsideError  # noqa: PLC0415
 
     with contextlib.suppress(OutsideError):  # the exit code says it, too
-        for diagnostic in error.diagnostics:
-            print(diagnostic, file=sys.stderr)
+        say(*error.diagnostics, err=True)
     return error.exit_code
 
 

@@ -25,6 +25,7 @@ from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.pool import spread
 from seccompgen.profile import read_profile, unknown_calls
 from seccompgen.program import Program
+from seccompgen.reading import read_file
 from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
 
 if TYPE_CHECKING:
@@ -117,14 +118,16 @@ def load_tables(directory: Path) -> Tables:
     content = []
     for path in paths:
         try:
-            content.append(path.read_bytes())
+            content.append(read_file(path))
         except OSError as error:
             raise InputError(
                 f"cannot read tables: {path}: {error.strerror}; restore it, or write "
                 "tables to a directory of yours with: seccompgen tables -o DIR"
             ) from None
     lock, matrix = content
-    return lockfile.load(lock, matrix, (str(paths[0]), str(paths[1])))
+    tables = lockfile.load(lock, matrix, (str(paths[0]), str(paths[1])))
+    lockfile.require_complete(tables, str(paths[1]))
+    return tables
 
 
 def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:
@@ -363,7 +366,7 @@ def resolve_tables(
     locked = known if known and known.tag == tag else None
     if locked and source is None:
         return locked
-    from seccompgen.fetch import fetch  # noqa: PLC0415 - requests takes 60 ms to import
+    from seccompgen.fetch import fetch, shown_url  # noqa: PLC0415 - requests takes 60 ms to import
     from seccompgen.parse import CANDIDATES, parse  # noqa: PLC0415
 
     expected = {file.path: file for file in locked.files} if locked else {}
@@ -373,8 +376,8 @@ def resolve_tables(
     tables = parse(tag, files)
     if locked and tables != locked:
         raise AnswerNo(
-            f"{source} gives other tables for {tag} than the lock, from the same files: "
-            "was the lock made by another seccompgen? Remove it to make it anew"
+            f"{shown_url(source or '')} gives other tables for {tag} than the lock, from the same "
+            "files: was the lock made by another seccompgen? Remove it to make it anew"
         )
     return tables
 

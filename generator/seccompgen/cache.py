@@ -146,7 +146,7 @@ def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
             Cost(*data["cost"]),
             Cost(*data["bound"]),
         )
-    except (OSError, ValueError, TypeError, LookupError):
+    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
 
 

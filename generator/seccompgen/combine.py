@@ -31,7 +31,8 @@ from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.policy import load_policy
 from seccompgen.pool import spread
 from seccompgen.program import BPF_MAXINSNS, RET_K
-from seccompgen.render import render_combined
+from seccompgen.reading import MAX_FILTER, read_file
+from seccompgen.render import combined_docstring, render_combined
 from seccompgen.verify import (
     Code,
     Difference,
@@ -151,7 +152,7 @@ def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
         sides = {
             abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
         }
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
     return Part(path, sha256, sides, policy, settings)
 
 
@@ -355,13 +356,9 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
     made = combined.operation.value
     options = f" --action {shlex.quote(refusal)}" if refusal else ""
     options += f" --arch {only}" if only else ""
-    title = _TITLES[combined.operation].format(
-        names=_listed(names), first=names[0], rest=_listed(names[1:]), refusal=refusal
-    )
     source = render_combined(
         f"{made}  {refusal}".rstrip(),
-        title,
-        [(part.path.name, part.sha256, _first_line(part.policy)) for part in combined.parts],
+        *_description(combined.operation, combined.refusal, combined.parts),
         combined.programs,
         tables,
         combined.settings,
@@ -371,6 +368,25 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
         directory / f"{module_name(combined.name)}.py": source,
         **support_files(directory, [combined.settings.flags]),
     }
+
+
+def docstring_of(
+    operation: Operation, refusal: Action | None, parts: Sequence[Part], abis: Sequence[Abi]
+) -> str:
+    """Return the docstring of the module that holds what ``parts`` are together, for ``abis``."""
+    about = _description(operation, refusal, parts)
+    return combined_docstring(*about, settings_of(parts), abis)
+
+
+def _description(
+    operation: Operation, refusal: Action | None, parts: Sequence[Part]
+) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the title of the module of ``parts``, and (name, sha256, description) of each."""
+    names = [part.path.name for part in parts]
+    title = _TITLES[operation].format(
+        names=_listed(names), first=names[0], rest=_listed(names[1:]), refusal=refusal or ""
+    )
+    return title, [(part.path.name, part.sha256, _first_line(part.policy)) for part in parts]
 
 
 def _first_line(policy: Policy | None) -> str:

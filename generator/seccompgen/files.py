@@ -34,6 +34,7 @@ from seccompgen.oci import profile as oci_profile
 from seccompgen.outputs import Outputs
 from seccompgen.pool import spread
 from seccompgen.project import read_project
+from seccompgen.reading import read_start
 from seccompgen.verify import Code, Difference, Meaning, prove
 from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
 _PACKAGE_NAME = "__init__.py"
+_MAX_BANNER = 1 << 20
 _TYPED_NAME = "py.typed"
 
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
@@ -327,12 +329,13 @@ def _is_ours(path: Path) -> bool:
     if not path.is_file():
         return False
     # Headers began as Rust modules do, until they were made for C89.
-    known = (BANNERS[path.suffix], BANNERS[".rs"])
-    return path.read_bytes().startswith(tuple(banner.encode() for banner in known))
+    known = [BANNERS[suffix].encode() for suffix in (path.suffix, ".rs")]
+    return read_start(path, max(map(len, known))).startswith(tuple(known))
 
 
 def _is_combined(path: Path) -> bool:
-    banner = itertools.takewhile(lambda line: line.startswith(b"#"), path.read_bytes().splitlines())
+    lines = read_start(path, _MAX_BANNER).splitlines()
+    banner = itertools.takewhile(lambda line: line.startswith(b"#"), lines)
     return any(line.startswith(b"#   made ") for line in banner)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
+import unicodedata
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy
 from seccompgen.errors import Diagnostic, InputError, Position
-from seccompgen.model import FilterFlag, Settings
+from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.program import decode
 from seccompgen.project import POLICY_SUFFIXES
+from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.verify import Operation, kernel_objections
 
 if TYPE_CHECKING:
@@ -128,7 +132,7 @@ def read_filters(
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path, MAX_FILTER, pipes=True)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
@@ -154,128 +158,194 @@ class Module:
     """What a generated module hands to the kernel, and how.
 
     ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
-    SECCOMP_RET_ACTION_FULL values that it asks the kernel for first.
+    SECCOMP_RET_ACTION_FULL values that it asks the kernel for first. With ``single_file`` the
+    runtime is part of it.
     """
 
     programs: Mapping[str, bytes]
     numbers: Mapping[str, int]
     actions: frozenset[int]
     settings: Settings
+    single_file: bool
 
 
 def read_module(path: Path) -> Module:
     """Return what a generated module holds, from its syntax tree.
 
-    Raises InputError where it is none, or has anything besides that could change what is installed.
+    What is read is rendered as a module again, and the two trees must be one, but for the docstring
+    of the module. So nothing that a statement could do beside need be known here. Raises
+    InputError, with the first place that differs, where that is not so.
     """
-    no_module = InputError(
-        Diagnostic("not a module that seccompgen generated", Position(str(path)))
-    )
+    return _read_module(path)[0]
+
+
+def module_docstring(path: Path) -> str:
+    """Return the docstring of a generated module."""
+    return ast.get_docstring(_read_module(path)[1]) or ""
+
+
+def _read_module(path: Path) -> tuple[Module, ast.Module]:
+    from seccompgen.render import inlined_runtime, module_tree  # noqa: PLC0415 - jinja2
+
+    tree = parse_generated(path, _read(path))
     try:
-        tree = ast.parse(_read(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise no_module from None
+        module = _gathered(tree.body)
+    except (ValueError, TypeError, LookupError):
+        raise _none_of_ours(path) from None
+    asked = sorted(module.actions)
+    programs = {abi: (module.numbers[abi], data) for abi, data in module.programs.items()}
+    expected = module_tree(programs, module.settings, asked, single_file=module.single_file)
+    here, there = tree.body[1:], expected.body[1:]
+    if module.single_file:
+        runtime = len(ast.parse(inlined_runtime()).body)
+        what = "its runtime is not that of this seccompgen, or was changed: vendor it again"
+        require_same(path, here[:runtime], there[:runtime], what)
+        here, there = here[runtime:], there[runtime:]
+    require_same(path, here, there)
+    return module, tree
+
+
+def _gathered(body: list[ast.stmt]) -> Module:
+    """Gather the values of a module from where they should stand; raise ValueError without them.
+
+    It need not be strict: what stands in the module besides is found when it is rendered again.
+    """
     constants: dict[str, ast.expr] = {}
-    install: dict[str, Any] = {}
+    calls: list[ast.Call] = []
     on_import = False
-    for statement in _without_runtime(path, tree.body):
+    if not isinstance(body[0], ast.Expr) or ast.get_docstring(ast.Module(body, [])) is None:
+        raise ValueError("there is no docstring")
+    for statement in body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
-                name not in constants
-                and isinstance(value, ast.Dict if name == "_PROGRAMS" else ast.Constant)
-                and name in _CONSTANTS
-            ):
-                constants[name] = value
-            case _ if not _is_generated(statement):
-                raise InputError(
-                    Diagnostic(
-                        "not a module that seccompgen generated: this was added, or changed",
-                        Position(str(path), statement.lineno, statement.col_offset + 1),
-                    )
-                )
-            case ast.FunctionDef(body=[_, ast.Expr(value=call) | ast.Return(value=call)]):
-                assert isinstance(call, ast.Call)
-                install = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                constants.setdefault(name, value)
+            case ast.FunctionDef(name="install", body=[*_, ast.Expr(value) | ast.Return(value)]):
+                calls += [value] if isinstance(value, ast.Call) else []
             case ast.Expr(value=ast.Call()):
                 on_import = True
+    table = constants["_PROGRAMS"]
+    if not isinstance(table, ast.Dict):
+        raise TypeError("there is no table of programs")
     programs: dict[str, bytes] = {}
     numbers: dict[str, int] = {}
-    match constants.get("_PROGRAMS"):
-        case ast.Dict(keys=keys, values=values):
-            for key, value in zip(keys, values, strict=True):
-                match key, value:
-                    case (
-                        ast.Constant(value=str(abi)),
-                        ast.Tuple(elts=[ast.Constant(value=int(number)), ast.Name(id=name)]),
-                    ) if abi not in programs:
-                        data = constants.get(name)
-                    case _:
-                        raise no_module
-                if abi not in ABIS or not isinstance(data, ast.Constant):
-                    raise no_module
-                if not isinstance(data.value, bytes):
-                    raise no_module
-                programs[abi], numbers[abi] = data.value, number
-    if not programs or not install:
-        raise no_module
+    for key, value in zip(table.keys, table.values, strict=True):
+        match key, value:
+            case (
+                ast.Constant(value=str(abi)),
+                ast.Tuple(elts=[ast.Constant(value=int(number)), ast.Name(id=name)]),
+            ) if abi in ABIS and abi not in programs and number <= U32:
+                data = ast.literal_eval(constants[name])
+                if not isinstance(data, bytes):
+                    raise TypeError("a program is bytes")
+                programs[abi], numbers[abi] = data, number
+            case _:
+                raise ValueError("a program is for an ABI")
+    said = {word.arg: _value(word.value) for word in calls[0].keywords}
+    flags, no_new_privs, actions = map(said.get, ("flags", "no_new_privs", "actions"))
+    if not programs:
+        raise ValueError("there are no programs")
+    # What is none of our values is none where it is rendered either, and found as such.
+    asked = actions if isinstance(actions, tuple) else ()
     return Module(
         programs,
         numbers,
-        frozenset(install["actions"]),
-        Settings(FilterFlag(install["flags"]), install["no_new_privs"], on_import),
+        frozenset(action for action in asked if _is_u32(action)) or frozenset({0}),
+        Settings(FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import),
+        single_file=len(body) > 1 and isinstance(body[1], ast.Import),
     )
 
 
-# Any other might be one that a runtime in the same module goes by.
-_CONSTANTS = {"_PROGRAMS", *(f"_{name.upper()}" for name in ABIS)}
+def _is_u32(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= U32
 
 
-def _without_runtime(path: Path, body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return the statements of a module less the runtime, if that is part of it.
+def _value(expression: ast.expr) -> object:
+    """Return the value of a literal, or None where there is another expression."""
+    try:
+        value: object = ast.literal_eval(expression)
+    except (ValueError, TypeError):
+        return None
+    return value
 
-    Raises InputError where it is, but not word for word: it decides what is installed.
+
+# --- the source of generated files ---------------------------------------------------------------
+
+_NO_MODULE = "not a module that seccompgen generated"
+_ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
+"""The line, one of the first two, that says how Python has to read a file (PEP 263)."""
+_LITERAL = re.compile(r"(?m)^[ ]*(?:b\"(?:\\x[0-9a-f]{2})*\"|)[ ]*(?:#.*)?\n")
+"""A line of a program, or a comment."""
+_MAX_CODE = 1 << 19
+"""Characters besides; what is longer may hold more statements than there is memory for."""
+_STRANGE = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Categories of characters that do not show, or that end a line for some readers only."""
+
+
+def parse_generated(path: Path, content: bytes) -> ast.Module:
+    """Return the syntax tree of a file that seccompgen generated, as every Python reads it.
+
+    Raises InputError for what is no Python, or might be read otherwise by an editor, a reviewer or
+    another Python: another encoding than UTF-8, and characters that do not show.
     """
-    from seccompgen.render import inlined_runtime  # noqa: PLC0415 - jinja2
-
-    if len(body) < 2 or not isinstance(body[1], ast.Import):
-        return body
-    expected = ast.parse(inlined_runtime()).body
-    for here, there in zip(body[1:], expected, strict=False):
-        if ast.dump(here) != ast.dump(there):
-            text = "its runtime is not that of this seccompgen, or was changed: vendor it again"
+    try:
+        text = content.decode().replace("\r\n", "\n")
+        if sum(map(len, _LITERAL.split(text))) > _MAX_CODE:
+            raise _none_of_ours(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they would show parts of the file
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _none_of_ours(path) from None
+    for number, line in enumerate(text.split("\n"), 1):
+        strange = [] if line.isascii() and line.isprintable() else _unshown(line)
+        if strange or (number <= 2 and _ENCODING.match(line)):
+            what = f"U+{ord(line[strange[0]]):04X} in it" if strange else "it names an encoding"
+            column = strange[0] + 1 if strange else 1
             raise InputError(
-                Diagnostic(text, Position(str(path), here.lineno, here.col_offset + 1))
+                Diagnostic(f"{_NO_MODULE}: {what}", Position(str(path), number, column))
             )
-    return body[:1] + body[1 + len(expected) :]
+    return tree
 
 
-_INSTALL = re.compile(
-    r"(return )?(_runtime\.|_)install\(__name__, _PROGRAMS, flags=\d+, no_new_privs=(True|False), "
-    r"actions=\([\d, ]+\)\)"
-)
-
-_FORMAT_CHECK = re.compile(
-    r"if getattr\(_runtime, 'FORMAT', 0\) != (\d+):\n"
-    r"    raise ImportError\(f'{_runtime\.__file__} does not fit {__name__}, which needs its "
-    r"format \1: generate both again, with one seccompgen'\)"
-)
+def _unshown(line: str) -> list[int]:
+    return [at for at, one in enumerate(line) if unicodedata.category(one) in _STRANGE]
 
 
-def _is_generated(statement: ast.stmt) -> bool:
-    """Return whether a generated module has such a statement, besides its constants."""
-    match statement:
-        case ast.Expr(value=ast.Constant()):
-            return True
-        case ast.ImportFrom():
-            return ast.unparse(statement) == "from . import _runtime"
-        case ast.If():
-            return bool(_FORMAT_CHECK.fullmatch(ast.unparse(statement)))
-        case ast.Expr():
-            return ast.unparse(statement) == "install()"
-        case ast.FunctionDef(
-            name="install", decorator_list=[], returns=ast.Constant() | ast.Name(), body=[doc, last]
-        ):
-            plain = isinstance(doc, ast.Expr) and isinstance(doc.value, ast.Constant)
-            takes_nothing = not ast.unparse(statement.args)
-            return plain and takes_nothing and bool(_INSTALL.fullmatch(ast.unparse(last)))
-    return False
+def require_same(
+    path: Path,
+    body: list[ast.stmt],
+    expected: list[ast.stmt],
+    what: str = f"{_NO_MODULE}: this was added, or changed",
+) -> None:
+    """Raise InputError, with the first place that differs, if two lists of statements do.
+
+    ``what`` is said of that place.
+    """
+    last = Position(str(path))
+    for here, there in itertools.zip_longest(body, expected):
+        if here is None:
+            raise InputError(Diagnostic(f"{_NO_MODULE}: what comes after this is missing", last))
+        place = Position(str(path), here.lineno, here.col_offset + 1)
+        if there is None or not _same(here, there):
+            raise InputError(Diagnostic(what, place))
+        last = place
+
+
+def _same(here: ast.stmt, there: ast.stmt) -> bool:
+    try:
+        return ast.dump(_without_layout(here)) == ast.dump(_without_layout(there))
+    except (ValueError, RecursionError, MemoryError):  # of what is none of ours
+        return False
+
+
+def _without_layout(statement: ast.stmt) -> ast.stmt:
+    """Take from docstrings what formatters do to them: indentation, and blanks at line ends."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            text = ast.get_docstring(node, clean=True) or ""
+            node.body[0] = ast.Expr(ast.Constant("\n".join(map(str.rstrip, text.split("\n")))))
+    return statement
+
+
+def _none_of_ours(path: Path) -> InputError:
+    return InputError(Diagnostic(_NO_MODULE, Position(str(path))))

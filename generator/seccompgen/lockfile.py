@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.architectures import ABIS
+from seccompgen.architectures import ABIS, X32_SYSCALL_BIT
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
+from seccompgen.reading import MAX_TEXT, decode_text, parse_toml
 from seccompgen.tables import Table, Tables, UpstreamFile, release
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
 _CALL = re.compile(r"[a-z_][a-z0-9_]*")
 _NR = re.compile(r"0|[1-9][0-9]{0,9}")
-_TOML_PLACE = re.compile(r"(.*) \(at line ([0-9]+), column ([0-9]+)\)", re.DOTALL)
-_MAX_BYTES = 8 << 20
+_EVERYWHERE = frozenset(
+    {"execve", "exit_group", "faccessat2", "prctl", "read", "rt_tgsigqueueinfo", "seccomp", "write"}
+)
+"""Calls that each ABI has at each tag, and that some part of seccompgen relies on."""
+_MOST_ERRORS = 100
+"""As many are told; each is looked up in the whole text."""
 
 
 def render_matrix(tables: Tables) -> bytes:
@@ -79,6 +83,21 @@ def load(lock: bytes, matrix: bytes, names: tuple[str, str]) -> Tables:
     )
 
 
+def require_complete(tables: Tables, name: str) -> None:
+    """Raise InputError if ``tables`` lack what every kernel has, so that they cannot be its own.
+
+    A hash tells that a matrix is the lock's, but not who wrote the two. ``name`` is the matrix.
+    """
+    errors = []
+    for abi, table in tables.tables.items():
+        if lacking := _EVERYWHERE - table.numbers.keys():
+            errors.append(f"{abi} lacks {', '.join(sorted(lacking))}, which every ABI has")
+        if any((nr & X32_SYSCALL_BIT != 0) != (abi == "x32") for nr in table.numbers.values()):
+            errors.append(f"{abi} has a number whose bit 30 is wrong: x32 has it, and no other ABI")
+    if errors:
+        raise InputError(*(Diagnostic(text, Position(name, 1, 1)) for text in errors))
+
+
 class _LockReader:
     """The lock's data, checked value by value."""
 
@@ -86,7 +105,7 @@ class _LockReader:
         self._name = name
         self._text = _decode(lock, name)
         self._errors: list[Diagnostic] = []
-        data = self._parse()
+        data = parse_toml(self._text, name)
         self.tag = self._tag(data)
         self._keys(data, {"tag", "matrix", "files", "abis"}, "the lock")
         section = self._get(data, "matrix", dict, "the lock")
@@ -96,18 +115,6 @@ class _LockReader:
         self.inputs = self._abis(self._get(data, "abis", dict, "the lock"), files)
         if self._errors:
             raise InputError(*self._errors)
-
-    def _parse(self) -> dict[str, Any]:
-        try:
-            return tomllib.loads(self._text)
-        except RecursionError:
-            message, line, column = "nested too deeply", 1, 1
-        except ValueError as error:  # also what int() and datetime() say of impossible values
-            match = _TOML_PLACE.fullmatch(str(error))
-            lines = self._text.split("\n")
-            message = match[1] if match else str(error)
-            line, column = (int(match[2]), int(match[3])) if match else (len(lines), 1)
-        raise InputError(Diagnostic(f"not TOML: {message}", Position(self._name, line, column)))
 
     def _fail(self, message: str, *near: object) -> None:
         """Report ``message`` where the first of ``near`` stands that the text holds."""
@@ -122,6 +129,8 @@ class _LockReader:
         else:
             line = column = 1
         self._errors.append(Diagnostic(message, Position(self._name, line, column)))
+        if len(self._errors) >= _MOST_ERRORS:
+            raise InputError(*self._errors)
 
     def _keys(self, data: Mapping[str, object], known: set[str], where: str) -> None:
         for key in data:
@@ -240,11 +249,6 @@ def _read_matrix(matrix: bytes, name: str, abis: Iterable[str]) -> dict[str, dic
 
 
 def _decode(content: bytes, name: str) -> str:
-    if len(content) > _MAX_BYTES:
+    if len(content) > MAX_TEXT:
         raise InputError(Diagnostic("larger than 8 MiB, which no such file is", Position(name)))
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        raise InputError(Diagnostic("not UTF-8 text", Position(name, line, column))) from None
+    return decode_text(content, name, bom=False)

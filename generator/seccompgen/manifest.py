@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from seccompgen.architectures import ABIS
 from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.objective import Optimize  # noqa: TC001 - pydantic evaluates it
+from seccompgen.reading import read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,9 +104,11 @@ def read_manifest(path: Path) -> Manifest | None:
     Raises InputError if it is not one, or not as `render_manifest` writes it.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:

@@ -13,12 +13,13 @@ import errno
 import fcntl
 import os
 import secrets
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.console import say
 from seccompgen.errors import Diagnostic, OutsideError, Position, cannot
+from seccompgen.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +37,7 @@ class Outputs:
 
     def changed(self) -> list[Path]:
         """Return the files that are missing or differ, sorted."""
-        return sorted(path for path, data in self.files.items() if _read(path) != data)
+        return sorted(path for path, data in self.files.items() if not _holds(path, data))
 
     def stale(self) -> list[Diagnostic]:
         """Return what ``write`` would change, a diagnostic each."""
@@ -80,7 +81,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another seccompgen in {there}", file=sys.stderr)
+            say(f"waiting for another seccompgen in {there}", err=True)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -96,11 +97,11 @@ def _writing(path: Path) -> Iterator[None]:
         raise OutsideError(cannot("write", path, error)) from None
 
 
-def _read(path: Path) -> bytes | None:
+def _holds(path: Path, data: bytes) -> bool:
     try:
-        return path.read_bytes()
+        return read_file(path, len(data)) == data
     except OSError:
-        return None
+        return False
 
 
 def _stage(path: Path, data: bytes, stack: contextlib.ExitStack) -> str:

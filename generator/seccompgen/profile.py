@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.objective import Profile
+from seccompgen.reading import decode_text, read_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.tables import Tables
 
-_MAX_BYTES = 8 << 20
 _MOST_HINTS = 50
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _COUNT = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -45,18 +45,10 @@ def read_profile(path: Path) -> Profile:
         # The name goes into a comment of generated code.
         raise InputError(f"unprintable characters in {file!r}: rename the profile")
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
+        content = read_file(path, pipes=True)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from None
-    if len(content) > _MAX_BYTES:
-        raise InputError(Diagnostic("larger than 8 MiB, which no profile is", Position(file)))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        raise InputError(Diagnostic("not UTF-8 text", Position(file, line, column))) from None
+    text = decode_text(content, file)
     reader = _Reader(file)
     lines = [line.rstrip("\r") for line in text.split("\n")]
     if any(map(_titles, lines)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.objective import Optimize
+from seccompgen.reading import decode_text, parse_toml, read_file
 
 _PIN = re.compile(rb'^(?P<before>[ \t]*linux[ \t]*=[ \t]*)"(?P<tag>[^"\n]*)"', re.MULTILINE)
 _SECTION = re.compile(
@@ -67,7 +67,7 @@ class Project:
 
     def with_pin(self, tag: str) -> bytes:
         """Return the text of pyproject.toml with the pin at ``tag``, nothing else changed."""
-        text = self.pyproject.read_bytes()
+        text = read_file(self.pyproject)
         section = _SECTION.search(text)
         pin = _PIN.search(text, *section.span("body")) if section else None
         if not pin:
@@ -92,11 +92,11 @@ def find_project(start: Path) -> Project | None:
 
 def read_project(pyproject: Path) -> Project | None:
     """Return what ``pyproject`` says, or None if it does not name us; InputError if it is wrong."""
-    content = pyproject.read_bytes()
     try:
-        data = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(Diagnostic(f"not TOML: {error}", Position(str(pyproject)))) from None
+        content = read_file(pyproject)
+    except OSError as error:
+        raise InputError(f"cannot read {pyproject}: {error.strerror}") from None
+    data = parse_toml(decode_text(content, str(pyproject)), str(pyproject))
     tool = data.get("tool")
     section = tool.get("seccompgen") if isinstance(tool, dict) else None
     if not isinstance(section, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy, difference_text
-from seccompgen.combine import compat_of, parts_of, settings_of, stack_of
+from seccompgen.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.errors import (
     AnswerNo,
     Diagnostic,
@@ -20,12 +21,22 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.filters import read_banner, read_filters, read_module
+from seccompgen.files import support_files
+from seccompgen.filters import (
+    module_docstring,
+    parse_generated,
+    read_banner,
+    read_filters,
+    read_module,
+    require_same,
+)
 from seccompgen.model import RET_DATA_MAX, Settings
 from seccompgen.policy import load_policy, parse_action
 from seccompgen.pool import spread
 from seccompgen.program import LD_W_ABS, RET_K, decode, programs_sha256
 from seccompgen.project import find_project
+from seccompgen.reading import MAX_FILTER, read_file
+from seccompgen.render import policy_docstring
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import ARGS, word_at
 
@@ -111,13 +122,28 @@ def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means)
 
 
 def claims_of_programs(
-    path: Path, policy_path: Path | None, tables: Tables, only: Abi | None
+    path: Path,
+    policy_path: Path | None,
+    tables: Tables,
+    only: Abi | None,
+    *,
+    with_runtime: bool = True,
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    """Return the claims that the programs in ``path`` are their policy, and what is out of date.
+    """Return the claims that the programs in ``path`` are their policy, and what is not so besides.
 
     ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a
-    module whose policy lies beside it, or where the project keeps policies.
+    module whose policy lies beside it, or where the project keeps policies. ``with_runtime``, what
+    a module imports from beside it counts as well.
     """
+    claims, problems = _claims_of_programs(path, policy_path, tables, only)
+    if path.suffix == ".py" and with_runtime:
+        problems += _runtime_problems(path)
+    return claims, problems
+
+
+def _claims_of_programs(
+    path: Path, policy_path: Path | None, tables: Tables, only: Abi | None
+) -> tuple[list[Claim], list[Diagnostic]]:
     filters = read_filters(path, tables, only)
     banner = None
     if path.suffix == ".py" and (policy_path is None or _has_banner(path)):
@@ -134,6 +160,9 @@ def claims_of_programs(
         stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
     if path.suffix == ".py":
         stale += _installed_otherwise(path, policy.settings, tables)
+    if banner and not stale:
+        abis = [ABIS[name] for name in read_module(path).programs]
+        stale += _said_otherwise(path, policy_docstring(policy, abis, tables))
     strange = [one.abi.name for one in filters if one.abi not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
@@ -177,7 +206,11 @@ def _claims_of_combined(
     ]
     sources = [(str(part.path), part.sha256) for part in parts]
     stale = _stale(path, banner, sources, partial(compat_of, parts), tables)
-    return claims, stale + _installed_otherwise(path, settings_of(parts), tables)
+    stale += _installed_otherwise(path, settings_of(parts), tables)
+    if not stale:
+        abis = [ABIS[name] for name in read_module(path).programs]
+        stale += _said_otherwise(path, docstring_of(operation, refusal, parts, abis))
+    return claims, stale
 
 
 def _claim(
@@ -266,7 +299,7 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     there = [place / name for place in places if (place / name).is_file()]
     for candidate in there:
-        if hashlib.sha256(candidate.read_bytes()).hexdigest() == sha256:
+        if hashlib.sha256(read_file(candidate, MAX_FILTER)).hexdigest() == sha256:
             return candidate
     if there:
         return there[0]
@@ -328,3 +361,49 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
     wrong += ["the number of seccomp(2)"] if module.numbers != own else []
     text = f"its install() is not as it should be ({', '.join(wrong)}); generate it again"
     return [Diagnostic(text, Position(str(path)))] if wrong else []
+
+
+def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
+    """Return that a module's docstring, by which people know it, does not say ``docstring``."""
+    if module_docstring(path).split() == docstring.split():
+        return []
+    text = "its docstring is not what seccompgen says of this policy; generate it again"
+    return [Diagnostic(text, Position(str(path)))]
+
+
+# --- what is imported with a module --------------------------------------------------------------
+
+_ADVICE = "generate it again, or leave it out with --no-runtime"
+
+
+def _runtime_problems(path: Path) -> list[Diagnostic]:
+    """Return what of the files that a module imports is not as seccompgen writes it.
+
+    That is the runtime, and for a policy with a listener what its supervisor imports. What Python
+    would import instead of one of these, or of the module, is told as well.
+    """
+    module = read_module(path)
+    files = {} if module.single_file else support_files(path.parent, [module.settings.flags])
+    problems = [
+        Diagnostic(f"Python imports this instead of {file.name}; remove it", Position(str(other)))
+        for file in (path, *files)
+        for other in _imported_instead(file)
+    ]
+    what = f"not what this seccompgen writes; {_ADVICE}"
+    for file, content in files.items():
+        try:
+            there = parse_generated(file, read_file(file, MAX_FILTER))
+            require_same(file, there.body, parse_generated(file, content).body, what)
+        except InputError as error:
+            problems += error.diagnostics
+        except OSError as error:
+            text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
+            problems.append(Diagnostic(text, Position(str(file))))
+    return problems
+
+
+def _imported_instead(file: Path) -> list[Path]:
+    """Return what goes before ``file`` when Python looks for its name: packages, machine code."""
+    package = sorted(file.with_suffix("").glob("__init__.*"))
+    beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
+    return [*package, *(one for one in beside if one.suffix in {".so", ".pyd"})]

@@ -98,6 +98,7 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
     from seccompgen.architectures import ABIS  # noqa: PLC0415
     from seccompgen.build import build_policy, shipped_tables  # noqa: PLC0415
+    from seccompgen.console import told  # noqa: PLC0415
     from seccompgen.errors import SeccompgenError  # noqa: PLC0415
     from seccompgen.program import RET_K  # noqa: PLC0415
     from seccompgen.record.tracer import LABELLED  # noqa: PLC0415
@@ -110,7 +111,7 @@ def _orders(enforce: str | None) -> dict[str, Any]:
     try:
         built = build_policy(Path(enforce), tables, [abi])
     except SeccompgenError as error:
-        raise pytest.UsageError(*map(str, error.diagnostics)) from None
+        raise pytest.UsageError(*told(error.diagnostics).split("\n")) from None
     (program,) = built.programs
     answers = {one.k & 0xFFFF0000 for one in program.instructions if one.code == RET_K}
     return orders | {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
 
-_TAG = re.compile(r"v(?P<major>[0-9]+)\.(?P<minor>[0-9]+)(\.[0-9]+)?(-rc[0-9]+)?")
+_TAG = re.compile(r"v(?P<major>[0-9]{1,3})\.(?P<minor>[0-9]{1,3})(\.[0-9]{1,5})?(-rc[0-9]{1,3})?")
 _OLDEST = (5, 10)
 
 

@@ -29,6 +29,7 @@ from seccompgen.outputs import Outputs
 from seccompgen.profile import read_profile
 from seccompgen.program import decode
 from seccompgen.project import POLICY_SUFFIXES
+from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.render import render_filter
 from seccompgen.stock import stock_policies
 from seccompgen.verify import Code, Difference, prove
@@ -197,7 +198,7 @@ def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
     """Say which files beside the manifest at ``path`` are not what it says they were."""
     for name, digest in manifest.files.items():
         file = path.parent / name
-        if file.is_file() and sha256(file.read_bytes()) != digest:
+        if file.is_file() and sha256(read_file(file, MAX_FILTER)) != digest:
             yield Diagnostic("edited: no longer what was vendored", Position(str(file)))
 
 
@@ -310,7 +311,7 @@ def _compare(
     known = before.files if before else {}
     filters = {request.file_of(one): one for one in built}
     for path in sorted({*files, *(request.manifest.parent / name for name in known)}):
-        there = path.read_bytes() if path.is_file() else None
+        there = read_file(path, MAX_FILTER) if path.is_file() else None
         wanted = files.get(path)
         digest = known.get(path.name)
         if there == wanted:

@@ -223,7 +223,7 @@ def test_the_page_shows_what_it_does(tmp_path: Path) -> None:
         ),
         ("[tool.seccompgen]\noutput = 3\n", ":2:1: [tool.seccompgen]: 'output' must be text"),
         ('[tool.seccompgen]\noutput = "x"\n', ": [tool.seccompgen] has another output already: "),
-        ("[", ": not TOML: "),
+        ("[", ":1:2: not TOML: "),
     ],
 )
 def test_a_pyproject_that_cannot_be_used_stops_all(tmp_path: Path, text: str, message: str) -> None:

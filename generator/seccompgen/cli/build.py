@@ -18,7 +18,6 @@ from seccompgen.cli.common import (
     no_cache_option,
     optimize_option,
     print_built,
-    print_json,
     print_notes,
     print_written,
     profile_option,
@@ -28,6 +27,7 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
+from seccompgen.console import print_json, say
 from seccompgen.errors import InputError
 
 if TYPE_CHECKING:
@@ -211,10 +211,10 @@ def _costs(program: Program) -> dict[str, dict[str, float]]:
 
 def _print_costs(programs: Sequence[Program]) -> None:
     """Print a line for each program: what it costs, and in brackets the lower bound."""
-    click.echo(f"  {'':12}{'length':>14}{'longest path':>18}{'mean executed':>18}")
+    say(f"  {'':12}{'length':>14}{'longest path':>18}{'mean executed':>18}")
     for program in programs:
         cells = [
             f"{n:.4g} ({least:.4g})"
             for n, least in zip(astuple(program.cost), astuple(program.bound), strict=True)
         ]
-        click.echo(f"  {program.abi.name:12}{cells[0]:>14}{cells[1]:>18}{cells[2]:>18}")
+        say(f"  {program.abi.name:12}{cells[0]:>14}{cells[1]:>18}{cells[2]:>18}")

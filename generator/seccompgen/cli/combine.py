@@ -12,13 +12,13 @@ from seccompgen.cli.common import (
     json_option,
     means,
     print_built,
-    print_json,
     print_notes,
     print_written,
     read_tables,
     require_abi,
     tables_option,
 )
+from seccompgen.console import print_json
 from seccompgen.errors import InputError
 
 if TYPE_CHECKING:

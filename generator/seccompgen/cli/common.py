@@ -1,17 +1,17 @@
-"""What several commands share: options, table lookup, progress, JSON."""
+"""What several commands share: options, table lookup, progress."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from seccompgen.architectures import ALIASES, find_abi
+from seccompgen.console import say
 from seccompgen.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
 
@@ -99,15 +99,10 @@ def require_abi(spelling: str) -> Abi:
     return abi
 
 
-def print_json(value: Any) -> None:
-    """Print ``value`` as JSON that is the same for the same value."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
 def print_notes(notes: Iterable[Diagnostic]) -> None:
     """Print to stderr what is worth knowing but no error, everything once."""
     for note in dict.fromkeys(notes):
-        click.echo(f"{note.position}: note: {note.message}" if note.position else note, err=True)
+        say(f"{note.position}: note: {note.message}" if note.position else note, err=True)
 
 
 def check_or_write(outputs: Outputs, *, check: bool) -> list[Path]:
@@ -126,7 +121,7 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
     lengths = [len(program.instructions) for program in programs]
     span = f"{min(lengths)} to {max(lengths)}" if len(set(lengths)) > 1 else str(lengths[0])
     abis = f"{len(lengths)} ABIs" if len(lengths) > 1 else programs[0].abi.name
-    click.echo(f"{name}: {abis}, {span} instructions, proved")
+    say(f"{name}: {abis}, {span} instructions, proved")
 
 
 def print_written(written: list[Path]) -> None:
@@ -134,9 +129,9 @@ def print_written(written: list[Path]) -> None:
     here = Path.cwd()
     for path in written:
         shown = path.relative_to(here) if path.is_relative_to(here) else path
-        click.echo(f"wrote {shown}" if path.exists() else f"removed {shown}")
+        say(f"wrote {shown}" if path.exists() else f"removed {shown}")
     if not written:
-        click.echo("everything is up to date")
+        say("everything is up to date")
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ import click
 from seccompgen.cli.common import (
     json_option,
     means,
-    print_json,
     read_tables,
     require_abi,
     tables_option,
 )
+from seccompgen.console import print_json, say
 
 if TYPE_CHECKING:
     from seccompgen.filters import Filter
@@ -44,7 +44,7 @@ def disasm(
         return
     for i, one in enumerate(filters):
         if i:
-            click.echo()
+            say()
         _show(one, tables, heading=len(filters) > 1)
 
 
@@ -52,14 +52,14 @@ def _show(one: Filter, tables: Tables, *, heading: bool) -> None:
     from seccompgen.render import listing  # noqa: PLC0415
 
     if heading:
-        click.echo(f"# {one.abi.name}: {len(one.instructions)} instructions")
+        say(f"# {one.abi.name}: {len(one.instructions)} instructions")
     for i, line in enumerate(listing(one.instructions, one.abi, tables)):
         if line.label:
-            click.echo(f"{line.label}:")
+            say(f"{line.label}:")
         origins = one.origins[i] if one.origins else ()
         first = f"{origins[0].label}, {origins[0].position}" if origins else ""
         more = f" and {len(origins) - 1} more" if len(origins) > 1 else ""
-        click.echo(f"{i:5}  {line.text:52} {first}{more}".rstrip())
+        say(f"{i:5}  {line.text:52} {first}{more}".rstrip())
 
 
 def _as_json(one: Filter, tables: Tables) -> dict[str, object]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, print_json
+from seccompgen.cli.common import json_option
+from seccompgen.console import print_json, say
 from seccompgen.scaffold import KINDS
 
 if TYPE_CHECKING:
@@ -60,24 +61,24 @@ def init(policy: str, output: str | None, *, as_json: bool) -> None:
         )
         return
     for path in wrote:
-        click.echo(f"wrote {path.relative_to(root)}")
+        say(f"wrote {path.relative_to(root)}")
     if scaffold.stanza and not new:
-        click.echo(f"added [tool.seccompgen] to {scaffold.pyproject.relative_to(root)}")
+        say(f"added [tool.seccompgen] to {scaffold.pyproject.relative_to(root)}")
     for path in scaffold.kept:
-        click.echo(f"kept {path.relative_to(root)}, which is there already")
+        say(f"kept {path.relative_to(root)}, which is there already")
     _print_next(scaffold, root)
 
 
 def _print_next(scaffold: Scaffold, root: Path) -> None:
-    click.echo(
-        f"""
-Next:
-1. seccompgen build
-   compiles the policy into {scaffold.output.relative_to(root)}; commit both.
-2. python -m pytest {scaffold.test.relative_to(root)}
-   shows the filter at work, in a process of its own.
-3. Confine your program, {_HOW.get(scaffold.policy, _ANY_PROGRAM)}:
-
-       from {scaffold.package} import {scaffold.policy}
-       {scaffold.policy}.install()"""
+    say(
+        "",
+        "Next:",
+        "1. seccompgen build",
+        f"   compiles the policy into {scaffold.output.relative_to(root)}; commit both.",
+        f"2. python -m pytest {scaffold.test.relative_to(root)}",
+        "   shows the filter at work, in a process of its own.",
+        f"3. Confine your program, {_HOW.get(scaffold.policy, _ANY_PROGRAM)}:",
+        "",
+        f"       from {scaffold.package} import {scaffold.policy}",
+        f"       {scaffold.policy}.install()",
     )

@@ -11,11 +11,12 @@ import click
 from seccompgen.cli.common import (
     default_action_option,
     json_option,
-    print_json,
     read_tables,
     tables_option,
 )
+from seccompgen.console import print_json, say
 from seccompgen.errors import EXIT_NO, InputError, OutsideError
+from seccompgen.reading import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -112,7 +113,7 @@ def record(
         try:
             recording = observe(find_command(words), wish, table, tables)
         except Interrupted:
-            click.echo("given up: all that ran is killed, and nothing is written", err=True)
+            say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
         _print_run(recording, words[0], tables)
     if output:
@@ -176,14 +177,14 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
         ) from None
     if not output.exists() or output in known_files:
         return
-    if not output.read_text(errors="replace").startswith(f"# {HEADING}"):
+    if not read_start(output, 1 << 10).decode(errors="replace").startswith(f"# {HEADING}"):
         raise InputError(
             f"{output}: is there, and was not recorded; write elsewhere, or add to it with --merge"
         )
 
 
 def _note(text: str) -> None:
-    click.echo(f"note: {text}", err=True)
+    say(f"note: {text}", err=True)
 
 
 def _print_run(recording: Recording, command: str, tables: Tables) -> None:
@@ -231,18 +232,18 @@ def _write(
 
     text = policy_text(recording, wish, tables, output, command, action)
     written = Outputs({output: text.encode()}).write()
-    click.echo(f"wrote {output}" if written else f"{output} is as it was", err=True)
+    say(f"wrote {output}" if written else f"{output} is as it was", err=True)
 
 
 def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
     """Say on stderr how the policy answers what was seen."""
     for one in _refused(found, tables):
-        click.echo(one, err=True)
+        say(one, err=True)
     for rule in found.unreached:
         condition = f" where {rule.condition}" if rule.condition else ""
-        click.echo(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
+        say(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
     reached = found.rules - len(found.unreached)
-    click.echo(
+    say(
         f"{policy}: {reached} of {found.rules} rules reached; {found.times} calls refused",
         err=True,
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import json_option, means, print_notes, read_tables, tables_option
+from seccompgen.console import say, write_lines
 from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
 
 if TYPE_CHECKING:
@@ -177,8 +178,7 @@ def _reports(output: Path | None, *, as_json: bool) -> Iterator[Callable[[Refusa
     def tell(refusal: Refusal) -> None:
         text = json.dumps(refusal.as_json()) if as_json else f"seccompgen: {refusal}"
         try:
-            file.write(f"{text}\n")
-            file.flush()
+            write_lines(file, [text])
         except OSError as error:
             raise OutsideError(
                 f"{output or 'stderr'}: {error.strerror}: what is refused cannot be told any "
@@ -244,4 +244,4 @@ def _left_behind() -> None:
 
 
 def _say(text: str) -> None:
-    click.echo(f"seccompgen: {text}", err=True)
+    say(f"seccompgen: {text}", err=True)

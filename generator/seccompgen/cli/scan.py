@@ -11,10 +11,10 @@ import click
 from seccompgen.cli.common import (
     default_action_option,
     json_option,
-    print_json,
     read_tables,
     tables_option,
 )
+from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ def scan(
         for one in found:
             _show(one, denied, sites=sites)
         if output and not refused:
-            click.echo(f"wrote {output}" if written else "everything is up to date")
+            say(f"wrote {output}" if written else "everything is up to date")
     if refused:
         raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
     for diagnostic in map(_diagnostic, unknown):
-        click.echo(str(diagnostic), err=True)
+        say(diagnostic, err=True)
 
 
 def _names(option: str, texts: Iterable[str]) -> set[str]:
@@ -230,20 +230,20 @@ def _write(output: Path, content: bytes) -> bool:
 def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
     if sites:
         for site in sorted(found.sites, key=lambda one: (one.name, one)):
-            click.echo(f"{site.name:24} {site.path}:{site.address:#x} {site.function}".rstrip())
+            say(f"{site.name:24} {site.path}:{site.address:#x} {site.function}".rstrip())
         for one in found.implied:
-            click.echo(f"{one.name:24} {one.reason}")
+            say(f"{one.name:24} {one.reason}")
     kind = f"{found.abi.name}{', Go' if found.is_go else ''}"
     lost = f", {len(found.unknown)} of unknown number" if found.unknown else ""
-    click.echo(
+    say(
         f"{found.path} ({kind}): {len(found.names)} system calls, from {len(found.sites)} sites"
         f"{lost}, in {len(found.files)} file{'s' if len(found.files) > 1 else ''}"
     )
     left_out = sorted(denied & set(found.names))
     if left_out:
-        click.echo(f"denied: {', '.join(left_out)}")
+        say(f"denied: {', '.join(left_out)}")
     for note in found.notes:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
 
 
 def _place(unknown: Unknown) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, print_json, read_tables, require_abi, tables_option
+from seccompgen.cli.common import json_option, read_tables, require_abi, tables_option
+from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def syscalls(
         print_json([{"abi": t.abi.name, "name": name, "nr": nr} for t, name, nr in found])
         return
     for table, name, nr in found:
-        click.echo(f"{table.abi.name:12} {nr:>10} {name}")
+        say(f"{table.abi.name:12} {nr:>10} {name}")
 
 
 def _table(tables: Tables, arch: str) -> Table:
@@ -79,10 +80,10 @@ def _list_abis(tables: Tables, *, as_json: bool) -> None:
     if as_json:
         print_json({"tag": tables.tag, "abis": rows})
         return
-    click.echo(f"Linux {tables.tag}")
+    say(f"Linux {tables.tag}")
     for row in rows:
         filters = "" if row["seccomp_filter"] else "no seccomp filters"
-        click.echo(
+        say(
             f"{row['abi']:12} {row['audit_arch']:#010x} {row['bits']} bits {row['byte_order']:6} "
             f"{row['syscalls']:4} calls {filters}".rstrip()
         )
@@ -100,4 +101,4 @@ def _list_calls(table: Table, *, as_json: bool) -> None:
         )
         return
     for name, nr in table.numbers.items():
-        click.echo(f"{nr:>10} {name}")
+        say(f"{nr:>10} {name}")

@@ -11,11 +11,11 @@ from seccompgen.cli.common import (
     check_or_write,
     json_option,
     means,
-    print_json,
     print_notes,
     print_written,
     progress,
 )
+from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ def _finish(
     changes = compare_tables(before, after) if before else []
     absent = absent_abis(after)
     if not as_json:
-        click.echo(f"Linux {after.tag}: {len(after.tables)} ABIs")
+        say(f"Linux {after.tag}: {len(after.tables)} ABIs")
         if absent:
-            click.echo(f"not in {after.tag}, so left out: {', '.join(absent)}")
+            say(f"not in {after.tag}, so left out: {', '.join(absent)}")
         if before and before.tag != after.tag:
-            click.echo(f"from {before.tag} to {after.tag}:")
+            say(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
     written = check_or_write(outputs, check=check)
     if as_json:
@@ -169,12 +169,12 @@ def _finish(
 
 def _show_changes(changes: list[AbiChange]) -> None:
     if not changes:
-        click.echo("  no ABI changes")
+        say("  no ABI changes")
     for change in changes:
         for what, calls in (("gained", change.gained), ("lost", change.lost)):
             if calls:
                 listed = ", ".join(f"{name} {nr}" for name, nr in calls.items())
-                click.echo(f"  {change.abi}: {what} {len(calls)}: {listed}")
+                say(f"  {change.abi}: {what} {len(calls)}: {listed}")
         if change.renumbered:
             listed = ", ".join(f"{n} {a} -> {b}" for n, (a, b) in change.renumbered.items())
-            click.echo(f"  {change.abi}: renumbered {len(change.renumbered)}: {listed}")
+            say(f"  {change.abi}: renumbered {len(change.renumbered)}: {listed}")

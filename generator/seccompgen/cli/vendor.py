@@ -15,7 +15,6 @@ from seccompgen.cli.common import (
     no_cache_option,
     optimize_option,
     print_built,
-    print_json,
     print_notes,
     print_written,
     profile_option,
@@ -25,6 +24,7 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
+from seccompgen.console import print_json
 from seccompgen.errors import AnswerNo, InputError
 
 

@@ -11,12 +11,12 @@ import click
 from seccompgen.cli.common import (
     json_option,
     means,
-    print_json,
     progress,
     read_tables,
     require_abi,
     tables_option,
 )
+from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ method_option = click.option(
 )
 @arch_option
 @method_option
+@click.option(
+    "--no-runtime",
+    is_flag=True,
+    help="Prove modules alone, not that the runtime beside them is seccompgen's own.",
+)
 @tables_option
 @json_option
 def verify(
@@ -55,13 +60,14 @@ def verify(
     method: str | None,
     tables_directory: Path | None,
     *,
+    no_runtime: bool,
     as_json: bool,
 ) -> None:
     """Prove that programs do what their policies say, for every call; or show one that differs.
 
     A POLICY is compiled, and the programs are proved; a FILTER is a generated module, of which
-    the bytes count and not the comments, or a raw .bpf file. Without either, all modules of the
-    project that the current directory lies in.
+    the bytes count and not the comments, with the runtime beside it, or a raw .bpf file. Without
+    either, all modules of the project that the current directory lies in.
     """
     from seccompgen.proofs import claims_of_policy, claims_of_programs  # noqa: PLC0415
 
@@ -79,7 +85,9 @@ def verify(
                 text = "is missing; seccompgen build writes it"
                 stale.append(Diagnostic(text, Position(str(path))))
             elif path.suffix in {".py", ".bpf"}:
-                found, problems = claims_of_programs(path, its_policy, tables, only)
+                found, problems = claims_of_programs(
+                    path, its_policy, tables, only, with_runtime=not no_runtime
+                )
                 claims += found
                 stale += problems
             elif policy_path:
@@ -90,7 +98,7 @@ def verify(
             wrong += error.diagnostics
     if wrong:
         raise InputError(*dict.fromkeys(wrong))
-    _report(claims, stale, method, tables, as_json=as_json)
+    _report(claims, list(dict.fromkeys(stale)), method, tables, as_json=as_json)
 
 
 @click.command()
@@ -198,29 +206,29 @@ def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
         for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
         policies = verdicts[0].claim.policies
         against = f", against {' and '.join(policies)}" if policies else ""
-        click.echo(f"{file}: proved for {for_abis} ({by}){against}")
+        say(f"{file}: proved for {for_abis} ({by}){against}")
     for one in verdicts:
         if isinstance(one.result, Difference):
-            click.echo(f"{file}: refuted for {one.claim.abi.name}")
+            say(f"{file}: refuted for {one.claim.abi.name}")
             _print_difference(one, tables)
         elif not isinstance(one.result, Proof):
-            click.echo(f"{file}: undecided for {one.claim.abi.name}")
+            say(f"{file}: undecided for {one.claim.abi.name}")
 
 
 def _print_difference(verdict: Verdict, tables: Tables) -> None:
     """Print what each side does with the call: the rule that decides, or the path taken."""
     from seccompgen.render import listing  # noqa: PLC0415
 
-    click.echo(f"  {verdict.text(tables)}")
+    say(f"  {verdict.text(tables)}")
     for side, name in enumerate(verdict.claim.names):
         if origin := verdict.origin(side):
-            click.echo(f"  {name}: by {origin.label}, {origin.position}")
+            say(f"  {name}: by {origin.label}, {origin.position}")
         instructions, path = verdict.executed(side)
         if path:
-            click.echo(f"  {name}: by these instructions")
+            say(f"  {name}: by these instructions")
             lines = listing(instructions, verdict.claim.abi, tables)
             for at in path:
-                click.echo(f"  {at:5}  {lines[at].text}")
+                say(f"  {at:5}  {lines[at].text}")
 
 
 def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, OutsideError, Position
 from seccompgen.fetch import store
 from seccompgen.fetch.local import read_directory, read_tarball
+from seccompgen.fetch.shown import shown_url, without_credentials
 from seccompgen.fetch.web import download, is_loopback
 from seccompgen.tables import UpstreamFile, release
 
@@ -66,28 +68,32 @@ def fetch(
 
 def _checked_template(spec: str) -> str:
     advice = "write it like https://example.org/linux/{tag}/{path}"
+    shown = shown_url(spec)
     if "{path}" not in spec:
-        raise InputError(f"the source {spec!r} does not say {{path}}; {advice}")
+        raise InputError(f"the source {shown!r} does not say {{path}}; {advice}")
     try:
         parts = urlsplit(spec)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise InputError(f"the source {spec!r} is no URL ({error}); {advice}") from None
+        reason = without_credentials(str(error))
+        raise InputError(f"the source {shown!r} is no URL ({reason}); {advice}") from None
     if not host or "{" in host:
-        raise InputError(f"the source {spec!r} names no host; {advice}")
+        raise InputError(f"the source {shown!r} names no host; {advice}")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-        raise InputError(f"the source {spec!r} is not https, so anybody could answer; {advice}")
+        raise InputError(f"the source {shown!r} is not https, so anybody could answer; {advice}")
     return spec
 
 
 def _read_local(
     spec: str, tag: str, paths: Sequence[str], progress: Callable[[int, int], None] | None
 ) -> dict[str, bytes]:
-    root = Path(spec.replace("{tag}", tag)).expanduser()
+    root = Path(spec.replace("{tag}", tag))
+    with contextlib.suppress(RuntimeError):  # "~nobody" is then a name like others
+        root = root.expanduser()
     if root.is_dir():
         return read_directory(root, tag, paths, progress)
     if not root.exists():
-        raise InputError(f"the source {str(root)!r} does not exist")
+        raise InputError(f"the source {shown_url(str(root))!r} does not exist")
     if not root.name.endswith(_TARBALLS):
         endings = " ".join(_TARBALLS)
         raise InputError(f"the source {str(root)!r} is no directory and none of {endings}")
@@ -106,18 +112,21 @@ def _first_that_serves(
     missing = [path for path in wanted if path not in cached]
     failures: list[Diagnostic] = []
     for template in templates if missing else ():
-        urls = {path: template.replace("{tag}", tag).replace("{path}", path) for path in missing}
+        urls, shown = (
+            {path: form.replace("{tag}", tag).replace("{path}", path) for path in missing}
+            for form in (template, shown_url(template))
+        )
 
         def tell(done: int, _total: int) -> None:
             if progress:
                 progress(len(cached) + done, len(wanted))
 
         try:
-            found = {**cached, **download(urls, tell)}
+            found = {**cached, **download(urls, tell, shown)}
             if not found:
                 message = "not found, nor any other file: does this source have"
-                raise OutsideError(f"{urls[missing[0]]}: {message} {tag}?")
-            _require(found, expected, template)
+                raise OutsideError(f"{shown[missing[0]]}: {message} {tag}?")
+            _require(found, expected, shown_url(template))
         except OutsideError as error:
             failures.extend(error.diagnostics)
         else:

@@ -9,6 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.reading import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,7 @@ def read_directory(
             if place.is_symlink():
                 found[path] = str(place.readlink()).encode()
             elif place.is_file():
-                with place.open("rb") as file:
-                    found[path] = _limited(path, file.read(MAX_FILE + 1))
+                found[path] = _limited(path, read_start(place, MAX_FILE + 1))
         except OSError as error:
             raise OutsideError(
                 Diagnostic(f"cannot be read: {error.strerror}", Position(str(place)))
@@ -69,6 +69,7 @@ def read_tarball(
     found: dict[str, bytes] = {}
     unpacked = 0
     try:
+        read_start(archive, 1)  # no pipe and no device, at which opening would wait
         with tarfile.open(archive, "r|*") as tar:
             for member in tar:
                 unpacked += member.size

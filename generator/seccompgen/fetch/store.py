@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen.reading import read_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,7 +21,7 @@ def load(cache: Path, files: Iterable[UpstreamFile]) -> dict[str, bytes]:
     found = {}
     for file in files:
         with contextlib.suppress(OSError):
-            content = _place(cache, file.sha256).read_bytes()
+            content = read_file(_place(cache, file.sha256), file.size)
             if hashlib.sha256(content).hexdigest() == file.sha256:
                 found[file.path] = content
     return found
@@ -30,7 +32,7 @@ def save(cache: Path, contents: Iterable[bytes]) -> None:
     for content in contents:
         place = _place(cache, hashlib.sha256(content).hexdigest())
         with contextlib.suppress(OSError):
-            if place.is_file() and place.read_bytes() == content:
+            if place.is_file() and read_file(place, len(content)) == content:
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:

@@ -13,6 +13,7 @@ import ipaddress
 import math
 import os
 import queue
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from seccompgen.errors import InputError, OutsideError
+from seccompgen.fetch.shown import shown_url, without_credentials
+from seccompgen.fetch.trust import Trust, trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,11 +45,19 @@ _ADVICE = "try again later, or name another source with --from"
 
 
 class _FailedError(Exception):
-    """A request failed for good; the message says what happened."""
+    """A request failed for good; the message says what happened, ``advice`` what can be done."""
+
+    advice = _ADVICE
 
 
 class _TransientError(_FailedError):
     """A request failed in a way that may pass."""
+
+
+class _UntrustedError(_FailedError):
+    """The server is not the one that it says it is, as far as can be told."""
+
+    advice = "or name another source with --from"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +77,19 @@ def is_loopback(host: str) -> bool:
 
 
 def download(
-    urls: Mapping[str, str], progress: Callable[[int, int], None] | None = None
+    urls: Mapping[str, str],
+    progress: Callable[[int, int], None] | None = None,
+    shown: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Return the content behind each URL, by the same key, without those that answer 404.
 
-    The environment variable SECCOMPGEN_TIMEOUT, in seconds, replaces both time limits. Raises
-    OutsideError, naming the URL, for the first that fails for good; the others are given up.
+    ``shown`` is what messages call each URL; by default, `shown_url` says. The environment variable
+    SECCOMPGEN_TIMEOUT, in seconds, replaces both time limits. Raises OutsideError, naming the URL,
+    for the first that fails for good; the others are given up.
     """
     limits = _limits()
+    trusted = trust()
+    shown = shown or {key: shown_url(url) for key, url in urls.items()}
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     for key in urls:
         jobs.put(key)
@@ -87,14 +103,14 @@ def download(
                 key = jobs.get_nowait()
                 started[key] = time.monotonic()
                 try:
-                    answers.put((key, _patiently(session, urls[key], limits, stop)))
+                    answers.put((key, _patiently(session, urls[key], limits, trusted, stop)))
                 except Exception as error:
                     answers.put((key, error))
 
     try:
         for _ in range(min(THREADS, len(urls))):
-            threading.Thread(target=work, args=(_session(),), daemon=True).start()
-        return _collect(urls, answers, started, limits, progress)
+            threading.Thread(target=work, args=(_session(trusted),), daemon=True).start()
+        return _collect(shown, answers, started, limits, progress)
     finally:
         stop.set()
 
@@ -113,7 +129,7 @@ def _limits() -> _Limits:
 
 
 def _collect(
-    urls: Mapping[str, str],
+    shown: Mapping[str, str],
     answers: queue.SimpleQueue[tuple[str, bytes | Exception | None]],
     started: dict[str, float],
     limits: _Limits,
@@ -121,7 +137,7 @@ def _collect(
 ) -> dict[str, bytes]:
     """Gather one answer a URL, and watch the time of those under way."""
     found: dict[str, bytes] = {}
-    open_keys = set(urls)
+    open_keys = set(shown)
     while open_keys:
         try:
             key, answer = answers.get(timeout=0.05)
@@ -130,34 +146,37 @@ def _collect(
             for key in open_keys & set(started.copy()):
                 if now - started[key] > limits.deadline:
                     message = f"no answer within {limits.deadline:g} s"
-                    raise OutsideError(f"{urls[key]}: {message}; {_ADVICE}") from None
+                    raise OutsideError(f"{shown[key]}: {message}; {_ADVICE}") from None
             continue
         open_keys.remove(key)
         if isinstance(answer, _FailedError):
-            raise OutsideError(f"{urls[key]}: {answer}; {_ADVICE}")
+            raise OutsideError(f"{shown[key]}: {answer}; {answer.advice}")
         if isinstance(answer, Exception):
             raise answer
         if answer is not None:
             found[key] = answer
         if progress:
-            progress(len(urls) - len(open_keys), len(urls))
+            progress(len(shown) - len(open_keys), len(shown))
     return found
 
 
-def _session() -> Session:
+def _session(trusted: Trust) -> Session:
     import requests  # noqa: PLC0415 - 60 ms that only a download should cost
 
     session = requests.Session()
+    session.mount("https://", trusted.adapter())
     session.headers.update({"User-Agent": "seccompgen", "Accept-Encoding": "identity"})
     return session
 
 
-def _patiently(session: Session, url: str, limits: _Limits, stop: threading.Event) -> bytes | None:
+def _patiently(
+    session: Session, url: str, limits: _Limits, trusted: Trust, stop: threading.Event
+) -> bytes | None:
     """Get ``url``, again where the failure may pass, until the time is up."""
     end = time.monotonic() + limits.deadline
     for pause in (*BACKOFF, None):
         try:
-            return _get(session, url, limits, stop)
+            return _get(session, url, limits, trusted, stop)
         except _TransientError:
             if pause is None or stop.is_set() or time.monotonic() + pause >= end:
                 raise
@@ -165,7 +184,9 @@ def _patiently(session: Session, url: str, limits: _Limits, stop: threading.Even
     raise AssertionError("the last pause is None")
 
 
-def _get(session: Session, url: str, limits: _Limits, stop: threading.Event) -> bytes | None:
+def _get(
+    session: Session, url: str, limits: _Limits, trusted: Trust, stop: threading.Event
+) -> bytes | None:
     """Get ``url`` once; None is a 404."""
     import requests  # noqa: PLC0415 - as above
     from urllib3.exceptions import HTTPError  # noqa: PLC0415 - what raw reads raise
@@ -180,7 +201,11 @@ def _get(session: Session, url: str, limits: _Limits, stop: threading.Event) -> 
                 raise kind(f"the server answers {response.status_code}{reason}")
             return _body(response, stop)
     except requests.exceptions.SSLError as error:
-        raise _FailedError(f"no trusted connection: {_reason(error)}") from None
+        unaccepted = [
+            one for one in _causes(error) if isinstance(one, ssl.SSLCertVerificationError)
+        ]
+        reason = trusted.explain(unaccepted[0]) if unaccepted else _reason(error)
+        raise _UntrustedError(f"no trusted connection: {reason}") from None
     except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
         raise _TransientError(_reason(error)) from None
     except requests.Timeout:
@@ -188,7 +213,8 @@ def _get(session: Session, url: str, limits: _Limits, stop: threading.Event) -> 
     except requests.RequestException as error:
         raise _FailedError(_reason(error)) from None
     except ValueError as error:  # urllib's word on a redirect, inside requests or in _follow
-        raise _FailedError(f"it redirects to what is no URL ({error})") from None
+        reason = without_credentials(str(error))
+        raise _FailedError(f"it redirects to what is no URL ({reason})") from None
     except (HTTPError, OSError) as error:
         raise _TransientError(_reason(error)) from None
 
@@ -211,7 +237,7 @@ def _follow(session: Session, url: str, timeout: float) -> Response:
         target = urlsplit(url)
         local = target.scheme == "http" and is_loopback(target.hostname or "") and not secure
         if target.scheme != "https" and not local:
-            raise _FailedError(f"it redirects to {url}, which is not https")
+            raise _FailedError(f"it redirects to {shown_url(url)}, which is not https")
     raise _FailedError(f"it redirects more than {MAX_REDIRECTS} times")
 
 
@@ -239,6 +265,18 @@ def _reason(error: BaseException) -> str:
     """Say in a few words what lies at the root of an exception of requests."""
     from urllib3.exceptions import ReadTimeoutError  # noqa: PLC0415 - as above
 
+    seen = _causes(error)
+    if any(isinstance(item, (ReadTimeoutError, TimeoutError)) for item in seen):
+        return "the server falls silent"
+    if any(isinstance(item, http.client.IncompleteRead) for item in seen):
+        return "the answer breaks off"
+    texts = [item.strerror for item in seen if isinstance(item, OSError) and item.strerror]
+    text = texts[-1] if texts else str(seen[-1]) or type(seen[-1]).__name__
+    return without_credentials(text)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an exception of requests and those that it was made of, the first cause last."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
@@ -246,9 +284,4 @@ def _reason(error: BaseException) -> str:
         inner = (getattr(current, "reason", None), *current.args)
         causes = [item for item in inner if isinstance(item, BaseException)]
         current = causes[0] if causes else current.__cause__ or current.__context__
-    if any(isinstance(item, (ReadTimeoutError, TimeoutError)) for item in seen):
-        return "the server falls silent"
-    if any(isinstance(item, http.client.IncompleteRead) for item in seen):
-        return "the answer breaks off"
-    texts = [item.strerror for item in seen if isinstance(item, OSError) and item.strerror]
-    return texts[-1] if texts else str(seen[-1]) or type(seen[-1]).__name__
+    return seen

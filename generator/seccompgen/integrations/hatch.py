@@ -27,12 +27,14 @@ class SeccompgenBuildHook(BuildHookInterface["BuilderConfig"]):
 
         Ends the build, with a line for each error, if a policy is wrong.
         """
-        from seccompgen.errors import SeccompgenError  # noqa: PLC0415 - loaded for other projects too
+        from seccompgen.console import told  # noqa: PLC0415 - loaded for other projects too
+        from seccompgen.errors import SeccompgenError  # noqa: PLC0415
 
         try:
             self._initialize(version, build_data)
         except SeccompgenError as error:
-            self.app.abort("\n".join(["the seccomp filters cannot be built:", str(error)]))
+            lines = told(error.diagnostics)
+            self.app.abort(f"the seccomp filters cannot be built:\n{lines}")
 
     def _initialize(self, version: str, build_data: dict[str, Any]) -> None:
         from seccompgen.errors import InputError  # noqa: PLC0415

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,8 @@ def bring_up_to_date(root: Path) -> Package:
         written = outputs.write()
     notes = [str(note) for one in built for note in one.notes]
     told = [f"{'wrote' if path.exists() else 'removed'} {path}" for path in written]
-    return Package(project, tuple(files), (*dict.fromkeys(notes), *told))
+    lines = map(printable, (*dict.fromkeys(notes), *told))
+    return Package(project, tuple(files), tuple(lines))
 
 
 def require_project(root: Path) -> Project:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
@@ -35,11 +34,15 @@ def finalize_distribution_options(distribution: Distribution) -> None:
 
 
 def _asks_for_us(pyproject: Path) -> bool:
+    from seccompgen.errors import InputError  # noqa: PLC0415 - loaded for other projects too
+    from seccompgen.reading import decode_text, parse_toml, read_file  # noqa: PLC0415
+
     try:
-        data = tomllib.loads(pyproject.read_text(encoding="utf-8"))
+        name = str(pyproject)
+        data = parse_toml(decode_text(read_file(pyproject), name), name)
         requires = data["build-system"]["requires"]
         return any(_US.match(requirement) for requirement in requires)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, InputError, LookupError, TypeError):
         return False  # setuptools itself says what is wrong with it
 
 
@@ -60,19 +63,21 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
 
     def run(self) -> None:
         """Build the filters in place, then copy them to where the wheel is made from."""
-        from seccompgen.errors import SeccompgenError  # noqa: PLC0415 - loaded for other projects too
+        from seccompgen.console import told  # noqa: PLC0415 - loaded for other projects too
+        from seccompgen.errors import SeccompgenError  # noqa: PLC0415
 
         try:
             self._run()
         except SeccompgenError as error:
             # From this one setuptools makes a message and no traceback.
-            message = "\n".join(["the seccomp filters cannot be built:", str(error)])
+            message = "\n".join(["the seccomp filters cannot be built:", told(error.diagnostics)])
             raise BaseError(message) from None
 
     def _run(self) -> None:
         from seccompgen.files import orphaned_filters  # noqa: PLC0415
         from seccompgen.integrations.in_place import bring_up_to_date  # noqa: PLC0415
         from seccompgen.outputs import Outputs  # noqa: PLC0415
+        from seccompgen.reading import MAX_FILTER, read_file  # noqa: PLC0415
 
         package = bring_up_to_date(Path.cwd())
         for line in package.told:
@@ -85,7 +90,7 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         if self.editable_mode:
             return
         there = self._place(package.project)
-        files = {there / path.name: path.read_bytes() for path in package.files}
+        files = {there / path.name: read_file(path, MAX_FILTER) for path in package.files}
         # build_lib is kept from one build to the next, so it may hold what the tree no longer does.
         Outputs(files, orphaned_filters(replace(package.project, output=there), files)).write()
 
@@ -110,13 +115,14 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         return {str(there / name): str(here / name) for name in package_names(project)}
 
     def _project(self) -> Project:
+        from seccompgen.console import told  # noqa: PLC0415
         from seccompgen.errors import SeccompgenError  # noqa: PLC0415
         from seccompgen.integrations.in_place import require_project  # noqa: PLC0415
 
         try:
             return require_project(Path.cwd())
         except SeccompgenError as error:
-            raise BaseError(str(error)) from None
+            raise BaseError(told(error.diagnostics)) from None
 
     def _place(self, project: Project) -> Path:
         """Return the directory that becomes the filter package of the wheel."""
@@ -134,5 +140,8 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
                 rest = PurePosixPath(below).relative_to(where).parts
                 return ".".join([*filter(None, [name]), *rest])
         if any(name == "" for name, _ in places):
-            raise BaseError(f"{project.pyproject}: output {below} is not where the packages are")
+            from seccompgen.text import printable  # noqa: PLC0415
+
+            place = printable(f"{project.pyproject}: output {below}")
+            raise BaseError(f"{place} is not where the packages are")
         return below.replace("/", ".")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.reading import decode_text, parse_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Path: TypeAlias = tuple[str | int, ...]
 """The way to a value from the top of a document: keys and list indices."""
 
-_MAX_BYTES = 8 << 20
-_MAX_NODES = 500_000
+MAX_POLICY = 1 << 20
+"""Bytes of a policy file; the longest that we know has 60 KiB."""
+_MAX_NODES = 50_000
 _MAX_DEPTH = 50
+_MAX_DIGITS = 30
+_MAX_BITS = 100
+"""Of a number of as many decimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +49,61 @@ def read_document(content: bytes, file: str) -> Document:
     """Read ``content`` by the ending of ``file``: ``.toml``, else YAML, of which JSON is a part.
 
     Raises InputError, with a position, for what is not well-formed: a duplicate key, a tag,
-    nesting deeper than 50, a number that YAML 1.1 and 1.2 read differently.
+    nesting deeper than 50, more than 50,000 values, a number of more than 30 digits or one that
+    YAML 1.1 and 1.2 read differently.
     """
-    if len(content) > _MAX_BYTES:
-        raise InputError(Diagnostic("larger than 8 MiB, which no policy is", Position(file)))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(Diagnostic("not UTF-8 text", Position(file, line, 1))) from None
+    if len(content) > MAX_POLICY:
+        raise InputError(Diagnostic("larger than 1 MiB, which no policy is", Position(file)))
+    text = decode_text(content, file)
     return _read_toml(text, file) if file.endswith(".toml") else _read_yaml(text, file)
 
 
 def _read_yaml(text: str, file: str) -> Document:
     from ruamel.yaml import YAML  # noqa: PLC0415 - 40 ms that only policy files should cost
+    from ruamel.yaml.composer import Composer  # noqa: PLC0415
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
 
+    class Bounded(Composer):
+        """Stops as soon as there is too much, before all of it was read."""
+
+        def __init__(self, loader: Any = None) -> None:
+            super().__init__(loader)
+            self.warn_double_anchors = False  # YAML allows them, and a warning goes to stderr
+            self.nodes = self.level = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            self.nodes += 1
+            self.level += 1
+            if self.nodes > _MAX_NODES or self.level > _MAX_DEPTH + 1:
+                mark = self.parser.peek_event().start_mark
+                what = _TOO_DEEP if self.level > _MAX_DEPTH + 1 else _TOO_MANY
+                raise InputError(Diagnostic(what, Position(file, mark.line + 1, mark.column + 1)))
+            node = super().compose_node(parent, index)
+            self.level -= 1
+            return node
+
+    if tag := _LONG_TAG.search(text):
+        line = text.count("\n", 0, tag.start()) + 1
+        column = tag.start() - text.rfind("\n", 0, tag.start())
+        raise InputError(Diagnostic("not YAML: a tag too long", Position(file, line, column)))
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = Bounded
     try:
-        node = YAML(typ="safe", pure=True).compose(text)
+        node = yaml.compose(text)
+    except InputError:
+        raise
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file)
         message = " ".join(str(part) for part in (error.context, error.problem) if part)
         raise InputError(Diagnostic(f"not YAML: {message}", where)) from None
     except RecursionError:
-        raise InputError(Diagnostic("nested too deeply", Position(file))) from None
-    except (YAMLError, ValueError) as error:
-        # ruamel's reader refuses control characters with an unmarked error.
+        raise InputError(Diagnostic(_TOO_DEEP, Position(file))) from None
+    except Exception as error:
+        # ruamel's reader refuses control characters with an unmarked error, and in input that it
+        # did not reckon with it raises whatever its steps meet.
+        if not isinstance(error, YAMLError | ValueError):
+            error = ValueError(type(error).__name__)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(Diagnostic(f"not YAML: {reason}", Position(file))) from None
     if node is None:
@@ -78,6 +111,10 @@ def _read_yaml(text: str, file: str) -> Document:
     return _YamlBuilder(file).build(node)
 
 
+_TOO_DEEP = "nested too deeply"
+_TOO_MANY = f"too many values: more than {_MAX_NODES:,}, which no policy has"
+# ruamel takes time by the square of a tag's length, 9 s for 256 KiB.
+_LONG_TAG = re.compile(r"![-;/?:@&=+$,_.~*'()\[\]%!A-Za-z0-9]{1000}")
 _CORE = "tag:yaml.org,2002:"
 _TAGS = {
     "sequence": {f"{_CORE}seq"},
@@ -108,7 +145,7 @@ class _YamlBuilder:
         self._values[path] = self._at(node)
         # Aliases make the tree a graph, in which the two limits stop a bomb and a cycle.
         if len(self._values) > _MAX_NODES or len(path) > _MAX_DEPTH:
-            what = "nested too deeply" if len(path) > _MAX_DEPTH else "too many values"
+            what = _TOO_DEEP if len(path) > _MAX_DEPTH else _TOO_MANY
             raise InputError(Diagnostic(what, self._at(node)))
         if str(node.tag) not in _TAGS[node.id]:
             self._errors.append(Diagnostic(f"tag {node.tag} is not allowed", self._at(node)))
@@ -160,18 +197,21 @@ class _YamlBuilder:
         return text
 
 
+_TOO_LONG = f"a number of more than {_MAX_DIGITS} digits"
+
+
 def _yaml_int(text: str) -> int:
     digits = text.replace("_", "")
     sign = -1 if digits.startswith("-") else 1
     digits = digits.lstrip("+-")
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(_TOO_LONG)
     for prefix, base in (("0x", 16), ("0o", 8), ("0b", 2)):
         if digits.lower().startswith(prefix):
             return sign * int(digits[2:], base)
     if len(digits) > 1 and digits.startswith("0"):
         plain = digits.lstrip("0") or "0"
         raise ValueError(f"{text} is octal to some YAML readers: write 0o{plain} or {plain}")
-    if len(digits) > 30:
-        raise ValueError("a number of more than 30 digits")
     return sign * int(digits, 10)
 
 
@@ -180,15 +220,40 @@ _TOML_HEADER = re.compile(r"^\s*(?P<open>\[\[?)\s*(?P<name>[A-Za-z0-9_.-]+)\s*\]
 
 
 def _read_toml(text: str, file: str) -> Document:
-    try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        where = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        position = Position(file, int(where[1]), int(where[2])) if where else Position(file)
-        reason = re.sub(r" \(at [^)]*\)$", "", str(error)) or "nested too deeply"
-        raise InputError(Diagnostic(f"not TOML: {reason}", position)) from None
+    data = parse_toml(text, file)
     keys, values = _toml_positions(text, file)
-    return Document(file, data, keys, values)
+    document = Document(file, data, keys, values)
+    errors: list[Diagnostic] = []
+    plain = _plain(data, (), document, itertools.count(), errors)
+    if errors:
+        raise InputError(*errors)
+    return replace(document, data=plain)
+
+
+def _plain(
+    value: Any, path: Path, document: Document, count: Iterator[int], errors: list[Diagnostic]
+) -> Any:
+    """Return ``value`` as YAML has it, within the same bounds: a float or a date is its text."""
+    if len(path) > _MAX_DEPTH:
+        raise InputError(Diagnostic(_TOO_DEEP, document.position(path)))
+    if next(count) >= _MAX_NODES:
+        raise InputError(Diagnostic(_TOO_MANY, document.position(path)))
+    match value:
+        case dict():
+            return {
+                key: _plain(one, (*path, key), document, count, errors)
+                for key, one in value.items()
+            }
+        case list():
+            return [_plain(one, (*path, i), document, count, errors) for i, one in enumerate(value)]
+        case bool() | str():
+            return value
+        case int():
+            if value.bit_length() <= _MAX_BITS:
+                return value
+            errors.append(Diagnostic(_TOO_LONG, document.position(path)))
+            return 0
+    return str(value)
 
 
 def _toml_positions(text: str, file: str) -> tuple[dict[Path, Position], dict[Path, Position]]:

@@ -22,9 +22,10 @@ from seccompgen.model import (
     Rule,
     serves_both,
 )
-from seccompgen.policy.document import Document, Path, read_document
+from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.reach import DeadRule, reach
+from seccompgen.reading import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from seccompgen.tables import Table, Tables
 
 _T = TypeVar("_T")
+_MAX_INCLUDES = 32
+_MOST_HINTS = 50
+"""Of unknown names so many get a hint, each of which compares with every known name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +146,14 @@ def _read_layer(
         return
     if identity in done:
         return
+    if len(chain) == _MAX_INCLUDES:
+        problems.append(Diagnostic(f"includes nested deeper than {_MAX_INCLUDES}", included_at))
+        return
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        message = f"cannot read {path}: {reason}"
-        problems.append(Diagnostic(message, included_at))
+        # Only what is named on the command line may be a pipe of the shell.
+        content = read_file(path, MAX_POLICY, pipes=not chain)
+    except OSError as error:
+        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}", included_at))
         return
     try:
         document = read_document(content, str(path))
@@ -332,7 +338,7 @@ def _check_names(
             if rule.optional:
                 continue
             elsewhere = [t.abi.name for t in tables.tables.values() if rule.name in t.numbers]
-            hint = did_you_mean(rule.name, known)
+            hint = did_you_mean(rule.name, known) if len(problems) < _MOST_HINTS else ""
             if elsewhere:
                 hint = f" on {_some(lacking)}: Linux {tables.tag} has it on {_some(elsewhere)} only"
             problems.append(Diagnostic(f"unknown system call {rule.name!r}{hint}", rule.position))

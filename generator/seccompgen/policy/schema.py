@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from seccompgen.errnos import ERRNO_NAMES
-from seccompgen.errors import Diagnostic, InputError, did_you_mean
+from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, ActionKind, FilterFlag, Op
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _EPERM = 1
+_MOST_ERRORS = 200
+"""As many errors of a file are explained."""
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
@@ -189,13 +191,21 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
     try:
         result = PolicyFile.model_validate(data)
     except ValidationError as error:
-        raise InputError(
-            *sorted({_explain(e, base, document) for e in error.errors()}, key=_by_position)
-        ) from None
+        raise InputError(*_explained(error, base, document)) from None
     problems = _combinations(result, base, document)
     if problems:
         raise InputError(*problems)
     return result, base
+
+
+def _explained(error: ValidationError, base: Path, document: Document) -> list[Diagnostic]:
+    """Return what is wrong, by position; of very much only a part, and how much more there is."""
+    errors = error.errors()
+    told = sorted({_explain(e, base, document) for e in errors[:_MOST_ERRORS]}, key=_by_position)
+    if len(errors) > _MOST_ERRORS:
+        more = f"{len(errors) - _MOST_ERRORS} more errors in this file"
+        told.append(Diagnostic(more, Position(document.file)))
+    return told
 
 
 def _by_position(diagnostic: Diagnostic) -> tuple[int, int, str]:

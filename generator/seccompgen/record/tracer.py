@@ -13,11 +13,11 @@ import errno
 import os
 import signal
 import stat
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from seccompgen.console import say
 from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.record.observations import End, Number, Recording
@@ -418,9 +418,7 @@ class _Tracer:
         # What has not come to its first stop yet is left, too.
         count = len({id(process) for process in self._tasks.values()}) + len(self._born)
         what = "a process" if count == 1 else f"{count} processes"
-        print(
-            f"waiting for {what} that the command left; Ctrl-C ends what is left", file=sys.stderr
-        )
+        say(f"waiting for {what} that the command left; Ctrl-C ends what is left", err=True)
 
     # Signals
 

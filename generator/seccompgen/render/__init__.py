@@ -4,7 +4,10 @@ from seccompgen.render.allowlist import render_go_allowlist, render_python_allow
 from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
+    combined_docstring,
     inlined_runtime,
+    module_tree,
+    policy_docstring,
     render_combined,
     render_filter,
     render_notification,
@@ -21,9 +24,12 @@ __all__ = [
     "Line",
     "call_name",
     "call_text",
+    "combined_docstring",
     "inlined_runtime",
     "listing",
+    "module_tree",
     "number",
+    "policy_docstring",
     "render_c",
     "render_combined",
     "render_depfile",

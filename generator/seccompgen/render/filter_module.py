@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.model import FilterFlag
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.program import INSTRUCTION_SIZE
@@ -17,8 +18,9 @@ from seccompgen.render.templates import BANNERS, render_python, render_text, tem
 from seccompgen.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from seccompgen.architectures import Abi
     from seccompgen.model import Policy
     from seccompgen.objective import Objective
     from seccompgen.program import Program
@@ -61,6 +63,11 @@ def render_filter(
     return _module(about, programs, tables)
 
 
+def policy_docstring(policy: Policy, abis: Sequence[Abi], tables: Tables) -> str:
+    """Return the docstring of a module that holds programs for ``abis``, made from ``policy``."""
+    return _docstring(about_policy(policy, (), tables, DEFAULT_OBJECTIVE), abis)
+
+
 def render_combined(
     made: str,
     title: str,
@@ -76,6 +83,27 @@ def render_combined(
     what is made of their answers, ``title`` says it for people. ``settings`` are the flags,
     no_new_privs and install_on_import.
     """
+    about = _about_combined(made, title, parts, settings, redo)
+    return _module(about, programs, tables)
+
+
+def combined_docstring(
+    title: str,
+    parts: Sequence[tuple[str, str, str]],
+    settings: tuple[FilterFlag, bool, bool],
+    abis: Sequence[Abi],
+) -> str:
+    """Return the docstring of a module that holds programs for ``abis``, made of ``parts``."""
+    return _docstring(_about_combined("", title, parts, settings, ""), abis)
+
+
+def _about_combined(
+    made: str,
+    title: str,
+    parts: Sequence[tuple[str, str, str]],
+    settings: tuple[FilterFlag, bool, bool],
+    redo: str,
+) -> About:
     numbered = [
         textwrap.fill(
             f"{name}: {' '.join(text.split())}" if text else name,
@@ -85,7 +113,7 @@ def render_combined(
         )
         for n, (name, _, text) in enumerate(parts, 1)
     ]
-    about = About(
+    return About(
         [("part  ", name, sha256) for name, sha256, _ in parts],
         title,
         "\n".join(["The filters, the oldest first:\n", *numbered]),
@@ -93,7 +121,6 @@ def render_combined(
         *settings,
         made=made,
     )
-    return _module(about, programs, tables)
 
 
 def _module(about: About, programs: Sequence[Program], tables: Tables) -> bytes:
@@ -101,24 +128,85 @@ def _module(about: About, programs: Sequence[Program], tables: Tables) -> bytes:
     blocks = {section.abi: section.literal for section in sections}
     if about.single_file:
         blocks["runtime"] = inlined_runtime()
-    return render_python(
+    source = render_python(
         "filter.py.j2",
         blocks,
         comment="#",
         **banner(about, programs, tables),
-        format=_runtime_format(),
-        single_file=about.single_file,
-        title=_docstring_text(about.title),
-        answers=_docstring_text(about.answers),
-        abis=wrap(", ".join(program.abi.name for program in programs), "    "),
-        settings=about.settings,
-        sections=sections,
-        flags=int(about.flags),
-        no_new_privs=about.no_new_privs,
-        actions=[f"0x{action:08X}" for action in actions(programs)],
-        listener=bool(about.flags & FilterFlag.NEW_LISTENER),
-        install_on_import=about.install_on_import,
+        **_context(about, [program.abi.name for program in programs], sections, actions(programs)),
     )
+    if _ENCODING.match(source):
+        text = "Python would take its name for an encoding (PEP 263): rename the file"
+        raise InputError(Diagnostic(text, Position(about.sources[0][1])))
+    return source
+
+
+_ENCODING = re.compile(rb".*\n[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
+"""A module whose second line is an encoding declaration; the first is the same in all modules."""
+
+
+def _context(
+    about: About, abis: Sequence[str], sections: Sequence[_Section], answers: Iterable[int]
+) -> dict[str, object]:
+    """Return what the template prints besides the banner."""
+    return {
+        "format": _runtime_format(),
+        "single_file": about.single_file,
+        "title": _docstring_text(about.title),
+        "answers": _docstring_text(about.answers),
+        "abis": wrap(", ".join(abis), "    "),
+        "settings": about.settings,
+        "sections": sections,
+        "flags": int(about.flags),
+        "no_new_privs": about.no_new_privs,
+        "actions": [f"0x{action:08X}" for action in answers],
+        "listener": bool(about.flags & FilterFlag.NEW_LISTENER),
+        "install_on_import": about.install_on_import,
+    }
+
+
+def module_tree(
+    programs: Mapping[str, tuple[int, bytes]],
+    settings: tuple[FilterFlag, bool, bool],
+    answers: Iterable[int],
+    *,
+    single_file: bool,
+) -> ast.Module:
+    """Return the syntax tree of the module that holds ``programs``, but for its docstring.
+
+    They are by the names of ABIs: the number of seccomp(2), and the bytes. ``answers`` are the
+    actions that it asks the kernel for.
+    """
+    sections = [_Section(abi, f"_{abi.upper()}", "", nr, "") for abi, (nr, _) in programs.items()]
+    about = About([], "", "", "", *settings, single_file=single_file)
+    blocks = {abi: repr(data) for abi, (_, data) in programs.items()}
+    if single_file:
+        blocks["runtime"] = inlined_runtime()
+    return ast.parse(_bare(_context(about, list(programs), sections, answers), blocks))
+
+
+def _docstring(about: About, abis: Sequence[Abi]) -> str:
+    context = _context(about, [abi.name for abi in abis], (), (0,))
+    docstring = ast.get_docstring(ast.parse(_bare(context, {})))
+    assert docstring
+    return docstring
+
+
+def _bare(context: Mapping[str, object], blocks: Mapping[str, str]) -> str:
+    """Return the source of a module without its comments, in which only the layout differs."""
+    nothing = dict.fromkeys(("banner", "made", "goal", "tag", "tables_sha256", "redo"), "")
+    text = render_text(
+        "filter.py.j2",
+        **nothing,
+        comment="#",
+        sources=(),
+        profile=None,
+        programs_sha256="",
+        **context,
+    )
+    for name, block in blocks.items():
+        text = text.replace(f'"@{name}@"', block)
+    return text
 
 
 def render_runtime() -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 import struct
 from functools import cached_property
 from io import BytesIO
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from seccompgen.architectures import ABIS
 from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.reading import read_file
 from seccompgen.scan.image import Function, Image, Segment, Span
 from seccompgen.scan.pclntab import go_functions
 from seccompgen.text import printable
@@ -58,15 +58,9 @@ def read_image(path: Path) -> Image:
     """
     where = Position(str(path))
     try:
-        kind = path.stat()
-        if not stat.S_ISREG(kind.st_mode):  # a pipe would never end
-            raise InputError(Diagnostic("is no regular file", where))
-        if kind.st_size > _MAX_BYTES:
-            raise InputError(Diagnostic("is larger than 1 GiB, which scan does not read", where))
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise InputError(Diagnostic(f"cannot be read: {reason or error}", where)) from None
+        content = read_file(path, _MAX_BYTES)
+    except OSError as error:
+        raise InputError(Diagnostic(f"cannot be read: {error.strerror}", where)) from None
     if content[:4] != b"\x7fELF":
         what = "a script: scan its interpreter" if content[:2] == b"#!" else "no ELF file"
         raise InputError(Diagnostic(f"is {what}", where))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.reading import read_file
 from seccompgen.scan.elf import read_image
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _configured(path: Path, root: Path, seen: set[Path]) -> Iterator[str]:
         return
     seen.add(path)
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_file(path).decode(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NoReturn
 from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import RET_DATA_MAX, FilterFlag
 from seccompgen.program import BPF_MAXINSNS, RET_K, encode
+from seccompgen.text import printable
 from seccompgen.trace.asking import lets_through
 from seccompgen.trace.ptrace import wait
 from seccompgen.trace.token import Token, with_token
@@ -151,6 +152,8 @@ def _unfit(place: str) -> int:
         return error.errno or errno.EACCES
     if stat.S_ISDIR(mode):
         return errno.EISDIR
+    if not stat.S_ISREG(mode):
+        return errno.EACCES  # as execve(2) says
     return 0 if os.access(place, os.X_OK, effective_ids=True) else errno.EACCES
 
 
@@ -362,8 +365,10 @@ class _Launcher:
         script = (_SHELL, command.path, *command.arguments[1:])
         self._script = ctypes.c_char_p(_SHELL), _array(script)
         self._environment = _array(command.environment)
+        # Told by the process that was to become the command, without anything that Python needs.
+        shown = printable(os.fsdecode(command.path)).encode(errors="backslashreplace")
         self._last_words = {
-            number: command.path + f": cannot be executed: {os.strerror(number)}\n".encode()
+            number: shown + f": cannot be executed: {os.strerror(number)}\n".encode()
             for number in errno.errorcode
         }
         self._message = _Message()

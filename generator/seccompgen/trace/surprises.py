@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.model import RET_DATA_MAX, ActionKind
 from seccompgen.program import RET_K
+from seccompgen.reading import read_start
 from seccompgen.trace.asking import lets_through
 from seccompgen.verify.call import Call
 
@@ -35,8 +36,7 @@ def surprises(
         yield "what the policy leaves to a listener (user_notif) fails with ENOSYS: there is none"
     try:
         mode = path.stat().st_mode
-        with path.open("rb") as file:
-            header = file.read(20)
+        header = read_start(path, 20)
     except OSError:
         mode, header = 0, b""
     if mode & (stat.S_ISUID | stat.S_ISGID) and settings.no_new_privs:
