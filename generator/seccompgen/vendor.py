@@ -124,20 +124,6 @@ def manifest_path(dest: Path) -> Path:
     return dest / MANIFEST_NAME
 
 
-def find_policy(word: Path) -> Path:
-    """Return the policy file of that path, or the stock policy of that name.
-
-    A file that is there goes before a stock policy. Raises InputError if it is neither.
-    """
-    stock = stock_policies()
-    if word.is_file() or word.suffix in POLICY_SUFFIXES:
-        return word
-    if str(word) in stock:
-        return stock[str(word)]
-    names = ", ".join(stock)
-    raise InputError(f"{word}: neither a policy file nor a stock filter; these are {names}")
-
-
 def check_dest(dest: Path, *, single_file: bool) -> None:
     """Raise InputError if ``dest`` cannot be the package, or with ``single_file`` the module."""
     if dest.suffix in POLICY_SUFFIXES:

@@ -17,6 +17,7 @@ from seccompgen.cli.common import (
     means,
     no_cache_option,
     optimize_option,
+    policies_named,
     print_built,
     print_json,
     print_notes,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("policies", nargs=-1, metavar="[POLICY]...", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="[POLICY]...", type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -83,7 +84,7 @@ if TYPE_CHECKING:
 @tables_option
 @json_option
 def build(
-    policies: tuple[Path, ...],
+    words: tuple[str, ...],
     output: Path | None,
     arches: tuple[str, ...],
     form: str,
@@ -99,10 +100,11 @@ def build(
     costs: bool,
     as_json: bool,
 ) -> None:
-    """Compile POLICY files into static filters.
+    """Compile policies into static filters.
 
-    Without POLICY, all policies of the project that the current directory lies in (its
-    pyproject.toml has a section [tool.seccompgen]).
+    A POLICY is a file, the name of a stock policy, or a directory, for all that lie in it. Without
+    POLICY, all policies of the project that the current directory lies in (its pyproject.toml has
+    a section [tool.seccompgen]).
     """
     from seccompgen.build import build_policies  # noqa: PLC0415 - keeps --help fast
     from seccompgen.files import (  # noqa: PLC0415
@@ -132,7 +134,8 @@ def build(
             _require_not_among(depfile_path, (*inputs, *files))
             files[depfile_path] = depfile(list(files), inputs, depfile_target)
 
-    if policies:
+    if words:
+        policies = policies_named(words, "build")
         directory = output or Path()
         require_writable(directory)
         objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seccompgen.cli.common import (
+    all_filters,
     check_or_write,
     json_option,
     means,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what the three commands have in common."""
     options = (
-        click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path(path_type=Path)),
+        click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path()),
         click.option("--name", required=True, help="The name of the new filter."),
         click.option(
             "-o",
@@ -64,8 +65,9 @@ def intersect(**options: Any) -> None:
     """Make one program of FILTERs that answers what all of them stacked would.
 
     The kernel takes the strictest answer; of equal actions, that of the filter named last, which
-    counts as the newest. A FILTER is a policy, a generated module, a raw .bpf file, or a directory
-    of these, which stands for all that lie in it, in the order of their names.
+    counts as the newest. A FILTER is a policy file, a stock policy's name, a generated module, a
+    raw .bpf file, or a directory of these, which stands for all that lie in it, in the order of
+    their names.
     """
     _combine("intersect", **options)
 
@@ -100,7 +102,7 @@ def subtract(**options: Any) -> None:
 def _combine(
     operation: str,
     *,
-    filters: tuple[Path, ...],
+    filters: tuple[str, ...],
     name: str,
     output: Path,
     arch: str | None,
@@ -127,7 +129,7 @@ def _combine(
     if refusal and refusal.kind is ActionKind.ALLOW:
         raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
     tables = read_tables(tables_directory)
-    parts = parts_of(filters, tables, require_abi(arch) if arch else None)
+    parts = parts_of(all_filters(filters), tables, require_abi(arch) if arch else None)
     require_writable(output)
     with exclusive(output.absolute().parent):
         found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))

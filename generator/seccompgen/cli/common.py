@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.build import Means
     from seccompgen.errors import Diagnostic
+    from seccompgen.locate import Located
     from seccompgen.objective import Objective
     from seccompgen.outputs import Outputs
     from seccompgen.program import Program
@@ -89,6 +90,39 @@ def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) ->
 
     goal = Optimize(optimize) if optimize else DEFAULT_OBJECTIVE.optimize
     return read_objective(goal, bitmap=not no_bitmap, profile=profile)
+
+
+def one_filter(word: str) -> Path:
+    """Return the file that FILTER stands for; raise InputError if it is not one."""
+    from seccompgen.locate import locate_one  # noqa: PLC0415
+
+    return _paths(locate_one(word))[0]
+
+
+def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
+    """Return all files that FILTERs stand for."""
+    from seccompgen.locate import locate_all  # noqa: PLC0415
+
+    return _paths(locate_all(words))
+
+
+def policies_named(words: Iterable[str], wanted_by: str) -> tuple[Path, ...]:
+    """Return the policy files that words stand for; ``wanted_by`` is what needs their rules."""
+    from seccompgen.locate import locate_policies  # noqa: PLC0415
+
+    return _paths(locate_policies(words, wanted_by))
+
+
+def policy_named(word: str, wanted_by: str) -> Path:
+    """Return the one policy file that a word stands for, as above."""
+    from seccompgen.locate import locate_policy  # noqa: PLC0415
+
+    return _paths(locate_policy(word, wanted_by))[0]
+
+
+def _paths(found: Located) -> tuple[Path, ...]:
+    print_notes(found.notes)
+    return found.paths
 
 
 def require_abi(spelling: str) -> Abi:

@@ -14,6 +14,7 @@ from seccompgen.cli.common import (
     means,
     no_cache_option,
     optimize_option,
+    policies_named,
     print_built,
     print_json,
     print_notes,
@@ -29,9 +30,7 @@ from seccompgen.errors import AnswerNo, InputError
 
 
 @click.command()
-@click.argument(
-    "places", nargs=-1, required=True, metavar="[POLICY]... DEST", type=click.Path(path_type=Path)
-)
+@click.argument("places", nargs=-1, required=True, metavar="[POLICY]... DEST", type=click.Path())
 @click.option(
     "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
 )
@@ -49,7 +48,7 @@ from seccompgen.errors import AnswerNo, InputError
 @tables_option
 @json_option
 def vendor(
-    places: tuple[Path, ...],
+    places: tuple[str, ...],
     arches: tuple[str, ...],
     optimize: str | None,
     profile: Path | None,
@@ -64,29 +63,29 @@ def vendor(
 ) -> None:
     """Put filters and their runtime into an application, as the package DEST.
 
-    A POLICY is a file, or the name of a stock filter (no_network, no_exec, compute_only,
-    web_worker). DEST then holds these filters and no others; a manifest beside them says what they
-    were made from. With DEST alone, it is brought to what its manifest says, from the policies as
-    they are now.
+    A POLICY is a file, the name of a stock policy (no_network, no_exec, compute_only, web_worker),
+    or a directory, for all that lie in it. DEST then holds these filters and no others; a manifest
+    beside them says what they were made from. With DEST alone, it is brought to what its manifest
+    says, from the policies as they are now.
     """
     from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
     from seccompgen.vendor import (  # noqa: PLC0415
         Request,
         check_dest,
-        find_policy,
         recorded_request,
         vendoring,
     )
 
     if check and force:
         raise InputError("--check overwrites nothing: leave --force out")
-    *policies, dest = places
-    check_dest(dest, single_file=single_file if policies else dest.suffix == ".py")
+    *words, last = places
+    dest = Path(last)
+    check_dest(dest, single_file=single_file if words else dest.suffix == ".py")
     tables = read_tables(tables_directory)
     asked = {require_abi(arch) for arch in arches}
     only = tuple(abi for abi in ABIS.values() if abi in asked)
-    if policies:
-        found = tuple(find_policy(policy) for policy in policies)
+    if words:
+        found = policies_named(words, "vendor")
         goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
         request = Request(dest, single_file, found, only, goal)
     elif single_file or only or optimize or no_bitmap or profile:
