@@ -27,20 +27,21 @@ ABOVE = {
     "files": {"build", "lockfile", "outputs", "pool", "project", "render", "verify"},
     "locate": {"files", "manifest", "project"},
     "filters": {"build", "locate", "render", "verify"},
+    "changes": {"build", "files", "filters", "verify"},
     "apart": {"compile", "verify"},
     "combine": {
         *("apart", "build", "compile", "files", "filters", "locate", "policy", "pool"),
         *("render", "verify"),
     },
     "proofs": {"build", "combine", "filters", "locate", "policy", "pool", "project", "verify"},
-    "vendor": STAGES | {"build", "files", "filters", "project"},
+    "vendor": STAGES | {"build", "changes", "files", "filters", "project"},
     "trace": {"render", "verify"},
     "record": {"compile", "policy", "trace", "verify"},
     "cli": STAGES
-    | {"build", "combine", "files", "filters", "locate", "project", "proofs", "record", "scaffold"}
-    | {"trace", "vendor"},
+    | {"build", "changes", "combine", "files", "filters", "locate", "project", "proofs", "record"}
+    | {"scaffold", "trace", "vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render"},
-    "integrations": {"build", "files", "outputs", "project"},
+    "integrations": {"build", "changes", "files", "outputs", "project"},
     "pytest_plugin": {"build", "locate"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import keyword
 import os
 import unicodedata
@@ -28,7 +29,7 @@ from seccompgen.program import Program
 from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Policy
@@ -206,6 +207,28 @@ def _build(
         else:
             built.append(Built(item.policy, programs, (*about_profile, *item.notes), objective))
     return built, problems
+
+
+def are_current(built: Iterable[Built]) -> bool:
+    """Return whether the files that filters were built from are still what was read."""
+    read = {pair for one in built for pair in one.policy.sources}
+    read |= {(p.file, p.sha256) for one in built if (p := one.objective.profile)}
+    return are_unchanged(read)
+
+
+def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
+    """Return whether files are still those that were ``read``, given with their sha256.
+
+    What is no regular file, such as a pipe, cannot be read again, and counts as it was.
+    """
+    try:
+        return all(
+            hashlib.sha256(Path(file).read_bytes()).hexdigest() == digest
+            for file, digest in read
+            if Path(file).is_file() or not Path(file).exists()
+        )
+    except OSError:
+        return False
 
 
 def _read(path: Path, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:

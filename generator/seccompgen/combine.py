@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.apart import take_apart
 from seccompgen.architectures import ABIS
-from seccompgen.build import difference_text, module_name
+from seccompgen.build import are_unchanged, difference_text, module_name
 from seccompgen.compile import Making, TooManyError
 from seccompgen.errors import (
     AnswerNo,
@@ -83,6 +83,12 @@ class Combined:
     parts: tuple[Part, ...]
     programs: tuple[Program, ...]
     notes: tuple[Diagnostic, ...]
+
+    def is_current(self) -> bool:
+        """Return whether the files of its parts are still what was read."""
+        read = {(str(part.path), part.sha256) for part in self.parts}
+        read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
+        return are_unchanged(read)
 
     @property
     def settings(self) -> Settings:

@@ -9,7 +9,7 @@ import click
 
 from seccompgen.cli.common import (
     all_filters,
-    check_or_write,
+    check_outputs,
     json_option,
     means,
     print_built,
@@ -113,6 +113,7 @@ def _combine(
     action: str | None = None,
 ) -> None:
     from seccompgen.build import is_module_name, module_name  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.changes import New  # noqa: PLC0415
     from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
     from seccompgen.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
     from seccompgen.model import ActionKind  # noqa: PLC0415
@@ -129,15 +130,25 @@ def _combine(
     if refusal and refusal.kind is ActionKind.ALLOW:
         raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
     tables = read_tables(tables_directory)
-    parts = parts_of(all_filters(filters), tables, require_abi(arch) if arch else None)
+    paths, only = all_filters(filters), require_abi(arch) if arch else None
     require_writable(output)
-    with exclusive(output.absolute().parent):
+    written: list[Path] = []
+    while True:
+        parts = parts_of(paths, tables, only)
         found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
         files = combined_files(found, tables, output, form)
-        refuse_to_overwrite(files)
-        outputs = Outputs(files)
-        print_notes(found.notes)
-        written = check_or_write(outputs, check=check)
+        if check:
+            refuse_to_overwrite(files)
+            print_notes(found.notes)
+            check_outputs(Outputs(files), [New(name, name, found.programs)], tables)
+            break
+        with exclusive(output.absolute().parent):
+            # As `files.put` does, and why.
+            if found.is_current():
+                refuse_to_overwrite(files)
+                print_notes(found.notes)
+                written = Outputs(files).write()
+                break
     if as_json:
         about = {
             "name": name,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
     from seccompgen.build import Means
+    from seccompgen.changes import New
     from seccompgen.errors import Diagnostic
     from seccompgen.locate import Located
     from seccompgen.objective import Objective
@@ -144,15 +145,17 @@ def print_notes(notes: Iterable[Diagnostic]) -> None:
         click.echo(f"{note.position}: note: {note.message}" if note.position else note, err=True)
 
 
-def check_or_write(outputs: Outputs, *, check: bool) -> list[Path]:
-    """Write ``outputs`` and return what changed; with ``check`` raise AnswerNo if that is any."""
-    if not check:
-        return outputs.write()
-    stale = outputs.stale()
+def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> None:
+    """Raise AnswerNo if writing ``outputs`` would change anything, with what it would change.
+
+    ``filters`` are those whose files are among the outputs.
+    """
+    from seccompgen.changes import explain  # noqa: PLC0415
+
+    stale = outputs.stale(lambda path, content: explain(path, content, filters, tables))
     if stale:
         hint = "run the same command without --check, look at what changes, and commit it"
         raise AnswerNo(*stale, hint)
-    return []
 
 
 def print_built(name: str, programs: Sequence[Program]) -> None:
@@ -164,7 +167,7 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
 
 
 def print_written(written: list[Path]) -> None:
-    """Say what `check_or_write` changed."""
+    """Say what changed."""
     here = Path.cwd()
     for path in written:
         shown = path.relative_to(here) if path.is_relative_to(here) else path

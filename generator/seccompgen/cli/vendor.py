@@ -68,40 +68,36 @@ def vendor(
     beside them says what they were made from. With DEST alone, it is brought to what its manifest
     says, from the policies as they are now.
     """
-    from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.vendor import (  # noqa: PLC0415
-        Request,
-        check_dest,
-        recorded_request,
-        vendoring,
-    )
+    from seccompgen import vendor as vendoring  # noqa: PLC0415 - keeps --help fast
 
     if check and force:
         raise InputError("--check overwrites nothing: leave --force out")
     *words, last = places
     dest = Path(last)
-    check_dest(dest, single_file=single_file if words else dest.suffix == ".py")
+    vendoring.check_dest(dest, single_file=single_file if words else dest.suffix == ".py")
     tables = read_tables(tables_directory)
     asked = {require_abi(arch) for arch in arches}
     only = tuple(abi for abi in ABIS.values() if abi in asked)
-    if words:
-        found = policies_named(words, "vendor")
-        goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
-        request = Request(dest, single_file, found, only, goal)
-    elif single_file or only or optimize or no_bitmap or profile:
+    if not words and (single_file or only or optimize or no_bitmap or profile):
         raise InputError(
             "--single-file, --arch, --optimize, --no-bitmap and --profile need a POLICY; the "
             "manifest says the rest"
         )
-    else:
-        request = recorded_request(dest)
-    with exclusive(dest.absolute().parent):
-        with progress("compiling") as report:
-            how = means(cached=not (check or no_cache))
-            result = vendoring(request, tables, how, report, force=force)
-        if not (check or force):
-            result.refuse_to_overwrite()
-        written = [] if check else result.outputs.write()
+    found = policies_named(words, "vendor")
+
+    def read_request() -> vendoring.Request:
+        if not words:
+            return vendoring.recorded_request(dest)
+        goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+        return vendoring.Request(dest, single_file, found, only, goal)
+
+    how = means(cached=not (check or no_cache))
+    written: list[Path] = []
+    with progress("compiling") as report:
+        if check:
+            result = vendoring.check(read_request(), tables, how, report)
+        else:
+            result, written = vendoring.vendor(read_request, tables, how, report, force=force)
     print_notes(note for one in result.built for note in one.notes)
     if as_json:
         print_json(
