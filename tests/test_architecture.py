@@ -23,7 +23,8 @@ STAGES = {
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
     "project": set(),
-    "build": STAGES - {"outputs", "manifest", "scan"},
+    "proved": {"compile", "verify"},
+    "build": STAGES - {"compile", "outputs", "manifest", "scan"} | {"proved"},
     "files": {"build", "lockfile", "outputs", "pool", "project", "render", "verify"},
     "locate": {"files", "manifest", "project"},
     "filters": {"build", "locate", "render", "verify"},

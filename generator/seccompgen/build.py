@@ -26,7 +26,7 @@ from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.pool import spread
 from seccompgen.profile import read_profile, unknown_calls
 from seccompgen.program import Program
-from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
+from seccompgen.verify import kernel_objections, meaning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from seccompgen.model import Policy
     from seccompgen.objective import Optimize
     from seccompgen.tables import Tables
+    from seccompgen.verify import Difference
 
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
@@ -281,41 +282,29 @@ def _compile(
 def _compile_one(task: _Task, job: _Job) -> Program:
     """Compile a program and prove it; named at the top of a module, so that a worker finds it.
 
-    What is in the cache has been through here, by the same source.
+    What is in the cache has been through here, by the same source. Raises AnswerNo if the program
+    is not what the policy means, UndecidedError if nobody knows.
     """
-    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+    from seccompgen.proved import compile_proved  # noqa: PLC0415 - numpy takes 100 ms to import
 
     policies, tables, objective = task
     i, abi = job
-    program = compile_policy(policies[i], abi, tables, objective)
-    _require_proof(policies[i], program, tables)
-    return program
-
-
-def _require_proof(policy: Policy, program: Program, tables: Tables) -> None:
-    """Raise AnswerNo if ``program`` is not what ``policy`` means, UndecidedError if nobody knows.
-
-    A program that the kernel would not take is left to `_accepted`.
-    """
-    if kernel_objections(program.instructions):
-        return
-    abi = program.abi
-    means = meaning(policy, abi, tables)
-    position = Position(policy.sources[-1][0])
+    policy = policies[i]
     try:
-        found = prove(means, Code(program.instructions, abi.byte_order))
+        program, found = compile_proved(policy, abi, tables, objective)
     except UndecidedError as error:
         text = f"the program for {abi.name} is not written, since what it does {error}"
-        raise UndecidedError(Diagnostic(text, position)) from None
-    if isinstance(found, Difference):
+        raise UndecidedError(Diagnostic(text, Position(policy.sources[-1][0]))) from None
+    if found:
         text = difference_text(found, ("policy", "program"), abi, tables)
         raise AnswerNo(
             Diagnostic(
                 f"seccompgen made a wrong program for {abi.name}, and does not write it: {text}; "
                 "please report this, with the policy",
-                means.case(found.call).origin.position,
+                meaning(policy, abi, tables).case(found.call).origin.position,
             )
         )
+    return program
 
 
 def difference_text(
