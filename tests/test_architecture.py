@@ -14,7 +14,7 @@ PACKAGE = ROOT / "generator" / "seccompgen"
 VOCABULARY = {
     *("errors", "text", "architectures", "errnos", "tables"),
     *("reading", "console"),
-    *("model", "objective", "sets", "reach", "program", "oci"),
+    *("model", "objective", "sets", "reach", "program", "oci", "stock"),
 }
 STAGES = {
     *("fetch", "parse", "lockfile", "policy", "profile"),
@@ -24,28 +24,30 @@ STAGES = {
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
     "project": set(),
-    "build": STAGES - {"outputs", "manifest", "scan"},
+    "proved": {"compile", "verify"},
+    "build": STAGES - {"compile", "outputs", "manifest", "scan"} | {"proved"},
     "files": {"build", "lockfile", "outputs", "pool", "project", "render", "verify"},
-    "stock": set(),
-    "filters": {"build", "project", "render", "verify"},
+    "locate": {"files", "manifest", "project"},
+    "filters": {"build", "locate", "render", "verify"},
+    "changes": {"build", "files", "filters", "verify"},
     "apart": {"compile", "verify"},
     "combine": {
-        *("apart", "build", "compile", "files", "filters", "manifest", "policy", "pool"),
+        *("apart", "build", "compile", "files", "filters", "locate", "policy", "pool"),
         *("render", "verify"),
     },
     "proofs": {
-        *("build", "combine", "files", "filters", "policy", "pool", "project", "render"),
-        "verify",
+        *("build", "combine", "files", "filters", "locate", "policy", "pool", "project"),
+        *("render", "verify"),
     },
-    "vendor": STAGES | {"build", "files", "filters", "project", "stock"},
+    "vendor": STAGES | {"build", "changes", "files", "filters", "project"},
     "trace": {"render", "verify"},
     "record": {"compile", "policy", "trace", "verify"},
     "cli": STAGES
-    | {"build", "combine", "files", "filters", "project", "proofs", "record", "scaffold", "trace"}
-    | {"vendor"},
-    "scaffold": {"build", "outputs", "policy", "project", "render", "stock"},
-    "integrations": {"build", "files", "outputs", "project"},
-    "pytest_plugin": {"build", "record"},
+    | {"build", "changes", "combine", "files", "filters", "locate", "project", "proofs", "record"}
+    | {"scaffold", "trace", "vendor"},
+    "scaffold": {"build", "outputs", "policy", "project", "render"},
+    "integrations": {"build", "changes", "files", "outputs", "project"},
+    "pytest_plugin": {"build", "locate", "record"},
     "streams": set(),
     "__main__": {"cli", "streams"},
     "__init__": set(),
@@ -107,7 +109,7 @@ def test_the_vocabulary_has_no_circle() -> None:
         "model",
         "objective",
     ]
-    order += ["sets", "reach", "program", "oci"]
+    order += ["sets", "reach", "program", "oci", "stock"]
     for i, name in enumerate(order):
         assert imported(PACKAGE / f"{name}.py") <= set(order[:i]) | {name}
 

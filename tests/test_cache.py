@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command import ROOT, snapshot
@@ -20,6 +23,7 @@ from seccompgen.build import Built, Means, build_policy, shipped_tables
 from seccompgen.cache import ProgramCache
 from seccompgen.errors import Position
 from seccompgen.objective import Objective, Optimize, Profile
+from seccompgen.policy import load_policy
 from seccompgen.program import RET_K, Instruction
 from seccompgen.tables import Table, Tables
 
@@ -126,10 +130,27 @@ def test_another_policy_is_compiled(policy: Path, place: Path, change: tuple[str
     assert poisoned(build(policy, place))
 
 
-def test_a_policy_of_another_name_has_other_positions(policy: Path, place: Path) -> None:
+def test_where_a_policy_lies_does_not_matter_and_its_positions_are_its_own(
+    policy: Path, place: Path, tmp_path: Path
+) -> None:
+    """As in another checkout; of several files, each is told apart."""
+    (tmp_path / "part.yml").write_text(POLICY)
+    policy.write_text("include: [part.yml]\nsyscalls:\n- {action: allow, names: [close]}\n")
     build(policy, place)
+    for name in ("q.yml", "elsewhere/q.yml"):
+        other = tmp_path / name
+        other.parent.mkdir(exist_ok=True)
+        shutil.copy(policy, other)
+        if other.parent != tmp_path:
+            shutil.copy(tmp_path / "part.yml", other.parent)
+        before = snapshot(place)
+        built = build(other, place)
+        assert snapshot(place) == before
+        assert built == build_policy(other, TABLES)
+        files = {o.position.file for p in built.programs for each in p.origins for o in each}
+        assert files == {str(other), str(other.parent / "part.yml")}
     poison_all(place)
-    assert not poisoned(build(policy.rename(policy.with_name("q.yml")), place))
+    assert poisoned(build(other, place))
 
 
 def altered(abi: str, tag: str = TABLES.tag) -> Tables:
@@ -188,10 +209,16 @@ print([len(program.instructions) for program in built.programs])
 """
 
 
+def copy_of_the_source(directory: Path) -> Path:
+    ignored = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(
+        ROOT / "generator" / "seccompgen", directory / "seccompgen", ignore=ignored
+    )
+
+
 def test_another_compiler_compiles(policy: Path, place: Path, tmp_path: Path) -> None:
     source = tmp_path / "generator"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "generator" / "seccompgen", source / "seccompgen", ignore=ignored)
+    package = copy_of_the_source(source)
 
     def lengths() -> str:
         return subprocess.run(
@@ -205,10 +232,70 @@ def test_another_compiler_compiles(policy: Path, place: Path, tmp_path: Path) ->
     lengths()
     poison_all(place)
     assert lengths() == "[1, 1]\n"
-    compiler = source / "seccompgen" / "compile" / "assemble.py"
+    for outside in ("scan/x86.py", "cli/build.py", "render/listing.py"):
+        with (package / outside).open("a") as file:
+            file.write("\n# changed\n")
+    assert lengths() == "[1, 1]\n"
+    compiler = package / "compile" / "assemble.py"
     compiler.write_bytes(compiler.read_bytes() + b"\n# changed\n")
     assert lengths() != "[1, 1]\n"
     assert len(snapshot(place)) == 4
+
+
+LOADED = """
+import pickle, sys
+import seccompgen.cache, seccompgen.proved
+with open(sys.argv[1], "rb") as file:
+    seccompgen.proved.compile_proved(*pickle.load(file))
+for name, module in sys.modules.items():
+    if name.startswith("seccompgen"):
+        print(module.__file__)
+"""
+
+
+def test_what_decides_a_program_is_what_is_loaded_to_make_one(policy: Path, tmp_path: Path) -> None:
+    """Imports, as they are read, beside those that Python makes; nothing else is in the key."""
+    package = ROOT / "generator" / "seccompgen"
+    task = tmp_path / "task"
+    task.write_bytes(
+        pickle.dumps((load_policy(policy, TABLES)[0], ABIS["arm"], TABLES, Objective()))
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOADED, task], capture_output=True, text=True, check=True
+    ).stdout.split()
+    named = {str(path) for path in cache_module.deciding_files(package)}
+    assert set(loaded) <= named
+    beyond = {str(Path(path).relative_to(package)) for path in named - set(loaded)}
+    assert beyond <= {"objective.py", "sets.py", "verify/smt.py"}
+
+
+def test_each_file_that_decides_is_in_the_key_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = copy_of_the_source(tmp_path)
+    monkeypatch.setattr(cache_module, "__file__", str(package / "cache.py"))
+    deciding = set(cache_module.deciding_files(package))
+    first = cache_module._fingerprint()
+    for path in sorted(package.rglob("*.py")):
+        whole = path.read_bytes()
+        path.write_bytes(whole + b"# a remark\n")
+        assert (cache_module._fingerprint() != first) == (path in deciding), path
+        path.write_bytes(whole)
+    assert cache_module._fingerprint() == first
+
+
+@pytest.mark.parametrize("what", ["numpy", "python"])
+def test_another_numpy_or_python_compiles(
+    what: str, policy: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(policy, place)
+    poison_all(place)
+    if what == "numpy":
+        monkeypatch.setattr(metadata, "version", lambda name: f"{name} 0.0")
+    else:
+        other = SimpleNamespace(implementation=sys.implementation, version_info=(3, 99, 0))
+        monkeypatch.setattr(cache_module, "sys", other)
+    assert not poisoned(build(policy, place))
 
 
 def test_a_compiler_that_changes_meanwhile_keeps_nothing(

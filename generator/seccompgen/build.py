@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import keyword
 import os
 import unicodedata
@@ -26,15 +27,16 @@ from seccompgen.pool import spread
 from seccompgen.profile import read_profile, unknown_calls
 from seccompgen.program import Program
 from seccompgen.reading import read_file
-from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
+from seccompgen.verify import kernel_objections, meaning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Policy
     from seccompgen.objective import Optimize
     from seccompgen.tables import Tables
+    from seccompgen.verify import Difference
 
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
@@ -233,6 +235,28 @@ def _build(
     return built, problems
 
 
+def are_current(built: Iterable[Built]) -> bool:
+    """Return whether the files that filters were built from are still what was read."""
+    read = {pair for one in built for pair in one.policy.sources}
+    read |= {(p.file, p.sha256) for one in built if (p := one.objective.profile)}
+    return are_unchanged(read)
+
+
+def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
+    """Return whether files are still those that were ``read``, given with their sha256.
+
+    What is no regular file, such as a pipe, cannot be read again, and counts as it was.
+    """
+    try:
+        return all(
+            hashlib.sha256(Path(file).read_bytes()).hexdigest() == digest
+            for file, digest in read
+            if Path(file).is_file() or not Path(file).exists()
+        )
+    except OSError:
+        return False
+
+
 def _read(path: Path, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:
     from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
 
@@ -283,41 +307,29 @@ def _compile(
 def _compile_one(task: _Task, job: _Job) -> Program:
     """Compile a program and prove it; named at the top of a module, so that a worker finds it.
 
-    What is in the cache has been through here, by the same source.
+    What is in the cache has been through here, by the same source. Raises AnswerNo if the program
+    is not what the policy means, UndecidedError if nobody knows.
     """
-    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+    from seccompgen.proved import compile_proved  # noqa: PLC0415 - numpy takes 100 ms to import
 
     policies, tables, objective = task
     i, abi = job
-    program = compile_policy(policies[i], abi, tables, objective)
-    _require_proof(policies[i], program, tables)
-    return program
-
-
-def _require_proof(policy: Policy, program: Program, tables: Tables) -> None:
-    """Raise AnswerNo if ``program`` is not what ``policy`` means, UndecidedError if nobody knows.
-
-    A program that the kernel would not take is left to `_accepted`.
-    """
-    if kernel_objections(program.instructions):
-        return
-    abi = program.abi
-    means = meaning(policy, abi, tables)
-    position = Position(policy.sources[-1][0])
+    policy = policies[i]
     try:
-        found = prove(means, Code(program.instructions, abi.byte_order))
+        program, found = compile_proved(policy, abi, tables, objective)
     except UndecidedError as error:
         text = f"the program for {abi.name} is not written, since what it does {error}"
-        raise UndecidedError(Diagnostic(text, position)) from None
-    if isinstance(found, Difference):
+        raise UndecidedError(Diagnostic(text, Position(policy.sources[-1][0]))) from None
+    if found:
         text = difference_text(found, ("policy", "program"), abi, tables)
         raise AnswerNo(
             Diagnostic(
                 f"seccompgen made a wrong program for {abi.name}, and does not write it: {text}; "
                 "please report this, with the policy",
-                means.case(found.call).origin.position,
+                meaning(policy, abi, tables).case(found.call).origin.position,
             )
         )
+    return program
 
 
 def difference_text(

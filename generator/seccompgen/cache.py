@@ -1,7 +1,8 @@
 """Keep compiled programs, so that what has not changed is not compiled again.
 
-An entry is named by a hash over all that determines a program: the policy with its positions,
-the tables, the objective, the ABI, and the compiler's own source. It is JSON behind a hash of
+An entry is named by a hash over all that determines a program, and no more: the policy with its
+positions, but not the place that its files lie in; the tables, the objective, the ABI; the source
+of the compiler and of the proof; Python and numpy, by their versions. It is JSON behind a hash of
 its own; whatever is not exactly that is passed over and written anew. Nothing here is ever an
 error: without a directory to use, everything is compiled.
 """
@@ -12,8 +13,11 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
-from dataclasses import astuple
+import sys
+from dataclasses import astuple, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +26,7 @@ from seccompgen.model import Origin
 from seccompgen.program import Cost, Program, decode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Policy
@@ -66,12 +70,12 @@ class ProgramCache:
             for policy, programs in made:
                 names = self._names(policy, (program.abi for program in programs))
                 for (_, name), program in zip(names, programs, strict=True):
-                    written = _write(place, name, _entry(name, program))
+                    written = _write(place, name, _entry(name, program, _numbers(policy)))
             _drop_unused(place, before=written - _KEPT_SECONDS)
 
     def _names(self, policy: Policy, abis: Iterable[Abi]) -> Iterator[tuple[Abi, str]]:
         # The repr of these values holds all their fields, and is the same for the same value.
-        about = repr(policy)
+        about = repr(_placeless(policy))
         for abi in abis:
             yield abi, _sha256(repr((self._common, about, abi.name)).encode())
 
@@ -95,24 +99,97 @@ class ProgramCache:
             yield place
 
 
+_ROOTS = ("seccompgen.proved", "seccompgen.cache")
+"""What makes a program, and what keeps it."""
+
+_IMPORT = re.compile(
+    r"^[ ]*from (?P<module>seccompgen[.\w]*) import (?P<names>\([^)]*\)|[^\n#]+)"
+    r"|^[ ]*import (?P<whole>seccompgen[.\w]*)",
+    re.MULTILINE,
+)
+
+
+def deciding_files(package: Path) -> list[Path]:
+    """Return the source files that decide a program: those of `_ROOTS` and of all they import.
+
+    Imports are found by how they are written, wherever they stand, so that none is missed that
+    only types need; ``package`` is the directory of seccompgen.
+    """
+    found: set[Path] = set()
+    todo = set(_ROOTS)
+    while todo:
+        name = todo.pop()
+        place = package.joinpath(*name.split(".")[1:])
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if file in found or not file.is_file():
+            continue  # a name out of a module is looked for as a module, too
+        found.add(file)
+        todo.add(name.rpartition(".")[0] or name)
+        for match in _IMPORT.finditer(file.read_text(encoding="utf-8")):
+            module = match["module"] or match["whole"]
+            todo.add(module)
+            todo |= {f"{module}.{one}" for one in re.findall(r"\w+", match["names"] or "")}
+    return sorted(found)
+
+
 def _fingerprint() -> str:
-    """Hash the source of all of seccompgen; return an empty string where it is not at hand."""
+    """Hash what decides a program; return an empty string where its source is not at hand.
+
+    The search for a program adds floating-point numbers by numpy, whose releases may round
+    otherwise: what an older one made would be stale to `--check`, which takes nothing from here.
+    """
     package = Path(__file__).parent
     sources = [
         (str(path.relative_to(package)), _sha256(path.read_bytes()))
-        for path in sorted(package.rglob("*.py"))
+        for path in deciding_files(package)
     ]
-    return _sha256(repr(sources).encode()) if sources else ""
+    if not sources:
+        return ""
+    versions = sys.implementation.name, tuple(sys.version_info), metadata.version("numpy")
+    return _sha256(repr((sources, versions)).encode())
+
+
+def _numbers(policy: Policy) -> dict[str, str]:
+    """Return the names that an entry has for a policy's files: another checkout has others."""
+    return {file: str(i) for i, (file, _) in enumerate(policy.sources)}
+
+
+def _placed(position: Position, files: Mapping[str, str]) -> Position:
+    return replace(position, file=files.get(position.file, position.file))
+
+
+def _placeless(policy: Policy) -> Policy:
+    """Return what of a policy decides its programs, with its files by number."""
+    files = _numbers(policy)
+
+    def origin(one: Origin) -> Origin:
+        return Origin(one.label, _placed(one.position, files))
+
+    return replace(
+        policy,
+        name="",
+        description="",
+        arches_origin=origin(policy.arches_origin),
+        default_origin=origin(policy.default_origin),
+        unknown_origin=origin(policy.unknown_origin),
+        bad_arch_origin=origin(policy.bad_arch_origin),
+        rules=tuple(
+            replace(rule, position=_placed(rule.position, files), origin=origin(rule.origin))
+            for rule in policy.rules
+        ),
+        sources=(),
+    )
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _entry(name: str, program: Program) -> bytes:
+def _entry(name: str, program: Program, files: Mapping[str, str]) -> bytes:
     numbers: dict[Origin, int] = {}
     of = [[numbers.setdefault(o, len(numbers)) for o in each] for each in program.origins]
-    places = [(o.label, o.position.file, o.position.line, o.position.column) for o in numbers]
+    where = [(o.label, _placed(o.position, files)) for o in numbers]
+    places = [(label, at.file, at.line, at.column) for label, at in where]
     data = {
         "code": program.to_bytes().hex(),
         "cost": astuple(program.cost),
@@ -133,7 +210,10 @@ def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
         if digest != _sha256(name.encode() + payload).encode():
             return None
         data = json.loads(payload)
-        origins = [Origin(label, Position(*where)) for label, *where in data["origins"]]
+        files = {number: file for file, number in _numbers(policy).items()}
+        origins = [
+            Origin(label, _placed(Position(*where), files)) for label, *where in data["origins"]
+        ]
         instructions = decode(bytes.fromhex(data["code"]), abi)
         return Program(
             abi,

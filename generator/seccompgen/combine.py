@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.apart import take_apart
 from seccompgen.architectures import ABIS
-from seccompgen.build import difference_text, module_name
+from seccompgen.build import are_unchanged, difference_text, module_name
 from seccompgen.compile import Making, TooManyError
 from seccompgen.errors import (
     AnswerNo,
@@ -23,9 +23,9 @@ from seccompgen.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.files import NOTIFICATION_NAME, support_files
-from seccompgen.filters import FILTER_SUFFIXES, read_filters, read_module
-from seccompgen.manifest import MANIFEST_NAME
+from seccompgen.files import support_files
+from seccompgen.filters import read_filters, read_module
+from seccompgen.locate import Kind, kind_of
 from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
 from seccompgen.objective import DEFAULT_OBJECTIVE
 from seccompgen.policy import load_policy
@@ -33,6 +33,7 @@ from seccompgen.pool import spread
 from seccompgen.program import BPF_MAXINSNS, RET_K
 from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.render import combined_docstring, render_combined
+from seccompgen.stock import stock_policies
 from seccompgen.verify import (
     Code,
     Difference,
@@ -84,6 +85,12 @@ class Combined:
     programs: tuple[Program, ...]
     notes: tuple[Diagnostic, ...]
 
+    def is_current(self) -> bool:
+        """Return whether the files of its parts are still what was read."""
+        read = {(str(part.path), part.sha256) for part in self.parts}
+        read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
+        return are_unchanged(read)
+
     @property
     def settings(self) -> Settings:
         """Those of the parts that have any, which agree."""
@@ -91,7 +98,7 @@ class Combined:
 
 
 def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[Part, ...]:
-    """Return the FILTERs at ``paths``; of a directory all that it has, by name.
+    """Return the FILTERs in the files ``paths``.
 
     Raises InputError with everything that is wrong with any of them.
     """
@@ -99,15 +106,9 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[P
     problems: list[Diagnostic] = []
     for path in paths:
         try:
-            files = _filters_in(path) if path.is_dir() else [path]
+            parts.append(_part(path, tables, only))
         except InputError as error:
             problems += error.diagnostics
-            continue
-        for file in files:
-            try:
-                parts.append(_part(file, tables, only))
-            except InputError as error:
-                problems += error.diagnostics
     if not problems and len(parts) < 2:
         found = "".join(f"there is only {part.path}: " for part in parts)
         problems.append(
@@ -118,31 +119,18 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[P
     return tuple(parts)
 
 
-def _filters_in(directory: Path) -> list[Path]:
-    """Return the FILTERs in ``directory``, but what is no filter of a generated package."""
-    found = [
-        path
-        for path in sorted(directory.iterdir())
-        if path.suffix in FILTER_SUFFIXES and not path.name.startswith("_") and path.is_file()
-        if path.name != NOTIFICATION_NAME and not path.name.endswith(MANIFEST_NAME)
-    ]
-    if not found:
-        raise InputError(Diagnostic("no filters in this directory", Position(str(directory))))
-    return found
-
-
 def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
     settings = None
     if not str(path).isprintable():
         # The name goes into comments of the module that is made.
         raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
-    if path.suffix in {".py", ".bpf"}:
+    if kind_of(path) is not Kind.POLICY:
         filters = read_filters(path, tables, only)
         sides: dict[str, Side] = {
             one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters
         }
         policy = None
-        if path.suffix == ".py":
+        if kind_of(path) is Kind.MODULE:
             settings = read_module(path).settings
     else:
         policy, _ = load_policy(path, tables)
@@ -350,7 +338,8 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
             for program in combined.programs
         }
     _require_listener(combined)
-    names = [part.path.name for part in combined.parts]
+    stock = {path: name for name, path in stock_policies().items()}
+    words = [stock.get(part.path, part.path.name) for part in combined.parts]
     only = combined.programs[0].abi.name if len(combined.programs) == 1 else ""
     refusal = str(combined.refusal) if combined.refusal else ""
     made = combined.operation.value
@@ -362,7 +351,7 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
         combined.programs,
         tables,
         combined.settings,
-        f"seccompgen {made} {shlex.join(names)}{options} --name {combined.name} -o DIR",
+        f"seccompgen {made} {shlex.join(words)}{options} --name {combined.name} -o DIR",
     )
     return {
         directory / f"{module_name(combined.name)}.py": source,

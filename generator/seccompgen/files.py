@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from seccompgen.build import (
     PLAIN_MEANS,
     SHIPPED,
     absent_abis,
+    are_current,
     build_policies,
     difference_text,
     module_name,
@@ -31,7 +33,7 @@ from seccompgen.errors import (
 from seccompgen.model import U32, ActionKind, FilterFlag, Origin
 from seccompgen.oci import architecture
 from seccompgen.oci import profile as oci_profile
-from seccompgen.outputs import Outputs
+from seccompgen.outputs import Outputs, exclusive
 from seccompgen.pool import spread
 from seccompgen.project import read_project
 from seccompgen.reading import read_start
@@ -40,7 +42,7 @@ from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.build import Built, Means
@@ -277,19 +279,47 @@ def project_filters(
     return built, files
 
 
-def filter_package(
-    project: Project,
-    tables: Tables,
-    progress: Callable[[int, int], None] | None = None,
-    means: Means = PLAIN_MEANS,
-) -> tuple[list[Built], dict[Path, bytes], frozenset[Path]]:
-    """Return every filter of ``project``, the files of its filter package, and what is not of it.
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Filters with the files that they are written to, and the project if they are all of one."""
 
-    Raises InputError if a file is in the way that seccompgen did not generate.
+    built: Sequence[Built]
+    files: Mapping[Path, bytes]
+    project: Project | None = None
+
+    def outputs(self) -> Outputs:
+        """Return what is to be written, beside what is there now.
+
+        Raises InputError if a file is in the way that seccompgen did not generate.
+        """
+        refuse_to_overwrite(self.files)
+        if self.project:
+            return Outputs(self.files, orphaned_filters(self.project, self.files))
+        return Outputs(self.files, orphaned_programs(self.files))
+
+    def is_current(self) -> bool:
+        """Return whether what it was made from is still the same."""
+        if self.project:
+            main = [Path(one.policy.sources[-1][0]) for one in self.built]
+            now = read_project(self.project.pyproject)
+            if now != self.project or now.policy_files() != main:
+                return False
+        return are_current(self.built)
+
+
+def put(make: Callable[[], Compiled], place: Path) -> tuple[Compiled, list[Path]]:
+    """Write what ``make`` compiles; return it, and the files that changed.
+
+    ``place`` is locked (`outputs.exclusive`) only while files are replaced. Runs that compiled at
+    the same time replace them one after the other, so the last must not have read what an earlier
+    one found changed: under the lock, what was read is looked at again, and compiled anew if it is
+    another by then.
     """
-    built, files = project_filters(project, tables, progress, means)
-    refuse_to_overwrite(files)
-    return built, files, orphaned_filters(project, files)
+    while True:
+        compiled = make()
+        with exclusive(place):
+            if compiled.is_current():
+                return compiled, compiled.outputs().write()
 
 
 def package_names(project: Project) -> list[str]:

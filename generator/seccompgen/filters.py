@@ -1,4 +1,4 @@
-"""Read what a command line calls FILTER: a policy, a generated module, raw instructions."""
+"""Read the file of a FILTER: a policy, a generated module, raw instructions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeGuard
 from seccompgen.architectures import ABIS
 from seccompgen.build import PLAIN_MEANS, build_policy
 from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.locate import Kind, kind_of
 from seccompgen.model import U32, FilterFlag, Settings
 from seccompgen.program import decode
-from seccompgen.project import POLICY_SUFFIXES
 from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.verify import Operation, kernel_objections
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from seccompgen.model import Origin
     from seccompgen.program import Instruction
     from seccompgen.tables import Tables
-
-
-FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
-"""How names of FILTERs end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +107,11 @@ def read_filters(
     A generated module is read, never run: its bytes count, not its comments. Raises InputError
     where the file is none of the three, or the kernel would refuse what it holds.
     """
-    if path.suffix == ".bpf":
+    if kind_of(path) is Kind.RAW:
         if only is None:
             raise InputError(f"{path}: say with --arch which ABI these instructions are for")
         found = [_decode(path, only, _read(path))]
-    elif path.suffix == ".py":
+    elif kind_of(path) is Kind.MODULE:
         programs = read_module(path).programs
         found = [
             _decode(path, ABIS[name], data)

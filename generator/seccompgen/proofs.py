@@ -30,6 +30,7 @@ from seccompgen.filters import (
     read_module,
     require_same,
 )
+from seccompgen.locate import Kind, kind_of, vendored_from
 from seccompgen.model import RET_DATA_MAX, Settings
 from seccompgen.policy import load_policy, parse_action
 from seccompgen.pool import spread
@@ -37,6 +38,7 @@ from seccompgen.program import LD_W_ABS, RET_K, decode, programs_sha256
 from seccompgen.project import find_project
 from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.render import policy_docstring
+from seccompgen.stock import stock_policies
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import ARGS, word_at
 
@@ -146,7 +148,7 @@ def _claims_of_programs(
 ) -> tuple[list[Claim], list[Diagnostic]]:
     filters = read_filters(path, tables, only)
     banner = None
-    if path.suffix == ".py" and (policy_path is None or _has_banner(path)):
+    if kind_of(path) is Kind.MODULE and (policy_path is None or _has_banner(path)):
         banner = read_banner(path)
     if policy_path is None:
         if banner is None:
@@ -158,7 +160,7 @@ def _claims_of_programs(
     stale: list[Diagnostic] = []
     if banner:
         stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
-    if path.suffix == ".py":
+    if kind_of(path) is Kind.MODULE:
         stale += _installed_otherwise(path, policy.settings, tables)
     if banner and not stale:
         abis = [ABIS[name] for name in read_module(path).programs]
@@ -249,7 +251,7 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
 
 def _sides(path: Path, tables: Tables, only: Abi | None) -> dict[str, Side]:
     """Return what is in a FILTER, by the name of the ABI: programs, or what a policy means."""
-    if path.suffix in {".py", ".bpf"}:
+    if kind_of(path) is not Kind.POLICY:
         filters = read_filters(path, tables, only)
         return {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters}
     policy, _ = load_policy(path, tables)
@@ -290,14 +292,17 @@ def _has_banner(path: Path) -> bool:
 
 
 def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
-    """Return the file that a banner names, from beside the module or from the project.
+    """Return the file that a banner names, by the manifest, beside the module, or in the project.
 
-    Of several it is one that has not changed, if there is one. ``advice`` is what to do if there is
-    none at all.
+    Of several it is one that has not changed, if there is one; the stock policy of that name counts
+    last. ``advice`` is what to do if there is none at all.
     """
     projects = [find_project(place) for place in (path.absolute().parent, Path.cwd())]
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
-    there = [place / name for place in places if (place / name).is_file()]
+    recorded = vendored_from(path)
+    there = [recorded] if recorded and recorded.name == name and recorded.is_file() else []
+    there += [place / name for place in places if (place / name).is_file()]
+    there += [file for file in stock_policies().values() if file.name == name]
     for candidate in there:
         if hashlib.sha256(read_file(candidate, MAX_FILTER)).hexdigest() == sha256:
             return candidate

@@ -35,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--seccompgen-enforce",
         metavar="POLICY",
-        help="Run the tests under this policy; say what it refused, and which rules none reached.",
+        help="Run the tests under this policy, a file or a stock one's name; say what it refused, "
+        "and which rules none reached.",
     )
 
 
@@ -92,14 +93,13 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
     Policies are compiled here: a process that runs tests shall not import what that takes.
     """
-    from pathlib import Path  # noqa: PLC0415 - only where it is used
-
     from seccomp_filters._runtime import running_abi  # noqa: PLC0415
 
     from seccompgen.architectures import ABIS  # noqa: PLC0415
     from seccompgen.build import build_policy, shipped_tables  # noqa: PLC0415
     from seccompgen.console import told  # noqa: PLC0415
     from seccompgen.errors import SeccompgenError  # noqa: PLC0415
+    from seccompgen.locate import locate_policy  # noqa: PLC0415
     from seccompgen.program import RET_K  # noqa: PLC0415
     from seccompgen.record.tracer import LABELLED  # noqa: PLC0415
 
@@ -109,7 +109,8 @@ def _orders(enforce: str | None) -> dict[str, Any]:
     if not enforce:
         return orders
     try:
-        built = build_policy(Path(enforce), tables, [abi])
+        (path,) = locate_policy(enforce, "--seccompgen-enforce").paths
+        built = build_policy(path, tables, [abi])
     except SeccompgenError as error:
         raise pytest.UsageError(*told(error.diagnostics).split("\n")) from None
     (program,) = built.programs

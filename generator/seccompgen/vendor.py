@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.architectures import ABIS
-from seccompgen.build import build_policies, difference_text, is_device
-from seccompgen.errors import Diagnostic, InputError, Position, UndecidedError
+from seccompgen.build import are_current, build_policies, is_device
+from seccompgen.changes import program_changes
+from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.files import filter_files
-from seccompgen.filters import read_module
 from seccompgen.manifest import (
     MANIFEST_NAME,
     Hashed,
@@ -25,21 +25,18 @@ from seccompgen.manifest import (
     sha256,
 )
 from seccompgen.objective import Objective
-from seccompgen.outputs import Outputs
+from seccompgen.outputs import Outputs, exclusive
 from seccompgen.profile import read_profile
-from seccompgen.program import decode
 from seccompgen.project import POLICY_SUFFIXES
 from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.render import render_filter
 from seccompgen.stock import stock_policies
-from seccompgen.verify import Code, Difference, prove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.build import Built, Means
-    from seccompgen.program import Program
     from seccompgen.tables import Tables
 
 
@@ -106,12 +103,17 @@ class Vendoring:
     outputs: Outputs
     findings: Sequence[Finding]
 
-    def refuse_to_overwrite(self) -> None:
-        """Raise InputError if a file would be lost that is not as seccompgen vendored it."""
+    def write(self, *, force: bool) -> list[Path]:
+        """Bring the tree to the outputs; return what changed.
+
+        Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
+        vendored it.
+        """
         losses = {State.EDITED, State.FOREIGN}
         found = [finding.diagnostic for finding in self.findings if finding.state in losses]
-        if found:
+        if found and not force:
             raise InputError(*found)
+        return self.outputs.write()
 
 
 def _quoted(path: Path) -> str:
@@ -123,20 +125,6 @@ def manifest_path(dest: Path) -> Path:
     if dest.suffix == ".py":
         return dest.with_name(f"{dest.stem}.{MANIFEST_NAME}")
     return dest / MANIFEST_NAME
-
-
-def find_policy(word: Path) -> Path:
-    """Return the policy file of that path, or the stock policy of that name.
-
-    A file that is there goes before a stock policy. Raises InputError if it is neither.
-    """
-    stock = stock_policies()
-    if word.is_file() or word.suffix in POLICY_SUFFIXES:
-        return word
-    if str(word) in stock:
-        return stock[str(word)]
-    names = ", ".join(stock)
-    raise InputError(f"{word}: neither a policy file nor a stock filter; these are {names}")
 
 
 def check_dest(dest: Path, *, single_file: bool) -> None:
@@ -202,38 +190,87 @@ def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
             yield Diagnostic("edited: no longer what was vendored", Position(str(file)))
 
 
-def vendoring(
+def check(
     request: Request,
+    tables: Tables,
+    means: Means,
+    progress: Callable[[int, int], None] | None = None,
+) -> Vendoring:
+    """Compile ``request``, and compare it with what lies in its place.
+
+    Raises InputError with all errors of the policies.
+    """
+    before = _manifest_before(request, force=False)
+    built, files = _compile(request, tables, means, progress)
+    return _beside(request, before, built, files, tables, explained=True)
+
+
+def vendor(
+    read_request: Callable[[], Request],
     tables: Tables,
     means: Means,
     progress: Callable[[int, int], None] | None = None,
     *,
     force: bool = False,
-) -> Vendoring:
-    """Compile ``request``, and compare it with what lies in its place.
+) -> tuple[Vendoring, list[Path]]:
+    """Compile a request, and bring what lies in its place to it; return what changed, too.
 
-    With ``force`` a manifest that cannot be read counts as none. Raises InputError with all
-    errors of the policies.
+    With ``force``, files are overwritten that were edited, and a manifest that cannot be read
+    counts as none. The place is locked only while it is compared and replaced; what was read
+    before that and is another now is read and compiled again.
     """
+    while True:
+        request = read_request()
+        _manifest_before(request, force=force)
+        built, files = _compile(request, tables, means, progress)
+        with exclusive(request.dest.absolute().parent):
+            if not are_current(built) or (request.recorded and read_request() != request):
+                continue
+            before = _manifest_before(request, force=force)
+            found = _beside(request, before, built, files, tables, explained=False)
+            return found, found.write(force=force)
+
+
+def _manifest_before(request: Request, *, force: bool) -> Manifest | None:
     if request.single_file and len(request.policies) > 1:
         raise InputError("--single-file is one module, for one POLICY: vendor a package, or twice")
     try:
-        before = read_manifest(request.manifest)
+        return read_manifest(request.manifest)
     except InputError:
         if not force:
             raise
-        before = None
+        return None
+
+
+def _compile(
+    request: Request,
+    tables: Tables,
+    means: Means,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Sequence[Built], dict[Path, bytes]]:
+    """Return the filters that are asked for, and their files."""
     built = build_policies(
         request.policies, tables, request.arches, progress, request.objective, means
     )
-    if request.single_file:
-        (one,) = built
-        text = render_filter(one.policy, one.programs, tables, one.objective, single_file=True)
-        files = {request.dest: text}
-    else:
-        files = filter_files(built, tables, request.dest, means=means)
+    if not request.single_file:
+        return built, filter_files(built, tables, request.dest, means=means)
+    (one,) = built
+    text = render_filter(one.policy, one.programs, tables, one.objective, single_file=True)
+    return built, {request.dest: text}
+
+
+def _beside(
+    request: Request,
+    before: Manifest | None,
+    built: Sequence[Built],
+    files: dict[Path, bytes],
+    tables: Tables,
+    *,
+    explained: bool,
+) -> Vendoring:
+    """Compare ``files`` with what lies in their place; ``explained`` says how programs change."""
     after = _manifest(request, built, files, tables)
-    findings = list(_compare(request, before, after, built, files, tables))
+    findings = list(_compare(request, before, after, built, files, tables, explained=explained))
     orphans = frozenset(one.path for one in findings if one.path not in files)
     if not findings:
         findings += _compare_manifest(request, before, after)
@@ -306,6 +343,8 @@ def _compare(
     built: Sequence[Built],
     files: Mapping[Path, bytes],
     tables: Tables,
+    *,
+    explained: bool,
 ) -> Iterator[Finding]:
     """Say of each file, but the manifest, what is not as it should be."""
     known = before.files if before else {}
@@ -329,8 +368,10 @@ def _compare(
             yield Finding(path, State.SUPERFLUOUS, text)
         else:
             reason = "this seccompgen has another"
-            if path.name in filters:
-                differs = _what_differs(path, filters[path.name], tables)
+            if explained and path.name in filters:
+                one = filters[path.name]
+                source = Path(one.policy.sources[-1][0]).name
+                differs = program_changes(path, one.programs, source, tables)
                 reason = f"{_reason(before, after, path.name)}; {differs}"
             yield Finding(path, State.STALE, f"stale: {reason}; to renew it: {request.again()}")
 
@@ -372,35 +413,3 @@ def _reason(before: Manifest, after: Manifest, file: str) -> str:
     if (before.optimize, before.bitmap) != (after.optimize, after.bitmap):
         reasons.append("it is to be optimised otherwise")
     return ", ".join(reasons) or "this seccompgen makes it otherwise"
-
-
-def _what_differs(path: Path, one: Built, tables: Tables) -> str:
-    """Say what vendoring anew would do to the programs in ``path``."""
-    new = {program.abi.name: program for program in one.programs}
-    try:
-        old = read_module(path).programs
-    except InputError:
-        return "its programs cannot be compared, as another seccompgen made it"
-    changed = [name for name in new if name in old and old[name] != new[name].to_bytes()]
-    parts = []
-    if gained := [name for name in new if name not in old]:
-        parts.append(f"a program for {', '.join(gained)} comes in")
-    if lost := [name for name in old if name not in new]:
-        parts.append(f"that for {', '.join(lost)} goes")
-    if changed:
-        count = f"{len(changed)} program{'s' * (len(changed) > 1)}"
-        names = (path.name, Path(one.policy.sources[-1][0]).name)
-        shown = (_difference(old[name], new[name], names, tables) for name in changed)
-        example = next((text for text in shown if text), None)
-        parts.append(f"{count} would change: {example or 'the answers stay the same'}")
-    return ", ".join(parts) or "its programs stay the same"
-
-
-def _difference(old: bytes, new: Program, names: tuple[str, str], tables: Tables) -> str | None:
-    """Show a call that two programs answer otherwise, None if none is found."""
-    order = new.abi.byte_order
-    try:
-        found = prove(Code(decode(old, new.abi), order), Code(new.instructions, order))
-    except UndecidedError:
-        return None
-    return difference_text(found, names, new.abi, tables) if isinstance(found, Difference) else None

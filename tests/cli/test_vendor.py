@@ -127,9 +127,10 @@ def test_a_stock_filter_by_its_name(project: Path) -> None:
     assert run.code == 0, run.err
     assert set(snapshot(project / "app" / "sandbox")) == PACKAGE | {"no_network.py"}
     assert inside("vendor", "app/sandbox", "--check", cwd=project).code == 0
-    # A file of that name is meant where there is one.
+    # A file of that name is another word.
     (project / "no_network").write_text(POLICY)
-    assert inside("vendor", "no_network", "app/sandbox", "--arch", "x86_64", cwd=project).code == 0
+    run = inside("vendor", "./no_network", "app/sandbox", "--arch", "x86_64", cwd=project)
+    assert run.code == 0, run.err
     manifest = json.loads((project / "app" / "sandbox" / "seccomp-manifest.json").read_text())
     assert [one["policy"] for one in manifest["filters"]] == ["../../no_network"]
 
@@ -412,7 +413,7 @@ def test_a_manifest_that_was_edited(project: Path, old: str, new: str, problem: 
     [
         (["worker.yml"], "say where to vendor it: seccompgen vendor worker.yml DEST"),
         (["nowhere"], "nowhere: has no manifest: name the policies, too: seccompgen vendor"),
-        (["no_netwrk", "x"], "no_netwrk: neither a policy file nor a stock filter; these are "),
+        (["no_netwrk", "x"], "no_netwrk: neither a file nor a stock policy (did you mean "),
         (["absent.yml", "x"], "absent.yml"),
         (["worker.yml", "my-app"], "my-app: Python cannot import 'my-app': choose another name"),
         (["worker.yml", "class"], "class: Python cannot import 'class'"),

@@ -12,11 +12,12 @@ import click
 from seccompgen.cli.common import (
     arches_option,
     bitmap_option,
-    check_or_write,
+    check_outputs,
     json_option,
     means,
     no_cache_option,
     optimize_option,
+    policies_named,
     print_built,
     print_notes,
     print_written,
@@ -33,14 +34,12 @@ from seccompgen.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seccompgen.build import Built
-    from seccompgen.outputs import Outputs
+    from seccompgen.files import Compiled
     from seccompgen.program import Program
-    from seccompgen.project import Project
 
 
 @click.command()
-@click.argument("policies", nargs=-1, metavar="[POLICY]...", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="[POLICY]...", type=click.Path())
 @click.option(
     "-o",
     "--output",
@@ -83,7 +82,7 @@ if TYPE_CHECKING:
 @tables_option
 @json_option
 def build(
-    policies: tuple[Path, ...],
+    words: tuple[str, ...],
     output: Path | None,
     arches: tuple[str, ...],
     form: str,
@@ -99,23 +98,24 @@ def build(
     costs: bool,
     as_json: bool,
 ) -> None:
-    """Compile POLICY files into static filters.
+    """Compile policies into static filters.
 
-    Without POLICY, all policies of the project that the current directory lies in (its
-    pyproject.toml has a section [tool.seccompgen]).
+    A POLICY is a file, the name of a stock policy, or a directory, for all that lie in it. Without
+    POLICY, all policies of the project that the current directory lies in (its pyproject.toml has
+    a section [tool.seccompgen]).
     """
     from seccompgen.build import build_policies  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.changes import new_filters  # noqa: PLC0415
     from seccompgen.files import (  # noqa: PLC0415
+        Compiled,
         depfile,
         filter_files,
-        filter_package,
         left_out,
-        orphaned_programs,
+        project_filters,
+        put,
         read_files,
-        refuse_to_overwrite,
         require_writable,
     )
-    from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.project import find_project  # noqa: PLC0415
 
     if depfile_target is not None and not depfile_path:
@@ -125,44 +125,54 @@ def build(
     only = [require_abi(arch) for arch in arches]
     tables = read_tables(tables_directory)
     how = means(cached=not (check or no_cache))
-
-    def add_depfile(files: dict[Path, bytes], built: list[Built], project: Project | None) -> None:
-        if depfile_path:
-            inputs = read_files(built, tables_directory, project)
-            _require_not_among(depfile_path, (*inputs, *files))
-            files[depfile_path] = depfile(list(files), inputs, depfile_target)
-
-    if policies:
-        directory = output or Path()
-        require_writable(directory)
-        objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
-        with exclusive(directory.absolute().parent):
-            with progress("compiling") as report:
-                built = build_policies(policies, tables, only, report, objective, how)
-            files = filter_files(built, tables, directory, form, how)
-            refuse_to_overwrite(files)
-            print_notes(note for one in built for note in left_out(one, form))
-            orphans = orphaned_programs(files)
-            add_depfile(files, built, None)
-            outputs = Outputs(files, orphans)
-            _finish(built, outputs, check=check, costs=costs, as_json=as_json)
-        return
-    project = find_project(Path.cwd())
-    if project is None:
+    policies = policies_named(words, "build")
+    project = None if words else find_project(Path.cwd())
+    if not words and project is None:
         raise InputError(
             "name a policy file: there is no pyproject.toml with [tool.seccompgen] here"
         )
-    if output or only or form != "python" or optimize or no_bitmap or profile:
+    if project and (output or only or form != "python" or optimize or no_bitmap or profile):
         raise InputError(
             "-o, --arch, --format, --optimize, --no-bitmap and --profile need a POLICY; "
             "the project's pyproject.toml says the rest"
         )
-    with exclusive(project.root):
+    directory = output or Path()
+    require_writable(directory)
+
+    def compile_all() -> Compiled:
+        project = None if words else find_project(Path.cwd())
         with progress("compiling") as report:
-            built, files, orphans = filter_package(project, tables, report, how)
-        add_depfile(files, built, project)
-        outputs = Outputs(files, orphans)
-        _finish(built, outputs, check=check, costs=costs, as_json=as_json)
+            if project:
+                built, files = project_filters(project, tables, report, how)
+            else:
+                objective = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+                built = build_policies(policies, tables, only, report, objective, how)
+                files = filter_files(built, tables, directory, form, how)
+        if depfile_path:
+            inputs = read_files(built, tables_directory, project)
+            _require_not_among(depfile_path, (*inputs, *files))
+            files[depfile_path] = depfile(list(files), inputs, depfile_target)
+        return Compiled(built, files, project)
+
+    written: list[Path] = []
+    if check:
+        compiled = compile_all()
+        outputs = compiled.outputs()
+    else:
+        place = project.root if project else directory.absolute().parent
+        compiled, written = put(compile_all, place)
+    notes = [note for one in compiled.built for note in left_out(one, form)]
+    print_notes([*notes, *(note for one in compiled.built for note in one.notes)])
+    if check:
+        check_outputs(outputs, new_filters(compiled.built), tables)
+    if as_json:
+        _print_json(compiled, written)
+        return
+    for one in compiled.built:
+        print_built(one.policy.name, one.programs)
+        if costs:
+            _print_costs(one.programs)
+    print_written(written)
 
 
 def _require_not_among(path: Path, files: Iterable[Path]) -> None:
@@ -171,37 +181,25 @@ def _require_not_among(path: Path, files: Iterable[Path]) -> None:
         raise InputError(f"--depfile {path} would overwrite what is read or written already")
 
 
-def _finish(
-    built: list[Built], outputs: Outputs, *, check: bool, costs: bool, as_json: bool
-) -> None:
-    """Check or write, then say what there is."""
-    print_notes(note for one in built for note in one.notes)
-    written = check_or_write(outputs, check=check)
-    if as_json:
-        print_json(
-            {
-                "filters": [
-                    {
-                        "policy": one.policy.sources[-1][0],
-                        "name": one.policy.name,
-                        "programs": {p.abi.name: len(p.instructions) for p in one.programs},
-                        "costs": {p.abi.name: _costs(p) for p in one.programs},
-                        "optimize": one.objective.optimize.value,
-                        "bitmap": one.objective.bitmap,
-                        "profile": one.objective.profile and one.objective.profile.file,
-                    }
-                    for one in built
-                ],
-                "files": [str(path) for path in outputs.files],
-                "written": [str(path) for path in written],
-            }
-        )
-        return
-    for one in built:
-        print_built(one.policy.name, one.programs)
-        if costs:
-            _print_costs(one.programs)
-    print_written(written)
+def _print_json(compiled: Compiled, written: Sequence[Path]) -> None:
+    print_json(
+        {
+            "filters": [
+                {
+                    "policy": one.policy.sources[-1][0],
+                    "name": one.policy.name,
+                    "programs": {p.abi.name: len(p.instructions) for p in one.programs},
+                    "costs": {p.abi.name: _costs(p) for p in one.programs},
+                    "optimize": one.objective.optimize.value,
+                    "bitmap": one.objective.bitmap,
+                    "profile": one.objective.profile and one.objective.profile.file,
+                }
+                for one in compiled.built
+            ],
+            "files": [str(path) for path in compiled.files],
+            "written": [str(path) for path in written],
+        }
+    )
 
 
 def _costs(program: Program) -> dict[str, dict[str, float]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seccompgen.cli.common import (
-    check_or_write,
+    all_filters,
+    check_outputs,
     json_option,
     means,
     print_built,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add what the three commands have in common."""
     options = (
-        click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path(path_type=Path)),
+        click.argument("filters", nargs=-1, metavar="FILTER...", type=click.Path()),
         click.option("--name", required=True, help="The name of the new filter."),
         click.option(
             "-o",
@@ -64,8 +65,9 @@ def intersect(**options: Any) -> None:
     """Make one program of FILTERs that answers what all of them stacked would.
 
     The kernel takes the strictest answer; of equal actions, that of the filter named last, which
-    counts as the newest. A FILTER is a policy, a generated module, a raw .bpf file, or a directory
-    of these, which stands for all that lie in it, in the order of their names.
+    counts as the newest. A FILTER is a policy file, a stock policy's name, a generated module, a
+    raw .bpf file, or a directory of these, which stands for all that lie in it, in the order of
+    their names.
     """
     _combine("intersect", **options)
 
@@ -100,7 +102,7 @@ def subtract(**options: Any) -> None:
 def _combine(
     operation: str,
     *,
-    filters: tuple[Path, ...],
+    filters: tuple[str, ...],
     name: str,
     output: Path,
     arch: str | None,
@@ -111,6 +113,7 @@ def _combine(
     action: str | None = None,
 ) -> None:
     from seccompgen.build import is_device, is_module_name, module_name  # noqa: PLC0415
+    from seccompgen.changes import New  # noqa: PLC0415
     from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
     from seccompgen.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
     from seccompgen.model import ActionKind  # noqa: PLC0415
@@ -129,15 +132,25 @@ def _combine(
     if refusal and refusal.kind is ActionKind.ALLOW:
         raise InputError("--action allow: takes nothing away; name an action that refuses, or log")
     tables = read_tables(tables_directory)
-    parts = parts_of(filters, tables, require_abi(arch) if arch else None)
+    paths, only = all_filters(filters), require_abi(arch) if arch else None
     require_writable(output)
-    with exclusive(output.absolute().parent):
+    written: list[Path] = []
+    while True:
+        parts = parts_of(paths, tables, only)
         found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
         files = combined_files(found, tables, output, form)
-        refuse_to_overwrite(files)
-        outputs = Outputs(files)
-        print_notes(found.notes)
-        written = check_or_write(outputs, check=check)
+        if check:
+            refuse_to_overwrite(files)
+            print_notes(found.notes)
+            check_outputs(Outputs(files), [New(name, name, found.programs)], tables)
+            break
+        with exclusive(output.absolute().parent):
+            # As `files.put` does, and why.
+            if found.is_current():
+                refuse_to_overwrite(files)
+                print_notes(found.notes)
+                written = Outputs(files).write()
+                break
     if as_json:
         about = {
             "name": name,

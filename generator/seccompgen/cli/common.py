@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
     from seccompgen.build import Means
+    from seccompgen.changes import New
     from seccompgen.errors import Diagnostic
+    from seccompgen.locate import Located
     from seccompgen.objective import Objective
     from seccompgen.outputs import Outputs
     from seccompgen.program import Program
@@ -91,6 +93,39 @@ def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) ->
     return read_objective(goal, bitmap=not no_bitmap, profile=profile)
 
 
+def one_filter(word: str) -> Path:
+    """Return the file that FILTER stands for; raise InputError if it is not one."""
+    from seccompgen.locate import locate_one  # noqa: PLC0415
+
+    return _paths(locate_one(word))[0]
+
+
+def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
+    """Return all files that FILTERs stand for."""
+    from seccompgen.locate import locate_all  # noqa: PLC0415
+
+    return _paths(locate_all(words))
+
+
+def policies_named(words: Iterable[str], wanted_by: str) -> tuple[Path, ...]:
+    """Return the policy files that words stand for; ``wanted_by`` is what needs their rules."""
+    from seccompgen.locate import locate_policies  # noqa: PLC0415
+
+    return _paths(locate_policies(words, wanted_by))
+
+
+def policy_named(word: str, wanted_by: str) -> Path:
+    """Return the one policy file that a word stands for, as above."""
+    from seccompgen.locate import locate_policy  # noqa: PLC0415
+
+    return _paths(locate_policy(word, wanted_by))[0]
+
+
+def _paths(found: Located) -> tuple[Path, ...]:
+    print_notes(found.notes)
+    return found.paths
+
+
 def require_abi(spelling: str) -> Abi:
     """Return the ABI of that name, or raise InputError."""
     abi = find_abi(spelling)
@@ -105,15 +140,17 @@ def print_notes(notes: Iterable[Diagnostic]) -> None:
         say(f"{note.position}: note: {note.message}" if note.position else note, err=True)
 
 
-def check_or_write(outputs: Outputs, *, check: bool) -> list[Path]:
-    """Write ``outputs`` and return what changed; with ``check`` raise AnswerNo if that is any."""
-    if not check:
-        return outputs.write()
-    stale = outputs.stale()
+def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> None:
+    """Raise AnswerNo if writing ``outputs`` would change anything, with what it would change.
+
+    ``filters`` are those whose files are among the outputs.
+    """
+    from seccompgen.changes import explain  # noqa: PLC0415
+
+    stale = outputs.stale(lambda path, content: explain(path, content, filters, tables))
     if stale:
         hint = "run the same command without --check, look at what changes, and commit it"
         raise AnswerNo(*stale, hint)
-    return []
 
 
 def print_built(name: str, programs: Sequence[Program]) -> None:
@@ -125,7 +162,7 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
 
 
 def print_written(written: list[Path]) -> None:
-    """Say what `check_or_write` changed."""
+    """Say what changed."""
     here = Path.cwd()
     for path in written:
         shown = path.relative_to(here) if path.is_relative_to(here) else path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ import click
 from seccompgen.cli.common import (
     json_option,
     means,
+    one_filter,
     read_tables,
     require_abi,
     tables_option,
@@ -17,28 +17,31 @@ from seccompgen.cli.common import (
 from seccompgen.console import print_json, say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from seccompgen.filters import Filter
     from seccompgen.tables import Tables
 
 
 @click.command()
-@click.argument("filter_path", metavar="FILTER", type=click.Path(path_type=Path))
+@click.argument("filter_word", metavar="FILTER", type=click.Path())
 @click.option("--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file.")
 @tables_option
 @json_option
 def disasm(
-    filter_path: Path, arch: str | None, tables_directory: Path | None, *, as_json: bool
+    filter_word: str, arch: str | None, tables_directory: Path | None, *, as_json: bool
 ) -> None:
-    """Show FILTER as assembly: a policy file, a generated module or a raw .bpf file.
+    """Show FILTER as assembly.
 
-    What is shown comes from the instructions, not from a module's comments. For a policy, each
-    line also tells which part of which file it comes from.
+    FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
+    filter, or a raw .bpf file. What is shown comes from the instructions, not from a module's
+    comments. For a policy, each line also tells which part of which file it comes from.
     """
     from seccompgen.filters import read_filters  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    filters = read_filters(filter_path, tables, only, means(cached=True))
+    filters = read_filters(one_filter(filter_word), tables, only, means(cached=True))
     if as_json:
         print_json([_as_json(one, tables) for one in filters])
         return

@@ -11,6 +11,8 @@ import click
 from seccompgen.cli.common import (
     default_action_option,
     json_option,
+    policies_named,
+    policy_named,
     read_tables,
     tables_option,
 )
@@ -54,16 +56,16 @@ _TESTS_SHOWN = 5
 )
 @click.option(
     "--merge",
-    "known_files",
+    "known_words",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="POLICY",
     help="Add to this policy; repeatable. What it allows runs at full speed.",
 )
 @click.option(
     "--against",
-    "against_file",
-    type=click.Path(path_type=Path),
+    "against_word",
+    type=click.Path(),
     metavar="POLICY",
     help="Say what this policy would refuse, and which of its rules nothing reached.",
 )
@@ -73,8 +75,8 @@ _TESTS_SHOWN = 5
 def record(
     words: tuple[str, ...],
     output: Path | None,
-    known_files: tuple[Path, ...],
-    against_file: Path | None,
+    known_words: tuple[str, ...],
+    against_word: str | None,
     default_action: str,
     tables_directory: Path | None,
     *,
@@ -94,11 +96,13 @@ def record(
     from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
     from seccompgen.trace.launch import find_command  # noqa: PLC0415
 
-    if not output and not against_file:
+    if not output and not against_word:
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
-    if not words and not (known_files and output):
+    if not words and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
     action = _refusal(default_action)
+    known_files = policies_named(known_words, "--merge")
+    against_file = policy_named(against_word, "--against") if against_word else None
     if output:
         _require_ours(output, known_files)
     tables = read_tables(tables_directory)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, means, print_notes, read_tables, tables_option
+from seccompgen.cli.common import (
+    json_option,
+    means,
+    one_filter,
+    print_notes,
+    read_tables,
+    tables_option,
+)
 from seccompgen.console import say, write_lines
 from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
 
@@ -32,7 +39,7 @@ _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 
 
 @click.command()
-@click.argument("filter_path", metavar="POLICY", type=click.Path(path_type=Path))
+@click.argument("filter_word", metavar="FILTER", type=click.Path())
 @click.argument("words", metavar="-- COMMAND [ARG]...", nargs=-1, type=click.UNPROCESSED)
 @click.option(
     "--trace", is_flag=True, help="Say on stderr at once which call was refused, and why."
@@ -61,7 +68,7 @@ _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 @tables_option
 @json_option
 def run(
-    filter_path: Path,
+    filter_word: str,
     words: tuple[str, ...],
     by: str | None,
     output: Path | None,
@@ -73,23 +80,26 @@ def run(
     log: bool,
     as_json: bool,
 ) -> None:
-    """Run COMMAND under POLICY: a policy file, a generated module or a raw .bpf file.
+    """Run COMMAND under FILTER.
+
+    FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
+    filter, or a raw .bpf file, for this machine's ABI.
 
     It ends as COMMAND ends. Without --trace this process itself becomes COMMAND; the filter is in
-    force from its first instruction on, and COMMAND is started whether POLICY allows execve or
+    force from its first instruction on, and COMMAND is started whether FILTER allows execve or
     not. Exit codes of its own: 127 COMMAND was not found, 126 it cannot be executed, 2 the policy
     is wrong, 3 the kernel does not take the filter.
     """
     from seccompgen.trace.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
 
     if not words:
-        raise click.UsageError("say which command to run: seccompgen run POLICY -- COMMAND")
+        raise click.UsageError("say which command to run: seccompgen run FILTER -- COMMAND")
     trace = trace or permissive
     for wanted, option in ((by, "--by"), (output, "--output"), (as_json, "--json")):
         if wanted and not trace:
             raise click.UsageError(f"{option} is for --trace")
     tables = read_tables(tables_directory)
-    loaded = _load(filter_path, tables)
+    loaded = _load(one_filter(filter_word), tables)
     command = find_command(words)
     settings = _settings(loaded.settings, no_new_privs=no_new_privs, log=log)
     _warn(loaded.judged, command, settings, tables)
@@ -101,7 +111,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What POLICY holds for the running ABI."""
+    """What FILTER holds for the running ABI."""
 
     name: str
     judged: Judged
@@ -116,15 +126,16 @@ class _Loaded:
 def _load(path: Path, tables: Tables) -> _Loaded:
     from seccompgen.build import build_policy  # noqa: PLC0415 - keeps --help fast
     from seccompgen.filters import read_filters, read_module  # noqa: PLC0415
+    from seccompgen.locate import Kind, kind_of  # noqa: PLC0415
     from seccompgen.model import Settings  # noqa: PLC0415
     from seccompgen.trace.refusal import Judged  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
     position, table = Position(str(path)), tables.tables[abi.name]
-    if path.suffix in {".py", ".bpf"}:
+    if kind_of(path) is not Kind.POLICY:
         (one,) = read_filters(path, tables, abi)
-        settings = read_module(path).settings if path.suffix == ".py" else Settings()
+        settings = read_module(path).settings if kind_of(path) is Kind.MODULE else Settings()
         return _Loaded(path.stem, Judged(position, table, one.instructions), settings)
     built = build_policy(path, tables, [abi], means=means(cached=True))
     # What other ABIs lack is no news to who runs on this one.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import (
-    check_or_write,
+    check_outputs,
     json_option,
     means,
     print_notes,
@@ -19,7 +19,9 @@ from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
-    from seccompgen.build import AbiChange
+    from collections.abc import Sequence
+
+    from seccompgen.build import AbiChange, Built
     from seccompgen.outputs import Outputs
     from seccompgen.project import Project
     from seccompgen.tables import Tables
@@ -97,7 +99,7 @@ def _into_directory(
     files = table_files(after, directory, directory)
     refuse_to_overwrite(files)
     outputs = Outputs(files, orphaned_tables(after, directory))
-    _finish(before, after, outputs, check=check, as_json=as_json)
+    _finish(before, after, outputs, (), check=check, as_json=as_json)
 
 
 def _into_project(
@@ -126,14 +128,21 @@ def _into_project(
         built, outputs = project_outputs(project, after, report, means(cached=not check))
     if before is None or before.tag != after.tag:
         print_notes(note for one in built for note in one.notes)
-    _finish(before, after, outputs, check=check, as_json=as_json)
+    _finish(before, after, outputs, built, check=check, as_json=as_json)
 
 
 def _finish(
-    before: Tables | None, after: Tables, outputs: Outputs, *, check: bool, as_json: bool
+    before: Tables | None,
+    after: Tables,
+    outputs: Outputs,
+    built: Sequence[Built],
+    *,
+    check: bool,
+    as_json: bool,
 ) -> None:
     """Say what the tag brings, then check or write."""
     from seccompgen.build import absent_abis, compare_tables  # noqa: PLC0415
+    from seccompgen.changes import new_filters  # noqa: PLC0415
 
     changes = compare_tables(before, after) if before else []
     absent = absent_abis(after)
@@ -144,7 +153,9 @@ def _finish(
         if before and before.tag != after.tag:
             say(f"from {before.tag} to {after.tag}:")
             _show_changes(changes)
-    written = check_or_write(outputs, check=check)
+    if check:
+        check_outputs(outputs, new_filters(built), after)
+    written = [] if check else outputs.write()
     if as_json:
         print_json(
             {

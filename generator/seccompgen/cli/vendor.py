@@ -14,6 +14,7 @@ from seccompgen.cli.common import (
     means,
     no_cache_option,
     optimize_option,
+    policies_named,
     print_built,
     print_notes,
     print_written,
@@ -29,9 +30,7 @@ from seccompgen.errors import AnswerNo, InputError
 
 
 @click.command()
-@click.argument(
-    "places", nargs=-1, required=True, metavar="[POLICY]... DEST", type=click.Path(path_type=Path)
-)
+@click.argument("places", nargs=-1, required=True, metavar="[POLICY]... DEST", type=click.Path())
 @click.option(
     "--single-file", is_flag=True, help="DEST is one module, with the runtime as part of it."
 )
@@ -49,7 +48,7 @@ from seccompgen.errors import AnswerNo, InputError
 @tables_option
 @json_option
 def vendor(
-    places: tuple[Path, ...],
+    places: tuple[str, ...],
     arches: tuple[str, ...],
     optimize: str | None,
     profile: Path | None,
@@ -64,45 +63,41 @@ def vendor(
 ) -> None:
     """Put filters and their runtime into an application, as the package DEST.
 
-    A POLICY is a file, or the name of a stock filter (no_network, no_exec, compute_only,
-    web_worker). DEST then holds these filters and no others; a manifest beside them says what they
-    were made from. With DEST alone, it is brought to what its manifest says, from the policies as
-    they are now.
+    A POLICY is a file, the name of a stock policy (no_network, no_exec, compute_only, web_worker),
+    or a directory, for all that lie in it. DEST then holds these filters and no others; a manifest
+    beside them says what they were made from. With DEST alone, it is brought to what its manifest
+    says, from the policies as they are now.
     """
-    from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.vendor import (  # noqa: PLC0415
-        Request,
-        check_dest,
-        find_policy,
-        recorded_request,
-        vendoring,
-    )
+    from seccompgen import vendor as vendoring  # noqa: PLC0415 - keeps --help fast
 
     if check and force:
         raise InputError("--check overwrites nothing: leave --force out")
-    *policies, dest = places
-    check_dest(dest, single_file=single_file if policies else dest.suffix == ".py")
+    *words, last = places
+    dest = Path(last)
+    vendoring.check_dest(dest, single_file=single_file if words else dest.suffix == ".py")
     tables = read_tables(tables_directory)
     asked = {require_abi(arch) for arch in arches}
     only = tuple(abi for abi in ABIS.values() if abi in asked)
-    if policies:
-        found = tuple(find_policy(policy) for policy in policies)
-        goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
-        request = Request(dest, single_file, found, only, goal)
-    elif single_file or only or optimize or no_bitmap or profile:
+    if not words and (single_file or only or optimize or no_bitmap or profile):
         raise InputError(
             "--single-file, --arch, --optimize, --no-bitmap and --profile need a POLICY; the "
             "manifest says the rest"
         )
-    else:
-        request = recorded_request(dest)
-    with exclusive(dest.absolute().parent):
-        with progress("compiling") as report:
-            how = means(cached=not (check or no_cache))
-            result = vendoring(request, tables, how, report, force=force)
-        if not (check or force):
-            result.refuse_to_overwrite()
-        written = [] if check else result.outputs.write()
+    found = policies_named(words, "vendor")
+
+    def read_request() -> vendoring.Request:
+        if not words:
+            return vendoring.recorded_request(dest)
+        goal = read_goal(optimize, no_bitmap=no_bitmap, profile=profile)
+        return vendoring.Request(dest, single_file, found, only, goal)
+
+    how = means(cached=not (check or no_cache))
+    written: list[Path] = []
+    with progress("compiling") as report:
+        if check:
+            result = vendoring.check(read_request(), tables, how, report)
+        else:
+            result, written = vendoring.vendor(read_request, tables, how, report, force=force)
     print_notes(note for one in result.built for note in one.notes)
     if as_json:
         print_json(

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from seccompgen.cli.common import (
+    all_filters,
     json_option,
     means,
+    one_filter,
+    policy_named,
     progress,
     read_tables,
     require_abi,
@@ -36,12 +39,12 @@ method_option = click.option(
 
 
 @click.command()
-@click.argument("files", nargs=-1, metavar="[POLICY|FILTER]...", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="[FILTER]...", type=click.Path())
 @click.option(
     "--policy",
-    "policy_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    "policy_word",
+    type=click.Path(),
+    metavar="POLICY",
     help="What the FILTERs should be; a generated module's own policy is found by its banner.",
 )
 @arch_option
@@ -54,8 +57,8 @@ method_option = click.option(
 @tables_option
 @json_option
 def verify(
-    files: tuple[Path, ...],
-    policy_path: Path | None,
+    words: tuple[str, ...],
+    policy_word: str | None,
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
@@ -65,26 +68,29 @@ def verify(
 ) -> None:
     """Prove that programs do what their policies say, for every call; or show one that differs.
 
-    A POLICY is compiled, and the programs are proved; a FILTER is a generated module, of which
-    the bytes count and not the comments, with the runtime beside it, or a raw .bpf file. Without
-    either, all modules of the project that the current directory lies in.
+    A FILTER is a policy file or a stock policy's name, which is compiled, and the programs are
+    proved; a generated module, of which the bytes count and not the comments, with the runtime
+    beside it; a raw .bpf file; or a directory, for all that lie in it. Without any, all modules of
+    the project that the current directory lies in.
     """
+    from seccompgen.locate import Kind, kind_of  # noqa: PLC0415 - keeps --help fast
     from seccompgen.proofs import claims_of_policy, claims_of_programs  # noqa: PLC0415
 
-    if policy_path and not files:
+    if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    targets = dict.fromkeys(files, policy_path) if files else _project_modules()
+    policy_path = policy_named(policy_word, "--policy") if policy_word else None
+    targets = dict.fromkeys(all_filters(words), policy_path) if words else _project_modules()
     claims: list[Claim] = []
     stale: list[Diagnostic] = []
     wrong: list[Diagnostic] = []
     for path, its_policy in targets.items():
         try:
-            if not files and not path.exists():
+            if not words and not path.exists():
                 text = "is missing; seccompgen build writes it"
                 stale.append(Diagnostic(text, Position(str(path))))
-            elif path.suffix in {".py", ".bpf"}:
+            elif kind_of(path) is not Kind.POLICY:
                 found, problems = claims_of_programs(
                     path, its_policy, tables, only, with_runtime=not no_runtime
                 )
@@ -102,15 +108,15 @@ def verify(
 
 
 @click.command()
-@click.argument("left", metavar="FILTER", type=click.Path(path_type=Path))
-@click.argument("right", metavar="FILTER", type=click.Path(path_type=Path))
+@click.argument("left", metavar="FILTER", type=click.Path())
+@click.argument("right", metavar="FILTER", type=click.Path())
 @arch_option
 @method_option
 @tables_option
 @json_option
 def equiv(
-    left: Path,
-    right: Path,
+    left: str,
+    right: str,
     arch: str | None,
     method: str | None,
     tables_directory: Path | None,
@@ -119,12 +125,14 @@ def equiv(
 ) -> None:
     """Prove that two FILTERs answer every call alike; or show one that they do not.
 
-    A FILTER is a policy, a generated module, or a raw .bpf file, whoever made it.
+    A FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
+    filter, or a raw .bpf file, whoever made it.
     """
     from seccompgen.proofs import claims_of_two  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
-    claims = claims_of_two(left, right, tables, require_abi(arch) if arch else None)
+    only = require_abi(arch) if arch else None
+    claims = claims_of_two(one_filter(left), one_filter(right), tables, only)
     _report(claims, [], method, tables, as_json=as_json)
 
 

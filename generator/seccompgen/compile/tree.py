@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -130,8 +131,12 @@ def some_with(first: int, last: int, mask: int) -> bool:
     return bool((first | (1 << (first ^ last).bit_length()) - 1) & mask)
 
 
+@lru_cache(maxsize=1 << 16)
 def some_without(first: int, last: int, mask: int) -> bool:
-    """Return True if some number from ``first`` to ``last`` has no bit of ``mask``."""
+    """Return True if some number from ``first`` to ``last`` has no bit of ``mask``.
+
+    Results are kept, since a search for trees asks this of the same few items over and over.
+    """
     number = first
     while number <= last:
         clash = number & mask

@@ -19,13 +19,17 @@ BITS = 32
 YES, NO = "yes", "no"
 """The outcomes of a test."""
 
+_CHOSEN_MAX = 1 << 20
+"""Results of `Words.where` that are kept at a time; a hundred megabytes."""
+
 WordId: TypeAlias = int
 
 
 class Words:
     """Functions as nodes (level, function where that bit is 0, where it is 1), each made once.
 
-    Level 0 is bit 31. At level 32 the second part is the outcome.
+    Level 0 is bit 31. At level 32 the second part is the outcome. ``steps`` counts the nodes that
+    `where` had to work out, which is where large policies take their time.
     """
 
     def __init__(self) -> None:
@@ -34,6 +38,8 @@ class Words:
         self._outcomes: list[Hashable] = []
         self._numbers: dict[Hashable, int] = {}
         self._runs: dict[WordId, tuple[int, int, int]] = {}
+        self._chosen: dict[tuple[WordId, WordId, WordId], WordId] = {}
+        self.steps = 0
 
     def constant(self, outcome: Hashable) -> WordId:
         """Return the function that has ``outcome`` for every word."""
@@ -189,30 +195,39 @@ class Words:
         yield start, (1 << BITS) - 1, self._outcomes[current]
 
     def where(self, test: WordId, word: WordId, other: WordId) -> WordId:
-        """Return ``word`` where ``test`` has the outcome YES, else ``other``."""
-        memo: dict[tuple[WordId, WordId, WordId], WordId] = {}
+        """Return ``word`` where ``test`` has the outcome YES, else ``other``.
 
-        def walk(key: tuple[WordId, WordId, WordId]) -> WordId:
-            choice, yes, no = key
-            outcome = self.outcome(choice)
-            if outcome is not None:
-                return yes if outcome == YES else no
+        Results are kept from call to call: the same line is asked for under many tests, and the
+        same test for many lines, of which large parts are the same nodes.
+        """
+        nodes, kept = self._nodes, self._chosen
+        if len(kept) > _CHOSEN_MAX:
+            kept.clear()
+
+        def walk(choice: WordId, yes: WordId, no: WordId) -> WordId:
+            level, zero, one = nodes[choice]
+            if level == BITS:
+                return yes if self._outcomes[zero] == YES else no
             if yes == no:
                 return yes
-            found = memo.get(key)
+            key = (choice, yes, no)
+            found = kept.get(key)
             if found is None:
-                level = min(self._nodes[part][0] for part in key)
-                parts = []
-                for half in (1, 2):
-                    below = [
-                        self._nodes[part][half] if self._nodes[part][0] == level else part
-                        for part in key
-                    ]
-                    parts.append(walk((below[0], below[1], below[2])))
-                found = memo[key] = self.node(level, *parts)
+                self.steps += 1
+                yes_level, yes_zero, yes_one = nodes[yes]
+                no_level, no_zero, no_one = nodes[no]
+                top = min(level, yes_level, no_level)
+                if level != top:
+                    zero = one = choice
+                if yes_level != top:
+                    yes_zero = yes_one = yes
+                if no_level != top:
+                    no_zero = no_one = no
+                low = walk(zero, yes_zero, no_zero)
+                found = kept[key] = self.node(top, low, walk(one, yes_one, no_one))
             return found
 
-        return walk((test, word, other))
+        return walk(test, word, other)
 
     def restricted(self, word: WordId, test: WordId, outcome: str) -> WordId:
         """Return a smaller function that is ``word`` where ``test`` has ``outcome``.

@@ -34,24 +34,33 @@ def bring_up_to_date(root: Path) -> Package:
         cache_directory,
         shipped_tables,
     )
-    from seccompgen.files import filter_package  # noqa: PLC0415
-    from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
+    from seccompgen.changes import explain, new_filters  # noqa: PLC0415
+    from seccompgen.files import Compiled, project_filters, put  # noqa: PLC0415
 
     project = require_project(root)
     cache = None if project.committed else cache_directory()
     # In this process alone: nobody knows whether the main module of a build bears being imported.
     means = Means(cache=cache / "programs" if cache else None)
-    with exclusive(project.root):
-        built, files, orphans = filter_package(project, shipped_tables(), None, means)
-        outputs = Outputs(files, orphans)
-        if project.committed and (stale := outputs.stale()):
+    tables = shipped_tables()
+
+    def make() -> Compiled:
+        return Compiled(*project_filters(project, tables, None, means), project)
+
+    written: list[Path] = []
+    if project.committed:
+        compiled = make()
+        new = new_filters(compiled.built)
+        if stale := compiled.outputs().stale(
+            lambda path, content: explain(path, content, new, tables)
+        ):
             hint = "committed = true: run 'seccompgen build', look at what changes, and commit it"
             raise AnswerNo(*stale, hint)
-        written = outputs.write()
-    notes = [str(note) for one in built for note in one.notes]
+    else:
+        compiled, written = put(make, project.root)
+    notes = [str(note) for one in compiled.built for note in one.notes]
     told = [f"{'wrote' if path.exists() else 'removed'} {path}" for path in written]
     lines = map(printable, (*dict.fromkeys(notes), *told))
-    return Package(project, tuple(files), tuple(lines))
+    return Package(project, tuple(compiled.files), tuple(lines))
 
 
 def require_project(root: Path) -> Project:

@@ -26,6 +26,7 @@ from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.reach import DeadRule, reach
 from seccompgen.reading import read_file
+from seccompgen.stock import stock_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,10 +59,10 @@ def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagn
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.
     """
-    layers = _layers(path)
-    main = layers[-1]
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
+    layers = _layers(path, notes)
+    main = layers[-1]
 
     arches = _abis(layers, "arches", tables, problems, notes)
     if arches is None:
@@ -116,11 +117,11 @@ def _order(diagnostic: Diagnostic) -> Position:
     return diagnostic.position or Position("")
 
 
-def _layers(path: pathlib.Path) -> list[_Layer]:
+def _layers(path: pathlib.Path, notes: list[Diagnostic]) -> list[_Layer]:
     """Read ``path`` and, before it, what it includes; report the errors of all of them."""
     done: dict[pathlib.Path, _Layer] = {}
     problems: list[Diagnostic] = []
-    _read_layer(path, None, (), done, problems)
+    _read_layer(path, None, (), done, problems, notes)
     if problems:
         raise InputError(*dict.fromkeys(problems))
     return list(done.values())
@@ -132,6 +133,7 @@ def _read_layer(
     chain: tuple[pathlib.Path, ...],
     done: dict[pathlib.Path, _Layer],
     problems: list[Diagnostic],
+    notes: list[Diagnostic],
 ) -> None:
     if not str(path).isprintable():
         problems.append(
@@ -153,7 +155,9 @@ def _read_layer(
         # Only what is named on the command line may be a pipe of the shell.
         content = read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
-        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}", included_at))
+        near = did_you_mean(path.stem, stock_policies()) if included_at else ""
+        near = near.replace("mean ", "mean the stock policy ")
+        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}{near}", included_at))
         return
     try:
         document = read_document(content, str(path))
@@ -164,8 +168,23 @@ def _read_layer(
     layer = _Layer(document, base, checked, hashlib.sha256(content).hexdigest())
     for i, name in enumerate(checked.include):
         where = layer.position("include", i)
-        _read_layer(path.parent / name, where, (*chain, identity), done, problems)
+        file = _included(path.parent, name, where, notes)
+        _read_layer(file, where, (*chain, identity), done, problems, notes)
     done[identity] = layer
+
+
+def _included(
+    directory: pathlib.Path, name: str, where: Position, notes: list[Diagnostic]
+) -> pathlib.Path:
+    """Return the file that a policy in ``directory`` includes: a stock policy, by its name, or one.
+
+    As on a command line (`locate`), a stock policy's name is that policy whatever lies there.
+    """
+    stock = stock_policies().get(name)
+    if stock and os.path.lexists(directory / name):
+        text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
+        notes.append(Diagnostic(text, where))
+    return stock or directory / name
 
 
 def _setting(layers: list[_Layer], key: str, default: _T) -> _T:

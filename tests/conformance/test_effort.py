@@ -1,0 +1,54 @@
+"""Work that large policies take, counted exactly, whatever the machine is busy with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import seccompgen.compile
+from random_policies import random_policy
+from seccompgen.architectures import ABIS
+from seccompgen.build import shipped_tables
+from seccompgen.compile import compile_policy
+from seccompgen.compile.words import NO, YES, Words
+from seccompgen.verify import Code, Proof, meaning, prove
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TABLES = shipped_tables()
+
+
+def test_a_choice_is_worked_out_once() -> None:
+    words = Words()
+    yes, no, a, b = map(words.constant, (YES, NO, "a", "b"))
+    test = words.node(12, yes, no)
+    line = words.node(5, a, words.node(9, b, a))
+    first = words.where(test, line, b)
+    steps = words.steps
+    assert steps == 3
+    assert words.where(test, line, b) == first
+    assert words.steps == steps
+    # Of another line, only what is new.
+    words.where(test, words.node(4, a, line), b)
+    assert words.steps == steps + 1
+
+
+@pytest.mark.parametrize(("seed", "most"), [(1, 7000), (2, 1100)])
+def test_random_policies_take_no_more_work_than_they_did(
+    seed: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Words] = []
+
+    class Counted(Words):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(seccompgen.compile, "Words", Counted)
+    policy = random_policy(tmp_path, seed, 16, TABLES)
+    abi = ABIS["x86_64"]
+    program = compile_policy(policy, abi, TABLES)
+    found = prove(meaning(policy, abi, TABLES), Code(program.instructions, abi.byte_order))
+    assert isinstance(found, Proof)
+    assert sum(words.steps for words in made) <= most
