@@ -142,7 +142,7 @@ def _module(about: About, programs: Sequence[Program], tables: Tables) -> bytes:
 
 
 _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
-"""An encoding declaration, if it is in the first two lines of a module; the second names a source."""
+"""An encoding declaration, in the first two lines of a module; the second names a source."""
 
 
 def _context(
