@@ -429,10 +429,10 @@ def test_every_statement_of_an_inlined_runtime_counts(tmp_path: Path) -> None:
 def test_a_name_that_python_takes_for_an_encoding(tmp_path: Path) -> None:
     """It stands in the second line of a module, and `+AAo-` is a line feed in UTF-7."""
     name = "x coding=utf-7.yml"
-    (tmp_path / name).write_text(
-        "description: +AAo-x\n" + POLICY.format(setting="").replace("user_notif", "log")
-    )
-    run = inside("vendor", name, "one.py", "--single-file", cwd=tmp_path)
+    (tmp_path / name).write_text("description: +AAo-x\n")
+    policy = POLICY.format(setting="").replace("user_notif", "log")
+    (tmp_path / "m.yml").write_text(f"include: ['{name}']\n{policy}")
+    run = inside("vendor", "m.yml", "one.py", "--single-file", cwd=tmp_path)
     assert run.code == 2
     assert run.err.endswith(
         "Python would take its name for an encoding (PEP 263): rename the file\n"

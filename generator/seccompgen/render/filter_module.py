@@ -124,25 +124,25 @@ def _about_combined(
 
 
 def _module(about: About, programs: Sequence[Program], tables: Tables) -> bytes:
+    kind, name, _ = about.sources[0]
+    if _ENCODING.match(f"#   {kind}  {printable(name)}"):
+        text = "Python would take its name for an encoding (PEP 263): rename the file"
+        raise InputError(Diagnostic(text, Position(name)))
     sections = [_section(program, tables) for program in programs]
     blocks = {section.abi: section.literal for section in sections}
     if about.single_file:
         blocks["runtime"] = inlined_runtime()
-    source = render_python(
+    return render_python(
         "filter.py.j2",
         blocks,
         comment="#",
         **banner(about, programs, tables),
         **_context(about, [program.abi.name for program in programs], sections, actions(programs)),
     )
-    if _ENCODING.match(source):
-        text = "Python would take its name for an encoding (PEP 263): rename the file"
-        raise InputError(Diagnostic(text, Position(about.sources[0][1])))
-    return source
 
 
-_ENCODING = re.compile(rb".*\n[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
-"""A module whose second line is an encoding declaration; the first is the same in all modules."""
+_ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
+"""An encoding declaration, in the first two lines of a module; the second names a source."""
 
 
 def _context(
