@@ -269,6 +269,19 @@ for _name, _change in _MOVES.items():
 
 # --- Making --------------------------------------------------------------------------------------
 
+
+def _queue(scene: Scene) -> None:
+    """Make a message queue, and remove it: it would outlive the process."""
+    name = b"seccompgen-%d\0" % os.getpid()
+    scene.call("mq_open", name, os.O_CREAT | os.O_RDWR, 0o600, 0)
+    scene.call("mq_unlink", name)
+
+
+def _ipc(scene: Scene, get: str, control: str, *words: int) -> None:
+    """Make an object of System V IPC, and remove it: it would outlive the process."""
+    scene.call(control, scene.call(get, *words), 0, 0)  # IPC_RMID
+
+
 _MAKES: "dict[str, Callable[[Scene, int, int], object]]" = {
     "memory_file": lambda s, one, two: os.memfd_create("x"),
     "secret_memory": lambda s, one, two: s.call("memfd_secret", 0),
@@ -280,10 +293,10 @@ _MAKES: "dict[str, Callable[[Scene, int, int], object]]" = {
     "make_a_unix_socket": lambda s, one, two: socket.socket(socket.AF_UNIX),
     "make_a_unix_socket_by_number": lambda s, one, two: s.call("socket", 1, 1, 0),
     "make_a_pair": lambda s, one, two: socket.socketpair(),
-    "make_a_queue": lambda s, one, two: s.call("mq_open", b"x%d\0" % os.getpid(), 0o102, 0o600, 0),
-    "make_a_segment": lambda s, one, two: s.call("shmget", 0, 4096, 0o1600),
-    "make_messages": lambda s, one, two: s.call("msgget", 0, 0o1600),
-    "make_semaphores": lambda s, one, two: s.call("semget", 0, 1, 0o1600),
+    "make_a_queue": lambda s, one, two: _queue(s),
+    "make_a_segment": lambda s, one, two: _ipc(s, "shmget", "shmctl", 0, 4096, 0o1600),
+    "make_messages": lambda s, one, two: _ipc(s, "msgget", "msgctl", 0, 0o1600),
+    "make_semaphores": lambda s, one, two: _ipc(s, "semget", "semctl", 0, 1, 0o1600),
     "make_a_timer": lambda s, one, two: s.call("timer_create", 1, 0, bytes(8)),
     "make_an_aio_context": lambda s, one, two: s.call("io_setup", 1, bytes(8)),
     "make_a_userfaultfd": lambda s, one, two: s.call("userfaultfd", 1),

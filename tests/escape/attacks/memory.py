@@ -271,11 +271,12 @@ def remap_other_pages_into_code(scene: Scene) -> Steps:
 
 @attack(compute_only="memory")
 def a_segment(scene: Scene) -> Steps:
-    segment = scene.call("shmget" if scene.has("shmget") else "ipc", 0, PAGE, 0o1700)
+    segment = scene.call("shmget", 0, PAGE, 0o1700)
+    scene.call("shmat", segment, 0, 0)
+    scene.call("shmctl", segment, 0, 0)  # IPC_RMID: it goes when nobody is attached any more
     payload = scene.payload()
     yield
     address = scene.call("shmat", segment, 0, 0o100000)  # SHM_EXEC
-    scene.call("shmctl", segment, 0, 0)  # IPC_RMID
     ctypes.memmove(address, payload, len(payload))
     scene.must_execute(address)
 
