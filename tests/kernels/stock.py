@@ -255,6 +255,7 @@ def _compute_only(guest: Guest) -> Outcomes:
         **_each("EPERM", "ENOENT", "unlink", "spawn", "exec"),
         **_each("EPERM", "ESRCH", "ptrace"),
         **_each("EPERM", "EINVAL", "map again", "move there"),
+        **_each("EPERM", "done", "grow", "asynchronous"),
         **_each("EPERM", _ELSE, "make code with a key", "shared"),
         **_each("ENOSYS", "EINVAL", "clone3"),
         **_each("ENOTTY", "done", "ioctl"),

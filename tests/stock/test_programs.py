@@ -129,7 +129,8 @@ def test_no_network(abi: str) -> None:
     io_uring = asked.of("io_uring_setup", "io_uring_enter", "io_uring_register")
     assert len(io_uring) == 3
     assert {asked(name) for name in io_uring} == {no_such_call(abi)}
-    others = set(asked.numbers) - {*entrances, *io_uring}
+    assert asked("pidfd_getfd", 3, 4) == asked("pidfd_getfd", HIGH | 3, HIGH | 4) == refused(EPERM)
+    others = set(asked.numbers) - {*entrances, *io_uring, "pidfd_getfd"}
     assert {asked(name, 2) for name in others} == {ALLOW}
 
 
@@ -182,9 +183,12 @@ def test_every_name_left_out_exists() -> None:
     assert set(NEVER) - known == set()
 
 
-SPELLINGS = [
+CLOCKS = [
     "clock_gettime clock_gettime64", "clock_getres clock_getres_time64",
-    "clock_nanosleep clock_nanosleep_time64", "futex futex_time64", "ppoll ppoll_time64",
+    "clock_nanosleep clock_nanosleep_time64",
+]  # fmt: skip
+SPELLINGS = [
+    *CLOCKS, "futex futex_time64", "ppoll ppoll_time64",
     "pselect6 pselect6_time64 ", "rt_sigtimedwait rt_sigtimedwait_time64", "fstat fstat64",
     "lseek _llseek llseek", "ftruncate ftruncate64", "fadvise64 fadvise64_64 arm_fadvise64_64",
     "sigreturn rt_sigreturn", "rt_sigaction sigaction", "rt_sigprocmask sigprocmask",
@@ -200,6 +204,13 @@ WEB_SPELLINGS = [
 ]  # fmt: skip
 
 
+def descriptor_flags(abi: str) -> tuple[int, int]:
+    """Return O_NONBLOCK and O_ASYNC."""
+    if abi in MIPS:
+        return 0x80, 0x1000
+    return {"alpha": 4, **dict.fromkeys(PARISC, 0x10000)}.get(abi, 0x800), 0x2000
+
+
 @pytest.mark.parametrize(("policy", "abi"), ALLOWING)
 def test_allowlists_know_every_spelling_of_what_they_allow(policy: str, abi: str) -> None:
     asked = ask(policy, abi)
@@ -209,6 +220,11 @@ def test_allowlists_know_every_spelling_of_what_they_allow(policy: str, abi: str
     assert verdicts == dict.fromkeys(verdicts, ALLOW)
     for name in asked.of("fcntl", "fcntl64"):
         assert {asked(name, 0, command) for command in (0, 1, 2, 3, 4, 1030)} == {ALLOW}
+        blocking, asynchronous = descriptor_flags(abi)
+        for high in (0, HIGH):
+            assert asked(name, 0, high | 4, high | blocking) == ALLOW
+            for flags in (asynchronous, asynchronous | blocking):
+                assert asked(name, 0, high | 4, high | flags) == refused(EPERM)
         # Owners and their signals: by default 8, 10, 15; 5 on alpha, 12 on parisc, 24 on mips.
         assert {asked(name, 0, command) for command in (5, 8, 10, 12, 15, 24, 1024, 1033)} == {
             refused(EPERM)
@@ -232,14 +248,29 @@ def test_compute_only_makes_no_executable_memory(abi: str) -> None:
     for name in asked.of("mmap"):
         for address in (1, 4096, HIGH):
             assert asked(name, address, 4096, 3, 0x22, HIGH - 1) == refused(EPERM)
-    assert asked("mremap", 4096, 4096, 8192, 1) == ALLOW
-    assert asked("mremap", 4096, 4096, 8192, 3, 4096) == refused(EPERM)
+    for flags in range(8):
+        assert asked("mremap", 4096, 4096, 8192, flags) == refused(EPERM)
     paths = ("open", "openat", "openat2", "stat", "newfstatat", "statx", "utimensat")
     for name in asked.of(*paths, "utimensat_time64", "clone"):
         assert asked(name) == refused(EPERM)
     assert asked("prlimit64", 0, 7, 0, 1) == asked("prlimit64", HIGH) == ALLOW
     assert asked("prlimit64", 1) == asked("prlimit64", 0, 7, 1) == refused(EPERM)
     assert asked("prlimit64", 0, 7, HIGH) == refused(EPERM)
+
+
+@pytest.mark.parametrize("abi", INSPECTED)
+def test_compute_only_tells_the_time_of_no_other_process(abi: str) -> None:
+    asked = ask("compute_only", abi)
+    clocks = asked.of(*" ".join(CLOCKS).split())
+    assert len(clocks) >= 3
+    for name in clocks:
+        # CLOCK_REALTIME to CLOCK_TAI, and its own clocks by the number 0 (posix-timers.h).
+        for clock in (*range(12), 2**32 - 6, 2**32 - 2):
+            assert asked(name, clock) == asked(name, HIGH | clock) == ALLOW
+        for pid in (1, 2, 300, 4194304):
+            for kind in range(8):
+                clock = ~pid * 8 + kind & 0xFFFFFFFF
+                assert asked(name, clock) == asked(name, HIGH | clock) == refused(EPERM)
 
 
 def creating_flags(abi: str) -> tuple[int, int]:
@@ -260,12 +291,26 @@ def test_web_worker_opens_files_for_reading_only(abi: str) -> None:
         before = [0, 0][: 2 if name == "openat" else 1]
         for reading in (0, cloexec, cloexec | directory, HIGH | cloexec):
             assert asked(name, *before, reading) == ALLOW
-            for flag in (1, 2, 3, *creating_flags(abi)):
+            for flag in (1, 2, 3, 0x2000, *creating_flags(abi)):
                 assert asked(name, *before, reading | flag) == refused(EPERM)
+    for name in asked.of("fcntl64"):
+        # F_SETLK64 and F_SETLKW64 by default, F_SETSIG and F_GETSIG on parisc.
+        for command in (13, 14):
+            assert asked(name, 3, command, 0x10000) == asked(name, 3, command, 4096) == ALLOW
+            assert {asked(name, 3, command, number) for number in range(65)} == {refused(EPERM)}
     assert asked("openat2") == asked("io_uring_setup") == no_such_call(abi)
     for name in asked.of("utimensat", "utimensat_time64"):
         assert asked(name, 3, 0, HIGH) == asked(name, HIGH, 0) == ALLOW
         assert asked(name, 3, 1) == asked(name, 3, HIGH) == refused(EPERM)
+
+
+@pytest.mark.parametrize("abi", SERVING)
+def test_web_worker_grows_memory_and_tells_all_time(abi: str) -> None:
+    asked = ask("web_worker", abi)
+    assert asked("mremap", 4096, 4096, 8192, 1) == ALLOW
+    assert asked("mremap", 4096, 4096, 8192, 3, 4096) == refused(EPERM)
+    for name in asked.of(*" ".join(CLOCKS).split()):
+        assert asked(name, ~300 * 8 + 2 & 0xFFFFFFFF) == ALLOW
 
 
 @pytest.mark.parametrize("abi", SERVING)

@@ -270,6 +270,9 @@ def compute_only() -> dict[str, Any]:
     def clocks() -> None:
         time.sleep(0.001)
         time.monotonic()
+        time.process_time()
+        time.thread_time()
+        time.clock_gettime(-6)  # MAKE_PROCESS_CPUCLOCK(0, CPUCLOCK_SCHED)
         ring: list[int] = []
         signal.signal(signal.SIGALRM, lambda *_: ring.append(1))
         signal.setitimer(signal.ITIMER_REAL, 0.001)
@@ -308,6 +311,9 @@ def compute_only() -> dict[str, Any]:
                     "make code with a key": raw(329, address, 4096, 5, 0xFFFFFFFFFFFFFFFF),
                     "map again": raw(216, address, 4096, 0, 0, 0),
                     "move there": raw(25, address, 4096, 4096, 3, address),
+                    "grow": raw(25, address, 4096, 4096, 0, 0),
+                    "asynchronous": raw(72, folder, 4, 0x2000),
+                    "time of another": raw(228, ~os.getppid() << 3 & HIGH - 1 | 2, bytes(16)),
                     "shared": raw(29, 0, 4096, 0o1777),
                     "attach": raw(30, 0, 0, 0o100000),
                     "personality": raw(135, 0x0400000),

@@ -51,6 +51,7 @@ _AT_EMPTY_PATH = 0x1000
 _IFF_UP = 1
 _MAP_FIXED = 0x10
 _MSG_FASTOPEN = 0x20000000
+_O_ASYNC = 0x1000 if os.uname().machine.startswith("mips") else 0x2000
 _SIOCSIFFLAGS = 0x8914
 
 
@@ -303,6 +304,8 @@ def _compute_only(numbers: Numbers) -> "tuple[dict[str, Attempt | None], Attempt
         "make code with a key": call("pkey_mprotect", address, 4096, 5, -1),
         "map again": call("remap_file_pages", address, 4096, 0, 0, 0),
         "move there": call("mremap", address, 4096, 4096, 3, address),
+        "grow": call("mremap", address, 4096, 4096, 0, 0),
+        "asynchronous": call("fcntl64" if "fcntl64" in numbers else "fcntl", folder, 4, _O_ASYNC),
         "shared": call("shmget", 0, 4096, 0o1777),
         "personality": call("personality", 0xFFFFFFFF),
         "limit": call("prlimit64", 0, core, limit, 0),

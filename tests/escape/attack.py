@@ -1,0 +1,125 @@
+"""An attack as a value, and what it comes to in a forked child, with a filter or without.
+
+An attack is a generator function. Up to its one ``yield`` it prepares, unconfined; there the filter
+comes into force; then it attacks, and returns if it has got what the promise denies: it must have
+seen the effect, not only that a call did not fail. Standard library only, Python 3.9 or newer.
+"""
+
+import contextlib
+import gc
+import mmap
+import os
+import resource
+import select
+import signal
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Optional
+
+from escape.scene import ERRNO_NAMES, ESCAPED, Foiled, Scene, Unavailable
+
+Body = Callable[[Scene], "Generator[None, None, None]"]
+
+_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Attack:
+    """``against`` has by policy the label of the promise, or of the exclusion, that it tries."""
+
+    name: str
+    body: Body
+    against: "dict[str, str]" = field(hash=False)
+    outside: bool
+
+
+ATTACKS: "list[Attack]" = []
+
+
+def attack(**against: str) -> "Callable[[Body], Body]":
+    """Register an attack on a promise of each policy: ``@attack(no_exec="programs")``."""
+    return lambda body: _register(body, against, outside=False)
+
+
+def outside(**against: str) -> "Callable[[Body], Body]":
+    """Register what a policy says that it does not promise, and what therefore must succeed."""
+    return lambda body: _register(body, against, outside=True)
+
+
+def _register(body: Body, against: "dict[str, str]", *, outside: bool) -> Body:
+    name = getattr(body, "__name__", "")
+    ATTACKS.append(Attack(name, body, dict(against), outside))
+    return body
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``kind``: "escaped", "refused" (errno's name), "foiled", "killed" (signal), "unavailable"
+    (the reason), or "broken": the attack itself has a fault. ``detail`` is in the parentheses."""
+
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}" if self.detail else self.kind
+
+
+def tried(body: Body, scene: Scene, install: "Optional[Callable[[], object]]") -> Outcome:
+    """Run an attack in a child; None for ``install`` leaves it free."""
+    told = mmap.mmap(-1, 4096)
+    pid = os.fork()
+    if pid == 0:
+        _child(body, scene, install, told)
+    pidfd = os.pidfd_open(pid)
+    if not select.select([pidfd], [], [], _SECONDS)[0]:
+        os.kill(pid, signal.SIGKILL)
+    os.close(pidfd)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    # Children that it left, while its number is its own still.
+    with contextlib.suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+    status = os.waitpid(pid, 0)[1]
+    kind, _, detail = told[:].rstrip(b"\0").decode().partition("|")
+    told.close()
+    if os.WIFSIGNALED(status):
+        return Outcome("killed", str(os.WTERMSIG(status)))
+    if not kind and os.WEXITSTATUS(status) == ESCAPED:
+        return Outcome("escaped")
+    return Outcome(kind or "broken", detail or ("" if kind else f"exit {os.WEXITSTATUS(status)}"))
+
+
+def _child(
+    body: Body, scene: Scene, install: "Optional[Callable[[], object]]", told: mmap.mmap
+) -> None:
+    code = 1
+    result = "broken|"
+    attacking = False
+    try:
+        gc.disable()
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        steps = body(scene)
+        try:
+            next(steps)
+            if install is not None:
+                install()
+            attacking = True
+            next(steps)
+            result = "broken|it yields twice"
+        except StopIteration:
+            result = "escaped|" if attacking else "broken|it never yields"
+        except Unavailable as error:
+            result = f"unavailable|{error}"
+        except Foiled as error:
+            result = f"foiled|{error}"
+        except OSError as error:
+            name = ERRNO_NAMES.get(error.errno or 0, str(error.errno))
+            result = f"refused|{name}" if attacking else f"broken|preparing: {error!r}"
+        code = 0
+    except BaseException as error:
+        result = f"broken|{error!r}{'' if attacking else ' while preparing'}"
+    finally:
+        text = result.encode()[:4000]
+        told[: len(text)] = text
+        os._exit(code)

@@ -1,0 +1,523 @@
+"""Processes: to start them, signal them, look into them or change how they run."""
+
+import ctypes
+import fcntl
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import termios
+import threading
+import time
+from collections.abc import Callable, Generator
+
+from escape.attack import attack, outside
+from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable
+
+Steps = Generator[None, None, None]
+
+O_ASYNC = 0x1000 if os.uname().machine.startswith("mips") else 0x2000
+F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY = fcntl.F_SETOWN, 10, 15, 1026
+FIOASYNC, FIOSETOWN, SIOCSPGRP = 0x5452, 0x8901, 0x8902
+TIOCSIG = 0x40045436
+
+# --- Starting ------------------------------------------------------------------------------------
+
+
+def _started(child: int) -> None:
+    """End a child; check, in the parent, that there was one. To wait might be refused."""
+    if child == 0:
+        os._exit(0)
+    assert child > 0
+
+
+@attack(compute_only="making", web_worker="programs")
+def fork(scene: Scene) -> Steps:
+    yield
+    _started(os.fork())
+
+
+def _start(name: str, *arguments: int) -> None:
+    def body(scene: Scene) -> Steps:
+        words = list(arguments)
+        if scene.abi == "s390x" and name == "clone":
+            words[:2] = [words[1], words[0]]
+        yield
+        _started(scene.call(name, *words))
+
+    body.__name__ = f"{name}_{arguments[0] if arguments else 0:x}"
+    attack(compute_only="making", web_worker="programs")(body)
+
+
+_start("fork")
+_start("clone", signal.SIGCHLD, 0, 0, 0, 0)
+_start("clone", HIGH | signal.SIGCHLD, 0, 0, 0, 0)
+
+
+@attack(compute_only="making", web_worker="programs")
+def clone3(scene: Scene) -> Steps:
+    arguments = struct.pack("=11Q", 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, 0)
+    yield
+    _started(scene.call("clone3", arguments, len(arguments)))
+
+
+@attack(compute_only="making", web_worker="programs")
+def fork_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    yield
+    _started(call("fork"))
+
+
+@attack(compute_only="making", web_worker="programs")
+def fork_by_the_number_of_x32(scene: Scene) -> Steps:
+    if "x32" not in scene.foreign:
+        raise Unavailable("there is no x32 beside this ABI")
+    yield
+    _started(scene.by_number(scene.foreign["x32"]["fork"]))
+
+
+@attack(compute_only="making")
+def a_thread(scene: Scene) -> Steps:
+    yield
+    try:
+        threading.Thread(target=int).start()
+    except RuntimeError as error:
+        raise Foiled(str(error)) from error
+
+
+# --- Signals by number ---------------------------------------------------------------------------
+
+
+def _killed(name: str, kill: "Callable[[Scene, int], object]") -> None:
+    def body(scene: Scene) -> Steps:
+        neighbour = scene.neighbour()
+        yield
+        kill(scene, neighbour.pid)
+        neighbour.must_die()
+
+    body.__name__ = name
+    attack(compute_only="signals", web_worker="others")(body)
+
+
+def _siginfo() -> bytes:
+    return struct.pack("=iii", signal.SIGTERM, 0, -1) + bytes(116)  # SI_QUEUE
+
+
+_killed("kill", lambda s, pid: os.kill(pid, signal.SIGTERM))
+_killed("kill_by_number", lambda s, pid: s.call("kill", pid, signal.SIGTERM))
+_killed("kill_its_group", lambda s, pid: os.killpg(pid, signal.SIGTERM))
+_killed("kill_with_garbage_above", lambda s, pid: s.call("kill", HIGH | pid, signal.SIGTERM)
+        if IS_64_BIT else _narrow())  # fmt: skip
+_killed("tkill", lambda s, pid: s.call("tkill", pid, signal.SIGTERM))
+_killed("tgkill", lambda s, pid: s.call("tgkill", pid, pid, signal.SIGTERM))
+_killed("queue_a_signal", lambda s, pid: s.call("rt_sigqueueinfo", pid, signal.SIGTERM, _siginfo()))
+_killed(
+    "queue_a_signal_to_a_thread",
+    lambda s, pid: s.call("rt_tgsigqueueinfo", pid, pid, signal.SIGTERM, _siginfo()),
+)
+_killed(
+    "signal_by_pidfd",
+    lambda s, pid: s.call("pidfd_send_signal", s.call("pidfd_open", pid, 0), signal.SIGTERM, 0, 0),
+)
+
+
+def _narrow() -> None:
+    raise Unavailable("registers have no more than 32 bits")
+
+
+@attack(compute_only="signals", web_worker="others")
+def signal_by_a_pidfd_that_it_has(scene: Scene) -> Steps:
+    neighbour = scene.neighbour()
+    pidfd = scene.call("pidfd_open", neighbour.pid, 0)
+    yield
+    scene.call("pidfd_send_signal", pidfd, signal.SIGTERM, 0, 0)
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def kill_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    neighbour = scene.neighbour()
+    yield
+    call("kill", neighbour.pid, int(signal.SIGTERM))
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def kill_by_the_number_of_x32(scene: Scene) -> Steps:
+    if "x32" not in scene.foreign:
+        raise Unavailable("there is no x32 beside this ABI")
+    neighbour = scene.neighbour()
+    yield
+    scene.by_number(scene.foreign["x32"]["kill"], neighbour.pid, int(signal.SIGTERM))
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def kill_in_a_thread_that_ran_before(scene: Scene) -> Steps:
+    in_thread = scene.early_thread()
+    neighbour = scene.neighbour()
+    yield
+    in_thread(lambda: os.kill(neighbour.pid, signal.SIGTERM))
+    neighbour.must_die()
+
+
+# --- Signals by descriptors ----------------------------------------------------------------------
+
+
+def _on_terminal(name: str, act: "Callable[[Scene, int, int], object]") -> None:
+    """Register an attack by a terminal whose foreground is another user's process."""
+
+    def body(scene: Scene) -> Steps:
+        master, slave, neighbour = scene.terminal_of_another()
+        yield
+        act(scene, master, slave)
+        os.write(master, b"x\n")
+        neighbour.must_die()
+
+    body.__name__ = name
+    attack(compute_only="signals", web_worker="others")(body)
+
+
+_on_terminal("sigio_of_a_terminal", lambda s, m, t: fcntl.fcntl(t, fcntl.F_SETFL, O_ASYNC))
+_on_terminal(
+    "sigio_of_a_terminal_with_other_flags",
+    lambda s, m, t: fcntl.fcntl(t, fcntl.F_SETFL, O_ASYNC | os.O_NONBLOCK | os.O_APPEND),
+)
+_on_terminal(
+    "sigio_of_a_terminal_with_garbage_above",
+    lambda s, m, t: (
+        s.call("fcntl", t, HIGH | fcntl.F_SETFL, HIGH | O_ASYNC) if IS_64_BIT else _narrow()
+    ),
+)
+_on_terminal("sigio_of_a_terminal_by_fcntl64", lambda s, m, t: s.call("fcntl64", t, 4, O_ASYNC))
+_on_terminal(
+    "sigio_of_a_terminal_by_ioctl", lambda s, m, t: fcntl.ioctl(t, FIOASYNC, struct.pack("@i", 1))
+)
+_on_terminal(
+    "sigio_of_a_terminal_by_ioctl_with_garbage_above",
+    lambda s, m, t: (
+        s.call("ioctl", t, HIGH | FIOASYNC, struct.pack("@i", 1)) if IS_64_BIT else _narrow()
+    ),
+)
+_on_terminal(
+    "sigkill_of_a_terminal",
+    lambda s, m, t: (
+        fcntl.fcntl(t, F_SETSIG, signal.SIGKILL),
+        fcntl.fcntl(t, fcntl.F_SETFL, O_ASYNC),
+    ),
+)
+_on_terminal(
+    "a_signal_of_a_terminals_master",
+    lambda s, m, t: fcntl.ioctl(m, TIOCSIG, int(signal.SIGINT)),
+)
+_on_terminal("hang_up_a_terminal", lambda s, m, t: _hang_up(s, t))
+
+
+def _hang_up(scene: Scene, terminal: int) -> None:
+    scene.privileged()
+    fcntl.ioctl(terminal, 0x5437)  # TIOCVHANGUP: SIGHUP to the session
+
+
+@attack(compute_only="signals", web_worker="others")
+def typed_into_a_terminal(scene: Scene) -> Steps:
+    """TIOCSTI types what the foreground reads; here ^C, which is SIGINT."""
+    _, slave, neighbour = scene.terminal_of_another()
+    scene.privileged()
+    yield
+    try:
+        fcntl.ioctl(slave, termios.TIOCSTI, b"\x03")
+    except OSError as error:
+        if error.errno == 5:
+            raise Unavailable("the kernel was told not to have TIOCSTI") from error
+        raise
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def typed_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    _, slave, neighbour = scene.terminal_of_another()
+    scene.privileged()
+    letter = scene.low(b"\x03")
+    yield
+    call("ioctl", slave, termios.TIOCSTI, letter)
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def sigio_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    master, slave, neighbour = scene.terminal_of_another()
+    yield
+    call("fcntl64", slave, fcntl.F_SETFL, O_ASYNC)
+    os.write(master, b"x\n")
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def sigio_in_a_thread_that_ran_before(scene: Scene) -> Steps:
+    in_thread = scene.early_thread()
+    master, slave, neighbour = scene.terminal_of_another()
+    yield
+    in_thread(lambda: fcntl.fcntl(slave, fcntl.F_SETFL, O_ASYNC))
+    os.write(master, b"x\n")
+    neighbour.must_die()
+
+
+def _owned(name: str, own: "Callable[[Scene, int, int], object]") -> None:
+    """Register an attack by a socket whose owner, another process, gets SIGIO."""
+
+    def body(scene: Scene) -> Steps:
+        neighbour = scene.neighbour()
+        here, there = socket.socketpair()
+        yield
+        own(scene, here.fileno(), neighbour.pid)
+        fcntl.fcntl(here, fcntl.F_SETFL, O_ASYNC)
+        there.sendall(b"x")
+        neighbour.must_die()
+
+    body.__name__ = name
+    attack(compute_only="signals", web_worker="others")(body)
+
+
+_owned("own_by_fcntl", lambda s, n, pid: fcntl.fcntl(n, F_SETOWN, pid))
+_owned("own_by_fcntl_as_a_group", lambda s, n, pid: fcntl.fcntl(n, F_SETOWN, -pid))
+_owned(
+    "own_by_the_newer_fcntl",
+    lambda s, n, pid: fcntl.fcntl(n, F_SETOWN_EX, struct.pack("@ii", 1, pid)),
+)
+_owned(
+    "own_by_fcntl_with_garbage_above",
+    lambda s, n, pid: s.call("fcntl", n, HIGH | F_SETOWN, pid) if IS_64_BIT else _narrow(),
+)
+_owned("own_by_fcntl64", lambda s, n, pid: s.call("fcntl64", n, F_SETOWN, pid))
+_owned("own_by_ioctl", lambda s, n, pid: fcntl.ioctl(n, FIOSETOWN, struct.pack("@i", pid)))
+_owned(
+    "own_by_the_other_ioctl", lambda s, n, pid: fcntl.ioctl(n, SIOCSPGRP, struct.pack("@i", pid))
+)
+
+
+@attack(compute_only="signals", web_worker="others")
+def sigio_of_what_has_an_owner(scene: Scene) -> Steps:
+    """The owner was set before the filter, by whoever made the descriptor."""
+    neighbour = scene.neighbour()
+    here, there = socket.socketpair()
+    fcntl.fcntl(here, F_SETOWN, neighbour.pid)
+    yield
+    fcntl.fcntl(here, fcntl.F_SETFL, O_ASYNC)
+    there.sendall(b"x")
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def another_signal_of_what_is_asynchronous(scene: Scene) -> Steps:
+    """The neighbour expects SIGIO, and gets SIGKILL."""
+    neighbour = scene.neighbour(_that_ignores_sigio)
+    here, there = socket.socketpair()
+    fcntl.fcntl(here, F_SETOWN, neighbour.pid)
+    fcntl.fcntl(here, fcntl.F_SETFL, O_ASYNC)
+    yield
+    fcntl.fcntl(here, F_SETSIG, signal.SIGKILL)
+    there.sendall(b"x")
+    neighbour.must_die()
+
+
+def _that_ignores_sigio() -> None:
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    time.sleep(60)
+
+
+@attack(compute_only="signals", web_worker="others")
+def urgent_data_for_an_owner(scene: Scene) -> Steps:
+    """SIGURG, which does no harm, by F_SETSIG's default; here it must come with F_SETOWN."""
+    told, tells = os.pipe()
+
+    def sit() -> None:
+        signal.signal(signal.SIGURG, lambda *_: os.write(tells, b"x"))
+        os.write(tells, b".")
+        while True:
+            time.sleep(60)
+
+    neighbour = scene.neighbour(sit)
+    os.read(told, 1)
+    server = scene.listening()
+    client = socket.create_connection(server.getsockname())
+    accepted, _ = server.accept()
+    yield
+    fcntl.fcntl(accepted, F_SETOWN, neighbour.pid)
+    client.send(b"x", socket.MSG_OOB)
+    if not select.select([told], [], [], 1)[0]:
+        raise Foiled("no SIGURG came")
+
+
+@attack(compute_only="signals", web_worker="others")
+def notice_of_a_directory(scene: Scene) -> Steps:
+    neighbour = scene.neighbour()
+    folder = os.open(scene.folder, os.O_RDONLY)
+    yield
+    try:
+        fcntl.fcntl(folder, F_NOTIFY, 0x80000004)  # DN_CREATE, DN_MULTISHOT
+    except OSError as error:
+        if error.errno == 22:
+            raise Unavailable("the kernel has no dnotify") from error
+        raise
+    fcntl.fcntl(folder, F_SETOWN, neighbour.pid)
+    with open(scene.new, "w"):
+        pass
+    neighbour.must_die()
+
+
+@attack(compute_only="signals", web_worker="others")
+def a_timer_for_another(scene: Scene) -> Steps:
+    """SIGEV_THREAD_ID is for threads of the same process; the kernel says EINVAL otherwise."""
+    neighbour = scene.neighbour()
+    event = struct.pack("@Niii", 0, signal.SIGTERM, 4, neighbour.pid) + bytes(44)
+    yield
+    try:
+        scene.call("timer_create", 1, event, bytes(8))
+    except OSError as error:
+        if error.errno == 22:
+            raise Unavailable("the kernel makes no timer for another process") from error
+        raise
+
+
+# --- Looking into others -------------------------------------------------------------------------
+
+
+def _looks(name: str, look: "Callable[[Scene, int, ctypes.c_int], object]", **against: str) -> None:
+    def body(scene: Scene) -> Steps:
+        word = ctypes.c_int(0x12345678)
+        neighbour = scene.neighbour()
+        yield
+        try:
+            look(scene, neighbour.pid, word)
+        except OSError as error:
+            if error.errno in (22, 19) and name == "move_its_pages":
+                raise Unavailable(f"not on this machine: {error}") from error
+            raise
+
+    body.__name__ = name
+    attack(**against)(body)
+
+
+def _vectors(word: ctypes.c_int) -> "tuple[bytes, bytes]":
+    mine = ctypes.c_int(0)
+    return (
+        struct.pack("@PN", ctypes.addressof(mine), 4),
+        struct.pack("@PN", ctypes.addressof(word), 4),
+    )
+
+
+def _read_memory(scene: Scene, pid: int, word: ctypes.c_int) -> None:
+    mine, its = _vectors(word)
+    scene.call("process_vm_readv", pid, mine, 1, its, 1, 0)
+
+
+def _write_memory(scene: Scene, pid: int, word: ctypes.c_int) -> None:
+    mine, its = _vectors(word)
+    scene.call("process_vm_writev", pid, mine, 1, its, 1, 0)
+
+
+def _advise(scene: Scene, pid: int, word: ctypes.c_int) -> None:
+    page = ctypes.addressof(word) & -4096
+    vector = struct.pack("@PN", page, 4096)
+    scene.call("process_madvise", scene.call("pidfd_open", pid, 0), vector, 1, 20, 0)  # MADV_COLD
+
+
+_BOTH = {"compute_only": "names", "web_worker": "others"}
+_looks("attach", lambda s, pid, w: s.call("ptrace", 16, pid, 0, 0), **_BOTH)
+_looks("seize", lambda s, pid, w: s.call("ptrace", 0x4206, pid, 0, 0), **_BOTH)
+_looks("attach_with_garbage_above", lambda s, pid, w: s.call("ptrace", HIGH | 16, pid, 0, 0)
+       if not IS_64_BIT else s.call("ptrace", 16, HIGH | pid, 0, 0), **_BOTH)  # fmt: skip
+_looks("read_its_memory", _read_memory, **_BOTH)
+_looks("write_its_memory", _write_memory, **_BOTH)
+_looks("write_its_memory_by_proc", lambda s, pid, w: os.pwrite(
+    os.open(f"/proc/{pid}/mem", os.O_RDWR), b"\1\0\0\0", ctypes.addressof(w)), **_BOTH)  # fmt: skip
+_looks("advise_its_memory", _advise, **_BOTH)
+_looks("compare", lambda s, pid, w: s.call("kcmp", os.getpid(), pid, 0, 0, 0), **_BOTH)
+_looks("a_descriptor_of_it", lambda s, pid, w: s.call("pidfd_open", pid, 0), **_BOTH)
+_looks("its_namespaces", lambda s, pid, w: s.call(
+    "setns", s.call("pidfd_open", pid, 0), 0x20000), **_BOTH)  # fmt: skip
+_looks("its_priority", lambda s, pid, w: os.setpriority(os.PRIO_PROCESS, pid, 5), **_BOTH)
+_looks("its_processors", lambda s, pid, w: os.sched_setaffinity(pid, {0}), **_BOTH)
+_looks("its_scheduling", lambda s, pid, w: s.call(
+    "sched_setscheduler", pid, 3, bytes(4)), **_BOTH)  # fmt: skip
+_looks("its_attributes", lambda s, pid, w: s.call(
+    "sched_setattr", pid, struct.pack("=IIQiIQQQ", 48, 3, *[0] * 6), 0), **_BOTH)  # fmt: skip
+_looks("its_io_priority", lambda s, pid, w: s.call("ioprio_set", 1, pid, 2 << 13 | 7), **_BOTH)
+_looks("its_limits", lambda s, pid, w: resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0)), **_BOTH)
+_looks("move_its_pages", lambda s, pid, w: s.call("move_pages", pid, 0, 0, 0, 0, 0), **_BOTH)
+_looks("its_core_cookie", lambda s, pid, w: _core_cookie(s, pid), **_BOTH)
+
+_NAMES = {"compute_only": "names"}
+_looks("read_its_limits", lambda s, pid, w: resource.prlimit(pid, resource.RLIMIT_CORE), **_NAMES)
+_looks("read_its_processors", lambda s, pid, w: os.sched_getaffinity(pid), **_NAMES)
+_looks("read_its_priority", lambda s, pid, w: os.getpriority(os.PRIO_PROCESS, pid), **_NAMES)
+_looks("read_its_scheduling", lambda s, pid, w: os.sched_getscheduler(pid), **_NAMES)
+_looks("read_its_group", lambda s, pid, w: os.getpgid(pid), **_NAMES)
+_looks("read_its_session", lambda s, pid, w: os.getsid(pid), **_NAMES)
+_looks("read_its_robust_list", lambda s, pid, w: s.call(
+    "get_robust_list", pid, bytes(8), bytes(8)), **_NAMES)  # fmt: skip
+_looks("read_its_io_priority", lambda s, pid, w: s.call("ioprio_get", 1, pid), **_NAMES)
+
+
+def _core_cookie(scene: Scene, pid: int) -> None:
+    try:
+        scene.call("prctl", 62, 0, pid, 0, ctypes.c_ulong())
+    except OSError as error:
+        if error.errno in (22, 19):
+            raise Unavailable("the processor has no two threads a core") from error
+        raise
+
+
+def _clock(pid: int, kind: int = 2) -> int:
+    """Return the clock of a process's CPU time: MAKE_PROCESS_CPUCLOCK of posix-timers.h."""
+    return ~pid << 3 | kind
+
+
+_TIME = bytes(16)
+_looks("wait_for_it", lambda s, pid, w: os.waitpid(pid, os.WNOHANG), **_NAMES)
+_looks("its_clock", lambda s, pid, w: s.call("clock_gettime", _clock(pid), _TIME), **_NAMES)
+_looks("its_clock_of_user_time", lambda s, pid, w: s.call(
+    "clock_gettime", _clock(pid, 1), _TIME), **_NAMES)  # fmt: skip
+_looks("its_clock_for_64_bits", lambda s, pid, w: s.call(
+    "clock_gettime64", _clock(pid), _TIME), **_NAMES)  # fmt: skip
+_looks("its_clocks_resolution", lambda s, pid, w: s.call(
+    "clock_getres", _clock(pid), _TIME), **_NAMES)  # fmt: skip
+_looks("its_clock_with_garbage_above", lambda s, pid, w: s.call(
+    "clock_gettime", HIGH << 3 | _clock(pid) & 0xFFFFFFFF, _TIME) if IS_64_BIT else _narrow(),
+    **_NAMES)  # fmt: skip
+_looks("sleep_by_its_clock", lambda s, pid, w: s.call(
+    "clock_nanosleep", _clock(pid), 1, _TIME, 0), **_NAMES)  # fmt: skip
+
+
+# --- Outside -------------------------------------------------------------------------------------
+
+
+@outside(compute_only="descriptors")
+def type_into_a_terminal_whose_master_it_has(scene: Scene) -> Steps:
+    master, _, neighbour = scene.terminal_of_another()
+    yield
+    os.write(master, b"\x03")
+    neighbour.must_die()
+
+
+@outside(compute_only="signals it causes", web_worker="signals it causes")
+def end_of_a_pipe(scene: Scene) -> Steps:
+    """SIGPIPE to who writes to what nobody reads any more."""
+    reader, writer = os.pipe()
+
+    def write() -> None:
+        os.close(reader)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        while True:
+            os.write(writer, b"x")
+            time.sleep(0.01)
+
+    neighbour = scene.neighbour(write)
+    yield
+    os.close(reader)
+    neighbour.must_die()

@@ -1,0 +1,447 @@
+"""Sockets: to come by one that is not AF_UNIX."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import socket
+import struct
+import sys
+from collections.abc import Generator
+
+from escape.attack import attack, outside
+from escape.scene import (
+    ESCAPED,
+    HIGH,
+    IS_64_BIT,
+    Foiled,
+    Scene,
+    Unavailable,
+    until,
+)
+
+Steps = Generator[None, None, None]
+
+STREAM = socket.SOCK_STREAM
+MISSING = (
+    errno.EAFNOSUPPORT,
+    errno.EPROTONOSUPPORT,
+    errno.ESOCKTNOSUPPORT,
+    errno.ENODEV,
+)
+"""How a kernel says that it has no sockets of a family, kind or protocol."""
+
+
+def must_be_inet(number: int) -> None:
+    """Check that a descriptor is a socket of AF_INET."""
+    with socket.socket(fileno=os.dup(number)) as one:
+        if one.family != socket.AF_INET:
+            raise Foiled(f"it is of family {one.family}")
+
+
+# --- Making one ----------------------------------------------------------------------------------
+
+
+def _family(family: int, kind: int = STREAM, protocol: int = 0) -> None:
+    def body(scene: Scene) -> Steps:
+        if family in (17,):  # AF_PACKET
+            scene.privileged()
+        yield
+        try:
+            os.close(scene.call("socket", family, kind, protocol))
+        except OSError as error:
+            if error.errno in MISSING:
+                raise Unavailable(f"the kernel has no sockets of family {family}") from error
+            raise
+
+    body.__name__ = f"socket_of_family_{family}_kind_{kind:x}_protocol_{protocol}"
+    attack(no_network="sockets")(body)
+
+
+for _arguments in (
+    (2, STREAM), (2, socket.SOCK_DGRAM), (2, STREAM, 262), (2, STREAM | 0x80000),
+    (2, socket.SOCK_RAW, 1),
+    (10, STREAM), (10, socket.SOCK_DGRAM), (16, socket.SOCK_RAW), (16, socket.SOCK_RAW, 15),
+    (17, socket.SOCK_RAW), (17, socket.SOCK_DGRAM), (3, socket.SOCK_DGRAM), (4, socket.SOCK_DGRAM),
+    (15, socket.SOCK_RAW, 2), (21, socket.SOCK_SEQPACKET), (29, socket.SOCK_RAW, 1),
+    (30, STREAM), (31, socket.SOCK_RAW), (38, socket.SOCK_SEQPACKET), (40, STREAM),
+    (40, socket.SOCK_DGRAM), (41, socket.SOCK_DGRAM), (42, socket.SOCK_DGRAM), (43, STREAM),
+    (44, socket.SOCK_RAW),
+):  # fmt: skip
+    _family(*_arguments)
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="connections")
+def family_with_garbage_above(scene: Scene) -> Steps:
+    if not IS_64_BIT:
+        raise Unavailable("registers have no more than 32 bits")
+    yield
+    must_be_inet(scene.call("socket", HIGH | 2, STREAM, 0))
+
+
+@attack(no_network="sockets")
+def family_with_the_high_word_of_unix(scene: Scene) -> Steps:
+    """The low word is AF_INET; what a filter that looks at the wrong half takes for AF_UNIX."""
+    if not IS_64_BIT:
+        raise Unavailable("registers have no more than 32 bits")
+    yield
+    must_be_inet(scene.call("socket", 1 << 32 | 2, 1 << 32 | STREAM, 1 << 32))
+
+
+@attack(no_network="sockets")
+def pair_of_inet(scene: Scene) -> Steps:
+    """TIPC has pairs; whatever else has none must be asked by its own family."""
+    yield
+    try:
+        scene.call("socketpair", 30, STREAM, 0, bytes(8))
+    except OSError as error:
+        if error.errno == 97:
+            raise Unavailable("the kernel has no TIPC, the one other family with pairs") from error
+        raise
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="connections")
+def socketcall(scene: Scene) -> Steps:
+    words = struct.pack("@3L", 2, STREAM, 0)
+    yield
+    must_be_inet(scene.call("socketcall", 1, words))
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="connections")
+def inet_by_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    yield
+    must_be_inet(call("socket", 2, STREAM, 0))
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="connections")
+def inet_by_socketcall_and_int_0x80(scene: Scene) -> Steps:
+    call = scene.int80()
+    words = scene.low(struct.pack("=3I", 2, STREAM, 0))
+    yield
+    must_be_inet(call("socketcall", 1, words))
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="connections")
+def inet_by_the_number_of_x32(scene: Scene) -> Steps:
+    if "x32" not in scene.foreign:
+        raise Unavailable("there is no x32 beside this ABI")
+    yield
+    must_be_inet(scene.by_number(scene.foreign["x32"]["socket"], 2, STREAM, 0))
+
+
+@attack(no_network="sockets")
+def in_a_thread_that_ran_before(scene: Scene) -> Steps:
+    in_thread = scene.early_thread()
+    yield
+    in_thread(lambda: socket.socket(socket.AF_INET).close())
+
+
+# --- io_uring: rings make sockets without socket(2) ----------------------------------------------
+
+
+def _params() -> "ctypes.Array[ctypes.c_char]":
+    return ctypes.create_string_buffer(120)
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="kernel")
+def ring(scene: Scene) -> Steps:
+    yield
+    os.close(scene.call("io_uring_setup", 4, _params()))
+
+
+def _ring(scene: Scene) -> "tuple[int, ctypes.Array[ctypes.c_char]]":
+    params = _params()
+    try:
+        return scene.call("io_uring_setup", 4, params), params
+    except OSError as error:
+        raise Unavailable(f"no io_uring here: {error}") from error
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="kernel")
+def socket_by_a_ring_that_it_has(scene: Scene) -> Steps:
+    """IORING_OP_SOCKET (Linux 5.19) through a ring that was set up before the filter."""
+    import mmap
+
+    number, params = _ring(scene)
+    fields = struct.unpack_from("=10I", params.raw, 0)
+    sq_off = struct.unpack_from("=8I", params.raw, 40)
+    cq_off = struct.unpack_from("=8I", params.raw, 80)
+    size = sq_off[6] + 4 * fields[0]
+    rings = mmap.mmap(number, max(size, cq_off[5] + 16 * fields[1]))
+    entries = mmap.mmap(number, 64 * fields[0], offset=0x10000000)
+    entries[:64] = struct.pack("=BBHiQQIIQHHiQQ", 45, 0, 0, 2, STREAM, 0, 0, 0, 7, 0, 0, 0, 0, 0)
+    struct.pack_into("=I", rings, sq_off[6], 0)
+    struct.pack_into("=I", rings, sq_off[1], struct.unpack_from("=I", rings, sq_off[1])[0] + 1)
+    yield
+    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
+    user_data, result = struct.unpack_from("=Qi", rings, cq_off[5])
+    assert user_data == 7
+    if result < 0:
+        raise Unavailable(f"IORING_OP_SOCKET: {os.strerror(-result)}")
+    must_be_inet(result)
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="kernel")
+def register_with_a_ring_that_it_has(scene: Scene) -> Steps:
+    number, _ = _ring(scene)
+    yield
+    probe = ctypes.create_string_buffer(16 + 8 * 64)
+    scene.call("io_uring_register", number, 8, probe, 64)  # IORING_REGISTER_PROBE
+
+
+# --- Lasting -------------------------------------------------------------------------------------
+
+
+@attack(no_network="lasting")
+def after_fork(scene: Scene) -> Steps:
+    yield
+    scene.in_fork(lambda: socket.socket(socket.AF_INET).close())
+
+
+@attack(no_network="lasting")
+def after_fork_of_a_fork(scene: Scene) -> Steps:
+    yield
+    scene.in_fork(lambda: scene.in_fork(lambda: socket.socket(socket.AF_INET).close()))
+
+
+@attack(no_network="lasting")
+def after_exec(scene: Scene) -> Steps:
+    program = (
+        "import _socket, os\n"
+        "try: _socket.socket(2, 1)\n"
+        "except OSError as error: os._exit(error.errno)\n"
+        f"os._exit({ESCAPED})"
+    )
+    yield
+    scene.in_fork(lambda: os.execv(sys.executable, [sys.executable, "-IS", "-c", program]))
+
+
+@attack(no_network="lasting")
+def in_a_new_user_namespace(scene: Scene) -> Steps:
+    """All capabilities, as far as that namespace reaches."""
+    yield
+
+    def body() -> None:
+        scene.call("unshare", 0x50000000)  # CLONE_NEWUSER, CLONE_NEWNET
+        socket.socket(socket.AF_INET).close()
+
+    scene.in_fork(body)
+
+
+@attack(no_network="lasting")
+def under_a_filter_that_allows_all(scene: Scene) -> Steps:
+    """Of several filters the strictest answer counts."""
+    allow = struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
+    program = ctypes.create_string_buffer(allow, len(allow))
+    described = struct.pack("@HP", 1, ctypes.addressof(program))
+    yield
+    libc_prctl(scene, 38, 1)
+    scene.call("seccomp", 1, 0, described)
+    socket.socket(socket.AF_INET).close()
+
+
+@attack(no_network="lasting")
+def strict_mode_cannot_replace_it(scene: Scene) -> Steps:
+    """PR_SET_SECCOMP knows no way back to mode 0."""
+    yield
+    with contextlib.suppress(OSError):
+        libc_prctl(scene, 22, 0)  # PR_SET_SECCOMP, SECCOMP_MODE_DISABLED
+    socket.socket(socket.AF_INET).close()
+
+
+def libc_prctl(scene: Scene, option: int, value: int) -> None:
+    scene.call("prctl", option, value, 0, 0, 0)
+
+
+@attack(no_network="lasting")
+def by_a_tracer_that_suspends_filters(scene: Scene) -> Steps:
+    """PTRACE_O_SUSPEND_SECCOMP, which the kernel grants to no tracer with a filter of its own."""
+    from escape.tracing import traced
+
+    scene.privileged()
+    yield
+    code = traced(scene, lambda: socket.socket(socket.AF_INET).close(), options=1 << 21)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+@attack(no_network="lasting")
+def by_a_tracer_that_changes_the_number(scene: Scene) -> Steps:
+    """A child asks for getppid(2), and its tracer makes it socket(2). Filters see it since 4.8."""
+    from escape.tracing import traced_to_change
+
+    yield
+    code = traced_to_change(scene, "getppid", "socket", (2, STREAM, 0))
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+# --- Out of another process ----------------------------------------------------------------------
+
+
+def _owner(scene: Scene) -> "tuple[int, int]":
+    """Start a neighbour that has a socket of AF_INET; return its number and the descriptor's."""
+    with socket.socket() as one:
+        neighbour = scene.neighbour()
+        return neighbour.pid, one.fileno()
+
+
+@attack(no_network="descriptors", compute_only="names", web_worker="others")
+def pidfd_getfd(scene: Scene) -> Steps:
+    pid, number = _owner(scene)
+    pidfd = scene.call("pidfd_open", pid, 0)
+    yield
+    must_be_inet(scene.call("pidfd_getfd", pidfd, number, 0))
+
+
+@attack(no_network="descriptors", compute_only="names", web_worker="others")
+def pidfd_open_and_getfd(scene: Scene) -> Steps:
+    pid, number = _owner(scene)
+    yield
+    must_be_inet(scene.call("pidfd_getfd", scene.call("pidfd_open", pid, 0), number, 0))
+
+
+@attack(no_network="descriptors", compute_only="names", web_worker="others")
+def pidfd_getfd_with_garbage_above(scene: Scene) -> Steps:
+    if not IS_64_BIT:
+        raise Unavailable("registers have no more than 32 bits")
+    pid, number = _owner(scene)
+    pidfd = scene.call("pidfd_open", pid, 0)
+    yield
+    must_be_inet(scene.call("pidfd_getfd", HIGH | pidfd, HIGH | number, 0))
+
+
+@attack(no_network="descriptors")
+def reopen_through_proc(scene: Scene) -> Steps:
+    pid, number = _owner(scene)
+    yield
+    try:
+        os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR)
+    except OSError as error:
+        if error.errno == 6:  # ENXIO
+            raise Unavailable("the kernel opens no sockets by their links in /proc") from error
+        raise
+
+
+# --- Outside -------------------------------------------------------------------------------------
+
+
+@outside(no_network="before")
+def a_socket_that_it_has(scene: Scene) -> Steps:
+    server = scene.listening()
+    client = socket.socket()
+    yield
+    client.connect(server.getsockname())
+    accepted, _ = server.accept()
+    client.sendall(b"x")
+    assert accepted.recv(1) == b"x"
+
+
+@outside(no_network="before")
+def a_datagram_socket_that_it_has(scene: Scene) -> Steps:
+    peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    peer.bind(("127.0.0.1", 0))
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    yield
+    own.sendto(b"x", peer.getsockname())
+    assert peer.recv(1) == b"x"
+
+
+@outside(no_network="helpers")
+def a_socket_that_another_passes(scene: Scene) -> Steps:
+    here, there = socket.socketpair()
+
+    def serve() -> None:
+        there.recv(1)
+        with socket.socket() as inet:
+            socket.send_fds(there, [b"x"], [inet.fileno()])
+        there.recv(1)
+
+    scene.neighbour(serve)
+    yield
+    here.sendall(b"x")
+    _, (number,), _, _ = socket.recv_fds(here, 1, 1)
+    must_be_inet(number)
+
+
+@outside(no_network="helpers")
+def a_proxy(scene: Scene) -> Steps:
+    here, there = socket.socketpair()
+    server = scene.listening()
+
+    def serve() -> None:
+        there.recv(1)
+        with socket.create_connection(server.getsockname()) as connection:
+            connection.sendall(b"x")
+
+    scene.neighbour(serve)
+    yield
+    here.sendall(b"x")
+    assert server.accept()[0].recv(1) == b"x"
+
+
+def _at_work(scene: Scene) -> "tuple[int, ctypes.c_int]":
+    """Start a neighbour that waits for a number of its memory to be no longer 0, then connects.
+
+    Return its pid and that number, which has the same address here.
+    """
+    word = ctypes.c_int(0)
+    server = scene.listening()
+
+    def work() -> None:
+        until(lambda: word.value, "it was never told")
+        socket.create_connection(server.getsockname())
+
+    scene.server = server  # type: ignore[attr-defined]
+    return scene.neighbour(work).pid, word
+
+
+def _must_connect(scene: Scene) -> None:
+    server = scene.server  # type: ignore[attr-defined]
+    server.settimeout(5)
+    server.accept()
+
+
+@outside(no_network="neighbours")
+def write_to_the_memory_of_another(scene: Scene) -> Steps:
+    pid, word = _at_work(scene)
+    yield
+    value = ctypes.c_int(1)
+    mine = struct.pack("@PN", ctypes.addressof(value), 4)
+    its = struct.pack("@PN", ctypes.addressof(word), 4)
+    scene.call("process_vm_writev", pid, mine, 1, its, 1, 0)
+    _must_connect(scene)
+
+
+@outside(no_network="neighbours")
+def write_to_the_file_of_the_memory_of_another(scene: Scene) -> Steps:
+    pid, word = _at_work(scene)
+    yield
+    memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
+    os.pwrite(memory, struct.pack("@i", 1), ctypes.addressof(word))
+    _must_connect(scene)
+
+
+@outside(no_network="neighbours")
+def trace_another(scene: Scene) -> Steps:
+    pid, word = _at_work(scene)
+    yield
+    scene.call("ptrace", 16, pid, 0, 0)  # PTRACE_ATTACH
+    os.waitpid(pid, 0)
+    scene.call("ptrace", 5, pid, ctypes.addressof(word), 1)  # PTRACE_POKEDATA
+    scene.call("ptrace", 17, pid, 0, 0)  # PTRACE_DETACH
+    _must_connect(scene)
+
+
+@outside(no_network="root")
+def a_network_device(scene: Scene) -> Steps:
+    scene.privileged()
+    if not os.path.exists("/dev/net/tun"):
+        raise Unavailable("there is no /dev/net/tun")
+    yield
+    import fcntl
+
+    device = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(device, 0x400454CA, struct.pack("=16sH22x", b"", 0x1001))  # TUNSETIFF, IFF_TUN
+    os.close(device)

@@ -1,0 +1,58 @@
+"""All attacks, made once, on filters built from the stock policies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from escape.attack import Outcome
+from escape.promises import POLICIES
+from strategies import plain_tables
+
+TIMEOUT = 300
+ABI = "x86_64"
+
+
+@pytest.fixture(scope="session")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Outcome]]:
+    """Return by policy, "" without one, and attack what came of it."""
+    directory = tmp_path_factory.mktemp("escape")
+    package, folder = directory / "confining", directory / "folder"
+    package.mkdir()
+    folder.mkdir()
+    (package / "__init__.py").touch()
+    arguments = [*map(str, POLICIES.values()), "--arch", ABI, "-o", str(package)]
+    built = subprocess.run(
+        [sys.executable, "-m", "seccompgen", "build", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    tables = plain_tables()
+    plan = {
+        "abi": ABI,
+        "numbers": dict(tables[ABI]),
+        "foreign": {name: dict(tables[name]) for name in ("i386", "x32")},
+        "directory": str(directory),
+        "folder": str(folder),
+        "policies": list(POLICIES),
+    }
+    made = subprocess.run(
+        [sys.executable, "-m", "escape.run"],
+        input=json.dumps(plan),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert made.returncode == 0, made.stderr
+    return {
+        policy: {name: Outcome(*told) for name, told in found.items()}
+        for policy, found in json.loads(made.stdout).items()
+    }

@@ -1,0 +1,77 @@
+"""Each promise of each stock policy, attacked on the running kernel.
+
+Each attack runs without the filter as well, where it must get what it wants: so none passes because
+it does not work at all. What a policy says that it does not promise is shown to be possible.
+"""
+
+from __future__ import annotations
+
+import kernel
+import pytest
+from escape import attacks
+from escape.attack import ATTACKS, Attack, Outcome
+from escape.promises import POLICIES, promises
+
+kernel.require_x86_64()
+attacks.load()
+
+TRIALS = [(one, policy) for one in ATTACKS for policy in one.against]
+ANSWERS = {"EPERM", "EACCES", "ENOSYS", "ENOTTY"}
+"""What the stock policies refuse with."""
+
+SIGSYS = 31
+
+NOT_HERE = {
+    Outcome("refused", "ENOSYS"): "the kernel lacks the call",
+    Outcome("refused", "EPERM"): "it is not permitted here, filter or not",
+}
+
+NOT_SHOWN = {
+    ("no_exec", "kernel"): "needs a helper of the kernel's that is set up for the whole machine",
+}
+"""What no program here can show to be outside, and why."""
+
+
+@pytest.mark.parametrize(
+    ("one", "policy"), TRIALS, ids=[f"{policy}-{one.name}" for one, policy in TRIALS]
+)
+def test_attack(one: Attack, policy: str, outcomes: dict[str, dict[str, Outcome]]) -> None:
+    confined = outcomes[policy][one.name]
+    if one.outside:
+        if confined.kind == "unavailable":
+            pytest.skip(confined.detail)
+        assert str(confined) == "escaped"
+        return
+    free = outcomes[""][one.name]
+    assert confined.kind != "escaped"
+    if free in NOT_HERE:
+        pytest.skip(NOT_HERE[free])
+    if free.kind == "unavailable":
+        pytest.skip(free.detail)
+    assert str(free) == "escaped"
+    assert confined.kind in {"refused", "killed", "foiled"}
+    if confined.kind == "refused":
+        assert confined.detail in ANSWERS
+    if confined.kind == "killed":
+        assert int(confined.detail) == SIGSYS
+
+
+def test_names_are_one_of_a_kind() -> None:
+    names = [one.name for one in ATTACKS]
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_promise_is_attacked(policy: str) -> None:
+    attacked = [one.against[policy] for one in ATTACKS if policy in one.against and not one.outside]
+    kept = promises(policy).kept
+    assert set(attacked) == set(kept)
+    assert len(attacked) >= 24
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_exclusion_is_shown(policy: str) -> None:
+    shown = {one.against[policy] for one in ATTACKS if policy in one.against and one.outside}
+    known = {label for name, label in NOT_SHOWN if name == policy}
+    assert not shown & known
+    assert shown | known == set(promises(policy).excluded)
