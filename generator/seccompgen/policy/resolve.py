@@ -395,13 +395,14 @@ def _group(rule: Rule) -> tuple[str, str]:
 def _explain_dead(dead: DeadRule, *, narrow: bool) -> str:
     """Say why a rule is dead; ``narrow`` where arguments have 32 bits on each of the ABIs."""
     rule = dead.rule
+    alive = narrow and all(one.rule is not rule for one in reach((*dead.hidden_by, rule)).dead)
+    where = " where arguments have 32 bits" if alive else ""
     if not dead.hidden_by:
-        where = " where arguments have 32 bits" if narrow and not reach((rule,)).dead else ""
         return f"this rule for {rule.name!r} can never match: {rule.condition} is never true{where}"
     what = f"{rule.name!r} where {rule.condition}" if rule.condition else f"{rule.name!r}"
     hiders = [f"{other.action} at {other.position}" for other in dead.hidden_by[:3]]
     more = f" and {len(dead.hidden_by) - 3} more" if len(dead.hidden_by) > 3 else ""
     return (
         f"this rule for {what} can never match: {', '.join(hiders)}{more} "
-        "comes first and answers all of it"
+        f"comes first and answers all of it{where}"
     )
