@@ -116,7 +116,7 @@ def _decided(
             reasons.append(f"{method.value}: {error}")
             continue
         if call is not None:
-            return _confirmed(method, call, left, right)
+            return _confirmed(method, call, left, right, zero)
         decided.append(method)
         if not all_of_them:
             break
@@ -139,10 +139,12 @@ def _compare(method: Method, left: Side, right: Side, zero: frozenset[int]) -> C
     return smt.compare(left, right, zero)
 
 
-def _confirmed(method: Method, call: Call, left: Side, right: Side) -> Difference:
+def _confirmed(
+    method: Method, call: Call, left: Side, right: Side, zero: frozenset[int]
+) -> Difference:
     """Return the difference as both sides show it when they are run."""
     answers = left.answer(call), right.answer(call)
-    if answers[0] == answers[1]:
+    if answers[0] == answers[1] or (call.arch in zero and not call.exists):
         raise UndecidedError(
             f"{method.value} found a difference at {call} that is none when it is tried: this is "
             "a mistake in seccompgen, please report it"
