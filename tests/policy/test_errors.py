@@ -193,6 +193,17 @@ CASES = {
             "and answers all of it where arguments have 32 bits"
         ],
     ),
+    "hidden on one ABI, and never true on the other": (
+        "default_action: errno\narches: [i386, x86_64]\nsyscalls:\n- action: allow\n"
+        "  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: GreaterThan, value: 5}]}\n"
+        "- action: trap\n  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: Equal, value: 0x100000000}]}\n",
+        [
+            "p.yml:9:12: this rule for 'read' where arg0 == 0x100000000 can never match: allow at "
+            "p.yml:6:12 comes first and answers all of it"
+        ],
+    ),
     "duplicate key": (
         HEAD + "arches: [i386]\n",
         ["p.yml:3:1: duplicate key 'arches', first on line 2"],
