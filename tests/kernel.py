@@ -171,6 +171,8 @@ def _check(result: int, number: int) -> int:
 def i386_call() -> Callable[..., int]:
     """Return a function that makes an i386 call (``int $0x80``): ``(nr, *args)`` to eax.
 
+    Arguments are 64 bits wide, as a filter sees them.
+
     Compiles tests/helpers/foreign.c. Without gcc the caller is skipped, on CI it fails; it is
     skipped where the kernel has no IA32 emulation, for then the instruction is a fault.
     """
@@ -186,7 +188,7 @@ def i386_call() -> Callable[..., int]:
         subprocess.run([gcc, *options, "-o", library, source], check=True)
         function = ctypes.CDLL(str(library)).i386_call
     function.restype = ctypes.c_int
-    function.argtypes = [ctypes.c_int] * 7
+    function.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 6]
 
     def call(nr: int, *args: int) -> int:
         return int(function(nr, *args, *[0] * (6 - len(args))))

@@ -64,6 +64,16 @@ ABIS = {
 }
 """Every ABI on which some kernel has seccomp filters."""
 
+LOW_WORDS = {
+    *("i386", "ppc", "s390", "m68k", "sh", "sheb", "xtensa", "csky", "riscv32", "loongarch32")
+}
+"""The ABIs whose arguments are the low words of ``seccomp_data.args``.
+
+All but i386 have kernels whose registers have 32 bits, or whose syscall_get_arguments() masks them
+(arch/{powerpc,s390}/include/asm/syscall.h). That of x86 does not, but system calls of i386 get
+``(unsigned int)regs->bx`` and so on (arch/x86/include/asm/syscall_wrapper.h).
+"""
+
 RETURN_VALUES = {
     "kill_process": 0x80000000,
     "kill_thread":  0x00000000,
@@ -233,6 +243,8 @@ class Meaning:
             return action_value(self.bad_arch, self.abi)
         if nr not in self.named[abi]:
             return action_value(self.unknown, abi)
+        if abi in LOW_WORDS:
+            args = [argument & U32 for argument in args]
         for rule in self.named[abi][nr]:
             if all(test(args) for test in rule.tests):
                 return action_value(rule.action, abi)

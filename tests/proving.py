@@ -87,10 +87,12 @@ def spread_out(items: Iterable[Any], most: int) -> list[Any]:
     return [every[n * len(every) // most] for n in range(most)] if len(every) > most else every
 
 
-def both(left: Side, right: Side) -> tuple[dict[Method, Proof | Difference], str]:
+def both(
+    left: Side, right: Side, assuming: tuple[str, ...] = ()
+) -> tuple[dict[Method, Proof | Difference], str]:
     """Return what each method finds that can decide, having asserted that they agree.
 
-    With it comes why one could not.
+    A proof must assume just what ``assuming`` says. With it comes why one could not.
     """
     found: dict[Method, Proof | Difference] = {}
     reason = ""
@@ -103,7 +105,7 @@ def both(left: Side, right: Side) -> tuple[dict[Method, Proof | Difference], str
             assert "mistake" not in reason, (left, right, reason)
     assert len({type(one) for one in found.values()}) == 1, found
     for method, one in found.items():
-        assert one == Proof((method,)) or isinstance(one, Difference)
+        assert one == Proof((method,), assuming) or isinstance(one, Difference)
     return found, reason
 
 

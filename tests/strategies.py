@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import interpreter
 from hypothesis import strategies as st
-from oracle import ABIS, U32, U64, Meaning, argument_test
+from oracle import ABIS, LOW_WORDS, U32, U64, Meaning, argument_test
 from seccompgen.objective import DEFAULT_OBJECTIVE
 
 if TYPE_CHECKING:
@@ -83,18 +83,24 @@ def boundary_values(entry: Entry) -> set[int]:
 
 
 def rule_witness(
-    rules: Sequence[Sequence[Entry]], index: int, rng: random.Random, tries: int = 200
+    rules: Sequence[Sequence[Entry]],
+    index: int,
+    rng: random.Random,
+    tries: int = 200,
+    most: int = U64,
 ) -> Vector | None:
     """Return arguments that rule ``index`` is the first of ``rules`` to match, None if unfound.
 
-    A rule here is the list of its ``arguments`` entries.
+    A rule here is the list of its ``arguments`` entries; arguments are at ``most`` that.
     """
     values = _values_by_argument(rules)
     tests = [[argument_test(entry, {}) for entry in entries] for entries in rules]
     for argument in values:
         own = [entry for entry in rules[index] if entry.get("argument", 0) == argument]
         own_tests = [argument_test({**entry, "argument": 0}, {}) for entry in own]
-        values[argument] = [v for v in values[argument] if all(test([v]) for test in own_tests)]
+        values[argument] = [
+            v for v in values[argument] if v <= most and all(test([v]) for test in own_tests)
+        ]
         if not values[argument]:
             return None
     for _ in range(tries):
@@ -248,12 +254,17 @@ def chains(draw: st.DrawFn) -> list[list[dict[str, Any]]]:
         st.lists(st.lists(st.sampled_from(pool), min_size=1, max_size=4), min_size=1, max_size=6)
     )
     rules = [*rules, []] if draw(st.booleans()) else rules
+    return alive(rules, U64)
+
+
+def alive(rules: Sequence[list[dict[str, Any]]], most: int) -> list[list[dict[str, Any]]]:
+    """Leave out the rules that no call seems to reach whose arguments are at ``most`` that."""
     rng = random.Random(0)
-    alive: list[list[dict[str, Any]]] = []
+    found: list[list[dict[str, Any]]] = []
     for rule in rules:
-        if rule_witness([*alive, rule], len(alive), rng) is not None:
-            alive.append(rule)
-    return alive
+        if rule_witness([*found, rule], len(found), rng, most=most) is not None:
+            found.append(rule)
+    return found
 
 
 @st.composite
@@ -271,9 +282,11 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
     rules: list[tuple[str, list[dict[str, Any]], str]] = []
     for chain in conditional:
         name = names.pop()
-        rules += [(name, rule, draw(some_action)) for rule in chain]
+        most = most_on(tables, [abi, *compat], name)
+        rules += [(name, rule, draw(some_action)) for rule in alive(chain, most)]
     for name in names[: max(bulk, 0 if rules else 1)]:
-        simple = {"argument": rng.randrange(6), "operation": "Equal", "value": rng.choice(VALUES)}
+        value = rng.choice(VALUES) & most_on(tables, [abi, *compat], name)
+        simple = {"argument": rng.randrange(6), "operation": "Equal", "value": value}
         rules.append((name, [simple] if rng.random() < 0.1 else [], rng.choice(actions)))
     if draw(st.booleans()):
         rules = _interleaved(rules, rng)
@@ -288,6 +301,11 @@ def policies(draw: st.DrawFn, tables: Tables, abi: str) -> dict[str, Any]:
         policy["flags"] = ["new_listener"]
     policy["syscalls"] = _groups(rules)
     return policy
+
+
+def most_on(tables: Tables, abis: Sequence[str], name: str) -> int:
+    """Return the largest argument that counts on any of ``abis`` that has the call."""
+    return U32 if {abi for abi in abis if name in tables[abi]} <= LOW_WORDS else U64
 
 
 def names_of_distinct_numbers(tables: Tables, abis: Sequence[str], rng: random.Random) -> list[str]:

@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:e81fa84bea8b0159546d923803743b7979893bd503652213dfbd65bebcd2854d
 #   policy  web_worker.yml  sha256:e466b3082e6f6310025fff363f8f05ae94766089c76018784194ff0f9407fb04
 #   tables  Linux v7.3.4  sha256:57e0a81eed6833735e2871ae1b707c2a1787124d3b5995cfb588ef979b73b157
-#   proved  programs  sha256:1f5884fd2e6c541b34807410e7104c1448ae10f21bbb4eb1408a0e863e53f199
+#   proved  programs  sha256:a98cf71d71b2943bbf132d295d1aaad3bc92f168509d6077e17a4c580c5f97a7
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 
@@ -678,31 +678,31 @@ _I386 = (
     b"\x35\x00\x10\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to lock
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xd7\xd8\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xd1\xd2\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xd5\xd6\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xcf\xd0\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to lock:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
-    b"\x35\x00\xd3\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xd2\xd1\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xcd\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xcc\xcb\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # mount to rmdir:
-    b"\x15\x00\xd1\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xd0\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xcf\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xce\xcd\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xcb\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xca\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xc9\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xc8\xc7\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to lock:
-    b"\x35\x00\xcc\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xcc\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
-    b"\x35\x00\xca\xcb\x2c\x00\x00\x00"  # jge  44 prof                 -> errno(EPERM) else allow
+    b"\x35\x00\xc6\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xc6\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
+    b"\x35\x00\xc4\xc5\x2c\x00\x00\x00"  # jge  44 prof                 -> errno(EPERM) else allow
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc8\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xc7\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xc6\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xc5\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xc2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xc1\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xc0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xbf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -712,240 +712,234 @@ _I386 = (
     b"\x35\x00\x0b\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
     b"\x35\x00\x05\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x35\x00\x00\xbc\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xbb\xbc\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb6\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xb5\xb6\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x35\x00\xbb\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\xb9\xba\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\xb5\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x45\x00\xb3\xb4\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to ioperm:
     b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x45\x00\x00\xb8\xad\xff\xff\xff"  # jset 0xffffffad              else allow
-    b"\x15\x00\xb7\xb6\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x45\x00\x00\xb2\xad\xff\xff\xff"  # jset 0xffffffad              else allow
+    b"\x15\x00\xb1\xb0\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to ioperm:
-    b"\x35\x00\xb5\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x15\x00\xb4\xb5\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\xaf\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x15\x00\xae\xaf\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
     # socketcall (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)
-    b"\x45\x00\xb1\xb0\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x45\x00\xab\xaa\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2):
-    b"\x15\x00\xaf\xb0\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x15\x00\xa9\xaa\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (3):
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)
-    b"\x15\x00\xae\xad\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x15\x00\xa8\xa7\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (4):
-    b"\x35\x00\xac\xad\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x35\x00\xa6\xa7\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to clone:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sigreturn
-    b"\x35\x00\xaa\xa9\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\xa4\xa3\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sigreturn:
-    b"\x35\x00\xa9\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
-    b"\x15\x00\xa8\xa7\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x35\x00\xa3\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\xa2\xa1\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\xa5\xa4\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x9f\x9e\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
     b"\x35\x00\x15\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to sched_getaffinity
     b"\x35\x00\x09\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
     b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to nanosleep
-    b"\x15\x00\x82\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x15\x00\xa0\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
-    b"\x15\x00\x9f\x9e\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x15\x00\x7e\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x15\x00\x9a\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
+    b"\x15\x00\x99\x98\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
     # _llseek to nanosleep:
     b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x15\x00\x9c\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x9b\x9c\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x96\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x95\x96\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\x9b\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x9a\x99\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x95\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x94\x93\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to prctl:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x96\x97\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x90\x91\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to prctl:
     b"\x35\x00\x03\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
-    b"\x35\x00\x95\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
-    b"\x15\x00\x94\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x93\x92\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x35\x00\x8f\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
+    b"\x15\x00\x8e\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x8d\x8c\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x90\x8f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x8a\x89\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x8f\x8e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x89\x88\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to sched_getaffinity:
     b"\x35\x00\x19\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_getaffinity
     b"\x35\x00\x0d\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
     b"\x35\x00\x05\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
-    b"\x15\x00\x89\x8a\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x83\x84\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x15\x00\x88\x87\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x82\x81\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x35\x00\x86\x87\xbc\x00\x00\x00"  # jge  188 getpmsg             -> errno(EPERM) else allow
+    b"\x35\x00\x80\x81\xbc\x00\x00\x00"  # jge  188 getpmsg             -> errno(EPERM) else allow
     # ugetrlimit to getdents64:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
-    b"\x15\x00\x84\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x83\x84\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x7e\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x7d\x7e\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to getdents64:
-    b"\x35\x00\x83\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
-    b"\x15\x00\x82\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x81\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x80\x7f\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x35\x00\x7d\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
+    b"\x15\x00\x7c\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x7b\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x7a\x79\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x7b\x7c\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x75\x76\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x79\x7a\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x73\x74\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x35\x00\x00\x77\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x71\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x76\x75\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x70\x6f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x15\x00\x75\x74\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to sched_getaffinity:
-    b"\x35\x00\x2a\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x28\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x35\x00\x71\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
-    b"\x35\x00\x71\x72\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x6b\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
+    b"\x35\x00\x6b\x6c\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x35\x00\x6f\x70\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x69\x6a\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # set_thread_area to fchroot:
-    b"\x35\x00\x43\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> getsockname to fchroot
+    b"\x35\x00\x41\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> getsockname to fchroot
     b"\x35\x00\x19\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to setsockopt
     b"\x35\x00\x0d\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> mkdirat to pwritev
     b"\x35\x00\x0a\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to migrate_pages
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
-    b"\x35\x00\x68\x69\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
+    b"\x35\x00\x62\x63\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
     # fadvise64 to epoll_wait:
-    b"\x15\x00\x67\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x68\x67\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x61\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x62\x61\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # remap_file_pages to migrate_pages:
     b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> vserver to migrate_pages
     b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to fadvise64_64
-    b"\x15\x00\x64\x63\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x15\x00\x5e\x5d\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
     # clock_gettime to fadvise64_64:
-    b"\x45\x00\x62\x63\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    b"\x45\x00\x5c\x5d\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
     # vserver to migrate_pages:
-    b"\x15\x00\x63\x61\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5d\x5b\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x5f\x60\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x59\x5a\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to pwritev:
     b"\x35\x00\x06\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to pwritev
     b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
     b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> readlinkat to ppoll
-    b"\x15\x00\x5c\x5b\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x15\x00\x56\x55\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # readlinkat to ppoll:
-    b"\x15\x00\x5a\x5b\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    b"\x15\x00\x54\x55\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
     # unshare to epoll_pwait:
-    b"\x35\x00\x5a\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x59\x58\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x35\x00\x54\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x53\x52\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # utimensat to pwritev:
-    b"\x35\x00\x00\x43\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x3f\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> eventfd2 to pwritev
-    b"\x15\x00\x56\x55\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x50\x4f\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # eventfd2 to pwritev:
-    b"\x15\x00\x54\x55\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x4e\x4f\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # rt_tgsigqueueinfo to setsockopt:
-    b"\x35\x00\x0c\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> socketpair to setsockopt
+    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> socketpair to setsockopt
     b"\x15\x00\x05\x00\x54\x01\x00\x00"  # jeq  340 prlimit64           -> prlimit64
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
-    b"\x15\x00\x51\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
-    b"\x15\x00\x50\x4f\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x4b\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
+    b"\x15\x00\x4a\x49\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x4d\x4e\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x47\x48\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair to setsockopt:
     b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
     b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> bind to getsockopt
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x43\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x41\x40\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x15\x00\x3d\x3c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
     # bind to getsockopt:
-    b"\x35\x00\x40\x3f\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
+    b"\x35\x00\x3c\x3b\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x37\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x35\x34\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x38\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x36\x37\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x34\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x32\x33\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x34\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x33\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x32\x31\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x30\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x2f\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x2e\x2d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x30\x31\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x2c\x2d\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x2e\x2d\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x2a\x29\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x2d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2c\x2b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x29\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x28\x27\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockname to fchroot:
-    b"\x35\x00\x0a\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> pkey_mprotect to fchroot
+    b"\x35\x00\x08\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> pkey_mprotect to fchroot
     b"\x15\x00\x05\x00\x71\x01\x00\x00"  # jeq  369 sendto              -> sendto
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
-    b"\x15\x00\x27\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
-    b"\x15\x00\x26\x27\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x23\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
+    b"\x15\x00\x22\x23\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x24\x25\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x22\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x35\x00\x20\x21\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x35\x00\x1e\x1f\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pkey_mprotect to fchroot:
     b"\x35\x00\x0a\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> pkey_alloc to timerfd_settime64
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1c\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to timerfd_settime64:
     b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x1a\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
+    b"\x35\x00\x18\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
     b"\x35\x00\x01\x00\x82\x01\x00\x00"  # jge  386 rseq                -> rseq
-    b"\x15\x00\x19\x18\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x17\x16\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
     # rseq:
-    b"\x35\x00\x19\x18\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x17\x16\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
-    b"\x35\x00\x16\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x45\x00\x16\x15\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x45\x00\x14\x13\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
-    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x12\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
@@ -1735,219 +1729,213 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x73\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
+    b"\x35\x00\x71\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
     b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
     b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\xae\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xad\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xad\xab\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xa8\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa7\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xa7\xa5\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\xab\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xaa\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xaa\xa8\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\xa5\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\xa4\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\xa4\xa2\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa7\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xa6\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xa5\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xa4\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xa1\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xa0\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x9f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x9e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x9e\x9f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x9c\x9d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x96\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x9a\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x94\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x99\x98\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x93\x92\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x98\x97\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x92\x91\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to umask:
     b"\x35\x00\x16\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x93\x94\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x8d\x8e\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to sched_setaffinity:
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x92\x8d\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x8c\x87\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to sched_setaffinity:
     b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
     b"\x35\x00\x05\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
     b"\x35\x00\x03\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to timerfd_create
     b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> readlinkat
-    b"\x35\x00\x8c\x8e\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x86\x88\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
     # readlinkat:
-    b"\x15\x00\x8c\x8d\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
+    b"\x15\x00\x86\x87\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # sync to timerfd_create:
-    b"\x45\x00\x8b\x8a\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x45\x00\x85\x84\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
     # acct to set_tid_address:
     b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x88\x8a\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x82\x84\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # exit to set_tid_address:
-    b"\x15\x00\x87\x88\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x81\x82\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare to sched_setaffinity:
     b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x45\x00\x00\x87\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x85\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x85\x83\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x81\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x7f\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x7f\x7d\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
     # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x82\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x83\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x80\x82\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # sched_getaffinity to umask:
-    b"\x35\x00\x00\x55\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x51\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x45\x00\x00\x7d\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x7d\x7b\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # sigaltstack to setresuid:
-    b"\x35\x00\x00\x7b\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x7a\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    b"\x15\x00\x7a\x78\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x15\x00\x74\x72\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # getresuid to umask:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
-    b"\x15\x00\x77\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x76\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x75\x74\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to umask:
-    b"\x35\x00\x00\x73\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x15\x00\x73\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
-    b"\x15\x00\x71\x73\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x15\x00\x6d\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
+    b"\x15\x00\x6b\x6d\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
     # prctl to munmap:
     b"\x35\x00\x11\x00\xc9\x00\x00\x00"  # jge  201 listen              -> listen to munmap
     b"\x35\x00\x09\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to bind
     b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mq_unlink
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x6c\x6b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x6b\x6a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # getcpu to mq_unlink:
     b"\x35\x00\x01\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to mq_unlink
-    b"\x15\x00\x69\x6a\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    b"\x15\x00\x63\x64\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
     # getpid to mq_unlink:
-    b"\x35\x00\x00\x68\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
-    b"\x35\x00\x68\x66\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x62\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
+    b"\x35\x00\x62\x60\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
     # mq_notify to bind:
     b"\x15\x00\x01\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x66\x64\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x60\x5e\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x62\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x5c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x60\x5f\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x15\x00\x5a\x59\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
     # listen to munmap:
     b"\x15\x00\x1a\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
     b"\x15\x00\x05\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x02\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x5b\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x15\x00\x5a\x5b\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    b"\x15\x00\x55\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x15\x00\x54\x55\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x58\x59\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x52\x53\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x54\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x4e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x52\x51\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x4c\x4b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x51\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x4f\x50\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x4b\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x49\x4a\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x4d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x4c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x4b\x4a\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x47\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x46\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x45\x44\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x49\x4a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x43\x44\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x47\x46\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x41\x40\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x46\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x45\x44\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x40\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x3f\x3e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # mremap to fchroot:
-    b"\x35\x00\x17\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    b"\x35\x00\x15\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
     b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to prlimit64
     b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x3c\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x00\x38\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x3a\x39\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x36\x35\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x37\x38\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x33\x34\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # mmap2 to prlimit64:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to prlimit64
-    b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x35\x34\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x31\x30\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # mlockall to prlimit64:
     b"\x35\x00\x05\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to riscv_flush_icache
-    b"\x15\x00\x32\x31\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x2e\x2d\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # accept4 to riscv_flush_icache:
     b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to riscv_flush_icache
-    b"\x15\x00\x30\x31\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
+    b"\x15\x00\x2c\x2d\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
     # riscv_hwprobe to riscv_flush_icache:
-    b"\x15\x00\x30\x2f\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x2c\x2b\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x2c\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # fanotify_init to fchroot:
     b"\x35\x00\x0a\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
     b"\x35\x00\x05\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pkey_mprotect
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x25\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x15\x00\x25\x23\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x23\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x23\x21\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x21\x22\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to pkey_mprotect:
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1f\x20\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1d\x1e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to fchroot:
-    b"\x35\x00\x0c\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x0a\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     b"\x35\x00\x07\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64
     b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
     b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
-    b"\x15\x00\x19\x18\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x17\x16\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
     # rseq to kexec_file_load:
-    b"\x15\x00\x18\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x15\x00\x16\x18\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x16\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x14\x16\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x15\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x14\x15\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    b"\x45\x00\x00\x13\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
+    b"\x35\x00\x12\x13\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
     # utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x12\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
@@ -2194,216 +2182,210 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x73\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
+    b"\x35\x00\x71\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
     b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
     b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\xac\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xab\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xab\xa9\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xa6\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa5\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xa5\xa3\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\xa9\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xa8\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xa8\xa6\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\xa3\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\xa2\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\xa2\xa0\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa5\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xa4\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xa3\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xa2\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x9f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x9e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x9d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x9c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x9c\x9d\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x96\x97\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x9a\x9b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x94\x95\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x98\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x92\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x97\x96\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x91\x90\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x96\x95\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x90\x8f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to umask:
     b"\x35\x00\x16\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x91\x92\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x8b\x8c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to sched_setaffinity:
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x90\x8b\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x8a\x85\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to sched_setaffinity:
     b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
     b"\x35\x00\x05\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
     b"\x35\x00\x03\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to timerfd_create
     b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> readlinkat
-    b"\x35\x00\x8a\x8c\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x84\x86\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
     # readlinkat:
-    b"\x15\x00\x8a\x8b\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
+    b"\x15\x00\x84\x85\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # sync to timerfd_create:
-    b"\x45\x00\x89\x88\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x45\x00\x83\x82\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
     # acct to set_tid_address:
     b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x86\x88\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x80\x82\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # exit to set_tid_address:
-    b"\x15\x00\x85\x86\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x7f\x80\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare to sched_setaffinity:
     b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x45\x00\x00\x85\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x83\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x83\x81\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x7f\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x7d\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x7d\x7b\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
     # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x80\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x81\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x7e\x80\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x7a\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x7b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x78\x7a\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # sched_getaffinity to umask:
-    b"\x35\x00\x00\x53\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x4f\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x45\x00\x00\x7b\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x7b\x79\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x75\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x75\x73\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # sigaltstack to setresuid:
-    b"\x35\x00\x00\x79\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x78\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    b"\x15\x00\x78\x76\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x73\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x72\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x15\x00\x72\x70\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # getresuid to umask:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
-    b"\x15\x00\x75\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x74\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x73\x72\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x6e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x6d\x6c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to umask:
-    b"\x35\x00\x00\x71\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x15\x00\x71\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
-    b"\x15\x00\x6f\x71\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x6b\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x15\x00\x6b\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
+    b"\x15\x00\x69\x6b\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
     # prctl to munmap:
     b"\x35\x00\x11\x00\xc9\x00\x00\x00"  # jge  201 listen              -> listen to munmap
     b"\x35\x00\x09\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to bind
     b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mq_unlink
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x6a\x69\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x64\x63\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x69\x68\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x63\x62\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # getcpu to mq_unlink:
     b"\x35\x00\x01\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to mq_unlink
-    b"\x15\x00\x67\x68\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    b"\x15\x00\x61\x62\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
     # getpid to mq_unlink:
-    b"\x35\x00\x00\x66\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
-    b"\x35\x00\x66\x64\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x60\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
+    b"\x35\x00\x60\x5e\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
     # mq_notify to bind:
     b"\x15\x00\x01\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x64\x62\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5e\x5c\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x60\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x5a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x5e\x5d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x15\x00\x58\x57\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
     # listen to munmap:
     b"\x15\x00\x1a\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
     b"\x15\x00\x05\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x02\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x59\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x15\x00\x58\x59\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    b"\x15\x00\x53\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x15\x00\x52\x53\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x56\x57\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x50\x51\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x52\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x4c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x50\x4f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x49\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x4f\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x4d\x4e\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x49\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x47\x48\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x4b\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x4a\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x49\x48\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x45\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x44\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x43\x42\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x47\x48\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x41\x42\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x45\x44\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x3f\x3e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x44\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x43\x42\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x3e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x3d\x3c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x40\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x3b\x3a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # mremap to fchroot:
-    b"\x35\x00\x15\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    b"\x35\x00\x13\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
     b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to prlimit64
     b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x3a\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x00\x36\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x38\x37\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x34\x33\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x35\x36\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x31\x32\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # mmap2 to prlimit64:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to prlimit64
-    b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x33\x32\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x2f\x2e\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # mlockall to prlimit64:
     b"\x35\x00\x03\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4
-    b"\x15\x00\x30\x2f\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x2c\x2b\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # accept4:
-    b"\x15\x00\x2f\x30\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
+    b"\x15\x00\x2b\x2c\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x2c\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # fanotify_init to fchroot:
     b"\x35\x00\x0a\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
     b"\x35\x00\x05\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pkey_mprotect
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x25\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x15\x00\x25\x23\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x23\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x23\x21\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x21\x22\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to pkey_mprotect:
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1f\x20\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1d\x1e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1d\x1e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to fchroot:
-    b"\x35\x00\x0c\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x0a\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     b"\x35\x00\x07\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64
     b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
     b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
-    b"\x15\x00\x19\x18\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x17\x16\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
     # rseq to kexec_file_load:
-    b"\x15\x00\x18\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x15\x00\x16\x18\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x16\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x14\x16\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x15\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x14\x15\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    b"\x45\x00\x00\x13\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
+    b"\x35\x00\x12\x13\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
     # utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x12\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
@@ -2998,31 +2980,31 @@ _PPC = (
     b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to lock
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd4\xd5\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xce\xcf\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd2\xd3\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xcc\xcd\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to lock:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to lock
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xd0\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xcf\xce\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xca\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xc9\xc8\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # mount to rmdir:
-    b"\x00\x15\xce\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xcd\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xcc\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xcb\xca\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xc8\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xc7\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xc6\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xc5\xc4\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to lock:
-    b"\x00\x35\xc9\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xc9\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
-    b"\x00\x35\xc7\xc8\x00\x00\x00\x2c"  # jge  44 prof                 -> errno(EPERM) else allow
+    b"\x00\x35\xc3\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\xc3\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
+    b"\x00\x35\xc1\xc2\x00\x00\x00\x2c"  # jge  44 prof                 -> errno(EPERM) else allow
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc5\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xc4\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xc3\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xc2\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xbf\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xbe\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xbd\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xbc\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -3032,233 +3014,227 @@ _PPC = (
     b"\x00\x35\x0b\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
     b"\x00\x35\x05\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x00\x35\x00\xb9\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\xb8\xb9\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xb3\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xb2\xb3\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xb8\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xb6\xb7\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xb2\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\xb0\xb1\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to ioperm:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x00\x45\x00\xb5\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xb4\xb3\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xaf\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xae\xad\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to ioperm:
-    b"\x00\x35\xb2\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x00\x15\xb1\xb2\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x35\xac\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x00\x15\xab\xac\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # socketcall (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)
-    b"\x00\x45\xae\xad\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2):
-    b"\x00\x15\xac\xad\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xa6\xa7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (3):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (4)
-    b"\x00\x15\xab\xaa\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (4):
-    b"\x00\x35\xa9\xaa\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to clone:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sigreturn
-    b"\x00\x35\xa7\xa6\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xa1\xa0\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sigreturn:
-    b"\x00\x35\xa6\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x15\xa5\xa4\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x35\xa0\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x15\x9f\x9e\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\xa2\xa1\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x15\x9c\x9b\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
     b"\x00\x35\x10\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to sched_getaffinity
     b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getresgid
-    b"\x00\x15\x80\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x9e\x00\x00\x00\x00\x7a"  # jeq  122 uname               -> allow
-    b"\x00\x15\x9d\x9c\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x98\x00\x00\x00\x00\x7a"  # jeq  122 uname               -> allow
+    b"\x00\x15\x97\x96\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
     # _llseek to getresgid:
     b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to getresgid
     b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x00\x15\x99\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x98\x99\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x93\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x92\x93\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x98\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x97\x96\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x92\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x91\x90\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to getresgid:
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to getresgid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x93\x94\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x8d\x8e\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to getresgid:
     b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 poll                -> poll to getresgid
-    b"\x00\x15\x92\x91\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
+    b"\x00\x15\x8c\x8b\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
     # poll to getresgid:
-    b"\x00\x45\x91\x90\xff\xff\xff\x56"  # jset 0xffffff56              -> allow else errno(EPERM)
+    b"\x00\x45\x8b\x8a\xff\xff\xff\x56"  # jset 0xffffff56              -> allow else errno(EPERM)
     # prctl to sched_getaffinity:
     b"\x00\x35\x0d\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_getaffinity
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to fstat64
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x8c\x8b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x86\x85\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x00\x15\x8b\x8a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x85\x84\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fstat64:
     b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to fstat64
-    b"\x00\x15\x88\x89\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x82\x83\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to fstat64:
     b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> ugetrlimit to fstat64
     b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x86\x85\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x80\x7f\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x00\x35\x84\x85\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x7e\x7f\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
     # ugetrlimit to fstat64:
-    b"\x00\x45\x00\x84\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x35\x83\x82\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else errno(EPERM)
+    b"\x00\x45\x00\x7e\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x35\x7d\x7c\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else errno(EPERM)
     # pciconfig_read to sched_getaffinity:
-    b"\x00\x35\x30\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x2e\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x15\x04\x00\x00\x00\x00\xcc"  # jeq  204 fcntl64             -> fcntl64 (1)
-    b"\x00\x15\x80\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
-    b"\x00\x15\x7f\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
-    b"\x00\x15\x7e\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
-    b"\x00\x15\x7d\x7c\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
+    b"\x00\x15\x7a\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
+    b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
+    b"\x00\x15\x78\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x77\x76\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x78\x79\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x72\x73\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x76\x77\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x70\x71\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x74\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x6e\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x73\x72\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x6d\x6c\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x72\x71\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x6c\x6b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # tuxcall to fchroot:
-    b"\x00\x35\x41\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> getsockopt to fchroot
-    b"\x00\x35\x20\x00\x00\x00\x01\x49"  # jge  329 listen              -> listen to setsockopt
+    b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> getsockopt to fchroot
+    b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> listen to setsockopt
     b"\x00\x35\x13\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to connect
     b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> openat to epoll_pwait
     b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to vmsplice
     b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
     b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
-    b"\x00\x35\x00\x6b\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
-    b"\x00\x15\x69\x68\x00\x00\x00\xe2"  # jeq  226 sendfile64          -> allow else errno(EPERM)
+    b"\x00\x35\x00\x65\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
+    b"\x00\x15\x63\x62\x00\x00\x00\xe2"  # jeq  226 sendfile64          -> allow else errno(EPERM)
     # set_tid_address to epoll_wait:
-    b"\x00\x15\x67\x68\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x61\x62\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # remap_file_pages to clock_nanosleep:
-    b"\x00\x35\x67\x66\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x61\x60\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # swapcontext to vmsplice:
     b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to vmsplice
-    b"\x00\x15\x65\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
-    b"\x00\x15\x65\x63\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x5f\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
+    b"\x00\x15\x5f\x5d\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # pselect6 to vmsplice:
-    b"\x00\x35\x62\x63\x00\x00\x01\x1a"  # jge  282 unshare             -> errno(EPERM) else allow
+    b"\x00\x35\x5c\x5d\x00\x00\x01\x1a"  # jge  282 unshare             -> errno(EPERM) else allow
     # openat to epoll_pwait:
     b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> mkdirat to epoll_pwait
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5f\x60\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to epoll_pwait:
     b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
-    b"\x00\x15\x5e\x5d\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
+    b"\x00\x15\x58\x57\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
     # readlinkat to epoll_pwait:
-    b"\x00\x45\x00\x5d\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x35\x5c\x5b\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
+    b"\x00\x45\x00\x57\x00\x00\x00\x01"  # jset 1 exit                  else allow
+    b"\x00\x35\x56\x55\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
     # utimensat to connect:
     b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> inotify_init1 to connect
-    b"\x00\x35\x00\x44\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
-    b"\x00\x35\x59\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
-    b"\x00\x15\x58\x57\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
+    b"\x00\x35\x00\x40\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x53\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
+    b"\x00\x15\x52\x51\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
     # inotify_init1 to connect:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
-    b"\x00\x45\x55\x56\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
+    b"\x00\x45\x4f\x50\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
     # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x53\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x50\x4f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x4c\x4b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # listen to setsockopt:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> setsockopt (1)
-    b"\x00\x15\x05\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
-    b"\x00\x15\x00\x4d\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
+    b"\x00\x35\x09\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> setsockopt (1)
+    b"\x00\x15\x03\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
+    b"\x00\x15\x00\x49\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x47\x46\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x46\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x44\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x44\x43\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x15\x42\x41\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x3f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x3d\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x3d\x3c\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x3b\x3a\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x3c\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x3a\x3b\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x3a\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x38\x39\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x38\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x37\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x36\x35\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x36\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x35\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x34\x33\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x34\x35\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x32\x33\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x32\x31\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x30\x2f\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x31\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x30\x2f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x2f\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x2e\x2d\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to fchroot:
     b"\x00\x35\x0e\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
     b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> name_to_handle_at to pkey_free
-    b"\x00\x15\x00\x2d\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
+    b"\x00\x15\x00\x2b\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x2a\x2b\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x28\x29\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # name_to_handle_at to pkey_free:
     b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
-    b"\x00\x15\x28\x27\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x26\x25\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x25\x26\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x23\x24\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to pkey_free:
     b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
-    b"\x00\x15\x24\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
-    b"\x00\x15\x23\x24\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
+    b"\x00\x15\x22\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
+    b"\x00\x15\x21\x22\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # copy_file_range to pkey_free:
-    b"\x00\x45\x00\x22\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
-    b"\x00\x15\x21\x20\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
+    b"\x00\x45\x00\x20\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
+    b"\x00\x15\x1f\x1e\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
     # pkey_mprotect to fchroot:
     b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to timerfd_settime64
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1c\x1d\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x1a\x1b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
     # rseq to timerfd_settime64:
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x1a\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x00\x1a\x00\x00\x01\x84"  # jge  388 io_pgetevents       else allow
-    b"\x00\x35\x1a\x18\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x18\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
+    b"\x00\x35\x00\x18\x00\x00\x01\x84"  # jge  388 io_pgetevents       else allow
+    b"\x00\x35\x18\x16\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
-    b"\x00\x35\x17\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x17\x16\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x00\x45\x15\x14\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
@@ -4204,38 +4180,38 @@ _M68K = (
     b"\x00\x35\x15\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xe2\xe3\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xdc\xdd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xe0\xe1\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xda\xdb\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
     b"\x00\x35\x0b\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xde\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xdd\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xdd\xdb\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd8\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xd7\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xd7\xd5\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
     b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x15\xda\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x45\x00\xd8\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
-    b"\x00\x35\xd8\xd7\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x15\xd4\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x45\x00\xd2\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    b"\x00\x35\xd2\xd1\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x00\x35\xd6\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xd6\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xd4\xd6\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd0\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xd0\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xce\xd0\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
-    b"\x00\x15\xd2\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xd3\xd2\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xcc\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xcd\xcc\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x00\x35\xd2\xd0\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xcc\xca\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xce\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xcd\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xcc\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xcb\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xc8\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xc7\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xc6\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xc5\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -4245,246 +4221,240 @@ _M68K = (
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\xc2\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xc1\xc3\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xbc\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xbb\xbd\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x00\x15\xc0\xc1\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xba\xbb\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xc0\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xbe\xbf\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xba\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\xb8\xb9\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x00\x45\x00\xbd\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xbc\xbb\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xb7\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xb6\xb5\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to fstatfs:
     b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x00\x15\xb9\xba\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x15\xb3\xb4\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # fchmod to fstatfs:
-    b"\x00\x35\xba\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xb9\xb7\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xb4\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xb3\xb1\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sigreturn:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
-    b"\x00\x45\xb3\xb2\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xad\xac\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x00\x15\xb1\xb2\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xab\xac\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
-    b"\x00\x15\xb0\xaf\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xaa\xa9\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x00\x35\xae\xaf\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\xa8\xa9\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to sigreturn
-    b"\x00\x35\xad\xac\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xa7\xa6\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # vhangup to sigreturn:
-    b"\x00\x35\xac\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x35\xa6\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to ipc
-    b"\x00\x15\xa9\xab\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\xa3\xa5\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # wait4 to ipc:
-    b"\x00\x15\xa9\xa8\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x15\xa3\xa2\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone to fcntl64:
     b"\x00\x35\x12\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fcntl64
     b"\x00\x35\x07\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to mremap
     b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to personality
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\xa3\xa2\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x15\x9d\x9c\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # setdomainname to personality:
-    b"\x00\x15\x84\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\xa0\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x9f\xa0\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else allow
+    b"\x00\x15\x80\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x00\x9a\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
+    b"\x00\x35\x99\x9a\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else allow
     # setfsuid to mremap:
     b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x00\x35\x9b\x9d\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x95\x97\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
     # _llseek to munlock:
-    b"\x00\x15\x9a\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x99\x9a\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x94\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x93\x94\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x99\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x98\x97\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x93\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x92\x91\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x95\x96\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x8f\x90\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to fcntl64:
     b"\x00\x35\x09\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 query_module        -> query_module to getresgid
-    b"\x00\x35\x92\x91\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
+    b"\x00\x35\x8c\x8b\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
     # query_module to getresgid:
-    b"\x00\x35\x91\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
-    b"\x00\x15\x90\x8f\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x00\x35\x8b\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    b"\x00\x15\x8a\x89\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(EPERM)
     # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x8d\x8c\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x87\x86\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x00\x15\x8c\x8b\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x86\x85\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
     b"\x00\x35\x11\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x08\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
     b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getegid32
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to vfork
-    b"\x00\x15\x86\x87\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x80\x81\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # lchown to vfork:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x85\x84\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x7f\x7e\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x00\x35\x83\x84\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x7d\x7e\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
     # ugetrlimit to getegid32:
-    b"\x00\x15\x82\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x81\x82\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
+    b"\x00\x15\x7c\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x7b\x7c\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
     # setreuid32 to madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to madvise
-    b"\x00\x15\x80\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x7f\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x7e\x7d\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x15\x7a\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x79\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x78\x77\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # getdents64 to madvise:
     b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> futex to madvise
-    b"\x00\x35\x7b\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
-    b"\x00\x35\x7b\x7c\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
+    b"\x00\x35\x75\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
+    b"\x00\x35\x75\x76\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # futex to madvise:
-    b"\x00\x15\x79\x7a\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
+    b"\x00\x15\x73\x74\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x75\x76\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x6f\x70\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x73\x74\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x6d\x6e\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x71\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x6b\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x70\x6f\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x6a\x69\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x6f\x6e\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x69\x68\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # readahead to fchroot:
-    b"\x00\x35\x3f\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
+    b"\x00\x35\x3d\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
     b"\x00\x35\x1a\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> fanotify_init to setsockopt
     b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity to atomic_barrier
     b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat to sched_setaffinity
     b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> timer_create to migrate_pages
-    b"\x00\x35\x00\x68\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
-    b"\x00\x45\x68\x67\xff\xff\xff\x03"  # jset 0xffffff03              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x62\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
+    b"\x00\x45\x62\x61\xff\xff\xff\x03"  # jset 0xffffff03              -> allow else errno(EPERM)
     # timer_create to migrate_pages:
     b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to migrate_pages
-    b"\x00\x35\x66\x65\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x60\x5f\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
     # statfs64 to migrate_pages:
-    b"\x00\x15\x65\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
-    b"\x00\x15\x65\x63\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x5f\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x5f\x5d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
     # openat to sched_setaffinity:
     b"\x00\x35\x02\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> mkdirat to sched_setaffinity
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x60\x61\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x5a\x5b\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to sched_setaffinity:
     b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> faccessat to sched_setaffinity
-    b"\x00\x15\x5f\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
-    b"\x00\x15\x5e\x5d\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
+    b"\x00\x15\x59\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
+    b"\x00\x15\x58\x57\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
     # faccessat to sched_setaffinity:
-    b"\x00\x35\x00\x5d\x00\x00\x01\x2f"  # jge  303 unshare             else allow
-    b"\x00\x15\x5c\x5b\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x35\x00\x57\x00\x00\x01\x2f"  # jge  303 unshare             else allow
+    b"\x00\x15\x56\x55\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
     # sched_getaffinity to atomic_barrier:
     b"\x00\x35\x02\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat to atomic_barrier
-    b"\x00\x35\x00\x14\x00\x00\x01\x39"  # jge  313 kexec_load          else sched_getaffinity, prlimit64
-    b"\x00\x35\x59\x58\x00\x00\x01\x3a"  # jge  314 getcpu              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x12\x00\x00\x01\x39"  # jge  313 kexec_load          else sched_getaffinity, prlimit64
+    b"\x00\x35\x53\x52\x00\x00\x01\x3a"  # jge  314 getcpu              -> allow else errno(EPERM)
     # utimensat to atomic_barrier:
-    b"\x00\x35\x00\x42\x00\x00\x01\x3d"  # jge  317 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x00\x3e\x00\x00\x01\x3d"  # jge  317 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to atomic_barrier
-    b"\x00\x45\x00\x55\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
-    b"\x00\x35\x55\x54\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x4f\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
+    b"\x00\x35\x4f\x4e\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
     # preadv to atomic_barrier:
-    b"\x00\x35\x54\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
-    b"\x00\x35\x52\x53\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    b"\x00\x35\x4e\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
+    b"\x00\x35\x4c\x4d\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # fanotify_init to setsockopt:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x68"  # jge  360 listen              -> listen to setsockopt
+    b"\x00\x35\x0c\x00\x00\x00\x01\x68"  # jge  360 listen              -> listen to setsockopt
     b"\x00\x15\x07\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
     b"\x00\x15\x01\x00\x00\x00\x01\x65"  # jeq  357 socketpair          -> socketpair
-    b"\x00\x15\x4f\x4e\x00\x00\x01\x60"  # jeq  352 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x49\x48\x00\x00\x01\x60"  # jeq  352 getrandom           -> allow else errno(EPERM)
     # socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x4c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x46\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x4a\x49\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x15\x44\x43\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
     # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x41\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x40\x3f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # listen to setsockopt:
-    b"\x00\x35\x00\x43\x00\x00\x01\x6b"  # jge  363 setsockopt          else allow
+    b"\x00\x35\x00\x3f\x00\x00\x01\x6b"  # jge  363 setsockopt          else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)
-    b"\x00\x15\x00\x3e\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x3a\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)
-    b"\x00\x15\x3c\x3b\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x38\x37\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (1):
-    b"\x00\x15\x3b\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x39\x3a\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x37\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x35\x36\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)
-    b"\x00\x15\x37\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x36\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x35\x34\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x33\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x32\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x31\x30\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (3):
-    b"\x00\x35\x33\x34\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (4):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)
-    b"\x00\x45\x31\x30\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (5):
-    b"\x00\x15\x30\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x2f\x2e\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockname to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> seccomp to fchroot
+    b"\x00\x35\x0b\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> seccomp to fchroot
     b"\x00\x15\x08\x00\x00\x00\x01\x6e"  # jeq  366 sendto              -> sendto
     b"\x00\x15\x05\x00\x00\x00\x01\x6f"  # jeq  367 sendmsg             -> sendmsg
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
-    b"\x00\x15\x29\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
-    b"\x00\x15\x28\x29\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
+    b"\x00\x15\x25\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
+    b"\x00\x15\x24\x25\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
     # sendmmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x26\x27\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x24\x25\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendto:
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x35\x22\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x35\x20\x21\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
+    b"\x00\x35\x1e\x1f\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
     # seccomp to fchroot:
     b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> rseq to timerfd_settime64
-    b"\x00\x15\x00\x1d\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
+    b"\x00\x15\x00\x1b\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1b\x1c\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
     # rseq to timerfd_settime64:
     b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x19\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x1a\x19\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
+    b"\x00\x35\x18\x17\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
-    b"\x00\x35\x17\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x17\x16\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x00\x45\x15\x14\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
@@ -4527,38 +4497,38 @@ _SH = (
     b"\x35\x00\x15\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to umount2
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xe8\xe9\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xe2\xe3\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xe6\xe7\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xe0\xe1\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
     b"\x35\x00\x0b\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
     b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
-    b"\x35\x00\xe4\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xe3\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
-    b"\x15\x00\xe3\xe1\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xde\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xdd\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\xdd\xdb\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
     b"\x35\x00\x03\x00\x1f\x00\x00\x00"  # jge  31                      -> access to rmdir
-    b"\x15\x00\xe0\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x45\x00\x00\xde\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
-    b"\x35\x00\xde\xdd\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x15\x00\xda\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x45\x00\x00\xd8\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
+    b"\x35\x00\xd8\xd7\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x35\x00\xdc\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
-    b"\x15\x00\xdc\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
-    b"\x15\x00\xda\xdc\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xd6\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
+    b"\x15\x00\xd6\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
+    b"\x15\x00\xd4\xd6\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
-    b"\x15\x00\xd8\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x15\x00\xd9\xd8\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\xd2\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x15\x00\xd3\xd2\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x35\x00\xd8\xd6\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xd2\xd0\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xd4\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xd3\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xd2\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xd1\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xce\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xcd\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xcc\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xcb\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -4568,253 +4538,247 @@ _SH = (
     b"\x35\x00\x07\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x35\x00\xc8\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xc7\xc9\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xc2\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xc1\xc3\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x15\x00\xc6\xc7\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\xc0\xc1\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x35\x00\xc6\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\xc4\xc5\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\xc0\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x45\x00\xbe\xbf\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x35\x00\x03\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x15\x00\xc3\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
-    b"\x15\x00\xc2\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xc2\xc0\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xbd\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
+    b"\x15\x00\xbc\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xbc\xba\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
     # mmap to fstatfs:
     b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x15\x00\xbe\xbf\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x15\x00\xb8\xb9\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
     # fchmod to fstatfs:
-    b"\x35\x00\xbf\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
-    b"\x15\x00\xbe\xbc\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xb9\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
+    b"\x15\x00\xb8\xb6\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sysinfo:
     b"\x35\x00\x08\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to sysinfo
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (2)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)
-    b"\x45\x00\xb8\xb7\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x45\x00\xb2\xb1\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x15\x00\xb6\xb7\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x15\x00\xb0\xb1\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)
-    b"\x15\x00\xb5\xb4\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x15\x00\xaf\xae\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x35\x00\xb3\xb4\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x35\x00\xad\xae\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sysinfo:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sysinfo
-    b"\x35\x00\xb2\xb1\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\xac\xab\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sysinfo:
-    b"\x35\x00\xb1\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
-    b"\x45\x00\x00\xb1\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\xae\xb0\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xab\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
+    b"\x45\x00\x00\xab\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\xa8\xaa\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # ipc to fcntl64:
     b"\x35\x00\x11\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to fcntl64
     b"\x35\x00\x05\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect to nanosleep
     b"\x45\x00\x03\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc to adjtimex
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\xa9\xa8\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\xa3\xa2\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # ipc to adjtimex:
-    b"\x45\x00\xa8\xa7\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x45\x00\xa2\xa1\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # mprotect to nanosleep:
-    b"\x35\x00\x00\x88\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x84\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to setfsgid
-    b"\x35\x00\x00\xa3\x7f\x00\x00\x00"  # jge  127                     else allow
-    b"\x45\x00\xa3\xa1\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x9d\x7f\x00\x00\x00"  # jge  127                     else allow
+    b"\x45\x00\x9d\x9b\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # quotactl to setfsgid:
-    b"\x15\x00\xa2\xa0\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x9c\x9a\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x15\x00\x9f\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x9e\x9f\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x99\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x98\x99\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\x9e\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x9d\x9c\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x98\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x97\x96\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to fcntl64:
     b"\x35\x00\x0c\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x98\x99\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x92\x93\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to prctl:
     b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
-    b"\x35\x00\x00\x95\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\x96\x95\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x8f\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x90\x8f\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # nfsservctl to getresgid:
-    b"\x35\x00\x94\x93\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\x8e\x8d\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x91\x90\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x8b\x8a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x90\x8f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x8a\x89\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
     b"\x35\x00\x0e\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
-    b"\x15\x00\x8b\x8c\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x85\x86\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x15\x00\x8a\x89\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x84\x83\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x35\x00\x00\x89\xbc\x00\x00\x00"  # jge  188                     else allow
-    b"\x35\x00\x87\x89\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x83\xbc\x00\x00\x00"  # jge  188                     else allow
+    b"\x35\x00\x81\x83\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
     # ugetrlimit to getdents64:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
-    b"\x15\x00\x85\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x84\x85\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x7f\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x7e\x7f\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to getdents64:
-    b"\x35\x00\x84\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
-    b"\x15\x00\x83\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x82\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x81\x80\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x35\x00\x7e\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
+    b"\x15\x00\x7d\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x7c\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x7b\x7a\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x7c\x7d\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x76\x77\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x7a\x7b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x74\x75\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x35\x00\x00\x78\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x72\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x77\x76\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x71\x70\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x15\x00\x76\x75\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x70\x6f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to fchroot:
-    b"\x35\x00\x34\x00\x5e\x01\x00\x00"  # jge  350 recv                -> recv to fchroot
+    b"\x35\x00\x30\x00\x5e\x01\x00\x00"  # jge  350 recv                -> recv to fchroot
     b"\x35\x00\x1b\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to sendto
     b"\x35\x00\x11\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat to epoll_pwait
     b"\x35\x00\x05\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to migrate_pages
-    b"\x35\x00\x23\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x21\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x35\x00\x6e\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
-    b"\x35\x00\x6e\x6f\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x68\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
+    b"\x35\x00\x68\x69\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x35\x00\x6c\x6d\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x66\x67\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to migrate_pages:
     b"\x35\x00\x06\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to migrate_pages
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to clock_settime
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
-    b"\x35\x00\x68\x6a\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x62\x64\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # fadvise64 to epoll_wait:
-    b"\x15\x00\x67\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x68\x67\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x61\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x62\x61\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # remap_file_pages to clock_settime:
-    b"\x15\x00\x66\x65\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x15\x00\x60\x5f\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
     # clock_gettime to migrate_pages:
     b"\x35\x00\x02\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to migrate_pages
-    b"\x35\x00\x65\x00\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS)
-    b"\x45\x00\x62\x63\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    b"\x35\x00\x5f\x00\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS)
+    b"\x45\x00\x5c\x5d\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
     # mbind to migrate_pages:
-    b"\x15\x00\x63\x61\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5d\x5b\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # openat to epoll_pwait:
     b"\x35\x00\x02\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> mkdirat to epoll_pwait
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x5e\x5f\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to epoll_pwait:
     b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
     b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> readlinkat to ppoll
-    b"\x15\x00\x5c\x5b\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x15\x00\x56\x55\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # readlinkat to ppoll:
-    b"\x15\x00\x5a\x5b\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    b"\x15\x00\x54\x55\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
     # unshare to epoll_pwait:
-    b"\x35\x00\x5a\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x59\x58\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x35\x00\x54\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x53\x52\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # utimensat to sendto:
-    b"\x35\x00\x0c\x00\x57\x01\x00\x00"  # jge  343 listen              -> listen to sendto
+    b"\x35\x00\x0a\x00\x57\x01\x00\x00"  # jge  343 listen              -> listen to sendto
     b"\x35\x00\x04\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to connect
-    b"\x35\x00\x00\x40\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x3c\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> eventfd2 to pwritev
-    b"\x15\x00\x54\x53\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x4e\x4d\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # eventfd2 to pwritev:
-    b"\x15\x00\x52\x53\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x15\x00\x4c\x4d\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # rt_tgsigqueueinfo to connect:
-    b"\x15\x00\x00\x51\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
+    b"\x15\x00\x00\x4b\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x4f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4c\x4b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # listen to sendto:
     b"\x35\x00\x06\x00\x5d\x01\x00\x00"  # jge  349 sendto              -> sendto
-    b"\x15\x00\x00\x4a\x5b\x01\x00\x00"  # jeq  347 socketpair          else allow
+    b"\x15\x00\x00\x46\x5b\x01\x00\x00"  # jeq  347 socketpair          else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x47\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x43\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x45\x44\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x15\x00\x41\x40\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recv to fchroot:
     b"\x35\x00\x1d\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to fchroot
     b"\x35\x00\x18\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> name_to_handle_at to userfaultfd
     b"\x15\x00\x03\x00\x61\x01\x00\x00"  # jeq  353 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x00\x3d\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
+    b"\x15\x00\x00\x3b\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3a\x3b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x38\x39\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x36\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x34\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x34\x33\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x32\x31\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x33\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x31\x32\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x31\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x2f\x30\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x2f\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x2e\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x2d\x2c\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x2d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x2c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x2b\x2a\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x2b\x2c\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x29\x2a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x29\x28\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x27\x26\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x28\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x27\x26\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x26\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x25\x24\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # name_to_handle_at to userfaultfd:
     b"\x15\x00\x01\x00\x6b\x01\x00\x00"  # jeq  363 sendmmsg            -> sendmmsg
-    b"\x15\x00\x25\x24\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x23\x22\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x22\x23\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to fchroot:
     b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x35\x00\x04\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to timerfd_settime64
     b"\x35\x00\x01\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1e\x1f\x7c\x01\x00\x00"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1c\x1d\x7c\x01\x00\x00"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1c\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to timerfd_settime64:
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x1a\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
-    b"\x35\x00\x1b\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    b"\x15\x00\x19\x18\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
+    b"\x35\x00\x18\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
+    b"\x35\x00\x19\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
+    b"\x15\x00\x17\x16\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
-    b"\x35\x00\x17\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x45\x00\x17\x16\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x35\x00\x15\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x45\x00\x15\x14\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
-    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
@@ -4857,38 +4821,38 @@ _SHEB = (
     b"\x00\x35\x15\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xe8\xe9\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xe2\xe3\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xe6\xe7\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xe0\xe1\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
     b"\x00\x35\x0b\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xe4\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xe3\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xe3\xe1\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xde\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xdd\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xdd\xdb\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
     b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x15\xe0\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x45\x00\xde\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
-    b"\x00\x35\xde\xdd\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x15\xda\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x45\x00\xd8\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    b"\x00\x35\xd8\xd7\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x00\x35\xdc\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xdc\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xda\xdc\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd6\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xd6\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xd4\xd6\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
-    b"\x00\x15\xd8\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xd9\xd8\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xd2\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xd3\xd2\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x00\x35\xd8\xd6\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd2\xd0\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xd4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xd3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xd2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xd1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xce\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xcd\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xcc\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xcb\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -4898,253 +4862,247 @@ _SHEB = (
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\xc8\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xc7\xc9\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xc2\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xc1\xc3\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x00\x15\xc6\xc7\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xc0\xc1\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xc6\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xc4\xc5\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xc0\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\xbe\xbf\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x00\x35\x03\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x00\x15\xc3\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
-    b"\x00\x15\xc2\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
-    b"\x00\x15\xc2\xc0\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\xbd\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
+    b"\x00\x15\xbc\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
+    b"\x00\x15\xbc\xba\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
     # mmap to fstatfs:
     b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x00\x15\xbe\xbf\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x15\xb8\xb9\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # fchmod to fstatfs:
-    b"\x00\x35\xbf\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xbe\xbc\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xb9\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xb8\xb6\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sysinfo:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sysinfo
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
-    b"\x00\x45\xb8\xb7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x00\x15\xb6\xb7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xb0\xb1\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
-    b"\x00\x15\xb5\xb4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xaf\xae\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x00\x35\xb3\xb4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sysinfo:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sysinfo
-    b"\x00\x35\xb2\xb1\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xac\xab\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sysinfo:
-    b"\x00\x35\xb1\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x45\x00\xb1\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x00\x45\xae\xb0\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xab\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x45\x00\xab\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x00\x45\xa8\xaa\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # ipc to fcntl64:
     b"\x00\x35\x11\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to fcntl64
     b"\x00\x35\x05\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to nanosleep
     b"\x00\x45\x03\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc to adjtimex
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\xa9\xa8\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x15\xa3\xa2\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # ipc to adjtimex:
-    b"\x00\x45\xa8\xa7\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\xa2\xa1\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # mprotect to nanosleep:
-    b"\x00\x35\x00\x88\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x00\x35\x00\x84\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to setfsgid
-    b"\x00\x35\x00\xa3\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x45\xa3\xa1\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x9d\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\x9d\x9b\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # quotactl to setfsgid:
-    b"\x00\x15\xa2\xa0\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x9c\x9a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x00\x15\x9f\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x9e\x9f\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x99\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x98\x99\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x9e\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x9d\x9c\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x98\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x97\x96\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to fcntl64:
     b"\x00\x35\x0c\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to prctl
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x98\x99\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x92\x93\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> nfsservctl to getresgid
-    b"\x00\x35\x00\x95\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
-    b"\x00\x45\x96\x95\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x8f\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
+    b"\x00\x45\x90\x8f\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # nfsservctl to getresgid:
-    b"\x00\x35\x94\x93\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x00\x35\x8e\x8d\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
     # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x91\x90\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x8b\x8a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x00\x15\x90\x8f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x8a\x89\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
     b"\x00\x35\x0e\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x06\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> chown to vfork
-    b"\x00\x15\x8b\x8c\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x85\x86\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x8a\x89\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x84\x83\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x00\x35\x00\x89\x00\x00\x00\xbc"  # jge  188                     else allow
-    b"\x00\x35\x87\x89\x00\x00\x00\xbe"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x00\x83\x00\x00\x00\xbc"  # jge  188                     else allow
+    b"\x00\x35\x81\x83\x00\x00\x00\xbe"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
     # ugetrlimit to getdents64:
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to getdents64
-    b"\x00\x15\x85\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x84\x85\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x00\x15\x7f\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x7e\x7f\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to getdents64:
-    b"\x00\x35\x84\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
-    b"\x00\x15\x83\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x82\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x81\x80\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x35\x7e\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
+    b"\x00\x15\x7d\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x7c\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x7b\x7a\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x7a\x7b\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x74\x75\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x78\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x72\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x77\x76\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x71\x70\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x76\x75\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x70\x6f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to fchroot:
-    b"\x00\x35\x34\x00\x00\x00\x01\x5e"  # jge  350 recv                -> recv to fchroot
+    b"\x00\x35\x30\x00\x00\x00\x01\x5e"  # jge  350 recv                -> recv to fchroot
     b"\x00\x35\x1b\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> utimensat to sendto
     b"\x00\x35\x11\x00\x00\x00\x01\x27"  # jge  295 openat              -> openat to epoll_pwait
     b"\x00\x35\x05\x00\x00\x00\x00\xf3"  # jge  243                     -> io_setup to migrate_pages
-    b"\x00\x35\x23\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x21\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xef"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x6e\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM)
-    b"\x00\x35\x6e\x6f\x00\x00\x00\xe0"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x68\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM)
+    b"\x00\x35\x68\x69\x00\x00\x00\xe0"  # jge  224 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x00\x35\x6c\x6d\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x00\x35\x66\x67\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to migrate_pages:
     b"\x00\x35\x06\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> clock_gettime to migrate_pages
     b"\x00\x35\x04\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> remap_file_pages to clock_settime
     b"\x00\x35\x01\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
-    b"\x00\x35\x68\x6a\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x62\x64\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
     # fadvise64 to epoll_wait:
-    b"\x00\x15\x67\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x00\x15\x68\x67\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x61\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x00\x15\x62\x61\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
     # remap_file_pages to clock_settime:
-    b"\x00\x15\x66\x65\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x00\x15\x60\x5f\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
     # clock_gettime to migrate_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to migrate_pages
-    b"\x00\x35\x65\x00\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS)
-    b"\x00\x45\x62\x63\xff\xff\xfe\xe4"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    b"\x00\x35\x5f\x00\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS)
+    b"\x00\x45\x5c\x5d\xff\xff\xfe\xe4"  # jset 0xfffffee4              -> errno(EPERM) else allow
     # mbind to migrate_pages:
-    b"\x00\x15\x63\x61\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x5d\x5b\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # openat to epoll_pwait:
     b"\x00\x35\x02\x00\x00\x00\x01\x28"  # jge  296 mkdirat             -> mkdirat to epoll_pwait
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5e\x5f\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to epoll_pwait:
     b"\x00\x35\x03\x00\x00\x00\x01\x36"  # jge  310 unshare             -> unshare to epoll_pwait
     b"\x00\x35\x01\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> readlinkat to ppoll
-    b"\x00\x15\x5c\x5b\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x00\x15\x56\x55\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # readlinkat to ppoll:
-    b"\x00\x15\x5a\x5b\x00\x00\x01\x32"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    b"\x00\x15\x54\x55\x00\x00\x01\x32"  # jeq  306 fchmodat            -> errno(EPERM) else allow
     # unshare to epoll_pwait:
-    b"\x00\x35\x5a\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
-    b"\x00\x15\x59\x58\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x35\x54\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
+    b"\x00\x15\x53\x52\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # utimensat to sendto:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x57"  # jge  343 listen              -> listen to sendto
+    b"\x00\x35\x0a\x00\x00\x00\x01\x57"  # jge  343 listen              -> listen to sendto
     b"\x00\x35\x04\x00\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to connect
-    b"\x00\x35\x00\x40\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x00\x3c\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x01\x00\x00\x00\x01\x48"  # jge  328 eventfd2            -> eventfd2 to pwritev
-    b"\x00\x15\x54\x53\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x00\x15\x4e\x4d\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # eventfd2 to pwritev:
-    b"\x00\x15\x52\x53\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    b"\x00\x15\x4c\x4d\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
     # rt_tgsigqueueinfo to connect:
-    b"\x00\x15\x00\x51\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
+    b"\x00\x15\x00\x4b\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x4f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
-    b"\x00\x15\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4c\x4b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # listen to sendto:
     b"\x00\x35\x06\x00\x00\x00\x01\x5d"  # jge  349 sendto              -> sendto
-    b"\x00\x15\x00\x4a\x00\x00\x01\x5b"  # jeq  347 socketpair          else allow
+    b"\x00\x15\x00\x46\x00\x00\x01\x5b"  # jeq  347 socketpair          else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x47\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x45\x44\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x15\x41\x40\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
     # sendto:
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x42\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x41\x40\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recv to fchroot:
     b"\x00\x35\x1d\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> membarrier to fchroot
     b"\x00\x35\x18\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> name_to_handle_at to userfaultfd
     b"\x00\x15\x03\x00\x00\x00\x01\x61"  # jeq  353 setsockopt          -> setsockopt (1)
-    b"\x00\x15\x00\x3d\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
+    b"\x00\x15\x00\x3b\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3a\x3b\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x38\x39\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x36\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x34\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x34\x33\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x32\x31\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x33\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x31\x32\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x31\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x2f\x30\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x2f\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x2e\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x2d\x2c\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x2d\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x2c\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x2b\x2a\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x2b\x2c\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x29\x2a\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x29\x28\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x27\x26\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x28\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x27\x26\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x26\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x25\x24\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # name_to_handle_at to userfaultfd:
     b"\x00\x15\x01\x00\x00\x00\x01\x6b"  # jeq  363 sendmmsg            -> sendmmsg
-    b"\x00\x15\x25\x24\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x23\x22\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to fchroot:
     b"\x00\x35\x0b\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x00\x35\x04\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> pkey_alloc to timerfd_settime64
     b"\x00\x35\x01\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x15\x1e\x1f\x00\x00\x01\x7c"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    b"\x00\x15\x1c\x1d\x00\x00\x01\x7c"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1c\x1d\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x1a\x1b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to timerfd_settime64:
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x1a\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x1b\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    b"\x00\x15\x19\x18\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
+    b"\x00\x35\x18\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
+    b"\x00\x35\x19\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
+    b"\x00\x15\x17\x16\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
-    b"\x00\x35\x17\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x17\x16\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x00\x45\x15\x14\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
@@ -5181,230 +5139,224 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x56\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
+    b"\x35\x00\x54\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
     b"\x35\x00\x2b\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to socketpair
     b"\x35\x00\x19\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to munlock
     b"\x15\x00\x16\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x15\x00\x0f\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> creat to pwrite64
-    b"\x35\x00\xb4\xb3\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\xae\xad\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # creat to pwrite64:
-    b"\x35\x00\x00\xb2\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\xb1\xb2\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\xac\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\xab\xac\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link, fallocate:
     b"\x35\x00\x06\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat, fallocate
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd to fchown
-    b"\x15\x00\xaf\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
-    b"\x15\x00\xae\xad\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
+    b"\x15\x00\xa9\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
+    b"\x15\x00\xa8\xa7\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
     # getcwd to fchown:
     b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 lstat                -> lstat to fchown
-    b"\x45\x00\xac\xab\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
+    b"\x45\x00\xa6\xa5\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
     # lstat to fchown:
-    b"\x35\x00\xaa\xab\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
+    b"\x35\x00\xa4\xa5\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
     # fstat, fallocate:
     b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> fallocate to utimes
-    b"\x15\x00\xa8\xa9\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
+    b"\x15\x00\xa2\xa3\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # fallocate to utimes:
-    b"\x15\x00\xa8\xa7\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    b"\x15\x00\xa2\xa1\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
     # fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x10\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)
     b"\x35\x00\x13\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)
-    b"\x35\x00\x00\xa3\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x9d\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\xa2\xa1\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x9c\x9b\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x9f\xa0\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x99\x9a\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # ioctl to munlock:
     b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> setxattr to munlock
     b"\x15\x00\x06\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x9c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x9b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x9a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x99\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x96\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x95\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x94\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x93\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)
     # fcntl64, fcntl (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)
-    b"\x15\x00\x93\x94\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x8d\x8e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64, fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x91\x92\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x8b\x8c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64, fcntl (3):
-    b"\x15\x00\x91\x90\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x8b\x8a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # setxattr to munlock:
-    b"\x15\x00\x72\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
-    b"\x35\x00\x8f\x8e\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
+    b"\x15\x00\x6e\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x89\x88\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
     # mlockall to socketpair:
     b"\x35\x00\x1a\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> getsockopt to socketpair
     b"\x35\x00\x05\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt (1)
     b"\x15\x00\x02\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x15\x00\x8b\x00\x59\x00\x00\x00"  # jeq  89 msync                -> allow
-    b"\x15\x00\x8a\x89\x5b\x00\x00\x00"  # jeq  91 madvise              -> allow else errno(EPERM)
+    b"\x15\x00\x85\x00\x59\x00\x00\x00"  # jeq  89 msync                -> allow
+    b"\x15\x00\x84\x83\x5b\x00\x00\x00"  # jeq  91 madvise              -> allow else errno(EPERM)
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x87\x88\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x81\x82\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x83\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x7d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x81\x80\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x7b\x7a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x80\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x7e\x7f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x7a\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x78\x79\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x7c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x7b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x7a\x79\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x76\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x75\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x74\x73\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x78\x79\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x72\x73\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x76\x75\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x70\x6f\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x75\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x74\x73\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x6e\x6d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to socketpair:
-    b"\x35\x00\x09\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> socketpair
-    b"\x15\x00\x06\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
+    b"\x35\x00\x07\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> socketpair
+    b"\x15\x00\x04\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\x6e\x00\x00\x00"  # jeq  110 sendto              -> sendto
-    b"\x45\x00\x70\x6f\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
+    b"\x45\x00\x6a\x69\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x6d\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x35\x00\x6b\x6c\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x35\x00\x67\x68\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x69\x6a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x65\x66\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x67\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x65\x64\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x15\x00\x61\x60\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
     # sendfile to fchroot:
     b"\x35\x00\x2e\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> utimensat to fchroot
     b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to readlinkat
     b"\x35\x00\x08\x00\x79\x00\x00\x00"  # jge  121 wait4               -> wait4 to sched_setaffinity
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
-    b"\x15\x00\x5e\x5f\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
+    b"\x15\x00\x5a\x5b\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x5c\x5b\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x58\x57\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x59\x5a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x55\x56\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # wait4 to sched_setaffinity:
     b"\x35\x00\x07\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
     b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x00\x56\x7e\x00\x00\x00"  # jge  126 set_tid_address     else errno(EPERM)
-    b"\x35\x00\x55\x56\x80\x00\x00\x00"  # jge  128 setsid              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x52\x7e\x00\x00\x00"  # jge  126 set_tid_address     else errno(EPERM)
+    b"\x35\x00\x51\x52\x80\x00\x00\x00"  # jge  128 setsid              -> errno(EPERM) else allow
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x53\x52\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x4f\x4e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x52\x51\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x4e\x4d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # personality to sched_setaffinity:
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to sched_setaffinity
-    b"\x35\x00\x00\x4f\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
-    b"\x45\x00\x4f\x4e\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x4b\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
+    b"\x45\x00\x4b\x4a\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
     # setreuid to sched_setaffinity:
     b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_setaffinity
-    b"\x15\x00\x4d\x4c\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
+    b"\x15\x00\x49\x48\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
     # getresgid to sched_setaffinity:
-    b"\x45\x00\x00\x4b\x02\x00\x00\x00"  # jset 2 available4            else errno(EPERM)
-    b"\x35\x00\x4a\x4b\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM) else allow
+    b"\x45\x00\x00\x47\x02\x00\x00\x00"  # jset 2 available4            else errno(EPERM)
+    b"\x35\x00\x46\x47\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM) else allow
     # sched_getaffinity to readlinkat:
     b"\x35\x00\x0e\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> inotify_init to readlinkat
-    b"\x35\x00\x00\x23\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x21\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
     b"\x35\x00\x05\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to epoll_create1
-    b"\x35\x00\x00\x46\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
+    b"\x35\x00\x00\x42\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
     b"\x35\x00\x02\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups to sched_rr_get_interval
-    b"\x35\x00\x00\x45\xc1\x00\x00\x00"  # jge  193 settimeofday        else allow
-    b"\x35\x00\x44\x43\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
+    b"\x35\x00\x00\x41\xc1\x00\x00\x00"  # jge  193 settimeofday        else allow
+    b"\x35\x00\x40\x3f\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
     # setgroups to sched_rr_get_interval:
-    b"\x45\x00\x42\x43\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
+    b"\x45\x00\x3e\x3f\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
     # sched_yield to epoll_create1:
     b"\x35\x00\x05\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> timer_create to epoll_create1
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to clock_nanosleep
-    b"\x45\x00\x00\x41\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
-    b"\x15\x00\x3e\x3f\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
+    b"\x45\x00\x00\x3d\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
+    b"\x15\x00\x3a\x3b\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
     # rt_sigqueueinfo to clock_nanosleep:
-    b"\x35\x00\x3e\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
-    b"\x15\x00\x3d\x3c\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x35\x00\x3a\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
+    b"\x15\x00\x39\x38\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
     # timer_create to epoll_create1:
-    b"\x35\x00\x3c\x3b\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
+    b"\x35\x00\x38\x37\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
     # inotify_init to readlinkat:
     b"\x15\x00\x03\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
-    b"\x15\x00\x3a\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
-    b"\x15\x00\x39\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
-    b"\x15\x00\x38\x37\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
+    b"\x15\x00\x36\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
+    b"\x15\x00\x35\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
+    b"\x15\x00\x34\x33\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x35\x36\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x31\x32\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # utimensat to fchroot:
-    b"\x35\x00\x15\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to fchroot
+    b"\x35\x00\x13\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to fchroot
     b"\x35\x00\x09\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64 to pwritev2
-    b"\x35\x00\x00\x1d\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x1b\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
     b"\x35\x00\x05\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> timerfd_create to clock_adjtime
     b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> eventfd to pipe2
-    b"\x15\x00\x30\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
-    b"\x15\x00\x2f\x2e\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
+    b"\x15\x00\x2c\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
+    b"\x15\x00\x2b\x2a\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
     # eventfd to pipe2:
-    b"\x45\x00\x2e\x00\xca\xfe\xff\xff"  # jset 0xfffffeca              -> allow
-    b"\x35\x00\x2c\x2e\x34\x01\x00\x00"  # jge  308 setns               -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x2a\x00\xca\xfe\xff\xff"  # jset 0xfffffeca              -> allow
+    b"\x35\x00\x28\x2a\x34\x01\x00\x00"  # jge  308 setns               -> errno(EPERM) else errno(ENOSYS)
     # timerfd_create to clock_adjtime:
-    b"\x35\x00\x2b\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
-    b"\x35\x00\x2b\x2a\x3c\x01\x00\x00"  # jge  316 eventfd2            -> allow else errno(EPERM)
+    b"\x35\x00\x27\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
+    b"\x35\x00\x27\x26\x3c\x01\x00\x00"  # jge  316 eventfd2            -> allow else errno(EPERM)
     # prlimit64 to pwritev2:
-    b"\x35\x00\x06\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to pwritev2
+    b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to pwritev2
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x27\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x25\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x23\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x23\x24\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x35\x00\x21\x22\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # kcmp to pwritev2:
     b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x22\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
-    b"\x15\x00\x21\x20\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x20\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
+    b"\x15\x00\x1f\x1e\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
     # membarrier to pwritev2:
-    b"\x15\x00\x1f\x20\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1d\x1e\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
     # pkey_mprotect to fchroot:
     b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> pkey_alloc to timerfd_settime64
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x19\x1a\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to timerfd_settime64:
     b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x00\x19\x5f\x01\x00\x00"  # jge  351 statx               else errno(EPERM)
-    b"\x35\x00\x1a\x19\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x17\x5f\x01\x00\x00"  # jge  351 statx               else errno(EPERM)
+    b"\x35\x00\x18\x17\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x17\x00\x68\xfe\xff\xff"  # jset 0xfffffe68              -> errno(EPERM)
-    b"\x45\x00\x17\x16\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    b"\x45\x00\x15\x00\x68\xfe\xff\xff"  # jset 0xfffffe68              -> errno(EPERM)
+    b"\x45\x00\x15\x14\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
-    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x13\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x11\x12\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
@@ -5441,198 +5393,192 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
+    b"\x35\x00\x4b\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
     b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
     b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
     b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\x9f\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\x9e\x9d\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
+    b"\x35\x00\x99\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\x98\x97\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\x9d\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\x9c\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\x9c\x9a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x97\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x96\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x96\x94\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x99\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x98\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x97\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x96\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x93\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x92\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x91\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x90\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x90\x91\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x8a\x8b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8e\x8f\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x88\x89\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x8c\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x86\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x8b\x8a\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x85\x84\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x8a\x89\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x84\x83\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to sched_setaffinity:
     b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x85\x86\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x7f\x80\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to timerfd_gettime:
     b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x84\x7d\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x7e\x77\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to timerfd_gettime:
-    b"\x35\x00\x00\x82\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
-    b"\x35\x00\x81\x00\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> errno(EPERM)
-    b"\x15\x00\x80\x81\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    b"\x35\x00\x00\x7c\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
+    b"\x35\x00\x7b\x00\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> errno(EPERM)
+    b"\x15\x00\x7a\x7b\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
     # utimensat to sched_setaffinity:
-    b"\x35\x00\x00\x6a\x59\x00\x00\x00"  # jge  89 acct                 else utimensat, utimensat_time64
+    b"\x35\x00\x00\x66\x59\x00\x00\x00"  # jge  89 acct                 else utimensat, utimensat_time64
     b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
     b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
-    b"\x35\x00\x7d\x7c\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
+    b"\x35\x00\x77\x76\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
     # waitid to clock_settime:
-    b"\x45\x00\x7b\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
-    b"\x15\x00\x7a\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x79\x7a\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    b"\x45\x00\x75\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x74\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x73\x74\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
     # clock_gettime to sched_setaffinity:
-    b"\x35\x00\x78\x79\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    b"\x35\x00\x72\x73\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
     # sched_getaffinity to sendto:
     b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
     b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
-    b"\x35\x00\x00\x51\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x4d\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setrlimit
-    b"\x35\x00\x74\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
-    b"\x45\x00\x72\x73\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    b"\x35\x00\x6e\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
+    b"\x45\x00\x6c\x6d\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
     # rt_sigqueueinfo to setrlimit:
     b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
-    b"\x15\x00\x71\x70\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    b"\x15\x00\x6b\x6a\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # getresuid to setrlimit:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
-    b"\x15\x00\x6f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x6e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x6d\x6c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x69\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x68\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x67\x66\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to setrlimit:
-    b"\x15\x00\x6c\x6b\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
+    b"\x15\x00\x66\x65\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
     # getrusage to sysinfo:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x00\x6a\x02\x00\x00\x00"  # jset 2 io_submit             else allow
-    b"\x35\x00\x69\x68\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x64\x02\x00\x00\x00"  # jset 2 io_submit             else allow
+    b"\x35\x00\x63\x62\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x60\x5f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x5f\x5e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # mq_open to sendto:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x61\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x35\x00\x61\x60\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
+    b"\x15\x00\x5b\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x35\x00\x5b\x5a\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x5e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x5c\x5b\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x15\x00\x56\x55\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x59\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x58\x57\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x54\x53\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
     b"\x35\x00\x28\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
     b"\x35\x00\x19\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to cacheflush
     b"\x15\x00\x04\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x52\x53\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    b"\x15\x00\x4e\x4f\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x50\x51\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x4c\x4d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x4c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x48\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x4a\x49\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x46\x45\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x49\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x47\x48\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x45\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x43\x44\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x45\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x44\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x43\x42\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x41\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x40\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x3f\x3e\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x41\x42\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x3d\x3e\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x3f\x3e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x3b\x3a\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x3e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x3d\x3c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x3a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x39\x38\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # mremap to cacheflush:
     b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to cacheflush
     b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x39\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x00\x35\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x37\x36\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x33\x32\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x34\x35\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x30\x31\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # mmap2 to cacheflush:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to cacheflush
-    b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x32\x31\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x2e\x2d\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # mlockall to cacheflush:
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to cacheflush
-    b"\x15\x00\x30\x2f\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x2c\x2b\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # accept4 to cacheflush:
-    b"\x35\x00\x30\x2f\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x2c\x2b\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
     # wait4 to fchroot:
-    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    b"\x35\x00\x09\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x2b\x2a\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x27\x26\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x28\x29\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x24\x25\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x26\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x24\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x22\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x23\x22\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # membarrier to fchroot:
     b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1e\x1f\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1c\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to timerfd_settime64:
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x15\x00\x1b\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
-    b"\x15\x00\x1a\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x35\x00\x1a\x18\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x19\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
+    b"\x15\x00\x18\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x18\x16\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x17\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x16\x17\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    b"\x45\x00\x00\x15\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
+    b"\x35\x00\x14\x15\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
     # utimensat_time64 to fchroot:
-    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)

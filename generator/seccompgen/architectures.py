@@ -8,10 +8,37 @@ against the pinned tag's ``audit.h``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Literal
 
 X32_SYSCALL_BIT = 0x40000000
 """Set in ``seccomp_data.nr`` of x32 calls (arch/x86/include/uapi/asm/unistd.h)."""
+
+
+class HighWords(Enum):
+    """What the high words of ``seccomp_data.args`` are worth, on every kernel from v5.10 on.
+
+    ``syscall_get_arguments()`` of an architecture fills in ``args`` from registers, and hands over
+    what is there: it is not to be taken for granted that a 32-bit ABI leaves nothing in the upper
+    half of a 64-bit register. A tracer may write it, too (PTRACE_SET_SYSCALL_INFO, since v6.16).
+    """
+
+    ZERO = "zero"
+    """Always 0, since the kernel's ``unsigned long`` has 32 bits, or since
+    ``syscall_get_arguments()`` masks them: powerpc, and s390 as long as it had a 31-bit ABI."""
+    IGNORED = "ignored"
+    """What the caller left there, but no system call gets more than the low words.
+
+    This is i386 on an x86_64 kernel: ``regs->bx`` and so on come unmasked into ``args``, and each
+    system call gets ``(unsigned int)regs->bx`` (SC_IA32_REGS_TO_ARGS in asm/syscall_wrapper.h).
+    64-bit code can fill the upper halves and make the call by ``int $0x80``."""
+    COUNT = "count"
+    """Part of the value, as on all 64-bit ABIs, or not known to be anything less.
+
+    x32 and MIPS n32 pass 64 bits. A 64-bit MIPS kernel passes the registers of o32 on as they are
+    where there is a filter, and before v6.14 shows them so. On 64-bit kernels a tracer can set all
+    bits of the arguments of arm and parisc, which are shown and passed on.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +49,8 @@ class Abi:
     ``long`` there. ``byte_order`` is the target's: it decides which half of a 64-bit argument
     comes first, and the byte order of the instructions. ``filters_since`` is the first release,
     as (major, minor), whose kernel has SECCOMP_MODE_FILTER on this ABI; None if there is none.
-    ``siblings`` are the other ABIs that one kernel can serve beside this one.
+    ``siblings`` are the other ABIs that one kernel can serve beside this one. ``high_words`` says
+    what the upper halves of arguments are worth.
     """
 
     name: str
@@ -33,8 +61,15 @@ class Abi:
     filters_since: tuple[int, int] | None
     aliases: tuple[str, ...]
     siblings: tuple[str, ...] = ()
+    high_words: HighWords = HighWords.COUNT
+
+    @property
+    def argument_bits(self) -> Literal[32, 64]:
+        """How many bits of an argument count; those above are nothing to any system call."""
+        return 64 if self.high_words is HighWords.COUNT else 32
 
 
+_ZERO, _IGNORED = HighWords.ZERO, HighWords.IGNORED
 _EVER = (3, 5)  # older than any tag that seccompgen reads
 
 # fmt: off
@@ -44,7 +79,7 @@ _ABIS = (
     Abi("x32", "AUDIT_ARCH_X86_64", 0xC000003E, 32, "little", _EVER,
         ("amd64p32", "SCMP_ARCH_X32"), ("x86_64", "i386")),
     Abi("i386", "AUDIT_ARCH_I386", 0x40000003, 32, "little", _EVER,
-        ("x86", "386", "i486", "i586", "i686", "SCMP_ARCH_X86")),
+        ("x86", "386", "i486", "i586", "i686", "SCMP_ARCH_X86"), high_words=_IGNORED),
     Abi("arm", "AUDIT_ARCH_ARM", 0x40000028, 32, "little", _EVER,
         ("armhf", "armel", "armv5tel", "armv6l", "armv7l", "armv8l", "armv8b", "SCMP_ARCH_ARM")),
     Abi("arm_oabi", "AUDIT_ARCH_ARM", 0x40000028, 32, "little", None, ()),
@@ -52,19 +87,22 @@ _ABIS = (
         ("arm64", "aarch64_be", "SCMP_ARCH_AARCH64"), ("arm",)),
     Abi("riscv64", "AUDIT_ARCH_RISCV64", 0xC00000F3, 64, "little", (5, 5),
         ("SCMP_ARCH_RISCV64",), ("riscv32",)),
-    Abi("riscv32", "AUDIT_ARCH_RISCV32", 0x400000F3, 32, "little", (5, 5), ("riscv",)),
+    Abi("riscv32", "AUDIT_ARCH_RISCV32", 0x400000F3, 32, "little", (5, 5), ("riscv",),
+        high_words=_ZERO),
     Abi("loongarch64", "AUDIT_ARCH_LOONGARCH64", 0xC0000102, 64, "little", (5, 19),
         ("loong64", "SCMP_ARCH_LOONGARCH64")),
-    Abi("loongarch32", "AUDIT_ARCH_LOONGARCH32", 0x40000102, 32, "little", (5, 19), ()),
+    Abi("loongarch32", "AUDIT_ARCH_LOONGARCH32", 0x40000102, 32, "little", (5, 19), (),
+        high_words=_ZERO),
     Abi("s390x", "AUDIT_ARCH_S390X", 0x80000016, 64, "big", _EVER,
         ("SCMP_ARCH_S390X",), ("s390",)),
-    Abi("s390", "AUDIT_ARCH_S390", 0x00000016, 32, "big", _EVER, ("SCMP_ARCH_S390",)),
+    Abi("s390", "AUDIT_ARCH_S390", 0x00000016, 32, "big", _EVER, ("SCMP_ARCH_S390",),
+        high_words=_ZERO),
     Abi("ppc64le", "AUDIT_ARCH_PPC64LE", 0xC0000015, 64, "little", _EVER,
         ("ppc64el", "powerpc64le", "SCMP_ARCH_PPC64LE"), ("ppc",)),
     Abi("ppc64", "AUDIT_ARCH_PPC64", 0x80000015, 64, "big", _EVER,
         ("powerpc64", "SCMP_ARCH_PPC64"), ("ppc",)),
     Abi("ppc", "AUDIT_ARCH_PPC", 0x00000014, 32, "big", _EVER,
-        ("powerpc", "ppcle", "SCMP_ARCH_PPC")),
+        ("powerpc", "ppcle", "SCMP_ARCH_PPC"), high_words=_ZERO),
     Abi("mips", "AUDIT_ARCH_MIPS", 0x00000008, 32, "big", _EVER, ("SCMP_ARCH_MIPS",)),
     Abi("mips64", "AUDIT_ARCH_MIPS64", 0x80000008, 64, "big", _EVER,
         ("SCMP_ARCH_MIPS64",), ("mips", "mips64n32")),
@@ -84,13 +122,17 @@ _ABIS = (
     Abi("sparc", "AUDIT_ARCH_SPARC", 0x00000002, 32, "big", None, ()),
     Abi("sparc64", "AUDIT_ARCH_SPARC64", 0x8000002B, 64, "big", None, (), ("sparc",)),
     Abi("alpha", "AUDIT_ARCH_ALPHA", 0xC0009026, 64, "little", (7, 1), ()),
-    Abi("m68k", "AUDIT_ARCH_M68K", 0x00000004, 32, "big", (6, 3), ("SCMP_ARCH_M68K",)),
+    Abi("m68k", "AUDIT_ARCH_M68K", 0x00000004, 32, "big", (6, 3), ("SCMP_ARCH_M68K",),
+        high_words=_ZERO),
     Abi("sh", "AUDIT_ARCH_SHEL", 0x4000002A, 32, "little", (5, 9),
-        ("sh2", "sh2a", "sh3", "sh4", "sh4a", "shel", "SCMP_ARCH_SH")),
-    Abi("sheb", "AUDIT_ARCH_SH", 0x0000002A, 32, "big", (5, 9), ("sh4eb", "SCMP_ARCH_SHEB")),
-    Abi("xtensa", "AUDIT_ARCH_XTENSA", 0x0000005E, 32, "little", (5, 9), ()),
+        ("sh2", "sh2a", "sh3", "sh4", "sh4a", "shel", "SCMP_ARCH_SH"),
+        high_words=_ZERO),
+    Abi("sheb", "AUDIT_ARCH_SH", 0x0000002A, 32, "big", (5, 9), ("sh4eb", "SCMP_ARCH_SHEB"),
+        high_words=_ZERO),
+    Abi("xtensa", "AUDIT_ARCH_XTENSA", 0x0000005E, 32, "little", (5, 9), (),
+        high_words=_ZERO),
     Abi("microblaze", "AUDIT_ARCH_MICROBLAZE", 0x000000BD, 32, "little", None, ()),
-    Abi("csky", "AUDIT_ARCH_CSKY", 0x400000FC, 32, "little", (5, 9), ()),
+    Abi("csky", "AUDIT_ARCH_CSKY", 0x400000FC, 32, "little", (5, 9), (), high_words=_ZERO),
     Abi("arc", "AUDIT_ARCH_ARCV2", 0x400000C3, 32, "little", None, ()),
     Abi("hexagon", "AUDIT_ARCH_HEXAGON", 0x000000A4, 32, "little", None, ()),
     Abi("nios2", "AUDIT_ARCH_NIOS2", 0x40000071, 32, "little", None, ()),

@@ -6,7 +6,7 @@ file format or an instruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -113,6 +113,14 @@ class Comparison:
             case _:
                 return f"{arg} {self.op.value} {value}"
 
+    def of_low_word(self) -> Comparison:
+        """Return what this asks of an argument of which only the low word counts."""
+        op, value = self.op, self.value & U32
+        if self.value > U32 and op not in {Op.ANY_BITS, Op.NO_BITS}:
+            # More than any word: always so, or never, as it is to have none of no bits, or any.
+            op, value = Op.NO_BITS if op in {Op.NE, Op.LT, Op.LE} else Op.ANY_BITS, 0
+        return replace(self, op=op, value=value, mask=self.mask & U32, width=32)
+
 
 @dataclass(frozen=True, slots=True)
 class All:
@@ -124,8 +132,17 @@ class All:
         """Render the parts joined by ``and``."""
         return " and ".join(map(str, self.parts))
 
+    def of_low_word(self) -> All:
+        """Return what this asks of arguments of which only the low words count."""
+        return All(tuple(part.of_low_word() for part in self.parts))
+
 
 Condition: TypeAlias = Comparison | All
+
+
+def condition_for(condition: Condition | None, argument_bits: int) -> Condition | None:
+    """Return what ``condition`` asks of arguments of which ``argument_bits`` count, 32 or 64."""
+    return condition if condition is None or argument_bits == 64 else condition.of_low_word()
 
 
 @dataclass(frozen=True, slots=True)

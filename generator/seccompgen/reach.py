@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from seccompgen.model import condition_for
 from seccompgen.sets import EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
@@ -50,17 +51,18 @@ class Reach:
 
 
 @lru_cache(maxsize=1024)
-def reach(rules: tuple[Rule, ...]) -> Reach:
+def reach(rules: tuple[Rule, ...], argument_bits: int = 64) -> Reach:
     """Return what calls reach among ``rules``, all for one system call.
 
-    Most ABIs have the same calls, so the same question comes up for each: hence the cache.
+    ``argument_bits`` of each argument count, 32 or 64. Most ABIs have the same calls, so the same
+    question comes up for each: hence the cache.
     """
     sets = Sets()
     seen: list[tuple[Box, Rule]] = []
     covered: list[Box] = []
     dead = []
     for index, rule in enumerate(rules):
-        box = sets.box(rule.condition)
+        box = sets.box(condition_for(rule.condition, argument_bits))
         if NOTHING in box:
             dead.append(DeadRule(index, rule, ()))
         elif _is_covered(sets, box, covered):

@@ -181,6 +181,7 @@ def test_a_refutation_in_json(here: Path, mutant: str) -> None:
                 "policies": ["worker.yml"],
                 "result": "proved",
                 "methods": ["classes", "z3"],
+                "assuming": [],
             },
         ],
         "stale": [f"mutant.py: {EDITED}"],

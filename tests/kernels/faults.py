@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oracle import ABIS
+from seccompgen.architectures import HighWords
 from seccompgen.build import shipped_tables
 from seccompgen.compile import compile_policy
 from seccompgen.policy import load_policy
@@ -51,7 +52,8 @@ POLICY: dict[str, Any] = {
 """What most of the filters should mean, but for ``arches``."""
 _WITH_UNKNOWN = {**POLICY, "unknown_action": "errno(8)"}
 _KILLING = {**POLICY, "syscalls": [*_RULES, _rule("getegid", "kill_process", "Equal", 4, 1)]}
-MEANT = (POLICY, _WITH_UNKNOWN, _KILLING)
+_WITH_I386 = {**POLICY, "compat_arches": ["i386"]}
+MEANT = (POLICY, _WITH_UNKNOWN, _KILLING, _WITH_I386)
 """What the filters should mean. Right ones must differ in nothing, or a fault proves nothing."""
 
 
@@ -107,6 +109,14 @@ def _other_table(change: Callable[[str, int], int]) -> Callable[[str], bytes]:
         return _compiled(POLICY, abi, dataclasses.replace(tables, tables=others))
 
     return make
+
+
+def _with_high_words_of_i386(abi: str) -> bytes:
+    tables = shipped_tables()
+    table = tables.tables["i386"]
+    wide = dataclasses.replace(table.abi, high_words=HighWords.COUNT)
+    others = {**tables.tables, "i386": dataclasses.replace(table, abi=wide)}
+    return _compiled(_WITH_I386, abi, dataclasses.replace(tables, tables=others))
 
 
 def _other_code(change: Callable[[Instruction, str], Instruction]) -> Callable[[str], bytes]:
@@ -167,6 +177,12 @@ FAULTS = (
         "the upper half of arguments ignored",
         _other_argument(0, value=5, width=32),
         "x86_64 aarch64 riscv64 ppc64le s390x mips64el loongarch64",
+    ),
+    Fault(
+        "the upper half of i386's arguments looked at",
+        _with_high_words_of_i386,
+        "x86_64",
+        _WITH_I386,
     ),
     Fault("greater for greater or equal", _other_argument(1, operation="GreaterThan")),
     Fault("bits set for bits not set", _other_argument(2, operation="BitsNotSet")),

@@ -61,7 +61,9 @@ Numbers that a table has and a kernel of that age has not, with the reason (wher
   of that one.
 - powerpc, in Linux 7.2, returns 0 from a notified call whatever the listener answers.
 - x86_64 runs `uretprobe` (335) and `uprobe` (336) without asking any filter.
-- On ABIs of 32 bits the upper halves of arguments are 0: nothing is left of a caller's sign.
+- In processes of 32 bits the upper halves of arguments are 0: nothing is left of a caller's sign.
+  But 64-bit code can make i386 calls, and x86_64 shows filters all of its registers, of which the
+  calls get the lower halves.
 
 ## How it works
 

@@ -241,8 +241,6 @@ def _calls(
             else [(most,) * 6]
             for nr, found in ((nr, rules.get(nr, [])) for nr in own)
         }
-        if way == INT80:
-            most = U32
         others = _harmless_others(tables, other) if careful else set()
         if not careful:
             others = _other_numbers(tables, other, own, rules, rng)

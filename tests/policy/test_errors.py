@@ -170,6 +170,40 @@ CASES = {
         "    - {operation: Equal, value: 6}\n",
         ["p.yml:6:11: this rule for 'read' can never match: arg0 == 5 and arg0 == 6 is never true"],
     ),
+    "never true where arguments have 32 bits": (
+        "default_action: errno\narches: [i386, ppc]\nsyscalls:\n- action: allow\n"
+        "  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: GreaterThan, value: 0xFFFFFFFF}]}\n"
+        "  - {name: write, arguments: [{operation: LessOrEqual, value: 0xFFFFFFFF}]}\n"
+        "  - {name: write, arguments: [{operation: Equal, value: 0x500000000}]}\n",
+        [
+            "p.yml:6:12: this rule for 'read' can never match: arg0 > 0xffffffff is never true "
+            "where arguments have 32 bits",
+            "p.yml:8:12: this rule for 'write' can never match: arg0 == 0x500000000 is never true "
+            "where arguments have 32 bits",
+        ],
+    ),
+    "hidden where arguments have 32 bits": (
+        "default_action: errno\narches: [i386]\nsyscalls:\n- action: allow\n"
+        "  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: LessThan, value: 0x100000000}]}\n"
+        "- {action: trap, names: [read]}\n",
+        [
+            "p.yml:7:26: this rule for 'read' can never match: allow at p.yml:6:12 comes first "
+            "and answers all of it where arguments have 32 bits"
+        ],
+    ),
+    "hidden on one ABI, and never true on the other": (
+        "default_action: errno\narches: [i386, x86_64]\nsyscalls:\n- action: allow\n"
+        "  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: GreaterThan, value: 5}]}\n"
+        "- action: trap\n  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: Equal, value: 0x100000000}]}\n",
+        [
+            "p.yml:9:12: this rule for 'read' where arg0 == 0x100000000 can never match: allow at "
+            "p.yml:6:12 comes first and answers all of it"
+        ],
+    ),
     "duplicate key": (
         HEAD + "arches: [i386]\n",
         ["p.yml:3:1: duplicate key 'arches', first on line 2"],
@@ -285,6 +319,20 @@ def test_what_some_abis_lack_is_a_note(tmp_path: Path) -> None:
     assert notes(tmp_path, text) == ["p.yml:4:33: 'open' does not exist on aarch64: skipped there"]
     optional = text.replace("names: [read, open]", "names: [read, open, nosuch], optional: true")
     assert notes(tmp_path, optional) == []
+
+
+def test_what_is_never_true_on_some_abis_is_a_note(tmp_path: Path) -> None:
+    text = (
+        "default_action: errno\narches: [x86_64, i386, arm, ppc]\nsyscalls:\n- action: allow\n"
+        "  names_with_args:\n"
+        "  - {name: read, arguments: [{operation: Equal, value: 0xffffffffffffff9c}]}\n"
+    )
+    assert notes(tmp_path, text) == [
+        "p.yml:6:12: arg0 == 0xffffffffffffff9c is never true on i386, ppc, where arguments have "
+        "32 bits: this rule for 'read' is skipped there"
+    ]
+    assert notes(tmp_path, text.replace("action: allow", "action: allow\n  optional: true")) == []
+    assert notes(tmp_path, text.replace("Equal", "NotEqual")) == []
 
 
 def test_an_abi_of_other_tags_is_left_out_with_a_note(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import ABIS, RETURN_VALUES, U32, Meaning
+from oracle import ABIS, RETURN_VALUES, Meaning
 from proving import TABLES, bounded, loaded
 from seccompgen.compile import compile_policy
 from seccompgen.verify import Code, Method, Proof, meaning, prove
@@ -69,8 +69,7 @@ def calls(policy: dict[str, Any], meant: Meaning) -> Iterator[Call]:
                     if meant.decide(ARCH, nr | kernel.X32_BIT, args) >> 16 == 5:
                         yield Call(ARCH, nr | kernel.X32_BIT, args)
                 else:
-                    a, b, c, d, e, f = (arg & U32 for arg in args)
-                    yield Call(I386, nr, (a, b, c, d, e, f))
+                    yield Call(I386, nr, args)
 
 
 def made(asked: list[Call]) -> list[int]:
@@ -79,8 +78,7 @@ def made(asked: list[Call]) -> list[int]:
     answers = []
     for call in asked:
         if call.arch == I386:
-            # A C int, and negative errnos as the kernel returns them.
-            result = i386(call.nr, *(arg - (arg >> 31 << 32) for arg in call.args))
+            result = i386(call.nr, *call.args)  # errnos are negative, as the kernel returns them
             answers.append(-result if -4096 < result < 0 else 0 if result else -1)
         else:
             result, number = kernel.syscall(call.nr, *call.args)

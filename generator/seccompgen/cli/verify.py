@@ -205,16 +205,22 @@ def _report(
 def _print(file: str, verdicts: Sequence[Verdict], tables: Tables) -> None:
     from seccompgen.verify import Difference, Proof  # noqa: PLC0415
 
-    proved: dict[str, list[str]] = {}
+    proved: dict[tuple[str, bool], list[str]] = {}
+    assumed: dict[str, None] = {}
     for one in verdicts:
         if isinstance(one.result, Proof):
             by = " and ".join(method.value for method in one.result.methods)
-            proved.setdefault(by, []).append(one.claim.abi.name)
-    for by, abis in proved.items():
+            assumed |= dict.fromkeys(one.result.assuming)
+            proved.setdefault((by, bool(one.result.assuming)), []).append(one.claim.abi.name)
+    for (by, assuming), abis in proved.items():
         for_abis = f"{len(abis)} ABIs" if len(abis) > 1 else abis[0]
         policies = verdicts[0].claim.policies
         against = f", against {' and '.join(policies)}" if policies else ""
-        say(f"{file}: proved for {for_abis} ({by}){against}")
+        text = f"{file}: proved for {for_abis} ({by}){against}"
+        if assuming:
+            text += ", assuming that the kernel shows the high words of arguments as 0 on "
+            text += ", ".join(assumed)
+        say(text)
     for one in verdicts:
         if isinstance(one.result, Difference):
             say(f"{file}: refuted for {one.claim.abi.name}")
@@ -251,7 +257,8 @@ def _as_json(verdict: Verdict, tables: Tables) -> dict[str, Any]:
     if isinstance(result, UndecidedError):
         return about | {"result": "undecided", "text": verdict.text(tables)}
     if isinstance(result, Proof):
-        return about | {"result": "proved", "methods": [one.value for one in result.methods]}
+        methods = [one.value for one in result.methods]
+        return about | {"result": "proved", "methods": methods, "assuming": list(result.assuming)}
     call = result.call
     sides = []
     for side, ret in enumerate((result.left, result.right)):

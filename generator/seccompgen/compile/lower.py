@@ -6,6 +6,8 @@ of them share an audit value or a dispatcher:
 - x32 calls come under x86_64's audit value with bit 30 set. The call -1, which a tracer leaves
   in place of one that it skips, has that bit too and belongs to no ABI: it counts as an unknown
   number.
+- Of the arguments of most 32-bit ABIs the low words alone count (`architectures.HighWords`), so
+  conditions are on these.
 - A MIPS kernel finds the handler by number (o32 from 4000, n64 from 5000, n32 from 6000), while
   the audit value tells of the *task*. A number of another MIPS ABI's table is therefore a call
   through that other ABI, and answered like one.
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.architectures import X32_SYSCALL_BIT
 from seccompgen.compile.functions import ORIGINAL, Function
-from seccompgen.model import U32, ActionKind
+from seccompgen.model import U32, ActionKind, condition_for
 from seccompgen.reach import reach
 
 if TYPE_CHECKING:
@@ -142,15 +144,23 @@ class _Line:
         must not look at them: the kernel then answers it from its bitmap (seccomp_is_const_allow
         in kernel/seccomp.c). If nothing is left for the default, the last rule needs no test.
         """
-        found = reach(rules)
+        bits = abi.argument_bits
+        found = reach(rules, bits)
         sets = self._functions.sets
-        asked = [(sets.box(r.condition), r.action.kind is ActionKind.ALLOW) for r in found.alive]
+        conditions = [condition_for(rule.condition, bits) for rule in found.alive]
+        asked = [
+            (sets.box(condition), rule.action.kind is ActionKind.ALLOW)
+            for condition, rule in zip(conditions, found.alive, strict=True)
+        ]
         alive = list(found.alive)
         default_origins = (self._policy.default_origin,)
         if not found.rest:
             last = alive.pop()
             default, default_origins = last.action.ret(abi), (last.origin,)
-        cases = tuple((rule.condition, rule.action.ret(abi), rule.origin) for rule in alive)
+        cases = tuple(
+            (condition, rule.action.ret(abi), rule.origin)
+            for condition, rule in zip(conditions, alive, strict=False)
+        )
         boxes = [(box, ret) for (box, _), (_, ret, _) in zip(asked, cases, strict=False)]
         derived = self._functions.derive(boxes, default)
         origins = [(rule.origin,) for rule in alive]

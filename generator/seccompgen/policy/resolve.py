@@ -381,43 +381,53 @@ def _check_dead(
     """Report rules that match nothing on any ABI that has the call.
 
     Naming a call twice with one action changes nothing, as happens when a file lists what it
-    also includes: worth a note, unless the whole group is idle.
+    also includes: worth a note, unless the whole group is idle. So is a condition that is never
+    true on some ABIs, since their arguments are too short for it.
     """
-    verdicts: dict[Rule, list[DeadRule | None]] = {}
+    verdicts: dict[Rule, dict[Abi, DeadRule | None]] = {}
     for table in _tables_of(policy, tables):
         by_number: dict[int, list[Rule]] = {}
         for rule in policy.rules:
             if rule.name in table.numbers:
                 by_number.setdefault(table.numbers[rule.name], []).append(rule)
         for rules in map(tuple, by_number.values()):
-            dead_here = {dead.index: dead for dead in reach(rules).dead}
+            dead_here = {dead.index: dead for dead in reach(rules, table.abi.argument_bits).dead}
             for i, rule in enumerate(rules):
-                verdicts.setdefault(rule, []).append(dead_here.get(i))
-    alive = {_group(rule) for rule, found in verdicts.items() if not all(found)}
+                verdicts.setdefault(rule, {})[table.abi] = dead_here.get(i)
+    alive = {_group(rule) for rule, found in verdicts.items() if not all(found.values())}
     for rule, found in verdicts.items():
-        dead = found[0]
-        if dead is None or not all(found):
+        dead = max(found.items(), key=lambda one: one[0].argument_bits)[1]
+        if dead is None or not all(found.values()):
+            never = [abi.name for abi, one in found.items() if one and not one.hidden_by]
+            if never and not rule.optional:
+                message = f"{rule.condition} is never true on {_some(never)}, where arguments have "
+                message += f"32 bits: this rule for {rule.name!r} is skipped there"
+                notes.append(Diagnostic(message, rule.position))
             continue
         repeats = {other.action for other in dead.hidden_by} == {rule.action}
         if repeats and _group(rule) in alive:
             message = f"{rule.name!r} repeats {dead.hidden_by[0].position}"
             notes.append(Diagnostic(message, rule.position))
         else:
-            problems.append(Diagnostic(_explain_dead(dead), rule.position))
+            narrow = {abi.argument_bits for abi in found} == {32}
+            problems.append(Diagnostic(_explain_dead(dead, narrow=narrow), rule.position))
 
 
 def _group(rule: Rule) -> tuple[str, str]:
     return rule.origin.position.file, rule.origin.label
 
 
-def _explain_dead(dead: DeadRule) -> str:
+def _explain_dead(dead: DeadRule, *, narrow: bool) -> str:
+    """Say why a rule is dead; ``narrow`` where arguments have 32 bits on each of the ABIs."""
     rule = dead.rule
+    alive = narrow and all(one.rule is not rule for one in reach((*dead.hidden_by, rule)).dead)
+    where = " where arguments have 32 bits" if alive else ""
     if not dead.hidden_by:
-        return f"this rule for {rule.name!r} can never match: {rule.condition} is never true"
+        return f"this rule for {rule.name!r} can never match: {rule.condition} is never true{where}"
     what = f"{rule.name!r} where {rule.condition}" if rule.condition else f"{rule.name!r}"
     hiders = [f"{other.action} at {other.position}" for other in dead.hidden_by[:3]]
     more = f" and {len(dead.hidden_by) - 3} more" if len(dead.hidden_by) > 3 else ""
     return (
         f"this rule for {what} can never match: {', '.join(hiders)}{more} "
-        "comes first and answers all of it"
+        f"comes first and answers all of it{where}"
     )

@@ -15,12 +15,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import OutsideError, UndecidedError
+from seccompgen.verify.call import ZERO_HIGH_WORDS
 from seccompgen.verify.kernel import kernel_objections
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, meaning
@@ -58,9 +59,14 @@ class Method(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The two answer every call alike, as each of ``methods`` found by itself."""
+    """The two answer every call alike, as each of ``methods`` found by itself.
+
+    ``assuming`` names the ABIs of which only calls count that exist: those whose arguments' high
+    words are 0, as the kernel shows them. Most proofs need no such thing.
+    """
 
     methods: tuple[Method, ...]
+    assuming: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +88,37 @@ def prove(left: Side, right: Side, methods: Iterable[Method] | None = None) -> P
 
     With ``methods`` all of these must find it so that can decide it, and one must; by default the
     first of those available that can decide it counts. A difference is shown only after both sides
-    were run on the call. Raises UndecidedError if no method can decide, OutsideError if one is
-    asked for that is not installed.
+    were run on the call; one at a call that does not exist (`Call.exists`) is none. Raises
+    UndecidedError if no method can decide, OutsideError if one is asked for that is not installed.
     """
     asked = available_methods() if methods is None else tuple(methods)
     if not {*asked} <= {*available_methods()}:
         raise OutsideError(f"z3 is not installed; {_INSTALL}")
+    assuming: dict[int, str] = {}
+    while True:
+        found = _decided(left, right, asked, frozenset(assuming), all_of_them=methods is not None)
+        if isinstance(found, Proof) or found.call.exists:
+            break
+        assuming[found.call.arch] = ZERO_HIGH_WORDS[found.call.arch]
+    return replace(found, assuming=tuple(assuming.values())) if isinstance(found, Proof) else found
+
+
+def _decided(
+    left: Side, right: Side, asked: Iterable[Method], zero: frozenset[int], *, all_of_them: bool
+) -> Proof | Difference:
+    """Decide as `prove` does; under the audit values ``zero``, high words of arguments are 0."""
     decided: list[Method] = []
     reasons: list[str] = []
     for method in asked:
         try:
-            call = _compare(method, left, right)
+            call = _compare(method, left, right, zero)
         except UndecidedError as error:
             reasons.append(f"{method.value}: {error}")
             continue
         if call is not None:
-            return _confirmed(method, call, left, right)
+            return _confirmed(method, call, left, right, zero)
         decided.append(method)
-        if methods is None:
+        if not all_of_them:
             break
     if not decided:
         advice = "" if Method.Z3 in available_methods() else f"; {_INSTALL}"
@@ -107,23 +126,25 @@ def prove(left: Side, right: Side, methods: Iterable[Method] | None = None) -> P
     return Proof(tuple(decided))
 
 
-def _compare(method: Method, left: Side, right: Side) -> Call | None:
+def _compare(method: Method, left: Side, right: Side, zero: frozenset[int]) -> Call | None:
     if method is Method.CLASSES:
         from seccompgen.verify import classes  # noqa: PLC0415 - beside smt, for the reader
 
-        found = classes.compare(left, right)
+        found = classes.compare(left, right, zero)
         return None if isinstance(found, int) else found
     try:
         from seccompgen.verify import smt  # noqa: PLC0415 - z3 is an extra, and takes 70 ms
     except ImportError:
         raise UndecidedError("it cannot be imported") from None
-    return smt.compare(left, right)
+    return smt.compare(left, right, zero)
 
 
-def _confirmed(method: Method, call: Call, left: Side, right: Side) -> Difference:
+def _confirmed(
+    method: Method, call: Call, left: Side, right: Side, zero: frozenset[int]
+) -> Difference:
     """Return the difference as both sides show it when they are run."""
     answers = left.answer(call), right.answer(call)
-    if answers[0] == answers[1]:
+    if answers[0] == answers[1] or (call.arch in zero and not call.exists):
         raise UndecidedError(
             f"{method.value} found a difference at {call} that is none when it is tried: this is "
             "a mistake in seccompgen, please report it"

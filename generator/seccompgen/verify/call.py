@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from seccompgen.architectures import ABIS, HighWords
 from seccompgen.model import U32
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ DATA_SIZE = 64
 """sizeof(struct seccomp_data) in bytes."""
 WORDS = 2 * FIELDS
 """Words by number: twice that of the field, and one more for its high half."""
+
+ZERO_HIGH_WORDS = {
+    abi.audit_arch: abi.name for abi in ABIS.values() if abi.high_words is HighWords.ZERO
+}
+"""The audit values under which a kernel shows the high words of arguments as 0, and the ABIs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,11 @@ class Call:
         return cls(
             fields[NR] & U32, fields[ARCH] & U32, (a, b, c, d, e, f), fields[INSTRUCTION_POINTER]
         )
+
+    @property
+    def exists(self) -> bool:
+        """False if no kernel makes it: if what is always 0 is not."""
+        return self.arch not in ZERO_HIGH_WORDS or not any(arg >> 32 for arg in self.args)
 
     def word(self, number: int) -> int:
         """Return a word, 32 bits."""

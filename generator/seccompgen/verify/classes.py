@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from seccompgen.errors import UndecidedError
 from seccompgen.verify.bits import BitSets
-from seccompgen.verify.call import ARCH, NR, WORDS, Call
-from seccompgen.verify.followers import Ask, follower
+from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, WORDS, Call
+from seccompgen.verify.followers import Ask, Question, follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from seccompgen.verify.followers import Follower, Question, State
+    from seccompgen.verify.followers import Follower, State
     from seccompgen.verify.stack import Side
 
 MOST_STEPS = 10_000_000
@@ -152,20 +152,24 @@ def _first_with(constants: list[int], first: int, last: int, bit: int) -> int:
 
 _NUMBERS = frozenset({2 * NR, 2 * ARCH})
 """The words that say which system call it is."""
+_IS_ZERO = [Question(2 * field + 1) for field in range(ARGS, FIELDS)]
+"""Whether the high word of an argument is 0."""
 
 
-def compare(left: Side, right: Side) -> Call | int:
+def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call | int:
     """Return a call that the two answer differently, or in how many classes they were compared.
 
-    Raises UndecidedError beyond the limits that the module's docstring names.
+    Under the audit values ``zero`` only calls count with arguments whose high words are 0. Raises
+    UndecidedError beyond the limits that the module's docstring names.
     """
-    return _Comparison(follower(left), follower(right)).result()
+    return _Comparison(follower(left), follower(right), zero).result()
 
 
 class _Comparison:
-    def __init__(self, left: Follower, right: Follower) -> None:
+    def __init__(self, left: Follower, right: Follower, zero: frozenset[int]) -> None:
         self._left = left
         self._right = right
+        self._arch_is_zero = Question(2 * ARCH, among=zero) if zero else None
         self._steps = 0
         self._known: dict[frozenset[Question], Classes | BitSets] = {}
         self._whole = Classes((), most=1)
@@ -176,26 +180,49 @@ class _Comparison:
         a, b = self._left, self._right
         everywhere = (1,) * WORDS
         asked = self._questions(a, a.start, everywhere) | self._questions(b, b.start, everywhere)
+        if self._arch_is_zero:
+            asked.add(self._arch_is_zero)
         for word in _NUMBERS:
             self._words[word] = Classes((q for q in asked if q.word == word), MOST_CLASSES)
         calls = tuple(classes.all for classes in self._words)
         count = 0
         for box, in_left in self._followed(a, a.start, calls, pausing=True):
             for inner, in_right in self._followed(b, b.start, box, pausing=True):
-                found = self._arguments(inner, in_left, in_right)
-                if isinstance(found, Call):
-                    return found
-                count += found
+                for part, zero in self._parted(inner):
+                    found = self._arguments(part, in_left, in_right, zero=zero)
+                    if isinstance(found, Call):
+                        return found
+                    count += found
         return count
 
-    def _arguments(self, box: Box, in_left: State | int, in_right: State | int) -> Call | int:
-        """Compare what follows for the numbers of ``box``, on all arguments."""
+    def _parted(self, box: Box) -> Iterator[tuple[Box, bool]]:
+        """Yield the parts of ``box`` of which high words of arguments are 0, or may be anything."""
+        own = box[2 * ARCH]
+        zero = 0
+        if self._arch_is_zero:
+            zero = own & self._words[2 * ARCH].true(self._arch_is_zero)
+        for part, is_zero in ((zero, True), (own ^ zero, False)):
+            if part:
+                yield (*box[: 2 * ARCH], part, *box[2 * ARCH + 1 :]), is_zero
+
+    def _arguments(
+        self, box: Box, in_left: State | int, in_right: State | int, *, zero: bool
+    ) -> Call | int:
+        """Compare what follows for the numbers of ``box``, on all arguments.
+
+        With ``zero`` on those alone whose high words are 0.
+        """
         a, b = self._left, self._right
         asked = self._questions(a, in_left, box) | self._questions(b, in_right, box)
+        if zero:
+            asked.update(_IS_ZERO)
         for word in set(range(WORDS)) - _NUMBERS:
             self._words[word] = self._classes(frozenset(q for q in asked if q.word == word))
         parts = zip(range(WORDS), self._words, box, strict=True)
         calls = tuple(own if word in _NUMBERS else classes.all for word, classes, own in parts)
+        for question in _IS_ZERO if zero else ():
+            only = self._words[question.word].true(question)
+            calls = (*calls[: question.word], only, *calls[question.word + 1 :])
         count = 0
         for outer, answer in self._followed(a, in_left, calls, pausing=False):
             for inner, other in self._followed(b, in_right, outer, pausing=False):

@@ -128,7 +128,8 @@ def _rules(policy: Policy, table: Table, through: Test) -> Iterator[Case]:
     known = (rule for rule in policy.rules if rule.name in table.numbers)
     for (condition, action, origin), rules in groupby(known, key=_apart_from_the_name):
         numbers = OneOf(NR, frozenset(table.numbers[rule.name] for rule in rules))
-        yield Case((through, numbers, *_tests(condition)), _ret(action, table.abi), origin)
+        tests = _tests(condition, table.abi.argument_bits)
+        yield Case((through, numbers, *tests), _ret(action, table.abi), origin)
     numbers = OneOf(NR, frozenset(table.numbers.values()))
     yield Case((through, numbers), _ret(policy.default_action, table.abi), policy.default_origin)
 
@@ -137,14 +138,17 @@ def _apart_from_the_name(rule: Rule) -> tuple[Condition | None, Action, Origin]:
     return rule.condition, rule.action, rule.origin
 
 
-def _tests(condition: Condition | None) -> Iterator[Test]:
-    """Yield the tests that must all hold for ``condition`` to hold."""
+def _tests(condition: Condition | None, argument_bits: int) -> Iterator[Test]:
+    """Yield the tests that must all hold for ``condition`` to hold.
+
+    Where arguments have 32 bits, what is compared is the low word, whatever the high one is.
+    """
     match condition:
         case All(parts):
             for part in parts:
-                yield from _tests(part)
+                yield from _tests(part, argument_bits)
         case Comparison(argument, op, value, mask, width):
-            field, counts = ARGS + argument, U64 if width == 64 else U32
+            field, counts = ARGS + argument, U64 if width == argument_bits == 64 else U32
             match op:
                 case Op.MASKED_EQ:
                     yield Test(field, "==", value, mask & counts)

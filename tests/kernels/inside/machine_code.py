@@ -16,7 +16,8 @@ HEADER = 4
 
 CALL_WORDS = 8
 """A call is that many words of 64 bits: number, six arguments, the way to make it, which the
-result replaces; a failure is its negated errno. ABIs of 32 bits use the lower half of each."""
+result replaces; a failure is its negated errno. ABIs of 32 bits use the lower half of each, but
+INT80 passes all of each argument: the kernel shows that to filters."""
 WAY = RESULT = 7
 NATIVE, INT80 = 0, 1
 
@@ -44,12 +45,12 @@ _CODE = {
         "4d8b4c2430"  # mov r9, [r12+48]
         "0f05"  # syscall
         "eb23"  # jmp done
-        "418b5c2408"  # other: mov ebx, [r12+8]
-        "418b4c2410"  # mov ecx, [r12+16]
-        "418b542418"  # mov edx, [r12+24]
-        "418b742420"  # mov esi, [r12+32]
-        "418b7c2428"  # mov edi, [r12+40]
-        "418b6c2430"  # mov ebp, [r12+48]
+        "498b5c2408"  # other: mov rbx, [r12+8]
+        "498b4c2410"  # mov rcx, [r12+16]
+        "498b542418"  # mov rdx, [r12+24]
+        "498b742420"  # mov rsi, [r12+32]
+        "498b7c2428"  # mov rdi, [r12+40]
+        "498b6c2430"  # mov rbp, [r12+48]
         "cd80"  # int 0x80
         "4863c0"  # movsxd rax, eax
         "4989442438"  # done: mov [r12+56], rax
