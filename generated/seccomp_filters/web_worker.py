@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:e81fa84bea8b0159546d923803743b7979893bd503652213dfbd65bebcd2854d
 #   policy  web_worker.yml  sha256:e466b3082e6f6310025fff363f8f05ae94766089c76018784194ff0f9407fb04
 #   tables  Linux v7.3.4  sha256:57e0a81eed6833735e2871ae1b707c2a1787124d3b5995cfb588ef979b73b157
-#   proved  programs  sha256:a98cf71d71b2943bbf132d295d1aaad3bc92f168509d6077e17a4c580c5f97a7
+#   proved  programs  sha256:11b528c0d68a6e6a7fbe36bb54d2997108b28f773b48e0117836fb96611eb192
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 
@@ -181,25 +181,25 @@ _X86_64 = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x8b\x8c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # accept to setsockopt:
-    b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair to setsockopt
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
+    b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
-    b"\x15\x00\x87\x88\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
+    b"\x15\x00\x86\x87\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x85\x86\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x84\x85\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x83\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x82\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x82\x81\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair to setsockopt:
-    b"\x15\x00\x05\x00\x36\x00\x00\x00"  # jeq  54 setsockopt           -> setsockopt (1)
+    b"\x15\x00\x81\x80\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x7e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x7c\x7b\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x7c\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x7c\x7b\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
@@ -236,8 +236,8 @@ _X86_64 = (
     b"\x15\x00\x61\x60\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x5e\x5d\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x5e\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x5e\x5d\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # fcntl to munlock:
     b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to munlock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -310,9 +310,9 @@ _X86_64 = (
     # utimensat to pwritev:
     b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to pwritev
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # epoll_pwait to pwritev:
     b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> eventfd2 to pwritev
     b"\x45\x00\x00\x25\xc3\xfe\xff\xff"  # jset 0xfffffec3              else allow
@@ -331,12 +331,12 @@ _X86_64 = (
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x14\x15\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # membarrier to x32 pwritev2:
     b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
     b"\x15\x00\x01\x00\x49\x01\x00\x00"  # jeq  329 pkey_mprotect       -> mprotect, pkey_mprotect
@@ -377,284 +377,285 @@ _X86_64 = (
 # Answers calls of x32.
 _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xd6\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xd7\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x5e\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> getdents64 to pwritev2
     b"\x35\x00\x2a\x00\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> wait4 to remap_file_pages
     b"\x35\x00\x0e\x00\x1a\x00\x00\x40"  # jge  0x4000001a msync        -> msync to exit
     b"\x35\x00\x04\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> mprotect to mremap
-    b"\x35\x00\x00\xd0\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x15\x00\x00\xcd\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
+    b"\x35\x00\x00\xd1\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x15\x00\x00\xce\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc9\xcb\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xca\xcc\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mprotect to mremap:
     b"\x35\x00\x00\x8a\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
     b"\x35\x00\x05\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> mremap
-    b"\x35\x00\xc8\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
+    b"\x35\x00\xc9\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
     b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to pwrite64
-    b"\x35\x00\x00\xc6\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x15\x00\xc5\xc8\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\xc7\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x15\x00\xc6\xc9\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # pread64 to pwrite64:
-    b"\x35\x00\xc7\xc4\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    b"\x35\x00\xc8\xc5\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xc0\xc2\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\xc1\xc3\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # msync to exit:
     b"\x35\x00\x0d\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> socketpair to exit
     b"\x35\x00\x05\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> sendto to getpeername
     b"\x35\x00\x02\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> dup to accept
-    b"\x35\x00\x00\xbe\x1b\x00\x00\x40"  # jge  0x4000001b mincore      else allow
-    b"\x15\x00\xbd\xbb\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      -> allow else errno(EPERM)
+    b"\x35\x00\x00\xbf\x1b\x00\x00\x40"  # jge  0x4000001b mincore      else allow
+    b"\x15\x00\xbe\xbc\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      -> allow else errno(EPERM)
     # dup to accept:
-    b"\x35\x00\x00\xbc\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
-    b"\x35\x00\xbb\xb9\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
+    b"\x35\x00\x00\xbd\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
+    b"\x35\x00\xbc\xba\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
     # sendto to getpeername:
     b"\x35\x00\x04\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown to getpeername
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\xb6\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\xb7\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\xb6\xb4\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\xb7\xb5\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # shutdown to getpeername:
-    b"\x35\x00\x00\xb8\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
-    b"\x15\x00\xb2\xb4\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb9\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
+    b"\x15\x00\xb3\xb5\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
     # socketpair to exit:
     b"\x35\x00\x06\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to exit
-    b"\x35\x00\xb5\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
+    b"\x35\x00\xb6\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\xae\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\xaf\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\xad\xab\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\xad\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\xae\xac\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # clone to exit:
     b"\x35\x00\x03\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> fork to exit
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\xa9\xa7\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xa9\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xaa\xa8\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # fork to exit:
-    b"\x35\x00\xa8\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> allow
-    b"\x35\x00\xaa\xa5\x3b\x00\x00\x40"  # jge  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xa9\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> allow
+    b"\x35\x00\xab\xa6\x3b\x00\x00\x40"  # jge  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
     # wait4 to remap_file_pages:
     b"\x35\x00\x1e\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl to remap_file_pages
     b"\x35\x00\x09\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> flock to pivot_root
     b"\x35\x00\x01\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
-    b"\x15\x00\xa3\xa1\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
+    b"\x15\x00\xa4\xa2\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
     # fcntl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\x9d\x9f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x9e\xa0\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x9b\x9d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x9c\x9e\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x15\x00\x9c\x9a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x9d\x9b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # flock to pivot_root:
     b"\x35\x00\x03\x00\x65\x00\x00\x40"  # jge  0x40000065              -> getuid to pivot_root
-    b"\x15\x00\x98\x00\x4c\x00\x00\x40"  # jeq  0x4000004c truncate     -> errno(EPERM)
-    b"\x45\x00\x00\x99\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else allow
-    b"\x15\x00\x98\x96\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
+    b"\x15\x00\x99\x00\x4c\x00\x00\x40"  # jeq  0x4000004c truncate     -> errno(EPERM)
+    b"\x45\x00\x00\x9a\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else allow
+    b"\x15\x00\x99\x97\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
     # getuid to pivot_root:
     b"\x35\x00\x09\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to pivot_root
     b"\x35\x00\x05\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> setsid to capset
     b"\x35\x00\x03\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> geteuid to getpgrp
     b"\x35\x00\x01\x00\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> syslog to setgid
-    b"\x35\x00\x93\x96\x66\x00\x00\x40"  # jge  0x40000066 getuid       -> allow else errno(ENOSYS)
+    b"\x35\x00\x94\x97\x66\x00\x00\x40"  # jge  0x40000066 getuid       -> allow else errno(ENOSYS)
     # syslog to setgid:
-    b"\x15\x00\x92\x90\x68\x00\x00\x40"  # jeq  0x40000068 getgid       -> allow else errno(EPERM)
+    b"\x15\x00\x93\x91\x68\x00\x00\x40"  # jeq  0x40000068 getgid       -> allow else errno(EPERM)
     # geteuid to getpgrp:
-    b"\x15\x00\x8f\x91\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
+    b"\x15\x00\x90\x92\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
     # setsid to capset:
-    b"\x15\x00\x90\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
-    b"\x15\x00\x8f\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
-    b"\x15\x00\x8e\x8c\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
+    b"\x15\x00\x91\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
+    b"\x15\x00\x90\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
+    b"\x15\x00\x8f\x8d\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
     # rt_sigsuspend to pivot_root:
     b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> mlock to pivot_root
     b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> utime to sched_rr_get_interval
-    b"\x15\x00\x8b\x8e\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x8c\x8f\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # utime to sched_rr_get_interval:
-    b"\x15\x00\x8d\x88\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x8e\x89\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
     # mlock to pivot_root:
-    b"\x35\x00\x00\x89\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
-    b"\x35\x00\x8b\x86\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x8a\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
+    b"\x35\x00\x8c\x87\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
     # prctl to remap_file_pages:
     b"\x35\x00\x0c\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity to remap_file_pages
     b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> arch_prctl to sched_setaffinity
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x83\x81\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x84\x82\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x82\x80\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x83\x81\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # arch_prctl to sched_setaffinity:
     b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_setaffinity
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
-    b"\x15\x00\x82\x7d\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x83\x7e\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
     # quotactl:
-    b"\x15\x00\x7c\x81\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x7d\x82\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # getpmsg to sched_setaffinity:
     b"\x35\x00\x01\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> time to sched_setaffinity
-    b"\x15\x00\x7c\x7a\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
+    b"\x15\x00\x7d\x7b\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
     # time to sched_setaffinity:
-    b"\x35\x00\x79\x7b\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
+    b"\x35\x00\x7a\x7c\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
     # sched_getaffinity to remap_file_pages:
     b"\x35\x00\x00\x2e\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
     b"\x35\x00\x03\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> lookup_dcookie to remap_file_pages
     b"\x35\x00\x01\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel
-    b"\x35\x00\x75\x7a\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x76\x7b\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
     # io_cancel:
-    b"\x15\x00\x74\x79\xd2\x00\x00\x40"  # jeq  0x400000d2 io_cancel    -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x75\x7a\xd2\x00\x00\x40"  # jeq  0x400000d2 io_cancel    -> errno(EPERM) else errno(ENOSYS)
     # lookup_dcookie to remap_file_pages:
-    b"\x15\x00\x75\x00\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow
-    b"\x45\x00\x77\x72\x23\xff\xff\xbf"  # jset 0xbfffff23              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x76\x00\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow
+    b"\x45\x00\x78\x73\x23\xff\xff\xbf"  # jset 0xbfffff23              -> errno(ENOSYS) else errno(EPERM)
     # getdents64 to pwritev2:
     b"\x35\x00\x35\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to pwritev2
     b"\x35\x00\x19\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> epoll_pwait to pkey_mprotect
     b"\x35\x00\x0c\x00\x02\x01\x00\x40"  # jge  0x40000102 mkdirat      -> mkdirat to utimensat
     b"\x35\x00\x09\x00\x01\x01\x00\x40"  # jge  0x40000101 openat       -> openat
     b"\x35\x00\x03\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> clock_gettime to migrate_pages
-    b"\x35\x00\x00\x6e\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
-    b"\x15\x00\x6d\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
-    b"\x15\x00\x6f\x6a\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x6f\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
+    b"\x15\x00\x6e\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
+    b"\x15\x00\x70\x6b\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
     # clock_gettime to migrate_pages:
-    b"\x35\x00\x00\x6b\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
+    b"\x35\x00\x00\x6c\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
     b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to migrate_pages
-    b"\x15\x00\x6c\x67\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6d\x68\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
     # mq_getsetattr to migrate_pages:
-    b"\x35\x00\x66\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
-    b"\x15\x00\x65\x6a\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x67\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
+    b"\x15\x00\x66\x6b\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x63\x65\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x64\x66\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to utimensat:
     b"\x35\x00\x07\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat
     b"\x35\x00\x02\x00\x0d\x01\x00\x40"  # jge  0x4000010d faccessat    -> faccessat to sync_file_range
-    b"\x15\x00\x62\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
-    b"\x15\x00\x61\x5f\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
+    b"\x15\x00\x63\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
+    b"\x15\x00\x62\x60\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
     # faccessat to sync_file_range:
-    b"\x35\x00\x00\x60\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
+    b"\x35\x00\x00\x61\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
     b"\x35\x00\x01\x00\x13\x01\x00\x40"  # jge  0x40000113 splice       -> splice to sync_file_range
-    b"\x35\x00\x61\x5c\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x62\x5d\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else errno(EPERM)
     # splice to sync_file_range:
-    b"\x35\x00\x60\x5b\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x61\x5c\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
     # utimensat:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x59\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x5a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x59\x57\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x5a\x58\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # epoll_pwait to pkey_mprotect:
     b"\x35\x00\x0e\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> name_to_handle_at to pkey_mprotect
     b"\x35\x00\x07\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
     b"\x35\x00\x02\x00\x22\x01\x00\x40"  # jge  0x40000122 eventfd2     -> eventfd2 to fanotify_mark
-    b"\x35\x00\x00\x55\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
-    b"\x45\x00\x52\x54\xc3\xfe\xff\xbf"  # jset 0xbffffec3              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x56\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
+    b"\x45\x00\x53\x55\xc3\xfe\xff\xbf"  # jset 0xbffffec3              -> errno(EPERM) else allow
     # eventfd2 to fanotify_mark:
-    b"\x35\x00\x00\x53\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
+    b"\x35\x00\x00\x54\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
     b"\x35\x00\x01\x00\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> perf_event_open to fanotify_mark
-    b"\x35\x00\x54\x4f\x27\x01\x00\x40"  # jge  0x40000127              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x55\x50\x27\x01\x00\x40"  # jge  0x40000127              -> errno(ENOSYS) else errno(EPERM)
     # perf_event_open to fanotify_mark:
-    b"\x15\x00\x53\x4e\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x54\x4f\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4a\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x4b\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # name_to_handle_at to pkey_mprotect:
     b"\x35\x00\x09\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
     b"\x35\x00\x06\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> membarrier to copy_file_range
     b"\x35\x00\x03\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to userfaultfd
-    b"\x35\x00\x00\x44\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
-    b"\x15\x00\x45\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
-    b"\x15\x00\x42\x47\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x45\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
+    b"\x15\x00\x46\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
+    b"\x15\x00\x43\x48\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
     # kcmp to userfaultfd:
-    b"\x15\x00\x43\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
-    b"\x15\x00\x45\x40\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x44\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
+    b"\x15\x00\x46\x41\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
     # membarrier to copy_file_range:
-    b"\x35\x00\x00\x41\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
-    b"\x35\x00\x43\x3e\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x42\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
+    b"\x35\x00\x44\x3f\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else errno(EPERM)
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3c\x3e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x3d\x3f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to pwritev2:
-    b"\x35\x00\x1c\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> rt_sigqueueinfo to pwritev2
-    b"\x35\x00\x17\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to rt_sigtimedwait
+    b"\x35\x00\x25\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> setsockopt to pwritev2
+    b"\x35\x00\x17\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to process_vm_writev
     b"\x35\x00\x10\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl
     b"\x35\x00\x0b\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to rt_sigreturn
     b"\x35\x00\x07\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> pidfd_getfd to map_shadow_stack
     b"\x35\x00\x02\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to openat2
-    b"\x15\x00\x37\x00\x4c\x01\x00\x40"  # jeq  0x4000014c statx        -> allow
-    b"\x15\x00\x36\x34\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
+    b"\x15\x00\x38\x00\x4c\x01\x00\x40"  # jeq  0x4000014c statx        -> allow
+    b"\x15\x00\x37\x35\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
     # pidfd_send_signal to openat2:
     b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> clone3 to openat2
-    b"\x35\x00\x32\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
-    b"\x15\x00\x31\x36\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x33\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
+    b"\x15\x00\x32\x37\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
     # clone3 to openat2:
-    b"\x15\x00\x32\x35\xb4\x01\x00\x40"  # jeq  0x400001b4 close_range  -> allow else errno(ENOSYS)
+    b"\x15\x00\x33\x36\xb4\x01\x00\x40"  # jeq  0x400001b4 close_range  -> allow else errno(ENOSYS)
     # pidfd_getfd to map_shadow_stack:
-    b"\x45\x00\x00\x2f\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
-    b"\x15\x00\x30\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
-    b"\x35\x00\x2d\x2f\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
+    b"\x45\x00\x00\x30\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
+    b"\x15\x00\x31\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
+    b"\x35\x00\x2e\x30\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
     # futex_wake to rt_sigreturn:
     b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> rseq_slice_yield to rt_sigreturn
-    b"\x35\x00\x2b\x2d\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
+    b"\x35\x00\x2c\x2e\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
     # rseq_slice_yield to rt_sigreturn:
-    b"\x45\x00\x00\x2c\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
-    b"\x35\x00\x2e\x29\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x2d\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
+    b"\x35\x00\x2f\x2a\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x29\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x28\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x27\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x26\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x2a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x29\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x28\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x27\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # readv to rt_sigtimedwait:
+    # readv to process_vm_writev:
+    b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> rt_sigqueueinfo to process_vm_writev
     b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
     b"\x45\x00\x23\x21\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to pwritev2:
-    b"\x35\x00\x07\x00\x1b\x02\x00\x40"  # jge  0x4000021b process_vm_readv -> process_vm_readv to pwritev2
-    b"\x35\x00\x04\x00\x1a\x02\x00\x40"  # jge  0x4000021a sendmmsg     -> sendmmsg
-    b"\x35\x00\x02\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> preadv to recvmmsg
-    b"\x15\x00\x1d\x00\x0d\x02\x00\x40"  # jeq  0x4000020d sigaltstack  -> allow
-    b"\x15\x00\x1c\x1a\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
-    # preadv to recvmmsg:
-    b"\x15\x00\x19\x1b\x18\x02\x00\x40"  # jeq  0x40000218 rt_tgsigqueueinfo -> errno(EPERM) else allow
+    # rt_sigqueueinfo to process_vm_writev:
+    b"\x35\x00\x03\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> rt_tgsigqueueinfo to process_vm_writev
+    b"\x35\x00\x1f\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
+    b"\x15\x00\x1e\x00\x0d\x02\x00\x40"  # jeq  0x4000020d sigaltstack  -> allow
+    b"\x15\x00\x1d\x1b\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
+    # rt_tgsigqueueinfo to process_vm_writev:
+    b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg
+    b"\x15\x00\x1b\x19\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x17\x19\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # process_vm_readv to pwritev2:
-    b"\x35\x00\x17\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> preadv2 to pwritev2
-    b"\x15\x00\x01\x00\x1d\x02\x00\x40"  # jeq  0x4000021d setsockopt   -> setsockopt (1)
-    b"\x15\x00\x16\x14\x1e\x02\x00\x40"  # jeq  0x4000021e getsockopt   -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt to pwritev2:
+    b"\x35\x00\x14\x00\x1e\x02\x00\x40"  # jge  0x4000021e getsockopt   -> getsockopt to pwritev2
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x10\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
+    b"\x15\x00\x00\x12\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x0f\x0d\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
+    b"\x15\x00\x11\x0f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    # setsockopt (1):
+    b"\x15\x00\x10\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x0d\x0f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (2):
-    b"\x15\x00\x0e\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x0b\x0d\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
+    b"\x15\x00\x0c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x0b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x0a\x08\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (3):
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x0a\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x09\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x08\x06\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x35\x00\x07\x09\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (4):
-    b"\x35\x00\x05\x07\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x04\x02\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
-    b"\x15\x00\x03\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x02\x00\x12\x00\x00\x00"  # jeq  0x12                    -> allow
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
+    b"\x45\x00\x06\x04\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (5):
+    b"\x15\x00\x05\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x04\x02\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # getsockopt to pwritev2:
+    b"\x35\x00\x02\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> preadv2 to pwritev2
+    b"\x35\x00\x00\x02\x1f\x02\x00\x40"  # jge  0x4000021f io_setup     else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     # preadv2 to pwritev2:
     b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
@@ -745,8 +746,8 @@ _I386 = (
     b"\x15\x00\xa2\xa1\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x9f\x9e\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x9f\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x9f\x9e\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
     b"\x35\x00\x15\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to sched_getaffinity
     b"\x35\x00\x09\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
@@ -813,7 +814,7 @@ _I386 = (
     # fcntl, fcntl64 (3):
     b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to sched_getaffinity:
-    b"\x35\x00\x28\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x29\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
     b"\x35\x00\x6b\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
     b"\x35\x00\x6b\x6c\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
@@ -821,65 +822,65 @@ _I386 = (
     b"\x35\x00\x69\x6a\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # set_thread_area to fchroot:
     b"\x35\x00\x41\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> getsockname to fchroot
-    b"\x35\x00\x19\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to setsockopt
+    b"\x35\x00\x2c\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x19\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to getsockopt
     b"\x35\x00\x0d\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> mkdirat to pwritev
     b"\x35\x00\x0a\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to migrate_pages
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
-    b"\x35\x00\x62\x63\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
+    b"\x35\x00\x61\x62\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
     # fadvise64 to epoll_wait:
-    b"\x15\x00\x61\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x62\x61\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x60\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x61\x60\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # remap_file_pages to migrate_pages:
     b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> vserver to migrate_pages
     b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to fadvise64_64
-    b"\x15\x00\x5e\x5d\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
+    b"\x15\x00\x5d\x5c\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
     # clock_gettime to fadvise64_64:
-    b"\x45\x00\x5c\x5d\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    b"\x45\x00\x5b\x5c\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
     # vserver to migrate_pages:
-    b"\x15\x00\x5d\x5b\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5c\x5a\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x59\x5a\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to pwritev:
     b"\x35\x00\x06\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to pwritev
     b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
     b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> readlinkat to ppoll
-    b"\x15\x00\x56\x55\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
+    b"\x15\x00\x55\x54\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # readlinkat to ppoll:
-    b"\x15\x00\x54\x55\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    b"\x15\x00\x53\x54\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
     # unshare to epoll_pwait:
-    b"\x35\x00\x54\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
-    b"\x15\x00\x53\x52\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
+    b"\x35\x00\x53\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
+    b"\x15\x00\x52\x51\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
     # utimensat to pwritev:
-    b"\x35\x00\x00\x3f\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
+    b"\x35\x00\x00\x3e\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
     b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> eventfd2 to pwritev
-    b"\x15\x00\x50\x4f\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
     # eventfd2 to pwritev:
-    b"\x15\x00\x4e\x4f\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to setsockopt:
-    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> socketpair to setsockopt
+    b"\x15\x00\x4d\x4e\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
+    # rt_tgsigqueueinfo to getsockopt:
+    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> socketpair to getsockopt
     b"\x15\x00\x05\x00\x54\x01\x00\x00"  # jeq  340 prlimit64           -> prlimit64
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
-    b"\x15\x00\x4b\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
-    b"\x15\x00\x4a\x49\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
+    b"\x15\x00\x49\x48\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x47\x48\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x46\x47\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair to setsockopt:
-    b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x43\x42\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair to getsockopt:
     b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> bind to getsockopt
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x3d\x3c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # bind to getsockopt:
     b"\x35\x00\x3c\x3b\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
     # setsockopt (1):
@@ -981,42 +982,42 @@ _ARM = (
     b"\x35\x00\x17\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> creat to umount2
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xe9\xeb\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xeb\xed\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xe7\xe9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xe9\xeb\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # creat to umount2:
     b"\x35\x00\x0d\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
     b"\x35\x00\x07\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to rmdir
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
-    b"\x35\x00\x00\xe6\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
-    b"\x15\x00\xe5\xe2\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\xe8\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
+    b"\x15\x00\xe7\xe4\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
     # lseek to getuid:
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to getuid
-    b"\x35\x00\xe2\xe3\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x35\x00\xe4\xe5\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # mount to getuid:
-    b"\x35\x00\xe1\x00\x18\x00\x00\x00"  # jge  24 getuid               -> allow
-    b"\x15\x00\xe1\xde\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xe3\x00\x18\x00\x00\x00"  # jge  24 getuid               -> allow
+    b"\x15\x00\xe3\xe0\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else errno(EPERM)
     # ptrace to rmdir:
     b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> nice to rmdir
-    b"\x35\x00\xde\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
-    b"\x15\x00\xdd\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xda\xdd\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xe0\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
+    b"\x15\x00\xdf\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xdc\xdf\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # nice to rmdir:
-    b"\x15\x00\xdc\xd9\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xde\xdb\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # dup to umount2:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
-    b"\x15\x00\xd7\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x45\x00\xd8\xd9\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
+    b"\x15\x00\xd9\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x45\x00\xda\xdb\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
     # acct to umount2:
-    b"\x35\x00\xd8\xd5\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xda\xd7\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xd4\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xd3\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xd2\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xd1\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xd6\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xd5\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xd4\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xd3\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -1026,193 +1027,196 @@ _ARM = (
     b"\x35\x00\x09\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
     b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to getgroups
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
-    b"\x35\x00\xc7\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xc6\xc9\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xc9\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xc8\xcb\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to sigaction:
-    b"\x15\x00\xc5\xc7\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\xc7\xc9\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to getgroups:
     b"\x35\x00\x02\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
-    b"\x45\x00\x00\xc5\xb6\xff\xff\xff"  # jset 0xffffffb6              else allow
-    b"\x45\x00\xc2\xc5\xb2\xff\xff\xff"  # jset 0xffffffb2              -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x00\xc7\xb6\xff\xff\xff"  # jset 0xffffffb6              else allow
+    b"\x45\x00\xc4\xc7\xb2\xff\xff\xff"  # jset 0xffffffb2              -> errno(EPERM) else errno(ENOSYS)
     # getrusage to getgroups:
-    b"\x15\x00\xc1\xc3\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\xc3\xc5\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # setgroups to sigreturn:
     b"\x35\x00\x0a\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
     b"\x35\x00\x03\x00\x59\x00\x00\x00"  # jge  89                      -> munmap to syslog
-    b"\x15\x00\xc0\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xc0\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\xbf\xbc\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xc2\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xc2\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
+    b"\x15\x00\xc1\xbe\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
     # munmap to syslog:
     b"\x35\x00\x02\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
-    b"\x35\x00\x00\xbd\x5b\x00\x00\x00"  # jge  91 munmap               else errno(ENOSYS)
-    b"\x15\x00\xb9\xbb\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\x00\xbf\x5b\x00\x00\x00"  # jge  91 munmap               else errno(ENOSYS)
+    b"\x15\x00\xbb\xbd\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
     # fchmod to syslog:
     b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> syslog
-    b"\x15\x00\xba\xb7\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xbc\xb9\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # syslog:
-    b"\x35\x00\xb6\xb9\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xb8\xbb\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # setitimer to sigreturn:
-    b"\x35\x00\x00\xb7\x6d\x00\x00\x00"  # jge  109                     else allow
+    b"\x35\x00\x00\xb9\x6d\x00\x00\x00"  # jge  109                     else allow
     b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo to sigreturn
-    b"\x35\x00\xb3\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
-    b"\x15\x00\xb2\xb5\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xb5\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
+    b"\x15\x00\xb4\xb7\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # sysinfo to sigreturn:
-    b"\x15\x00\xb4\xb3\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
+    b"\x15\x00\xb6\xb5\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\xb0\xae\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xb1\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xb2\xb0\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to tkill:
     b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to tkill
     b"\x35\x00\x0c\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to getresgid
     b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to nanosleep
-    b"\x15\x00\x89\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x00\xa9\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
-    b"\x45\x00\xab\xaa\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
+    b"\x15\x00\x8b\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x00\xab\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x45\x00\xad\xac\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
     # quotactl to nanosleep:
     b"\x35\x00\x05\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x35\x00\x00\xa8\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x15\x00\xa7\xa4\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\xaa\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
+    b"\x15\x00\xa9\xa6\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x15\x00\xa3\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\xa2\xa4\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\xa5\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\xa4\xa6\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\xa3\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\xa2\xa0\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\xa5\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\xa4\xa2\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to getresgid:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to getresgid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x9d\x9f\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x9f\xa1\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to getresgid:
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
-    b"\x35\x00\x00\x9b\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\x9d\x9c\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x9d\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x9f\x9e\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # nfsservctl to getresgid:
-    b"\x35\x00\x9b\x99\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\x9d\x9b\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
     # prctl to tkill:
     b"\x35\x00\x14\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to tkill
     b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to madvise
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x96\x94\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x98\x96\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x95\x93\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x97\x95\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to madvise:
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to madvise
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
-    b"\x15\x00\x90\x92\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x92\x94\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x15\x00\x90\x8e\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x92\x90\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x35\x00\x00\x8f\xbc\x00\x00\x00"  # jge  188                     else allow
-    b"\x35\x00\x8c\x8f\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x91\xbc\x00\x00\x00"  # jge  188                     else allow
+    b"\x35\x00\x8e\x91\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
     # ugetrlimit to madvise:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to madvise
-    b"\x15\x00\x8a\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x89\x8b\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x8c\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x8b\x8d\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to madvise:
     b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to madvise
-    b"\x15\x00\x89\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x88\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x87\x85\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x15\x00\x8b\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x15\x00\x8a\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
+    b"\x15\x00\x89\x87\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # getdents64 to madvise:
-    b"\x45\x00\x84\x86\x22\xff\xff\xff"  # jset 0xffffff22              -> errno(EPERM) else allow
+    b"\x45\x00\x86\x88\x22\xff\xff\xff"  # jset 0xffffff22              -> errno(EPERM) else allow
     # fcntl64 to tkill:
     b"\x35\x00\x0b\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to tkill
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64
     # fcntl, fcntl64 (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x7f\x81\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x81\x83\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x7d\x7f\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x7f\x81\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64:
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x35\x00\x00\x7b\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x7d\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x7b\x79\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x7d\x7b\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x15\x00\x7a\x78\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x7c\x7a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to tkill:
-    b"\x35\x00\x77\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
-    b"\x35\x00\x78\x79\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x79\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
+    b"\x35\x00\x7a\x7b\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to get_tls:
-    b"\x35\x00\x3d\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> signalfd to get_tls
-    b"\x35\x00\x18\x00\x23\x01\x00\x00"  # jge  291 recv                -> recv to utimensat
-    b"\x35\x00\x0c\x00\x1c\x01\x00\x00"  # jge  284 listen              -> listen to sendto
+    b"\x35\x00\x3f\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> signalfd to get_tls
+    b"\x35\x00\x18\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> setsockopt to utimensat
+    b"\x35\x00\x0c\x00\x1c\x01\x00\x00"  # jge  284 listen              -> listen to shutdown
     b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> io_setup to connect
-    b"\x35\x00\x46\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x70\x72\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x48\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x72\x74\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to connect:
     b"\x35\x00\x07\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to connect
     b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x35\x00\x6f\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> allow
-    b"\x15\x00\x6e\x6c\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
+    b"\x35\x00\x71\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> allow
+    b"\x15\x00\x70\x6e\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
     # remap_file_pages to clock_nanosleep:
-    b"\x35\x00\x6d\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow
-    b"\x35\x00\x6a\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x6b\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
-    b"\x35\x00\x6b\x68\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x6f\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow
+    b"\x35\x00\x6c\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
+    b"\x35\x00\x6d\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
+    b"\x35\x00\x6d\x6a\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else errno(EPERM)
     # statfs64 to connect:
-    b"\x15\x00\x69\x67\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
-    # listen to sendto:
-    b"\x35\x00\x06\x00\x22\x01\x00\x00"  # jge  290 sendto              -> sendto
-    b"\x15\x00\x00\x67\x20\x01\x00\x00"  # jeq  288 socketpair          else allow
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x62\x60\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
-    # sendto:
+    b"\x15\x00\x6b\x69\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
+    # listen to shutdown:
+    b"\x15\x00\x05\x00\x20\x01\x00\x00"  # jeq  288 socketpair          -> socketpair
+    b"\x15\x00\x00\x69\x22\x01\x00\x00"  # jeq  290 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x5e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x65\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x5e\x5c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recv to utimensat:
-    b"\x35\x00\x18\x00\x2a\x01\x00\x00"  # jge  298 semop               -> semop to utimensat
-    b"\x15\x00\x03\x00\x26\x01\x00\x00"  # jeq  294 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x00\x5b\x28\x01\x00\x00"  # jeq  296 sendmsg             else allow
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x57\x59\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    b"\x15\x00\x65\x63\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x53\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x45\x00\x5f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x60\x5e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # setsockopt to utimensat:
+    b"\x35\x00\x14\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> getsockopt to utimensat
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
+    b"\x15\x00\x00\x59\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x52\x50\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
+    b"\x15\x00\x58\x56\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    # setsockopt (1):
+    b"\x15\x00\x57\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x54\x56\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (2):
-    b"\x15\x00\x51\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x4e\x50\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
+    b"\x15\x00\x53\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x52\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x51\x4f\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (3):
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x4d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x4c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x4b\x49\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x35\x00\x4e\x50\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (4):
-    b"\x35\x00\x48\x4a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
+    b"\x45\x00\x4d\x4b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (5):
+    b"\x15\x00\x4c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x4b\x49\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # getsockopt to utimensat:
+    b"\x35\x00\x09\x00\x48\x01\x00\x00"  # jge  328 unlinkat            -> unlinkat to utimensat
+    b"\x15\x00\x06\x00\x28\x01\x00\x00"  # jeq  296 sendmsg             -> sendmsg
+    b"\x15\x00\x03\x00\x42\x01\x00\x00"  # jeq  322 openat              -> openat
+    b"\x15\x00\x47\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
+    b"\x15\x00\x46\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
+    b"\x15\x00\x45\x43\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
+    # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x47\x45\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
-    b"\x15\x00\x46\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x45\x43\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # semop to utimensat:
-    b"\x35\x00\x03\x00\x47\x01\x00\x00"  # jge  327 fstatat64           -> fstatat64 to utimensat
-    b"\x15\x00\x00\x41\x42\x01\x00\x00"  # jeq  322 openat              else errno(EPERM)
+    b"\x45\x00\x41\x43\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3f\x41\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # fstatat64 to utimensat:
+    b"\x45\x00\x3f\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # unlinkat to utimensat:
     b"\x35\x00\x26\x00\x5c\x01\x00\x00"  # jge  348 utimensat           -> utimensat, utimensat_time64
     b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337 unshare             -> unshare to kexec_load
-    b"\x45\x00\x00\x3c\xb4\xfe\xff\xff"  # jset 0xfffffeb4              else errno(EPERM)
-    b"\x15\x00\x3b\x3d\x4d\x01\x00\x00"  # jeq  333 fchmodat            -> errno(EPERM) else allow
+    b"\x35\x00\x3e\x00\x4e\x01\x00\x00"  # jge  334 faccessat           -> allow
+    b"\x15\x00\x3d\x3b\x4c\x01\x00\x00"  # jeq  332 readlinkat          -> allow else errno(EPERM)
     # unshare to kexec_load:
     b"\x35\x00\x01\x00\x59\x01\x00\x00"  # jge  345 getcpu              -> getcpu to kexec_load
     b"\x15\x00\x3b\x39\x52\x01\x00\x00"  # jeq  338 set_robust_list     -> allow else errno(EPERM)
@@ -1401,58 +1405,58 @@ _AARCH64 = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x4e\x4d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x4a\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
-    b"\x35\x00\x28\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x19\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to recvmmsg
-    b"\x15\x00\x04\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x44\x45\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # mremap:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x42\x43\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3c\x3b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x3a\x39\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x3b\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x39\x3a\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x39\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x37\x38\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x37\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x36\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x35\x34\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x35\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x34\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x33\x32\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x33\x34\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x31\x32\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x31\x30\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x2f\x2e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x30\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2f\x2e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # mremap to recvmmsg:
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x2b\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x2e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # add_key to fchroot:
+    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x29\x28\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
-    # mremap:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x26\x27\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to recvmmsg:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
     b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
@@ -1472,9 +1476,9 @@ _AARCH64 = (
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -1611,58 +1615,58 @@ _RISCV64 = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x51\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x4f\x4e\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x4f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4f\x4e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x4b\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
-    b"\x35\x00\x29\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x19\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to riscv_flush_icache
-    b"\x15\x00\x04\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x45\x46\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # mremap:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x43\x44\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x43\x44\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x41\x42\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3d\x3c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x3b\x3a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x3c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x3a\x3b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x3a\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x38\x39\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x38\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x37\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x36\x35\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x36\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x35\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x34\x33\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x34\x35\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x32\x33\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x32\x31\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x30\x2f\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x31\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x30\x2f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # mremap to riscv_flush_icache:
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to riscv_flush_icache
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x2c\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x2f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2e\x2d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # add_key to fchroot:
+    b"\x35\x00\x0c\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to riscv_flush_icache
+    b"\x15\x00\x00\x2a\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x2a\x29\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
-    # mremap:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x27\x28\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x28\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x28\x27\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to riscv_flush_icache:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to riscv_flush_icache
     b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
@@ -1683,9 +1687,9 @@ _RISCV64 = (
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -1729,212 +1733,214 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x71\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
-    b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
+    b"\x35\x00\x6e\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
+    b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
     b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\xa8\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xa7\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xa7\xa5\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xaa\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa9\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xa9\xa7\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\xa5\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xa4\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xa4\xa2\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\xa7\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\xa6\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\xa6\xa4\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa1\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xa0\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x9f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x9e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xa3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xa2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xa1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xa0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x9a\x9b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x96\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x98\x99\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x94\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x96\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x93\x92\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x95\x94\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x92\x91\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x94\x93\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to umask:
     b"\x35\x00\x16\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8d\x8e\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x8f\x90\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to sched_setaffinity:
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x8c\x87\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x8e\x89\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to sched_setaffinity:
     b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
     b"\x35\x00\x05\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
     b"\x35\x00\x03\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to timerfd_create
     b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> readlinkat
-    b"\x35\x00\x86\x88\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x88\x8a\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
     # readlinkat:
-    b"\x15\x00\x86\x87\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
+    b"\x15\x00\x88\x89\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # sync to timerfd_create:
-    b"\x45\x00\x85\x84\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x45\x00\x87\x86\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
     # acct to set_tid_address:
     b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x82\x84\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x84\x86\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # exit to set_tid_address:
-    b"\x15\x00\x81\x82\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x83\x84\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare to sched_setaffinity:
     b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x45\x00\x00\x81\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x7f\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x7f\x7d\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x83\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x81\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x81\x7f\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
     # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x7e\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x7f\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x7c\x7e\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # sched_getaffinity to umask:
-    b"\x35\x00\x00\x51\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x54\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x79\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x79\x77\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # sigaltstack to setresuid:
-    b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    b"\x15\x00\x74\x72\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x77\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x76\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x15\x00\x76\x74\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # getresuid to umask:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
-    b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x73\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x72\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x71\x70\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to umask:
-    b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x15\x00\x6d\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
-    b"\x15\x00\x6b\x6d\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
-    # prctl to munmap:
-    b"\x35\x00\x11\x00\xc9\x00\x00\x00"  # jge  201 listen              -> listen to munmap
-    b"\x35\x00\x09\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to bind
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mq_unlink
+    b"\x35\x00\x00\x6f\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x15\x00\x6f\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
+    b"\x15\x00\x6d\x6f\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
+    # prctl to setsockopt:
+    b"\x35\x00\x17\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x0b\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x68\x67\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to mq_unlink:
-    b"\x35\x00\x01\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to mq_unlink
-    b"\x15\x00\x63\x64\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
-    # getpid to mq_unlink:
-    b"\x35\x00\x00\x62\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
+    b"\x15\x00\x67\x66\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to socket:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
+    b"\x35\x00\x65\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x15\x00\x64\x65\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    # mq_open to socket:
+    b"\x35\x00\x62\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x61\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x62\x60\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # mq_notify to bind:
-    b"\x15\x00\x01\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x60\x5e\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else errno(EPERM)
+    # socketpair to recvfrom:
+    b"\x15\x00\x05\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
+    b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
+    b"\x15\x00\x5d\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
+    b"\x15\x00\x5c\x5d\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
+    # sendto:
+    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
+    b"\x15\x00\x5b\x5a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x5c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x5a\x59\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
-    # listen to munmap:
-    b"\x15\x00\x1a\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
-    b"\x15\x00\x05\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x02\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x55\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x15\x00\x54\x55\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # sendmsg:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x52\x53\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x56\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x56\x55\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x4e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x51\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x4c\x4b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x4b\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x49\x4a\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x4e\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x4c\x4d\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x47\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x46\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x45\x44\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x49\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x48\x47\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x43\x44\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x46\x47\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x41\x40\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x44\x43\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x40\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x3f\x3e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # sendto:
-    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x3d\x3c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # mremap to fchroot:
-    b"\x35\x00\x15\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to prlimit64
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x38\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x36\x35\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x43\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x42\x41\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # getsockopt to fchroot:
+    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to fchroot
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to munlock
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
+    b"\x15\x00\x3c\x3d\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x33\x34\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mmap2 to prlimit64:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to prlimit64
-    b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x31\x30\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to prlimit64:
+    b"\x45\x00\x3a\x3b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # sendmsg:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x38\x39\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # add_key to munlock:
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to munlock
+    b"\x15\x00\x00\x36\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x34\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x34\x33\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    # mmap2 to munlock:
+    b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x32\x31\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    # mlockall to fchroot:
+    b"\x35\x00\x10\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    b"\x35\x00\x0a\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to userfaultfd
     b"\x35\x00\x05\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to riscv_flush_icache
-    b"\x15\x00\x2e\x2d\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x2d\x2c\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # accept4 to riscv_flush_icache:
     b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to riscv_flush_icache
-    b"\x15\x00\x2c\x2d\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
+    b"\x15\x00\x2b\x2c\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
     # riscv_hwprobe to riscv_flush_icache:
-    b"\x15\x00\x2c\x2b\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x2b\x2a\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x27\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x35\x00\x0a\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x35\x00\x05\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pkey_mprotect
+    b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to userfaultfd:
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x23\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x15\x00\x23\x21\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x24\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x24\x22\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_mprotect:
+    b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # membarrier to fchroot:
+    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1d\x1e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x0a\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    b"\x35\x00\x07\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64
+    b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to timerfd_settime64:
     b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
     b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
-    b"\x15\x00\x17\x16\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x18\x17\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
     # rseq to kexec_file_load:
-    b"\x15\x00\x16\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x15\x00\x14\x16\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x13\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x12\x13\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
-    # utimensat_time64:
+    b"\x45\x00\x00\x14\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
+    b"\x35\x00\x13\x14\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    # utimensat_time64 to fchroot:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
@@ -2065,58 +2071,58 @@ _LOONGARCH64 = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x4e\x4d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x4a\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
-    b"\x35\x00\x28\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x19\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to recvmmsg
-    b"\x15\x00\x04\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x44\x45\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # mremap:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x42\x43\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3c\x3b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x3a\x39\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x3b\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x39\x3a\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x39\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x37\x38\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x37\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x36\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x35\x34\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x35\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x34\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x33\x32\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x33\x34\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x31\x32\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x31\x30\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x2f\x2e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x30\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2f\x2e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # mremap to recvmmsg:
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x2b\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x2e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # add_key to fchroot:
+    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x29\x28\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
-    # mremap:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x26\x27\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to recvmmsg:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
     b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
@@ -2136,9 +2142,9 @@ _LOONGARCH64 = (
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -2182,209 +2188,211 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x71\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
-    b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
+    b"\x35\x00\x6e\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
+    b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
     b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\xa6\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xa5\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xa5\xa3\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xa8\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa7\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xa7\xa5\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\xa3\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xa2\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xa2\xa0\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\xa5\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\xa4\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\xa4\xa2\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x9f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x9e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x9d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x9c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xa1\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xa0\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x9f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x9e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x96\x97\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x94\x95\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x96\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x92\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x94\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x91\x90\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x93\x92\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x90\x8f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x92\x91\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to umask:
     b"\x35\x00\x16\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8b\x8c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x8d\x8e\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to sched_setaffinity:
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x8a\x85\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x8c\x87\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to sched_setaffinity:
     b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
     b"\x35\x00\x05\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
     b"\x35\x00\x03\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to timerfd_create
     b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> readlinkat
-    b"\x35\x00\x84\x86\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x86\x88\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
     # readlinkat:
-    b"\x15\x00\x84\x85\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
+    b"\x15\x00\x86\x87\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # sync to timerfd_create:
-    b"\x45\x00\x83\x82\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x45\x00\x85\x84\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
     # acct to set_tid_address:
     b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x80\x82\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x82\x84\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # exit to set_tid_address:
-    b"\x15\x00\x7f\x80\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x81\x82\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare to sched_setaffinity:
     b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x45\x00\x00\x7f\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x7d\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x7d\x7b\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x81\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x45\x00\x7f\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
+    b"\x35\x00\x7f\x7d\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
     # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x7a\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x7b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x78\x7a\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # sched_getaffinity to umask:
-    b"\x35\x00\x00\x4f\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x52\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x45\x00\x00\x75\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x75\x73\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # sigaltstack to setresuid:
-    b"\x35\x00\x00\x73\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x72\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    b"\x15\x00\x72\x70\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    b"\x15\x00\x74\x72\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # getresuid to umask:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
-    b"\x15\x00\x6f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x6e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x6d\x6c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to umask:
-    b"\x35\x00\x00\x6b\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x15\x00\x6b\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
-    b"\x15\x00\x69\x6b\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
-    # prctl to munmap:
-    b"\x35\x00\x11\x00\xc9\x00\x00\x00"  # jge  201 listen              -> listen to munmap
-    b"\x35\x00\x09\x00\xb8\x00\x00\x00"  # jge  184 mq_notify           -> mq_notify to bind
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to mq_unlink
+    b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x15\x00\x6d\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
+    b"\x15\x00\x6b\x6d\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
+    # prctl to setsockopt:
+    b"\x35\x00\x17\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x0b\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x64\x63\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x63\x62\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to mq_unlink:
-    b"\x35\x00\x01\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to mq_unlink
-    b"\x15\x00\x61\x62\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
-    # getpid to mq_unlink:
-    b"\x35\x00\x00\x60\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
+    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # getcpu to socket:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
+    b"\x35\x00\x63\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
+    b"\x15\x00\x62\x63\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    # mq_open to socket:
+    b"\x35\x00\x60\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
+    b"\x45\x00\x5f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x60\x5e\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # mq_notify to bind:
-    b"\x15\x00\x01\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x5e\x5c\xc0\x00\x00\x00"  # jeq  192                     -> errno(ENOSYS) else errno(EPERM)
+    # socketpair to recvfrom:
+    b"\x15\x00\x05\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
+    b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
+    b"\x15\x00\x5b\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
+    b"\x15\x00\x5a\x5b\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
+    # sendto:
+    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
+    b"\x15\x00\x59\x58\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x5a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x56\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x58\x57\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
-    # listen to munmap:
-    b"\x15\x00\x1a\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
-    b"\x15\x00\x05\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x02\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x53\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x15\x00\x52\x53\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # sendmsg:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x50\x51\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x54\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x54\x53\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x4c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x4f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x4a\x49\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x4d\x4c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x49\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x47\x48\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x4c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x4a\x4b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x45\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x44\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x43\x42\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x48\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x47\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x46\x45\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x41\x42\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x44\x45\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x3f\x3e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x42\x41\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x3e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x3d\x3c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # sendto:
-    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x3b\x3a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # mremap to fchroot:
-    b"\x35\x00\x13\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to prlimit64
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x36\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x34\x33\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x15\x00\x41\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x40\x3f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # getsockopt to fchroot:
+    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to fchroot
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to munlock
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
+    b"\x15\x00\x3a\x3b\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x31\x32\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # mmap2 to prlimit64:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to prlimit64
-    b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x2f\x2e\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to prlimit64:
+    b"\x45\x00\x38\x39\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # sendmsg:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x36\x37\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # add_key to munlock:
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to munlock
+    b"\x15\x00\x00\x34\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x32\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x32\x31\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    # mmap2 to munlock:
+    b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x30\x2f\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    # mlockall to fchroot:
+    b"\x35\x00\x0e\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    b"\x35\x00\x08\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to userfaultfd
     b"\x35\x00\x03\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4
-    b"\x15\x00\x2c\x2b\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x2a\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # accept4:
-    b"\x15\x00\x2b\x2c\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
+    b"\x15\x00\x2a\x2b\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x27\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x35\x00\x0a\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x35\x00\x05\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pkey_mprotect
+    b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to userfaultfd:
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x23\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
-    b"\x15\x00\x23\x21\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x24\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
+    b"\x15\x00\x24\x22\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_mprotect:
+    b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # membarrier to fchroot:
+    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1d\x1e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x0a\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    b"\x35\x00\x07\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64
+    b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to timerfd_settime64:
     b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
     b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
-    b"\x15\x00\x17\x16\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
+    b"\x15\x00\x18\x17\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
     # rseq to kexec_file_load:
-    b"\x15\x00\x16\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x15\x00\x14\x16\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x13\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x12\x13\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
-    # utimensat_time64:
+    b"\x45\x00\x00\x14\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
+    b"\x35\x00\x13\x14\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    # utimensat_time64 to fchroot:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
@@ -2502,8 +2510,8 @@ _PPC64LE = (
     b"\x15\x00\x8f\x8e\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x8c\x8b\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x8c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x8c\x8b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
     b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> getresgid to sched_getaffinity
     b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to setresgid
@@ -2605,8 +2613,8 @@ _PPC64LE = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x3d\x3c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
@@ -2778,8 +2786,8 @@ _PPC64 = (
     b"\x00\x15\x8f\x8e\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\x8c\x8b\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x8c\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x8c\x8b\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
     b"\x00\x35\x0e\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> getresgid to sched_getaffinity
     b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresgid
@@ -2881,8 +2889,8 @@ _PPC64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x3f\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x3d\x3c\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x45\x3d\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x3d\x3c\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
@@ -3047,8 +3055,8 @@ _PPC = (
     b"\x00\x15\x9f\x9e\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\x9c\x9b\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x9c\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x9c\x9b\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
     b"\x00\x35\x10\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to sched_getaffinity
     b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getresgid
@@ -3169,8 +3177,8 @@ _PPC = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x44\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x42\x41\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x45\x42\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x42\x41\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
@@ -3315,8 +3323,8 @@ _PARISC = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\xb9\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\xb7\xb6\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x45\xb7\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xb7\xb6\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # setpgid to setgroups:
     b"\x00\x35\x03\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setgroups
     b"\x00\x35\xb5\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
@@ -3342,41 +3350,41 @@ _PARISC = (
     b"\x00\x35\x00\xa6\x00\x00\x00\x5c"  # jge  92 truncate             else allow
     b"\x00\x15\xa5\xa4\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # recv to setsockopt:
-    b"\x00\x35\x18\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to setsockopt
+    b"\x00\x35\x28\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x18\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to chown
     b"\x00\x35\x0c\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_rr_get_interval
     b"\x00\x35\x08\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
     b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to getcwd
-    b"\x00\x35\x9e\x9f\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
+    b"\x00\x35\x9d\x9e\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
     # stat64 to getcwd:
-    b"\x00\x45\x00\x9e\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x45\x00\x9e\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
-    b"\x00\x35\x9c\x9b\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x9d\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x45\x00\x9d\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
+    b"\x00\x35\x9b\x9a\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # vhangup to madvise:
-    b"\x00\x35\x9b\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x15\x9a\x99\x00\x00\x00\x70"  # jeq  112 fstat64             -> allow else errno(EPERM)
+    b"\x00\x35\x9a\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x15\x99\x98\x00\x00\x00\x70"  # jeq  112 fstat64             -> allow else errno(EPERM)
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\x97\x96\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x96\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x96\x95\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_rr_get_interval:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to sched_rr_get_interval
-    b"\x00\x15\x76\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\x93\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x94\x93\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x75\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x00\x92\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
+    b"\x00\x35\x93\x92\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
     # quotactl to sched_rr_get_interval:
     b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to sched_rr_get_interval
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x00\x35\x00\x91\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x15\x90\x8e\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x90\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
+    b"\x00\x15\x8f\x8d\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x00\x15\x8d\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x8c\x8d\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x8c\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x8b\x8c\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to sched_rr_get_interval:
-    b"\x00\x15\x8c\x8b\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # nanosleep to setsockopt:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to setsockopt
-    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
+    b"\x00\x15\x8b\x8a\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    # nanosleep to chown:
+    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to chown
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x87\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
     b"\x00\x15\x86\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
@@ -3385,14 +3393,14 @@ _PARISC = (
     # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x82\x83\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl to chown:
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to chown
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x80\x7f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
-    b"\x00\x15\x7f\x7e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to setsockopt:
-    b"\x00\x35\x02\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
+    b"\x00\x35\x7f\x7e\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl:
+    b"\x00\x15\x7e\x7d\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # rt_sigreturn to chown:
     b"\x00\x35\x00\x7d\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
     b"\x00\x15\x7c\x7b\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
     # setsockopt (1):
@@ -3423,64 +3431,64 @@ _PARISC = (
     b"\x00\x15\x68\x67\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to fchroot:
     b"\x00\x35\x33\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> inotify_init1 to fchroot
-    b"\x00\x35\x25\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to pipe2
-    b"\x00\x35\x13\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to ppoll
-    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> semop to fcntl64
+    b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to pipe2
+    b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 to sched_getaffinity
+    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> semop to getdents64
     b"\x00\x15\x00\x63\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x60\x61\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # semop to fcntl64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 (1)
+    # semop to getdents64:
     b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to getdents64
-    b"\x00\x35\x5f\x5d\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x60\x5e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
     # lstat64 to getdents64:
-    b"\x00\x15\x5c\x5d\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
-    # fcntl64 (1):
+    b"\x00\x15\x5d\x5e\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
+    # fcntl64 to sched_getaffinity:
+    b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
+    b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x58\x59\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x56\x57\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64:
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x54\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x53\x52\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
     b"\x00\x15\x52\x51\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to ppoll:
-    b"\x00\x35\x05\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to ppoll
-    b"\x00\x35\x26\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
+    # gettid to sched_getaffinity:
+    b"\x00\x35\x27\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x4d\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
-    b"\x00\x35\x4d\x4e\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x4e\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
+    b"\x00\x35\x4e\x4f\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x00\x35\x4b\x4c\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to ppoll:
+    b"\x00\x35\x4c\x4d\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
+    # io_setup to pipe2:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to pipe2
+    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat
     b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
     b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
-    b"\x00\x35\x00\x49\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x48\x46\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x48\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x47\x45\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # exit_group to epoll_wait:
-    b"\x00\x15\x45\x46\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x44\x45\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
     # remap_file_pages to set_tid_address:
-    b"\x00\x35\x45\x44\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
+    b"\x00\x35\x44\x43\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
     # setxattr to ppoll:
     b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    b"\x00\x35\x43\x42\x00\x00\x01\x00"  # jge  256 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x42\x41\x00\x00\x01\x00"  # jge  256 clock_gettime       -> allow else errno(EPERM)
     # tgkill to ppoll:
-    b"\x00\x35\x42\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
-    b"\x00\x15\x42\x40\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to pipe2:
-    b"\x00\x35\x08\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to pipe2
-    b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to kexec_load
+    b"\x00\x35\x41\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
+    b"\x00\x15\x41\x3f\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    # openat:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3c\x3d\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to kexec_load:
+    b"\x00\x45\x3d\x3e\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    # mkdirat to pipe2:
+    b"\x00\x35\x05\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to pipe2
     b"\x00\x35\x03\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
     b"\x00\x35\x01\x00\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat to set_robust_list
     b"\x00\x15\x3a\x39\x00\x00\x01\x18"  # jeq  280 fstatat64           -> allow else errno(EPERM)
@@ -3541,8 +3549,8 @@ _PARISC = (
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x35\x11\x12\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
     b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
@@ -3554,13 +3562,13 @@ _PARISC = (
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
     # clone3 to openat2:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
-    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
-    b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_getfd to map_shadow_stack:
+    b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -3619,8 +3627,8 @@ _PARISC64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\xae\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\xac\xab\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x45\xac\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xac\xab\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # setpgid to setrlimit:
     b"\x00\x35\x03\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setrlimit
     b"\x00\x35\xaa\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
@@ -3659,8 +3667,8 @@ _PARISC64 = (
     b"\x00\x15\x90\x8f\x00\x00\x00\x70"  # jeq  112 fstat64             -> allow else errno(EPERM)
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\x8d\x8c\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x8d\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x8d\x8c\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to munlock:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to munlock
     b"\x00\x15\x78\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
@@ -3697,43 +3705,43 @@ _PARISC64 = (
     b"\x00\x15\x74\x73\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # chown to fchroot:
     b"\x00\x35\x44\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to fchroot
-    b"\x00\x35\x2e\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity to kexec_load
-    b"\x00\x35\x1a\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to sched_setaffinity
+    b"\x00\x35\x1a\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to kexec_load
     b"\x00\x15\x05\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
     b"\x00\x15\x02\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
-    b"\x00\x15\x6e\x00\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow
-    b"\x00\x15\x6d\x6c\x00\x00\x00\xb8"  # jeq  184 recvmsg             -> allow else errno(EPERM)
+    b"\x00\x15\x6f\x00\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow
+    b"\x00\x15\x6e\x6d\x00\x00\x00\xb8"  # jeq  184 recvmsg             -> allow else errno(EPERM)
     # sendmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6a\x6b\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x6b\x6c\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x66\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x67\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x64\x63\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x65\x64\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x63\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x61\x62\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x64\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x62\x63\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x5f\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x5e\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x5d\x5c\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x60\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x5f\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x5e\x5d\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x5b\x5c\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x5c\x5d\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x59\x58\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x5a\x59\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x58\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x57\x56\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # lstat64 to sched_setaffinity:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_setaffinity
+    b"\x00\x15\x59\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x58\x57\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    # lstat64 to kexec_load:
+    b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to kexec_load
+    b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
     b"\x00\x35\x02\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x00\x55\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     b"\x00\x15\x52\x53\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
@@ -3753,15 +3761,15 @@ _PARISC64 = (
     b"\x00\x35\x49\x48\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
     b"\x00\x15\x48\x47\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_setaffinity:
+    # gettid to sched_getaffinity:
+    b"\x00\x35\x29\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x45\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
-    b"\x00\x35\x45\x46\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x44\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
+    b"\x00\x35\x44\x45\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x00\x35\x43\x44\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # sched_getaffinity to kexec_load:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to kexec_load
-    b"\x00\x35\x00\x24\x00\x00\x00\xd5"  # jge  213                     else sched_getaffinity, prlimit64
+    b"\x00\x35\x42\x43\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
+    # io_setup to kexec_load:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to kexec_load
     b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
     b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
@@ -3865,60 +3873,60 @@ _ALPHA = (
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x80\x00\x39\x01\x00\x00"  # jge  313 uselib              -> uselib to fchroot
     b"\x35\x00\x49\x00\x6a\x00\x00\x00"  # jge  106 listen              -> listen to clone
-    b"\x35\x00\x21\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to setsockopt
+    b"\x35\x00\x34\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x21\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to bind
     b"\x35\x00\x12\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to munmap
     b"\x35\x00\x0a\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open to sigpending
     b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to osf_profil
     b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17 brk                  -> brk to getpid
-    b"\x15\x00\xdc\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x45\x00\x00\xdb\xfd\xff\xff\xff"  # jset 0xfffffffd              else errno(EPERM)
-    b"\x35\x00\xda\xdb\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else allow
+    b"\x15\x00\xdb\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x45\x00\x00\xda\xfd\xff\xff\xff"  # jset 0xfffffffd              else errno(EPERM)
+    b"\x35\x00\xd9\xda\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else allow
     # brk to getpid:
-    b"\x15\x00\xd9\xda\x12\x00\x00\x00"  # jeq  18 osf_getfsstat        -> errno(EPERM) else allow
+    b"\x15\x00\xd8\xd9\x12\x00\x00\x00"  # jeq  18 osf_getfsstat        -> errno(EPERM) else allow
     # osf_mount to osf_profil:
     b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to osf_profil
-    b"\x15\x00\xd8\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xd7\xd6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xd7\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xd6\xd5\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to osf_profil:
-    b"\x35\x00\xd5\xd6\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
+    b"\x35\x00\xd4\xd5\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
     # open to sigpending:
     b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> osf_old_sigaction to sigpending
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xd2\xd3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xd1\xd2\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # osf_old_sigaction to sigpending:
     b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> osf_getlogin to sigpending
-    b"\x35\x00\xd1\xd0\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
+    b"\x35\x00\xd0\xcf\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
     # osf_getlogin to sigpending:
-    b"\x35\x00\x00\xcf\x34\x00\x00\x00"  # jge  52 sigpending           else errno(EPERM)
-    b"\x35\x00\xd0\xcf\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\xce\x34\x00\x00\x00"  # jge  52 sigpending           else errno(EPERM)
+    b"\x35\x00\xcf\xce\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
     # ioctl to munmap:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to munmap
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xcc\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xcb\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xca\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xc9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xcb\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xca\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xc9\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xc8\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # osf_reboot to munmap:
     b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> stat to munmap
     b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> getpgrp to vfork
-    b"\x15\x00\xc5\xc4\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
+    b"\x15\x00\xc4\xc3\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
     # getpgrp to vfork:
-    b"\x35\x00\xc3\xc4\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
+    b"\x35\x00\xc2\xc3\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
     # stat to munmap:
-    b"\x35\x00\x00\xc3\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
-    b"\x35\x00\xc2\x00\x49\x00\x00\x00"  # jge  73 munmap               -> allow
-    b"\x15\x00\xc1\xc0\x47\x00\x00\x00"  # jeq  71 mmap                 -> allow else errno(EPERM)
-    # mprotect to setsockopt:
-    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl to setsockopt
-    b"\x35\x00\x00\xac\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
-    b"\x35\x00\xbe\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x35\x00\x00\xbd\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
-    b"\x15\x00\xbc\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
-    b"\x15\x00\xbb\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
-    b"\x15\x00\xba\xb9\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
-    # fcntl to setsockopt:
-    b"\x35\x00\x0b\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x00\xc2\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
+    b"\x35\x00\xc1\x00\x49\x00\x00\x00"  # jge  73 munmap               -> allow
+    b"\x15\x00\xc0\xbf\x47\x00\x00\x00"  # jeq  71 mmap                 -> allow else errno(EPERM)
+    # mprotect to bind:
+    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl to bind
+    b"\x35\x00\x00\xab\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
+    b"\x35\x00\xbd\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
+    b"\x35\x00\x00\xbc\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
+    b"\x15\x00\xbb\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
+    b"\x15\x00\xba\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
+    b"\x15\x00\xb9\xb8\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
+    # fcntl to bind:
     b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to bind
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
@@ -3982,27 +3990,27 @@ _ALPHA = (
     b"\x15\x00\x8a\x8b\x84\x00\x00\x00"  # jeq  132 setgid              -> errno(EPERM) else allow
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x88\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x88\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x87\x86\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x86\x87\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # socketpair to clone:
     b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> mkdir to clone
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x83\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x81\x80\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x81\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x81\x80\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # mkdir to clone:
     b"\x35\x00\x19\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
     b"\x35\x00\x0e\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to reboot
-    b"\x35\x00\x04\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to osf_alt_setsid
+    b"\x35\x00\x08\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
+    b"\x35\x00\x04\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to setdomainname
     b"\x35\x00\x02\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname
-    b"\x15\x00\x7c\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
-    b"\x15\x00\x7b\x7a\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
+    b"\x15\x00\x7b\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
+    b"\x15\x00\x7a\x79\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
     # getsockname:
-    b"\x35\x00\x7b\x7a\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS) else allow
-    # osf_pid_block to osf_alt_setsid:
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
+    b"\x35\x00\x7a\x79\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS) else allow
+    # osf_pid_block to setdomainname:
     b"\x15\x00\x78\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
     b"\x15\x00\x78\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x77\x75\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
@@ -4028,8 +4036,8 @@ _ALPHA = (
     b"\x15\x00\x67\x66\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x64\x63\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x64\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x64\x63\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # uselib to fchroot:
     b"\x35\x00\x2e\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> unlinkat to fchroot
     b"\x35\x00\x1d\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to fstatat64
@@ -4104,9 +4112,9 @@ _ALPHA = (
     b"\x15\x00\x2d\x2c\xd2\x01\x00\x00"  # jeq  466 set_robust_list     -> allow else errno(EPERM)
     # utimensat:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x29\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x28\x29\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # signalfd to prlimit64:
     b"\x35\x00\x05\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
     b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> eventfd2 to fanotify_mark
@@ -4117,12 +4125,12 @@ _ALPHA = (
     b"\x15\x00\x22\x23\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x20\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x1e\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x1c\x1d\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # name_to_handle_at to fchroot:
     b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> pkey_mprotect to fchroot
     b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> membarrier to io_pgetevents
@@ -4142,18 +4150,18 @@ _ALPHA = (
     b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to fchroot:
     b"\x35\x00\x11\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x0b\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> pidfd_send_signal to process_mrelease
+    b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> pidfd_getfd to fchroot
+    b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> pidfd_send_signal to openat2
     b"\x35\x00\x0d\x00\x12\x02\x00\x00"  # jge  530 getegid             -> allow
     b"\x15\x00\x0c\x0b\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to process_mrelease:
-    b"\x35\x00\x04\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> pidfd_getfd to process_mrelease
+    # pidfd_send_signal to openat2:
     b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> clone3 to openat2
-    b"\x35\x00\x08\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
-    b"\x15\x00\x07\x09\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x09\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
+    b"\x15\x00\x08\x0a\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
     # clone3 to openat2:
-    b"\x15\x00\x07\x08\x22\x02\x00\x00"  # jeq  546 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to process_mrelease:
+    b"\x15\x00\x08\x09\x22\x02\x00\x00"  # jeq  546 close_range         -> allow else errno(ENOSYS)
+    # pidfd_getfd to fchroot:
+    b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
     b"\x45\x00\x00\x05\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
     b"\x45\x00\x00\x05\x08\x00\x00\x00"  # jset 8 osf_old_creat         else allow
     b"\x35\x00\x05\x03\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS) else errno(EPERM)
@@ -4180,38 +4188,38 @@ _M68K = (
     b"\x00\x35\x15\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xdc\xdd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xdd\xde\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xda\xdb\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xdb\xdc\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
     b"\x00\x35\x0b\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xd8\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xd7\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xd7\xd5\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd9\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xd8\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xd8\xd6\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
     b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x15\xd4\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x45\x00\xd2\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
-    b"\x00\x35\xd2\xd1\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x15\xd5\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x45\x00\xd3\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
+    b"\x00\x35\xd3\xd2\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x00\x35\xd0\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xd0\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xce\xd0\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd1\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xd1\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xcf\xd1\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
-    b"\x00\x15\xcc\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xcd\xcc\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xcd\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xce\xcd\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x00\x35\xcc\xca\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xcd\xcb\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc8\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xc7\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xc6\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xc5\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xc9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xc8\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xc7\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xc6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
@@ -4221,130 +4229,131 @@ _M68K = (
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\xbc\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xbb\xbd\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xbd\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xbc\xbe\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x00\x15\xba\xbb\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xbb\xbc\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xba\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xb8\xb9\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xbb\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    b"\x00\x45\xb9\xba\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x00\x45\x00\xb7\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xb6\xb5\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xb8\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xb7\xb6\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to fstatfs:
     b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x00\x15\xb3\xb4\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x15\xb4\xb5\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # fchmod to fstatfs:
-    b"\x00\x35\xb4\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xb3\xb1\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xb5\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xb4\xb2\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sigreturn:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
-    b"\x00\x45\xad\xac\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xae\xad\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x00\x15\xab\xac\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xac\xad\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
-    b"\x00\x15\xaa\xa9\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xab\xaa\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x00\x35\xa8\xa9\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\xa9\xaa\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to sigreturn
-    b"\x00\x35\xa7\xa6\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xa8\xa7\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # vhangup to sigreturn:
-    b"\x00\x35\xa6\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x35\xa7\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to ipc
-    b"\x00\x15\xa3\xa5\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x15\xa4\xa6\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # wait4 to ipc:
-    b"\x00\x15\xa3\xa2\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x15\xa4\xa3\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone to fcntl64:
     b"\x00\x35\x12\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fcntl64
     b"\x00\x35\x07\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to mremap
     b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to personality
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\x9d\x9c\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x9e\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x9e\x9d\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to personality:
-    b"\x00\x15\x80\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\x9a\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x99\x9a\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else allow
+    b"\x00\x15\x81\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x00\x9b\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
+    b"\x00\x35\x9a\x9b\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else allow
     # setfsuid to mremap:
     b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x00\x35\x95\x97\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x96\x98\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
     # _llseek to munlock:
-    b"\x00\x15\x94\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x93\x94\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x95\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x94\x95\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x93\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x92\x91\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x94\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x93\x92\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8f\x90\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x90\x91\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to fcntl64:
     b"\x00\x35\x09\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 query_module        -> query_module to getresgid
-    b"\x00\x35\x8c\x8b\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
+    b"\x00\x35\x8d\x8c\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
     # query_module to getresgid:
-    b"\x00\x35\x8b\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
-    b"\x00\x15\x8a\x89\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x00\x35\x8c\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    b"\x00\x15\x8b\x8a\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(EPERM)
     # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x87\x86\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x88\x87\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x00\x15\x86\x85\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x87\x86\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
     b"\x00\x35\x11\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x08\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
     b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getegid32
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to vfork
-    b"\x00\x15\x80\x81\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x81\x82\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # lchown to vfork:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x7f\x7e\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x80\x7f\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x00\x35\x7d\x7e\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x7e\x7f\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
     # ugetrlimit to getegid32:
-    b"\x00\x15\x7c\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x7b\x7c\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
+    b"\x00\x15\x7d\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x7c\x7d\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
     # setreuid32 to madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to madvise
-    b"\x00\x15\x7a\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x79\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x78\x77\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x15\x7b\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x7a\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x79\x78\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # getdents64 to madvise:
     b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> futex to madvise
-    b"\x00\x35\x75\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
-    b"\x00\x35\x75\x76\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
+    b"\x00\x35\x76\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
+    b"\x00\x35\x76\x77\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # futex to madvise:
-    b"\x00\x15\x73\x74\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
+    b"\x00\x15\x74\x75\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x6f\x70\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x70\x71\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6d\x6e\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x6e\x6f\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x6b\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x6c\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x6a\x69\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x6b\x6a\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x69\x68\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x6a\x69\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # readahead to fchroot:
-    b"\x00\x35\x3d\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
-    b"\x00\x35\x1a\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> fanotify_init to setsockopt
-    b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity to atomic_barrier
-    b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat to sched_setaffinity
+    b"\x00\x35\x3e\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
+    b"\x00\x35\x29\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x14\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> signalfd to getsockopt
+    b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> mkdirat to utimensat
+    b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
     b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> timer_create to migrate_pages
     b"\x00\x35\x00\x62\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
     b"\x00\x45\x62\x61\xff\xff\xff\x03"  # jset 0xffffff03              -> allow else errno(EPERM)
@@ -4354,71 +4363,72 @@ _M68K = (
     # statfs64 to migrate_pages:
     b"\x00\x15\x5f\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x5f\x5d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to sched_setaffinity:
-    b"\x00\x35\x02\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> mkdirat to sched_setaffinity
+    # openat:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5a\x5b\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to sched_setaffinity:
+    b"\x00\x45\x5b\x5c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    # mkdirat to utimensat:
+    b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to utimensat
+    b"\x00\x35\x12\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> faccessat to sched_setaffinity
-    b"\x00\x15\x59\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
-    b"\x00\x15\x58\x57\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
+    b"\x00\x15\x58\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
+    b"\x00\x15\x57\x56\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
     # faccessat to sched_setaffinity:
-    b"\x00\x35\x00\x57\x00\x00\x01\x2f"  # jge  303 unshare             else allow
-    b"\x00\x15\x56\x55\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
-    # sched_getaffinity to atomic_barrier:
-    b"\x00\x35\x02\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat to atomic_barrier
-    b"\x00\x35\x00\x12\x00\x00\x01\x39"  # jge  313 kexec_load          else sched_getaffinity, prlimit64
+    b"\x00\x35\x00\x56\x00\x00\x01\x2f"  # jge  303 unshare             else allow
+    b"\x00\x15\x55\x54\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
+    # kexec_load to utimensat:
+    b"\x00\x35\x40\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64
     b"\x00\x35\x53\x52\x00\x00\x01\x3a"  # jge  314 getcpu              -> allow else errno(EPERM)
-    # utimensat to atomic_barrier:
-    b"\x00\x35\x00\x3e\x00\x00\x01\x3d"  # jge  317 signalfd            else utimensat, utimensat_time64
+    # signalfd to getsockopt:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> socketpair to getsockopt
+    b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> fanotify_init to socket
     b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to atomic_barrier
-    b"\x00\x45\x00\x4f\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
-    b"\x00\x35\x4f\x4e\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x4e\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
+    b"\x00\x35\x4e\x4d\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
     # preadv to atomic_barrier:
-    b"\x00\x35\x4e\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
-    b"\x00\x35\x4c\x4d\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # fanotify_init to setsockopt:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x68"  # jge  360 listen              -> listen to setsockopt
-    b"\x00\x15\x07\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
-    b"\x00\x15\x01\x00\x00\x00\x01\x65"  # jeq  357 socketpair          -> socketpair
-    b"\x00\x15\x49\x48\x00\x00\x01\x60"  # jeq  352 getrandom           -> allow else errno(EPERM)
-    # socketpair:
-    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x46\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
-    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x44\x43\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x35\x4d\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
+    b"\x00\x35\x4b\x4c\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
+    # fanotify_init to socket:
+    b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
+    b"\x00\x15\x4a\x49\x00\x00\x01\x60"  # jeq  352 getrandom           -> allow else errno(EPERM)
     # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x41\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x40\x3f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to setsockopt:
-    b"\x00\x35\x00\x3f\x00\x00\x01\x6b"  # jge  363 setsockopt          else allow
+    b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair to getsockopt:
+    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> bind to getsockopt
+    b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
+    b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (4)
-    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (2)
+    b"\x00\x45\x40\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x40\x3f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    # bind to getsockopt:
+    b"\x00\x35\x3f\x3e\x00\x00\x01\x68"  # jge  360 listen              -> allow else errno(EPERM)
+    # setsockopt (1):
+    b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
+    b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
+    b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
     b"\x00\x15\x00\x3a\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (1)
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x38\x37\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (2):
     b"\x00\x15\x37\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x35\x36\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (2):
+    # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (3)
+    b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x33\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x32\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x31\x30\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3):
-    b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (4):
-    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (5)
-    b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
+    b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
+    b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
+    b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (6):
     b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockname to fchroot:
@@ -4457,8 +4467,8 @@ _M68K = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
     b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
     b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
@@ -4470,13 +4480,13 @@ _M68K = (
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
     # clone3 to openat2:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
-    b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
-    b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
-    b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # pidfd_getfd to map_shadow_stack:
+    b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
+    b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
+    b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
+    b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
+    b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -4581,12 +4591,12 @@ _SH = (
     b"\x35\x00\x05\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect to nanosleep
     b"\x45\x00\x03\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc to adjtimex
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\xa3\xa2\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xa3\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xa3\xa2\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # ipc to adjtimex:
     b"\x45\x00\xa2\xa1\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # mprotect to nanosleep:
-    b"\x35\x00\x00\x84\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x83\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to setfsgid
@@ -4715,68 +4725,67 @@ _SH = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x43\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x41\x40\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x41\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x41\x40\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recv to fchroot:
-    b"\x35\x00\x1d\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to fchroot
-    b"\x35\x00\x18\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> name_to_handle_at to userfaultfd
+    b"\x35\x00\x18\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> name_to_handle_at to fchroot
     b"\x15\x00\x03\x00\x61\x01\x00\x00"  # jeq  353 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x00\x3b\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
+    b"\x15\x00\x00\x3c\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x38\x39\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x39\x3a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x34\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x35\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x32\x31\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x33\x32\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x31\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x2f\x30\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x32\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x30\x31\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x2d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x2c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x2b\x2a\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x2e\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x2d\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x2c\x2b\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x29\x2a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x2a\x2b\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x27\x26\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x28\x27\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x26\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x25\x24\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to userfaultfd:
+    b"\x15\x00\x27\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x26\x25\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x35\x00\x09\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x04\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to pkey_mprotect
     b"\x15\x00\x01\x00\x6b\x01\x00\x00"  # jeq  363 sendmmsg            -> sendmmsg
-    b"\x15\x00\x23\x22\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x22\x21\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x04\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # membarrier to pkey_mprotect:
     b"\x35\x00\x01\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1c\x1d\x7c\x01\x00\x00"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    b"\x15\x00\x1d\x1e\x7c\x01\x00\x00"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
+    b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x09\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x06\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat, utimensat_time64
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x18\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
-    b"\x35\x00\x19\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    b"\x15\x00\x17\x16\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
+    b"\x35\x00\x17\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
+    b"\x35\x00\x18\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
+    b"\x15\x00\x16\x15\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
-    b"\x35\x00\x15\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x45\x00\x15\x14\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x45\x00\x14\x13\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat, utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -4905,12 +4914,12 @@ _SHEB = (
     b"\x00\x35\x05\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to nanosleep
     b"\x00\x45\x03\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc to adjtimex
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x54\x00\x00\x7e\x03\x00\x00"  # and  0x7e030000
-    b"\x00\x15\xa3\xa2\x00\x01\x00\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\xa3\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\xa3\xa2\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # ipc to adjtimex:
     b"\x00\x45\xa2\xa1\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # mprotect to nanosleep:
-    b"\x00\x35\x00\x84\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x00\x35\x00\x83\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to setfsgid
@@ -5039,68 +5048,67 @@ _SHEB = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x54\x00\x00\x00\x00\x00\x0f"  # and  0xf
-    b"\x00\x15\x41\x40\x00\x00\x00\x01"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recv to fchroot:
-    b"\x00\x35\x1d\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> membarrier to fchroot
-    b"\x00\x35\x18\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> name_to_handle_at to userfaultfd
+    b"\x00\x35\x18\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> name_to_handle_at to fchroot
     b"\x00\x15\x03\x00\x00\x00\x01\x61"  # jeq  353 setsockopt          -> setsockopt (1)
-    b"\x00\x15\x00\x3b\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
+    b"\x00\x15\x00\x3c\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x38\x39\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x39\x3a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x34\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x35\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x32\x31\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x33\x32\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x31\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x2f\x30\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x32\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x30\x31\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x2d\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x2c\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x2b\x2a\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x2e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x2d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x2c\x2b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x29\x2a\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x2a\x2b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x27\x26\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x28\x27\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x26\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x25\x24\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to userfaultfd:
+    b"\x00\x15\x27\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x26\x25\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    # name_to_handle_at to fchroot:
+    b"\x00\x35\x09\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> membarrier to pkey_mprotect
     b"\x00\x15\x01\x00\x00\x00\x01\x6b"  # jeq  363 sendmmsg            -> sendmmsg
-    b"\x00\x15\x23\x22\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x22\x21\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    b"\x00\x45\x1f\x20\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    # membarrier to pkey_mprotect:
     b"\x00\x35\x01\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x15\x1c\x1d\x00\x00\x01\x7c"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    b"\x00\x15\x1d\x1e\x00\x00\x01\x7c"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1a\x1b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
+    b"\x00\x45\x1b\x1c\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x00\x35\x09\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat, utimensat_time64
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x18\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x19\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    b"\x00\x15\x17\x16\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
+    b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
+    b"\x00\x35\x18\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
+    b"\x00\x15\x16\x15\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
-    b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x15\x14\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    b"\x00\x35\x14\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
+    b"\x00\x45\x14\x13\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # utimensat, utimensat_time64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -5140,8 +5148,8 @@ _XTENSA = (
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
     b"\x35\x00\x54\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
-    b"\x35\x00\x2b\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to socketpair
-    b"\x35\x00\x19\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to munlock
+    b"\x35\x00\x31\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt to socketpair
+    b"\x35\x00\x19\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to socket
     b"\x15\x00\x16\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x15\x00\x0f\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate
@@ -5175,8 +5183,8 @@ _XTENSA = (
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x99\x9a\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # ioctl to munlock:
-    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> setxattr to munlock
+    # ioctl to socket:
+    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> setxattr to socket
     b"\x15\x00\x06\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x96\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -5195,42 +5203,42 @@ _XTENSA = (
     b"\x45\x00\x8b\x8c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64, fcntl (3):
     b"\x15\x00\x8b\x8a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # setxattr to munlock:
-    b"\x15\x00\x6e\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
-    b"\x35\x00\x89\x88\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
-    # mlockall to socketpair:
-    b"\x35\x00\x1a\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> getsockopt to socketpair
-    b"\x35\x00\x05\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt (1)
+    # setxattr to socket:
+    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to socket
+    b"\x15\x00\x6d\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x88\x87\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
+    # mlockall to socket:
     b"\x15\x00\x02\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x15\x00\x85\x00\x59\x00\x00\x00"  # jeq  89 msync                -> allow
-    b"\x15\x00\x84\x83\x5b\x00\x00\x00"  # jeq  91 madvise              -> allow else errno(EPERM)
+    b"\x15\x00\x86\x00\x59\x00\x00\x00"  # jeq  89 msync                -> allow
+    b"\x15\x00\x85\x84\x5b\x00\x00\x00"  # jeq  91 madvise              -> allow else errno(EPERM)
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x81\x82\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setsockopt (1):
+    b"\x45\x00\x82\x83\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # setsockopt to socketpair:
+    b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> getsockopt to socketpair
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
+    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
     b"\x15\x00\x00\x7d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
     b"\x15\x00\x7b\x7a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (1):
     b"\x15\x00\x7a\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x78\x79\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x76\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x75\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x74\x73\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (3):
     b"\x35\x00\x72\x73\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (4):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x70\x6f\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (5):
     b"\x15\x00\x6f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x6e\x6d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to socketpair:
@@ -5248,8 +5256,8 @@ _XTENSA = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x61\x60\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x61\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x61\x60\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendfile to fchroot:
     b"\x35\x00\x2e\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> utimensat to fchroot
     b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to readlinkat
@@ -5259,8 +5267,8 @@ _XTENSA = (
     b"\x15\x00\x5a\x5b\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x58\x57\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x58\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x58\x57\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x55\x56\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
@@ -5360,26 +5368,26 @@ _XTENSA = (
     b"\x35\x00\x11\x12\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # pselect6_time64 to fchroot:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x0a\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to epoll_pwait2
+    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
     b"\x35\x00\x00\x0e\x9f\x01\x00\x00"  # jge  415                     else allow
-    b"\x35\x00\x0d\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
-    b"\x15\x00\x0c\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
-    b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x15\x00\x0a\x08\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to epoll_pwait2:
+    b"\x15\x00\x0d\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
+    b"\x15\x00\x0d\x0b\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to pidfd_open:
+    b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x15\x00\x0b\x09\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
+    # clone3 to fchroot:
+    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
     b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to epoll_pwait2
-    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
     # pidfd_getfd to epoll_pwait2:
-    b"\x45\x00\x06\x05\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x03\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
-    b"\x15\x00\x03\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x03\x01\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # statmount to fchroot:
+    b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
+    # mount_setattr to map_shadow_stack:
+    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -5434,7 +5442,7 @@ _CSKY = (
     b"\x45\x00\x7f\x80\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to timerfd_gettime:
     b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x7e\x77\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x7e\x78\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to timerfd_gettime:
     b"\x35\x00\x00\x7c\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
     b"\x35\x00\x7b\x00\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> errno(EPERM)
@@ -5486,67 +5494,67 @@ _CSKY = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x56\x55\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x56\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x56\x55\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x54\x53\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
-    b"\x35\x00\x28\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x19\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to cacheflush
-    b"\x15\x00\x04\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x4e\x4f\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # mremap:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x4c\x4d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x4c\x4d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x4a\x4b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x48\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x46\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x46\x45\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x44\x43\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x45\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x43\x44\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x43\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x41\x42\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x41\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x40\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x3f\x3e\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x3f\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x3e\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x3d\x3c\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x3d\x3e\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x3b\x3c\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x3b\x3a\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x39\x38\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x3a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x39\x38\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # mremap to cacheflush:
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to cacheflush
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x35\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x38\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x37\x36\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # add_key to fchroot:
+    b"\x35\x00\x15\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to userfaultfd
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to cacheflush
+    b"\x15\x00\x00\x32\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x33\x32\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
-    # mremap:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x30\x31\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x30\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x30\x2f\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap2 to cacheflush:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to cacheflush
-    b"\x15\x00\x12\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x2e\x2d\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x15\x00\x11\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x2d\x2c\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
     # mlockall to cacheflush:
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to cacheflush
-    b"\x15\x00\x2c\x2b\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x2a\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # accept4 to cacheflush:
-    b"\x35\x00\x2c\x2b\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x09\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    b"\x35\x00\x2b\x2a\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
+    # wait4 to userfaultfd:
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x27\x26\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
@@ -5582,26 +5590,26 @@ _CSKY = (
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # pselect6_time64 to fchroot:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x0a\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to epoll_pwait2
+    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
     b"\x35\x00\x00\x0e\x9f\x01\x00\x00"  # jge  415                     else allow
-    b"\x35\x00\x0d\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
-    b"\x15\x00\x0c\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
-    b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x15\x00\x0a\x08\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to epoll_pwait2:
+    b"\x15\x00\x0d\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
+    b"\x15\x00\x0d\x0b\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
+    # rt_sigtimedwait_time64 to pidfd_open:
+    b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
+    b"\x15\x00\x0b\x09\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
+    # clone3 to fchroot:
+    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
     b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
-    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
     # close, pidfd_getfd:
-    b"\x45\x00\x06\x05\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x03\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
-    b"\x15\x00\x03\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x03\x01\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # statmount to fchroot:
+    b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
+    # mount_setattr to map_shadow_stack:
+    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to fchroot:
+    b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

@@ -43,6 +43,7 @@ class Sets:
         self._known: dict[tuple[int, int, int], int] = {}
         self._minus: dict[tuple[int, int], int] = {}
         self._both: dict[tuple[int, int], int] = {}
+        self._members: dict[tuple[int, int], int] = {}
 
     def node(self, level: int, zero: int, one: int) -> int:
         """Return the set whose members have ``zero`` or ``one`` below the bit at ``level``."""
@@ -110,6 +111,36 @@ class Sets:
     def least(self, a: int) -> int:
         """Return the smallest member of a, which must have one."""
         return self._least[a]
+
+    def member(self, a: int, ones: int) -> int:
+        """Return a member of a, which must have one; the smallest for ``ones`` 0.
+
+        A bit of the low word that may be either is as in ``ones``. Bits above the first that a
+        looks at are 0, and the high word is as small as can be.
+        """
+        if a == ALL:
+            return 0
+        found = self._members.get((a, ones))
+        if found is None:
+            found = self._members[a, ones] = self._member(a, ones)
+        return found
+
+    def _member(self, a: int, ones: int) -> int:
+        value = 0
+        looked = False
+        node = a
+        for level in range(BITS):
+            bit = 1 << (BITS - 1 - level)
+            own, zero, one = self.nodes[node]
+            if own == level and NOTHING in (zero, one):
+                chosen = zero == NOTHING
+            else:
+                chosen = bool(ones & bit) and (looked or own == level)
+            if own == level:
+                looked |= bit <= U32
+                node = one if chosen else zero
+            value |= bit * chosen
+        return value
 
     def disjoint(self, a: int, b: int) -> bool:
         """Return True if no value is in a and in b; at once if one lies below the other."""

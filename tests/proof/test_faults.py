@@ -19,6 +19,7 @@ from seccompgen.build import build_policy
 from seccompgen.compile import compile_policy, lower
 from seccompgen.compile.arguments import Arguments
 from seccompgen.compile.assemble import _Code
+from seccompgen.compile.chain import _Chain
 from seccompgen.compile.diagram import Graph
 from seccompgen.compile.dispatch import _Builder
 from seccompgen.compile.functions import Functions
@@ -130,9 +131,9 @@ FAULTS = {
         LONE,
         (
             Edit(
-                Graph._comparison, "if test.width == 64 else None", "if test.width > 64 else None"
+                _Chain._comparison, "if test.width == 64 else None", "if test.width > 64 else None"
             ),
-            Edit(Arguments.plan, "size > 3 * chain + 16", "size"),
+            Edit(Arguments.plan, "size > self._longest(answer)", "size"),
         ),
     ),
     "rules in the wrong order": Fault(
@@ -161,11 +162,11 @@ FAULTS = {
         [condition("ioctl", "allow", compare("MaskedEqual", 0x50, 1, mask=0xF0))],
         (
             Edit(
-                Graph._comparison,
+                _Chain._comparison,
                 "mask_low, mask_high = test.mask & U32, test.mask >> 32",
                 "mask_high, mask_low = test.mask & U32, test.mask >> 32",
             ),
-            Edit(Arguments.plan, "size > 3 * chain + 16", "size"),
+            Edit(Arguments.plan, "size > self._longest(answer)", "size"),
         ),
     ),
     "jumps beyond 255": Fault(

@@ -3,7 +3,7 @@
 #   policy  web_worker.yml  sha256:e466b3082e6f6310025fff363f8f05ae94766089c76018784194ff0f9407fb04
 #   policy  web.yml  sha256:a73741d81ea3eaf586a270a126fefdc8ed03ba236a83ad19139630852a5630b4
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:71bae96ed5f15b3f3fcfaff747d51020478f9b0b66c39fb092e8bb26073fd319
+#   proved  programs  sha256:f341b29d99392382eec8e15150ca9fd970e6886eecc80df476dfb6a18c3f9f62
 #   redo    seccompgen build web.yml -o DIR
 """Serves HTTP on a socket that is bound already; starts, writes, connects nothing.
 
@@ -155,25 +155,25 @@ _X86_64 = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x8b\x8c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # accept to setsockopt:
-    b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair to setsockopt
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
+    b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
-    b"\x15\x00\x87\x88\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
+    b"\x15\x00\x86\x87\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x85\x86\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x84\x85\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x83\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x82\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x82\x81\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair to setsockopt:
-    b"\x15\x00\x05\x00\x36\x00\x00\x00"  # jeq  54 setsockopt           -> setsockopt (1)
+    b"\x15\x00\x81\x80\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x7e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x7c\x7b\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x7c\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x7c\x7b\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
@@ -210,8 +210,8 @@ _X86_64 = (
     b"\x15\x00\x61\x60\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x5e\x5d\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x5e\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x5e\x5d\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # fcntl to munlock:
     b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to munlock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -284,9 +284,9 @@ _X86_64 = (
     # utimensat to pwritev:
     b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to pwritev
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x28\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x27\x26\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # epoll_pwait to pwritev:
     b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> eventfd2 to pwritev
     b"\x45\x00\x00\x25\xc3\xfe\xff\xff"  # jset 0xfffffec3              else allow
@@ -305,12 +305,12 @@ _X86_64 = (
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x35\x00\x14\x15\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # membarrier to x32 pwritev2:
     b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
     b"\x15\x00\x01\x00\x49\x01\x00\x00"  # jeq  329 pkey_mprotect       -> mprotect, pkey_mprotect
@@ -447,58 +447,58 @@ _AARCH64 = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x54\x00\x00\x00\x0f\x00\x00\x00"  # and  0xf
-    b"\x15\x00\x4e\x4d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EPERM)
+    b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x4a\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
-    b"\x35\x00\x28\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x19\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to recvmmsg
-    b"\x15\x00\x04\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x01\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x44\x45\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # mremap:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x42\x43\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3c\x3b\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x3a\x39\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x3b\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x39\x3a\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x39\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x37\x38\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x37\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x36\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x35\x34\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x35\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x34\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x33\x32\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x33\x34\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x31\x32\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x31\x30\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x2f\x2e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x30\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2f\x2e\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # mremap to recvmmsg:
-    b"\x35\x00\x07\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
-    b"\x15\x00\x04\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x00\x2b\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x2e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # add_key to fchroot:
+    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x54\x00\x00\x00\x00\x00\x03\x7e"  # and  0x7e030000
-    b"\x15\x00\x29\x28\x00\x00\x01\x00"  # jeq  0x10000                 -> allow else errno(EPERM)
-    # mremap:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x26\x27\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to recvmmsg:
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
     b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
@@ -518,9 +518,9 @@ _AARCH64 = (
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)

@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:e81fa84bea8b0159546d923803743b7979893bd503652213dfbd65bebcd2854d
 #   policy  job.yml  sha256:b9152e3306a64f2505d5fe99466d9d4df8a4580d5bf9b1f06d83f16243824240
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:6db656a74bd95ef98d0fd82d61cdcb295f80feb0f91144f5196ff1b7ffc771e4
+#   proved  programs  sha256:b82ad80460e9b3b0e55f9c03aeb9d0b060bd63d973588d0551d26b5579c1d4d0
 #   redo    seccompgen build job.yml -o DIR
 """A pool's process. It has memory and a pipe to its parent; it opens, starts nothing.
 
@@ -87,38 +87,40 @@ if getattr(_runtime, "FORMAT", 0) != 1:
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\x6e\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\x70\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x41\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to x32 pwritev2
-    b"\x35\x00\x17\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to clock_settime
+    b"\x35\x00\x43\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to x32 pwritev2
+    b"\x35\x00\x19\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to clock_settime
     b"\x15\x00\x12\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
-    b"\x15\x00\x58\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mmap, pkey_mprotect
+    b"\x15\x00\x5a\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x0a\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 access               -> access to msgctl
-    b"\x45\x00\x63\x00\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow
-    b"\x35\x00\x61\x62\x02\x00\x00\x00"  # jge  2 open                  -> errno(EPERM) else allow
+    b"\x45\x00\x65\x00\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow
+    b"\x35\x00\x63\x64\x02\x00\x00\x00"  # jge  2 open                  -> errno(EPERM) else allow
     # access to msgctl:
     b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> shmget to msgctl
     b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> mremap to madvise
-    b"\x35\x00\x5f\x5e\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
+    b"\x35\x00\x61\x60\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
     # mremap to madvise:
-    b"\x45\x00\x5d\x5e\x01\x00\x00\x00"  # jset 1 write                 -> errno(EPERM) else allow
+    b"\x45\x00\x5f\x60\x01\x00\x00\x00"  # jset 1 write                 -> errno(EPERM) else allow
     # shmget to msgctl:
-    b"\x15\x00\x5d\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
-    b"\x45\x00\x00\x5c\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
-    b"\x15\x00\x5b\x5a\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
+    b"\x15\x00\x5f\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
+    b"\x45\x00\x00\x5e\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
+    b"\x15\x00\x5d\x5c\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x59\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x58\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x57\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x56\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x5b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x5a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x59\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x58\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # mmap:
-    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x43\x50\x00\x00\x00\x00"  # jeq  0                       -> mmap, pkey_mprotect else errno(EPERM)
+    b"\x15\x00\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x52\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
+    b"\x15\x00\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # fcntl to clock_settime:
     b"\x35\x00\x19\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> prctl to clock_settime
     b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to _sysctl
@@ -167,7 +169,7 @@ _X86_64 = (
     # time to sched_setaffinity:
     b"\x15\x00\x2d\x2e\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
     # sched_getaffinity to clock_settime:
-    b"\x35\x00\x00\x18\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x17\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> set_tid_address to clock_settime
     b"\x15\x00\x2b\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
     b"\x15\x00\x2a\x29\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow else errno(EPERM)
@@ -180,8 +182,8 @@ _X86_64 = (
     b"\x35\x00\x00\x25\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x24\x23\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
     # exit_group to x32 pwritev2:
-    b"\x35\x00\x14\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> pkey_mprotect to x32 pwritev2
-    b"\x35\x00\x08\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64 to pwritev2
+    b"\x35\x00\x0f\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> name_to_handle_at to x32 pwritev2
+    b"\x35\x00\x08\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64
     b"\x35\x00\x01\x00\x0e\x01\x00\x00"  # jge  270 pselect6            -> pselect6 to fanotify_mark
     b"\x35\x00\x1f\x20\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
     # pselect6 to fanotify_mark:
@@ -193,38 +195,37 @@ _X86_64 = (
     b"\x15\x00\x1b\x1a\x24\x01\x00\x00"  # jeq  292 dup3                -> allow else errno(EPERM)
     # preadv to fanotify_mark:
     b"\x35\x00\x19\x1a\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64 to pwritev2:
-    b"\x35\x00\x06\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> name_to_handle_at to pwritev2
+    # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x15\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to pwritev2:
+    b"\x15\x00\x14\x13\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # name_to_handle_at to x32 pwritev2:
+    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
+    b"\x35\x00\x04\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x11\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
-    b"\x15\x00\x10\x0f\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x10\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
+    b"\x15\x00\x0f\x0e\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
     # membarrier to pwritev2:
-    b"\x15\x00\x0e\x0f\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to x32 pwritev2:
-    b"\x35\x00\x02\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
-    # mmap, pkey_mprotect:
+    b"\x15\x00\x0d\x0e\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to x32 pwritev2:
-    b"\x35\x00\x0c\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to x32 pwritev2
     b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
-    b"\x15\x00\x08\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
-    b"\x35\x00\x0b\x06\x51\x01\x00\x00"  # jge  337                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x09\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
+    b"\x35\x00\x0c\x07\x51\x01\x00\x00"  # jge  337                     -> errno(ENOSYS) else errno(EPERM)
     # pidfd_send_signal to map_shadow_stack:
-    b"\x15\x00\x06\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
-    b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x07\x02\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x08\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    # futex_wake to x32 pwritev2:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -284,10 +285,10 @@ _AARCH64 = (
     b"\x35\x00\x00\x40\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x3f\x3e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
     # syslog to fchroot:
-    b"\x35\x00\x1e\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to fchroot
-    b"\x35\x00\x0d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to swapoff
+    b"\x35\x00\x1d\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> fadvise64 to fchroot
+    b"\x35\x00\x0d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to mmap
     b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to umask
-    b"\x15\x00\x27\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x26\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, mmap, prlimit64
     b"\x15\x00\x3a\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x39\x38\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
     # sigaltstack to umask:
@@ -302,68 +303,67 @@ _AARCH64 = (
     # sethostname to umask:
     b"\x15\x00\x31\x00\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow
     b"\x15\x00\x30\x2f\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
-    # prctl to swapoff:
-    b"\x35\x00\x09\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to swapoff
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to munmap
+    # prctl to mmap:
+    b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to execve
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x2b\x2a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
     b"\x15\x00\x2a\x29\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to munmap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    # getcpu to execve:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
     b"\x35\x00\x28\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x35\x00\x26\x27\xaa\x00\x00\x00"  # jge  170 settimeofday        -> errno(EPERM) else allow
-    # mq_open to munmap:
-    b"\x35\x00\x26\x25\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
-    # mremap to swapoff:
-    b"\x15\x00\x01\x00\xde\x00\x00\x00"  # jeq  222 mmap                -> mmap
-    b"\x15\x00\x24\x23\xdf\x00\x00\x00"  # jeq  223 fadvise64           -> allow else errno(EPERM)
+    # mq_open to execve:
+    b"\x35\x00\x00\x25\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
+    b"\x35\x00\x24\x25\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
     # mmap:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x22\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
-    b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x12\x1f\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, pkey_mprotect else errno(EPERM)
-    # mprotect to fchroot:
-    b"\x35\x00\x10\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x05\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to pwritev2
-    b"\x35\x00\x00\x0f\xe3\x00\x00\x00"  # jge  227 msync               else mmap, mprotect, pkey_mprotect
-    b"\x35\x00\x00\x1c\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
+    b"\x15\x00\x0c\x20\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
+    # fadvise64 to fchroot:
+    b"\x35\x00\x0d\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    b"\x35\x00\x06\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to wait4
+    b"\x15\x00\x0f\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x1c\x1b\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    # mlockall to wait4:
     b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4
     b"\x15\x00\x1a\x19\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
     # wait4:
     b"\x15\x00\x18\x1a\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64 to pwritev2:
-    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to pwritev2
+    # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x15\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x13\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    # sched_getaffinity, mmap, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to pwritev2:
+    b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # fanotify_init to fchroot:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
-    b"\x15\x00\x10\x0f\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
     # membarrier to pwritev2:
-    b"\x15\x00\x0e\x0f\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
-    # mmap, mprotect, pkey_mprotect:
+    b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to fchroot:
-    b"\x35\x00\x0c\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
-    b"\x15\x00\x08\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
-    b"\x35\x00\x08\x06\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
+    b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
     # pidfd_send_signal to map_shadow_stack:
-    b"\x15\x00\x06\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
-    b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
-    b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
-    b"\x15\x00\x04\x02\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
+    b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
+    b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
+    b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
     # futex_wake to fchroot:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

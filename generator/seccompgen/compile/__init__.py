@@ -5,7 +5,8 @@
     policy, tables
       | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
       | weights    how often each is asked for, with which arguments
-      | arguments  for each function the order of its words, a tree on each (onword, words)
+      | arguments  for each function the order of its words, a tree on each (onword, words,
+      |              decisionlist, bittrees), or its rules one after the other (chain)
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, tree, prices
       | diagram    all tests as one graph, equal parts once
@@ -31,7 +32,7 @@ from seccompgen.compile.prices import prices
 from seccompgen.compile.weights import samples, span_weights
 from seccompgen.compile.words import Words
 from seccompgen.errors import Diagnostic, InputError
-from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
 from seccompgen.sets import Sets
 
@@ -109,8 +110,13 @@ class Making:
         weighed: list[Weighed] = []
         for line in reversed(lines):
             seen = [samples(span.answer, sets) for span in line.spans]
+            # Elsewhere the least values are what callers are taken to pass: small programs and
+            # short paths for them are short for the others, too.
+            several = self._objective.optimize is Optimize.SPEED
             plans = [
-                arguments.plan(span.answer, asked)
+                arguments.plan(
+                    span.answer, asked if several else samples(span.answer, sets, several=False)
+                )
                 for span, asked in zip(line.spans, seen, strict=True)
             ]
             weights = span_weights(line.spans, self._objective)

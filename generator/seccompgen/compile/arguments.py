@@ -10,9 +10,10 @@ one that adds the fewest instructions to what the program has already. Every ord
 a call has cost ``_TRIED_FOR_CALL`` functions, or the program ``_TRIED`` steps; from then on
 the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL`` functions of one call, or
 ``_PLANNED`` steps, the search is given up: some sets of rules have no small diagram in any order.
-Their rules are then tested one after the other, which is linear in their size. The same is done
-where that comes out shorter by two thirds. A step is about what one rule adds to the time that a
-word takes, so time is bounded, and by the same work on every machine.
+Their rules are then tested one after the other, which is linear in their size (``chain``). The
+same is done where that comes out shorter by two thirds, or by a quarter if length is what counts. A
+step is about what one rule adds to the time that a word takes, so time is bounded, and by the same
+work on every machine.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from seccompgen.compile.diagram import Relation, Test, Value
+from seccompgen.compile.assemble import assemble
+from seccompgen.compile.chain import chain
+from seccompgen.compile.diagram import Graph, Relation, Test, Value
 from seccompgen.compile.functions import HIGH, LOW, ORIGINAL, WORD, Derived, Function, Word
 from seccompgen.compile.onword import TooManyError, WordSearch
-from seccompgen.compile.search import ROUGH, THOROUGH
+from seccompgen.compile.search import ROUGH
+from seccompgen.compile.search import WORD as THOROUGH
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -49,13 +53,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.architectures import Abi
-    from seccompgen.compile.diagram import Graph, NodeId
+    from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
     from seccompgen.compile.lower import Answer, Origins
-    from seccompgen.compile.onword import Sample, WordTrees
+    from seccompgen.compile.onword import Sample
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Costs, Tree
     from seccompgen.compile.words import Words
+    from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.model import Origin, Rule
 
 PlanId: TypeAlias = int
@@ -147,6 +152,7 @@ class Arguments:
         self._graph = graph
         self._abi = abi
         self._price = round(prices.word_test * SCALE * _TOTAL)
+        self._short = prices.short
         self._sharing = round(prices.sharing * SCALE)
         self._masks = hints.masks
         self._constants = hints.constants
@@ -170,9 +176,8 @@ class Arguments:
             number = self._plan(answer.function, self._normal(answer.function, samples))
             self._stubborn = False
         below = self._plans[number].below
-        size = sum(self._plans[n].size for n in {number, *below})
-        chain = sum(2 * sum(1 for _ in comparisons(case[0])) for case in answer.cases)
-        if answer.cases and size > 3 * chain + 16:
+        size = sum(self._plans[n].size for n in {number, *below} - self._used)
+        if answer.cases and size > self._longest(answer):
             return self._chain(answer)
         self._used |= {number} | below
         return number
@@ -183,15 +188,25 @@ class Arguments:
 
     # --- planning ---------------------------------------------------------------------------
 
-    def _chain(self, answer: Answer) -> PlanId:
+    def _longest(self, answer: Answer) -> int:
+        """Return the length from which on rules are better tested one after the other."""
+        if self._short:
+            alone = Graph()
+            return len(assemble(alone, self._chained(alone, answer))[0]) * 4 // 3
+        return 6 * sum(1 for case in answer.cases for _ in comparisons(case[0])) + 16
+
+    def _chained(self, graph: Graph, answer: Answer) -> NodeId:
         cases = [
-            (condition, self._graph.leaf(ret, (origin,)), origin)
+            (condition, graph.leaf(ret, (origin,)), origin)
             for condition, ret, origin in answer.cases
         ]
-        otherwise = self._graph.leaf(answer.function.default, answer.default_origins)
-        node = self._graph.decide(cases, otherwise, self._abi)
+        otherwise = graph.leaf(answer.function.default, answer.default_origins)
+        return chain(graph, cases, otherwise, self._abi)
+
+    def _chain(self, answer: Answer) -> PlanId:
+        node = self._chained(self._graph, answer)
         costs = np.full(BUDGETS, IMPOSSIBLE, dtype=np.int64)
-        costs[UNBOUNDED] = 2 * len(cases) * SCALE
+        costs[UNBOUNDED] = 2 * len(answer.cases) * SCALE
         self._plans.append(_Plan(costs, chain=node))
         return len(self._plans) - 1
 

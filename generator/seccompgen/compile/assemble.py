@@ -104,7 +104,8 @@ def _entry(graph: Graph, number: NodeId, held: Value) -> _Entry:
     if isinstance(node, Test):
         if node.value == held:
             return number, _TEST
-        if node.value.offset == held.offset and held.mask == U32:
+        missing = node.value.mask & ~held.mask
+        if node.value.offset == held.offset and not missing:
             return number, _MASK
     return number, _LOAD
 

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
-from seccompgen.compile.search import Search
-from seccompgen.compile.tree import (
-    IMPOSSIBLE,
-    SCALE,
-    UNBOUNDED,
-    Bits,
-    Item,
-    Masked,
-    later,
-    less,
-)
+from seccompgen.compile.bittrees import BitSearch, bits_together
+from seccompgen.compile.decisionlist import decision_list
+from seccompgen.compile.tree import SCALE, UNBOUNDED, Item
 from seccompgen.compile.words import NO, YES
+from seccompgen.compile.wordtrees import Known, Line, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from seccompgen.compile.decisionlist import Step
     from seccompgen.compile.search import Effort
-    from seccompgen.compile.tree import Costs, Tree
+    from seccompgen.compile.tree import Costs
     from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.wordtrees import WordTrees
 
 Seen: TypeAlias = "Sequence[tuple[int, int]]"
 """Values of a word in ascending order, with their weights."""
@@ -33,6 +27,15 @@ Seen: TypeAlias = "Sequence[tuple[int, int]]"
 Sample: TypeAlias = tuple[tuple[int, ...], int]
 """Six arguments, and how often they are seen."""
 
+_SIMPLE = 3
+"""Words with more intervals are searched for masks as well."""
+_MOST_BIT_SEARCHES = 16
+"""So many functions of a word are searched for tests of bits."""
+_MOST_STEPS = 128
+"""Longer lists of masks are cut off there."""
+_FEW_AFTER = 16
+_MOST_TAILS = 4
+"""Lists of masks may end where so few intervals are left; so many ends are tried."""
 _MOST_RUNS = 10_000
 """Words with more intervals are tested by their bits."""
 _FEW_RUNS = 64
@@ -52,52 +55,6 @@ _MOST_RESTRICTIONS = 8
 
 class TooManyError(Exception):
     """The rules have no diagram of reasonable size."""
-
-
-class _Line:
-    """The best trees for a word whose values fall into few intervals."""
-
-    def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
-        self._search = Search(items, ends, price, effort)
-        self.costs: Costs = self._search.costs
-        self.weight: int = sum(item.weight for item in items)
-        self.is_end = len(items) == 1
-
-    def tree(self, budget: int) -> Tree:
-        return self._search.tree(budget)
-
-
-class _Split:
-    """A test under a mask, above two other trees. Unless ``k`` is 0 the test destroys the word."""
-
-    def __init__(self, mask: int, k: int, equal: WordTrees, rest: WordTrees, price: int) -> None:
-        self._mask, self._k = mask, k
-        self._branches = equal, rest
-        self._destroys = k != 0
-        self.weight: int = equal.weight + rest.weight
-        self.is_end = False
-        costs: Costs = self._entered(equal, price) + self._entered(rest, price)
-        for _ in range(1 + self._destroys):
-            costs = later(costs) + self.weight * SCALE + price
-        self.costs: Costs = np.minimum(costs, IMPOSSIBLE)
-
-    def _entered(self, branch: WordTrees, price: int) -> Costs:
-        if branch.is_end or not self._destroys:
-            return branch.costs
-        return later(branch.costs) + branch.weight * SCALE + price
-
-    def tree(self, budget: int) -> Tree:
-        rest = less(budget, 1 + self._destroys)
-        equal, other = (
-            branch.tree(rest if branch.is_end or not self._destroys else less(rest, 1))
-            for branch in self._branches
-        )
-        if self._destroys:
-            return Masked(self._mask, self._k, equal, other)
-        return Bits(self._mask, other, equal)
-
-
-WordTrees: TypeAlias = _Line | _Split
 
 
 class WordSearch:
@@ -125,7 +82,7 @@ class WordSearch:
         self._effort = effort
         self._stubborn = stubborn
         self.searched = 0
-        self._tried = self._tested_by_bits = self._restrictions = 0
+        self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
         self._known: dict[tuple[WordId, tuple[tuple[int, int], ...], int], WordTrees] = {}
 
     def best(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
@@ -145,21 +102,17 @@ class WordSearch:
         return known
 
     def _best(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
+        label = self._words.outcome(line)
+        if label is not None:
+            assert isinstance(label, int)
+            return Known(label, sum(weight for _, weight in seen) + max(rest, 1), self._ends)
         runs = self._words.runs(line)
         found: list[WordTrees] = []
-        for (mask, k), sides in self._helpful(line):
-            there = [pair for pair in seen if pair[0] & mask == k]
-            elsewhere = [pair for pair in seen if pair[0] & mask != k]
-            try:
-                equal, other = (
-                    self.best(sides[0], there, rest // 2),
-                    self.best(sides[1], elsewhere, rest // 2),
-                )
-            except TooManyError:
-                if not self._stubborn:
-                    raise
-                continue  # another mask, or no mask, may do
-            found.append(_Split(mask, k, equal, other, self._price))
+        if len(self._masks) > 1 and runs > _SIMPLE:
+            found += self._by_few_bits(line, seen, rest)
+            found += self._by_list(line, seen, rest)
+        if not found or runs <= _FEW_RUNS:
+            found += self._split(line, seen, rest)
         if runs <= _FEW_RUNS or (not found and self._is_listed(line, runs)):
             found.append(self._line(line, seen, rest))
         if found:
@@ -172,6 +125,65 @@ class WordSearch:
             if split is None:
                 raise
             return split
+
+    def _by_few_bits(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
+        """Yield the best trees of tests of bits, where few of these matter."""
+        if self._searched_bits < _MOST_BIT_SEARCHES:
+            self._searched_bits += 1
+            together = bits_together(self._words, line)
+            if together is not None:
+                search = BitSearch(
+                    self._words, line, together, self._ends, self._price, self._masks
+                )
+                yield search.best(seen, rest)
+
+    def _by_list(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
+        """Yield trees that test one mask after the other, until few intervals are left."""
+        words, whole = self._words, self._words.runs(line)
+        taken: list[Step] = []
+        left = seen
+        tails = 0
+        for step in islice(decision_list(words, line, self._masks, seen), _MOST_STEPS):
+            taken.append(step)
+            left = [pair for pair in left if pair[0] & step.mask != step.k]
+            after = self._filled(step.rest, step.care)
+            runs = words.runs(after)
+            if runs <= _FEW_AFTER and tails < _MOST_TAILS:
+                tails += 1
+                yield self._listed(taken, self._line(after, left, rest // (len(taken) + 1)), rest)
+        if taken and _FEW_AFTER < runs < whole:
+            with contextlib.suppress(TooManyError):
+                yield self._listed(taken, self.best(after, left, rest // (len(taken) + 1)), rest)
+
+    def _listed(self, steps: Sequence[Step], tail: WordTrees, rest: int) -> WordTrees:
+        share = max(rest // (len(steps) + 1), 1)
+        for step in reversed(steps):
+            weight = sum(weight for _, weight in step.seen) + share
+            equal = Known(step.label, weight, self._ends)
+            tail = Split(step.mask, step.k, equal, tail, self._price)
+        return tail
+
+    def _filled(self, line: WordId, care: WordId) -> WordId:
+        """Return a function with few intervals that is ``line`` where ``care`` is YES."""
+        fills = map(self._words.constant, self._words.outcomes(line))
+        filled = [line, *(self._words.where(care, line, fill) for fill in fills)]
+        return min(filled, key=self._words.runs)
+
+    def _split(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
+        """Yield trees that begin with a mask that makes both sides simpler."""
+        for (mask, k), sides in self._helpful(line):
+            there = [pair for pair in seen if pair[0] & mask == k]
+            elsewhere = [pair for pair in seen if pair[0] & mask != k]
+            try:
+                equal, other = (
+                    self.best(sides[0], there, rest // 2),
+                    self.best(sides[1], elsewhere, rest // 2),
+                )
+            except TooManyError:
+                if not self._stubborn:
+                    raise
+                continue  # another mask, or no mask, may do
+            yield Split(mask, k, equal, other, self._price)
 
     def _restricted(self, line: WordId, seen: Seen, rest: int) -> WordTrees | None:
         """Return trees that begin with the mask that leaves least to ask, if one leaves less.
@@ -197,7 +209,7 @@ class WordSearch:
         elsewhere = [pair for pair in seen if pair[0] & mask != k]
         with contextlib.suppress(TooManyError):
             equal_trees = self.best(yes, there, rest // 2)
-            return _Split(mask, k, equal_trees, self.best(no, elsewhere, rest // 2), self._price)
+            return Split(mask, k, equal_trees, self.best(no, elsewhere, rest // 2), self._price)
         return None
 
     def _is_listed(self, line: WordId, runs: int) -> bool:
@@ -228,7 +240,7 @@ class WordSearch:
         bit, zero, one = self._words.highest(line)
         without = self.best(zero, [pair for pair in seen if not pair[0] & bit], rest)
         having = self.best(one, [pair for pair in seen if pair[0] & bit], rest)
-        return _Split(bit, 0, without, having, self._price)
+        return Split(bit, 0, without, having, self._price)
 
     def _simplest(self, line: WordId, test: WordId, wanted: bool) -> WordId:
         """Return ``line`` where the outcome of ``test`` is ``wanted``, else one outcome."""
@@ -240,10 +252,10 @@ class WordSearch:
             sides.append((words.runs(one), one))
         return min(sides)[1]
 
-    def _line(self, line: WordId, seen: Seen, rest: int) -> _Line:
+    def _line(self, line: WordId, seen: Seen, rest: int) -> Line:
         items = self._items(line, seen, rest)
         self.searched += len(items)
-        return _Line(items, self._ends, self._price, self._effort)
+        return Line(items, self._ends, self._price, self._effort)
 
     def _items(self, line: WordId, seen: Seen, rest: int) -> list[Item]:
         intervals = list(self._words.intervals(line))

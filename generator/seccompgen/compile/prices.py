@@ -24,7 +24,8 @@ class Prices:
     times the number of intervals: to a short program each instruction matters more.
     ``word_test`` is the same among the tests on one call's arguments, ``sharing`` where the order
     of words is chosen. ``depth`` is what the longest path costs, times the logarithm of
-    its length; ``plain_depth`` the same for programs that never look at arguments.
+    its length; ``plain_depth`` the same for programs that never look at arguments. Where ``short``,
+    no number of executed instructions is worth one in all.
     """
 
     number_test: float
@@ -32,10 +33,11 @@ class Prices:
     sharing: float
     depth: float
     plain_depth: float
+    short: bool = False
 
 
 _SPEED = Prices(0.0001, 0.001, 0.01, 0.0, 0.0)
-_SIZE = Prices(1000.0, 100.0, 100.0, 0.0, 0.0)
+_SIZE = Prices(1000.0, 100.0, 100.0, 0.0, 0.0, short=True)
 _BALANCED = Prices(3.5, 0.6, 0.6, 1.8, 4.5)
 _BALANCED_NO_BITMAP = Prices(0.5, 0.2, 0.6, 0.05, 0.13)
 

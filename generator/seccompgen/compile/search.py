@@ -30,6 +30,7 @@ What is not
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -60,15 +61,17 @@ class Effort(NamedTuple):
 
     ``longest`` is the number of intervals from which on a line is halved, ``holes`` how many
     single numbers are heavy ones, ``bit_tests`` how many tests the small trees with bit tests
-    have.
+    have. Equally heavy numbers are taken with the ``commonest_last`` label last, or in order.
     """
 
     longest: int
     holes: int
     bit_tests: int
+    commonest_last: bool = False
 
 
 THOROUGH = Effort(160, 12, 3)
+WORD = THOROUGH._replace(commonest_last=True)
 _PART = Effort(64, 0, 3)
 ROUGH = Effort(64, 0, 1)
 _LONG = 500
@@ -122,7 +125,8 @@ class Search:
         items = self._items
         n = len(items)
         singles = [i for i, item in enumerate(items) if item.first == item.last]
-        singles.sort(key=lambda i: (-items[i].weight, i))
+        common = Counter(item.label for item in items) if self._effort.commonest_last else {}
+        singles.sort(key=lambda i: (-items[i].weight, common.get(items[i].label, 0), i))
         self._holes = holes = singles[: self._effort.holes]
         states = len(holes) + 1
         labels = np.array([[item.label for item in items]] * states)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from seccompgen.model import U32
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -112,15 +114,33 @@ def least_budget(costs: Costs, budget: int) -> int:
     return int(np.argmax(costs[: budget + 1] == costs[budget]))
 
 
-def count_tests(tree: Tree) -> int:
-    """Return the number of instructions of ``tree``."""
+def keeps_word(mask: int, k: int) -> bool:
+    """Return True if ``word & mask == k`` is a test of bits, which leaves the accumulator alone."""
+    return k == 0 or (k == mask and k & (k - 1) == 0)
+
+
+def preparations(held: int, needed: int) -> int:
+    """Return how many instructions come before a test of ``word & needed``.
+
+    The accumulator holds ``word & held``. The same value needs none, fewer bits of it the mask.
+    """
+    if held == needed:
+        return 0
+    return (held & needed != needed) + (needed != U32)
+
+
+def count_tests(tree: Tree, held: int = U32) -> int:
+    """Return the number of instructions of ``tree``, entered with ``word & held``."""
+    needed = U32
     match tree:
         case End():
             return 0
         case Cut(below=one, above=other) | Hole(equal=one, rest=other) | Bits(any=one, none=other):
-            return 1 + count_tests(one) + count_tests(other)
-        case Masked(equal=one, rest=other):
-            return 2 + count_tests(one) + count_tests(other)
+            pass
+        case Masked(mask=needed, equal=one, rest=other):
+            pass
+    own = 1 + preparations(held, needed)
+    return own + count_tests(one, needed) + count_tests(other, needed)
 
 
 def some_with(first: int, last: int, mask: int) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from math import fsum
 from typing import TYPE_CHECKING
 
-from seccompgen.model import ActionKind
+from seccompgen.model import U32, ActionKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.lower import Answer, Span
     from seccompgen.compile.onword import Sample
     from seccompgen.objective import Objective
-    from seccompgen.sets import Sets
+    from seccompgen.sets import Box, Sets
 
 TOTAL = 1 << 20
 """The weight of all calls together, about."""
@@ -44,6 +44,10 @@ _MOST_CHECKED = 64
 _MOST_PIECES = 16
 _REFUSED_SAMPLE = 32
 """One in so many of a call's arguments is taken to be refused."""
+_SAMPLE = 6
+"""The weight of a refused rule, so that parts of it are whole numbers."""
+_PATTERNS = (0, U32, 0x55555555, 0xAAAAAAAA)
+"""The bits that are 1 in arguments for a rule where that is free."""
 
 _ALLOW = ActionKind.ALLOW.value
 
@@ -114,11 +118,13 @@ def _count(span: Span) -> int:
     return len(span.calls) + (_BEYOND if beyond else 0)
 
 
-def samples(answer: Answer, sets: Sets) -> list[Sample]:
+def samples(answer: Answer, sets: Sets, *, several: bool = True) -> list[Sample]:
     """Return arguments for each rule that is the first to match them, with their weights.
 
-    The alternatives of a call are taken to be equally frequent, refused ones to be rare. Beyond
-    ``_MOST_CHECKED`` rules nobody looks whether an earlier one takes the arguments.
+    The alternatives of a call are taken to be equally frequent, refused ones to be rare. Half of
+    the weight of each is on the least values, the rest on others where ``several`` are wanted,
+    lest one value speak for all: "only these bits" is not always 0. Beyond ``_MOST_CHECKED``
+    rules nobody looks whether an earlier one takes the arguments.
     """
     if not answer.function.rules:
         return []
@@ -129,6 +135,15 @@ def samples(answer: Answer, sets: Sets) -> list[Sample]:
         for other in boxes[:place] if len(boxes) <= _MOST_CHECKED else ():
             pieces = [p for piece in pieces[:_MOST_PIECES] for p in sets.without(piece, other)]
         if pieces:
-            args = tuple(map(sets.least, pieces[0]))
-            found.append((args, _REFUSED_SAMPLE if allowed else 1))
+            least, *others = _members(pieces[0], sets, _PATTERNS if several else _PATTERNS[:1])
+            weight = _SAMPLE * (_REFUSED_SAMPLE if allowed else 1)
+            share = weight // (2 * len(others)) if others else 0
+            found.append((least, weight - share * len(others)))
+            found += [(args, share) for args in others]
     return found
+
+
+def _members(box: Box, sets: Sets, patterns: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return arguments of ``box``, one for each of ``patterns`` of free bits, each once."""
+    each = [tuple(sets.member(part, ones) for part in box) for ones in patterns]
+    return list(dict.fromkeys(each))

@@ -148,6 +148,21 @@ class Words:
                     stack += [one, zero]
         return len(seen)
 
+    def support(self, word: WordId) -> int:
+        """Return the bits that ``word`` looks at."""
+        seen: set[WordId] = set()
+        found = 0
+        stack = [word]
+        while stack:
+            at = stack.pop()
+            if at not in seen:
+                seen.add(at)
+                level, zero, one = self._nodes[at]
+                if level < BITS:
+                    found |= 1 << (BITS - 1 - level)
+                    stack += [one, zero]
+        return found
+
     def runs(self, word: WordId) -> int:
         """Return the number of intervals of equal outcome."""
         return self._counted(word, 0)[0]

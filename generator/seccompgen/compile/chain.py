@@ -1,0 +1,173 @@
+"""The plain way to a diagram, for rules that have no small one in any order of words.
+
+Rules are tested one after the other, with the continuations "matches" and "does not", which makes
+the diagram linear in their size. What several rules ask is asked once: what all of them do
+before everything else, then, among rules in a row with one answer, what most of them do. Rules
+that ask a word under one mask come together, since they share it. Tests that earlier ones on the
+path imply are left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.compile.diagram import Relation, Value
+from seccompgen.model import U32, U64, Op
+from seccompgen.program import word_offset
+from seccompgen.sets import comparisons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.compile.diagram import Graph, NodeId
+    from seccompgen.model import Comparison, Condition, Origin
+
+_HALVES = (U32, U64 ^ U32)
+
+
+class _Case(NamedTuple):
+    """A rule: all ``tests`` hold, and it goes on at ``matched``."""
+
+    tests: tuple[Comparison, ...]
+    matched: NodeId
+    origins: tuple[Origin, ...]
+
+    def without(self, tests: Sequence[Comparison]) -> _Case:
+        return self._replace(tests=tuple(test for test in self.tests if test not in tests))
+
+
+def chain(
+    graph: Graph,
+    rules: Sequence[tuple[Condition | None, NodeId, Origin]],
+    otherwise: NodeId,
+    abi: Abi,
+) -> NodeId:
+    """Return the diagram of ``rules``: the first whose condition holds gives its node.
+
+    ``abi`` is the program's: its kernel lays out the arguments, whichever ABI the call is of.
+    """
+    cases = [
+        _Case(tuple(dict.fromkeys(_by_word(condition))), matched, (origin,))
+        for condition, matched, origin in rules
+    ]
+    common = [test for test in cases[0].tests if all(test in case.tests for case in cases)]
+    origins = tuple(dict.fromkeys(origin for case in cases for origin in case.origins))
+    builder = _Chain(graph, abi)
+    node = otherwise
+    stretches = [list(stretch) for _, stretch in groupby(cases, key=lambda case: case.matched)]
+    for stretch in reversed(stretches):
+        node = builder.stretch([case.without(common) for case in stretch], node)
+    return builder.all_of(common, node, otherwise, origins)
+
+
+def _by_word(condition: Condition | None) -> Iterator[Comparison]:
+    """Yield the comparisons of ``condition``, of one word each where the words are independent."""
+    for test in comparisons(condition):
+        match test.op:
+            case Op.EQ:
+                mask, value = U64, test.value
+            case Op.MASKED_EQ:
+                mask, value = test.mask, test.value
+            case Op.NO_BITS:
+                mask, value = test.value, 0
+            case _:
+                yield test
+                continue
+        for half in _HALVES if test.width == 64 else _HALVES[:1]:
+            if mask & half:
+                part = replace(test, op=Op.MASKED_EQ, mask=mask & half, value=value & half)
+                yield replace(part, width=64)
+
+
+class _Chain:
+    def __init__(self, graph: Graph, abi: Abi) -> None:
+        self._graph = graph
+        self._abi = abi
+
+    def stretch(self, cases: Sequence[_Case], otherwise: NodeId) -> NodeId:
+        """Return the diagram of rules with one answer, whose order is free."""
+        node = otherwise
+        for asked, alike in reversed(_factored(cases)):
+            origins = tuple(dict.fromkeys(origin for case in alike for origin in case.origins))
+            left = [case.without(asked) for case in alike]
+            if any(not case.tests for case in left):
+                matched = left[0].matched
+            else:
+                matched = self.stretch(left, node)
+            node = self.all_of(asked, matched, node, origins)
+        return node
+
+    def all_of(
+        self, tests: Sequence[Comparison], true: NodeId, false: NodeId, origins: Sequence[Origin]
+    ) -> NodeId:
+        """Return the diagram that goes on at ``true`` where all ``tests`` hold."""
+        for test in reversed(tests):
+            true = self._comparison(test, true, false, origins)
+        return true
+
+    def _comparison(
+        self, test: Comparison, true: NodeId, false: NodeId, origins: Sequence[Origin]
+    ) -> NodeId:
+        graph = self._graph
+        match test.op:
+            case Op.NE:
+                op, true, false = Op.EQ, false, true
+            case Op.LT:
+                op, true, false = Op.GE, false, true
+            case Op.LE:
+                op, true, false = Op.GT, false, true
+            case op:
+                pass
+        low = word_offset(test.argument, "lo", self._abi)
+        high = word_offset(test.argument, "hi", self._abi) if test.width == 64 else None
+        k_low, k_high = test.value & U32, test.value >> 32
+        if op is Op.GE and test.value == 0:
+            return true
+        if op in {Op.GT, Op.GE}:
+            relation = Relation.GT if op is Op.GT else Relation.GE
+            node = graph.test(Value(low), relation, k_low, true, false, origins)
+            if high is None:
+                return node
+            # The high words decide unless they are equal; then the low words do.
+            node = graph.test(Value(high), Relation.EQ, k_high, node, false, origins)
+            return graph.test(Value(high), Relation.GT, k_high, true, node, origins)
+        if op is Op.ANY_BITS:
+            node = graph.test(Value(low), Relation.ANY_BITS, k_low, true, false, origins)
+            if high is None:
+                return node
+            return graph.test(Value(high), Relation.ANY_BITS, k_high, true, node, origins)
+        mask_low, mask_high = U32, U32
+        if op is Op.MASKED_EQ:
+            mask_low, mask_high = test.mask & U32, test.mask >> 32
+        node = graph.test(Value(low, mask_low), Relation.EQ, k_low, true, false, origins)
+        if high is None:
+            return node
+        return graph.test(Value(high, mask_high), Relation.EQ, k_high, node, false, origins)
+
+
+def _factored(cases: Sequence[_Case]) -> list[tuple[tuple[Comparison, ...], list[_Case]]]:
+    """Return what to ask, and the rules that ask it, for all ``cases``.
+
+    One test for each set of rules that share it, the commonest first; all tests of a rule that
+    shares none.
+    """
+    found: list[tuple[tuple[Comparison, ...], list[_Case]]] = []
+    left = list(cases)
+    while left:
+        counts = Counter(test for case in left for test in case.tests)
+        most = max(counts.values(), default=1)
+        if most == 1:
+            break
+        test = next(test for test in counts if counts[test] == most)
+        found.append(((test,), [case for case in left if test in case.tests]))
+        left = [case for case in left if test not in case.tests]
+    by_mask: dict[object, list[_Case]] = {}
+    for case in left:
+        first = case.tests[0] if case.tests else None
+        key = (first.argument, first.mask) if first and first.op is Op.MASKED_EQ else first
+        by_mask.setdefault(key, []).append(case)
+    return found + [(case.tests, [case]) for alike in by_mask.values() for case in alike]

@@ -1,0 +1,107 @@
+"""Masks tested one after the other: what remains of a word once those that decide are taken out.
+
+A test ``word & mask == k`` decides if all values that it takes, and no earlier test has taken, have
+one outcome. Such tests can be taken in any order, and none makes a later one worse, so a list of
+them is as long as the masks are many, however many intervals these make together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.compile.tree import keeps_word, preparations
+from seccompgen.compile.words import NO, YES
+from seccompgen.model import U32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from seccompgen.compile.words import WordId, Words
+
+Test = tuple[int, int]
+"""A mask, and what is left under it."""
+
+
+class Step(NamedTuple):
+    """A test that decides, the values seen that it takes, and what remains after it.
+
+    ``rest`` is any function that is right for the values that remain, ``care`` which these are.
+    """
+
+    mask: int
+    k: int
+    label: int
+    seen: list[tuple[int, int]]
+    rest: WordId
+    care: WordId
+
+
+def decision_list(
+    words: Words, line: WordId, masks: Sequence[Test], seen: Iterable[tuple[int, int]]
+) -> Iterator[Step]:
+    """Yield steps until one outcome, or no mask that decides, is left.
+
+    Values under one mask come together, since they share it. Masks that are worth most come
+    first: those that take most of what is seen for each instruction, then those that the
+    accumulator's bits are enough for, then those with most values.
+    """
+    no = words.constant(NO)
+    care = words.constant(YES)
+    cubes = {test: words.masked(*test) for test in masks}
+    deciding: dict[Test, int] = {}
+    left = list(seen)
+    held = U32
+    while words.outcome(line) is None:
+        for test, cube in list(cubes.items()):
+            inside = words.where(cube, care, no)
+            if inside == no:
+                del cubes[test]
+                deciding.pop(test, None)
+            elif test not in deciding:
+                label = words.outcome(words.restricted(line, inside, YES))
+                if label is not None:
+                    assert isinstance(label, int)
+                    deciding[test] = label
+        if not deciding:
+            return
+        mask, values = _next(_largest(deciding), left, held)
+        for k in values:
+            care = words.where(cubes.pop((mask, k)), no, care)
+            taken = [pair for pair in left if pair[0] & mask == k]
+            left = [pair for pair in left if pair[0] & mask != k]
+            line = words.restricted(line, care, YES)
+            yield Step(mask, k, deciding.pop((mask, k)), taken, line, care)
+            if words.outcome(line) is not None:
+                return
+        held = U32 if keeps_word(mask, values[-1]) else mask
+
+
+def _largest(deciding: dict[Test, int]) -> list[Test]:
+    """Return the tests but for those that take nothing that another of the same label does not."""
+    return [
+        (mask, k)
+        for (mask, k), label in deciding.items()
+        if not any(
+            other == label and m & mask == m and k & m == j and (m, j) != (mask, k)
+            for (m, j), other in deciding.items()
+        )
+    ]
+
+
+def _next(
+    tests: Sequence[Test], left: Sequence[tuple[int, int]], held: int
+) -> tuple[int, list[int]]:
+    """Return the mask to test next, and the values under it; 0 first, which takes no mask."""
+    groups: dict[int, list[int]] = {}
+    for mask, k in tests:
+        groups.setdefault(mask, []).append(k)
+        groups[mask].sort()
+
+    def worth(mask: int) -> tuple[int, int, int]:
+        values = groups[mask]
+        length = len(values) + preparations(held, U32 if keeps_word(mask, values[-1]) else mask)
+        weight = sum(weight for value, weight in left if value & mask in values)
+        return weight * 64 // length, -preparations(held, mask), len(values)
+
+    best = max(groups, key=worth)
+    return best, groups[best]

@@ -1,0 +1,115 @@
+"""Trees of tests on one word, and what they cost for each budget.
+
+A test under a mask leaves ``word & mask`` in the accumulator. What is tested next begins with what
+it needs: nothing where that is the same value, the mask alone where all of its bits are still
+there, else a load first. ``jset`` leaves the accumulator as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from seccompgen.compile.search import Search
+from seccompgen.compile.tree import (
+    IMPOSSIBLE,
+    SCALE,
+    Bits,
+    End,
+    Masked,
+    later,
+    least_budget,
+    less,
+    preparations,
+    weighed,
+)
+from seccompgen.model import U32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.compile.search import Effort
+    from seccompgen.compile.tree import Costs, Item, Tree
+
+
+class Known:
+    """No test: all values that come here have one label."""
+
+    is_end = True
+
+    def __init__(self, label: int, weight: int, ends: Costs) -> None:
+        self._label = label
+        self._ends = ends[label]
+        self.weight = weight
+        self.costs: Costs = weighed(self._ends, weight)
+
+    def entered(self, _held: int) -> Costs:
+        """Return the costs, whatever the accumulator holds."""
+        return self.costs
+
+    def tree(self, budget: int, _held: int = U32) -> Tree:
+        """Return the end, with the least of ``budget`` that costs no more."""
+        return End(self._label, least_budget(self._ends, budget))
+
+
+class Line:
+    """The best tree for a word whose values fall into few intervals."""
+
+    def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
+        self._search = Search(items, ends, price, effort)
+        self._price = price
+        self.costs: Costs = self._search.costs
+        self.weight: int = sum(item.weight for item in items)
+        self.is_end = len(items) == 1
+
+    def entered(self, held: int) -> Costs:
+        """Return the costs where the accumulator holds the word under the mask ``held``."""
+        if self.is_end or held == U32:
+            return self.costs
+        return one_more(self.costs, self.weight, self._price)
+
+    def tree(self, budget: int, held: int = U32) -> Tree:
+        """Return the tree of at most ``budget`` instructions to the end of any path."""
+        return self._search.tree(budget if self.is_end or held == U32 else less(budget, 1))
+
+
+class Split:
+    """The test ``word & mask == k``, above two other trees."""
+
+    is_end = False
+
+    def __init__(self, mask: int, k: int, equal: WordTrees, rest: WordTrees, price: int) -> None:
+        if k == mask and not k & (k - 1):  # one bit that is to be set
+            k, equal, rest = 0, rest, equal
+        self._mask, self._k = mask, k
+        self._equal, self._rest = equal, rest
+        self._price = price
+        self.weight: int = equal.weight + rest.weight
+        self._needs = mask if k else U32
+        both = equal.entered(self._needs) + rest.entered(self._needs)
+        self._tested = one_more(both, self.weight, price)
+        self.costs = self.entered(U32)
+
+    def entered(self, held: int) -> Costs:
+        """Return the costs where the accumulator holds the word under the mask ``held``."""
+        costs = self._tested
+        for _ in range(preparations(held, self._needs)):
+            costs = one_more(costs, self.weight, self._price)
+        return costs
+
+    def tree(self, budget: int, held: int = U32) -> Tree:
+        """Return the tree of at most ``budget`` instructions to the end of any path."""
+        left = less(budget, 1 + preparations(held, self._needs))
+        equal, rest = (part.tree(left, self._needs) for part in (self._equal, self._rest))
+        if self._k:
+            return Masked(self._mask, self._k, equal, rest)
+        return Bits(self._mask, rest, equal)
+
+
+WordTrees: TypeAlias = Known | Line | Split
+
+
+def one_more(costs: Costs, weight: int, price: int) -> Costs:
+    """Return ``costs`` with one more instruction before, to which ``weight`` comes."""
+    return np.minimum(later(costs) + weight * SCALE + price, IMPOSSIBLE)
