@@ -267,7 +267,7 @@ class _Tracer:
         if self.watch.refuses and first and self._refuses(key):
             process.refused[key, self._label(tid, process)] += 1
         if kind.name in {"seccomp", "prctl"}:
-            self._maybe_filters(process, kind.name, call[3:])
+            self._maybe_filters(tid, process, kind.name, call[3:])
 
     def _kind(self, key: Key) -> _Kind:
         number = Number(key[0], key[1] & U32)
@@ -286,7 +286,7 @@ class _Tracer:
             process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
         return process.label
 
-    def _maybe_filters(self, process: _Process, name: str, args: Sequence[int]) -> None:
+    def _maybe_filters(self, tid: int, process: _Process, name: str, args: Sequence[int]) -> None:
         """See whether a call marks the end of the startup, or installs a filter."""
         if name == "seccomp":
             marks, program = args[0] & U32 == _SET_MODE_FILTER, args[2]
@@ -297,7 +297,8 @@ class _Tracer:
             return
         if name == "seccomp" and args[3] & U32 == LABELLED:
             process.label_at, process.owes = args[4], True
-        degree = 2 if program else 1
+        # No kernel takes a program without instructions; our runtime asks for one before it installs.
+        degree = 2 if program and Process(tid).memory(program, 2) != b"\0\0" else 1
         if self.watch.after_marker and process.marked < 2:
             self._marked = True
             process.marked = degree
