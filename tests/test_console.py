@@ -81,7 +81,6 @@ def prints_in(source: str) -> Iterator[str]:
 
 # Where a module needs one of these, and why that prints nothing that others chose.
 REASONS = {
-    "__main__.py": ["sys.stdout"],  # asked for its type, before it is reconfigured
     "cli/run.py": ["sys.stderr"],  # handed to console.write_lines
 }
 

@@ -95,6 +95,9 @@ def test_one_command_generates_examples_and_all_else(tmp_path: Path) -> None:
     policy.write_text(f"default_action: errno(EACCES)\n{rest}")
     module = example / "sandbox" / "worker.py"
     stale = seccompgen("tables", "--check", cwd=tree)
-    assert (stale.code, stale.err.splitlines()[0]) == (1, f"{module}: is stale")
+    assert stale.code == 1
+    assert stale.err.startswith(
+        f"{module}: is stale: worker.yml has changed; 1 program would change"
+    )
     assert "wrote examples/small/sandbox/worker.py" in seccompgen("tables", cwd=tree).out
     assert seccompgen("build", "--check", cwd=example).code == 0

@@ -249,7 +249,7 @@ def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
     """
     try:
         return all(
-            hashlib.sha256(Path(file).read_bytes()).hexdigest() == digest
+            hashlib.sha256(read_file(Path(file))).hexdigest() == digest
             for file, digest in read
             if Path(file).is_file() or not Path(file).exists()
         )

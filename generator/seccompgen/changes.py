@@ -12,6 +12,7 @@ from seccompgen.errors import InputError, UndecidedError
 from seccompgen.files import NOTIFICATION_NAME, RUNTIME_NAME
 from seccompgen.filters import read_module
 from seccompgen.program import decode
+from seccompgen.reading import MAX_FILTER, read_file
 from seccompgen.verify import Code, Difference, prove
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def explain(path: Path, content: bytes, made: Sequence[New], tables: Tables) -> 
 
     ``made`` are the filters whose files are written, ``path`` among them or beside them.
     """
-    old, new = _banner(path.read_bytes()), _banner(content)
+    old, new = _banner(read_file(path, MAX_FILTER)), _banner(content)
     for one in made:
         if path.name == f"{module_name(one.name)}.py":
             effect = program_changes(path, one.programs, one.source, tables)
@@ -74,7 +75,7 @@ def program_changes(path: Path, programs: Sequence[Program], source: str, tables
 def _raw_changes(path: Path, one: New, tables: Tables) -> str:
     abi = path.name.removesuffix(".bpf").rpartition(".")[2]
     programs = [program for program in one.programs if program.abi.name == abi]
-    return _changes({abi: path.read_bytes()}, programs, (path.name, one.source), tables)
+    return _changes({abi: read_file(path, MAX_FILTER)}, programs, (path.name, one.source), tables)
 
 
 def _changes(
@@ -111,7 +112,7 @@ def _difference(old: bytes, new: Program, names: tuple[str, str], tables: Tables
 
 
 _BANNER_LINE = re.compile(
-    r"(#|//|/?\*|) {1,4}(?P<key>policy|part|tables|proved|goal|profile|made|redo)\s+(?P<what>\S.*)"
+    r"(#|//| ?\*|) {1,4}(?P<key>policy|part|tables|proved|goal|profile|made|redo)\s+(?P<what>\S.*)"
 )
 _LINES_MAX = 100
 

@@ -37,7 +37,10 @@ def take_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.flush()
-            setattr(sys, name, _text(stream, called))
+            with contextlib.suppress(
+                io.UnsupportedOperation
+            ):  # a program of ours may keep the text
+                setattr(sys, name, _text(stream, called))
 
 
 def finish_streams() -> None:

@@ -441,7 +441,7 @@ def test_a_place_where_nothing_can_be_written_is_outside(here: Path) -> None:
     assert (result.code, result.err) == (3, "one.yml is not a directory\n")
     result = inside(*args, "one.yml/sub", cwd=here)
     assert result.code == 3
-    assert result.err.splitlines()[-1] == "cannot write one.yml/sub: Not a directory"
+    assert result.err.splitlines()[-1] == "cannot write one.yml/sub/_runtime.py: Not a directory"
     assert snapshot(here) == before
 
 

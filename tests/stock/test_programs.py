@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 HIGH = 1 << 32
+
+
+def far(abi: str) -> int:
+    """Return an address of which a filter sees the highest words only, where there are some."""
+    return HIGH if ABIS[abi].argument_bits == 64 else 1 << 31
+
+
 TABLES = shipped_tables()
 FILTERED = [abi for abi in ABIS.values() if abi.name in TABLES.tables and abi.filters_since]
 NAMES = [abi.name for abi in FILTERED]
@@ -246,7 +253,7 @@ def test_compute_only_makes_no_executable_memory(abi: str) -> None:
             assert asked(name, 0, 4096, HIGH | protection, 0x22, HIGH - 1) == verdict
     # On i386 and m68k "mmap" takes a pointer to its arguments.
     for name in asked.of("mmap"):
-        for address in (1, 4096, HIGH):
+        for address in (1, 4096, far(abi)):
             assert asked(name, address, 4096, 3, 0x22, HIGH - 1) == refused(EPERM)
     for flags in range(8):
         assert asked("mremap", 4096, 4096, 8192, flags) == refused(EPERM)
@@ -255,7 +262,7 @@ def test_compute_only_makes_no_executable_memory(abi: str) -> None:
         assert asked(name) == refused(EPERM)
     assert asked("prlimit64", 0, 7, 0, 1) == asked("prlimit64", HIGH) == ALLOW
     assert asked("prlimit64", 1) == asked("prlimit64", 0, 7, 1) == refused(EPERM)
-    assert asked("prlimit64", 0, 7, HIGH) == refused(EPERM)
+    assert asked("prlimit64", 0, 7, far(abi)) == refused(EPERM)
 
 
 @pytest.mark.parametrize("abi", INSPECTED)
@@ -300,8 +307,8 @@ def test_web_worker_opens_files_for_reading_only(abi: str) -> None:
             assert {asked(name, 3, command, number) for number in range(65)} == {refused(EPERM)}
     assert asked("openat2") == asked("io_uring_setup") == no_such_call(abi)
     for name in asked.of("utimensat", "utimensat_time64"):
-        assert asked(name, 3, 0, HIGH) == asked(name, HIGH, 0) == ALLOW
-        assert asked(name, 3, 1) == asked(name, 3, HIGH) == refused(EPERM)
+        assert asked(name, 3, 0, far(abi)) == asked(name, HIGH, 0) == ALLOW
+        assert asked(name, 3, 1) == asked(name, 3, far(abi)) == refused(EPERM)
 
 
 @pytest.mark.parametrize("abi", SERVING)
@@ -332,7 +339,7 @@ def test_web_worker_makes_no_connections(abi: str) -> None:
     fast_open = 0x20000000
     assert asked("sendto", 3, 1, 1, 0x4000, 0, 0) == ALLOW
     assert asked("sendto", 3, 1, 1, 0x4000, 1, 16) == refused(EPERM)
-    assert asked("sendto", 3, 1, 1, fast_open, HIGH, 16) == refused(EPERM)
+    assert asked("sendto", 3, 1, 1, fast_open, far(abi), 16) == refused(EPERM)
     assert asked("sendmsg", 3, 1, 0x4000) == asked("sendmmsg", 3, 1, 1, 0x4000) == ALLOW
     for flags in (fast_open, HIGH | fast_open | 0x4000):
         assert asked("sendmsg", 3, 1, flags) == refused(EPERM)

@@ -90,6 +90,10 @@ def read_tarball(
                     found[path] = _limited(path, content)
                 if progress:
                     progress(len(found.keys() - {_MAKEFILE}), len(paths))
+            # An archive ends in two empty blocks. Where it was cut between two members, tarfile
+            # takes that for its end, and tables would be missing without a word.
+            if not (tar.fileobj and tar.fileobj.read(1)):
+                raise EOFError
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
         reason = str(error) or "it ends too soon"
         raise InputError(

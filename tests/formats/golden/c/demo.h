@@ -164,11 +164,13 @@ static const struct sock_filter demo_program[] = {
 #error "seccomp filter demo: no program fits the ABI that this is compiled for; add it to the policy's arches"
 #endif
 
-/* seccomp(2) by its number; -1 with errno set if it fails. */
+/* seccomp(2) by its number; -1 with errno set if it fails. All six arguments are passed: a sandbox
+ * sees them, so that chance must not make them differ.
+ */
 static __inline__ long demo_seccomp(unsigned long operation, unsigned long flags,
     const void *argument)
 {
-    return syscall(demo_NR_SECCOMP, operation, flags, argument);
+    return syscall(demo_NR_SECCOMP, operation, flags, argument, 0UL, 0UL, 0UL);
 }
 
 /* Put the filter in force for the calling thread; it cannot be taken back.
@@ -215,6 +217,17 @@ static __inline__ int demo_install(void)
     }
     if (errno != EFAULT)
         return -1;
+    /* Without instructions: EINVAL. To a sandbox's filter, which sees no memory, this is the very call
+     * by which the program is put in force: it answers both alike, or neither.
+     */
+    fprog.len = 0;
+    fprog.filter = (struct sock_filter *)demo_program;  /* the kernel only reads it */
+    if (demo_seccomp(1, 0, &fprog) != -1) {
+        errno = EPROTO;
+        return -1;
+    }
+    if (errno != EINVAL)
+        return -1;
     for (i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
         if (demo_seccomp(2 /* SECCOMP_GET_ACTION_AVAIL */, 0, &actions[i]) != 0)
             return -1;
@@ -229,7 +242,6 @@ static __inline__ int demo_install(void)
     }
 
     fprog.len = (unsigned short)(sizeof(demo_program) / sizeof(demo_program[0]));
-    fprog.filter = (struct sock_filter *)demo_program;  /* the kernel only reads it */
     result = demo_seccomp(1, 0, &fprog);
     if (result == 0)
         return 0;

@@ -193,6 +193,7 @@ const PR_GET_NO_NEW_PRIVS: c_int = 39;
 const FLAGS: c_ulong = 0;
 const ESRCH: i32 = 3;
 const EFAULT: i32 = 14;
+const EINVAL: i32 = 22;
 const EPROTO: i32 = 71;
 
 /// Puts the filter in force for the calling thread; it cannot be taken back.
@@ -216,15 +217,15 @@ pub fn install() -> Result<()> {
     require_riscv32_kernel()?;
 
     // Without a program: EFAULT where the kernel has filters and understands the flags.
-    let nothing = std::ptr::null::<SockFprog>();
-    // SAFETY: the kernel takes any pointer here, and says EFAULT.
-    if unsafe { syscall(abi::NR_SECCOMP, SET_MODE_FILTER, FLAGS, nothing) } != -1 {
-        return Err(Error::from_raw_os_error(EPROTO));
-    }
-    let error = Error::last_os_error();
-    if error.raw_os_error() != Some(EFAULT) {
-        return Err(error);
-    }
+    require(EFAULT, set_mode_filter(std::ptr::null()))?;
+    // Without instructions: EINVAL. To a sandbox's filter, which sees no memory, this is the very
+    // call by which the program is put in force: it answers both alike, or neither.
+    let mut fprog = SockFprog {
+        len: 0,
+        filter: abi::PROGRAM.as_ptr(),
+    };
+    let pointer: *mut SockFprog = &mut fprog;
+    require(EINVAL, set_mode_filter(pointer))?;
     let actions: [u32; 2] = [0x7FFC0000, 0x80000000];
     for action in &actions {
         let action: *const u32 = action;
@@ -246,17 +247,31 @@ pub fn install() -> Result<()> {
         _ => return Err(Error::last_os_error()),
     }
 
-    let fprog = SockFprog {
-        len: abi::PROGRAM.len() as c_ushort,
-        filter: abi::PROGRAM.as_ptr(),
-    };
-    let pointer: *const SockFprog = &fprog;
-    // SAFETY: the kernel reads the program, which is there for good.
-    match unsafe { syscall(abi::NR_SECCOMP, SET_MODE_FILTER, FLAGS, pointer) } {
+    // SAFETY: it points to fprog.
+    unsafe { (*pointer).len = abi::PROGRAM.len() as c_ushort };
+    match set_mode_filter(pointer) {
         -1 => Err(Error::last_os_error()),
         0 => Ok(()),
         // The TID of a thread that cannot be confined.
         _ => Err(Error::from_raw_os_error(ESRCH)),
+    }
+}
+
+// All six arguments are passed: a sandbox sees them, so that chance must not make them differ.
+fn set_mode_filter(fprog: *const SockFprog) -> c_long {
+    let (nr, zero): (c_long, c_ulong) = (abi::NR_SECCOMP, 0);
+    // SAFETY: the kernel says EFAULT to a wrong pointer; it reads the program, which is static.
+    unsafe { syscall(nr, SET_MODE_FILTER, FLAGS, fprog, zero, zero, zero) }
+}
+
+fn require(errno: i32, result: c_long) -> Result<()> {
+    let error = Error::last_os_error();
+    if result != -1 {
+        Err(Error::from_raw_os_error(EPROTO))
+    } else if error.raw_os_error() != Some(errno) {
+        Err(error)
+    } else {
+        Ok(())
     }
 }
 

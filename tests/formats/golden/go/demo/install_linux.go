@@ -66,20 +66,26 @@ func Install() error {
 	defer runtime.UnlockOSThread()
 
 	// Without a program: EFAULT where the kernel has filters and understands the flags.
-	result, errno := seccomp(setModeFilter, flags, nil)
-	if errno == 0 {
-		return refusal("the probe of seccomp(2)", syscall.EPROTO)
+	if err := require(syscall.EFAULT, nil); err != nil {
+		return err
 	}
-	if errno != syscall.EFAULT {
-		return refusal("filter mode with these flags", errno)
+	// Without instructions: EINVAL. To a sandbox's filter, which sees no memory, this is the very
+	// call by which the program is put in force: it answers both alike, or neither. So it must not
+	// move in between, as what is on a stack may.
+	fprog := syscall.SockFprog{Filter: &program[0]}
+	var pinner runtime.Pinner
+	pinner.Pin(&fprog)
+	defer pinner.Unpin()
+	if err := require(syscall.EINVAL, &fprog); err != nil {
+		return err
 	}
 	for _, action := range actions {
-		if _, errno = seccomp(getActionAvail, 0, unsafe.Pointer(&action)); errno != 0 {
+		if _, errno := seccomp(getActionAvail, 0, unsafe.Pointer(&action)); errno != 0 {
 			return refusal(fmt.Sprintf("the action %#08x", action), errno)
 		}
 	}
 	const prSetNoNewPrivs, prGetNoNewPrivs = 38, 39
-	if _, _, errno = syscall.RawSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); errno != 0 {
+	if _, _, errno := syscall.RawSyscall6(syscall.SYS_PRCTL, prSetNoNewPrivs, 1, 0, 0, 0, 0); errno != 0 {
 		return refusal("no_new_privs", errno)
 	}
 	// A sandbox may say yes and do nothing; with CAP_SYS_ADMIN the kernel would not mind.
@@ -91,8 +97,8 @@ func Install() error {
 		return refusal("no_new_privs", errno)
 	}
 
-	fprog := syscall.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	result, errno = seccomp(setModeFilter, flags, unsafe.Pointer(&fprog))
+	fprog.Len = uint16(len(program))
+	result, errno := seccomp(setModeFilter, flags, unsafe.Pointer(&fprog))
 	if errno != 0 {
 		return refusal("the filter", errno)
 	}
@@ -105,6 +111,18 @@ func Install() error {
 func seccomp(operation, flags uintptr, argument unsafe.Pointer) (uintptr, syscall.Errno) {
 	result, _, errno := syscall.RawSyscall(nrSeccomp, operation, flags, uintptr(argument))
 	return result, errno
+}
+
+// require asks the kernel to set filter mode, which must fail with an errno.
+func require(expected syscall.Errno, fprog *syscall.SockFprog) error {
+	_, errno := seccomp(setModeFilter, flags, unsafe.Pointer(fprog))
+	if errno == 0 {
+		return refusal("the probe of seccomp(2)", syscall.EPROTO)
+	}
+	if errno != expected {
+		return refusal("filter mode with these flags", errno)
+	}
+	return nil
 }
 
 func refusal(what string, errno syscall.Errno) error {
