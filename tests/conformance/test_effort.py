@@ -34,9 +34,24 @@ def test_a_choice_is_worked_out_once() -> None:
     assert words.steps == steps + 1
 
 
-@pytest.mark.parametrize(("seed", "most"), [(1, 7000), (2, 1100)])
+def test_a_restriction_is_worked_out_once() -> None:
+    words = Words()
+    a, b = map(words.constant, "ab")
+    care = words.masked(1 << 19 | 1 << 26, 1 << 19)
+    line = words.node(5, a, words.node(9, b, a))
+    first = words.restricted(line, care, YES)
+    made = words.restrictions
+    assert made > 0
+    assert words.restricted(line, care, YES) == first
+    assert words.restrictions == made
+    # The other outcome is another question.
+    assert words.restricted(line, care, NO) != first
+    assert words.restrictions > made
+
+
+@pytest.mark.parametrize(("seed", "most", "restrictions"), [(1, 1200, 2300), (2, 650, 850)])
 def test_random_policies_take_no_more_work_than_they_did(
-    seed: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seed: int, most: int, restrictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Words] = []
 
@@ -52,3 +67,4 @@ def test_random_policies_take_no_more_work_than_they_did(
     found = prove(meaning(policy, abi, TABLES), Code(program.instructions, abi.byte_order))
     assert isinstance(found, Proof)
     assert sum(words.steps for words in made) <= most
+    assert sum(words.restrictions for words in made) <= restrictions

@@ -101,6 +101,7 @@ class BitSearch:
         self._weights: list[tuple[_Points, int]] = []
         self._rest = 0
         self._known: dict[_State, tuple[int, _Choice | None]] = {}
+        self._any: dict[int, tuple[_Points, int]] = {}
 
     def _table(self, words: Words, line: WordId, all_points: _Points) -> dict[int, _Points]:
         """Return the combinations for each label, in order of the labels."""
@@ -257,10 +258,14 @@ class BitSearch:
         return mask, k, cube
 
     def _any_bit(self, state: _State, bits: int) -> _Choice:
-        having = mask = 0
-        for bit, points in enumerate(self._having):
-            if bits >> bit & 1:
-                having |= points
-                mask |= self._together[bit]
+        found = self._any.get(bits)
+        if found is None:
+            having = mask = 0
+            for bit, points in enumerate(self._having):
+                if bits >> bit & 1:
+                    having |= points
+                    mask |= self._together[bit]
+            found = self._any[bits] = having, mask
+        having, mask = found
         equal = tuple(points & ~having for points in state)
         return _Choice(mask, 0, equal, tuple(points & having for points in state))

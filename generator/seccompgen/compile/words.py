@@ -20,7 +20,7 @@ YES, NO = "yes", "no"
 """The outcomes of a test."""
 
 _CHOSEN_MAX = 1 << 20
-"""Results of `Words.where` that are kept at a time; a hundred megabytes."""
+"""Results of `Words.where`, and of `Words.restricted`, kept at a time; a hundred megabytes each."""
 
 WordId: TypeAlias = int
 
@@ -29,7 +29,8 @@ class Words:
     """Functions as nodes (level, function where that bit is 0, where it is 1), each made once.
 
     Level 0 is bit 31. At level 32 the second part is the outcome. ``steps`` counts the nodes that
-    `where` had to work out, which is where large policies take their time.
+    `where` had to work out, ``restrictions`` those of `restricted`; that is where large policies
+    take their time.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,10 @@ class Words:
         self._numbers: dict[Hashable, int] = {}
         self._runs: dict[WordId, tuple[int, int, int]] = {}
         self._chosen: dict[tuple[WordId, WordId, WordId], WordId] = {}
-        self.steps = 0
+        self._restricted: dict[tuple[WordId, WordId, str], WordId] = {}
+        self._masked: dict[tuple[int, int], WordId] = {}
+        self._ends: dict[WordId, tuple[Hashable, ...]] = {}
+        self.steps = self.restrictions = 0
 
     def constant(self, outcome: Hashable) -> WordId:
         """Return the function that has ``outcome`` for every word."""
@@ -119,8 +123,11 @@ class Words:
             level, zero, one = self._nodes[one if value >> (BITS - 1 - level) & 1 else zero]
         return self._outcomes[zero]
 
-    def outcomes(self, word: WordId) -> list[Hashable]:
+    def outcomes(self, word: WordId) -> tuple[Hashable, ...]:
         """Return all outcomes, in order of the smallest value that has each."""
+        known = self._ends.get(word)
+        if known is not None:
+            return known
         seen: set[WordId] = set()
         found: dict[Hashable, None] = {}
         stack = [word]
@@ -133,7 +140,8 @@ class Words:
                     found[self._outcomes[zero]] = None
                 else:
                     stack += [one, zero]
-        return list(found)
+        known = self._ends[word] = tuple(found)
+        return known
 
     def size(self, word: WordId) -> int:
         """Return the number of nodes in the diagram of ``word``, constants included."""
@@ -250,41 +258,54 @@ class Words:
         Elsewhere it is whatever makes it smaller: a bit that the test settles is not asked for, and
         where only one half matters, it stands for both (the operator "restrict" of Coudert and
         Madre, A unified framework for the formal verification of sequential circuits, 1990).
+
+        Results are kept as those of `where` are: masks are tried on one line after the other, and
+        most of these are made of the same nodes.
         """
-        memo: dict[tuple[WordId, WordId], WordId] = {}
+        nodes, kept = self._nodes, self._restricted
+        excluded = self.constant(NO if outcome == YES else YES)
+        if len(kept) > _CHOSEN_MAX:
+            kept.clear()
 
         def walk(at: WordId, care: WordId) -> WordId:
-            level, zero, one = self._nodes[at]
-            if level == BITS or self.outcome(care) is not None:
+            level, zero, one = nodes[at]
+            above, without, having = nodes[care]
+            if BITS in (level, above):
                 return at
-            found = memo.get((at, care))
+            key = (at, care, outcome)
+            found = kept.get(key)
             if found is None:
-                above, *sides = self._nodes[care]
+                self.restrictions += 1
+                if above > level:
+                    without = having = care
                 if above < level:  # the function does not ask: either half of the test will do
-                    wanted = [side for side in sides if self.outcome(side) in {None, outcome}]
-                    found = walk(at, self._either(wanted, outcome))
+                    found = walk(at, self._either(without, having, excluded))
+                elif without == excluded:
+                    found = walk(one, having)
+                elif having == excluded:
+                    found = walk(zero, without)
                 else:
-                    halves = sides if above == level else [care, care]
-                    if self.outcome(halves[0]) not in {None, outcome}:
-                        found = walk(one, halves[1])
-                    elif self.outcome(halves[1]) not in {None, outcome}:
-                        found = walk(zero, halves[0])
-                    else:
-                        found = self.node(level, walk(zero, halves[0]), walk(one, halves[1]))
-                memo[at, care] = found
+                    found = self.node(level, walk(zero, without), walk(one, having))
+                kept[key] = found
             return found
 
         return walk(word, test)
 
-    def _either(self, tests: Sequence[WordId], outcome: str) -> WordId:
-        """Return a test that has ``outcome`` where one of two has it, or the only one."""
-        one, other = tests[0], tests[-1]
-        if outcome == YES:
+    def _either(self, one: WordId, other: WordId, excluded: WordId) -> WordId:
+        """Return a test that is not ``excluded``, a constant, where one of two is not."""
+        if one == excluded:
+            return other
+        if other == excluded:
+            return one
+        if self.outcome(excluded) == NO:
             return self.where(one, self.constant(YES), other)
         return self.where(one, other, self.constant(NO))
 
     def masked(self, mask: int, value: int) -> WordId:
         """Return the function with the outcome YES where ``word & mask == value``, else NO."""
+        found = self._masked.get((mask, value))
+        if found is not None:
+            return found
         yes, no = self.constant(YES), self.constant(NO)
         if value & ~mask:
             return no
@@ -292,6 +313,7 @@ class Words:
             if mask >> bit & 1:
                 branches = (no, yes) if value >> bit & 1 else (yes, no)
                 yes = self.node(BITS - 1 - bit, *branches)
+        self._masked[mask, value] = yes
         return yes
 
     def highest(self, word: WordId) -> tuple[int, WordId, WordId]:
