@@ -297,7 +297,7 @@ class _Tracer:
             return
         if name == "seccomp" and args[3] & U32 == LABELLED:
             process.label_at, process.owes = args[4], True
-        # No kernel takes a program without instructions; our runtime asks for one before it installs.
+        # No kernel takes a program without instructions, for which our runtime asks beforehand.
         degree = 2 if program and Process(tid).memory(program, 2) != b"\0\0" else 1
         if self.watch.after_marker and process.marked < 2:
             self._marked = True
