@@ -7,6 +7,7 @@ project's stock policies stand in for them, as they apply to x86_64.
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import corpus
@@ -15,17 +16,32 @@ from ruamel.yaml import YAML
 from strategies import plain_tables
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 Entry = dict[str, Any]
 """A policy without a format, as ``../shared/corpus/README.md`` describes it."""
 Comparison = tuple[int, str, int, int]
 
+STOCK = Path(__file__).parents[1] / "policies"
 OPERATIONS = {name: op for op, name in corpus.OPERATIONS.items() if op != "in"}
 
 
 class Unreadable(Exception):  # noqa: N818 - nothing is wrong with such a file
     """A policy file that says more than is understood here."""
+
+
+def to_measure(note: Callable[[str], None]) -> dict[str, Entry]:
+    """Return the corpus, or the stock policies in its place; tell ``note`` what is missing."""
+    entries = production()
+    if entries:
+        return entries
+    note("There is no corpus beside the checkout: the stock policies stand in for it.")
+    for path in sorted(STOCK.glob("*.yml")):
+        try:
+            entries[path.stem] = stock(path)
+        except Unreadable as error:
+            note(f"Left out: {error}.")
+    return entries
 
 
 def production() -> dict[str, Entry]:
