@@ -6,6 +6,8 @@
 # make check      freshness, lint, types, proofs, tests
 # make evidence   count what the tests of the proofs try, on all ABIs; writes docs/evidence.md
 # make bench      measure against other tools, write benchmarks/RESULTS.md; ARGS="--only docker -o DIR"
+# make bench-optimum  measure small programs against the shortest possible, write
+#                 benchmarks/OPTIMUM.md; half an hour
 # make bench-record   measure record against strace, write benchmarks/RECORD.md
 # Each does the set-up it needs, in .venv.
 
@@ -18,7 +20,7 @@ FROM ?=
 ARGS ?=
 REFRESH ?=
 
-.PHONY: generate test test-kernels test-ecosystem check bench bench-record evidence lint types proof fresh pins system qemu ecosystem clean
+.PHONY: generate test test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -58,6 +60,9 @@ evidence: $(READY) system
 
 bench: $(VENV)/.bench system
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-optimum: $(READY)
+	$(BIN)/python -m benchmarks.optimum $(ARGS)
 
 bench-record: $(READY) system
 	$(BIN)/python -m benchmarks.record $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from corpus import Figures
 
 from benchmarks import machine, peers, report, startup, timing
 from benchmarks.exact import lets_others_in, measured
-from benchmarks.policies import Unreadable, production, stock
+from benchmarks.policies import to_measure
 from benchmarks.results import OURS, Problem, Results, Tool
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from benchmarks.results import Calls, Cell, Install, Starts
 
 HERE = Path(__file__).parent
-STOCK = HERE.parent / "policies"
 TIMED_CALLS = ("docker", "crosvm-gpu_device")
 TIMED_STARTS = ("docker",)
 """Policies under which a process can still look at its own memory."""
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("-o", metavar="DIR", type=Path, default=HERE, help="default: %(default)s")
     options = parser.parse_args(arguments)
     notes: list[str] = []
-    entries = _entries(notes)
+    entries = to_measure(partial(_note, notes))
     if options.only:
         unknown = sorted(set(options.only) - entries.keys())
         if unknown:
@@ -86,19 +86,6 @@ def measure(entries: Mapping[str, Entry], notes: Sequence[str] = (), *, timed: b
         for tool, version in versions.items()
     )
     return Results(machine.describe(), tools, exact, installs, calls, tuple(said), starts)
-
-
-def _entries(notes: list[str]) -> dict[str, Entry]:
-    entries = production()
-    if entries:
-        return entries
-    _note(notes, "There is no corpus beside the checkout: the stock policies stand in for it.")
-    for path in sorted(STOCK.glob("*.yml")):
-        try:
-            entries[path.stem] = stock(path)
-        except Unreadable as error:
-            _note(notes, f"Left out: {error}.")
-    return entries
 
 
 def _cells(

@@ -124,7 +124,7 @@ def test_rules_that_change_nothing_are_not_told() -> None:
 
 
 def test_stock_policies_are_read(tmp_path: Path) -> None:
-    entry = policies.stock(command.STOCK / "no_exec.yml")
+    entry = policies.stock(policies.STOCK / "no_exec.yml")
     assert entry["default"] == ALLOW
     assert entry["rules"]["59"] == [[None, 0x0005000D]]
     file = tmp_path / "more.yml"
@@ -309,7 +309,7 @@ def test_every_tool_has_a_colour() -> None:
 def test_the_command_writes_what_it_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "production", dict)
+    monkeypatch.setattr(policies, "production", dict)
     command.main(["--no-timing", "--only", "no_exec", "-o", str(tmp_path / "here")])
     text = (tmp_path / "here" / "RESULTS.md").read_text()
     assert "There is no corpus" in text

@@ -1,0 +1,1 @@
+"""Programs beside the shortest that are possible, on small instances."""
