@@ -251,9 +251,9 @@ def _place(unknown: Unknown) -> str:
 
 
 def _diagnostic(unknown: Unknown) -> Diagnostic:
+    what = "what can run from" if unknown.leads_on else "the number of the system call at"
     return Diagnostic(
-        f"the number of the system call at {_place(unknown)} is unknown: {unknown.reason}",
-        Position(unknown.path),
+        f"{what} {_place(unknown)} is unknown: {unknown.reason}", Position(unknown.path)
     )
 
 

@@ -33,12 +33,15 @@ _MEMORY = re.compile(
     r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?"
 )
 _REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
-_STOPS = frozenset({"b", "br", "ret", "udf", "brk", "hlt", "braa", "brab", "retaa", "retab"})
-_CALLS = frozenset({"bl", "blr", "blraa", "blrab"})
+_STOPS = frozenset(
+    {"b", "br", "ret", "udf", "brk", "hlt", "retaa", "retab", "braa", "brab", "braaz", "brabz"}
+)
+_CALLS = frozenset({"bl", "blr", "blraa", "blrab", "blraaz", "blrabz"})
 _MAX_BOUND = 4096
 _SETS = frozenset({"mov", "adrp", "adr", "ldr"})
 _INDEXED = re.compile(r"\[\w+, [wx]\d+")
 _STACK = ("sp", "x29")
+_STUB_BYTES = 20
 _ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
 """How many bytes an entry of a jump table has, by what loads it."""
 
@@ -103,8 +106,10 @@ class Arm64:
                 yield Event(kind, address, _number(operands))
             elif mnemonic in {"cbz", "cbnz", "tbz", "tbnz"}:
                 yield Event(Kind.JUMP, address, _number(operands.rpartition(", ")[2]))
-            elif mnemonic in {"br", "braa", "brab"}:
+            elif mnemonic in {"br", "braa", "brab", "braaz", "brabz"}:
                 yield Event(Kind.INDIRECT_JUMP, address)
+            elif mnemonic in {"blr", "blraa", "blrab", "blraaz", "blrabz"}:
+                yield Event(Kind.INDIRECT_CALL, address)
             elif mnemonic == "svc":
                 yield Event(Kind.ENTER, address)
             elif mnemonic == "adr":
@@ -132,11 +137,9 @@ class Arm64:
             if memory is None or memory.moves:
                 return
             base, offset = memory.base, memory.offset
-        kind = (
-            Kind.COMPARISON
-            if is_only_compared(code, index, _SETS, _leaves, _branches)
-            else Kind.REFERENCE
-        )
+        made = Kind.REFERENCE if mnemonic == "add" else Kind.LOAD
+        only = is_only_compared(code, index, _SETS, _leaves, _branches)
+        kind = Kind.COMPARISON if only else made
         for page in sorted(pages.get(base, ())):
             yield Event(kind, address, page + offset)
 
@@ -151,6 +154,16 @@ class Arm64:
     def is_call(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
         return instruction[2] in _CALLS
+
+    def stub_slot(self, image: Image, address: int) -> int | None:
+        """See ``Machine``."""
+        code = self.disassemble(image, address, address + _STUB_BYTES)
+        code = [one for one in code if one[2] not in {"bti", "hint"}]
+        if [one[2] for one in code[:4]] != ["adrp", "ldr", "add", "br"]:
+            return None
+        loads = [one for one in self.events(image, code[:2]) if one.kind is Kind.LOAD]
+        goes_there = code[1][3].startswith("x17, [x16") and code[0][3].startswith("x16, ")
+        return loads[0].value if loads and goes_there else None
 
     def is_padding(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

@@ -30,8 +30,14 @@ _MACHINES = {
 _GO_MAGIC = b"\xff Go buildinf:"
 """Heads the build information of every Go program (Go's debug/buildinfo)."""
 
+_UNREAD_TABLES = frozenset(
+    {"DT_ANDROID_REL", "DT_ANDROID_RELA", "DT_ANDROID_RELR", "DT_CREL", 0x40000026}
+    | {0x6000000F, 0x60000011, 0x6FFFE000}
+)
+"""Packed relocations: of Android, and LLVM's CREL. By name or by number, as pyelftools knows."""
+
 _STT_FUNC, _STT_GNU_IFUNC, _STT_NOTYPE = 2, 10, 0
-_STB_LOCAL = 0
+_STB_LOCAL, _STB_WEAK = 0, 2
 
 
 class _Relocations(NamedTuple):
@@ -41,12 +47,16 @@ class _Relocations(NamedTuple):
     slots: frozenset[int]
     relative: int
     irelative: int
+    no_code: frozenset[int]
+    """put no address of code anywhere: of thread-local data, copies, and what does nothing"""
 
 
 _RELOCATIONS = {
-    "x86_64": _Relocations(1, frozenset({6, 7}), 8, 37),
-    "aarch64": _Relocations(257, frozenset({1025, 1026}), 1027, 1032),
-    "i386": _Relocations(1, frozenset({6, 7}), 8, 42),
+    "x86_64": _Relocations(1, frozenset({6, 7}), 8, 37, frozenset({0, 5, 16, 17, 18, 36})),
+    "aarch64": _Relocations(
+        257, frozenset({1025, 1026}), 1027, 1032, frozenset({0, 1024, 1028, 1029, 1030, 1031})
+    ),
+    "i386": _Relocations(1, frozenset({6, 7}), 8, 42, frozenset({0, 5, 14, 35, 36, 37, 41})),
 }
 
 
@@ -109,6 +119,7 @@ class _Reader:
         self.sections = self._sections()
         self.code = self._code()
         self.dynamic, self.lists = self._dynamic()
+        self.unread: list[tuple[int, str]] = []
 
     def image(self) -> Image:
         """Return the whole."""
@@ -160,6 +171,9 @@ class _Reader:
             exports={name: tuple(dict.fromkeys(found)) for name, found in exports.items()},
             slots=slots,
             own_slots=own_slots,
+            slot_tables=self._tables_of_slots,
+            weak=frozenset(one.name for one in dynamic_symbols if one.binding == _STB_WEAK),
+            unread=tuple(self.unread),
             pointers=frozenset(address for address in pointers if self._in_code(address)),
             imported_pointers=frozenset(imported),
             roots=tuple(address for address in self._roots(header) if self._in_code(address)),
@@ -258,6 +272,8 @@ class _Reader:
                 continue
             for tag in segment.iter_tags():
                 name = tag.entry.d_tag
+                if name in _UNREAD_TABLES:
+                    raise self.refuse(f"has relocations of a form that scan does not read ({name})")
                 if not isinstance(name, str):
                     continue
                 values[name] = tag.entry.d_val
@@ -359,6 +375,8 @@ class _Reader:
                     imported.add(symbol.name)
                 if symbol.defined and (kind == kinds.absolute or not symbol.name):
                     pointers.add(symbol.value + addend)
+            elif kind not in kinds.no_code:
+                self.unread.append((address, f"its relocation has the type {kind}"))
         self._relative_words(words)
         for tag in ("DT_INIT_ARRAY", "DT_FINI_ARRAY", "DT_PREINIT_ARRAY"):
             if tag in self.dynamic:

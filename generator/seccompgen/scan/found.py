@@ -27,12 +27,17 @@ class Site:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Unknown:
-    """A place that enters the kernel with a number that could not be determined, and why."""
+    """A place where something could not be determined, and why.
+
+    It is the number that the kernel is entered with; where ``leads_on`` is True, it is the code
+    that can run from there.
+    """
 
     path: str
     address: int
     function: str
     reason: str
+    leads_on: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,6 +15,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.image import Span
 from seccompgen.scan.machine import Event, Kind
+from seccompgen.scan.ways import (
+    Context,
+    Goes,
+    Harmless,
+    Imports,
+    Place,
+    Pointer,
+    Reaches,
+    Takes,
+    Unclear,
+    Way,
+    ways_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +37,10 @@ if TYPE_CHECKING:
 
 _DEFAULT_BOUND = 1024
 """Entries that are read of a jump table where the code names no bound."""
-_STUB_BYTES = 32
 _OVERLAY_BYTES = 256
 _NEAR_BYTES = 96
 """How far before an indirect jump the code that prepares it may start."""
+_BY_NAME = {"dlsym", "dlvsym"}
 _ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
 """What glibc takes the address of only to see whether a signal came while it ran (nptl)."""
 _GO_PANICS = (
@@ -38,13 +51,6 @@ _GO_PANICS = (
     "runtime.panic",
 )
 """How the names of Go's functions begin that end in a panic, and so never return."""
-
-
-class Place(NamedTuple):
-    """An address in the image of that index."""
-
-    image: int
-    address: int
 
 
 class Edge(NamedTuple):
@@ -69,7 +75,8 @@ class Graph:
     another, where control arrives in the middle of what looks like an instruction. ``edges`` are
     the known ways to a place besides the instruction before it. ``taken`` are the places that
     somebody may get to by a pointer. ``imported`` are the names that are used of other images,
-    ``calls`` what each call can go to, where that is known.
+    ``calls`` what each call can go to, where that is known. ``unclear`` says of which places it is
+    not known, and why.
     """
 
     images: tuple[Image, ...]
@@ -81,6 +88,7 @@ class Graph:
     imported: frozenset[str]
     overlays: tuple[Place, ...]
     calls: Mapping[Place, tuple[Place, ...]]
+    unclear: Mapping[Place, str]
 
     def cells_at(self, place: Place) -> list[tuple[Place, int]]:
         """Return start and end of each function that has an instruction at ``place``."""
@@ -167,7 +175,7 @@ def _layout(image: Image) -> Layout:
 
 
 def _references_in(events: Iterable[Event]) -> list[int]:
-    kinds = {Kind.REFERENCE, Kind.COMPARISON}
+    kinds = {Kind.REFERENCE, Kind.LOAD, Kind.COMPARISON}
     return list(dict.fromkeys(one.value for one in events if one.kind in kinds))
 
 
@@ -187,7 +195,7 @@ def _never_leaves(machine: Machine, image: Image, start: int, end: int) -> bool:
         return False
     if any(machine.returns(instruction) for instruction in code):
         return False
-    leaving = {Kind.INDIRECT_JUMP, Kind.JUMP_SLOT}
+    leaving = {Kind.INDIRECT_JUMP, Kind.JUMP_SLOT, Kind.UNREAD}
     return not any(
         event.kind in leaving or (event.kind is Kind.JUMP and not start <= event.value < end)
         for event in machine.events(image, code)
@@ -222,8 +230,11 @@ class _Explorer:
         self.taken: set[Place] = set()
         self.entrances: list[Entrance] = []
         self.imported: set[str] = set()
+        self.unclear: dict[Place, str] = {}
         self.stubs: dict[Place, str | None] = {}
         self.overlays: set[Place] = set()
+        self.asking: set[int] = set()
+        """Which images get functions by their names."""
         self.here: frozenset[int] = frozenset()
         """Where the instructions of the function start that is being read."""
         self.reading = -1
@@ -234,7 +245,9 @@ class _Explorer:
             for address in (*image.roots, *sorted(image.pointers)):
                 self._take(Place(i, address))
             for name in sorted(image.imported_pointers):
-                self._take_import(name)
+                self._take_import(i, name)
+            for address, why in image.unread:
+                self.unclear[Place(i, address)] = why
             if image.is_go:
                 for address in _layout(image):
                     self._reach(Place(i, address))
@@ -255,6 +268,7 @@ class _Explorer:
             imported=frozenset(self.imported),
             overlays=tuple(sorted(self.overlays)),
             calls=self._calls(),
+            unclear=self.unclear,
         )
 
     def _calls(self) -> dict[Place, tuple[Place, ...]]:
@@ -268,8 +282,8 @@ class _Explorer:
     def _reach(self, place: Place) -> None:
         image = self.images[place.image]
         cell = _layout(image).cell(place.address)
-        if cell is None or any(one.start <= place.address < one.end for one in image.stubs):
-            return  # the stub of an import is followed where it is called
+        if cell is None:
+            return
         start = Place(place.image, cell[0])
         self._add(start, cell[1])
         known = place.address == cell[0] or place in self.overlays
@@ -297,7 +311,7 @@ class _Explorer:
             return  # all functions are known, and this is a number that looks like one
         stub = self._name_of_stub(place)
         if stub is not None:
-            self._take_import(stub)
+            self._take_import(place.image, stub)
             return
         if not image.relocatable and image.frames and not self._is_part(place):
             # A number that looks like an address: a function does not start in an instruction.
@@ -306,24 +320,37 @@ class _Explorer:
             self.taken.add(place)
         self._reach(place)
 
-    def _take_import(self, name: str) -> None:
-        self.imported.add(name)
+    def _take_import(self, index: int, name: str) -> None:
+        self._import(index, name)
         for place in self.exports.get(name, ()):
             self._take(place)
 
-    def _go(self, source: Place, target: int, *, is_call: bool) -> None:
-        """Follow a call or a jump to ``target``, through the stub of an import if it is one."""
-        place = Place(source.image, target)
+    def _import(self, index: int, name: str) -> None:
+        """Note that the image of that index uses ``name``.
+
+        By dlsym() it may get all exports whose names stand in its data.
+        """
+        self.imported.add(name)
+        if name not in _BY_NAME or index in self.asking:
+            return
+        self.asking.add(index)
+        for other in sorted(self.images[index].texts & self.exports.keys()):
+            self._take_import(index, other)
+
+    def _go(self, source: Place, place: Place, *, is_call: bool) -> None:
+        """Follow a call or a jump to ``place``, through the stub of an import if it is one."""
         name = self._name_of_stub(place)
         if name is not None:
             self._go_to_import(source, name, is_call=is_call)
             return
         self.edges[place].add(Edge(source, is_call))
-        if place.image != self.reading or target not in self.here:
+        if place.image != self.reading or place.address not in self.here:
             self._reach(place)
 
     def _go_to_import(self, source: Place, name: str, *, is_call: bool) -> None:
-        self.imported.add(name)
+        self._import(source.image, name)
+        if name not in self.exports and name not in self.images[source.image].weak:
+            self.unclear[source] = f"no file that is read has {name}"
         for place in self.exports.get(name, ()):
             self.edges[place].add(Edge(source, is_call))
             self._reach(place)
@@ -336,20 +363,10 @@ class _Explorer:
 
     def _read_stub(self, place: Place) -> str | None:
         image = self.images[place.image]
-        if not image.slots or not image.in_code(place.address):
+        if not image.slots:
             return None
-        code = self.machine.disassemble(image, place.address, place.address + _STUB_BYTES)
-        for i, instruction in enumerate(code[:4]):
-            if self.machine.stops(instruction):
-                for event in self.machine.events(image, code[: i + 1]):
-                    if event.kind in {Kind.JUMP_SLOT, Kind.REFERENCE}:
-                        name = image.slots.get(event.value)
-                        if name:
-                            return name
-                return None
-            if self.machine.is_call(instruction):
-                return None
-        return None
+        slot = self.machine.stub_slot(image, place.address)
+        return None if slot is None else image.slots.get(slot)
 
     def _scan(self, start: Place, end: int) -> None:
         """Read one function, and follow all that leads out of it."""
@@ -357,37 +374,35 @@ class _Explorer:
         code = self.machine.disassemble(image, start.address, end)
         self.here, self.reading = frozenset(one[0] for one in code), start.image
         events = list(self.machine.events(image, code))
+        context = Context(start.image, image, start.address, end)
         for event in events:
-            self._follow(start, end, event)
+            place = Place(start.image, event.address)
+            for way in ways_of(context, event.kind, event.value):
+                self._follow(place, way)
+            if event.kind in {Kind.ENTER, Kind.FOREIGN}:
+                self.entrances.append(Entrance(place, event.kind is Kind.FOREIGN))
         for event in events:
             if event.kind is Kind.INDIRECT_JUMP:
                 self._tables(start, end, code, events, event.address)
         self._fall_through(start, end, code)
 
-    def _follow(self, start: Place, end: int, event: Event) -> None:
-        image = self.images[start.image]
-        source = Place(start.image, event.address)
-        match event.kind:
-            case Kind.CALL | Kind.JUMP:
-                self._go(source, event.value, is_call=event.kind is Kind.CALL)
-            case Kind.CALL_SLOT | Kind.JUMP_SLOT:
-                name = image.slots.get(event.value)
-                if name is not None:
-                    is_call = event.kind is Kind.CALL_SLOT
-                    self._go_to_import(source, name, is_call=is_call)
-            case Kind.REFERENCE | Kind.COMPARISON:
-                name = image.slots.get(event.value)
-                value = image.own_slots.get(event.value, event.value)
-                if name is not None:
-                    self._take_import(name)
-                elif start.address < value < end or not image.in_code(value):
-                    pass  # a label of the function itself, or data
-                elif event.kind is Kind.REFERENCE:
-                    self._take(Place(start.image, value))
+    def _follow(self, source: Place, way: Way) -> None:
+        match way:
+            case Goes(place, is_call):
+                self._go(source, place, is_call=is_call)
+            case Imports(name, is_call, is_taken):
+                if is_taken:
+                    self._take_import(source.image, name)
                 else:
-                    self._reach(Place(start.image, value))
-            case Kind.ENTER | Kind.FOREIGN:
-                self.entrances.append(Entrance(source, event.kind is Kind.FOREIGN))
+                    self._go_to_import(source, name, is_call=is_call)
+            case Takes(place):
+                self._take(place)
+            case Reaches(place):
+                self._reach(place)
+            case Unclear(why):
+                self.unclear[source] = why
+            case Pointer() | Harmless():
+                pass  # taken where it was made, or no code
 
     def _tables(
         self,
@@ -453,7 +468,7 @@ class _Explorer:
         image = self.images[start.image]
         if not image.in_code(end):
             return
-        if self.machine.is_call(last) and end in _layout(image):
+        if self.machine.is_call(last) and image.starts_function(end):
             return
         place = Place(start.image, end)
         self.edges[place].add(Edge(Place(start.image, last[0]), is_call=False))

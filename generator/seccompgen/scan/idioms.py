@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.scan.graph import Place
+from seccompgen.scan.ways import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.architectures import Abi
+
+
+_TEXT = re.compile(rb"(?<![\w$.])(\w{2,64})\0")
 
 
 class Span(NamedTuple):
@@ -51,7 +55,9 @@ class Image:
     (.plt and its like). ``functions`` are sorted by address. ``exports``
     are what others can import, by name, every version of it. ``slots`` are words that the loader
     fills with the address of the function named, ``own_slots`` those that hold a code address of
-    the file itself. ``pointers`` are code addresses that stand in other data,
+    the file itself; ``slot_tables`` are where these lie. ``weak`` are names that it can
+    do without, ``unread`` places of what its loader is told and we do not understand, and why.
+    ``pointers`` are code addresses that stand in other data,
     ``imported_pointers`` names whose address the loader puts there. ``roots`` is where
     others start it: the entry point, initialisers and finalisers. ``frames`` are the starts of
     what .eh_frame describes: each a function, or a part of one that was laid elsewhere.
@@ -69,6 +75,9 @@ class Image:
     exports: Mapping[str, tuple[int, ...]]
     slots: Mapping[int, str]
     own_slots: Mapping[int, int]
+    slot_tables: tuple[Span, ...]
+    weak: frozenset[str]
+    unread: tuple[tuple[int, str], ...]
     pointers: frozenset[int]
     imported_pointers: frozenset[str]
     roots: tuple[int, ...]
@@ -112,6 +121,24 @@ class Image:
             if not found.size or address < found.address + found.size:
                 return found.name
         return ""
+
+    def starts_function(self, address: int) -> bool:
+        """Return True if a function starts there, not merely a label."""
+        if address in self.frames:
+            return True
+        i = bisect_right(self._addresses, address) - 1
+        found = self.functions[i] if i >= 0 else None
+        return bool(found and found.address == address and (found.size or self.is_go))
+
+    @cached_property
+    def texts(self) -> frozenset[str]:
+        """The words that stand in its data, each ended by a zero byte."""
+        return frozenset(
+            match[1].decode()
+            for segment in self.segments
+            if not segment.executable
+            for match in _TEXT.finditer(segment.data)
+        )
 
     @cached_property
     def _addresses(self) -> list[int]:

@@ -32,11 +32,17 @@ class Kind(Enum):
     JUMP_SLOT = auto()
     """goes to what the word at ``value`` points to"""
     REFERENCE = auto()
-    """computes or names the address ``value``"""
+    """computes the address ``value``"""
+    LOAD = auto()
+    """reads or writes what stands at ``value``"""
     COMPARISON = auto()
     """computes the address ``value``, or loads what stands there, only to compare with it"""
+    INDIRECT_CALL = auto()
+    """calls what a register or a computed word says"""
     INDIRECT_JUMP = auto()
     """goes to where a register or a computed word says"""
+    UNREAD = auto()
+    """is not understood, and may do any of these"""
     ENTER = auto()
     """enters the kernel, by this machine's own ABI"""
     FOREIGN = auto()
@@ -122,6 +128,9 @@ class Machine(Protocol):
 
     def is_call(self, instruction: Instruction) -> bool:
         """Return True for calls, which may not come back."""
+
+    def stub_slot(self, image: Image, address: int) -> int | None:
+        """Return the word through which the code at ``address`` jumps, if it does nothing else."""
 
     def is_padding(self, instruction: Instruction) -> bool:
         """Return True for what only fills the space between functions."""

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.architectures import Abi
-    from seccompgen.scan.graph import Graph, Place
+    from seccompgen.scan.graph import Graph
     from seccompgen.scan.image import Image
     from seccompgen.scan.machine import Machine
     from seccompgen.scan.values import Value
+    from seccompgen.scan.ways import Place
     from seccompgen.tables import Table, Tables
 
 _PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
@@ -71,6 +72,7 @@ def scan(
     graph = explore(images, _machine(program.abi), loaded)
     table = tables.tables[program.abi.name]
     sites, unknown = _sites(graph, table)
+    unknown = tuple(sorted({*unknown, *_unclear(graph)}))
     implied = tuple(_implied(images, table, {site.name for site in sites}))
     return Scan(
         path=str(path),
@@ -120,6 +122,13 @@ def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], tuple[Unknown,
             for path, function in [_where(graph, place)]
         )
     )
+
+
+def _unclear(graph: Graph) -> Iterator[Unknown]:
+    """Yield from where it is not known which code can run."""
+    for place, why in graph.unclear.items():
+        path, function = _where(graph, place)
+        yield Unknown(path, place.address, function, why, leads_on=True)
 
 
 def _where(graph: Graph, place: Place) -> tuple[str, str]:

@@ -6,8 +6,8 @@ from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.scan.graph import Place
 from seccompgen.scan.machine import Known, Lost, Moved
+from seccompgen.scan.ways import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,11 +34,19 @@ _SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 
 _MAX_BOUND = 4096
 _SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
 
+_STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)
+"""A jump through a word, behind endbr and bnd."""
+_ENTERS = (b"\x0f\x05", b"\x0f\x34", b"\xcd\x80")
+"""syscall, sysenter and int 0x80."""
+
 _READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
 )
 """Mnemonics whose first operand may be memory that they only read."""
 _STOPS = frozenset({"jmp", "ret", "retf", "iretd", "iretq", "ud2", "hlt", "int3", "ud1", "ud0"})
+_FAR = frozenset({"lcall", "ljmp"})
+_RESYNCHRONISED = 16
+"""Instructions after which decoding is taken to have fallen in with the true ones."""
 _CONDITIONAL = re.compile(r"j(?!mp)|loop|xbegin")
 
 
@@ -108,6 +116,8 @@ class X86:
                 yield from self._transfer(address, size, word, operands)
                 if operands[:1].isdigit():
                     continue
+            elif word in _FAR or (word == ".byte" and self._hides_entrance(image, code, i)):
+                yield Event(Kind.UNREAD, address)
             elif word in {"syscall", "sysenter", "int"}:
                 if word != "int" or operands == "0x80":
                     own = (word == "syscall") == (self.word == 8) or self.word == 4
@@ -118,7 +128,8 @@ class X86:
                     only = word in {"lea", "mov"} and is_only_compared(
                         code, i, _SETS, _leaves, _branches
                     )
-                    kind = Kind.COMPARISON if only else Kind.REFERENCE
+                    made = Kind.REFERENCE if word == "lea" else Kind.LOAD
+                    kind = Kind.COMPARISON if only else made
                     yield Event(kind, address, _offset(match) + address + size)
             elif word in {"cmp", "and", "sub"}:
                 last = operands.rpartition(", ")[2]
@@ -139,8 +150,33 @@ class X86:
             yield Event(Kind.CALL_SLOT if call else Kind.JUMP_SLOT, address, target)
         elif call and operands == "dword ptr gs:[0x10]":
             yield Event(Kind.ENTER, address)  # AT_SYSINFO, where libc keeps it
-        elif not call:
-            yield Event(Kind.INDIRECT_JUMP, address)
+        else:
+            yield Event(Kind.INDIRECT_CALL if call else Kind.INDIRECT_JUMP, address)
+
+    @staticmethod
+    def _hides_entrance(image: Image, code: Sequence[Instruction], index: int) -> bool:
+        """Return True if behind bytes that are no instruction the kernel may be entered, unseen.
+
+        Decoding goes on at the next byte, perhaps in the middle of an instruction, until it falls
+        in with the true ones.
+        """
+        window = code[index : index + _RESYNCHRONISED]
+        start, end = window[0][0], window[-1][0] + window[-1][1]
+        data = image.read(start, end - start)
+        seen = {one[0] for one in window if one[2] in {"syscall", "sysenter", "int"}}
+        return any(
+            start + match.start() not in seen
+            for enters in _ENTERS
+            for match in re.finditer(re.escape(enters), data)
+        )
+
+    def stub_slot(self, image: Image, address: int) -> int | None:
+        """See ``Machine``."""
+        match = _STUB.match(image.read(address, 11))
+        if match is None:
+            return None
+        displacement = int.from_bytes(match["displacement"], "little", signed=self.word == 8)
+        return displacement + (address + match.end() if self.word == 8 else 0)
 
     def stops(self, instruction: Instruction) -> bool:
         """See ``Machine``."""

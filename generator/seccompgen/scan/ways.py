@@ -1,0 +1,180 @@
+"""The ways in which control, or an address, leads from one instruction to code.
+
+Every event of the code that can run has at least one way. What has none was not understood: it
+becomes ``Unclear``, and so an unknown of the result, never nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.scan.machine import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from seccompgen.scan.image import Image
+
+
+class Place(NamedTuple):
+    """An address in the image of that index."""
+
+    image: int
+    address: int
+
+
+class Goes(NamedTuple):
+    """Control goes to ``place``; ``is_call`` if it may come back."""
+
+    place: Place
+    is_call: bool
+
+
+class Takes(NamedTuple):
+    """The address ``place`` is made, and may be called by whoever gets it."""
+
+    place: Place
+
+
+class Reaches(NamedTuple):
+    """The code at ``place`` is there, but nobody is handed its address."""
+
+    place: Place
+
+
+class Imports(NamedTuple):
+    """The function ``name`` of any image is called, jumped to, or its address taken."""
+
+    name: str
+    is_call: bool
+    is_taken: bool
+
+
+class Pointer(NamedTuple):
+    """Control goes to an address that somebody made whole, and which counts as taken there."""
+
+
+class Harmless(NamedTuple):
+    """It leads to no code: it is data, a label of the function itself, or null; ``why`` says it."""
+
+    why: str
+
+
+class Unclear(NamedTuple):
+    """It may lead anywhere."""
+
+    why: str
+
+
+Way: TypeAlias = Goes | Takes | Reaches | Imports | Pointer | Harmless | Unclear
+
+CALLS = frozenset({Kind.CALL, Kind.CALL_SLOT, Kind.INDIRECT_CALL})
+
+
+class Context(NamedTuple):
+    """What the ways of one event depend on: its image, and the function that it is in."""
+
+    number: int
+    image: Image
+    start: int
+    end: int
+
+    def at(self, address: int) -> Place:
+        """Return the place of an address of this image."""
+        return Place(self.number, address)
+
+
+def _direct(context: Context, kind: Kind, value: int) -> list[Way]:
+    if context.image.in_code(value):
+        return [Goes(context.at(value), kind in CALLS)]
+    if value == 0:
+        return [Harmless("a weak function that is not there")]
+    return []
+
+
+def _slot(context: Context, kind: Kind, value: int) -> list[Way]:
+    image = context.image
+    ways: list[Way] = []
+    if value in image.slots:
+        ways.append(Imports(image.slots[value], kind in CALLS, is_taken=False))
+    if value in image.own_slots:
+        ways.append(Goes(context.at(image.own_slots[value]), kind in CALLS))
+    # All other words that point into code are among the pointers of the image, and count as taken.
+    return ways or [Pointer()]
+
+
+def _load(context: Context, kind: Kind, value: int) -> list[Way]:
+    image = context.image
+    if value in image.slots:
+        return [Imports(image.slots[value], is_call=False, is_taken=True)]
+    if value in image.own_slots:
+        return _made(context, kind, image.own_slots[value])
+    return _made(context, kind, value)
+
+
+def _reference(context: Context, kind: Kind, value: int) -> list[Way]:
+    """Return what an address leads to; that of a table of slots, to all that stands in it."""
+    image = context.image
+    tables = [one for one in image.slot_tables if one.start <= value < one.end]
+    ways: list[Way] = []
+    for table in tables:
+        ways += [
+            Takes(context.at(target))
+            for slot, target in image.own_slots.items()
+            if table.start <= slot < table.end
+        ]
+        ways += [
+            Imports(name, is_call=False, is_taken=True)
+            for slot, name in image.slots.items()
+            if table.start <= slot < table.end
+        ]
+    return ways or _made(context, kind, value)
+
+
+def _made(context: Context, kind: Kind, value: int) -> list[Way]:
+    if not context.image.in_code(value):
+        return [Harmless("data")]
+    if context.start < value < context.end:
+        return [Harmless("a label of the function itself")]
+    place = context.at(value)
+    return [Reaches(place) if kind is Kind.COMPARISON else Takes(place)]
+
+
+def _by_pointer(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    return [Pointer()]
+
+
+def _no_code(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+    return [Harmless("it enters the kernel, or compares numbers")]
+
+
+WAYS: dict[Kind, Callable[[Context, Kind, int], list[Way]]] = {
+    Kind.CALL: _direct,
+    Kind.JUMP: _direct,
+    Kind.CALL_SLOT: _slot,
+    Kind.JUMP_SLOT: _slot,
+    Kind.INDIRECT_CALL: _by_pointer,
+    Kind.INDIRECT_JUMP: _by_pointer,
+    Kind.LOAD: _load,
+    Kind.REFERENCE: _reference,
+    Kind.COMPARISON: _load,
+    Kind.ENTER: _no_code,
+    Kind.FOREIGN: _no_code,
+    Kind.BOUND: _no_code,
+}
+"""The ways of each kind of event; what has none is unclear. Tests take each out in turn."""
+
+
+def ways_of(
+    context: Context,
+    kind: Kind,
+    value: int,
+    known: Mapping[Kind, Callable[[Context, Kind, int], list[Way]]] = WAYS,
+) -> list[Way]:
+    """Return all the ways of an event: at least one, ``Unclear`` where nothing else is known."""
+    find = known.get(kind)
+    ways = find(context, kind, value) if find else []
+    image = context.image
+    if Pointer() in ways and (value in image.slots or value in image.own_slots):
+        ways = []  # what a slot holds does not count as taken
+    return ways or [Unclear("it is not understood where this leads")]
