@@ -147,7 +147,7 @@ def test_a_program_near_the_limit() -> None:
                 for n in (1, 2, 3)
             ],
         }
-        for _ in range(300)
+        for _ in range(620)
     ]
     groups = [{"action": "errno(7)", "names_with_args": entries}]
     policy = {
