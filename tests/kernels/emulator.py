@@ -60,9 +60,10 @@ _END = re.compile(rb"^@end\r*\n", re.M)
 _BEGUN = b"@init"
 """What the guest's first process says first."""
 _BOOTS = 2
-"""How often a kernel is started that does not come to its first process, or hangs: on a busy machine
-emulated s390x and loongarch64 were each seen once to stand still, having worked for a few seconds of
-60. A filter that makes a guest hang does so in both."""
+"""How often a kernel is started that does not come to its first process, or hangs.
+
+On a busy machine, emulated s390x and loongarch64 were each seen once to stand still, having worked
+for a few seconds of 60. A filter that makes a guest hang does so each time."""
 _ENDED = "ended"
 _COMPILES = 120.0
 """Seconds that a guest may take to compile the standard library's modules."""
