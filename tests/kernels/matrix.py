@@ -73,8 +73,8 @@ and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KER
 where instead), by name and version, so that a second run fetches nothing;
 `make test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in
 `build/kernels/`. A kernel that does not come to its first process, or hangs, is booted once more.
-A guest is skipped only where its emulator or packages cannot be had; on CI one big-endian ABI and two
-little-endian ones must run, besides those of x86.
+A guest is skipped only where its emulator or packages cannot be had; on CI one big-endian ABI and
+two little-endian ones must run, besides those of x86.
 """
 
 
