@@ -16,7 +16,7 @@ X32_SYSCALL_BIT = 0x40000000
 
 
 class HighWords(Enum):
-    """What the high words of ``seccomp_data.args`` are worth, on every kernel from v5.10 on.
+    """The worth of the high words of ``seccomp_data.args``, on every kernel from v5.10 on.
 
     ``syscall_get_arguments()`` of an architecture fills in ``args`` from registers, and hands over
     what is there: it is not to be taken for granted that a 32-bit ABI leaves nothing in the upper
@@ -27,7 +27,7 @@ class HighWords(Enum):
     """Always 0, since the kernel's ``unsigned long`` has 32 bits, or since
     ``syscall_get_arguments()`` masks them: powerpc, and s390 as long as it had a 31-bit ABI."""
     IGNORED = "ignored"
-    """What the caller left there, but no system call gets more than the low words.
+    """Left by the caller as they were; no system call gets more than the low words.
 
     This is i386 on an x86_64 kernel: ``regs->bx`` and so on come unmasked into ``args``, and each
     system call gets ``(unsigned int)regs->bx`` (SC_IA32_REGS_TO_ARGS in asm/syscall_wrapper.h).
@@ -65,7 +65,7 @@ class Abi:
 
     @property
     def argument_bits(self) -> Literal[32, 64]:
-        """How many bits of an argument count; those above are nothing to any system call."""
+        """The bits of an argument that count; those above are nothing to any system call."""
         return 64 if self.high_words is HighWords.COUNT else 32
 
 

@@ -100,7 +100,7 @@ class ProgramCache:
 
 
 _ROOTS = ("seccompgen.proved", "seccompgen.cache")
-"""What makes a program, and what keeps it."""
+"""Files that decide a program, and that keep it."""
 
 _IMPORT = re.compile(
     r"^[ ]*from (?P<module>seccompgen[.\w]*) import (?P<names>\([^)]*\)|[^\n#]+)"

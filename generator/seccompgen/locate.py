@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
-"""How names of FILTERs end."""
+"""Endings of the names of FILTERs."""
 
 
 class Kind(Enum):

@@ -111,7 +111,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What FILTER holds for the running ABI."""
+    """The program of FILTER for the running ABI."""
 
     name: str
     judged: Judged

@@ -17,7 +17,7 @@ _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables of requests, each a file or a directory; they go before OpenSSL's own."""
 _FILE, _DIRECTORY = "SSL_CERT_FILE", "SSL_CERT_DIR"
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
-"""What OpenSSL says (X509_V_ERR_*) where nobody trusted has signed."""
+"""Errors of OpenSSL (X509_V_ERR_*) where nobody trusted has signed."""
 
 
 @dataclass(frozen=True, slots=True)

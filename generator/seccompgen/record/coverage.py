@@ -35,7 +35,7 @@ class Refused:
 
     @property
     def times(self) -> int:
-        """How often it was made."""
+        """Times that it was made."""
         return sum(self.labels.values())
 
 
@@ -52,7 +52,7 @@ class Coverage:
 
     @property
     def times(self) -> int:
-        """How many calls were refused, each time that one was made."""
+        """The number of calls refused, each time that one was made."""
         return sum(one.times for one in self.refused)
 
 

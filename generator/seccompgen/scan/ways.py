@@ -72,7 +72,7 @@ CALLS = frozenset({Kind.CALL, Kind.CALL_SLOT, Kind.INDIRECT_CALL})
 
 
 class Context(NamedTuple):
-    """What the ways of one event depend on: its image, and the function that it is in."""
+    """The origin of the ways of one event: its image, and the function that it is in."""
 
     number: int
     image: Image

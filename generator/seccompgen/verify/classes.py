@@ -153,7 +153,7 @@ def _first_with(constants: list[int], first: int, last: int, bit: int) -> int:
 _NUMBERS = frozenset({2 * NR, 2 * ARCH})
 """The words that say which system call it is."""
 _IS_ZERO = [Question(2 * field + 1) for field in range(ARGS, FIELDS)]
-"""Whether the high word of an argument is 0."""
+"""True if the high word of an argument is 0."""
 
 
 def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call | int:
