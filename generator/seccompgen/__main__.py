@@ -74,8 +74,9 @@ def _tell(error: SeccompgenError) -> int:
     from seccompgen.console import say  # noqa: PLC0415 - kept off the import of the package
     from seccompgen.errors import OutsideError  # noqa: PLC0415
 
-    with contextlib.suppress(OutsideError):  # the exit code says it, too
-        say(*error.diagnostics, err=True)
+    if error.diagnostics:
+        with contextlib.suppress(OutsideError):  # the exit code says it, too
+            say(*error.diagnostics, err=True)
     return error.exit_code
 
 

@@ -64,7 +64,10 @@ def _text(stream: io.TextIOWrapper, name: str) -> TextIO:
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor to which a first write that fails raises OutsideError, and no further one."""
+    """A descriptor to which a first write that fails raises OutsideError, and no further one.
+
+    The error has nothing to tell where the reader has gone away: ``| head`` has what it wants.
+    """
 
     def __init__(self, descriptor: int, name: str) -> None:
         self._called = name
@@ -80,5 +83,7 @@ class _Descriptor(io.FileIO):
                 select.select((), (self,), ())
         except OSError as error:
             self._failed = True
+            if isinstance(error, BrokenPipeError):
+                raise OutsideError from None
             raise OutsideError(f"{self._called}: {error.strerror}") from None
         return written
