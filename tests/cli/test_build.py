@@ -126,8 +126,8 @@ def test_check_says_which_tables_and_profile_are_others(here: Path) -> None:
     before = matrix.read_bytes()
     after = re.sub(rb"^uretprobe,335,", b"uretprobe,,", before, flags=re.MULTILINE)
     matrix.write_bytes(after)
-    sums = [hashlib.sha256(content).hexdigest() for content in (before, after)]
-    lock.write_text(lock.read_text().replace(*sums))
+    was, now = (hashlib.sha256(content).hexdigest() for content in (before, after))
+    lock.write_text(lock.read_text().replace(was, now))
     (here / "calls.txt").write_text("read: 9\nwrite: 1\n")
     (line,) = build(*made, "--check", cwd=here)
     assert line == "out/worker.py: is stale: the tables have changed; its programs stay the same"
