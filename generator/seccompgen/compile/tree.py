@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,8 +22,7 @@ SCALE = 1 << 10
 IMPOSSIBLE = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """The numbers ``first`` to ``last``: their weight, and the label of what follows.
 
     Where ``mask`` is not 0, a number belongs to this item or a later one if it has a bit of
@@ -42,16 +40,14 @@ class Item:
         return Bits(self.mask, above, below) if self.mask else Cut(self.first, below, above)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """Go on at ``label``, with ``budget`` instructions left."""
 
     label: int
     budget: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """``number >= k``."""
 
     k: int
@@ -59,8 +55,7 @@ class Cut:
     above: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(NamedTuple):
     """``number == k``."""
 
     k: int
@@ -68,8 +63,7 @@ class Hole:
     rest: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Bits:
+class Bits(NamedTuple):
     """``number & mask``."""
 
     mask: int
@@ -77,8 +71,7 @@ class Bits:
     none: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
+class Masked(NamedTuple):
     """``number & mask == k``, which leaves the number under the mask, to be loaded again."""
 
     mask: int
