@@ -72,7 +72,7 @@ it installs QEMU; kernels and Pythons are fetched by apt with a state of its own
 and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KERNELS_CACHE` says
 where instead), by name and version, so that a second run fetches nothing;
 `make test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in
-`build/kernels/`. A kernel that does not come to its first process, or hangs, is booted once more.
+`build/kernels/`. A kernel that does not come to its first process is booted once more.
 A guest is skipped only where its emulator or packages cannot be had; on CI one big-endian ABI and
 two little-endian ones must run, besides those of x86.
 """
