@@ -88,7 +88,7 @@ def boot(
     guest: Guest,
     files: Mapping[str, bytes],
     *,
-    timeout: float = 60.0,
+    timeout: float = 300.0,
     processor: int | None = None,
 ) -> bytes:
     """Boot ``guest`` with ``files`` in its ``/trial``; return what ``main()`` of main.py returned.

@@ -189,7 +189,7 @@ def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
 
 
 COUNTS = {
-    **dict.fromkeys(("filters", "stock", "policies", "calls", "numbers"), 1),
+    **dict.fromkeys(("filters", "stock", "attacks", "policies", "calls", "numbers"), 1),
     **dict.fromkeys(("records", "bitmap", "foreign", "faults")),
 }
 

@@ -1,7 +1,9 @@
 """Processes: to start them, signal them, look into them or change how they run."""
 
 import ctypes
+import errno
 import fcntl
+import mmap
 import os
 import resource
 import select
@@ -13,15 +15,19 @@ import threading
 import time
 from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
-from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable
+from escape.attack import attack, by_numbers, outside
+from escape.scene import HIGH, IS_64_BIT, SECONDS, Foiled, Scene, Unavailable
 
 Steps = Generator[None, None, None]
 
-O_ASYNC = 0x1000 if os.uname().machine.startswith("mips") else 0x2000
+MACHINE = os.uname().machine
+IS_MIPS = MACHINE.startswith("mips")
+O_ASYNC = 0x1000 if IS_MIPS else 0x2000
 F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY = fcntl.F_SETOWN, 10, 15, 1026
-FIOASYNC, FIOSETOWN, SIOCSPGRP = 0x5452, 0x8901, 0x8902
-TIOCSIG = 0x40045436
+FIOASYNC = termios.FIOASYNC
+FIOSETOWN, SIOCSPGRP = (0x8004667C, 0x80047308) if IS_MIPS else (0x8901, 0x8902)
+# _IOW, of which MIPS and powerpc have the direction elsewhere.
+TIOCSIG = 0x80045436 if IS_MIPS or MACHINE.startswith("ppc") else 0x40045436
 
 # --- Starting ------------------------------------------------------------------------------------
 
@@ -63,19 +69,33 @@ def clone3(scene: Scene) -> Steps:
     _started(scene.call("clone3", arguments, len(arguments)))
 
 
-@attack(compute_only="making", web_worker="programs")
+@attack(compute_only="making", web_worker="programs", abis=("x86_64",))
 def fork_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     yield
     _started(call("fork"))
 
 
-@attack(compute_only="making", web_worker="programs")
-def fork_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@attack(compute_only="making", web_worker="programs", abis=("i386",))
+def fork_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
     yield
-    _started(scene.by_number(scene.foreign["x32"]["fork"]))
+    _started(call("fork"))
+
+
+@attack(compute_only="signals", web_worker="others", abis=("i386",))
+def kill_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    neighbour = scene.neighbour()
+    yield
+    call("kill", neighbour.pid, int(signal.SIGTERM))
+    neighbour.must_die()
+
+
+@by_numbers(compute_only="making", web_worker="programs")
+def fork_a_process(scene: Scene, call: "Callable[..., int]") -> Steps:
+    yield
+    _started(call("fork"))
 
 
 @attack(compute_only="making")
@@ -102,7 +122,9 @@ def _killed(name: str, kill: "Callable[[Scene, int], object]") -> None:
 
 
 def _siginfo() -> bytes:
-    return struct.pack("=iii", signal.SIGTERM, 0, -1) + bytes(116)  # SI_QUEUE
+    """Return a ``siginfo_t`` of SI_QUEUE; MIPS has si_code before si_errno."""
+    code = (-1, 0) if IS_MIPS else (0, -1)
+    return struct.pack("=iii", signal.SIGTERM, *code) + bytes(116)
 
 
 _killed("kill", lambda s, pid: os.kill(pid, signal.SIGTERM))
@@ -136,7 +158,7 @@ def signal_by_a_pidfd_that_it_has(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def kill_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     neighbour = scene.neighbour()
@@ -145,13 +167,11 @@ def kill_by_int_0x80(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
-def kill_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@by_numbers(compute_only="signals", web_worker="others")
+def kill_a_process(scene: Scene, call: "Callable[..., int]") -> Steps:
     neighbour = scene.neighbour()
     yield
-    scene.by_number(scene.foreign["x32"]["kill"], neighbour.pid, int(signal.SIGTERM))
+    call("kill", neighbour.pid, int(signal.SIGTERM))
     neighbour.must_die()
 
 
@@ -230,13 +250,13 @@ def typed_into_a_terminal(scene: Scene) -> Steps:
     try:
         fcntl.ioctl(slave, termios.TIOCSTI, b"\x03")
     except OSError as error:
-        if error.errno == 5:
+        if error.errno == errno.EIO:
             raise Unavailable("the kernel was told not to have TIOCSTI") from error
         raise
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def typed_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     _, slave, neighbour = scene.terminal_of_another()
@@ -247,7 +267,7 @@ def typed_by_int_0x80(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def sigio_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     master, slave, neighbour = scene.terminal_of_another()
@@ -344,12 +364,12 @@ def urgent_data_for_an_owner(scene: Scene) -> Steps:
     neighbour = scene.neighbour(sit)
     os.read(told, 1)
     server = scene.listening()
-    client = socket.create_connection(server.getsockname())
+    client = scene.connected(server.getsockname())
     accepted, _ = server.accept()
     yield
     fcntl.fcntl(accepted, F_SETOWN, neighbour.pid)
     client.send(b"x", socket.MSG_OOB)
-    if not select.select([told], [], [], 1)[0]:
+    if not select.select([told], [], [], SECONDS)[0]:
         raise Foiled("no SIGURG came")
 
 
@@ -361,7 +381,7 @@ def notice_of_a_directory(scene: Scene) -> Steps:
     try:
         fcntl.fcntl(folder, F_NOTIFY, 0x80000004)  # DN_CREATE, DN_MULTISHOT
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel has no dnotify") from error
         raise
     fcntl.fcntl(folder, F_SETOWN, neighbour.pid)
@@ -379,7 +399,7 @@ def a_timer_for_another(scene: Scene) -> Steps:
     try:
         scene.call("timer_create", 1, event, bytes(8))
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel makes no timer for another process") from error
         raise
 
@@ -395,12 +415,12 @@ def _looks(name: str, look: "Callable[[Scene, int, ctypes.c_int], object]", **ag
         try:
             look(scene, neighbour.pid, word)
         except OSError as error:
-            if error.errno in (22, 19) and name == "move_its_pages":
-                raise Unavailable(f"not on this machine: {error}") from error
+            if error.errno in (errno.EINVAL, errno.ENODEV) and name == "move_its_pages":
+                raise Unavailable(f"not on this machine: {error.strerror}") from error
             raise
 
     body.__name__ = name
-    attack(**against)(body)
+    attack(abis=(), **against)(body)
 
 
 def _vectors(word: ctypes.c_int) -> "tuple[bytes, bytes]":
@@ -422,8 +442,8 @@ def _write_memory(scene: Scene, pid: int, word: ctypes.c_int) -> None:
 
 
 def _advise(scene: Scene, pid: int, word: ctypes.c_int) -> None:
-    page = ctypes.addressof(word) & -4096
-    vector = struct.pack("@PN", page, 4096)
+    page = ctypes.addressof(word) & -mmap.PAGESIZE
+    vector = struct.pack("@PN", page, mmap.PAGESIZE)
     scene.call("process_madvise", scene.call("pidfd_open", pid, 0), vector, 1, 20, 0)  # MADV_COLD
 
 
@@ -468,7 +488,7 @@ def _core_cookie(scene: Scene, pid: int) -> None:
     try:
         scene.call("prctl", 62, 0, pid, 0, ctypes.c_ulong())
     except OSError as error:
-        if error.errno in (22, 19):
+        if error.errno in (errno.EINVAL, errno.ENODEV):
             raise Unavailable("the processor has no two threads a core") from error
         raise
 
