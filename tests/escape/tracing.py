@@ -14,9 +14,10 @@ libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_
 _TRACEME, _POKEUSER, _CONT, _SYSCALL, _SETOPTIONS = 0, 6, 7, 24, 0x4200
 _GETREGS, _GET_SYSCALL_INFO, _SET_SYSCALL_INFO = 12, 0x420E, 0x4212
 _ORIG_RAX, _RDI, _RSI, _RDX = 15 * 8, 14 * 8, 13 * 8, 12 * 8
-_ENTRY = 1
+_TRACESYSGOOD, _ENTRY = 1, 1
 _INFO = struct.Struct("=BBHIQQQ6Q")
 """op, reserved, flags, arch, instruction pointer, stack pointer, number, arguments."""
+_NR = 6
 
 
 def _ptrace(request: int, pid: int, address: int, data: int) -> None:
@@ -76,6 +77,7 @@ def traced_to_change(scene: Scene, asked: str, made: str, args: "tuple[int, ...]
     """
     change = _by_registers if scene.abi == "x86_64" else _by_information
     pid = _tracee(lambda: scene.call(asked))
+    _ptrace(_SETOPTIONS, pid, 0, _TRACESYSGOOD)
     while True:
         _ptrace(_SYSCALL, pid, 0, 0)
         if not os.WIFSTOPPED(os.waitpid(pid, 0)[1]):
@@ -105,10 +107,10 @@ def _by_information(pid: int, asked: int, made: int, args: "tuple[int, ...]") ->
     """Do the same by ``struct ptrace_syscall_info``, which is one for all ABIs (Linux 6.16)."""
     info = ctypes.create_string_buffer(_INFO.size)
     _ptrace(_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
-    *head, nr, _, _, _, _, _, _ = _INFO.unpack(info.raw)
-    if head[0] != _ENTRY or nr & 0xFFFFFFFF != asked:
+    fields = _INFO.unpack(info.raw)
+    if fields[0] != _ENTRY or fields[_NR] != asked:
         return False
-    info.raw = _INFO.pack(*head, made, *args, *[0] * (6 - len(args)))
+    info.raw = _INFO.pack(*fields[:_NR], made, *args, *[0] * (6 - len(args)))
     try:
         _ptrace(_SET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
     except OSError as error:

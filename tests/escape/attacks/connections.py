@@ -434,7 +434,7 @@ _option("repair", 6, 19, 1)
 _option("another_device", socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
 _option("another_mark", socket.SOL_SOCKET, socket.SO_MARK, 1)
 _option("from_any_address", 0, 19, 1)  # IP_TRANSPARENT
-_option("a_group", 0, 35, struct.pack("=4s4si", b"\xe0\0\0\1", bytes(4), 0), socket.SOCK_DGRAM)
+_option("a_group", 0, 35, struct.pack("=4s4si", b"\xe0\0\0\1", bytes(4), 1), socket.SOCK_DGRAM)
 _option("many_for_a_port", socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
