@@ -15,7 +15,7 @@ _TRACEME, _POKEUSER, _CONT, _SYSCALL, _SETOPTIONS = 0, 6, 7, 24, 0x4200
 _GETREGS, _GET_SYSCALL_INFO, _SET_SYSCALL_INFO = 12, 0x420E, 0x4212
 _ORIG_RAX, _RDI, _RSI, _RDX = 15 * 8, 14 * 8, 13 * 8, 12 * 8
 _TRACESYSGOOD, _ENTRY = 1, 1
-_INFO = struct.Struct("=BBHIQQQ6Q")
+_INFO = struct.Struct("=BBHIQQQ6Q8x")
 """op, reserved, flags, arch, instruction pointer, stack pointer, number, arguments."""
 _NR = 6
 
