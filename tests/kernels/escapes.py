@@ -74,6 +74,9 @@ def judge(
         for policy in one.against:
             if (guest.abi, policy) in NO_PROGRAM:
                 continue
+            if one.name not in report[policy]:
+                differences.append(f"attack {one.name} on {policy}: it was not made")
+                continue
             free = report[""].get(one.name)
             found = judged(one, free and Outcome(*free), Outcome(*report[policy][one.name]))
             if found.wrong:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Generator
 
 from escape.attack import attack, by_numbers, outside
-from escape.attacks.sockets import MISSING
+from escape.attacks.sockets import MISSING, kind_name
 from escape.scene import HIGH, IS_64_BIT, SECONDS, Foiled, Scene, Unavailable, msghdr, sockaddr
 
 Steps = Generator[None, None, None]
@@ -56,7 +56,9 @@ def _pair(kind: int, family: int = 1, *, garbage: bool = False) -> None:
         scene.call("sendmsg", numbers[0], message, 0)
         assert peer.recv(1) == b"x"
 
-    body.__name__ = f"a_pair_of_kind_{kind:x}_that_sends_anywhere{'_with_garbage' * garbage}"
+    body.__name__ = (
+        f"a_pair_of_kind_{kind_name(kind)}_that_sends_anywhere{'_with_garbage' * garbage}"
+    )
     attack(web_worker="connections", compute_only="making")(body)
 
 

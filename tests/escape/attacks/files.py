@@ -14,6 +14,8 @@ Steps = Generator[None, None, None]
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+SIGNAL_SET = 16 if os.uname().machine.startswith("mips") else 8
+"""Bytes of the kernel's ``sigset_t``."""
 
 
 def _path(path: str) -> bytes:
@@ -299,7 +301,9 @@ _MAKES: "dict[str, Callable[[Scene, int, int], object]]" = {
     "make_an_event": lambda s, one, two: s.call("eventfd2", 0, 0),
     "make_an_epoll": lambda s, one, two: s.call("epoll_create1", 0),
     "make_a_timer_descriptor": lambda s, one, two: s.call("timerfd_create", 1, 0),
-    "make_a_signal_descriptor": lambda s, one, two: s.call("signalfd4", -1, bytes(8), 8, 0),
+    "make_a_signal_descriptor": lambda s, one, two: s.call(
+        "signalfd4", -1, bytes(16), SIGNAL_SET, 0
+    ),
     "make_a_unix_socket": lambda s, one, two: socket.socket(socket.AF_UNIX),
     "make_a_unix_socket_by_number": lambda s, one, two: s.call("socket", 1, 1, 0),
     "make_a_pair": lambda s, one, two: socket.socketpair(),

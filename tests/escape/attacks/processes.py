@@ -45,7 +45,7 @@ def fork(scene: Scene) -> Steps:
     _started(os.fork())
 
 
-def _start(name: str, *arguments: int) -> None:
+def _start(attack_name: str, name: str, *arguments: int) -> None:
     def body(scene: Scene) -> Steps:
         words = list(arguments)
         if scene.abi == "s390x" and name == "clone":
@@ -53,13 +53,13 @@ def _start(name: str, *arguments: int) -> None:
         yield
         _started(scene.call(name, *words))
 
-    body.__name__ = f"{name}_{arguments[0] if arguments else 0:x}"
+    body.__name__ = attack_name
     attack(compute_only="making", web_worker="programs")(body)
 
 
-_start("fork")
-_start("clone", signal.SIGCHLD, 0, 0, 0, 0)
-_start("clone", HIGH | signal.SIGCHLD, 0, 0, 0, 0)
+_start("fork_by_number", "fork")
+_start("clone", "clone", signal.SIGCHLD, 0, 0, 0, 0)
+_start("clone_with_garbage_above", "clone", HIGH | signal.SIGCHLD, 0, 0, 0, 0)
 
 
 @attack(compute_only="making", web_worker="programs")

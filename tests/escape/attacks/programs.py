@@ -1,6 +1,7 @@
 """Programs: to have this process, or a descendant, become another program."""
 
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -171,7 +172,12 @@ def execute_a_program(scene: Scene, call: "Callable[..., int]") -> Steps:
 def execute_at(scene: Scene, call: "Callable[..., int]") -> Steps:
     path, vector = _low_vector(scene)
     yield
-    call("execveat", AT_FDCWD & 0xFFFFFFFF, path, vector, 0, 0)
+    try:
+        call("execveat", AT_FDCWD & 0xFFFFFFFF, path, vector, 0, 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # as the flags there are not 0
+            raise Unavailable("o32 has a fifth argument on the stack") from error
+        raise
 
 
 @attack(no_exec="programs", compute_only="making", web_worker="programs", abis=("x86_64",))

@@ -35,6 +35,21 @@ MISSING = (
 """How a kernel says that it has no sockets of a family, kind or protocol."""
 
 
+_KINDS = {
+    socket.SOCK_STREAM: "stream",
+    socket.SOCK_DGRAM: "datagram",
+    socket.SOCK_RAW: "raw",
+    socket.SOCK_SEQPACKET: "packet",
+}
+
+
+def kind_name(kind: int) -> str:
+    """Return a name for a kind of socket and its flags, whose numbers differ between ABIs."""
+    flags = "_cloexec" * bool(kind & socket.SOCK_CLOEXEC)
+    flags += "_nonblock" * bool(kind & socket.SOCK_NONBLOCK)
+    return _KINDS[kind & 0xF] + flags
+
+
 def must_be_inet(number: int) -> None:
     """Check that a descriptor is a socket of AF_INET."""
     with socket.socket(fileno=os.dup(number)) as one:
@@ -57,12 +72,12 @@ def _family(family: int, kind: int = STREAM, protocol: int = 0) -> None:
                 raise Unavailable("the kernel has no sockets of that family") from error
             raise
 
-    body.__name__ = f"socket_of_family_{family}_kind_{kind:x}_protocol_{protocol}"
+    body.__name__ = f"socket_of_family_{family}_{kind_name(kind)}_protocol_{protocol}"
     attack(no_network="sockets")(body)
 
 
 for _arguments in (
-    (2, STREAM), (2, socket.SOCK_DGRAM), (2, STREAM, 262), (2, STREAM | 0x80000),
+    (2, STREAM), (2, socket.SOCK_DGRAM), (2, STREAM, 262), (2, STREAM | socket.SOCK_CLOEXEC),
     (2, socket.SOCK_RAW, 1),
     (10, STREAM), (10, socket.SOCK_DGRAM), (16, socket.SOCK_RAW), (16, socket.SOCK_RAW, 15),
     (17, socket.SOCK_RAW), (17, socket.SOCK_DGRAM), (3, socket.SOCK_DGRAM), (4, socket.SOCK_DGRAM),
