@@ -35,7 +35,7 @@ MISSING = (
 """How a kernel says that it has no sockets of a family, kind or protocol."""
 
 
-_KINDS = {
+_KINDS: "dict[int, str]" = {
     socket.SOCK_STREAM: "stream",
     socket.SOCK_DGRAM: "datagram",
     socket.SOCK_RAW: "raw",
