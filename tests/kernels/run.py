@@ -33,7 +33,7 @@ _COMPAT = {"amd64", "arm64"}
 """Debian's architectures whose kernels start programs of 32 bits as well."""
 
 
-def _share(guest: Guest) -> slice:
+def share_of(guest: Guest) -> slice:
     """Return which policies and attacks a guest tries: an equal part each guest of its ABI."""
     names = [other.name for other in GUESTS if other.abi == guest.abi]
     return slice(names.index(guest.name), None, len(names))
@@ -56,7 +56,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     """
     faulty, foreign = guest.name in FAULTY, guest.kernel.architecture in _COMPAT
     made = compiled(guest.abi)
-    planned = plan(guest.abi, made, share=_share(guest), faults=faulty, foreign=foreign)
+    planned = plan(guest.abi, made, share=share_of(guest), faults=faulty, foreign=foreign)
     report = _report(guest, planned, processor)
     verdict = judge(planned, report["conformance"], logs=_logs(guest))
     release = report["release"]
@@ -88,7 +88,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     differences += bitmap.differences(
         planned.probes, report["times"], has_bitmap=_has_bitmap(guest)
     )
-    attacked = escapes.judge(guest, _share(guest), report["escape"])
+    attacked = escapes.judge(guest, share_of(guest), report["escape"])
     differences += attacked.differences
     differences += [f"not caught: {what}" for what in uncaught]
     result = {
@@ -162,7 +162,7 @@ def _report(guest: Guest, planned: Plan, processor: int | None) -> dict[str, Any
     place = cache.place("bytecode/ours", (image.user_space(guest).library, digest))
     bytecode = json.loads(place.read_text()) if place.exists() else {}
     own = planned.files(
-        stock.plan(guest), escapes.plan(guest, _share(guest)), wants_bytecode=not bytecode
+        stock.plan(guest), escapes.plan(guest, share_of(guest)), wants_bytecode=not bytecode
     )
     files = {f"plan/{name}": content for name, content in own.items()}
     files |= {name: base64.b64decode(content) for name, content in bytecode.items()}
