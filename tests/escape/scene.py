@@ -372,6 +372,11 @@ class Scene:
         return ["sh", "-c", f"exit {ESCAPED}"]
 
 
+def narrow() -> None:
+    """Say that there is no room for garbage above an ``int``."""
+    raise Unavailable("registers have no more than 32 bits")
+
+
 def raise_errno(number: int) -> None:
     """Raise what a call ended with, if that was an errno."""
     if 0 < number < 4096:

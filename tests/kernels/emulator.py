@@ -68,6 +68,9 @@ _BEGUN = b"@init"
 _BOOTS = 2
 """How often a kernel is started that does not come to its first process: until then nothing of ours
 runs, and an emulator may hang."""
+_PIPE = 1 << 20
+"""Bytes that we may be behind with reading: QEMU drops what a virtio console writes to a full pipe,
+where other consoles wait (``flush_buf`` of its hw/char/virtio-console.c)."""
 _COMPILES = 120.0
 """Seconds that a guest may take to compile the standard library's modules."""
 _SHOWN = 40
@@ -181,6 +184,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         pass_fds=descriptors,
+        pipesize=_PIPE,
     )
     try:
         assert process.stdout is not None

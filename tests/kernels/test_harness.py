@@ -287,6 +287,12 @@ def test_a_guest_that_says_nothing_is_given_up() -> None:
     assert re.fullmatch(r"did not end within 0\.2 s \(of work 0\.\d, of waiting \d+\.\d\),", end)
 
 
+def test_a_console_has_room_for_a_report() -> None:
+    code = "import fcntl; print(fcntl.fcntl(1, fcntl.F_GETPIPE_SZ), '@end', sep=chr(10))"
+    console, _ = emulator.run([sys.executable, "-IS", "-c", code], timeout=60)
+    assert console == b"1048576\n@end\n"
+
+
 def test_a_guest_pays_for_its_own_time_only() -> None:
     """Four that share a processor take four times as long for the same, and wait for the rest."""
     code = "import time\nwhile time.process_time() < 0.5: pass\nprint('@end')"

@@ -472,7 +472,7 @@ def send_by_a_datagram_socket_that_it_has(scene: Scene) -> Steps:
     peer.bind(("127.0.0.1", 0))
     own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     yield
-    own.sendmsg([b"x"], [], 0, peer.getsockname())
+    _message(scene, own.fileno(), peer.getsockname()[1], 0)
     assert peer.recv(1) == b"x"
     assert own.getsockname()[1]
 

@@ -342,6 +342,7 @@ def _made(name: str, make: "Callable[[Scene, int, int], object]") -> None:
                 "allocate_a_key": (errno.ENOSPC, errno.EINVAL),
                 "make_a_landlock_ruleset": (errno.EOPNOTSUPP,),
                 "copy_between_files": (errno.EXDEV,),
+                "make_a_userfaultfd": (errno.EINVAL,),  # before Linux 5.11
             }
             if error.errno in missing.get(name, ()):
                 raise Unavailable(f"not on this machine: {error.strerror}") from error

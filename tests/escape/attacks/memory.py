@@ -374,7 +374,7 @@ def map_by_a_far_call(scene: Scene) -> Steps:
     call = scene.far_call()
     scene.payload()
     yield
-    address = call("mmap", 0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS | 0x40, -1)
+    address = call("mmap", 0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS | 0x40, NOWHERE)
     _must_be(scene, address & 0xFFFFFFFF)
 
 

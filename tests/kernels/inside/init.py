@@ -58,6 +58,7 @@ def _start() -> None:
     for kind, target in _MOUNTS:
         os.makedirs(target, exist_ok=True)
         libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(0), None)
+    os.symlink("/proc/self/fd", "/dev/fd")  # where some kernels find what execveat(2) executes
     with open("/proc/sys/kernel/printk", "w") as file:
         file.write("1")  # emergencies only
     try:
