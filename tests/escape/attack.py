@@ -16,46 +16,76 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Optional
 
-from escape.scene import ERRNO_NAMES, ESCAPED, Foiled, Scene, Unavailable
+from escape.scene import BY_NUMBER, ERRNO_NAMES, ESCAPED, Foiled, Scene, Unavailable
 
 Body = Callable[[Scene], "Generator[None, None, None]"]
+ByNumber = Callable[[Scene, "Callable[..., int]"], "Generator[None, None, None]"]
 
-_SECONDS = 20.0
+_SECONDS = 60.0
+"""How long an attack may take: it is killed then. On emulated machines all takes long."""
 
 
 @dataclass(frozen=True)
 class Attack:
-    """``against`` has by policy the label of the promise, or of the exclusion, that it tries."""
+    """``against`` has by policy the label of the promise, or of the exclusion, that it tries;
+    ``abis`` are the ones that have that way in, () if all may."""
 
     name: str
     body: Body
     against: "dict[str, str]" = field(hash=False)
     outside: bool
+    abis: "tuple[str, ...]" = ()
+
+    def exists(self, abi: str) -> bool:
+        """Say whether processes of an ABI can go that way."""
+        return not self.abis or abi in self.abis
 
 
 ATTACKS: "list[Attack]" = []
 
 
-def attack(**against: str) -> "Callable[[Body], Body]":
+def attack(*, abis: "tuple[str, ...]" = (), **against: str) -> "Callable[[Body], Body]":
     """Register an attack on a promise of each policy: ``@attack(no_exec="programs")``."""
-    return lambda body: _register(body, against, outside=False)
+    return lambda body: _register(body, against, abis, outside=False)
 
 
 def outside(**against: str) -> "Callable[[Body], Body]":
     """Register what a policy says that it does not promise, and what therefore must succeed."""
-    return lambda body: _register(body, against, outside=True)
+    return lambda body: _register(body, against, (), outside=True)
 
 
-def _register(body: Body, against: "dict[str, str]", *, outside: bool) -> Body:
+def by_numbers(**against: str) -> "Callable[[ByNumber], ByNumber]":
+    """Register an attack for each ABI that a process of another can call by the number alone.
+
+    The body is given what makes a call of that ABI, by its name.
+    """
+
+    def register(body: ByNumber) -> ByNumber:
+        for label, (abi, beside) in BY_NUMBER.items():
+
+            def attacking(scene: Scene, abi: str = abi) -> "Generator[None, None, None]":
+                yield from body(scene, scene.calls_of(abi))
+
+            attacking.__name__ = f"{body.__name__}_by_the_number_of_{label}"
+            _register(attacking, against, (beside,), outside=False)
+        return body
+
+    return register
+
+
+def _register(
+    body: Body, against: "dict[str, str]", abis: "tuple[str, ...]", *, outside: bool
+) -> Body:
     name = getattr(body, "__name__", "")
-    ATTACKS.append(Attack(name, body, dict(against), outside))
+    ATTACKS.append(Attack(name, body, dict(against), outside, abis))
     return body
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``kind``: "escaped", "refused" (errno's name), "foiled", "killed" (signal), "unavailable"
-    (the reason), or "broken": the attack itself has a fault. ``detail`` is in the parentheses."""
+    """``kind``: "escaped", "refused" (errno's name), "foiled", "killed" (the signal's name),
+    "unavailable" (the reason), or "broken": the attack itself has a fault. ``detail`` is in the
+    parentheses."""
 
     kind: str
     detail: str = ""
@@ -82,7 +112,7 @@ def tried(body: Body, scene: Scene, install: "Optional[Callable[[], object]]") -
     kind, _, detail = told[:].rstrip(b"\0").decode().partition("|")
     told.close()
     if os.WIFSIGNALED(status):
-        return Outcome("killed", str(os.WTERMSIG(status)))
+        return Outcome("killed", signal.Signals(os.WTERMSIG(status)).name)
     if not kind and os.WEXITSTATUS(status) == ESCAPED:
         return Outcome("escaped")
     return Outcome(kind or "broken", detail or ("" if kind else f"exit {os.WEXITSTATUS(status)}"))

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from escape.attack import Outcome
+from escape.attack import ATTACKS, Outcome
 from escape.promises import POLICIES
+from escape.scene import FOREIGN
 from strategies import plain_tables
 
 TIMEOUT = 300
@@ -37,10 +38,11 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Ou
     plan = {
         "abi": ABI,
         "numbers": dict(tables[ABI]),
-        "foreign": {name: dict(tables[name]) for name in ("i386", "x32")},
+        "foreign": {name: dict(tables[name]) for name in FOREIGN[ABI]},
         "directory": str(directory),
         "folder": str(folder),
         "policies": list(POLICIES),
+        "attacks": [one.name for one in ATTACKS if one.exists(ABI)],
     }
     made = subprocess.run(
         [sys.executable, "-m", "escape.run"],

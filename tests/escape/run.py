@@ -2,7 +2,8 @@
 
 The plan has the process's "abi", its "numbers" of system calls by name, "foreign" ones by ABI and
 name, a "directory" with the package "confining" of stock filters, and an empty "folder" to work in.
-The outcomes are by policy ("" is without a filter) and attack; each is a kind and a detail. In a
+"attacks" and "policies" are the names of those to make, and to make them on. The outcomes are by
+policy ("" is without a filter) and attack; each is a kind and a detail. In a
 process of its own, because forks of the small process that this is cost little. Standard library
 only, Python 3.9 or newer.
 """
@@ -26,11 +27,13 @@ def outcomes(
     attacks.load()
     told: dict[str, dict[str, tuple[str, str]]] = {"": {}, **{policy: {} for policy in installs}}
     for one in ATTACKS:
+        policies = [policy for policy in one.against if policy in installs]
+        if not policies or one.name not in plan["attacks"]:
+            continue
         if not one.outside:
             told[""][one.name] = _outcome(one, plan, None)
-        for policy in one.against:
-            if policy in installs:
-                told[policy][one.name] = _outcome(one, plan, installs[policy])
+        for policy in policies:
+            told[policy][one.name] = _outcome(one, plan, installs[policy])
     return told
 
 

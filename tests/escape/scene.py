@@ -18,26 +18,49 @@ import time
 from collections.abc import Callable
 from typing import Optional
 
+from escape.foreign import PROGRAMS, elf
+
 HIGH = 1 << 32
 """A bit that the kernel does not look at in an argument that it takes as an ``int``."""
 
-SECONDS = 5.0
-"""How long an attack waits for its effect."""
+SECONDS = 10.0
+"""How long an attack waits for its effect: no filter of ours lets it come to that."""
 
 ESCAPED = 77
 """The exit status of a program that an attack executed."""
 
 ANOTHER_USER = 65534
 
+BY_NUMBER = {
+    "x32": ("x32", "x86_64"),
+    "o32": ("mipsel", "mips64el"),
+    "n32": ("mips64n32el", "mips64el"),
+}
+"""ABIs, by what they are called, that a process of the other ABI can call by the number alone."""
+
+FOREIGN = {
+    "x86_64": ("i386", "x32"),
+    "i386": ("x86_64",),
+    "aarch64": ("arm",),
+    "arm": ("aarch64",),
+    "mips64el": ("mipsel", "mips64n32el"),
+}
+"""By ABI, the others that the kernel may have beside it."""
+
 _PR_SET_PDEATHSIG = 1
 _TIOCSCTTY = termios.TIOCSCTTY
 
 # Each returns 42.
 _RETURN_42 = {
-    "x86_64": "b82a000000c3",
+    "x86_64": "b82a000000c3",  # mov eax, 42; ret
     "i386": "b82a000000c3",
-    "aarch64": "40058052c0035fd6",
-    "riscv64": "1305a00267800000",
+    "aarch64": "40058052c0035fd6",  # mov w0, 42; ret
+    "arm": "2a00a0e31eff2fe1",  # mov r0, 42; bx lr
+    "riscv64": "1305a00267800000",  # li a0, 42; ret
+    "ppc64le": "2a0060382000804e",  # li 3, 42; blr
+    "s390x": "a729002a07fe",  # lghi %r2, 42; br %r14
+    "mips64el": "0800e0032a000224",  # jr $31; li $2, 42
+    "loongarch64": "04a880022000004c",  # addi.w $a0, $zero, 42; ret
 }
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -61,7 +84,7 @@ class Neighbour:
 
     def must_die(self) -> None:
         """Wait until it is dead. Raises Foiled."""
-        if not select.select([self._pipe], [], [], SECONDS / 5)[0]:
+        if not select.select([self._pipe], [], [], SECONDS)[0]:
             raise Foiled("the neighbour lives on")
 
 
@@ -82,6 +105,7 @@ class Scene:
         self.old = folder + "/old"
         self.new = folder + "/new"
         self._kept: list[object] = []
+        self._place = 0x30000000
 
     def keep(self, value: object) -> None:
         """Keep something alive of which the kernel has the address."""
@@ -95,7 +119,7 @@ class Scene:
     def call(self, name: str, *args: "int | bytes | object") -> int:
         """Make a system call with all bits of its arguments; bytes stand for their address."""
         if name not in self.numbers:
-            raise Unavailable(f"{self.abi} has no {name}")
+            raise Unavailable("the ABI has no such call")
         return self.by_number(self.numbers[name], *args)
 
     def by_number(self, number: int, *args: "int | bytes | object") -> int:
@@ -119,36 +143,64 @@ class Scene:
             raise OSError(number, os.strerror(number))
         return result
 
+    def calls_of(self, abi: str) -> "Callable[..., int]":
+        """Return what makes calls of another ABI, by names. Addresses must be those of `low`."""
+        numbers = self.foreign[abi]
+        return lambda name, *args: self.by_number(numbers[name], *args)
+
     def int80(self) -> "Callable[..., int]":
         """Return a function that makes an i386 call by ``int $0x80``; make it before the filter.
 
         Addresses must be below 4 GiB: `low` gives such memory.
         """
-        if self.abi != "x86_64":
-            raise Unavailable("only x86_64 has int $0x80 beside its own way")
         # push rbx, rbp; eax, ebx, ecx, edx, esi, edi of six words at rdi; int 0x80; pop
-        code = bytes.fromhex(
-            "535541544989fc418b0424418b5c2408418b4c2410418b542418418b742420418b7c242831edcd80415c5d5bc3"
+        return self._entrance(
+            self.foreign["i386"],
+            "=6Q",
+            "535541544989fc418b0424418b5c2408418b4c2410418b542418418b742420418b7c242831edcd80415c5d5bc3",
         )
-        function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self.code(code))
+
+    def far_call(self) -> "Callable[..., int]":
+        """Return a function that has a process of i386 make a call of x86_64's, in 64-bit code.
+
+        A far return into the segment of such code is open to every process; make it before the
+        filter.
+        """
+        if os.uname().machine != "x86_64":
+            raise Unavailable("a kernel of 32 bits runs no 64-bit code")
+        # push ebx, esi, edi, ebp; ebp: the words; far return to 64-bit code; mov ebp, ebp; eax,
+        # edi, esi, edx, r10d of the words; r8, r9: 0; syscall; far return to 32-bit code; pop
+        return self._entrance(
+            self.foreign["x86_64"],
+            "=6I",
+            "535657558b6c24146a33e80000000083042405cb89ed8b45008b7d048b75088b550c448b55104531c04531c9"
+            "0f05e800000000c7442404230000008304240dcb5d5f5e5bc3",
+        )
+
+    def _entrance(self, numbers: "dict[str, int]", words: str, code: str) -> "Callable[..., int]":
+        """Return what makes calls by machine code, which takes the address of six words."""
+        function = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self.code(bytes.fromhex(code)))
 
         def call(name: str, *args: int) -> int:
-            words = struct.pack("=6Q", self.foreign["i386"][name], *args, *[0] * (5 - len(args)))
-            buffer = ctypes.create_string_buffer(words, len(words))
+            packed = struct.pack(words, numbers[name], *args, *[0] * (5 - len(args)))
+            buffer = ctypes.create_string_buffer(packed, len(packed))
             result = int(function(ctypes.addressof(buffer)))
-            if -4096 < result < 0:
-                raise OSError(-result, os.strerror(-result))
+            raise_errno(-result)
             return result
 
         return call
 
     def low(self, content: bytes) -> int:
-        """Return the address of ``content`` below 4 GiB."""
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40  # MAP_32BIT
-        memory = mmap.mmap(-1, 4096, flags=flags)
-        memory[: len(content)] = content
-        self._kept.append(memory)
-        return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        """Return the address of ``content`` below 2 GiB."""
+        anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        name = "mmap2" if self.has("mmap2") else "mmap"
+        # A place to begin with, as only x86_64 has MAP_32BIT.
+        self._place += 0x100000
+        address = self.call(name, self._place, mmap.PAGESIZE, 3, anonymous, -1, 0)
+        if address >> 31:
+            raise Unavailable("there is no memory below 2 GiB")
+        ctypes.memmove(address, content, len(content))
+        return address
 
     def privileged(self) -> None:
         if os.geteuid():
@@ -246,6 +298,12 @@ class Scene:
         server.listen()
         return server
 
+    def connected(self, address: "tuple[str, int]") -> socket.socket:
+        """Return a client; socket.create_connection() would look the name up."""
+        client = socket.socket()
+        client.connect(address)
+        return client
+
     def in_fork(self, body: "Callable[[], object]") -> None:
         """Have a forked child do ``body``; raise what it raised, if that was an OSError."""
         child = os.fork()
@@ -294,14 +352,40 @@ class Scene:
 
         return in_thread
 
+    def program_of_another_abi(self) -> str:
+        """Return the path of one that ends with ESCAPED if it can make a socket of AF_INET."""
+        other, code = PROGRAMS[self.abi]
+        path = self.folder + "/program"
+        with open(path, "wb") as file:
+            file.write(elf(other, bytes.fromhex(code)))
+        os.chmod(path, 0o700)
+        try:
+            self.in_fork(lambda: os.execv(path, [path]))
+        except OSError as error:
+            if error.errno == errno.ENOEXEC:
+                raise Unavailable(f"the kernel starts no programs of {other}") from error
+            raise
+        return path
+
     def shell(self) -> "list[str]":
         """Return the arguments of a program that ends with ESCAPED."""
         return ["sh", "-c", f"exit {ESCAPED}"]
 
 
+def narrow() -> None:
+    """Say that there is no room for garbage above an ``int``."""
+    raise Unavailable("registers have no more than 32 bits")
+
+
+def raise_errno(number: int) -> None:
+    """Raise what a call ended with, if that was an errno."""
+    if 0 < number < 4096:
+        raise OSError(number, os.strerror(number))
+
+
 def until(condition: "Callable[[], object]", what: str) -> None:
     """Wait until something holds. Raises Foiled."""
-    end = time.monotonic() + SECONDS / 5
+    end = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > end:
             raise Foiled(what)

@@ -12,7 +12,12 @@ libc.ptrace.restype = ctypes.c_long
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
 _TRACEME, _POKEUSER, _CONT, _SYSCALL, _SETOPTIONS = 0, 6, 7, 24, 0x4200
-_ORIG_RAX, _RDI, _RSI, _RDX, _RAX = 15 * 8, 14 * 8, 13 * 8, 12 * 8, 10 * 8
+_GETREGS, _GET_SYSCALL_INFO, _SET_SYSCALL_INFO = 12, 0x420E, 0x4212
+_ORIG_RAX, _RDI, _RSI, _RDX = 15 * 8, 14 * 8, 13 * 8, 12 * 8
+_TRACESYSGOOD, _ENTRY = 1, 1
+_INFO = struct.Struct("=BBHIQQQ6Q8x")
+"""op, reserved, flags, arch, instruction pointer, stack pointer, number, arguments."""
+_NR = 6
 
 
 def _ptrace(request: int, pid: int, address: int, data: int) -> None:
@@ -70,19 +75,46 @@ def traced_to_change(scene: Scene, asked: str, made: str, args: "tuple[int, ...]
 
     Return the errno, 0 if the call was made, or if it stopped having executed.
     """
-    if scene.abi != "x86_64":
-        raise Unavailable("the place of the registers is known for x86_64")
+    change = _by_registers if scene.abi == "x86_64" else _by_information
     pid = _tracee(lambda: scene.call(asked))
-    regs = ctypes.create_string_buffer(27 * 8)
+    _ptrace(_SETOPTIONS, pid, 0, _TRACESYSGOOD)
     while True:
         _ptrace(_SYSCALL, pid, 0, 0)
         if not os.WIFSTOPPED(os.waitpid(pid, 0)[1]):
             raise AssertionError("it ended before it asked")
-        _ptrace(12, pid, 0, ctypes.addressof(regs))  # PTRACE_GETREGS
-        if struct.unpack_from("=Q", regs.raw, _ORIG_RAX)[0] == scene.numbers[asked]:
+        if change(pid, scene.numbers[asked], scene.numbers[made], args):
             break
-    _ptrace(_POKEUSER, pid, _ORIG_RAX, scene.numbers[made])
-    for place, value in zip((_RDI, _RSI, _RDX), args):
-        _ptrace(_POKEUSER, pid, place, value)
     _ptrace(_CONT, pid, 0, 0)
     return _errno(pid)
+
+
+def _by_registers(pid: int, asked: int, made: int, args: "tuple[int, ...]") -> bool:
+    """Change the call, if it is the one asked for; say whether it was. The registers are x86_64's.
+
+    All kernels have this, and that of the host may not have the other way.
+    """
+    regs = ctypes.create_string_buffer(27 * 8)
+    _ptrace(_GETREGS, pid, 0, ctypes.addressof(regs))
+    if struct.unpack_from("=Q", regs.raw, _ORIG_RAX)[0] != asked:
+        return False
+    _ptrace(_POKEUSER, pid, _ORIG_RAX, made)
+    for place, value in zip((_RDI, _RSI, _RDX), args):
+        _ptrace(_POKEUSER, pid, place, value)
+    return True
+
+
+def _by_information(pid: int, asked: int, made: int, args: "tuple[int, ...]") -> bool:
+    """Do the same by ``struct ptrace_syscall_info``, which is one for all ABIs (Linux 6.16)."""
+    info = ctypes.create_string_buffer(_INFO.size)
+    _ptrace(_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
+    fields = _INFO.unpack(info.raw)
+    if fields[0] != _ENTRY or fields[_NR] != asked:
+        return False
+    info.raw = _INFO.pack(*fields[:_NR], made, *args, *[0] * (6 - len(args)))
+    try:
+        _ptrace(_SET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
+    except OSError as error:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise Unavailable("Linux before 6.16 has registers only, of each ABI its own") from error
+    return True

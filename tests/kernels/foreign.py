@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from escape.foreign import elf
 from kernels.inside.confined import USERS
 from oracle import ABIS
 from strategies import plain_tables
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGSYS = 31
-_MACHINES = {"x86_64": 62, "i386": 3, "aarch64": 183, "arm": 40}
-_EABI_5 = 0x05000000
 
 
 def _code(abi: str, nr: int) -> bytes:
@@ -48,24 +47,8 @@ def _code(abi: str, nr: int) -> bytes:
 
 
 def executable(abi: str, nr: int) -> bytes:
-    """Return an ELF file that makes call ``nr``; see elf(5)."""
-    code = _code(abi, nr)
-    wide = abi in {"x86_64", "aarch64"}
-    base, header = 0x400000, 64 + 56 if wide else 52 + 32
-    size = header + len(code)
-    identification = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]) + bytes(9)
-    flags = _EABI_5 if abi == "arm" else 0
-    if wide:
-        head = struct.pack(
-            "<HHIQQQIHHHHHH", 2, _MACHINES[abi], 1, base + header, 64, 0, flags, 64, 56, 1, 0, 0, 0
-        )
-        segment = struct.pack("<IIQQQQQQ", 1, 5, 0, base, base, size, size, 0x10000)
-    else:
-        head = struct.pack(
-            "<HHIIIIIHHHHHH", 2, _MACHINES[abi], 1, base + header, 52, 0, flags, 52, 32, 1, 0, 0, 0
-        )
-        segment = struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 0x10000)
-    return identification + head + segment + code
+    """Return an ELF file that makes call ``nr``."""
+    return elf(abi, _code(abi, nr))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,9 @@ _PACKAGES = (
     "libffi8",
     "libexpat1",
     "zlib1g",
+    "dash",
 )
-"""What a user space is made of: Python, and what it and ctypes are linked with."""
+"""What a user space is made of: Python, what it and ctypes are linked with, and a shell."""
 
 _LEFT_OUT = re.compile(
     r"(asyncio|concurrent|curses|dbm|distutils|email|ensurepip|html|http|idlelib|lib2to3|logging"
@@ -156,6 +157,7 @@ def _user_space(packages: list[Package], version: str) -> dict[str, Entry]:
         "dev/console": Entry(stat.S_IFCHR | 0o600, device=(5, 1)),
         "dev/null": Entry(stat.S_IFCHR | 0o666, device=(1, 3)),
         "usr/bin/python3": Entry(_LINK, f"python{version}".encode()),
+        "usr/bin/sh": Entry(_LINK, b"dash"),
     }
     for name in ("dev", "proc", "sys", "tmp", "trial"):
         entries[name] = Entry(_DIRECTORY)
@@ -174,7 +176,9 @@ def _is_wanted(name: str, version: str) -> bool:
     library = f"usr/lib/python{version}/"
     if name.startswith(library):
         return _LEFT_OUT.fullmatch(name.removeprefix(library)) is None
-    return name == f"usr/bin/python{version}" or _SYSTEM_LIBRARY.fullmatch(name) is not None
+    if name in {f"usr/bin/python{version}", "usr/bin/dash"}:
+        return True
+    return _SYSTEM_LIBRARY.fullmatch(name) is not None
 
 
 def _contents(package: Package) -> Iterator[tuple[str, Entry]]:

@@ -32,6 +32,10 @@ In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures t
 
 - *Filters*: the stock filters that the ABI has, each by its own `install()`: what they refuse and
   permit is tried by Python's own functions. Then every error that `install()` can end in there.
+- *Attacks* are those of `tests/escape`, on every promise of these filters: programs that get what
+  they want without the filter, and must not with it. Guests of the same ABI share them out, but for
+  the ways that this ABI alone has: int $0x80 and numbers of x32 on x86_64, 64-bit code in processes
+  of i386, numbers of o32 and n32 on MIPS, the number in s390x's `svc`, programs of another ABI.
 - *Policies* over every comparison, width, kind of mask and action, compiled for each ABI; guests
   of the same ABI share them out. Children make *calls* around the values where answers change,
   natively and through the kernel's other ABIs. What became of each, as child, tracer, listener or
@@ -53,6 +57,12 @@ Numbers that a table has and a kernel of that age has not, with the reason (wher
 
 {excuses}
 
+## Attacks that they cannot try
+
+By what keeps the kernel, the machine or the ABI from them, filter or not:
+
+{untried}
+
 ## What they taught
 
 - s390x keeps 16 bits of a number: a filter sees 0x40000000 as 0.
@@ -72,7 +82,7 @@ it installs QEMU; kernels and Pythons are fetched by apt with a state of its own
 and never installed. They stay in `~/.cache/seccompgen/kernels` (`SECCOMPGEN_KERNELS_CACHE` says
 where instead), by name and version, so that a second run fetches nothing;
 `make test-kernels REFRESH=1` asks for the newest. Each guest leaves a file in
-`build/kernels/`. A kernel that does not come to its first process, or hangs, is booted once more.
+`build/kernels/`. A kernel that does not come to its first process is booted once more.
 A guest is skipped only where its emulator or packages cannot be had; on CI one big-endian ABI and
 two little-endian ones must run, besides those of x86.
 """
@@ -131,7 +141,8 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         differences=f"There were {differences} differences." if differences else "None differed.",
         faults=max(result["faults"] or 0 for result in ran),
     )
-    return f"{head}\n{_TAIL.format(excuses=_excuses(ran))}"
+    tail = _TAIL.format(excuses=_reasons(ran, "excuses"), untried=_reasons(ran, "untried"))
+    return f"{head}\n{tail}"
 
 
 def _calls(result: Mapping[str, Any]) -> int:
@@ -145,6 +156,7 @@ def _table(results: Iterable[Mapping[str, Any]]) -> str:
         "kernel": "release",
         "Python": "python",
         "filters": "filters",
+        "attacks": "attacks",
         "policies": "policies",
         "calls": None,
         "logged": "records",
@@ -175,10 +187,10 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _excuses(ran: Iterable[Mapping[str, Any]]) -> str:
+def _reasons(ran: Iterable[Mapping[str, Any]], kind: str) -> str:
     where: dict[str, dict[str, set[str]]] = {}
     for result in ran:
-        for name, why in result["excuses"].items():
+        for name, why in result[kind].items():
             where.setdefault(why, {}).setdefault(name, set()).add(result["abi"])
     lines = []
     for why, names in sorted(where.items()):

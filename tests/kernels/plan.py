@@ -95,10 +95,13 @@ class Plan:
     probes: tuple[Probe, ...]
     foreign: tuple[tuple[Trial, ForeignTrial], ...]
 
-    def files(self, stock: dict[str, Any], *, wants_bytecode: bool) -> dict[str, bytes]:
+    def files(
+        self, stock: dict[str, Any], escape: dict[str, Any], *, wants_bytecode: bool
+    ) -> dict[str, bytes]:
         """Return it as the guest reads it, with what to try of the stock filters.
 
-        ``wants_bytecode``: it shall report what Python has compiled of our sources.
+        ``escape`` is what their attacks need. ``wants_bytecode``: it shall report what Python has
+        compiled of our sources.
         """
         order = ABIS[self.abi].byte_order
         code = bytearray()
@@ -126,6 +129,7 @@ class Plan:
             "numbers": numbers(self.abi),
             "enosys": enosys(self.abi),
             "stock": stock,
+            "escape": escape,
             "wants_bytecode": wants_bytecode,
             "probes": [[probe.filter, [nr for nr, _ in probe.cached]] for probe in self.probes],
             "foreign": [

@@ -75,7 +75,8 @@ def _files() -> Iterator[Path]:
     here = Path(__file__)
     others = ("faults", "foreign", "guests", "policies")  # by the guests it is known which ABIs
     yield from (here, *(here.with_name(f"{name}.py") for name in others))
-    yield from (_ROOT / "tests" / f"{name}.py" for name in ("oracle", "strategies"))
+    names = ("escape/foreign", "oracle", "strategies")
+    yield from (_ROOT / "tests" / f"{name}.py" for name in names)
     for suffix in ("py", "csv", "toml"):
         yield from sorted((_ROOT / "generator").rglob(f"*.{suffix}"))
 

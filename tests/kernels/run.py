@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernels import bitmap, cache, image, stock, table
+from kernels import bitmap, cache, escapes, image, stock, table
 from kernels.emulator import boot
 from kernels.guests import GUESTS
 from kernels.judge import judge
@@ -33,8 +33,8 @@ _COMPAT = {"amd64", "arm64"}
 """Debian's architectures whose kernels start programs of 32 bits as well."""
 
 
-def _share(guest: Guest) -> slice:
-    """Return which policies a guest tries: all guests of its ABI have an equal part of them."""
+def share_of(guest: Guest) -> slice:
+    """Return which policies and attacks a guest tries: an equal part each guest of its ABI."""
     names = [other.name for other in GUESTS if other.abi == guest.abi]
     return slice(names.index(guest.name), None, len(names))
 
@@ -56,7 +56,7 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     """
     faulty, foreign = guest.name in FAULTY, guest.kernel.architecture in _COMPAT
     made = compiled(guest.abi)
-    planned = plan(guest.abi, made, share=_share(guest), faults=faulty, foreign=foreign)
+    planned = plan(guest.abi, made, share=share_of(guest), faults=faulty, foreign=foreign)
     report = _report(guest, planned, processor)
     verdict = judge(planned, report["conformance"], logs=_logs(guest))
     release = report["release"]
@@ -88,6 +88,8 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
     differences += bitmap.differences(
         planned.probes, report["times"], has_bitmap=_has_bitmap(guest)
     )
+    attacked = escapes.judge(guest, share_of(guest), report["escape"])
+    differences += attacked.differences
     differences += [f"not caught: {what}" for what in uncaught]
     result = {
         "guest": guest.name,
@@ -99,6 +101,8 @@ def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
             one["confined"].get("install") == "done" for one in report["stock"]["policies"].values()
         ),
         "stock": stock.attempts(report["stock"]),
+        "attacks": attacked.tried,
+        "untried": attacked.untried,
         "policies": len(planned.filters) - len(planned.wrong),
         "calls": verdict.calls,
         "records": verdict.records if _logs(guest) else None,
@@ -125,7 +129,17 @@ def untried(result: Mapping[str, Any]) -> list[str]:
     Where nothing is tried nothing differs.
     """
     parts = (
-        *("filters", "stock", "policies", "calls", "records", "numbers", "bitmap", "foreign"),
+        *(
+            "filters",
+            "stock",
+            "attacks",
+            "policies",
+            "calls",
+            "records",
+            "numbers",
+            "bitmap",
+            "foreign",
+        ),
         "faults",
     )
     return [f"{part}: nothing was tried" for part in parts if result[part] == 0]
@@ -147,7 +161,9 @@ def _report(guest: Guest, planned: Plan, processor: int | None) -> dict[str, Any
     digest = hashlib.sha256(b"\0".join(sources[name] for name in sorted(sources))).hexdigest()
     place = cache.place("bytecode/ours", (image.user_space(guest).library, digest))
     bytecode = json.loads(place.read_text()) if place.exists() else {}
-    own = planned.files(stock.plan(guest), wants_bytecode=not bytecode)
+    own = planned.files(
+        stock.plan(guest), escapes.plan(guest, share_of(guest)), wants_bytecode=not bytecode
+    )
     files = {f"plan/{name}": content for name, content in own.items()}
     files |= {name: base64.b64decode(content) for name, content in bytecode.items()}
     report: dict[str, Any] = json.loads(boot(guest, files | sources, processor=processor))
@@ -160,7 +176,7 @@ def _report(guest: Guest, planned: Plan, processor: int | None) -> dict[str, Any
 
 def _sources() -> dict[str, bytes]:
     """Return what runs in guests: our scripts; the runtime and the filters, as vendored."""
-    files = {"main.py": b"from kernels.inside.main import main\n"}
+    files = {"main.py": b"from kernels.inside.main import main\n", **escapes.sources()}
     for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
         files[f"kernels/inside/{path.name}"] = path.read_bytes()
     for path in sorted((ROOT / "generated" / "seccomp_filters").glob("*.py")):

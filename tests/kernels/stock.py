@@ -24,7 +24,7 @@ _ELSE = "something else"
 
 _32_BIT = frozenset({"i386", "arm"})
 
-_NO_PROGRAM = frozenset(
+NO_PROGRAM = frozenset(
     {("s390x", "compute_only"), ("s390x", "web_worker"), ("mips64el", "web_worker")}
 )
 """As the policies tell: mmap's arguments in memory, SOCK_DGRAM with SOCK_STREAM's number."""
@@ -175,7 +175,7 @@ _CONFINED_WITH_PRIVILEGES = _facts(0, 2, 1)
 def _policy(guest: Guest, name: str) -> dict[str, object]:
     """Return what must be told of a policy."""
     left = {"old": 7, "older": 7}
-    if (guest.abi, name) in _NO_PROGRAM:
+    if (guest.abi, name) in NO_PROGRAM:
         texts = (f"'app.sandbox.{name}'", f"is {guest.abi},", f"add {guest.abi} to the policy")
         refused = {"install": _Refusal("ENOEXEC", texts), "facts": _NOTHING, "ended": "exit 0"}
         return {"confined": refused, "left": left}

@@ -1,6 +1,6 @@
 """Every guest's kernel does with our filters what the policies say.
 
-``make test-kernels`` runs this, and nothing else does: it boots machines, for a minute.
+``make test-kernels`` runs this, and nothing else does: it boots machines, for some minutes.
 """
 
 from __future__ import annotations

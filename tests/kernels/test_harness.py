@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kernels import emulator, image, matrix, programs, table
+from escape.attack import ATTACKS
+from kernels import emulator, escapes, image, matrix, programs, table
 from kernels.bitmap import differences as bitmap_differences
 from kernels.faults import FAULTS, MEANT
 from kernels.guests import GUESTS
@@ -23,7 +24,7 @@ from kernels.inside.machine_code import NATIVE
 from kernels.judge import judge
 from kernels.plan import Expected, Plan, Probe, Run, harmless
 from kernels.programs import Trial
-from kernels.run import FAULTY, untried
+from kernels.run import FAULTY, share_of, untried
 from oracle import ABIS, RETURN_VALUES
 from strategies import plain_tables
 
@@ -188,8 +189,75 @@ def test_skipped_guests_do_not_look_green(abis: str, *, enough: bool) -> None:
     assert (not matrix.too_few([{"abi": abi} for abi in abis.split()])) == enough
 
 
+S390X = next(guest for guest in GUESTS if guest.abi == ABI)
+WHOLE = slice(None)
+
+
+def attacked(free: tuple[str, str], confined: tuple[str, str]) -> escapes.Verdict:
+    """Judge a guest in which all attacks came to the same."""
+    report: dict[str, dict[str, tuple[str, str]]] = {"": {}}
+    for one in escapes.attacks_of(S390X, WHOLE):
+        report[""][one.name] = free
+        for policy in one.against:
+            seen = ("escaped", "") if one.outside else confined
+            report.setdefault(policy, {})[one.name] = seen
+    return escapes.judge(S390X, WHOLE, report)
+
+
+@pytest.mark.parametrize(
+    ("confined", "right"),
+    [
+        (("refused", "EPERM"), True),
+        (("killed", "SIGSYS"), True),
+        (("foiled", "why"), True),
+        (("escaped", ""), False),
+        (("refused", "EINVAL"), False),
+        (("killed", "SIGSEGV"), False),
+        (("broken", "why"), False),
+        (("unavailable", "why"), False),
+    ],
+)
+def test_an_attack_that_is_not_held_off_is_noticed(
+    confined: tuple[str, str], *, right: bool
+) -> None:
+    verdict = attacked(("escaped", ""), confined)
+    assert verdict.tried + len(verdict.differences) > 60
+    assert (verdict.differences == []) == right
+
+
+@pytest.mark.parametrize(
+    "free", [("refused", "EPERM "), ("foiled", "why"), ("killed", "SIGSYS"), ("broken", "why")]
+)
+def test_an_attack_that_does_not_work_without_the_filter_is_noticed(free: tuple[str, str]) -> None:
+    verdict = attacked(free, ("refused", "EPERM"))
+    assert len(verdict.differences) > 60
+
+
+def test_an_attack_that_cannot_be_tried_is_told_with_the_reason() -> None:
+    verdict = attacked(("unavailable", "why"), ("refused", "EPERM"))
+    assert set(verdict.untried.values()) == {"why"}
+    assert verdict.differences == []
+    verdict = attacked(("refused", "ENOSYS"), ("refused", "EPERM"))
+    assert set(verdict.untried.values()) == {"the kernel lacks the call"}
+
+
+def test_an_attack_that_a_guest_leaves_out_is_noticed() -> None:
+    policies = escapes.plan(S390X, WHOLE)["policies"]
+    report: dict[str, dict[str, tuple[str, str]]] = {name: {} for name in ("", *policies)}
+    verdict = escapes.judge(S390X, WHOLE, report)
+    assert (verdict.tried, verdict.untried) == (0, {})
+    assert len(verdict.differences) > 60
+
+
+def test_guests_of_an_abi_try_all_attacks_between_them() -> None:
+    for guest in GUESTS:
+        shares = [escapes.plan(one, share_of(one)) for one in GUESTS if one.abi == guest.abi]
+        tried = {name for one in shares for name in one["attacks"]}
+        assert tried == {one.name for one in ATTACKS if one.exists(guest.abi)}
+
+
 COUNTS = {
-    **dict.fromkeys(("filters", "stock", "policies", "calls", "numbers"), 1),
+    **dict.fromkeys(("filters", "stock", "attacks", "policies", "calls", "numbers"), 1),
     **dict.fromkeys(("records", "bitmap", "foreign", "faults")),
 }
 
@@ -217,6 +285,12 @@ def test_a_guest_that_says_nothing_is_given_up() -> None:
     console, end = emulator.run(["sleep", "60"], timeout=0.2)
     assert console == b""
     assert re.fullmatch(r"did not end within 0\.2 s \(of work 0\.\d, of waiting \d+\.\d\),", end)
+
+
+def test_a_console_has_room_for_a_report() -> None:
+    code = "import fcntl; print(fcntl.fcntl(1, fcntl.F_GETPIPE_SZ), '@end', sep=chr(10))"
+    console, _ = emulator.run([sys.executable, "-IS", "-c", code], timeout=60)
+    assert console == b"1048576\n@end\n"
 
 
 def test_a_guest_pays_for_its_own_time_only() -> None:

@@ -2,7 +2,10 @@
 
 import importlib
 
-SUBJECTS = ("sockets", "programs", "memory", "files", "processes", "connections", "kernel")
+SUBJECTS = (
+    *("sockets", "rings", "programs", "memory", "files", "processes", "neighbours"),
+    *("connections", "kernel"),
+)
 
 
 def load() -> None:

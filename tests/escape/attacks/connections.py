@@ -7,9 +7,9 @@ import socket
 import struct
 from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
-from escape.attacks.sockets import MISSING
-from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable, msghdr, sockaddr
+from escape.attack import attack, by_numbers, outside
+from escape.attacks.sockets import MISSING, kind_name
+from escape.scene import HIGH, IS_64_BIT, SECONDS, Foiled, Scene, Unavailable, msghdr, sockaddr
 
 Steps = Generator[None, None, None]
 
@@ -28,7 +28,7 @@ def _socket(family: int, kind: int) -> None:
             os.close(scene.call("socket", family, kind, 0))
         except OSError as error:
             if error.errno in MISSING:
-                raise Unavailable(f"the kernel has no sockets of family {family}") from error
+                raise Unavailable("the kernel has no sockets of that family") from error
             raise
 
     body.__name__ = f"make_a_socket_of_family_{family}_kind_{kind}"
@@ -56,7 +56,9 @@ def _pair(kind: int, family: int = 1, *, garbage: bool = False) -> None:
         scene.call("sendmsg", numbers[0], message, 0)
         assert peer.recv(1) == b"x"
 
-    body.__name__ = f"a_pair_of_kind_{kind:x}_that_sends_anywhere{'_with_garbage' * garbage}"
+    body.__name__ = (
+        f"a_pair_of_kind_{kind_name(kind)}_that_sends_anywhere{'_with_garbage' * garbage}"
+    )
     attack(web_worker="connections", compute_only="making")(body)
 
 
@@ -75,14 +77,14 @@ def _connects(name: str, connect: "Callable[[Scene, socket.socket, int], object]
 
     def body(scene: Scene) -> Steps:
         server = scene.listening()
-        server.settimeout(2)
+        server.settimeout(SECONDS)
         port = server.getsockname()[1]
         own = socket.socket()
         yield
         connect(scene, own, port)
         try:
             server.accept()
-        except TimeoutError as error:
+        except socket.timeout as error:
             raise Foiled("nobody came") from error
 
     body.__name__ = name
@@ -118,6 +120,21 @@ _connects("connect_by_number", lambda s, own, port: s.call(
     "connect", own.fileno(), sockaddr(port), 16))  # fmt: skip
 _connects("connect_by_socketcall", lambda s, own, port: s.call(
     "socketcall", 3, struct.pack("@3L", own.fileno(), _kept(s, sockaddr(port)), 16)))  # fmt: skip
+_connects("fast_open_by_socketcall_and_sendto", lambda s, own, port: s.call(
+    "socketcall", 11, struct.pack("@6L", own.fileno(), _kept(s, b"x"), 1, FAST_OPEN,
+                                  _kept(s, sockaddr(port)), 16)))  # fmt: skip
+_connects(
+    "fast_open_by_socketcall_and_sendmsg",
+    lambda s, own, port: s.call(
+        "socketcall", 16, struct.pack("@3L", own.fileno(), _kept_message(s, port), FAST_OPEN)
+    ),
+)
+_connects(
+    "fast_open_by_socketcall_and_sendmmsg",
+    lambda s, own, port: s.call(
+        "socketcall", 20, struct.pack("@4L", own.fileno(), _kept_message(s, port), 1, FAST_OPEN)
+    ),
+)
 _connects("fast_open_by_sendto", lambda s, own, port: _send_to(s, own.fileno(), port, FAST_OPEN))
 _connects("fast_open_by_sendto_with_garbage_above", lambda s, own, port: _send_to(
     s, own.fileno(), port, _wide(FAST_OPEN)))  # fmt: skip
@@ -134,6 +151,12 @@ def _by_option(own: socket.socket, port: int) -> None:
     own.setsockopt(6, 30, 1)  # TCP_FASTOPEN_CONNECT
     own.connect(("127.0.0.1", port))
     own.send(b"x")
+
+
+def _kept_message(scene: Scene, port: int) -> int:
+    kept: list[object] = []
+    scene.keep(kept)
+    return _kept(scene, msghdr(sockaddr(port), b"x", kept) + bytes(8))
 
 
 def _kept(scene: Scene, content: bytes) -> int:
@@ -160,7 +183,7 @@ def fast_open_by_the_listening_socket(scene: Scene) -> Steps:
     own.sendto(b"x", FAST_OPEN, address)
 
 
-@attack(web_worker="connections", compute_only="names")
+@attack(web_worker="connections", compute_only="names", abis=("x86_64",))
 def connect_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     server = scene.listening()
@@ -170,16 +193,23 @@ def connect_by_int_0x80(scene: Scene) -> Steps:
     call("connect", own.fileno(), address, 16)
 
 
-@attack(web_worker="connections", compute_only="names")
-def connect_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@attack(web_worker="connections", compute_only="names", abis=("i386",))
+def connect_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
     server = scene.listening()
     own = socket.socket()
+    address = scene.low(sockaddr(server.getsockname()[1]))
     yield
-    scene.by_number(
-        scene.foreign["x32"]["connect"], own.fileno(), sockaddr(server.getsockname()[1]), 16
-    )
+    call("connect", own.fileno(), address, 16)
+
+
+@by_numbers(web_worker="connections", compute_only="names")
+def connect_a_socket(scene: Scene, call: "Callable[..., int]") -> Steps:
+    server = scene.listening()
+    own = socket.socket()
+    address = scene.low(sockaddr(server.getsockname()[1]))
+    yield
+    call("connect", own.fileno(), address, 16)
 
 
 @attack(web_worker="connections", compute_only="names")
@@ -253,7 +283,7 @@ def _listens(name: str, family: int, listen: "Callable[[Scene, socket.socket], o
         try:
             own = socket.socket(family)
         except OSError as error:
-            raise Unavailable(f"the kernel has no sockets of family {family}") from error
+            raise Unavailable("the kernel has no sockets of that family") from error
         yield
         listen(scene, own)
         _must_be_reached(own)
@@ -282,7 +312,7 @@ def listen_by_multipath_tcp(scene: Scene) -> Steps:
     try:
         own = socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP)
     except OSError as error:
-        raise Unavailable(f"the kernel has no MPTCP: {error}") from error
+        raise Unavailable(f"the kernel has no MPTCP: {error.strerror}") from error
     yield
     own.listen()
     _must_be_reached(own)
@@ -297,7 +327,7 @@ def listen_in_a_thread_that_ran_before(scene: Scene) -> Steps:
     _must_be_reached(own)
 
 
-@attack(compute_only="making")
+@attack(compute_only="making", abis=("x86_64",))
 def listen_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     own = socket.socket()
@@ -347,7 +377,7 @@ def listen_at_another_port_than_it_was_bound_to(scene: Scene) -> Steps:
 def listen_with_what_was_accepted(scene: Scene) -> Steps:
     """What was accepted and has ended; the kernel wants it disconnected by connect(2) first."""
     server = scene.listening()
-    client = socket.create_connection(server.getsockname())
+    client = scene.connected(server.getsockname())
     accepted, _ = server.accept()
     yield
     client.close()
@@ -355,7 +385,7 @@ def listen_with_what_was_accepted(scene: Scene) -> Steps:
     try:
         accepted.listen()
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel lets no accepted socket listen") from error
         raise
     _must_be_reached(accepted)
@@ -368,7 +398,7 @@ def listen_with_a_pair(scene: Scene) -> Steps:
     try:
         own.listen()
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel lets no socket of a pair listen") from error
         raise
     if not own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -390,8 +420,8 @@ def _option(
         try:
             own.setsockopt(level, option, value)
         except OSError as error:
-            if error.errno in (92, 22, 2):  # ENOPROTOOPT
-                raise Unavailable(f"not with this kernel: {error}") from error
+            if error.errno in (errno.ENOPROTOOPT, errno.EINVAL, errno.ENOENT):
+                raise Unavailable(f"not with this kernel: {error.strerror}") from error
             raise
 
     body.__name__ = name
@@ -403,11 +433,11 @@ _option("fast_open_of_a_client", 6, 30, 1)
 _option("another_protocol_above", 6, 31, b"tls")
 _option("another_congestion_control", 6, 13, b"reno")
 _option("repair", 6, 19, 1)
-_option("another_device", 1, 25, b"lo")
-_option("another_mark", 1, 36, 1)
+_option("another_device", socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+_option("another_mark", socket.SOL_SOCKET, socket.SO_MARK, 1)
 _option("from_any_address", 0, 19, 1)  # IP_TRANSPARENT
-_option("a_group", 0, 35, struct.pack("=4s4si", b"\xe0\0\0\1", bytes(4), 0), socket.SOCK_DGRAM)
-_option("many_for_a_port", 1, 15, 1)  # SO_REUSEPORT
+_option("a_group", 0, 35, struct.pack("=4s4si", b"\xe0\0\0\1", bytes(4), 1), socket.SOCK_DGRAM)
+_option("many_for_a_port", socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
 # --- Outside -------------------------------------------------------------------------------------
@@ -442,7 +472,7 @@ def send_by_a_datagram_socket_that_it_has(scene: Scene) -> Steps:
     peer.bind(("127.0.0.1", 0))
     own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     yield
-    own.sendmsg([b"x"], [], 0, peer.getsockname())
+    _message(scene, own.fileno(), peer.getsockname()[1], 0)
     assert peer.recv(1) == b"x"
     assert own.getsockname()[1]
 
@@ -454,7 +484,7 @@ def use_what_another_passes(scene: Scene) -> Steps:
 
     def serve() -> None:
         there.recv(1)
-        with socket.create_connection(server.getsockname()) as connection:
+        with scene.connected(server.getsockname()) as connection:
             socket.send_fds(there, [b"x"], [connection.fileno()])
         there.recv(1)
 

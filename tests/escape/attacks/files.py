@@ -7,13 +7,15 @@ import socket
 import struct
 from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
+from escape.attack import attack, by_numbers, outside
 from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable
 
 Steps = Generator[None, None, None]
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+SIGNAL_SET = 16 if os.uname().machine.startswith("mips") else 8
+"""Bytes of the kernel's ``sigset_t``."""
 
 
 def _path(path: str) -> bytes:
@@ -63,7 +65,7 @@ def open_by_a_handle(scene: Scene) -> Steps:
     try:
         scene.call("name_to_handle_at", AT_FDCWD, _path(scene.old), handle, mount, 0)
     except OSError as error:
-        raise Unavailable(f"the file system has no handles: {error}") from error
+        raise Unavailable("the file system has no handles") from error
     folder = os.open(scene.folder, os.O_RDONLY)
     yield
     os.write(scene.call("open_by_handle_at", folder, handle, os.O_RDWR), b"x")
@@ -77,7 +79,7 @@ def ask_for_a_handle(scene: Scene) -> Steps:
     try:
         scene.call("name_to_handle_at", AT_FDCWD, _path(scene.old), handle, mount, 0)
     except OSError as error:
-        if error.errno == 95:
+        if error.errno == errno.EOPNOTSUPP:
             raise Unavailable("the file system has no handles") from error
         raise
 
@@ -124,7 +126,7 @@ _opened("create_with_garbage_above", os.O_RDONLY | os.O_CREAT, garbage=True)
 @attack(web_worker="files", compute_only="making")
 def a_file_without_a_name(scene: Scene) -> Steps:
     yield
-    os.write(os.open(scene.folder, os.O_RDWR | 0o20200000), b"x")  # O_TMPFILE
+    os.write(os.open(scene.folder, os.O_RDWR | os.O_TMPFILE), b"x")
 
 
 @attack(web_worker="files", compute_only="names")
@@ -147,7 +149,7 @@ def create_by_the_old_call(scene: Scene) -> Steps:
     scene.call("creat", _path(scene.new), 0o600)
 
 
-@attack(web_worker="files", compute_only="names")
+@attack(web_worker="files", compute_only="names", abis=("x86_64",))
 def open_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     path = scene.low(_path(scene.old))
@@ -155,13 +157,19 @@ def open_by_int_0x80(scene: Scene) -> Steps:
     _must_have(scene, call("open", path, os.O_RDWR, 0))
 
 
-@attack(web_worker="files", compute_only="names")
-def open_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@attack(web_worker="files", compute_only="names", abis=("i386",))
+def open_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    path = scene.low(_path(scene.old))
     yield
-    number = scene.foreign["x32"]["open"]
-    _must_have(scene, scene.by_number(number, _path(scene.old), os.O_RDWR, 0))
+    _must_have(scene, call("open", path, os.O_RDWR, 0))
+
+
+@by_numbers(web_worker="files", compute_only="names")
+def open_a_file(scene: Scene, call: "Callable[..., int]") -> Steps:
+    path = scene.low(_path(scene.old))
+    yield
+    _must_have(scene, call("open", path, os.O_RDWR, 0))
 
 
 @attack(web_worker="files", compute_only="names")
@@ -174,7 +182,7 @@ def map_for_writing_what_is_open_for_reading(scene: Scene) -> Steps:
     try:
         mmap.mmap(number, 7, prot=mmap.PROT_READ | mmap.PROT_WRITE)
     except OSError as error:
-        if error.errno == 13:
+        if error.errno == errno.EACCES:
             raise Unavailable("the kernel maps nothing for writing that is not open so") from error
         raise
 
@@ -251,12 +259,16 @@ def _simple(name: str, change: "Change", **against: str) -> None:
         try:
             change(scene, folder, unix)
         except OSError as error:
-            if error.errno in (95, 3, 22) and name in {"set_an_attribute", "attribute", "quota"}:
-                raise Unavailable(f"not on this machine: {error}") from error
+            if error.errno in (errno.EOPNOTSUPP, errno.ESRCH, errno.EINVAL) and name in {
+                "set_an_attribute",
+                "attribute",
+                "quota",
+            }:
+                raise Unavailable(f"not on this machine: {error.strerror}") from error
             raise
 
     body.__name__ = name
-    attack(**against)(body)
+    attack(abis=(), **against)(body)
 
 
 for _name, _change in _CHANGES.items():
@@ -289,7 +301,9 @@ _MAKES: "dict[str, Callable[[Scene, int, int], object]]" = {
     "make_an_event": lambda s, one, two: s.call("eventfd2", 0, 0),
     "make_an_epoll": lambda s, one, two: s.call("epoll_create1", 0),
     "make_a_timer_descriptor": lambda s, one, two: s.call("timerfd_create", 1, 0),
-    "make_a_signal_descriptor": lambda s, one, two: s.call("signalfd4", -1, bytes(8), 8, 0),
+    "make_a_signal_descriptor": lambda s, one, two: s.call(
+        "signalfd4", -1, bytes(16), SIGNAL_SET, 0
+    ),
     "make_a_unix_socket": lambda s, one, two: socket.socket(socket.AF_UNIX),
     "make_a_unix_socket_by_number": lambda s, one, two: s.call("socket", 1, 1, 0),
     "make_a_pair": lambda s, one, two: socket.socketpair(),
@@ -297,6 +311,15 @@ _MAKES: "dict[str, Callable[[Scene, int, int], object]]" = {
     "make_a_segment": lambda s, one, two: _ipc(s, "shmget", "shmctl", 0, 4096, 0o1600),
     "make_messages": lambda s, one, two: _ipc(s, "msgget", "msgctl", 0, 0o1600),
     "make_semaphores": lambda s, one, two: _ipc(s, "semget", "semctl", 0, 1, 0o1600),
+    "make_a_segment_by_ipc": lambda s, one, two: s.call(
+        "ipc", 24, s.call("ipc", 23, 0, 4096, 0o1600, 0), 0, 0, 0
+    ),
+    "make_messages_by_ipc": lambda s, one, two: s.call(
+        "ipc", 14, s.call("ipc", 13, 0, 0o1600, 0, 0), 0, 0, 0
+    ),
+    "make_semaphores_by_ipc": lambda s, one, two: s.call(
+        "ipc", 3, s.call("ipc", 2, 0, 1, 0o1600, 0), 0, 0, bytes(8)
+    ),
     "make_a_timer": lambda s, one, two: s.call("timer_create", 1, 0, bytes(8)),
     "make_an_aio_context": lambda s, one, two: s.call("io_setup", 1, bytes(8)),
     "make_a_userfaultfd": lambda s, one, two: s.call("userfaultfd", 1),
@@ -319,9 +342,10 @@ def _made(name: str, make: "Callable[[Scene, int, int], object]") -> None:
                 "allocate_a_key": (errno.ENOSPC, errno.EINVAL),
                 "make_a_landlock_ruleset": (errno.EOPNOTSUPP,),
                 "copy_between_files": (errno.EXDEV,),
+                "make_a_userfaultfd": (errno.EINVAL,),  # before Linux 5.11
             }
             if error.errno in missing.get(name, ()):
-                raise Unavailable(f"not on this machine: {error}") from error
+                raise Unavailable(f"not on this machine: {error.strerror}") from error
             raise
 
     body.__name__ = name

@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import signal
 import socket
 import struct
 from collections.abc import Callable, Generator
+from errno import EINVAL, ENODEV, ENOENT, ENOEXEC, ENOKEY, ENOSPC, EOPNOTSUPP
 
 from escape.attack import attack
-from escape.scene import HIGH, IS_64_BIT, Scene, Unavailable
+from escape.scene import HIGH, IS_64_BIT, Scene, Unavailable, narrow
 
 Steps = Generator[None, None, None]
 
@@ -36,7 +38,7 @@ def _asks(
             ask(scene)
         except OSError as error:
             if error.errno in missing:
-                raise Unavailable(f"not with this kernel: {error}") from error
+                raise Unavailable(f"not with this kernel: {error.strerror}") from error
             if error.errno not in reached:
                 raise
 
@@ -56,7 +58,7 @@ def _new_namespace(flag: int) -> "Callable[[Scene], object]":
 
 for _what, _flag in NAMESPACES.items():
     _asks(f"new_namespace_of_{_what}", _new_namespace(_flag),
-          root=_what != "users", missing=(22, 28))  # fmt: skip
+          root=_what != "users", missing=(EINVAL, ENOSPC))  # fmt: skip
 
 
 def _clone(scene: Scene, flags: int) -> None:
@@ -67,13 +69,9 @@ def _clone(scene: Scene, flags: int) -> None:
     assert child > 0  # to wait might be refused
 
 
-_asks("a_process_in_a_new_namespace", lambda s: _clone(s, 0x10000000 | 17))
-_asks("a_process_in_a_new_namespace_with_garbage_above", lambda s: _clone(s, HIGH | 0x10000000 | 17)
-      if IS_64_BIT else _narrow())  # fmt: skip
-
-
-def _narrow() -> None:
-    raise Unavailable("registers have no more than 32 bits")
+_asks("a_process_in_a_new_namespace", lambda s: _clone(s, 0x10000000 | signal.SIGCHLD))
+_asks("a_process_in_a_new_namespace_with_garbage_above", lambda s: _clone(
+    s, HIGH | 0x10000000 | signal.SIGCHLD) if IS_64_BIT else narrow())  # fmt: skip
 
 
 _asks("enter_a_namespace", lambda s: s.call(
@@ -89,28 +87,45 @@ def enter_a_namespace_that_it_has(scene: Scene) -> Steps:
 
 
 # Mounts
-_asks("mount", lambda s: s.call(
-    "mount", b"none\0", b"/nowhere\0", b"tmpfs\0", 0, 0), root=True, reached=(2,))  # fmt: skip
-_asks("unmount", lambda s: s.call("umount2", b"/nowhere\0", 0), root=True, reached=(2,))
+_asks(
+    "mount",
+    lambda s: s.call("mount", b"none\0", b"/nowhere\0", b"tmpfs\0", 0, 0),
+    root=True,
+    reached=(ENOENT,),
+)
+_asks("unmount", lambda s: s.call("umount2", b"/nowhere\0", 0), root=True, reached=(ENOENT,))
 _asks("open_a_file_system", lambda s: s.call("fsopen", b"tmpfs\0", 0), root=True)
 _asks("clone_a_mount", lambda s: s.call("open_tree", -100, b"/tmp\0", 1), root=True)
-_asks("move_a_mount", lambda s: s.call(
-    "move_mount", -100, b"/nowhere\0", -100, b"/\0", 0), root=True, reached=(2,))  # fmt: skip
-_asks("pick_a_mount", lambda s: s.call("fspick", -100, b"/\0", 0), root=True, missing=(22,))
-_asks("change_a_mount", lambda s: s.call(
-    "mount_setattr", -100, b"/nowhere\0", 0, bytes(32), 32), root=True, reached=(2,))  # fmt: skip
-_asks("pivot", lambda s: s.call("pivot_root", b"/nowhere\0", b"/\0"), root=True, reached=(2,))
+_asks(
+    "move_a_mount",
+    lambda s: s.call("move_mount", -100, b"/nowhere\0", -100, b"/\0", 0),
+    root=True,
+    reached=(ENOENT,),
+)
+_asks("pick_a_mount", lambda s: s.call("fspick", -100, b"/\0", 0), root=True, missing=(EINVAL,))
+_asks(
+    "change_a_mount",
+    lambda s: s.call("mount_setattr", -100, b"/nowhere\0", 0, bytes(32), 32),
+    root=True,
+    reached=(ENOENT,),
+)
+_asks(
+    "pivot",
+    lambda s: s.call("pivot_root", b"/nowhere\0", b"/\0"),
+    root=True,
+    reached=(ENOENT,),
+)
 _asks("stat_a_mount", lambda s: s.call("listmount", struct.pack("=IIQQQ", 24, 0, HIGH * HIGH - 1, 0,
                                                                 0)[:24], bytes(64), 8, 0),
-      missing=(22, 2))  # fmt: skip
+      missing=(EINVAL, ENOENT))  # fmt: skip
 
 # BPF, probes, faults
 _asks("bpf", lambda s: s.call(
     "bpf", 0, struct.pack("=4I", 2, 4, 4, 1) + bytes(112), 128), root=True)  # fmt: skip
 _asks("probe", lambda s: s.call(
     "perf_event_open", struct.pack("=IIQ", 1, 128, 0) + bytes(112), 0, -1, -1, 0),
-    root=True, missing=(2, 19, 95))  # fmt: skip
-_asks("handle_faults", lambda s: s.call("userfaultfd", 1))
+    root=True, missing=(ENOENT, ENODEV, EOPNOTSUPP))  # fmt: skip
+_asks("handle_faults", lambda s: s.call("userfaultfd", 1), missing=(EINVAL,))  # before 5.11
 
 
 @attack(web_worker="kernel", compute_only="kernel")
@@ -124,9 +139,9 @@ def attach_a_filter_to_a_socket(scene: Scene) -> Steps:
 # Keys
 _asks("add_a_key", lambda s: s.call("add_key", b"user\0", b"x\0", b"x", 1, -2))
 _asks("ask_for_a_key", lambda s: s.call(
-    "request_key", b"user\0", b"none\0", 0, -2), reached=(126, 2))  # fmt: skip
+    "request_key", b"user\0", b"none\0", 0, -2), reached=(ENOKEY, ENOENT))  # fmt: skip
 _asks("ask_for_a_key_of_a_helper", lambda s: s.call(
-    "request_key", b"user\0", b"none\0", b"x\0", -2), reached=(126, 2))  # fmt: skip
+    "request_key", b"user\0", b"none\0", b"x\0", -2), reached=(ENOKEY, ENOENT))  # fmt: skip
 _asks("control_keys", lambda s: s.call("keyctl", 0, -2, 1))
 
 # Rings, asynchronous input and output, watching
@@ -135,22 +150,31 @@ _asks("watch_everything", lambda s: s.call("fanotify_init", 0, 0), root=True)
 
 # The machine
 _asks("load_a_module", lambda s: s.call(
-    "init_module", bytes(8), 8, b"\0"), root=True, reached=(8,))  # fmt: skip
+    "init_module", bytes(8), 8, b"\0"), root=True, reached=(ENOEXEC,))  # fmt: skip
 _asks("load_a_module_from_a_file", lambda s: s.call(
     "finit_module", os.open("/dev/null", os.O_RDONLY), b"\0", 0),
-    root=True, reached=(8, 22))  # fmt: skip
-_asks("unload_a_module", lambda s: s.call("delete_module", b"none\0", 0o4000),
-      root=True, reached=(2,))  # fmt: skip
-_asks("another_kernel", lambda s: s.call("kexec_load", 0, 0, 0, 0xFFFF), root=True, reached=(22,))
-_asks("accounting", lambda s: s.call("acct", b"/nowhere\0"), root=True, reached=(2,))
-_asks("swap", lambda s: s.call("swapon", b"/nowhere\0", 0), root=True, reached=(2,))
+    root=True, reached=(ENOEXEC, EINVAL))  # fmt: skip
+_asks(
+    "unload_a_module",
+    lambda s: s.call("delete_module", b"none\0", 0o4000),
+    root=True,
+    reached=(ENOENT,),
+)
+_asks(
+    "another_kernel",
+    lambda s: s.call("kexec_load", 0, 0, 0, 0xFFFF),
+    root=True,
+    reached=(EINVAL,),
+)
+_asks("accounting", lambda s: s.call("acct", b"/nowhere\0"), root=True, reached=(ENOENT,))
+_asks("swap", lambda s: s.call("swapon", b"/nowhere\0", 0), root=True, reached=(ENOENT,))
 _asks("the_log", lambda s: s.call("syslog", 10, 0, 0), root=True)
-_asks("host_name", lambda s: s.call("sethostname", b"x", -1), root=True, reached=(22,))
+_asks("host_name", lambda s: s.call("sethostname", b"x", -1), root=True, reached=(EINVAL,))
 _asks("set_the_time", lambda s: s.call(
-    "clock_settime", 0, struct.pack("@ll", -1, 0)), root=True, reached=(22,))  # fmt: skip
+    "clock_settime", 0, struct.pack("@ll", -1, 0)), root=True, reached=(EINVAL,))  # fmt: skip
 _asks("adjust_the_time", lambda s: s.call("adjtimex", bytes(208)))
 _asks("reboot", lambda s: s.call(
-    "reboot", 0xFEE1DEAD, 672274793, 0x12345, 0), root=True, reached=(22,))  # fmt: skip
+    "reboot", 0xFEE1DEAD, 672274793, 0x12345, 0), root=True, reached=(EINVAL,))  # fmt: skip
 _asks("ports", lambda s: s.call("iopl", 0))
 _asks("port", lambda s: s.call("ioperm", 0x80, 1, 0))
 _asks("segments", lambda s: s.call("modify_ldt", 0, bytes(64), 64))
@@ -162,14 +186,18 @@ _asks("capabilities", lambda s: s.call(
     "capset", struct.pack("=Ii", 0x20080522, 0), bytes(24)))  # fmt: skip
 _asks("groups", lambda s: s.call("setgroups", 0, 0), root=True)
 _asks("dumpable", lambda s: s.call("prctl", 4, 1, 0, 0, 0))
-_asks("its_tracer", lambda s: s.call("prctl", 0x59616D61, 1, 0, 0, 0), missing=(22,))  # fmt: skip
+_asks("its_tracer", lambda s: s.call("prctl", 0x59616D61, 1, 0, 0, 0), missing=(EINVAL,))
 _asks("its_subreaper", lambda s: s.call("prctl", 36, 1, 0, 0, 0))
 _asks("a_signal_at_its_parents_end", lambda s: s.call("prctl", 1, 9, 0, 0, 0),
       compute_only="signals")  # fmt: skip
-_asks("another_map_of_itself", lambda s: s.call("prctl", 35, 9, 0, 0, 0), missing=(22,),
+_asks("another_map_of_itself", lambda s: s.call("prctl", 35, 9, 0, 0, 0), missing=(EINVAL,),
       compute_only="memory")  # fmt: skip
 _asks("a_filter_of_its_own", lambda s: s.call(
     "seccomp", 2, 0, struct.pack("=I", 0x7FFF0000)))  # fmt: skip
 _asks("limits", lambda s: s.call("prlimit64", 0, 4, struct.pack("=QQ", 0, 0), 0))  # fmt: skip
-_asks("start_shadow_memory", lambda s: s.call("map_shadow_stack", 0, 4096, 0), missing=(95, 22),
-      compute_only="memory")  # fmt: skip
+_asks(
+    "start_shadow_memory",
+    lambda s: s.call("map_shadow_stack", 0, 4096, 0),
+    missing=(EOPNOTSUPP, EINVAL),
+    compute_only="memory",
+)

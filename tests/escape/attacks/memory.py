@@ -1,12 +1,13 @@
 """Memory: to execute what was not executable before the filter."""
 
 import ctypes
+import errno
 import mmap
 import os
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
+from escape.attack import attack, by_numbers, outside
 from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable
 
 Steps = Generator[None, None, None]
@@ -43,9 +44,15 @@ def map_with_garbage_above(scene: Scene) -> Steps:
     if not IS_64_BIT:
         raise Unavailable("registers have no more than 32 bits")
     scene.payload()
-    yield
     protection = HIGH | READ | WRITE | EXEC
-    _must_be(scene, _map(scene, 0, PAGE, protection, PRIVATE | ANONYMOUS, NOWHERE, 0))
+    yield
+    try:
+        address = _map(scene, 0, PAGE, protection, PRIVATE | ANONYMOUS, NOWHERE, 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # on powerpc
+            raise Unavailable("the kernel refuses bits that it does not know") from error
+        raise
+    _must_be(scene, address)
 
 
 @attack(compute_only="memory")
@@ -111,7 +118,7 @@ def protect_with_garbage_above(scene: Scene) -> Steps:
     try:
         scene.call("mprotect", address, PAGE, HIGH | READ | EXEC)
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel refuses bits that it does not know") from error
         raise
     scene.must_execute(address)
@@ -206,7 +213,7 @@ def grow_with_garbage_above(scene: Scene) -> Steps:
     try:
         new = scene.call("mremap", address, PAGE, 2 * PAGE, HIGH | MAYMOVE, 0)
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel refuses bits that it does not know") from error
         raise
     scene.must_execute(new + PAGE)
@@ -230,7 +237,7 @@ def move_code_and_leave_a_hole(scene: Scene) -> Steps:
     try:
         new = scene.call("mremap", address, PAGE, PAGE, MAYMOVE | DONTUNMAP, 0)
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel does not know MREMAP_DONTUNMAP") from error
         raise
     scene.must_execute(new)
@@ -301,14 +308,22 @@ def a_stack_that_is_code_grows(scene: Scene) -> Steps:
     scene.must_execute(page)
 
 
+def _write_by_proc(memory: int, content: bytes, address: int) -> None:
+    try:
+        os.pwrite(memory, content, address)
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise Unavailable("/proc/PID/mem does not write to what is read-only here") from error
+        raise
+
+
 @attack(compute_only="memory")
 def write_to_code_by_proc(scene: Scene) -> Steps:
     address = scene.code(bytes(8))
     scene.call("mprotect", address, PAGE, READ | EXEC)
     payload = scene.payload()
     yield
-    memory = os.open("/proc/self/mem", os.O_RDWR)
-    os.pwrite(memory, payload, address)
+    _write_by_proc(os.open("/proc/self/mem", os.O_RDWR), payload, address)
     scene.must_execute(address)
 
 
@@ -325,7 +340,7 @@ def write_to_code_by_process_vm_writev(scene: Scene) -> Steps:
     scene.must_execute(address)
 
 
-@attack(compute_only="memory")
+@attack(compute_only="memory", abis=("x86_64",))
 def map_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     scene.payload()
@@ -334,7 +349,7 @@ def map_by_int_0x80(scene: Scene) -> Steps:
     _must_be(scene, address & 0xFFFFFFFF)
 
 
-@attack(compute_only="memory")
+@attack(compute_only="memory", abis=("x86_64",))
 def protect_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     address = scene.low(scene.payload())
@@ -343,7 +358,7 @@ def protect_by_int_0x80(scene: Scene) -> Steps:
     scene.must_execute(address)
 
 
-@attack(compute_only="memory")
+@attack(compute_only="memory", abis=("x86_64",))
 def old_map_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     words = scene.low(
@@ -354,25 +369,51 @@ def old_map_by_int_0x80(scene: Scene) -> Steps:
     _must_be(scene, address)
 
 
+@attack(compute_only="memory", abis=("i386",))
+def map_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    scene.payload()
+    yield
+    address = call("mmap", 0, PAGE, READ | WRITE | EXEC, PRIVATE | ANONYMOUS | 0x40, NOWHERE)
+    _must_be(scene, address & 0xFFFFFFFF)
+
+
+@attack(compute_only="memory", abis=("i386",))
+def protect_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    address = scene.low(scene.payload())
+    yield
+    call("mprotect", address, PAGE, READ | EXEC)
+    scene.must_execute(address)
+
+
 @attack(compute_only="memory")
+def a_segment_by_ipc(scene: Scene) -> Steps:
+    """The one call of old for all of System V IPC: here SHMGET, SHMAT and SHMCTL."""
+    payload = scene.payload()
+    where = ctypes.c_ulong()
+    yield
+    segment = scene.call("ipc", 23, 0, PAGE, 0o1700, 0)
+    scene.call("ipc", 21, segment, 0o100000, where, 0)
+    scene.call("ipc", 24, segment, 0, 0, 0)  # IPC_RMID: it goes when nobody is attached any more
+    ctypes.memmove(where.value, payload, len(payload))
+    scene.must_execute(where.value)
+
+
+@attack(compute_only="memory", abis=("i386",))
 def old_map(scene: Scene) -> Steps:
     """mmap of i386 and m68k, whose one argument points to the six."""
-    if not scene.has("mmap2"):
-        raise Unavailable("mmap takes its arguments in registers here")
     words = struct.pack("=6I", 0, PAGE, 7, PRIVATE | ANONYMOUS, 0xFFFFFFFF, 0)
     scene.payload()
     yield
     _must_be(scene, scene.call("mmap", words))
 
 
-@attack(compute_only="memory")
-def protect_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
-    address = scene.memory()
-    scene.put(address)
+@by_numbers(compute_only="memory")
+def protect_memory(scene: Scene, call: "Callable[..., int]") -> Steps:
+    address = scene.low(scene.payload())
     yield
-    scene.by_number(scene.foreign["x32"]["mprotect"], address, PAGE, READ | EXEC)
+    call("mprotect", address, PAGE, READ | EXEC)
     scene.must_execute(address)
 
 
@@ -391,13 +432,11 @@ def load_a_library(scene: Scene) -> Steps:
 
 @attack(compute_only="memory")
 def uselib(scene: Scene) -> Steps:
-    if not scene.has("uselib"):
-        raise Unavailable("there is no uselib")
     yield
     try:
         scene.call("uselib", b"/nowhere\0")
     except OSError as error:
-        if error.errno == 2:
+        if error.errno == errno.ENOENT:
             raise Unavailable("no library of the old kind is at hand") from error
         raise
 
@@ -423,7 +462,7 @@ def write_to_code_by_a_descriptor_of_proc(scene: Scene) -> Steps:
     memory = os.open("/proc/self/mem", os.O_RDWR)
     payload = scene.payload()
     yield
-    os.pwrite(memory, payload, address)
+    _write_by_proc(memory, payload, address)
     scene.must_execute(address)
 
 

@@ -1,9 +1,8 @@
-"""Processes: to start them, signal them, look into them or change how they run."""
+"""Processes: to start them, and to have them signalled."""
 
-import ctypes
+import errno
 import fcntl
 import os
-import resource
 import select
 import signal
 import socket
@@ -13,15 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
-from escape.scene import HIGH, IS_64_BIT, Foiled, Scene, Unavailable
+from escape.attack import attack, by_numbers, outside
+from escape.scene import HIGH, IS_64_BIT, SECONDS, Foiled, Scene, Unavailable, narrow
 
 Steps = Generator[None, None, None]
 
-O_ASYNC = 0x1000 if os.uname().machine.startswith("mips") else 0x2000
+MACHINE = os.uname().machine
+IS_MIPS = MACHINE.startswith("mips")
+O_ASYNC = 0x1000 if IS_MIPS else 0x2000
 F_SETOWN, F_SETSIG, F_SETOWN_EX, F_NOTIFY = fcntl.F_SETOWN, 10, 15, 1026
-FIOASYNC, FIOSETOWN, SIOCSPGRP = 0x5452, 0x8901, 0x8902
-TIOCSIG = 0x40045436
+FIOASYNC = termios.FIOASYNC
+FIOSETOWN, SIOCSPGRP = (0x8004667C, 0x80047308) if IS_MIPS else (0x8901, 0x8902)
+# _IOW, of which MIPS and powerpc have the direction elsewhere.
+TIOCSIG = 0x80045436 if IS_MIPS or MACHINE.startswith("ppc") else 0x40045436
 
 # --- Starting ------------------------------------------------------------------------------------
 
@@ -39,7 +42,7 @@ def fork(scene: Scene) -> Steps:
     _started(os.fork())
 
 
-def _start(name: str, *arguments: int) -> None:
+def _start(attack_name: str, name: str, *arguments: int) -> None:
     def body(scene: Scene) -> Steps:
         words = list(arguments)
         if scene.abi == "s390x" and name == "clone":
@@ -47,13 +50,13 @@ def _start(name: str, *arguments: int) -> None:
         yield
         _started(scene.call(name, *words))
 
-    body.__name__ = f"{name}_{arguments[0] if arguments else 0:x}"
+    body.__name__ = attack_name
     attack(compute_only="making", web_worker="programs")(body)
 
 
-_start("fork")
-_start("clone", signal.SIGCHLD, 0, 0, 0, 0)
-_start("clone", HIGH | signal.SIGCHLD, 0, 0, 0, 0)
+_start("fork_by_number", "fork")
+_start("clone", "clone", signal.SIGCHLD, 0, 0, 0, 0)
+_start("clone_with_garbage_above", "clone", HIGH | signal.SIGCHLD, 0, 0, 0, 0)
 
 
 @attack(compute_only="making", web_worker="programs")
@@ -63,19 +66,33 @@ def clone3(scene: Scene) -> Steps:
     _started(scene.call("clone3", arguments, len(arguments)))
 
 
-@attack(compute_only="making", web_worker="programs")
+@attack(compute_only="making", web_worker="programs", abis=("x86_64",))
 def fork_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     yield
     _started(call("fork"))
 
 
-@attack(compute_only="making", web_worker="programs")
-def fork_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@attack(compute_only="making", web_worker="programs", abis=("i386",))
+def fork_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
     yield
-    _started(scene.by_number(scene.foreign["x32"]["fork"]))
+    _started(call("fork"))
+
+
+@attack(compute_only="signals", web_worker="others", abis=("i386",))
+def kill_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    neighbour = scene.neighbour()
+    yield
+    call("kill", neighbour.pid, int(signal.SIGTERM))
+    neighbour.must_die()
+
+
+@by_numbers(compute_only="making", web_worker="programs")
+def fork_a_process(scene: Scene, call: "Callable[..., int]") -> Steps:
+    yield
+    _started(call("fork"))
 
 
 @attack(compute_only="making")
@@ -102,14 +119,16 @@ def _killed(name: str, kill: "Callable[[Scene, int], object]") -> None:
 
 
 def _siginfo() -> bytes:
-    return struct.pack("=iii", signal.SIGTERM, 0, -1) + bytes(116)  # SI_QUEUE
+    """Return a ``siginfo_t`` of SI_QUEUE; MIPS has si_code before si_errno."""
+    code = (-1, 0) if IS_MIPS else (0, -1)
+    return struct.pack("=iii", signal.SIGTERM, *code) + bytes(116)
 
 
 _killed("kill", lambda s, pid: os.kill(pid, signal.SIGTERM))
 _killed("kill_by_number", lambda s, pid: s.call("kill", pid, signal.SIGTERM))
 _killed("kill_its_group", lambda s, pid: os.killpg(pid, signal.SIGTERM))
 _killed("kill_with_garbage_above", lambda s, pid: s.call("kill", HIGH | pid, signal.SIGTERM)
-        if IS_64_BIT else _narrow())  # fmt: skip
+        if IS_64_BIT else narrow())  # fmt: skip
 _killed("tkill", lambda s, pid: s.call("tkill", pid, signal.SIGTERM))
 _killed("tgkill", lambda s, pid: s.call("tgkill", pid, pid, signal.SIGTERM))
 _killed("queue_a_signal", lambda s, pid: s.call("rt_sigqueueinfo", pid, signal.SIGTERM, _siginfo()))
@@ -123,10 +142,6 @@ _killed(
 )
 
 
-def _narrow() -> None:
-    raise Unavailable("registers have no more than 32 bits")
-
-
 @attack(compute_only="signals", web_worker="others")
 def signal_by_a_pidfd_that_it_has(scene: Scene) -> Steps:
     neighbour = scene.neighbour()
@@ -136,7 +151,7 @@ def signal_by_a_pidfd_that_it_has(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def kill_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     neighbour = scene.neighbour()
@@ -145,13 +160,11 @@ def kill_by_int_0x80(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
-def kill_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@by_numbers(compute_only="signals", web_worker="others")
+def kill_a_process(scene: Scene, call: "Callable[..., int]") -> Steps:
     neighbour = scene.neighbour()
     yield
-    scene.by_number(scene.foreign["x32"]["kill"], neighbour.pid, int(signal.SIGTERM))
+    call("kill", neighbour.pid, int(signal.SIGTERM))
     neighbour.must_die()
 
 
@@ -189,7 +202,7 @@ _on_terminal(
 _on_terminal(
     "sigio_of_a_terminal_with_garbage_above",
     lambda s, m, t: (
-        s.call("fcntl", t, HIGH | fcntl.F_SETFL, HIGH | O_ASYNC) if IS_64_BIT else _narrow()
+        s.call("fcntl", t, HIGH | fcntl.F_SETFL, HIGH | O_ASYNC) if IS_64_BIT else narrow()
     ),
 )
 _on_terminal("sigio_of_a_terminal_by_fcntl64", lambda s, m, t: s.call("fcntl64", t, 4, O_ASYNC))
@@ -199,7 +212,7 @@ _on_terminal(
 _on_terminal(
     "sigio_of_a_terminal_by_ioctl_with_garbage_above",
     lambda s, m, t: (
-        s.call("ioctl", t, HIGH | FIOASYNC, struct.pack("@i", 1)) if IS_64_BIT else _narrow()
+        s.call("ioctl", t, HIGH | FIOASYNC, struct.pack("@i", 1)) if IS_64_BIT else narrow()
     ),
 )
 _on_terminal(
@@ -230,13 +243,13 @@ def typed_into_a_terminal(scene: Scene) -> Steps:
     try:
         fcntl.ioctl(slave, termios.TIOCSTI, b"\x03")
     except OSError as error:
-        if error.errno == 5:
+        if error.errno == errno.EIO:
             raise Unavailable("the kernel was told not to have TIOCSTI") from error
         raise
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def typed_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     _, slave, neighbour = scene.terminal_of_another()
@@ -247,7 +260,7 @@ def typed_by_int_0x80(scene: Scene) -> Steps:
     neighbour.must_die()
 
 
-@attack(compute_only="signals", web_worker="others")
+@attack(compute_only="signals", web_worker="others", abis=("x86_64",))
 def sigio_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     master, slave, neighbour = scene.terminal_of_another()
@@ -291,7 +304,7 @@ _owned(
 )
 _owned(
     "own_by_fcntl_with_garbage_above",
-    lambda s, n, pid: s.call("fcntl", n, HIGH | F_SETOWN, pid) if IS_64_BIT else _narrow(),
+    lambda s, n, pid: s.call("fcntl", n, HIGH | F_SETOWN, pid) if IS_64_BIT else narrow(),
 )
 _owned("own_by_fcntl64", lambda s, n, pid: s.call("fcntl64", n, F_SETOWN, pid))
 _owned("own_by_ioctl", lambda s, n, pid: fcntl.ioctl(n, FIOSETOWN, struct.pack("@i", pid)))
@@ -344,12 +357,12 @@ def urgent_data_for_an_owner(scene: Scene) -> Steps:
     neighbour = scene.neighbour(sit)
     os.read(told, 1)
     server = scene.listening()
-    client = socket.create_connection(server.getsockname())
+    client = scene.connected(server.getsockname())
     accepted, _ = server.accept()
     yield
     fcntl.fcntl(accepted, F_SETOWN, neighbour.pid)
     client.send(b"x", socket.MSG_OOB)
-    if not select.select([told], [], [], 1)[0]:
+    if not select.select([told], [], [], SECONDS)[0]:
         raise Foiled("no SIGURG came")
 
 
@@ -361,7 +374,7 @@ def notice_of_a_directory(scene: Scene) -> Steps:
     try:
         fcntl.fcntl(folder, F_NOTIFY, 0x80000004)  # DN_CREATE, DN_MULTISHOT
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel has no dnotify") from error
         raise
     fcntl.fcntl(folder, F_SETOWN, neighbour.pid)
@@ -379,119 +392,9 @@ def a_timer_for_another(scene: Scene) -> Steps:
     try:
         scene.call("timer_create", 1, event, bytes(8))
     except OSError as error:
-        if error.errno == 22:
+        if error.errno == errno.EINVAL:
             raise Unavailable("the kernel makes no timer for another process") from error
         raise
-
-
-# --- Looking into others -------------------------------------------------------------------------
-
-
-def _looks(name: str, look: "Callable[[Scene, int, ctypes.c_int], object]", **against: str) -> None:
-    def body(scene: Scene) -> Steps:
-        word = ctypes.c_int(0x12345678)
-        neighbour = scene.neighbour()
-        yield
-        try:
-            look(scene, neighbour.pid, word)
-        except OSError as error:
-            if error.errno in (22, 19) and name == "move_its_pages":
-                raise Unavailable(f"not on this machine: {error}") from error
-            raise
-
-    body.__name__ = name
-    attack(**against)(body)
-
-
-def _vectors(word: ctypes.c_int) -> "tuple[bytes, bytes]":
-    mine = ctypes.c_int(0)
-    return (
-        struct.pack("@PN", ctypes.addressof(mine), 4),
-        struct.pack("@PN", ctypes.addressof(word), 4),
-    )
-
-
-def _read_memory(scene: Scene, pid: int, word: ctypes.c_int) -> None:
-    mine, its = _vectors(word)
-    scene.call("process_vm_readv", pid, mine, 1, its, 1, 0)
-
-
-def _write_memory(scene: Scene, pid: int, word: ctypes.c_int) -> None:
-    mine, its = _vectors(word)
-    scene.call("process_vm_writev", pid, mine, 1, its, 1, 0)
-
-
-def _advise(scene: Scene, pid: int, word: ctypes.c_int) -> None:
-    page = ctypes.addressof(word) & -4096
-    vector = struct.pack("@PN", page, 4096)
-    scene.call("process_madvise", scene.call("pidfd_open", pid, 0), vector, 1, 20, 0)  # MADV_COLD
-
-
-_BOTH = {"compute_only": "names", "web_worker": "others"}
-_looks("attach", lambda s, pid, w: s.call("ptrace", 16, pid, 0, 0), **_BOTH)
-_looks("seize", lambda s, pid, w: s.call("ptrace", 0x4206, pid, 0, 0), **_BOTH)
-_looks("attach_with_garbage_above", lambda s, pid, w: s.call("ptrace", HIGH | 16, pid, 0, 0)
-       if not IS_64_BIT else s.call("ptrace", 16, HIGH | pid, 0, 0), **_BOTH)  # fmt: skip
-_looks("read_its_memory", _read_memory, **_BOTH)
-_looks("write_its_memory", _write_memory, **_BOTH)
-_looks("write_its_memory_by_proc", lambda s, pid, w: os.pwrite(
-    os.open(f"/proc/{pid}/mem", os.O_RDWR), b"\1\0\0\0", ctypes.addressof(w)), **_BOTH)  # fmt: skip
-_looks("advise_its_memory", _advise, **_BOTH)
-_looks("compare", lambda s, pid, w: s.call("kcmp", os.getpid(), pid, 0, 0, 0), **_BOTH)
-_looks("a_descriptor_of_it", lambda s, pid, w: s.call("pidfd_open", pid, 0), **_BOTH)
-_looks("its_namespaces", lambda s, pid, w: s.call(
-    "setns", s.call("pidfd_open", pid, 0), 0x20000), **_BOTH)  # fmt: skip
-_looks("its_priority", lambda s, pid, w: os.setpriority(os.PRIO_PROCESS, pid, 5), **_BOTH)
-_looks("its_processors", lambda s, pid, w: os.sched_setaffinity(pid, {0}), **_BOTH)
-_looks("its_scheduling", lambda s, pid, w: s.call(
-    "sched_setscheduler", pid, 3, bytes(4)), **_BOTH)  # fmt: skip
-_looks("its_attributes", lambda s, pid, w: s.call(
-    "sched_setattr", pid, struct.pack("=IIQiIQQQ", 48, 3, *[0] * 6), 0), **_BOTH)  # fmt: skip
-_looks("its_io_priority", lambda s, pid, w: s.call("ioprio_set", 1, pid, 2 << 13 | 7), **_BOTH)
-_looks("its_limits", lambda s, pid, w: resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0)), **_BOTH)
-_looks("move_its_pages", lambda s, pid, w: s.call("move_pages", pid, 0, 0, 0, 0, 0), **_BOTH)
-_looks("its_core_cookie", lambda s, pid, w: _core_cookie(s, pid), **_BOTH)
-
-_NAMES = {"compute_only": "names"}
-_looks("read_its_limits", lambda s, pid, w: resource.prlimit(pid, resource.RLIMIT_CORE), **_NAMES)
-_looks("read_its_processors", lambda s, pid, w: os.sched_getaffinity(pid), **_NAMES)
-_looks("read_its_priority", lambda s, pid, w: os.getpriority(os.PRIO_PROCESS, pid), **_NAMES)
-_looks("read_its_scheduling", lambda s, pid, w: os.sched_getscheduler(pid), **_NAMES)
-_looks("read_its_group", lambda s, pid, w: os.getpgid(pid), **_NAMES)
-_looks("read_its_session", lambda s, pid, w: os.getsid(pid), **_NAMES)
-_looks("read_its_robust_list", lambda s, pid, w: s.call(
-    "get_robust_list", pid, bytes(8), bytes(8)), **_NAMES)  # fmt: skip
-_looks("read_its_io_priority", lambda s, pid, w: s.call("ioprio_get", 1, pid), **_NAMES)
-
-
-def _core_cookie(scene: Scene, pid: int) -> None:
-    try:
-        scene.call("prctl", 62, 0, pid, 0, ctypes.c_ulong())
-    except OSError as error:
-        if error.errno in (22, 19):
-            raise Unavailable("the processor has no two threads a core") from error
-        raise
-
-
-def _clock(pid: int, kind: int = 2) -> int:
-    """Return the clock of a process's CPU time: MAKE_PROCESS_CPUCLOCK of posix-timers.h."""
-    return ~pid << 3 | kind
-
-
-_TIME = bytes(16)
-_looks("wait_for_it", lambda s, pid, w: os.waitpid(pid, os.WNOHANG), **_NAMES)
-_looks("its_clock", lambda s, pid, w: s.call("clock_gettime", _clock(pid), _TIME), **_NAMES)
-_looks("its_clock_of_user_time", lambda s, pid, w: s.call(
-    "clock_gettime", _clock(pid, 1), _TIME), **_NAMES)  # fmt: skip
-_looks("its_clock_for_64_bits", lambda s, pid, w: s.call(
-    "clock_gettime64", _clock(pid), _TIME), **_NAMES)  # fmt: skip
-_looks("its_clocks_resolution", lambda s, pid, w: s.call(
-    "clock_getres", _clock(pid), _TIME), **_NAMES)  # fmt: skip
-_looks("its_clock_with_garbage_above", lambda s, pid, w: s.call(
-    "clock_gettime", HIGH << 3 | _clock(pid) & 0xFFFFFFFF, _TIME) if IS_64_BIT else _narrow(),
-    **_NAMES)  # fmt: skip
-_looks("sleep_by_its_clock", lambda s, pid, w: s.call(
-    "clock_nanosleep", _clock(pid), 1, _TIME, 0), **_NAMES)  # fmt: skip
 
 
 # --- Outside -------------------------------------------------------------------------------------

@@ -1,16 +1,17 @@
 """Programs: to have this process, or a descendant, become another program."""
 
 import ctypes
+import errno
 import os
 import signal
 import struct
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
+from escape.attack import attack, by_numbers, outside
 from escape.attacks.sockets import libc_prctl
-from escape.scene import ESCAPED, Foiled, Scene, Unavailable
+from escape.scene import ESCAPED, Foiled, Scene, Unavailable, raise_errno, until
 from escape.tracing import traced, traced_to_change
 
 Steps = Generator[None, None, None]
@@ -22,6 +23,13 @@ def _vector(scene: Scene, words: "list[str]") -> "ctypes.Array[ctypes.c_char_p]"
     vector = (ctypes.c_char_p * (len(words) + 1))(*[word.encode() for word in words], None)
     scene.keep(vector)
     return vector
+
+
+def _low_vector(scene: Scene, word: str = "I") -> "tuple[int, int]":
+    """Return the addresses of the shell's path and of its arguments, for ABIs of 32 bits."""
+    words = [scene.low(argument.encode() + b"\0") for argument in scene.shell()]
+    vector = scene.low(struct.pack(f"={len(words) + 1}{word}", *words, 0))
+    return scene.low(b"/bin/sh\0"), vector
 
 
 @attack(no_exec="programs", compute_only="making", web_worker="programs")
@@ -137,52 +145,44 @@ def execute_in_a_thread_that_ran_before(scene: Scene) -> Steps:
     in_thread(lambda: os.execv("/bin/sh", scene.shell()))
 
 
-@attack(no_exec="programs", compute_only="making", web_worker="programs")
+@attack(no_exec="programs", compute_only="making", web_worker="programs", abis=("x86_64",))
 def execute_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
-    path = scene.low(b"/bin/sh\0")
-    words = [scene.low(word.encode() + b"\0") for word in scene.shell()]
-    vector = scene.low(struct.pack("=4I", *words, 0))
+    path, vector = _low_vector(scene)
     yield
     call("execve", path, vector, 0)
 
 
-@attack(no_exec="programs", compute_only="making", web_worker="programs")
+@attack(no_exec="programs", compute_only="making", web_worker="programs", abis=("x86_64",))
 def execute_at_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
-    path = scene.low(b"/bin/sh\0")
-    words = [scene.low(word.encode() + b"\0") for word in scene.shell()]
-    vector = scene.low(struct.pack("=4I", *words, 0))
+    path, vector = _low_vector(scene)
     yield
     call("execveat", AT_FDCWD & 0xFFFFFFFF, path, vector, 0, 0)
 
 
-@attack(no_exec="programs", compute_only="making", web_worker="programs")
-def execute_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
-    words = [scene.low(word.encode() + b"\0") for word in scene.shell()]
-    vector = struct.pack("=4I", *words, 0)
+@by_numbers(no_exec="programs", compute_only="making", web_worker="programs")
+def execute_a_program(scene: Scene, call: "Callable[..., int]") -> Steps:
+    path, vector = _low_vector(scene)
     yield
-    scene.by_number(scene.foreign["x32"]["execve"], b"/bin/sh\0", vector, 0)
+    call("execve", path, vector, 0)
 
 
-@attack(no_exec="programs", compute_only="making", web_worker="programs")
-def execute_at_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
-    words = [scene.low(word.encode() + b"\0") for word in scene.shell()]
-    vector = struct.pack("=4I", *words, 0)
+@by_numbers(no_exec="programs", compute_only="making", web_worker="programs")
+def execute_at(scene: Scene, call: "Callable[..., int]") -> Steps:
+    path, vector = _low_vector(scene)
     yield
-    number = scene.foreign["x32"]["execveat"]
-    scene.by_number(number, AT_FDCWD & 0xFFFFFFFF, b"/bin/sh\0", vector, 0, 0)
+    try:
+        call("execveat", AT_FDCWD & 0xFFFFFFFF, path, vector, 0, 0)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # as the flags there are not 0
+            raise Unavailable("o32 has a fifth argument on the stack") from error
+        raise
 
 
-@attack(no_exec="programs", compute_only="making", web_worker="programs")
+@attack(no_exec="programs", compute_only="making", web_worker="programs", abis=("x86_64",))
 def execute_x86_64s_number_with_x32s_bit(scene: Scene) -> Steps:
     """Kernels up to 5.3 took 59 | 1 << 30 for execve(2) of x86_64."""
-    if scene.abi != "x86_64":
-        raise Unavailable("only x86_64 has x32 beside its own way")
     vector = _vector(scene, scene.shell())
     yield
     scene.by_number(scene.numbers["execve"] | 1 << 30, b"/bin/sh\0", vector, 0)
@@ -214,7 +214,8 @@ def execute_under_a_listener_of_its_own(scene: Scene) -> Steps:
 
     poll = select.poll()
     poll.register(listener, select.POLLIN)
-    if any(event & select.POLLIN for _, event in poll.poll(500)):
+    poll.register(os.pidfd_open(child), select.POLLIN)
+    if any(number == listener for number, _ in poll.poll()):
         asked = bytearray(80)
         fcntl.ioctl(listener, 0xC0502100, asked)
         fcntl.ioctl(listener, 0xC0182101, asked[:8] + struct.pack("=qiI", 0, 0, 1))
@@ -270,6 +271,26 @@ def execute_by_clone3(scene: Scene) -> Steps:
         raise OSError(code, os.strerror(code))
 
 
+@attack(no_exec="programs", compute_only="making", web_worker="programs", abis=("i386",))
+def execute_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    path, vector = _low_vector(scene, "Q")
+    yield
+    call("execve", path, vector, 0)
+
+
+@attack(no_exec="programs", abis=("s390x",))
+def execute_by_a_number_in_the_instruction(scene: Scene) -> Steps:
+    """``svc 11``, which has the number where ``svc 0`` has a register."""
+    execute = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_void_p] * 3)(
+        scene.code(bytes((0x0A, scene.numbers["execve"], 0x07, 0xFE)))
+    )
+    path = ctypes.c_char_p(b"/bin/sh")
+    vector = _vector(scene, scene.shell())
+    yield
+    raise_errno(-execute(path, ctypes.addressof(vector), 0))
+
+
 # --- Outside -------------------------------------------------------------------------------------
 
 
@@ -308,11 +329,7 @@ def a_program_started_by_another(scene: Scene) -> Steps:
     yield
     with open(scene.new, "w"):
         pass
-    for _ in range(1000):
-        if os.path.exists(scene.new + ".ran"):
-            return
-        time.sleep(0.005)
-    raise Foiled("nothing was started")
+    until(lambda: os.path.exists(scene.new + ".ran"), "nothing was started")
 
 
 @outside(no_exec="others")
@@ -328,8 +345,4 @@ def a_program_started_by_memory_of_another(scene: Scene) -> Steps:
     yield
     memory = os.open(f"/proc/{pid}/mem", os.O_RDWR)
     os.pwrite(memory, struct.pack("@i", 1), ctypes.addressof(word))
-    for _ in range(1000):
-        if os.path.exists(scene.new + ".ran"):
-            return
-        time.sleep(0.005)
-    raise Foiled("nothing was started")
+    until(lambda: os.path.exists(scene.new + ".ran"), "nothing was started")

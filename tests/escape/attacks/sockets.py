@@ -7,16 +7,19 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
-from escape.attack import attack, outside
+from escape.attack import attack, by_numbers, outside
+from escape.foreign import PROGRAMS
 from escape.scene import (
     ESCAPED,
     HIGH,
     IS_64_BIT,
+    SECONDS,
     Foiled,
     Scene,
     Unavailable,
+    raise_errno,
     until,
 )
 
@@ -30,6 +33,21 @@ MISSING = (
     errno.ENODEV,
 )
 """How a kernel says that it has no sockets of a family, kind or protocol."""
+
+
+_KINDS: "dict[int, str]" = {
+    socket.SOCK_STREAM: "stream",
+    socket.SOCK_DGRAM: "datagram",
+    socket.SOCK_RAW: "raw",
+    socket.SOCK_SEQPACKET: "packet",
+}
+
+
+def kind_name(kind: int) -> str:
+    """Return a name for a kind of socket and its flags, whose numbers differ between ABIs."""
+    flags = "_cloexec" * bool(kind & socket.SOCK_CLOEXEC)
+    flags += "_nonblock" * bool(kind & socket.SOCK_NONBLOCK)
+    return _KINDS[kind & 0xF] + flags
 
 
 def must_be_inet(number: int) -> None:
@@ -51,15 +69,15 @@ def _family(family: int, kind: int = STREAM, protocol: int = 0) -> None:
             os.close(scene.call("socket", family, kind, protocol))
         except OSError as error:
             if error.errno in MISSING:
-                raise Unavailable(f"the kernel has no sockets of family {family}") from error
+                raise Unavailable("the kernel has no sockets of that family") from error
             raise
 
-    body.__name__ = f"socket_of_family_{family}_kind_{kind:x}_protocol_{protocol}"
+    body.__name__ = f"socket_of_family_{family}_{kind_name(kind)}_protocol_{protocol}"
     attack(no_network="sockets")(body)
 
 
 for _arguments in (
-    (2, STREAM), (2, socket.SOCK_DGRAM), (2, STREAM, 262), (2, STREAM | 0x80000),
+    (2, STREAM), (2, socket.SOCK_DGRAM), (2, STREAM, 262), (2, STREAM | socket.SOCK_CLOEXEC),
     (2, socket.SOCK_RAW, 1),
     (10, STREAM), (10, socket.SOCK_DGRAM), (16, socket.SOCK_RAW), (16, socket.SOCK_RAW, 15),
     (17, socket.SOCK_RAW), (17, socket.SOCK_DGRAM), (3, socket.SOCK_DGRAM), (4, socket.SOCK_DGRAM),
@@ -95,8 +113,8 @@ def pair_of_inet(scene: Scene) -> Steps:
     try:
         scene.call("socketpair", 30, STREAM, 0, bytes(8))
     except OSError as error:
-        if error.errno == 97:
-            raise Unavailable("the kernel has no TIPC, the one other family with pairs") from error
+        if error.errno == errno.EAFNOSUPPORT:
+            raise Unavailable("the kernel has no sockets of that family") from error
         raise
 
 
@@ -107,14 +125,14 @@ def socketcall(scene: Scene) -> Steps:
     must_be_inet(scene.call("socketcall", 1, words))
 
 
-@attack(no_network="sockets", compute_only="making", web_worker="connections")
+@attack(no_network="sockets", compute_only="making", web_worker="connections", abis=("x86_64",))
 def inet_by_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     yield
     must_be_inet(call("socket", 2, STREAM, 0))
 
 
-@attack(no_network="sockets", compute_only="making", web_worker="connections")
+@attack(no_network="sockets", compute_only="making", web_worker="connections", abis=("x86_64",))
 def inet_by_socketcall_and_int_0x80(scene: Scene) -> Steps:
     call = scene.int80()
     words = scene.low(struct.pack("=3I", 2, STREAM, 0))
@@ -122,12 +140,46 @@ def inet_by_socketcall_and_int_0x80(scene: Scene) -> Steps:
     must_be_inet(call("socketcall", 1, words))
 
 
-@attack(no_network="sockets", compute_only="making", web_worker="connections")
-def inet_by_the_number_of_x32(scene: Scene) -> Steps:
-    if "x32" not in scene.foreign:
-        raise Unavailable("there is no x32 beside this ABI")
+@by_numbers(no_network="sockets", compute_only="making", web_worker="connections")
+def inet(scene: Scene, call: "Callable[..., int]") -> Steps:
     yield
-    must_be_inet(scene.by_number(scene.foreign["x32"]["socket"], 2, STREAM, 0))
+    must_be_inet(call("socket", 2, STREAM, 0))
+
+
+@attack(no_network="sockets", compute_only="making", web_worker="connections", abis=("i386",))
+def inet_by_a_far_call(scene: Scene) -> Steps:
+    call = scene.far_call()
+    yield
+    must_be_inet(call("socket", 2, STREAM, 0))
+
+
+@attack(no_network="sockets", abis=("s390x",))
+def socketcall_by_a_number_in_the_instruction(scene: Scene) -> Steps:
+    """``svc 102``, which has the number where ``svc 0`` has a register."""
+    call = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_long, ctypes.c_void_p)(
+        scene.code(bytes((0x0A, scene.numbers["socketcall"], 0x07, 0xFE)))
+    )
+    words = struct.pack("@3L", 2, STREAM, 0)
+    yield
+    number = call(1, words)
+    raise_errno(-number)
+    must_be_inet(number)
+
+
+@attack(no_network="sockets", compute_only="making", abis=("mips64el",))
+def inet_by_an_indirect_call(scene: Scene) -> Steps:
+    """Call 4000 of o32 makes the call that its first argument says."""
+    call = scene.calls_of("mipsel")
+    yield
+    must_be_inet(call("syscall", scene.foreign["mipsel"]["socket"], 2, STREAM, 0))
+
+
+@attack(no_network="sockets", compute_only="making", abis=("mips64el",))
+def socketcall_by_the_number_of_o32(scene: Scene) -> Steps:
+    call = scene.calls_of("mipsel")
+    words = scene.low(struct.pack("=3I", 2, STREAM, 0))
+    yield
+    must_be_inet(call("socketcall", 1, words))
 
 
 @attack(no_network="sockets")
@@ -135,59 +187,6 @@ def in_a_thread_that_ran_before(scene: Scene) -> Steps:
     in_thread = scene.early_thread()
     yield
     in_thread(lambda: socket.socket(socket.AF_INET).close())
-
-
-# --- io_uring: rings make sockets without socket(2) ----------------------------------------------
-
-
-def _params() -> "ctypes.Array[ctypes.c_char]":
-    return ctypes.create_string_buffer(120)
-
-
-@attack(no_network="sockets", compute_only="making", web_worker="kernel")
-def ring(scene: Scene) -> Steps:
-    yield
-    os.close(scene.call("io_uring_setup", 4, _params()))
-
-
-def _ring(scene: Scene) -> "tuple[int, ctypes.Array[ctypes.c_char]]":
-    params = _params()
-    try:
-        return scene.call("io_uring_setup", 4, params), params
-    except OSError as error:
-        raise Unavailable(f"no io_uring here: {error}") from error
-
-
-@attack(no_network="sockets", compute_only="making", web_worker="kernel")
-def socket_by_a_ring_that_it_has(scene: Scene) -> Steps:
-    """IORING_OP_SOCKET (Linux 5.19) through a ring that was set up before the filter."""
-    import mmap
-
-    number, params = _ring(scene)
-    fields = struct.unpack_from("=10I", params.raw, 0)
-    sq_off = struct.unpack_from("=8I", params.raw, 40)
-    cq_off = struct.unpack_from("=8I", params.raw, 80)
-    size = sq_off[6] + 4 * fields[0]
-    rings = mmap.mmap(number, max(size, cq_off[5] + 16 * fields[1]))
-    entries = mmap.mmap(number, 64 * fields[0], offset=0x10000000)
-    entries[:64] = struct.pack("=BBHiQQIIQHHiQQ", 45, 0, 0, 2, STREAM, 0, 0, 0, 7, 0, 0, 0, 0, 0)
-    struct.pack_into("=I", rings, sq_off[6], 0)
-    struct.pack_into("=I", rings, sq_off[1], struct.unpack_from("=I", rings, sq_off[1])[0] + 1)
-    yield
-    scene.call("io_uring_enter", number, 1, 1, 1, 0, 0)
-    user_data, result = struct.unpack_from("=Qi", rings, cq_off[5])
-    assert user_data == 7
-    if result < 0:
-        raise Unavailable(f"IORING_OP_SOCKET: {os.strerror(-result)}")
-    must_be_inet(result)
-
-
-@attack(no_network="sockets", compute_only="making", web_worker="kernel")
-def register_with_a_ring_that_it_has(scene: Scene) -> Steps:
-    number, _ = _ring(scene)
-    yield
-    probe = ctypes.create_string_buffer(16 + 8 * 64)
-    scene.call("io_uring_register", number, 8, probe, 64)  # IORING_REGISTER_PROBE
 
 
 # --- Lasting -------------------------------------------------------------------------------------
@@ -215,6 +214,14 @@ def after_exec(scene: Scene) -> Steps:
     )
     yield
     scene.in_fork(lambda: os.execv(sys.executable, [sys.executable, "-IS", "-c", program]))
+
+
+@attack(no_network="lasting", abis=tuple(PROGRAMS))
+def in_a_program_of_another_abi(scene: Scene) -> Steps:
+    """The filter goes along, and knows no other ABI."""
+    path = scene.program_of_another_abi()
+    yield
+    scene.in_fork(lambda: os.execv(path, [path]))
 
 
 @attack(no_network="lasting")
@@ -319,7 +326,7 @@ def reopen_through_proc(scene: Scene) -> Steps:
     try:
         os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR)
     except OSError as error:
-        if error.errno == 6:  # ENXIO
+        if error.errno == errno.ENXIO:
             raise Unavailable("the kernel opens no sockets by their links in /proc") from error
         raise
 
@@ -372,7 +379,7 @@ def a_proxy(scene: Scene) -> Steps:
 
     def serve() -> None:
         there.recv(1)
-        with socket.create_connection(server.getsockname()) as connection:
+        with scene.connected(server.getsockname()) as connection:
             connection.sendall(b"x")
 
     scene.neighbour(serve)
@@ -391,7 +398,7 @@ def _at_work(scene: Scene) -> "tuple[int, ctypes.c_int]":
 
     def work() -> None:
         until(lambda: word.value, "it was never told")
-        socket.create_connection(server.getsockname())
+        scene.connected(server.getsockname())
 
     scene.server = server  # type: ignore[attr-defined]
     return scene.neighbour(work).pid, word
@@ -399,7 +406,7 @@ def _at_work(scene: Scene) -> "tuple[int, ctypes.c_int]":
 
 def _must_connect(scene: Scene) -> None:
     server = scene.server  # type: ignore[attr-defined]
-    server.settimeout(5)
+    server.settimeout(SECONDS)
     server.accept()
 
 
@@ -429,7 +436,7 @@ def trace_another(scene: Scene) -> Steps:
     yield
     scene.call("ptrace", 16, pid, 0, 0)  # PTRACE_ATTACH
     os.waitpid(pid, 0)
-    scene.call("ptrace", 5, pid, ctypes.addressof(word), 1)  # PTRACE_POKEDATA
+    scene.call("ptrace", 5, pid, ctypes.addressof(word), -1)  # PTRACE_POKEDATA, of a long
     scene.call("ptrace", 17, pid, 0, 0)  # PTRACE_DETACH
     _must_connect(scene)
 

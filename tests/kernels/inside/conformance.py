@@ -32,6 +32,7 @@ class Plan:
         self.enosys: int = plan["enosys"]
         self.wants_bytecode: bool = plan["wants_bytecode"]
         self.stock: dict[str, Any] = plan["stock"]
+        self.escape: dict[str, Any] = plan["escape"]
         self._foreign: list[list[str]] = plan["foreign"]
         self._probes: list[tuple[int, list[int]]] = plan["probes"]
 

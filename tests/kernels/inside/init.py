@@ -22,7 +22,10 @@ import zlib
 
 _RB_AUTOBOOT = 0x01234567
 """Needs no driver, as power off may. The emulator ends instead of booting again."""
-_MOUNTS = (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp"))
+_MOUNTS = (
+    *(("proc", "/proc"), ("sysfs", "/sys"), ("tmpfs", "/tmp")),
+    *(("devtmpfs", "/dev"), ("devpts", "/dev/pts")),
+)
 _LINE = 576
 """Bytes in a line: 768 characters, well below the 4096 that a terminal's line may have."""
 
@@ -53,7 +56,9 @@ def _start() -> None:
     os.write(1, b"@init\n")
     libc = ctypes.CDLL(None)
     for kind, target in _MOUNTS:
+        os.makedirs(target, exist_ok=True)
         libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(0), None)
+    os.symlink("/proc/self/fd", "/dev/fd")  # where some kernels find what execveat(2) executes
     with open("/proc/sys/kernel/printk", "w") as file:
         file.write("1")  # emergencies only
     try:

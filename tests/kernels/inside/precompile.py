@@ -11,9 +11,9 @@ import json
 import os
 
 _MODULES = (
-    "array base64 binascii collections.abc contextlib ctypes errno fcntl functools gc glob hashlib"
-    " importlib.util io json mmap os re resource select signal socket struct termios threading"
-    " time types typing zlib"
+    "array base64 binascii collections.abc contextlib ctypes dataclasses errno fcntl functools"
+    " gc glob hashlib importlib.util io json mmap os re resource select signal socket struct"
+    " subprocess termios threading time types typing zlib"
 )
 
 

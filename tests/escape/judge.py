@@ -1,0 +1,52 @@
+"""What an attack's outcomes say: that it was held off, why it was not tried, or what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from escape.attack import Outcome
+
+if TYPE_CHECKING:
+    from escape.attack import Attack
+
+ANSWERS = {"EPERM", "EACCES", "ENOSYS", "ENOTTY"}
+"""What the stock policies refuse with."""
+
+_NOT_HERE = {
+    Outcome("refused", "ENOSYS"): "the kernel lacks the call",
+    Outcome("refused", "EPERM"): "it is not permitted here, filter or not",
+}
+
+
+class Judgement(NamedTuple):
+    """Of both empty, the policy has kept its word; "untried" has the reason."""
+
+    untried: str = ""
+    wrong: str = ""
+
+
+def judged(one: Attack, free: Outcome | None, confined: Outcome) -> Judgement:
+    """Judge an attack by what it came to without the filter and with it.
+
+    Without the filter it must get what it wants: so none is held off because it does not work at
+    all. What a policy does not promise, an attack from "outside", must be possible.
+    """
+    if one.outside:
+        if confined.kind == "unavailable":
+            return Judgement(untried=confined.detail)
+        return Judgement() if confined.kind == "escaped" else Judgement(wrong=str(confined))
+    assert free is not None
+    if confined.kind == "escaped":
+        return Judgement(wrong="escaped")
+    if free in _NOT_HERE:
+        return Judgement(untried=_NOT_HERE[free])
+    if free.kind == "unavailable":
+        return Judgement(untried=free.detail)
+    if free.kind != "escaped":
+        return Judgement(wrong=f"without the filter: {free}")
+    held = {
+        "refused": confined.detail in ANSWERS,
+        "killed": confined.detail == "SIGSYS",
+        "foiled": True,
+    }
+    return Judgement() if held.get(confined.kind) else Judgement(wrong=str(confined))
