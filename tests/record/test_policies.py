@@ -259,6 +259,18 @@ def test_what_comes_before_the_marker_is_left_out(policy: Path) -> None:
     assert not found & {"seccomp", "prctl", "sched_yield", "execve", "openat", "mprotect"}
 
 
+def test_the_runtimes_marker_is_one(policy: Path) -> None:
+    """For programs that have no filter yet; what loading ctypes takes comes before it."""
+    source = (
+        "import os\nfrom seccomp_filters import _runtime\n"
+        "os.sched_yield()\n_runtime.marker()\nprint(_runtime.mode()[0], os.getsid(0) >= 0)\n"
+    )
+    seen = record(policy, python(source), "--startup-marker")
+    assert (seen.code, seen.out) == (0, "filter True\n"), seen.err  # the recorder's own
+    assert {"getsid", "exit_group"} <= {*calls(policy)}
+    assert not {*calls(policy)} & {"seccomp", "prctl", "sched_yield", "execve", "mprotect"}
+
+
 def test_installing_a_generated_filter_marks(policy: Path, tmp_path: Path) -> None:
     """And a program that does so, under the result, does what it did."""
     lax = tmp_path / "lax.yml"
