@@ -92,6 +92,19 @@ class Process:
         """How many threads the process has."""
         return int(self.status.get("Threads", 1))
 
+    @property
+    def tids(self) -> list[int]:
+        """The numbers of the process's threads; none if it is gone."""
+        try:
+            return [int(name) for name in os.listdir(self._place / "task")]  # noqa: PTH208 - names
+        except OSError:
+            return []
+
+    @property
+    def parent(self) -> int:
+        """The number of the process whose child this one is; 0 if it is gone."""
+        return int(self.status.get("PPid", 0))
+
     def handles(self, number: int) -> bool:
         """Return True if the signal would not do by itself what it does: it is caught, or so."""
         return self._in_set("SigCgt", number) or self.defies(number)
