@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -123,6 +124,23 @@ print(json.dumps([result, [[c.data, c.code, c.nr, c.arch] for c in caught]]))
     assert [one["action"] for one in told] == ["trap(7)"]
     ignores = "import os, signal; signal.signal(signal.SIGSYS, signal.SIG_IGN); os.getppid()"
     assert traced(how, policy, ignores)[0].code == -signal.SIGSYS
+
+
+def test_a_trap_tells_an_i386_program_what_the_kernel_tells(
+    forbid: Callable[..., Path], i386_handler: Path
+) -> None:
+    """But for si_code, which a process may not give as the kernel's."""
+    policy = forbid("trap(7)", "compat_arches: [i386]\n")
+    told = []
+    for options in ([], PTRACE, NOTIFY):
+        words = [sys.executable, "-m", "seccompgen", "run", *options, str(policy), "--"]
+        done = subprocess.run([*words, i386_handler], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told.append(struct.unpack("<iiiIiI", done.stdout))
+    kernels, by_ptrace, by_notify = told
+    assert kernels[4:] == (64, 0x40000003)
+    assert by_ptrace == kernels
+    assert by_notify == (*kernels[:2], -1, *kernels[3:])
 
 
 @both

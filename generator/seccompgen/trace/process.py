@@ -161,6 +161,16 @@ class Process:
         """The program that runs."""
         return self._link("exe")
 
+    @property
+    def bits(self) -> int | None:
+        """The width of the program that runs, 32 or 64, by its ELF header."""
+        try:
+            with (self._place / "exe").open("rb", buffering=0) as file:
+                header = file.read(5)
+        except OSError:
+            return None
+        return {b"\x7fELF\x01": 32, b"\x7fELF\x02": 64}.get(header)
+
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
         """What is mapped, by address."""
