@@ -12,7 +12,8 @@
     signals        a supervisor's own signals and end, as if it were the command
     process        what /proc tells of a process: memory, descriptors, mappings
     calls          a call as people read it              signatures   what its arguments are
-    python         the line of Python that a thread is at
+    symbols        the names that ELF files have for what is in them
+    python         the lines of Python that a thread is at
     refusal        what a filter answers to a call, by which rule, told
     surprises      what is worth saying before the command runs
 """

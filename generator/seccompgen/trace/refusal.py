@@ -6,7 +6,7 @@ which of its rules that is. Neither is the compiler's own view.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errnos import errno_number
@@ -18,6 +18,7 @@ from seccompgen.trace.calls import decode_call
 from seccompgen.trace.notification import Fail, Kill, Proceed, Trap
 from seccompgen.trace.process import Process
 from seccompgen.trace.python import python_lines
+from seccompgen.trace.symbols import place_of
 from seccompgen.verify import Code
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Refusal:
                 "line": self.rule.position.line,
                 "column": self.rule.position.column,
             },
-            "place": self.place and {"file": self.place.file, "offset": self.place.offset},
+            "place": self.place and asdict(self.place),
             "python": list(self.lines),
             "made": self.made,
         }
@@ -154,7 +155,7 @@ def judge_by(
             decode_call(asked.call, process, tables),
             ret_action(ret, judged.abi),
             rule,
-            process.place(asked.call.instruction_pointer),
+            place_of(process, asked.call.instruction_pointer),
             python_lines(process),
             permissive,
             judged.abi,

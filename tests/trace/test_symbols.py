@@ -1,0 +1,151 @@
+"""The names of places: of real programs as the linker wrote them, and of files laid out by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from typing import TYPE_CHECKING
+
+import kernel
+import pytest
+from command import forked
+from seccompgen.trace.symbols import file_symbols
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+kernel.require_x86_64()
+
+SOURCE = r"""
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void *in_thread(void *unused) {
+    struct sockaddr_in here = {.sin_family = AF_INET};
+    connect(0, (struct sockaddr *)&here, sizeof here);  /* can be cancelled */
+    return unused;
+}
+
+__attribute__((noinline)) long own(void) {
+    long result;
+    asm volatile("syscall" : "=a"(result) : "a"(110) : "rcx", "r11", "memory");
+    return result;
+}
+
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, in_thread, 0);
+    pthread_join(thread, 0);
+    unlink("nothing");
+    own();
+    return 0;
+}
+"""
+POLICY = "default_action: allow\nsyscalls:\n- {action: errno, names: [connect, unlink, getppid]}\n"
+
+
+@pytest.mark.parametrize("by", ["notify", "ptrace"])
+def test_a_place_has_the_name_of_its_function(by: str, tmp_path: Path) -> None:
+    (tmp_path / "program.c").write_text(SOURCE)
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    subprocess.run(
+        ["gcc", "-O2", "-o", tmp_path / "program", tmp_path / "program.c", "-lpthread"], check=True
+    )
+    (tmp_path / "policy.yml").write_text(POLICY)
+    words: list[str | Path] = ["--trace", "--by", by, "--json", tmp_path / "policy.yml", "--"]
+    done = forked("run", *words, tmp_path / "program")
+    told = {one["syscall"]: one["place"] for one in map(json.loads, done.err.splitlines())}
+    names = {call: place["function"] for call, place in told.items()}
+    assert names == {"connect": "connect", "unlink": "unlink", "getppid": "own"}
+    listed = subprocess.run(
+        ["nm", tmp_path / "program"], capture_output=True, text=True, check=True
+    ).stdout
+    (start,) = (int(line.split()[0], 16) for line in listed.splitlines() if line.endswith(" own"))
+    place = told["getppid"]
+    assert place["file"] == str(tmp_path / "program")
+    # The first segment of such a file is mapped to 0, and its code where it is in the file.
+    assert place["offset"] == start + place["within"]
+    subprocess.run(["strip", "-s", tmp_path / "program"], check=True)
+    stripped = forked("run", *words, tmp_path / "program").err.splitlines()
+    (place,) = (one["place"] for one in map(json.loads, stripped) if one["syscall"] == "getppid")
+    assert (place["function"], place["within"]) == ("", 0)
+
+
+def elf(bits: int, order: str, symbols: list[tuple[str, int, int, int]]) -> bytes:
+    """Return a file whose code is at offset 0x100, 0x100 bytes, mapped to 0x5100."""
+    names = b"\0" + b"".join(name.encode() + b"\0" for name, *_ in symbols)
+    table, at = b"", 1
+    for name, address, size, kind in [("", 0, 0, 0), *symbols]:
+        if bits == 64:
+            table += struct.pack(order + "IBBHQQ", at, kind, 0, 1, address, size)
+        else:
+            table += struct.pack(order + "IIIBBH", at, address, size, kind, 0, 1)
+        at += len(name) + 1 if name else 0
+    body, offset = table + names, 0x200
+    if bits == 64:
+        segment = struct.pack(order + "IIQQQQQQ", 1, 5, 0x100, 0x5100, 0, 0x100, 0x100, 1)
+        section = order + "IIQQQQIIQQ"
+    else:
+        segment = struct.pack(order + "IIIIIIII", 1, 0x100, 0x5100, 0, 0x100, 0x100, 5, 1)
+        section = order + "IIIIIIIIII"
+    sections = b"".join(
+        struct.pack(section, 0, kind, 0, 0, start, size, link, 0, 1, 0)
+        for kind, start, size, link in (
+            (0, 0, 0, 0),
+            (2, offset, len(table), 2),
+            (3, offset + len(table), len(names), 0),
+        )
+    )
+    heads = (64, len(segment)) if bits == 64 else (52, len(segment))
+    header = b"\x7fELF" + bytes((bits // 32, 1 if order == "<" else 2, 1))
+    header = header.ljust(16, b"\0") + struct.pack(order + "HHI", 3, 62 if bits == 64 else 3, 1)
+    word = "Q" if bits == 64 else "I"
+    end = offset + len(body)
+    header += struct.pack(order + word * 3 + "I", 0, heads[0], end, 0)
+    header += struct.pack(order + "6H", *heads, 1, struct.calcsize(section), 3, 0)
+    return (header + segment).ljust(offset, b"\0") + body + sections
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bits", [32, 64])
+def test_every_width_and_byte_order_is_read(bits: int, order: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    function, data = 2, 1
+    file.write_bytes(
+        elf(
+            bits,
+            order,
+            [
+                ("__libc_open", 0x5110, 0x20, function),
+                ("open", 0x5110, 0x20, function),
+                ("inner", 0x5120, 0x08, function),
+                ("table", 0x5140, 0x20, data),
+                ("bare", 0x5180, 0, function),
+            ],
+        )
+    )
+    symbols = file_symbols(file)
+    assert symbols
+    around = {
+        0x110: None,  # what ends where a function begins is not in it
+        0x112: ("open", 2),
+        0x128: ("inner", 8),
+        0x129: ("open", 0x19),  # around the inner one
+        0x130: ("open", 0x20),  # its last instruction
+        0x131: None,
+        0x150: None,  # data
+        0x181: ("bare", 1),  # of no size: up to the next
+        0x200: ("bare", 0x80),
+        0x201: None,  # behind what is mapped
+        0x20: None,
+    }
+    assert {offset: symbols.around(offset) for offset in around} == around
+    assert symbols.names_between(0x110, 0x121)
+    assert not symbols.names_between(0x110, 0x120)
+    file.write_bytes(elf(bits, order, [])[:0x210])
+    assert file_symbols(file) is None
