@@ -356,6 +356,11 @@ def test_a_workload_beside_a_policy(policy: Path) -> None:
     assert told.code == 1
     assert f"{policy}:9:11: nothing called ptrace\n" in told.err
     assert f"{policy}: 11 of 14 rules reached" in told.err
+    words: list[str | Path] = ["record", "--skip-unreached", "--against", policy, "--", *command]
+    short = [line for line in told.err.splitlines() if ": nothing called " not in line]
+    assert seccompgen(*words).err.splitlines() == short != told.err.splitlines()
+    alone = seccompgen("record", "--skip-unreached", "-o", policy, "--", *command)
+    assert (alone.code, alone.err) == (2, "--skip-unreached is for --against\n")
 
 
 def test_a_policy_lets_through_what_it_was_recorded_from(policy: Path) -> None:

@@ -92,6 +92,12 @@ def test_rules_that_no_test_reaches_and_refusals_that_none_notices(project: Path
     assert held.returncode == 0, held.stdout + held.stderr
     assert f"suite.yml:{line}:5: nothing called mlockall\n" in held.stderr
     assert "nothing called getsid" not in held.stderr
+    skip = "--seccompgen-skip-unreached"
+    short = pytest_in(project, "--seccompgen-enforce", "suite.yml", skip)
+    assert short.returncode == 0, short.stdout + short.stderr
+    assert "nothing called" not in short.stderr
+    assert "rules reached; 0 calls refused" in short.stderr
+    assert pytest_in(project, skip).returncode == 4
     unnoticed = pytest_in(project, "--seccompgen-enforce", "suite.yml", PRIORITY="1")
     assert "4 passed" in unnoticed.stdout
     assert unnoticed.returncode == 1

@@ -69,6 +69,11 @@ _TESTS_SHOWN = 5
     metavar="POLICY",
     help="Say what this policy would refuse, and which of its rules nothing reached.",
 )
+@click.option(
+    "--skip-unreached",
+    is_flag=True,
+    help="With --against, say nothing of the rules that nothing reached.",
+)
 @default_action_option
 @tables_option
 @json_option
@@ -82,6 +87,7 @@ def record(
     *,
     constrained: bool,
     after_marker: bool,
+    skip_unreached: bool,
     as_json: bool,
 ) -> None:
     """Run COMMAND and write the smallest policy that lets it run.
@@ -98,6 +104,8 @@ def record(
 
     if not output and not against_word:
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
+    if skip_unreached and not against_word:
+        raise InputError("--skip-unreached is for --against")
     if not words and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
     action = _refusal(default_action)
@@ -126,7 +134,7 @@ def record(
     if recording and against:
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
-            _print_coverage(found, str(against_file), tables)
+            _print_coverage(found, str(against_file), tables, skip_unreached=skip_unreached)
     code = recording.end.exit_code if recording else 0
     if as_json:
         print_json(_as_json(recording, found, tables))
@@ -239,11 +247,11 @@ def _write(
     say(f"wrote {output}" if written else f"{output} is as it was", err=True)
 
 
-def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
+def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreached: bool) -> None:
     """Say on stderr how the policy answers what was seen."""
     for one in _refused(found, tables):
         say(one, err=True)
-    for rule in found.unreached:
+    for rule in () if skip_unreached else found.unreached:
         condition = f" where {rule.condition}" if rule.condition else ""
         say(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
     reached = found.rules - len(found.unreached)
