@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seccompgen.model import Action
-    from seccompgen.record.coverage import Coverage
+    from seccompgen.record.coverage import Coverage, Refused
     from seccompgen.record.observations import Recording
     from seccompgen.record.session import Wish
     from seccompgen.tables import Table, Tables
 
 _INTERRUPTED = 130
 _TESTS_SHOWN = 5
+_SEEN_SHOWN = 10
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -249,8 +250,9 @@ def _write(
 
 def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreached: bool) -> None:
     """Say on stderr how the policy answers what was seen."""
-    for one in _refused(found, tables):
-        say(one, err=True)
+    for one in found.refused:
+        say(_refused(one, tables), err=True)
+        _print_seen(one)
     for rule in () if skip_unreached else found.unreached:
         condition = f" where {rule.condition}" if rule.condition else ""
         say(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
@@ -261,19 +263,29 @@ def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreac
     )
 
 
-def _refused(found: Coverage, tables: Tables) -> list[str]:
+def _print_seen(one: Refused) -> None:
+    """Say with which arguments, and from where, a call was made."""
+    looked_at = sum(times for _, times in one.seen)
+    for refusal, times in one.seen[:_SEEN_SHOWN]:
+        often = _times(times) if looked_at == one.times else f", {times} of the first {looked_at}"
+        say(f"    {refusal.who} {refusal.what}{often}{refusal.where}", err=True)
+    if others := len(one.seen[_SEEN_SHOWN:]):
+        say(f"    and {others} with other arguments, or from elsewhere", err=True)
+
+
+def _refused(one: Refused, tables: Tables) -> str:
     from seccompgen.record.observations import Number, abi_of  # noqa: PLC0415
     from seccompgen.render import call_text, ret_action  # noqa: PLC0415
 
-    lines = []
-    for one in found.refused:
-        abi = abi_of(Number(one.call.arch, one.call.nr))
-        answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
-        text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
-        line = f"{one.origin.position}: {text}: {answer} by {one.origin.label}"
-        times = f", {one.times} times" if one.times > 1 else ""
-        lines.append(f"{line}{times}{_tests(one.labels)}")
-    return lines
+    abi = abi_of(Number(one.call.arch, one.call.nr))
+    answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
+    text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
+    line = f"{one.rule.position}: {text}: {answer} by {one.rule.label}"
+    return f"{line}{_times(one.times)}{_tests(one.labels)}"
+
+
+def _times(times: int) -> str:
+    return f", {times} times" if times > 1 else ""
 
 
 def _tests(labels: Iterable[str]) -> str:
@@ -317,6 +329,14 @@ def _as_json(
                 }
                 for rule in found.unreached
             ],
-            "refused": _refused(found, tables),
+            "refused": [_refused(one, tables) for one in found.refused],
+            "refusals": [
+                {
+                    "times": one.times,
+                    "labels": sorted(one.labels - {""}),
+                    "seen": [refusal.as_json() | {"times": n} for refusal, n in one.seen],
+                }
+                for one in found.refused
+            ],
         }
     return report

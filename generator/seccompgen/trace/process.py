@@ -144,8 +144,16 @@ class Process:
     @property
     def stack_pointer(self) -> int:
         """Where the stack of a thread is that waits in a call; 0 if it cannot be told."""
+        return self._waits_at(-2)
+
+    @property
+    def instruction_pointer(self) -> int:
+        """Where the call ends that a thread waits in; 0 if it cannot be told."""
+        return self._waits_at(-1)
+
+    def _waits_at(self, word: int) -> int:
         words = " ".join(self._lines("syscall")).split()
-        return int(words[-2], 16) if len(words) > 2 else 0
+        return int(words[word], 16) if len(words) > 2 else 0
 
     def memory(self, address: int, size: int) -> bytes | None:
         """Return up to ``size`` bytes at ``address``; fewer where no more are mapped."""

@@ -70,13 +70,27 @@ class Refusal:
 
     def __str__(self) -> str:
         """Render as one line."""
-        thread = f"{self.pid}" if self.tid == self.pid else f"{self.pid}, thread {self.tid}"
-        through = f" on {self.call.abi}" if self.call.abi != self.abi.name else ""
-        places = [*self.lines, *([printable(str(self.place))] if self.place else [])]
-        at = f", at {', '.join(places)}" if places else ""
         what = "would refuse" if self.made else "refused"
-        name = printable(self.name)
-        return f"{what}: {name}[{thread}] {self.call}{through}: {self.action} by {self.rule}{at}"
+        return f"{what}: {self.who} {self.what}: {self.action} by {self.rule}{self.where}"
+
+    @property
+    def who(self) -> str:
+        """The thread, by its name and its numbers."""
+        thread = f"{self.pid}" if self.tid == self.pid else f"{self.pid}, thread {self.tid}"
+        return f"{printable(self.name)}[{thread}]"
+
+    @property
+    def what(self) -> str:
+        """The call, and its ABI if that is not the filter's own."""
+        return (
+            f"{self.call} on {self.call.abi}" if self.call.abi != self.abi.name else f"{self.call}"
+        )
+
+    @property
+    def where(self) -> str:
+        """The places in the program, behind a comma; empty if none can be told."""
+        places = [*self.lines, *([printable(str(self.place))] if self.place else [])]
+        return f", at {', '.join(places)}" if places else ""
 
     def as_json(self) -> dict[str, object]:
         """Return the same as a value for JSON."""
@@ -102,7 +116,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Judged:
-    """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone."""
+    """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone.
+
+    A policy that is not compiled has no instructions, and answers as it means.
+    """
 
     file: Position
     table: Table
@@ -115,15 +132,40 @@ class Judged:
         """The ABI that the program is for."""
         return self.table.abi
 
-    def decide(self, call: Call, name: str) -> tuple[int, Rule]:
-        """Return the SECCOMP_RET value for ``call``, which has that name, and what decided it."""
-        ret, path = Code(self.instructions, self.abi.byte_order).run(call)
+    @property
+    def _code(self) -> Code:
+        return Code(self.instructions, self.abi.byte_order)
+
+    def decide(self, call: Call, tables: Tables) -> tuple[int, Rule]:
+        """Return the SECCOMP_RET value for ``call``, and what decided it."""
         if self.meaning is None or self.policy is None:
+            ret, path = self._code.run(call)
             return ret, Rule(f"instruction {path[-1]}", self.file)
-        origin = self.meaning.case(call).origin
+        case = self.meaning.case(call)
         # A rule's names stand in lines of their own, which say more than where their list begins.
-        positions = (r.position for r in self.policy.rules if (r.name, r.origin) == (name, origin))
-        return ret, Rule(origin.label, next(positions, origin.position))
+        mine = (call_name(call.nr, call.arch, tables)[0], case.origin)
+        positions = (r.position for r in self.policy.rules if (r.name, r.origin) == mine)
+        rule = Rule(case.origin.label, next(positions, case.origin.position))
+        return self._code.answer(call) if self.instructions else case.ret, rule
+
+
+def refusal_of(
+    call: Call, process: Process, judged: Judged, tables: Tables, *, made: bool
+) -> Refusal:
+    """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
+    ret, rule = judged.decide(call, tables)
+    return Refusal(
+        process.pid,
+        process.tid,
+        process.name,
+        decode_call(call, process, tables),
+        ret_action(ret, judged.abi),
+        rule,
+        place_of(process, call.instruction_pointer),
+        python_lines(process),
+        made,
+        judged.abi,
+    )
 
 
 def judge_by(
@@ -142,24 +184,12 @@ def judge_by(
 
     def judge(asked: Notification, waits: Callable[[], bool]) -> Answer:
         process = Process(asked.tid)
-        name, _ = call_name(asked.call.nr, asked.call.arch, tables)
-        ret, rule = judged.decide(asked.call, name)
+        ret, _ = judged.decide(asked.call, tables)
         if lets_through(ret):
             if waits():
                 tell_of_listener(process)
             return Proceed()
-        refusal = Refusal(
-            process.pid,
-            process.tid,
-            process.name,
-            decode_call(asked.call, process, tables),
-            ret_action(ret, judged.abi),
-            rule,
-            place_of(process, asked.call.instruction_pointer),
-            python_lines(process),
-            permissive,
-            judged.abi,
-        )
+        refusal = refusal_of(asked.call, process, judged, tables, made=permissive)
         # What was read counts only if the thread that it was read of was waiting all the while.
         if waits():
             tell(refusal)
