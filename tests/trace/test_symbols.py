@@ -86,7 +86,7 @@ def elf(bits: int, order: str, symbols: list[tuple[str, int, int, int]]) -> byte
         else:
             table += struct.pack(order + "IIIBBH", at, address, size, kind, 0, 1)
         at += len(name) + 1 if name else 0
-    body, offset = table + names, 0x200
+    body, offset = table + names, 0x200  # behind the code
     if bits == 64:
         segment = struct.pack(order + "IIQQQQQQ", 1, 5, 0x100, 0x5100, 0, 0x100, 0x100, 1)
         section = order + "IIQQQQIIQQ"
@@ -125,6 +125,7 @@ def test_every_width_and_byte_order_is_read(bits: int, order: str, tmp_path: Pat
                 ("open", 0x5110, 0x20, function),
                 ("inner", 0x5120, 0x08, function),
                 ("table", 0x5140, 0x20, data),
+                ("long" * 1000, 0x5170, 0x10, function),
                 ("bare", 0x5180, 0, function),
             ],
         )
@@ -139,6 +140,7 @@ def test_every_width_and_byte_order_is_read(bits: int, order: str, tmp_path: Pat
         0x130: ("open", 0x20),  # its last instruction
         0x131: None,
         0x150: None,  # data
+        0x171: ("long" * 256, 1),
         0x181: ("bare", 1),  # of no size: up to the next
         0x200: ("bare", 0x80),
         0x201: None,  # behind what is mapped

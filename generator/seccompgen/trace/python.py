@@ -179,7 +179,7 @@ def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) ->
     # child of subprocess has the states of all threads, and is about to execute a program.
     if len(states) == 1:
         return next(iter(states.values()))
-    starter = process.starter
+    starter = process.starter if process.threads == 1 else None
     if starter in states:
         return states[starter]
     raise _UnreadableError

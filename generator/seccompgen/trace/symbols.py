@@ -15,6 +15,7 @@ import struct
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _FILE_MAX = 1 << 28
 """Bytes of a file that is looked at; the largest interpreters have a tenth of that."""
+_SYMBOLS_MAX = 1 << 20
+_NAME_MAX = 1024
+"""Bytes of a name that are read; those of C++ can be longer."""
 _KEPT = 32
 """Files whose symbols are kept."""
 _ENCLOSING = 8
@@ -135,10 +139,10 @@ def file_symbols(path: Path) -> Symbols | None:
         # The same file has another path for each process.
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if key not in _known:
-            data = read_file(path, _FILE_MAX)
+            found = _symbols(read_file(path, _FILE_MAX)) if status.st_size <= _FILE_MAX else None
             if len(_known) == _KEPT:
                 del _known[next(iter(_known))]
-            _known[key] = _symbols(data)
+            _known[key] = found
         return _known[key]
     except OSError:
         return None
@@ -235,7 +239,7 @@ def _entries(
 ) -> Iterator[tuple[int, int, int, int]]:
     """Yield the name's offset, value, size and type of each symbol that is defined."""
     entries = data[table[4] : table[4] + table[5]]
-    for entry in struct.iter_unpack(order + layout.symbol, entries):
+    for entry in islice(struct.iter_unpack(order + layout.symbol, entries), _SYMBOLS_MAX):
         if "Q" in layout.symbol:
             name, info, _, section, value, size = entry
         else:
@@ -245,7 +249,8 @@ def _entries(
 
 
 def _text(data: bytes, start: int) -> str:
-    return data[start : data.index(b"\0", start)].decode(errors="replace")
+    end = data.find(b"\0", start, start + _NAME_MAX)
+    return data[start : end if end >= 0 else start + _NAME_MAX].decode(errors="replace")
 
 
 def _oddness(function: _Function) -> tuple[bool, int, int, str]:
