@@ -6,7 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
@@ -48,32 +48,106 @@ int main(void) {
 POLICY = "default_action: allow\nsyscalls:\n- {action: errno, names: [connect, unlink, getppid]}\n"
 
 
-@pytest.mark.parametrize("by", ["notify", "ptrace"])
-def test_a_place_has_the_name_of_its_function(by: str, tmp_path: Path) -> None:
-    (tmp_path / "program.c").write_text(SOURCE)
+@pytest.mark.parametrize(
+    ("by", "options"),
+    [("notify", []), ("ptrace", ["-no-pie"]), ("notify", ["-fno-plt", "-z", "lazy"])],
+    ids=["notify", "ptrace", "no plt"],
+)
+def test_a_place_has_the_name_of_its_function_and_of_its_callers(
+    by: str, options: list[str], tmp_path: Path
+) -> None:
+    program, source = tmp_path / "program", tmp_path / "program.c"
+    source.write_text(SOURCE)
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    subprocess.run(
-        ["gcc", "-O2", "-o", tmp_path / "program", tmp_path / "program.c", "-lpthread"], check=True
-    )
+    subprocess.run(["gcc", "-O2", *options, "-o", program, source, "-lpthread"], check=True)
     (tmp_path / "policy.yml").write_text(POLICY)
     words: list[str | Path] = ["--trace", "--by", by, "--json", tmp_path / "policy.yml", "--"]
-    done = forked("run", *words, tmp_path / "program")
-    told = {one["syscall"]: one["place"] for one in map(json.loads, done.err.splitlines())}
-    names = {call: place["function"] for call, place in told.items()}
-    assert names == {"connect": "connect", "unlink": "unlink", "getppid": "own"}
-    listed = subprocess.run(
-        ["nm", tmp_path / "program"], capture_output=True, text=True, check=True
-    ).stdout
-    (start,) = (int(line.split()[0], 16) for line in listed.splitlines() if line.endswith(" own"))
-    place = told["getppid"]
-    assert place["file"] == str(tmp_path / "program")
-    # The first segment of such a file is mapped to 0, and its code where it is in the file.
-    assert place["offset"] == start + place["within"]
-    subprocess.run(["strip", "-s", tmp_path / "program"], check=True)
-    stripped = forked("run", *words, tmp_path / "program").err.splitlines()
-    (place,) = (one["place"] for one in map(json.loads, stripped) if one["syscall"] == "getppid")
-    assert (place["function"], place["within"]) == ("", 0)
+
+    def told() -> dict[str, list[dict[str, Any]]]:
+        lines = forked("run", *words, program).err.splitlines()
+        refusals = [json.loads(line) for line in lines]
+        return {one["syscall"]: [one["place"], *one["callers"]] for one in refusals}
+
+    places = told()
+    assert {call: [one["function"] for one in stack] for call, stack in places.items()} == {
+        "connect": ["connect", "in_thread"],
+        "unlink": ["unlink", "main"],
+        "getppid": ["own", "main"],
+    }
+    listed = subprocess.run(["nm", program], capture_output=True, text=True, check=True).stdout
+    starts = {
+        name: int(line.split()[0], 16)
+        for line in listed.splitlines()
+        for name in ("own", "main", "in_thread")
+        if line.endswith(f" {name}")
+    }
+    for stack in places.values():
+        for one in stack:
+            # The code of these is mapped where it is in the file, but for the address of the first.
+            if one["function"] in starts:
+                assert one["file"] == str(program)
+                assert (one["offset"] - one["within"] - starts[one["function"]]) % 0x1000 == 0
+    content = program.read_bytes()
+    own, main = places["getppid"]
+    assert content[own["offset"] - 2 : own["offset"]] == b"\x0f\x05"
+    call = main["offset"]
+    assert content[call - 5] == 0xE8
+    assert call + int.from_bytes(content[call - 4 : call], "little", signed=True) == (
+        own["offset"] - own["within"]
+    )
+    # Without names, what is between may be several functions; but libc's are known.
+    subprocess.run(["strip", "-s", program], check=True)
+    stripped = told()
+    assert stripped["unlink"] == [
+        places["unlink"][0],
+        places["unlink"][1] | {"function": "", "within": 0},
+    ]
+    assert stripped["getppid"] == [own | {"function": "", "within": 0}]
+
+
+LEFT_OVER = r"""
+#include <unistd.h>
+
+__attribute__((noinline)) void deeper(void) { asm volatile("" ::: "memory"); }
+
+__attribute__((noinline)) void before(void) {
+    void *room[40];
+    asm volatile("" : : "r"(room) : "memory");
+    deeper();
+    asm volatile("" : : "r"(room) : "memory");
+}
+
+__attribute__((noinline)) long quiet(long (*call)(void)) {
+    void *room[60];  /* what `before` left is in it */
+    asm volatile("" : : "r"(room) : "memory");
+    return call() + 1;
+}
+
+__attribute__((noinline)) long ask(void) {
+    long result;
+    asm volatile("syscall" : "=a"(result) : "a"(110) : "rcx", "r11", "memory");
+    return result;
+}
+
+int main(void) {
+    before();
+    return quiet(ask) == 0;
+}
+"""
+
+
+def test_what_is_left_over_on_the_stack_is_no_caller(tmp_path: Path) -> None:
+    """A call by a register tells nothing, so that the chain ends there."""
+    program, source = tmp_path / "program", tmp_path / "program.c"
+    source.write_text(LEFT_OVER)
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    subprocess.run(["gcc", "-O1", "-o", program, source], check=True)
+    (tmp_path / "policy.yml").write_text(POLICY)
+    done = forked("run", "--trace", "--json", tmp_path / "policy.yml", "--", program)
+    told = json.loads(done.err)
+    assert (told["place"]["function"], told["callers"]) == ("ask", [])
 
 
 def elf(bits: int, order: str, symbols: list[tuple[str, int, int, int]]) -> bytes:

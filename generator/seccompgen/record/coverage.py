@@ -60,7 +60,7 @@ class Refused:
         times: Counter[object] = Counter()
         for sighting, count in self.sightings.items():
             if one := sighting.refusal:
-                same = one.call.kind, one.place, one.lines
+                same = one.call.kind, one.where
                 first.setdefault(same, one)
                 times[same] += count
         return tuple((first[same], count) for same, count in times.most_common())

@@ -13,6 +13,7 @@
     process        what /proc tells of a process: memory, descriptors, mappings
     calls          a call as people read it              signatures   what its arguments are
     symbols        the names that ELF files have for what is in them
+    places         where in native code a call was made
     python         the lines of Python that a thread is at
     refusal        what a filter answers to a call, by which rule, told
     surprises      what is worth saying before the command runs

@@ -16,9 +16,9 @@ from seccompgen.text import printable
 from seccompgen.trace.asking import lets_through
 from seccompgen.trace.calls import decode_call
 from seccompgen.trace.notification import Fail, Kill, Proceed, Trap
+from seccompgen.trace.places import places_of
 from seccompgen.trace.process import Process
 from seccompgen.trace.python import python_lines
-from seccompgen.trace.symbols import place_of
 from seccompgen.verify import Code
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from seccompgen.trace.process import Place
     from seccompgen.verify import Meaning
     from seccompgen.verify.call import Call
+
+_PLACES_SHOWN = 6
+"""Functions of native code that are told, where there is no Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,9 @@ class Refusal:
     """A call that a filter does not let through.
 
     ``action`` is the filter's answer as a policy spells it. ``place`` is where the instruction
-    after the call is, None if it cannot be told; ``lines`` are those of Python, the innermost
-    first. With ``made`` the call was made all the same.
+    after the call is, None if it cannot be told; ``callers`` are those of native code, where there
+    is no Python; ``lines`` are those of Python. Of both the innermost come first. With ``made`` the
+    call was made all the same.
     """
 
     pid: int
@@ -64,6 +68,7 @@ class Refusal:
     action: str
     rule: Rule
     place: Place | None
+    callers: tuple[Place, ...]
     lines: tuple[str, ...]
     made: bool
     abi: Abi
@@ -89,7 +94,8 @@ class Refusal:
     @property
     def where(self) -> str:
         """The places in the program, behind a comma; empty if none can be told."""
-        places = [*self.lines, *([printable(str(self.place))] if self.place else [])]
+        native = (self.place, *self.callers) if self.place else ()
+        places = [*self.lines, *(printable(str(place)) for place in native)]
         return f", at {', '.join(places)}" if places else ""
 
     def as_json(self) -> dict[str, object]:
@@ -109,6 +115,7 @@ class Refusal:
                 "column": self.rule.position.column,
             },
             "place": self.place and asdict(self.place),
+            "callers": [asdict(place) for place in self.callers],
             "python": list(self.lines),
             "made": self.made,
         }
@@ -154,6 +161,8 @@ def refusal_of(
 ) -> Refusal:
     """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
     ret, rule = judged.decide(call, tables)
+    lines = python_lines(process)
+    places = places_of(process, call.instruction_pointer, 1 if lines else _PLACES_SHOWN)
     return Refusal(
         process.pid,
         process.tid,
@@ -161,8 +170,9 @@ def refusal_of(
         decode_call(call, process, tables),
         ret_action(ret, judged.abi),
         rule,
-        place_of(process, call.instruction_pointer),
-        python_lines(process),
+        places[0] if places else None,
+        places[1:],
+        lines,
         made,
         judged.abi,
     )

@@ -1,16 +1,11 @@
-"""The names that ELF files have for what is in them, and the place of a call by such a name.
+"""The names that ELF files have for what is in them.
 
 Read from .symtab, where a file was not stripped of it, and .dynsym, of either width and byte order;
-of a broken file nothing is read.
-
-glibc makes calls that can be cancelled in functions of its own without a name. What called them
-is found on x86_64, by the return addresses on the stack: one counts only if it stands behind a call
-of just the function that comes before. Sources: elf(5), the AMD64 ABI.
+of a broken file nothing is read. Source: elf(5).
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -20,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.reading import read_file
-from seccompgen.trace.process import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +31,6 @@ _KEPT = 32
 _ENCLOSING = 8
 """Functions before an address that are looked at for one that reaches as far."""
 _PT_LOAD, _SHT_SYMTAB, _SHT_DYNSYM, _SHN_UNDEF = 1, 2, 11, 0
-_EM_X86_64 = 62
-_CALL, _CALL_SIZE = 0xE8, 5
-"""CALL rel32."""
-_STACK = 1024
-"""Bytes of the stack that are looked at."""
 _STT_OBJECT = 1
 _STT_CODE = frozenset({2, 10})
 """STT_FUNC, STT_GNU_IFUNC."""
@@ -146,42 +135,6 @@ def file_symbols(path: Path) -> Symbols | None:
         return _known[key]
     except OSError:
         return None
-
-
-def place_of(process: Process, address: int) -> Place | None:
-    """Return in which file a call ends at ``address``, where, and in which function of it."""
-    mapping = process.mapping(address)
-    if mapping is None:
-        return None
-    offset = address - mapping.start + mapping.offset
-    symbols = symbols_of(process, mapping) if mapping.file.startswith(os.sep) else None
-    function = None
-    if symbols:
-        function = symbols.around(offset) or _caller(process, mapping, symbols, address)
-    return Place(mapping.file or "[anonymous]", offset, *(function or ()))
-
-
-def _caller(
-    process: Process, mapping: Mapping, symbols: Symbols, address: int
-) -> tuple[str, int] | None:
-    """Return the nearest function with a name, in the same file, that called where a thread is."""
-    stack = process.memory(process.stack_pointer, _STACK) or b""
-    if symbols.machine != _EM_X86_64:
-        return None
-    to_offset = mapping.offset - mapping.start
-    for (word,) in struct.iter_unpack("<Q", stack[: len(stack) // 8 * 8]):
-        if not mapping.start <= word < mapping.end:
-            continue
-        code = process.memory(word - _CALL_SIZE, _CALL_SIZE) or b""
-        if len(code) < _CALL_SIZE or code[0] != _CALL:
-            continue
-        called = word + int.from_bytes(code[1:], "little", signed=True)
-        if called >= address or symbols.names_between(called + to_offset, address + to_offset):
-            continue
-        if found := symbols.around(word + to_offset):
-            return found
-        address = word
-    return None
 
 
 def _symbols(data: bytes) -> Symbols | None:
