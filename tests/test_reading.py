@@ -369,7 +369,6 @@ OTHERWISE = {
     "scaffold.py": "pyproject.toml, after project.py has read it; stock policies",
     "trace/launch.py": "files of /proc; a message of its own child",
     "trace/process.py": "files of /proc",
-    "trace/python.py": "opened without waiting, and only if it is regular",
     "streams.py": "/dev/null",
     "scan/elf.py": "bytes that were read",
     "scan/scanner.py": "a function of its own that is called load",

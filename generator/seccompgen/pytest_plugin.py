@@ -25,7 +25,7 @@ _label: Any = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our two options."""
+    """Add our options."""
     group = parser.getgroup("seccompgen")
     group.addoption(
         "--seccompgen-record",
@@ -38,6 +38,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run the tests under this policy, a file or a stock one's name; say what it refused, "
         "and which rules none reached.",
     )
+    group.addoption(
+        "--seccompgen-skip-unreached",
+        action="store_true",
+        help="With --seccompgen-enforce, say nothing of the rules that no test reached.",
+    )
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
@@ -45,8 +50,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     """Become the recorder, if it is asked for: before output is captured or a conftest loaded."""
     options = early_config.known_args_namespace
     record, enforce = options.seccompgen_record, options.seccompgen_enforce
+    skip_unreached = options.seccompgen_skip_unreached
+    if skip_unreached and not enforce:
+        raise pytest.UsageError("--seccompgen-skip-unreached is for --seccompgen-enforce")
     if (record or enforce) and _TRACED not in os.environ:
-        _become_recorder(record, enforce)
+        _become_recorder(record, enforce, skip_unreached=skip_unreached)
     yield
 
 
@@ -73,13 +81,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         _label.value = b""
 
 
-def _become_recorder(record: str | None, enforce: str | None) -> None:
+def _become_recorder(record: str | None, enforce: str | None, *, skip_unreached: bool) -> None:
     """Replace this process by the recorder of what it was started as."""
     options = ["--startup-marker"]
     if record:
         options += ["-o", record]
     if enforce:
-        options += ["--against", enforce]
+        options += ["--against", enforce, *(["--skip-unreached"] if skip_unreached else [])]
     recorder = [sys.executable, "-m", "seccompgen", "record", *options]
     again = [sys.executable, *sys.orig_argv[1:]]
     os.environ[_TRACED] = json.dumps(_orders(enforce))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen
@@ -259,6 +260,18 @@ def test_what_comes_before_the_marker_is_left_out(policy: Path) -> None:
     assert not found & {"seccomp", "prctl", "sched_yield", "execve", "openat", "mprotect"}
 
 
+def test_the_runtimes_marker_is_one(policy: Path) -> None:
+    """For programs that have no filter yet; what loading ctypes takes comes before it."""
+    source = (
+        "import os\nfrom seccomp_filters import _runtime\n"
+        "os.sched_yield()\n_runtime.marker()\nprint(_runtime.mode()[0], os.getsid(0) >= 0)\n"
+    )
+    seen = record(policy, python(source), "--startup-marker")
+    assert (seen.code, seen.out) == (0, "filter True\n"), seen.err  # the recorder's own
+    assert {"getsid", "exit_group"} <= {*calls(policy)}
+    assert not {*calls(policy)} & {"seccomp", "prctl", "sched_yield", "execve", "mprotect"}
+
+
 def test_installing_a_generated_filter_marks(policy: Path, tmp_path: Path) -> None:
     """And a program that does so, under the result, does what it did."""
     lax = tmp_path / "lax.yml"
@@ -344,6 +357,84 @@ def test_a_workload_beside_a_policy(policy: Path) -> None:
     assert told.code == 1
     assert f"{policy}:9:11: nothing called ptrace\n" in told.err
     assert f"{policy}: 11 of 14 rules reached" in told.err
+    words: list[str | Path] = ["record", "--skip-unreached", "--against", policy, "--", *command]
+    lines = [line for line in told.err.splitlines() if not line.startswith("    ")]
+    short = [line for line in seccompgen(*words).err.splitlines() if not line.startswith("    ")]
+    assert short == [line for line in lines if ": nothing called " not in line] != lines
+    alone = seccompgen("record", "--skip-unreached", "-o", policy, "--", *command)
+    assert (alone.code, alone.err) == (2, "--skip-unreached is for --against\n")
+
+
+def test_what_would_be_refused_is_told_as_by_run_trace(policy: Path, tmp_path: Path) -> None:
+    """The same calls with the same arguments, rules and places, each kind of call by itself."""
+    policy.write_text(
+        "default_action: allow\n"
+        "syscalls:\n"
+        "- action: errno(EACCES)\n"
+        "  names:\n"
+        "  - getpriority\n"
+        "  - unlink\n"
+        "- {action: errno(EIO), names: [execve]}\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        """import contextlib, os, subprocess, threading
+
+def forget(name):
+    with contextlib.suppress(OSError):
+        os.unlink(name)
+
+for name in ["one", "two", "one"] + ["three"] * 300:
+    forget(name)
+def start():
+    with contextlib.suppress(OSError):
+        subprocess.run(["/bin/true"])
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+"""
+    )
+    command = [sys.executable, str(script)]
+    told = seccompgen("record", "--against", policy, "--json", "--", *command)
+    found = {one["seen"][0]["syscall"]: one for one in json.loads(told.out)["refusals"]}
+    assert {name: one["times"] for name, one in found.items()} == {"unlink": 303, "execve": 1}
+    traced = seccompgen("run", "--permissive", "--json", policy, "--", *command)
+    by_run = [json.loads(line) for line in traced.err.splitlines()]
+
+    def alike(one: dict[str, Any]) -> str:
+        differing = {"pid", "tid", "times"}
+        kept = {key: value for key, value in one.items() if key not in differing}
+        return json.dumps(kept | {"args": one["args"][0]["text"]}, sort_keys=True)
+
+    seen = [one for kind in found.values() for one in kind["seen"]]
+    assert {alike(one) for one in seen} == {alike(one) for one in by_run}
+    assert [(one["args"][0]["text"], one["times"]) for one in found["unlink"]["seen"]] == [
+        ('"three"', 197),
+        ('"one"', 2),
+        ('"two"', 1),
+    ]
+    shown = seccompgen("record", "--against", policy, "--", *command).err.splitlines()
+    heading = shown.index(f"{policy}:6:5: unlink() on x86_64: errno(EACCES) by rule 1, 303 times")
+    assert re.fullmatch(
+        r'    python\S*\[\d+\] unlink\("three"\), 197 of the first 200, '
+        rf"at {script}:5 in forget, {script}:8 in <module>, unlink\+0x\S+ \(/\S+\+0x\S+\)",
+        shown[heading + 1],
+    )
+    (line,) = (line for line in shown if line.startswith("    ") and "execve(" in line)
+    assert re.search(rf"/subprocess.py:\d+ in Popen._execute_child, {script}:11 in start", line)
+
+
+def test_what_came_before_the_marker_is_not_looked_at(policy: Path) -> None:
+    policy.write_text("default_action: allow\nsyscalls: [{action: errno, names: [getppid]}]\n")
+    source = (
+        f"{MARKER}[os.getppid() for _ in range(300)]\n{HARMLESS}"
+        "def after(): os.getppid()\nafter()\n"
+    )
+    options: list[str | Path] = ["--startup-marker", "--against", policy, "--json"]
+    told = seccompgen("record", *options, "--", *python(source))
+    (one,) = json.loads(told.out)["refusals"]
+    assert one["times"] == 1
+    assert [frame["python"][0] for frame in one["seen"]] == ["<string>:4 in after"]
 
 
 def test_a_policy_lets_through_what_it_was_recorded_from(policy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,12 @@ def test_rules_that_no_test_reaches_and_refusals_that_none_notices(project: Path
     assert held.returncode == 0, held.stdout + held.stderr
     assert f"suite.yml:{line}:5: nothing called mlockall\n" in held.stderr
     assert "nothing called getsid" not in held.stderr
+    skip = "--seccompgen-skip-unreached"
+    short = pytest_in(project, "--seccompgen-enforce", "suite.yml", skip)
+    assert short.returncode == 0, short.stdout + short.stderr
+    assert "nothing called" not in short.stderr
+    assert "rules reached; 0 calls refused" in short.stderr
+    assert pytest_in(project, skip).returncode == 4
     unnoticed = pytest_in(project, "--seccompgen-enforce", "suite.yml", PRIORITY="1")
     assert "4 passed" in unnoticed.stdout
     assert unnoticed.returncode == 1
@@ -145,10 +152,22 @@ def test_each_refusal_is_counted_and_its_test_named(
     assert "4 passed" in held.stdout, held.stderr
     assert held.returncode == 1
     tests = "test_it.py::test_here[0], test_it.py::test_here[1], test_it.py::test_there"
-    assert held.stderr.splitlines() == [
-        "suite.yml:2:12: getpriority() on x86_64: errno(EPERM) by rule 1, 4 times, in " + tests,
-        "suite.yml: 1 of 1 rules reached; 4 calls refused",
-    ]
+    first, *seen, last = held.stderr.splitlines()
+    assert first == (
+        "suite.yml:2:36: getpriority() on x86_64: errno(EPERM) by rule 1, 4 times, in " + tests
+    )
+    assert last == "suite.yml: 1 of 1 rules reached; 4 calls refused"
+    attempt = f"at {project}/test_it.py:7 in attempt, {project}/test_it.py"
+    assert [
+        re.sub(r"^    .*\[\d+.*\] |, /[^,]*/site-packages/.*|, getpriority.0x.*", "", line)
+        for line in sorted(seen)
+    ] == sorted(
+        [
+            f"getpriority(0, 0), 2 times, {attempt}:13 in test_here",
+            f"getpriority(0, 0), {attempt}:18 in test_there",
+            "getpriority(0, 0), at <string>:2 in <module>",
+        ]
+    )
     (project / "test_it.py").write_text(OWN)
     own = pytest_in(project, "--seccompgen-enforce", "suite.yml")
     assert "a process installed a filter of its own" in own.stderr

@@ -58,6 +58,7 @@ before = set(sys.modules)
 questions = [_runtime.supported(), _runtime.action_available("log"), _runtime.no_new_privs()]
 refusals = [refusal("s390x", program, 0), refusal("x86_64", program[:-8], 0),
             refusal("x86_64", program, 1 << 20), refusal("x86_64", program, 0, (0x7ffd0000,))]
+nothing = _runtime.marker()
 modes = [_runtime.mode()]
 result = install("x86_64", program, 1, (0x80000000, 0x7fff0000, 0x00050000))
 modes.append(_runtime.mode())
@@ -68,7 +69,7 @@ answers.append(ask())
 import json
 json.dump({"new": new, "loaded": loaded, "abi": _runtime.running_abi(), "refusals": refusals,
            "result": result, "answers": answers, "modes": modes,
-           "questions": [*questions, _runtime.no_new_privs()]}, sys.stdout)
+           "questions": [*questions, _runtime.no_new_privs()], "marker": nothing}, sys.stdout)
 """
 
 WAYS = {
@@ -108,7 +109,7 @@ def check(python: str, tmp_path: Path, way: str) -> list[str]:
     value = try_out(python, tmp_path, way)
     assert value["new"] == ["application", "application._runtime"]
     assert value["abi"] == "x86_64"
-    assert value["result"] == -1
+    assert (value["marker"], value["result"]) == (None, -1)
     assert value["answers"] == [-33, -33]
     assert value["refusals"] == [
         ["wrong_abi", "ENOEXEC"],
@@ -271,7 +272,7 @@ def open(*_):
 import builtins
 builtins.open = open
 from application import _runtime
-print(_runtime.supported(), _runtime.action_available("log"))
+print(_runtime.supported(), _runtime.action_available("log"), _runtime.marker())
 program = {"x86_64": (317, bytes.fromhex(sys.argv[2]))}
 for question in (_runtime.running_abi, _runtime.mode, _runtime.no_new_privs,
                  lambda: _runtime.install("p", program, flags=0, no_new_privs=True, actions=())):
@@ -287,4 +288,4 @@ def test_another_system_has_no_filters_and_says_so(system: str, tmp_path: Path) 
     done = run(sys.executable, ELSEWHERE, kernel.always(kernel.ALLOW), tmp_path, system)
     assert done.stderr == ""
     refusal = f"no_seccomp ENOSYS filters are Linux's, and this is {system}"
-    assert done.stdout.splitlines() == ["False False", *[refusal] * 4]
+    assert done.stdout.splitlines() == ["False False None", *[refusal] * 4]

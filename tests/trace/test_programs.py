@@ -13,7 +13,7 @@ from seccompgen.architectures import ABIS
 from seccompgen.build import build_policy, shipped_tables
 from seccompgen.model import ActionKind
 from seccompgen.program import Instruction, encode
-from seccompgen.trace.asking import asking
+from seccompgen.trace.asking import asking, asking_about
 from seccompgen.trace.token import Token, with_token
 
 if TYPE_CHECKING:
@@ -148,6 +148,22 @@ def test_what_is_refused_is_asked_and_what_is_let_through_is_not(
             expected = before if before in {ALLOW, LOG} else asked
             assert answer(code, "x86_64", nr, (1,), way) == expected
     assert seen == {ALLOW, LOG, ERRNO | 13, KILL_PROCESS}
+
+
+def test_calls_are_asked_about_on_each_abi_and_no_others(
+    programs: dict[str, tuple[Instruction, ...]],
+) -> None:
+    names, abis = ("seccomp", "prctl"), ("x86_64", "i386", "x32")
+    tables = [TABLES.tables[name] for name in abis]
+    plain = programs["x86_64"]
+    code = asking_about(names, tables, plain, ActionKind.TRACE)
+    pairs = {(ABIS[abi].audit_arch, TABLES.tables[abi].numbers[n]) for abi in abis for n in names}
+    assert len(pairs) == 6
+    for bit in (0, 1 << 30):
+        for nr in (bit + small for small in range(500)):
+            for arch in {table.abi.audit_arch for table in tables}:
+                expected = TRACE if (arch, nr) in pairs else answer(plain, "x86_64", nr, (1,), arch)
+                assert answer(code, "x86_64", nr, (1,), arch) == expected
 
 
 def test_a_computed_answer_is_asked_unless_it_lets_the_call_through() -> None:

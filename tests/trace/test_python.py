@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.trace.python import _symbols, line_at
+from seccompgen.trace.python import line_at
+from seccompgen.trace.symbols import file_symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +54,11 @@ def test_what_only_has_the_name_of_an_interpreter_is_not_waited_for(tmp_path: Pa
     with large.open("wb") as file:
         file.truncate(1 << 40)
     for one in (pipe, large, tmp_path):
-        assert _symbols(str(one), one.name) is None
+        assert file_symbols(one) is None
 
 
-def test_an_interpreter_whose_headers_lead_nowhere_is_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("head", [b"\x7fELF\x02\x01", b"\x7fELF\x01\x02", b"\x7fELF", b"#!"])
+def test_a_file_whose_headers_lead_nowhere_has_no_names(head: bytes, tmp_path: Path) -> None:
     path = tmp_path / "python3"
-    path.write_bytes(b"\x7fELF\x02\x01".ljust(32, b"\0") + b"\xff" * 32)
-    assert _symbols(str(path), path.name) is None
+    path.write_bytes(head.ljust(32, b"\0") + b"\xff" * 32)
+    assert file_symbols(path) is None

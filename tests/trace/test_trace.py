@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -69,7 +70,7 @@ def test_one_forbidden_call_among_ten_thousand_is_told(how: list[str], tmp_path:
         r"seccompgen: refused: (\S+)\[\d+\] "
         rf'openat\(AT_FDCWD<{re.escape(str(ROOT))}>, "here", 0x80041, 0o640\): '
         rf"errno\(EACCES\) by {re.escape(str(policy))}:5:11 \(rule 1\), "
-        rf"at {re.escape(str(script))}:6 in <module>, (/\S+)\+0x([0-9a-f]+)",
+        rf"at {re.escape(str(script))}:6 in <module>, open\+0x[0-9a-f]+ \((/\S+)\+0x([0-9a-f]+)\)",
         line,
     )
     assert told, line
@@ -123,6 +124,23 @@ print(json.dumps([result, [[c.data, c.code, c.nr, c.arch] for c in caught]]))
     assert [one["action"] for one in told] == ["trap(7)"]
     ignores = "import os, signal; signal.signal(signal.SIGSYS, signal.SIG_IGN); os.getppid()"
     assert traced(how, policy, ignores)[0].code == -signal.SIGSYS
+
+
+def test_a_trap_tells_an_i386_program_what_the_kernel_tells(
+    forbid: Callable[..., Path], i386_handler: Path
+) -> None:
+    """But for si_code, which a process may not give as the kernel's."""
+    policy = forbid("trap(7)", "compat_arches: [i386]\n")
+    told = []
+    for options in ([], PTRACE, NOTIFY):
+        words = [sys.executable, "-m", "seccompgen", "run", *options, str(policy), "--"]
+        done = subprocess.run([*words, i386_handler], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told.append(struct.unpack("<iiiIiI", done.stdout))
+    kernels, by_ptrace, by_notify = told
+    assert kernels[4:] == (64, 0x40000003)
+    assert by_ptrace == kernels
+    assert by_notify == (*kernels[:2], -1, *kernels[3:])
 
 
 @both
@@ -381,16 +399,81 @@ thread.join()
     )
     done = run("--trace", "--json", no_parent, "--", python, script)
     told = [json.loads(line)["python"] for line in done.err.splitlines()]
-    asks = f"{script}:7 in Asker.ask"
+    asks = "7 in Asker.ask"
     expected = [
-        [asks],
-        [f"{script}:11 in generator"],
-        [f"{script}:15 in <lambda>"],
-        [f"{script}:16 in <lambda>"],
-        [asks],
-        [f"{script}:320 in <module>"],
+        [asks, "13 in <module>"],
+        ["11 in generator", "14 in <module>"],
+        ["15 in <lambda>", "15 in <module>"],
+        ["16 in <lambda>", "16 in <module>"],
+        [asks],  # what starts a thread is the library's
+        ["320 in <module>"],
     ]
-    assert told == expected
+    assert told == [[f"{script}:{line}" for line in lines] for lines in expected]
+
+
+@pytest.mark.parametrize(
+    ("python", "how"),
+    [*((python, NOTIFY) for python in interpreters()), (PYTHON, PTRACE)],
+    ids=lambda value: "" if isinstance(value, str) else value[-1],
+)
+def test_a_thread_that_starts_a_program_is_found_beside_others(
+    python: str, how: list[str], tmp_path: Path
+) -> None:
+    """Before it executes that, the child has the memory of its parent, and a number of its own."""
+    policy = tmp_path / "policy.yml"
+    policy.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [execve]}\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        """import os, subprocess, threading
+
+def run(word):
+    try:
+        subprocess.run(["/bin/true", word])
+    except OSError:
+        os.posix_spawn("/bin/true", ["true", word], {}) if word == "3" else None
+
+def start(word):
+    run(word)
+
+over = threading.Event()
+others = [threading.Thread(target=over.wait) for _ in range(3)]
+for other in others:
+    other.start()
+both = [threading.Thread(target=start, args=(word,)) for word in "12"]
+for one in both:
+    one.start()
+for one in both:
+    one.join()
+over.set()
+try:
+    run("3")
+except OSError:
+    pass
+"""
+    )
+    done = run(*how, "--json", policy, "--", python, script)
+    assert done.code == 0, done.err
+    told = {}
+    for line in done.err.splitlines():
+        one = json.loads(line)
+        words = one["args"][1]["text"]
+        told[words] = [frame.rpartition("/")[2] for frame in one["python"]]
+    assert told.keys() == {
+        f'["{path}", "{n}"]'
+        for path, n in zip(("/bin/true", "/bin/true", "/bin/true", "true"), "1233", strict=True)
+    }
+    for word in "12":
+        popen, *callers = told[f'["/bin/true", "{word}"]']
+        assert popen.startswith("subprocess.py:")
+        assert callers == ["script.py:5 in run", "script.py:10 in start"]
+    assert told['["true", "3"]'] == ["script.py:7 in run", "script.py:23 in <module>"]
+
+
+def test_the_stack_is_short_and_its_inner_end(no_parent: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import os\ndef f(n): f(n - 1) if n else os.getppid()\nf(200)\n")
+    done = run("--trace", "--json", no_parent, "--", PYTHON, script)
+    assert json.loads(done.err)["python"] == [f"{script}:2 in f"] * 5
 
 
 def test_a_call_from_the_library_is_told_with_its_caller(tmp_path: Path) -> None:

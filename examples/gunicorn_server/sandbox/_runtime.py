@@ -3,6 +3,7 @@
 
 A generated module holds a program for each ABI and hands them to `install`. `supported`,
 `action_available`, `no_new_privs` and `mode` answer what a program may ask before and after.
+`marker` stands where `install` will be, while there is no filter yet.
 
 This module stands alone: the standard library only, Python 3.9 and newer, under any package name.
 Importing it loads nothing that a bare interpreter has not loaded already; for the same reason it
@@ -26,6 +27,7 @@ __all__ = (
     "SeccompError",
     "action_available",
     "install",
+    "marker",
     "mode",
     "no_new_privs",
     "running_abi",
@@ -447,6 +449,19 @@ def no_new_privs() -> bool:
     if failure:
         raise _refusal(attempt, "no_new_privs/ask", failure)
     return bool(value)
+
+
+def marker() -> None:
+    """Mark where the startup ends, for recorder and tracer; nothing else changes.
+
+    It stands where `install` will be, in a program that has no filter yet. The call is the one
+    that `install` asks with beforehand: set filter mode without a program, which every kernel
+    refuses. Where the kernel is not Linux, nobody records, and no call is made.
+
+    Raises SeccompError if the call cannot be made.
+    """
+    if sys.platform in _SYSTEMS:
+        _system_calls("mark the end of the startup")[0](_SET_MODE_FILTER, 0, None)
 
 
 def mode() -> "tuple[str, int | None]":

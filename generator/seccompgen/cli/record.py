@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seccompgen.model import Action
-    from seccompgen.record.coverage import Coverage
+    from seccompgen.record.coverage import Coverage, Refused
     from seccompgen.record.observations import Recording
     from seccompgen.record.session import Wish
     from seccompgen.tables import Table, Tables
 
 _INTERRUPTED = 130
 _TESTS_SHOWN = 5
+_SEEN_SHOWN = 10
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -69,6 +70,11 @@ _TESTS_SHOWN = 5
     metavar="POLICY",
     help="Say what this policy would refuse, and which of its rules nothing reached.",
 )
+@click.option(
+    "--skip-unreached",
+    is_flag=True,
+    help="With --against, say nothing of the rules that nothing reached.",
+)
 @default_action_option
 @tables_option
 @json_option
@@ -82,6 +88,7 @@ def record(
     *,
     constrained: bool,
     after_marker: bool,
+    skip_unreached: bool,
     as_json: bool,
 ) -> None:
     """Run COMMAND and write the smallest policy that lets it run.
@@ -98,6 +105,8 @@ def record(
 
     if not output and not against_word:
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
+    if skip_unreached and not against_word:
+        raise InputError("--skip-unreached is for --against")
     if not words and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
     action = _refusal(default_action)
@@ -126,7 +135,7 @@ def record(
     if recording and against:
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
-            _print_coverage(found, str(against_file), tables)
+            _print_coverage(found, str(against_file), tables, skip_unreached=skip_unreached)
     code = recording.end.exit_code if recording else 0
     if as_json:
         print_json(_as_json(recording, found, tables))
@@ -239,11 +248,12 @@ def _write(
     say(f"wrote {output}" if written else f"{output} is as it was", err=True)
 
 
-def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
+def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreached: bool) -> None:
     """Say on stderr how the policy answers what was seen."""
-    for one in _refused(found, tables):
-        say(one, err=True)
-    for rule in found.unreached:
+    for one in found.refused:
+        say(_refused(one, tables), err=True)
+        _print_seen(one)
+    for rule in () if skip_unreached else found.unreached:
         condition = f" where {rule.condition}" if rule.condition else ""
         say(f"{rule.position}: nothing called {rule.name}{condition}", err=True)
     reached = found.rules - len(found.unreached)
@@ -253,19 +263,29 @@ def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
     )
 
 
-def _refused(found: Coverage, tables: Tables) -> list[str]:
+def _print_seen(one: Refused) -> None:
+    """Say with which arguments, and from where, a call was made."""
+    looked_at = sum(times for _, times in one.seen)
+    for refusal, times in one.seen[:_SEEN_SHOWN]:
+        often = _times(times) if looked_at == one.times else f", {times} of the first {looked_at}"
+        say(f"    {refusal.who} {refusal.what}{often}{refusal.where}", err=True)
+    if others := len(one.seen[_SEEN_SHOWN:]):
+        say(f"    and {others} with other arguments, or from elsewhere", err=True)
+
+
+def _refused(one: Refused, tables: Tables) -> str:
     from seccompgen.record.observations import Number, abi_of  # noqa: PLC0415
     from seccompgen.render import call_text, ret_action  # noqa: PLC0415
 
-    lines = []
-    for one in found.refused:
-        abi = abi_of(Number(one.call.arch, one.call.nr))
-        answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
-        text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
-        line = f"{one.origin.position}: {text}: {answer} by {one.origin.label}"
-        times = f", {one.times} times" if one.times > 1 else ""
-        lines.append(f"{line}{times}{_tests(one.labels)}")
-    return lines
+    abi = abi_of(Number(one.call.arch, one.call.nr))
+    answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
+    text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
+    line = f"{one.rule.position}: {text}: {answer} by {one.rule.label}"
+    return f"{line}{_times(one.times)}{_tests(one.labels)}"
+
+
+def _times(times: int) -> str:
+    return f", {times} times" if times > 1 else ""
 
 
 def _tests(labels: Iterable[str]) -> str:
@@ -309,6 +329,14 @@ def _as_json(
                 }
                 for rule in found.unreached
             ],
-            "refused": _refused(found, tables),
+            "refused": [_refused(one, tables) for one in found.refused],
+            "refusals": [
+                {
+                    "times": one.times,
+                    "labels": sorted(one.labels - {""}),
+                    "seen": [refusal.as_json() | {"times": n} for refusal, n in one.seen],
+                }
+                for one in found.refused
+            ],
         }
     return report

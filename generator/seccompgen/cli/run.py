@@ -25,7 +25,7 @@ from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import TextIO
+    from typing import NoReturn, TextIO
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Settings
@@ -46,6 +46,12 @@ _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 )
 @click.option(
     "--permissive", is_flag=True, help="Tell, but let all calls through: to try a policy."
+)
+@click.option(
+    "--startup-marker",
+    "after_marker",
+    is_flag=True,
+    help="Trace from where each program installs its own filter, in place of that one, or marks.",
 )
 @click.option(
     "--by",
@@ -76,6 +82,7 @@ def run(
     *,
     trace: bool,
     permissive: bool,
+    after_marker: bool,
     no_new_privs: bool | None,
     log: bool,
     as_json: bool,
@@ -95,9 +102,16 @@ def run(
     if not words:
         raise click.UsageError("say which command to run: seccompgen run FILTER -- COMMAND")
     trace = trace or permissive
-    for wanted, option in ((by, "--by"), (output, "--output"), (as_json, "--json")):
+    for wanted, option in (
+        *((by, "--by"), (output, "--output"), (as_json, "--json")),
+        (after_marker, "--startup-marker"),
+    ):
         if wanted and not trace:
             raise click.UsageError(f"{option} is for --trace")
+    if after_marker and by == "notify":
+        raise click.UsageError(
+            "--startup-marker takes --by ptrace: notification does not tell who started whom"
+        )
     tables = read_tables(tables_directory)
     loaded = _load(one_filter(filter_word), tables)
     command = find_command(words)
@@ -106,6 +120,8 @@ def run(
     if not trace:
         become(command, loaded.confinement(settings))
     with _reports(output, as_json=as_json) as tell:
+        if after_marker:
+            _trace_after_marker(loaded, command, settings, tables, tell, permissive=permissive)
         _trace(loaded, command, settings, tables, tell, by, permissive=permissive)
 
 
@@ -248,6 +264,35 @@ def _trace(
                 raise
     questions = replace(confined, instructions=asking(confined.instructions, ActionKind.TRACE))
     end_like(tracer.supervise(command, questions, judge, _left_behind))
+
+
+def _trace_after_marker(
+    loaded: _Loaded,
+    command: Command,
+    settings: Settings,
+    tables: Tables,
+    tell: Callable[[Refusal], None],
+    *,
+    permissive: bool,
+) -> NoReturn:
+    from seccompgen.model import ActionKind  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.trace import tracer  # noqa: PLC0415
+    from seccompgen.trace.asking import asking, asking_about  # noqa: PLC0415
+    from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
+    from seccompgen.trace.signals import end_like  # noqa: PLC0415
+    from seccompgen.trace.startup import INSTALLERS, Startup  # noqa: PLC0415
+
+    abi, question = loaded.judged.abi, ActionKind.TRACE
+    several = [tables.tables[name] for name in (abi.name, *abi.siblings) if name in tables.tables]
+    confined = loaded.confinement(settings)
+    asks = asking(confined.instructions, question)
+    questions = replace(confined, instructions=asking_about(INSTALLERS, several, asks, question))
+    judge = judge_by(loaded.judged, tables, tell, lambda _: None, permissive=permissive)
+    startup = Startup(tables, loaded.settings.flags, _say)
+    status = tracer.supervise(command, questions, judge, _left_behind, startup)
+    if not startup.passed:
+        _say("no process installed a filter or marked where it would, so that nothing was judged")
+    end_like(status)
 
 
 def _left_behind() -> None:

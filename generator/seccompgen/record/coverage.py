@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.model import RET_DATA_MAX, ActionKind, All, Comparison
-from seccompgen.record.observations import name_of
+from seccompgen.model import RET_DATA_MAX, U32, ActionKind, All, Comparison
+from seccompgen.record.observations import Sighting, name_of
+from seccompgen.trace.process import Process
+from seccompgen.trace.refusal import Judged, refusal_of
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.architectures import Abi
-    from seccompgen.model import Condition, Origin, Policy, Rule
+    from seccompgen.model import Condition, Policy, Rule
     from seccompgen.record.observations import Arguments, Number, Recording
     from seccompgen.tables import Tables
+    from seccompgen.trace.refusal import Refusal
+    from seccompgen.trace.refusal import Rule as Decisive
 
+_LOOKED_AT = 200
+"""Refused calls, of each number, of which all that is to be seen is looked at; that takes time."""
 _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 
 
@@ -25,18 +32,38 @@ _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 class Refused:
     """A call that was made, what the policy answers to it, a SECCOMP_RET value, and which part.
 
-    ``labels`` says how often, by the label of the process; see `Recording.refusals`.
+    ``sightings`` says how often, and what was seen; see `Recording.refusals`.
     """
 
     call: Call
     ret: int
-    origin: Origin
-    labels: Mapping[str, int]
+    rule: Decisive
+    sightings: Mapping[Sighting, int]
 
     @property
     def times(self) -> int:
         """Times that it was made."""
-        return sum(self.labels.values())
+        return sum(self.sightings.values())
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The labels of the processes that made it."""
+        return frozenset(one.label for one in self.sightings)
+
+    @property
+    def seen(self) -> tuple[tuple[Refusal, int], ...]:
+        """Each call with the arguments, and from the place, that no other has; most often first.
+
+        With how often it was seen; as the first thread made it.
+        """
+        first: dict[object, Refusal] = {}
+        times: Counter[object] = Counter()
+        for sighting, count in self.sightings.items():
+            if one := sighting.refusal:
+                same = one.call.kind, one.where
+                first.setdefault(same, one)
+                times[same] += count
+        return tuple((first[same], count) for same, count in times.most_common())
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +117,36 @@ def refusing(policy: Policy, abi: Abi, tables: Tables) -> Callable[[Number, Argu
     return refuses
 
 
+def sights(judged: Judged, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
+    """Return what looks at a refused call, as `Watch.sight`; at the first of each number."""
+    looked_at: Counter[tuple[int, int]] = Counter()
+
+    def sight(label: str, tid: int, seen: Sequence[int]) -> Sighting:
+        _, arch, nr, a, b, c, d, e, f = seen
+        looked_at[arch, nr] += 1
+        if looked_at[arch, nr] > _LOOKED_AT:
+            return Sighting(label)
+        process = Process(tid)
+        call = Call(nr & U32, arch, (a, b, c, d, e, f), process.instruction_pointer)
+        return Sighting(label, refusal_of(call, process, judged, tables, made=True))
+
+    return sight
+
+
+def judged_by(policy: Policy, abi: Abi, tables: Tables) -> Judged:
+    """Return a policy, for ``abi``, as what refuses; as it means, whatever it compiles to."""
+    table = tables.tables[abi.name]
+    origin = policy.default_origin.position
+    return Judged(origin, table, (), policy, meaning(policy, abi, tables))
+
+
 def coverage(recording: Recording, policy: Policy, abi: Abi, tables: Tables) -> Coverage:
     """Return how ``policy``, for ``abi``, answers what was recorded.
 
     Of each call, the arguments that `arguments_of` names must have been kept. What the policy
     means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
     """
-    means = meaning(policy, abi, tables)
+    means, judged = meaning(policy, abi, tables), judged_by(policy, abi, tables)
     refused = []
     reached = set()
     for number, kept in recording.calls.items():
@@ -105,8 +155,8 @@ def coverage(recording: Recording, policy: Policy, abi: Abi, tables: Tables) -> 
             case = means.case(call)
             reached.add((name_of(number, tables), case.origin))
             if case.ret & ~RET_DATA_MAX not in _MADE:
-                labels = recording.refusals.get((number, arguments), {"": 1})
-                refused.append(Refused(call, case.ret, case.origin, labels))
+                seen = recording.refusals.get((number, arguments), {Sighting(""): 1})
+                refused.append(Refused(call, *judged.decide(call, tables), seen))
     answered = [tables.tables[one.name].numbers for one in (abi, *policy.compat_of(abi))]
     rules = [rule for rule in policy.rules if any(rule.name in numbers for numbers in answered)]
     unreached = tuple(rule for rule in rules if (rule.name, rule.origin) not in reached)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
     from seccompgen.tables import Tables
+    from seccompgen.trace.refusal import Refusal
 
 
 class Number(NamedTuple):
@@ -48,19 +49,35 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """A refused call as it was made: the label that its process had then, empty if it had none.
+
+    ``refusal`` is all that was to be seen of it, None where nobody looked.
+    """
+
+    label: str
+    refusal: Refusal | None = None
+
+
+Sightings: TypeAlias = "Mapping[Sighting, int]"
+"""How often what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """What was seen of a workload.
 
     ``calls`` maps each call to what was kept of its arguments, each combination once.
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
     ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
-    startup marker. ``refusals`` counts each call that `Watch.refuses` was true of, by the label
-    that its process had then, empty if it had none.
+    startup marker. ``refusals`` counts each call that `Watch.refuses` was true of.
     """
 
     calls: Mapping[Number, frozenset[Arguments]]
     end: End
-    refusals: Mapping[tuple[Number, Arguments], Mapping[str, int]] = field(default_factory=dict)
+    refusals: Mapping[tuple[Number, Arguments], Mapping[Sighting, int]] = field(
+        default_factory=dict
+    )
     unprivileged: tuple[str, ...] = ()
     filters: bool = False
     marked: bool = False

@@ -10,7 +10,7 @@ from seccompgen.errors import AnswerNo, InputError, Position
 from seccompgen.model import U64, Action, ActionKind
 from seccompgen.policy import write_policy
 from seccompgen.program import RET_K, Instruction
-from seccompgen.record.coverage import arguments_of, refusing
+from seccompgen.record.coverage import arguments_of, judged_by, refusing, sights
 from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import Argument, abi_of, name_of
@@ -64,8 +64,13 @@ def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recor
         return _arguments(number, name(number), wish)
 
     known = () if wish.against else wish.known
-    refuses = refusing(wish.against, table.abi, tables) if wish.against else None
-    watch = Watch(arguments, name, wish.after_marker, refuses)
+    watch = Watch(arguments, name, wish.after_marker)
+    if wish.against:
+        watch = dataclasses.replace(
+            watch,
+            refuses=refusing(wish.against, table.abi, tables),
+            sight=sights(judged_by(wish.against, table.abi, tables), tables),
+        )
     recording = trace(command, watch, table, _program(known, table.abi, tables))
     if wish.after_marker and not recording.marked:
         raise AnswerNo(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from seccompgen.console import say
 from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
-from seccompgen.record.observations import End, Number, Recording
+from seccompgen.record.observations import End, Number, Recording, Sighting
 from seccompgen.trace import ptrace
 from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
 from seccompgen.trace.process import Process, require_proc
@@ -59,13 +59,15 @@ class Watch:
 
     ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
     None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
-    ``refuses`` says of which calls each is counted.
+    ``refuses`` says of which calls each is counted: as what ``sight`` makes of a process's label,
+    a stopped thread, and what `ptrace.CallReader` read.
     """
 
     arguments: Callable[[Number], Sequence[Argument]]
     names: Callable[[Number], str | None]
     after_marker: bool = False
     refuses: Callable[[Number, Arguments], bool] | None = None
+    sight: Callable[[str, int, Sequence[int]], Sighting] = lambda label, *_: Sighting(label)
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error: the user asked for it
@@ -143,7 +145,7 @@ class _Process:
     filtered: bool = False
     label_at: int = 0
     label: str = ""
-    refused: Counter[tuple[Key, str]] = field(default_factory=Counter)
+    refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
     owes: bool = False
 
 
@@ -163,7 +165,7 @@ class _Tracer:
     end: End = field(default_factory=End)
     _all: set[Key] = field(default_factory=set)
     _tasks: dict[int, _Process] = field(default_factory=dict)
-    _refused: Counter[tuple[Key, str]] = field(default_factory=Counter)
+    _refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
     _verdicts: dict[Key, bool] = field(default_factory=dict)
     _kinds: dict[Key, _Kind] = field(default_factory=dict)
     _born: dict[int, _Process] = field(default_factory=dict)
@@ -181,9 +183,9 @@ class _Tracer:
         for arch, nr, *values in sorted(self._all):
             number, arguments = self._kept((arch, nr, *values))
             calls.setdefault(number, set()).add(arguments)
-        refusals: dict[tuple[Number, Arguments], dict[str, int]] = {}
-        for (key, label), times in self._refused.items():
-            refusals.setdefault(self._kept(key), {})[label] = times
+        refusals: dict[tuple[Number, Arguments], dict[Sighting, int]] = {}
+        for (key, seen), times in self._refused.items():
+            refusals.setdefault(self._kept(key), {})[seen] = times
         return Recording(
             {number: frozenset(values) for number, values in calls.items()},
             self.end,
@@ -264,8 +266,9 @@ class _Tracer:
         process.seen.add(key)
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
-        if self.watch.refuses and first and self._refuses(key):
-            process.refused[key, self._label(tid, process)] += 1
+        counts = process.marked or not self.watch.after_marker
+        if self.watch.refuses and first and counts and self._refuses(key):
+            process.refused[key, self.watch.sight(self._label(tid, process), tid, call)] += 1
         if kind.name in {"seccomp", "prctl"}:
             self._maybe_filters(tid, process, kind.name, call[3:])
 
@@ -322,7 +325,7 @@ class _Tracer:
 
     def _new_process(self, parent: _Process | None) -> _Process:
         seen: set[Key] = set() if self.watch.after_marker else self._all
-        refused: Counter[tuple[Key, str]] = Counter()
+        refused: Counter[tuple[Key, Sighting]] = Counter()
         if not self.watch.after_marker:
             refused = self._refused
         if parent is None:

@@ -9,10 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.model import RET_DATA_MAX, U32, ActionKind
-from seccompgen.program import ALU_AND_K, JMP_JA, JMP_JEQ_K, RET_K, Instruction
+from seccompgen.program import (
+    ALU_AND_K,
+    ARCH_OFFSET,
+    JMP_JA,
+    JMP_JEQ_K,
+    LD_W_ABS,
+    NR_OFFSET,
+    RET_K,
+    Instruction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from seccompgen.tables import Table
 
 RET_A = 0x16
 """BPF_RET|BPF_A: the answer is computed. No compiler of ours does so; the kernel takes it."""
@@ -48,3 +59,24 @@ def asking(instructions: Sequence[Instruction], question: ActionKind) -> tuple[I
             ask,
         ]
     return tuple(code)
+
+
+def asking_about(
+    names: Sequence[str],
+    tables: Sequence[Table],
+    instructions: Sequence[Instruction],
+    question: ActionKind,
+) -> tuple[Instruction, ...]:
+    """Return the program that answers ``question`` to calls of these names, on each table's ABI."""
+    code = []
+    for table in tables:
+        numbers = [table.numbers[name] for name in names]
+        code += [
+            Instruction(LD_W_ABS, 0, 0, ARCH_OFFSET),
+            Instruction(JMP_JEQ_K, 0, 1 + 2 * len(numbers), table.abi.audit_arch),
+            Instruction(LD_W_ABS, 0, 0, NR_OFFSET),
+        ]
+        for nr in numbers:
+            code += [Instruction(JMP_JEQ_K, 0, 1, nr), Instruction(RET_K, 0, 0, question.value)]
+    # A program may rely on an A of 0; that is what it was before the loads.
+    return (*code, Instruction(ALU_AND_K, 0, 0, 0), *instructions)

@@ -49,6 +49,14 @@ class Decoded:
         """Render as C would have it."""
         return f"{self.name}({', '.join(text for _, text in self.arguments)})"
 
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What this call has in common with others that differ in addresses alone."""
+        kinds = SIGNATURES.get(self.name, ())
+        texts = (text for _, text in self.arguments)
+        told = (text for text, kind in zip(texts, kinds, strict=False) if kind != "ptr")
+        return (self.name, self.abi, *told)
+
 
 def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
     """Return the call with what its arguments mean for the process that makes it."""

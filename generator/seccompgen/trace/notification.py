@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _SIGINFO = struct.Struct("=iii4xQiI96x")
 _SIGINFO_32 = struct.Struct("=iiiIiI104x")
 """signo, errno, code, then call_addr, syscall, arch; 128 bytes (include/uapi/asm-generic)."""
+_SIGINFO_TO_32 = struct.Struct("=iii4xIiI100x")
+"""The same for a program of 32 bits, by a process of 64, as what a process sends: the kernel takes
+three words for pid, uid and value, and moves them to where a program of 32 bits has these."""
 
 
 def as_int(value: int) -> int:
@@ -54,9 +57,15 @@ class Trap:
 
     data: int
 
-    def siginfo(self, call: Call, code: int, bits: int) -> bytes:
-        """Return the ``siginfo_t`` of that SIGSYS; ``code`` is its si_code."""
+    def siginfo(self, call: Call, code: int, bits: int, receiver: int = 64) -> bytes:
+        """Return the ``siginfo_t`` of that SIGSYS; ``code`` is its si_code.
+
+        ``bits`` are those of who sends it, ``receiver`` those of the program that gets it, where
+        the kernel translates it as what a process has sent (``code`` is negative).
+        """
         layout = _SIGINFO if bits == 64 else _SIGINFO_32
+        if receiver < bits:
+            layout = _SIGINFO_TO_32
         pointer, nr = call.instruction_pointer, as_int(call.nr)
         return layout.pack(signal.SIGSYS, self.data, code, pointer, nr, call.arch)
 

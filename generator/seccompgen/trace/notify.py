@@ -177,7 +177,8 @@ class _Supervisor:
 
     def _trap(self, process: Process, call: Call, trap: Trap) -> None:
         """Send the signal that the kernel would; only si_code may not be what the kernel's is."""
-        info = trap.siginfo(call, _SI_QUEUE, self._table.abi.bits)
+        bits = self._table.abi.bits
+        info = trap.siginfo(call, _SI_QUEUE, bits, receiver=process.bits or bits)
         nr = self._table.numbers["rt_tgsigqueueinfo"]
         ctypes.CDLL(None).syscall(nr, process.pid, process.tid, int(signal.SIGSYS), info)
 

@@ -37,15 +37,20 @@ def require_proc() -> None:
 class Place:
     """A place in memory: the file mapped there (or ``[stack]`` and the like), and the offset.
 
-    The offset is into the file, in bytes; into the mapping where there is no file.
+    The offset is into the file, in bytes; into the mapping where there is no file. ``function`` is
+    the name of that around it, or that called it if it has none, empty if neither has; ``within``
+    is the offset from its start.
     """
 
     file: str
     offset: int
+    function: str = ""
+    within: int = 0
 
     def __str__(self) -> str:
         """Render as debuggers do."""
-        return f"{self.file}+{self.offset:#x}"
+        place = f"{self.file}+{self.offset:#x}"
+        return f"{self.function}+{self.within:#x} ({place})" if self.function else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,31 @@ class Process:
         """How many threads the process has."""
         return int(self.status.get("Threads", 1))
 
+    @property
+    def tids(self) -> list[int]:
+        """The numbers of the process's threads; none if it is gone."""
+        try:
+            return [int(name) for name in os.listdir(self._place / "task")]  # noqa: PTH208 - names
+        except OSError:
+            return []
+
+    @property
+    def parent(self) -> int:
+        """The number of the process whose child this one is; 0 if it is gone."""
+        return int(self.status.get("PPid", 0))
+
+    @property
+    def starter(self) -> int | None:
+        """The number of the thread that started this process; None if it is gone.
+
+        As that thread knows it itself.
+        """
+        parent = Process(self.parent)
+        for tid in parent.tids:
+            if str(self.pid) in " ".join(parent._lines(f"task/{tid}/children")).split():
+                return Process(tid).own_tid
+        return None
+
     def handles(self, number: int) -> bool:
         """Return True if the signal would not do by itself what it does: it is caught, or so."""
         return self._in_set("SigCgt", number) or self.defies(number)
@@ -110,6 +140,20 @@ class Process:
 
     def _in_set(self, key: str, number: int) -> bool:
         return bool(int(self.status.get(key, "0"), 16) >> (number - 1) & 1)
+
+    @property
+    def stack_pointer(self) -> int:
+        """Where the stack of a thread is that waits in a call; 0 if it cannot be told."""
+        return self._waits_at(-2)
+
+    @property
+    def instruction_pointer(self) -> int:
+        """Where the call ends that a thread waits in; 0 if it cannot be told."""
+        return self._waits_at(-1)
+
+    def _waits_at(self, word: int) -> int:
+        words = " ".join(self._lines("syscall")).split()
+        return int(words[word], 16) if len(words) > 2 else 0
 
     def memory(self, address: int, size: int) -> bytes | None:
         """Return up to ``size`` bytes at ``address``; fewer where no more are mapped."""
@@ -148,17 +192,24 @@ class Process:
         """The program that runs."""
         return self._link("exe")
 
+    @property
+    def bits(self) -> int | None:
+        """The width of the program that runs, 32 or 64, by its ELF header."""
+        try:
+            with (self._place / "exe").open("rb", buffering=0) as file:
+                header = file.read(5)
+        except OSError:
+            return None
+        return {b"\x7fELF\x01": 32, b"\x7fELF\x02": 64}.get(header)
+
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
         """What is mapped, by address."""
         return tuple(map(_mapping, self._lines("maps")))
 
-    def place(self, address: int) -> Place | None:
-        """Return which file's, and where in it, ``address`` is."""
-        for one in self.mappings:
-            if one.start <= address < one.end:
-                return Place(one.file or "[anonymous]", address - one.start + one.offset)
-        return None
+    def mapping(self, address: int) -> Mapping | None:
+        """Return what is mapped at ``address``."""
+        return next((one for one in self.mappings if one.start <= address < one.end), None)
 
     def _lines(self, name: str) -> list[str]:
         """Return the lines of a file in /proc; none if there is no such file.

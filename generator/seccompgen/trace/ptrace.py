@@ -31,6 +31,8 @@ SEIZE_OPTIONS = (
     | 0x100000  # PTRACE_O_EXITKILL: nothing that is traced outlives the tracer
 )
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
+NEW_TASK = frozenset({EVENT_FORK, EVENT_VFORK, EVENT_CLONE})
+"""Events whose message is the TID of what a thread started."""
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 """The signal of a stop at a call, after `proceed_to_call`."""
 STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})

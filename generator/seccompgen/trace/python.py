@@ -1,4 +1,4 @@
-"""The line of Python that a thread is at, where its program is CPython 3.11 to 3.14.
+"""The lines of Python that a thread is at, where its program is CPython 3.11 to 3.14.
 
 Read from the interpreter's memory while the thread waits, without its help: `_PyRuntime` leads to
 the interpreters, these to their threads, a thread to its frame, a frame to its code. From 3.13 on
@@ -11,14 +11,13 @@ Include/cpython/{pystate,code}.h, Objects/locations.md.
 
 from __future__ import annotations
 
-import functools
-import os
 import re
-import stat
 import struct
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from seccompgen.trace.symbols import symbols_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
 _PROGRAM = re.compile(r"(lib)?python3[.0-9]*(\.so[.0-9]*)?")
 _LIBRARY = re.compile(r"/lib/python3[.0-9]*/(?!(site|dist)-packages/)|^<frozen ")
 _FRAMES_MAX = 64
-"""Frames that are looked at for one outside of the standard library."""
+"""Frames that are looked at for those outside of the standard library."""
+_CALLERS_SHOWN = 4
 _THREADS_MAX = 4096
 _INTERPRETERS_MAX = 256
 _TABLE_MAX = 1 << 20
-_FILE_MAX = 1 << 28
-"""Bytes of a program that is looked at; the largest interpreters have a tenth of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +80,14 @@ _LENGTH, _BYTES_SIZE, _BYTES = 16, 16, 32
 
 
 def python_lines(process: Process) -> tuple[str, ...]:
-    """Return ``file:line in function`` of the frame that the thread is in.
+    """Return ``file:line in function`` of the frame that the thread is in, and of a few callers.
 
-    Where that is the standard library's, the nearest caller that is not follows. Empty if the
-    program is no such Python, or it cannot be told.
+    Those are the nearest that are not the standard library's. A process that has executed nothing
+    yet is where the thread is that started it. Empty if the program is no such Python, or it cannot
+    be told.
     """
     try:
-        return tuple(_nearest(process))
+        return tuple(islice(_own(process), 1 + _CALLERS_SHOWN))
     except (_UnreadableError, struct.error, IndexError):
         return ()
 
@@ -97,13 +96,10 @@ class _UnreadableError(Exception):
     """Memory is not what it should be."""
 
 
-def _nearest(process: Process) -> Iterator[str]:
+def _own(process: Process) -> Iterator[str]:
     for at, (file, line, function) in enumerate(_frames(process)):
-        library = bool(_LIBRARY.search(file))
-        if at == 0 or not library:
+        if at == 0 or not _LIBRARY.search(file):
             yield f"{file}:{line} in {function}"
-        if not library:
-            return
 
 
 def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
@@ -118,7 +114,7 @@ def _frames(process: Process) -> Iterator[tuple[str, int, str]]:
         layout = _described(memory, runtime, _DESCRIBED[version])
     if layout is None:
         return
-    thread = _thread(memory, runtime, layout)
+    thread = _thread(memory, runtime, layout, process)
     holder = thread if layout.cframe is None else memory.pointer(thread + layout.cframe)
     frame = memory.pointer(holder + layout.current_frame)
     for _ in range(_FRAMES_MAX):
@@ -164,23 +160,28 @@ class _Memory:
         return self.read(address + _BYTES, size)
 
 
-def _thread(memory: _Memory, runtime: int, layout: _Layout) -> int:
+def _thread(memory: _Memory, runtime: int, layout: _Layout, process: Process) -> int:
     """Return the address of the thread's PyThreadState."""
-    states: list[int] = []
+    states: dict[int, int] = {}
     interpreter = memory.pointer(runtime + layout.interpreters)
     for _ in range(_INTERPRETERS_MAX):
         if not interpreter:
             break
         state = memory.pointer(interpreter + layout.threads)
         while state and len(states) < _THREADS_MAX:
-            if memory.pointer(state + layout.native_id) == memory.tid:
+            native_id = memory.pointer(state + layout.native_id)
+            if native_id == memory.tid:
                 return state
-            states.append(state)
+            states[native_id] = state
             state = memory.pointer(state + layout.next_thread)
         interpreter = memory.pointer(interpreter + layout.next_interpreter)
-    # A forked child may not have corrected its number yet, or never does; but it is alone.
+    # A forked child may not have corrected its number yet, or never does; but it is alone. The
+    # child of subprocess has the states of all threads, and is about to execute a program.
     if len(states) == 1:
-        return states[0]
+        return next(iter(states.values()))
+    starter = process.starter if process.threads == 1 else None
+    if starter in states:
+        return states[starter]
     raise _UnreadableError
 
 
@@ -267,64 +268,12 @@ def _runtime(process: Process) -> tuple[int, tuple[int, int]] | None:
     for mapping in process.mappings:
         if mapping.offset or not _PROGRAM.fullmatch(mapping.file.rpartition("/")[2]):
             continue
-        symbols = _symbols(f"/proc/{process.pid}/root{mapping.file}", mapping.file)
-        if symbols:
-            runtime, version, base = symbols
-            data = process.memory(version - base + mapping.start, 8)
+        symbols = symbols_of(process, mapping)
+        if symbols and {"_PyRuntime", "Py_Version"} <= symbols.objects.keys():
+            loaded = mapping.start - symbols.base
+            data = process.memory(symbols.objects["Py_Version"] + loaded, 8)
             if data is None or len(data) < 8:
                 return None
             release = int.from_bytes(data, "little")
-            return runtime - base + mapping.start, (release >> 24, release >> 16 & 0xFF)
+            return symbols.objects["_PyRuntime"] + loaded, (release >> 24, release >> 16 & 0xFF)
     return None
-
-
-@functools.lru_cache(maxsize=8)
-def _symbols(path: str, _name: str) -> tuple[int, int, int] | None:
-    """Return the values of ``_PyRuntime`` and ``Py_Version``, and the file's base address.
-
-    None where the file is no little-endian ELF file of 64 bits that exports them.
-    """
-    try:
-        # What has that name now need not be what is mapped: it may be a pipe that never ends.
-        with open(path, "rb", opener=_without_waiting) as file:
-            kind = os.fstat(file.fileno())
-            if not stat.S_ISREG(kind.st_mode) or kind.st_size > _FILE_MAX:
-                return None
-            data = file.read(_FILE_MAX)
-    except OSError:
-        return None
-    if data[:6] != b"\x7fELF\x02\x01":
-        return None
-    try:
-        return _find(data)
-    except (struct.error, OverflowError):
-        return None
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _find(data: bytes) -> tuple[int, int, int] | None:
-    segments, sections = struct.unpack_from("<QQ", data, 32)
-    _, segment_count, size, count = struct.unpack_from("<4H", data, 54)
-    bases = []
-    for i in range(segment_count):
-        kind, _, offset, address = struct.unpack_from("<IIQQ", data, segments + 56 * i)
-        if kind == 1:  # PT_LOAD
-            bases.append(address - offset)
-    headers = [struct.unpack_from("<IIQQQQIIQQ", data, sections + size * i) for i in range(count)]
-    found = {}
-    for header in headers:
-        if header[1] != 11:  # SHT_DYNSYM
-            continue
-        strings = headers[header[6]][4]
-        for name, _, _, _, value, _ in struct.iter_unpack(
-            "<IBBHQQ", data[header[4] : header[4] + header[5]]
-        ):
-            for wanted in (b"_PyRuntime", b"Py_Version"):
-                if data.startswith(wanted + b"\0", strings + name):
-                    found[wanted] = value
-    if len(found) != 2 or not bases:
-        return None
-    return found[b"_PyRuntime"], found[b"Py_Version"], bases[0]

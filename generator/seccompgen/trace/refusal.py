@@ -6,7 +6,7 @@ which of its rules that is. Neither is the compiler's own view.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errnos import errno_number
@@ -16,6 +16,7 @@ from seccompgen.text import printable
 from seccompgen.trace.asking import lets_through
 from seccompgen.trace.calls import decode_call
 from seccompgen.trace.notification import Fail, Kill, Proceed, Trap
+from seccompgen.trace.places import places_of
 from seccompgen.trace.process import Process
 from seccompgen.trace.python import python_lines
 from seccompgen.verify import Code
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from seccompgen.trace.process import Place
     from seccompgen.verify import Meaning
     from seccompgen.verify.call import Call
+
+_PLACES_SHOWN = 6
+"""Functions of native code that are told, where there is no Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,9 @@ class Refusal:
     """A call that a filter does not let through.
 
     ``action`` is the filter's answer as a policy spells it. ``place`` is where the instruction
-    after the call is, None if it cannot be told; ``lines`` are those of Python, the innermost
-    first. With ``made`` the call was made all the same.
+    after the call is, None if it cannot be told; ``callers`` are those of native code, where there
+    is no Python; ``lines`` are those of Python. Of both the innermost come first. With ``made`` the
+    call was made all the same.
     """
 
     pid: int
@@ -63,19 +68,35 @@ class Refusal:
     action: str
     rule: Rule
     place: Place | None
+    callers: tuple[Place, ...]
     lines: tuple[str, ...]
     made: bool
     abi: Abi
 
     def __str__(self) -> str:
         """Render as one line."""
-        thread = f"{self.pid}" if self.tid == self.pid else f"{self.pid}, thread {self.tid}"
-        through = f" on {self.call.abi}" if self.call.abi != self.abi.name else ""
-        places = [*self.lines, *([printable(str(self.place))] if self.place else [])]
-        at = f", at {', '.join(places)}" if places else ""
         what = "would refuse" if self.made else "refused"
-        name = printable(self.name)
-        return f"{what}: {name}[{thread}] {self.call}{through}: {self.action} by {self.rule}{at}"
+        return f"{what}: {self.who} {self.what}: {self.action} by {self.rule}{self.where}"
+
+    @property
+    def who(self) -> str:
+        """The thread, by its name and its numbers."""
+        thread = f"{self.pid}" if self.tid == self.pid else f"{self.pid}, thread {self.tid}"
+        return f"{printable(self.name)}[{thread}]"
+
+    @property
+    def what(self) -> str:
+        """The call, and its ABI if that is not the filter's own."""
+        return (
+            f"{self.call} on {self.call.abi}" if self.call.abi != self.abi.name else f"{self.call}"
+        )
+
+    @property
+    def where(self) -> str:
+        """The places in the program, behind a comma; empty if none can be told."""
+        native = (self.place, *self.callers) if self.place else ()
+        places = [*self.lines, *(printable(str(place)) for place in native)]
+        return f", at {', '.join(places)}" if places else ""
 
     def as_json(self) -> dict[str, object]:
         """Return the same as a value for JSON."""
@@ -93,7 +114,8 @@ class Refusal:
                 "line": self.rule.position.line,
                 "column": self.rule.position.column,
             },
-            "place": self.place and {"file": self.place.file, "offset": self.place.offset},
+            "place": self.place and asdict(self.place),
+            "callers": [asdict(place) for place in self.callers],
             "python": list(self.lines),
             "made": self.made,
         }
@@ -101,7 +123,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Judged:
-    """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone."""
+    """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone.
+
+    A policy that is not compiled has no instructions, and answers as it means.
+    """
 
     file: Position
     table: Table
@@ -114,15 +139,43 @@ class Judged:
         """The ABI that the program is for."""
         return self.table.abi
 
-    def decide(self, call: Call, name: str) -> tuple[int, Rule]:
-        """Return the SECCOMP_RET value for ``call``, which has that name, and what decided it."""
-        ret, path = Code(self.instructions, self.abi.byte_order).run(call)
+    @property
+    def _code(self) -> Code:
+        return Code(self.instructions, self.abi.byte_order)
+
+    def decide(self, call: Call, tables: Tables) -> tuple[int, Rule]:
+        """Return the SECCOMP_RET value for ``call``, and what decided it."""
         if self.meaning is None or self.policy is None:
+            ret, path = self._code.run(call)
             return ret, Rule(f"instruction {path[-1]}", self.file)
-        origin = self.meaning.case(call).origin
+        case = self.meaning.case(call)
         # A rule's names stand in lines of their own, which say more than where their list begins.
-        positions = (r.position for r in self.policy.rules if (r.name, r.origin) == (name, origin))
-        return ret, Rule(origin.label, next(positions, origin.position))
+        mine = (call_name(call.nr, call.arch, tables)[0], case.origin)
+        positions = (r.position for r in self.policy.rules if (r.name, r.origin) == mine)
+        rule = Rule(case.origin.label, next(positions, case.origin.position))
+        return self._code.answer(call) if self.instructions else case.ret, rule
+
+
+def refusal_of(
+    call: Call, process: Process, judged: Judged, tables: Tables, *, made: bool
+) -> Refusal:
+    """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
+    ret, rule = judged.decide(call, tables)
+    lines = python_lines(process)
+    places = places_of(process, call.instruction_pointer, 1 if lines else _PLACES_SHOWN)
+    return Refusal(
+        process.pid,
+        process.tid,
+        process.name,
+        decode_call(call, process, tables),
+        ret_action(ret, judged.abi),
+        rule,
+        places[0] if places else None,
+        places[1:],
+        lines,
+        made,
+        judged.abi,
+    )
 
 
 def judge_by(
@@ -141,24 +194,12 @@ def judge_by(
 
     def judge(asked: Notification, waits: Callable[[], bool]) -> Answer:
         process = Process(asked.tid)
-        name, _ = call_name(asked.call.nr, asked.call.arch, tables)
-        ret, rule = judged.decide(asked.call, name)
+        ret, _ = judged.decide(asked.call, tables)
         if lets_through(ret):
             if waits():
                 tell_of_listener(process)
             return Proceed()
-        refusal = Refusal(
-            process.pid,
-            process.tid,
-            process.name,
-            decode_call(asked.call, process, tables),
-            ret_action(ret, judged.abi),
-            rule,
-            process.place(asked.call.instruction_pointer),
-            python_lines(process),
-            permissive,
-            judged.abi,
-        )
+        refusal = refusal_of(asked.call, process, judged, tables, made=permissive)
         # What was read counts only if the thread that it was read of was waiting all the while.
         if waits():
             tell(refusal)

@@ -145,6 +145,8 @@ _BY_KINDS = {
     "fd size size flags ptr size": "io_uring_enter",
     "fd flags ptr size": "io_uring_register",
     "fd flags ptr ptr": "timerfd_settime",
+    "flags pid": "getpriority ioprio_get",
+    "flags pid int": "setpriority",
     "flags pid flags": "ioprio_set",
     "flags flags flags str": "reboot",
     "fd flags ptr flags": "landlock_add_rule",

@@ -47,7 +47,7 @@ def surprises(
     other = _abi_of(header, judged.abi, tables)
     if other:
         call = Call(tables.tables[other.name].numbers["exit_group"], other.audit_arch)
-        ret, rule = judged.decide(call, "exit_group")
+        ret, rule = judged.decide(call, tables)
         if not lets_through(ret):
             yield (
                 f"{path} is a program for {other.name}, whose calls are refused at {rule}: put "

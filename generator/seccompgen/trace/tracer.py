@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.trace.launch import Command, Confinement, Started
     from seccompgen.trace.notification import Answer, Judge
     from seccompgen.trace.signals import Signals
+    from seccompgen.trace.startup import Startup
 
 _SYS_SECCOMP = 1
 """si_code of a SIGSYS by a filter."""
@@ -48,11 +49,13 @@ def supervise(
     confinement: Confinement,
     judge: Judge,
     left_behind: Callable[[], None] = lambda: None,
+    startup: Startup | None = None,
 ) -> int:
     """Start the command under a filter that asks, answer for it; return its wait status.
 
     Returns when the command and all that it started have ended; otherwise as
-    `notify.supervise`, but that whatever is left is killed when this process ends.
+    `notify.supervise`, but that whatever is left is killed when this process ends. With
+    ``startup`` only what that leaves to the policy is judged.
 
     Raises FilterError if the kernel does not take the filter, and OutsideError where this ABI's
     registers are unknown here, ptrace is forbidden, or there is no /proc of this PID namespace.
@@ -65,12 +68,15 @@ def supervise(
             f"{abi}: trace by notification, with Linux 5.5 or newer and outside of other listeners"
         )
     with supervised(command, confinement, held=True) as (started, signals):
-        return _Supervisor(started, abi, judge, signals).run(left_behind)
+        return _Supervisor(started, abi, judge, signals, startup).run(left_behind)
 
 
 class _Supervisor:
-    def __init__(self, started: Started, abi: str, judge: Judge, signals: Signals) -> None:
+    def __init__(
+        self, started: Started, abi: str, judge: Judge, signals: Signals, startup: Startup | None
+    ) -> None:
         self._started = started
+        self._startup = startup
         self._abi = abi
         self._judge = judge
         self._signals = signals
@@ -88,6 +94,8 @@ class _Supervisor:
                 f"ptrace is forbidden here ({error.strerror}): trace by notification, or have the "
                 "sandbox around this process permit it"
             ) from None
+        if self._startup:
+            self._startup.begins(self._started.pid)
         let_go(self._started)
         told = False
         while self._collect():
@@ -121,8 +129,11 @@ class _Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     if os.WIFSTOPPED(status):
                         self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
-                    elif tid == self._started.pid:
+                        continue
+                    if tid == self._started.pid:
                         self._status = status
+                    for orphan in self._startup.ends(tid) if self._startup else ():
+                        ptrace.proceed(orphan)
         except ChildProcessError:
             return False
         return True
@@ -135,19 +146,33 @@ class _Supervisor:
             _, arch, nr, a, b, c, d, e, f = call
             pointer = self._reader.instruction_pointer()
             asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
-            self._reply(asked, self._judge(asked, lambda: True))
+            answer = self._startup.answer(asked) if self._startup else None
+            self._reply(asked, answer or self._judge(asked, lambda: True))
             ptrace.proceed(tid)
+        elif self._startup and not self._startup.arrives(tid):
+            pass  # its parent is still to tell of it
         elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
             ptrace.listen(tid)
             if tid == self._started.pid:
                 stop_with(tid)
         elif event:
+            if self._startup:
+                self._note(self._startup, tid, event)
             ptrace.proceed(tid)
         else:
             trap = self._traps.pop(tid, None) if number == signal.SIGSYS else None
             if trap:
                 ptrace.set_siginfo(tid, trap)
             ptrace.proceed(tid, number)
+
+    def _note(self, startup: Startup, tid: int, event: int) -> None:
+        """Note who started whom, and what the number of a thread is that executed a program."""
+        if event in ptrace.NEW_TASK:
+            child = ptrace.event_message(tid)
+            if startup.bears(tid, child):
+                ptrace.proceed(child)
+        elif event == ptrace.EVENT_EXEC:
+            startup.executes(tid, ptrace.event_message(tid))
 
     def _reply(self, asked: Notification, answer: Answer) -> None:
         process = Process(asked.tid)
