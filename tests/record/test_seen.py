@@ -148,7 +148,7 @@ def test_a_32_bit_program_runs_under_what_it_was_recorded_to_need(
     program = compiled(tmp_path, THIRTY_TWO, *options)
     found = record(policy, [program])
     assert (found.code, found.out) == (0, "32 bits\n"), found.err
-    assert calls(policy) == ["execve", "exit", "write"]
+    assert calls(policy) == ["execve", "exit", "exit_group", "write"]
     again = run(confined(policy, [program]))
     assert (again.returncode, again.stdout) == (0, "32 bits\n"), again.stderr
 

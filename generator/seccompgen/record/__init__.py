@@ -2,8 +2,10 @@
 
 ::
 
-    tracer        a command run under `trace.ptrace`, to an
+    tracer        a command run under `trace.ptrace`: its tasks, what happens to them, its end
+    seen          what they called, as far as it counts, to an
     observations  `Recording`: what was seen, as frozen values
+    implied       calls that a run needs though it need not show them
     worth         which arguments are worth constraining
     generalise    from what was seen to what shall be allowed
     merge         several runs and machines as one

@@ -55,7 +55,10 @@ class Recording:
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
     ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
     startup marker. ``refusals`` counts each call that `Watch.refuses` was true of, by the label
-    that its process had then, empty if it had none.
+    that its process had then, empty if it had none. ``startup`` are the calls that do not count,
+    for they came before a marker. ``threads`` and ``processes`` are True if one was started by
+    what was recorded. ``before_marker`` is how many threads the process had that came to its
+    marker, the most of all.
     """
 
     calls: Mapping[Number, frozenset[Arguments]]
@@ -64,6 +67,10 @@ class Recording:
     unprivileged: tuple[str, ...] = ()
     filters: bool = False
     marked: bool = False
+    startup: frozenset[Number] = frozenset()
+    threads: bool = False
+    processes: bool = False
+    before_marker: int = 0
 
 
 def abi_of(number: Number) -> Abi | None:

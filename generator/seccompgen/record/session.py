@@ -14,7 +14,8 @@ from seccompgen.record.coverage import arguments_of, refusing
 from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import Argument, abi_of, name_of
-from seccompgen.record.tracer import Watch, trace
+from seccompgen.record.seen import Watch
+from seccompgen.record.tracer import trace
 from seccompgen.record.worth import worth
 
 if TYPE_CHECKING:
