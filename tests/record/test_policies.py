@@ -15,6 +15,7 @@ from recording import calls, confined, record, run
 from seccompgen.architectures import ABIS
 from seccompgen.build import shipped_tables
 from seccompgen.errors import Position
+from seccompgen.model import FilterFlag
 from seccompgen.policy import load_policy, write_policy
 from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.implied import Facts, implied, why
@@ -284,6 +285,7 @@ def test_what_comes_before_the_marker_is_left_out(policy: Path) -> None:
     assert seen.code == 0, seen.err
     found = {*calls(policy)}
     assert {"getsid", "exit_group"} <= found
+    assert "flags" not in policy.read_text()
     assert "getrandom" in found  # of which a run shows only the first, and one a minute
     assert not found & {"seccomp", "prctl", "sched_yield", "execve", "openat", "mprotect"}
     # What a startup brings with it is known though the startup is left out.
@@ -318,6 +320,44 @@ def test_installing_a_generated_filter_marks(policy: Path, tmp_path: Path) -> No
     assert seccompgen("build", policy, "-o", package).code == 0
     again = run(command)
     assert (again.returncode, again.stdout) == (0, "True\n"), again.stderr
+
+
+def test_threads_from_before_the_marker_are_confined_too(policy: Path, tmp_path: Path) -> None:
+    lax = tmp_path / "lax.yml"
+    lax.write_text("default_action: allow\nsyscalls:\n- {action: errno, names: [ptrace]}\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, sys, threading\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from sandbox import recorded as sandbox\n"
+        "installed, refused = threading.Event(), []\n"
+        "def work():\n"
+        "    installed.wait()\n"
+        "    os.getsid(0)\n"
+        "    try: sys.argv[1:] and os.getpriority(os.PRIO_PROCESS, 0)\n"
+        "    except PermissionError: refused.append(5)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start()\n"
+        "sandbox.install()\n"
+        "installed.set()\n"
+        "thread.join()\n"
+        "sys.exit(sum(refused))\n"
+    )
+    package = tmp_path / "sandbox"
+    assert seccompgen("build", lax, "-o", package).code == 0
+    (package / "__init__.py").touch()
+    (package / "lax.py").rename(package / "recorded.py")
+    command = [sys.executable, "-I", str(program)]
+    seen = record(policy, command, "--startup-marker")
+    assert (seen.code, seen.out) == (0, ""), seen.err
+    assert "note: 2 threads ran when the filter was installed" in seen.err
+    assert load(policy).flags == FilterFlag.TSYNC
+    assert seccompgen("build", policy, "-o", package).code == 0
+    again = run([*command, "more"])
+    assert again.returncode == 5, again.stderr
+    both = tmp_path / "both.yml"
+    assert seccompgen("record", "-o", both, "--merge", policy).code == 0
+    assert load(both).flags == FilterFlag.TSYNC
 
 
 def test_a_process_is_as_far_as_its_parent_was(policy: Path) -> None:

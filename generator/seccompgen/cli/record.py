@@ -209,6 +209,11 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
         )
     if recording.filters:
         _note("a process installed a filter of its own; what that refuses is recorded as well")
+    if recording.before_marker > 1:
+        _note(
+            f"{recording.before_marker} threads ran when the filter was installed: the policy says "
+            "flags: [tsync], by which it is put in force for all of them"
+        )
     for number in unnamed(recording, tables):
         call = call_text(number.nr, number.audit_arch, (), tables)
         _note(f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import AnswerNo, InputError, Position
-from seccompgen.model import U64, Action, ActionKind
+from seccompgen.model import U64, Action, ActionKind, FilterFlag
 from seccompgen.policy import write_policy
 from seccompgen.program import RET_K, Instruction
 from seccompgen.record.coverage import arguments_of, refusing
@@ -134,7 +134,7 @@ def policy_text(
     if recording:
         calls = allowed_calls(recording, tables, constrained=wish.constrained)
         if calls:
-            several.append(needs_of_calls(calls))
+            several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
     needs = merge(several, Position(str(output)))
     if not any(needs.calls.values()):
         raise InputError("nothing was called, so there is no policy to write")
@@ -148,4 +148,5 @@ def policy_text(
         arches=needs.arches,
         compat_arches=needs.compat_arches,
         unknown_action=Action(ActionKind.ERRNO, errno_name="ENOSYS"),
+        flags=FilterFlag.TSYNC if needs.tsync else FilterFlag(0),
     )
