@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from seccompgen.reading import read_start
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.model import Action
+    from seccompgen.model import Action, Policy
     from seccompgen.record.coverage import Coverage
     from seccompgen.record.observations import Recording
     from seccompgen.record.session import Wish
@@ -90,9 +91,7 @@ def record(
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.record.coverage import coverage  # noqa: PLC0415
-    from seccompgen.record.session import Wish, observe  # noqa: PLC0415
+    from seccompgen.record.session import Wish, observe  # noqa: PLC0415 - keeps --help fast
     from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
     from seccompgen.trace.launch import find_command  # noqa: PLC0415
 
@@ -101,13 +100,13 @@ def record(
     if not words and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
     action = _refusal(default_action)
-    known_files = policies_named(known_words, "--merge")
+    known_files = policies_named(known_words, "--merge") if known_words else ()
     against_file = policy_named(against_word, "--against") if against_word else None
     if output:
         _require_ours(output, known_files)
     tables = read_tables(tables_directory)
-    known = tuple(load_policy(path, tables)[0] for path in known_files)
-    against = load_policy(against_file, tables)[0] if against_file else None
+    known = tuple(_load(path, tables) for path in known_files)
+    against = _load(against_file, tables) if against_file else None
     wish = Wish(constrained, after_marker, known, against)
     recording = None
     table = _own_table(tables)
@@ -124,6 +123,8 @@ def record(
         _write(recording, wish, tables, output, Path(words[0]).name if words else "", action)
     found = None
     if recording and against:
+        from seccompgen.record.coverage import coverage  # noqa: PLC0415
+
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
             _print_coverage(found, str(against_file), tables)
@@ -131,6 +132,12 @@ def record(
     if as_json:
         print_json(_as_json(recording, found, tables))
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
+
+
+def _load(path: Path, tables: Tables) -> Policy:
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - what reads policies takes long
+
+    return load_policy(path, tables)[0]
 
 
 def _refusal(text: str) -> Action:
@@ -163,8 +170,6 @@ def _own_table(tables: Tables) -> Table:
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
-    from tempfile import TemporaryFile  # noqa: PLC0415 - keeps --help fast
-
     from seccompgen.record.session import HEADING  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
@@ -174,7 +179,9 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     if output.is_dir():
         raise InputError(f"{output}: is a directory")
     try:
-        TemporaryFile(dir=output.parent).close()
+        probe = output.parent / f".{os.urandom(8).hex()}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
     except OSError as error:
         raise OutsideError(
             f"{output}: nothing can be written in {output.parent}: {error.strerror}"
@@ -194,7 +201,6 @@ def _note(text: str) -> None:
 def _print_run(recording: Recording, command: str, tables: Tables) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.record.generalise import unnamed  # noqa: PLC0415
-    from seccompgen.render.call import call_text  # noqa: PLC0415
     from seccompgen.text import printable  # noqa: PLC0415
 
     end = recording.end
@@ -215,6 +221,8 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
             "flags: [tsync], by which it is put in force for all of them"
         )
     for number in unnamed(recording, tables):
+        from seccompgen.render import call_text  # noqa: PLC0415 - templates take long
+
         call = call_text(number.nr, number.audit_arch, (), tables)
         _note(f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS")
 

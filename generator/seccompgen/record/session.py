@@ -10,7 +10,6 @@ from seccompgen.errors import AnswerNo, InputError, Position
 from seccompgen.model import U64, Action, ActionKind, FilterFlag
 from seccompgen.policy import write_policy
 from seccompgen.program import RET_K, Instruction
-from seccompgen.record.coverage import arguments_of, refusing
 from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import Argument, abi_of, name_of
@@ -64,8 +63,12 @@ def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recor
     def arguments(number: Number) -> list[Argument]:
         return _arguments(number, name(number), wish)
 
+    refuses = None
+    if wish.against:
+        from seccompgen.record.coverage import refusing  # noqa: PLC0415 - only where it is asked for
+
+        refuses = refusing(wish.against, table.abi, tables)
     known = () if wish.against else wish.known
-    refuses = refusing(wish.against, table.abi, tables) if wish.against else None
     watch = Watch(arguments, name, wish.after_marker, refuses)
     recording = trace(command, watch, table, _program(known, table.abi, tables))
     if wish.after_marker and not recording.marked:
@@ -87,6 +90,8 @@ def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
     if about:
         masks[about.index] = about.mask
     if wish.against:
+        from seccompgen.record.coverage import arguments_of  # noqa: PLC0415
+
         masks |= dict.fromkeys(arguments_of(wish.against, name), U64)
     return [Argument(index, mask) for index, mask in sorted(masks.items())]
 
