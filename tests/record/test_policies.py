@@ -21,6 +21,7 @@ from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.implied import Facts, implied, why
 from seccompgen.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import End, Number, Recording
+from seccompgen.record.seen import Calls
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
@@ -164,6 +165,32 @@ def test_merged_runs_allow_what_each_did_and_no_more(
         wanted = ALLOW if any(value & ~whole == 0 for whole in flags) else EPERM
         assert answer(made, "mprotect", 0, 0, value) == wanted
         assert answer(made, "ioctl", 0, value) == (ALLOW if value in values else EPERM)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6)), max_size=20), max_size=4))
+def test_so_many_arguments_of_a_call_are_kept(runs: list[list[tuple[int, int]]]) -> None:
+    """Of each process, and of all together; where there are more, none."""
+    whole = Calls(4)
+    made: dict[tuple[int, ...], set[int]] = {}
+    for run_ in runs:
+        part = Calls(4)
+        for nr, value in run_:
+            part.add((1, nr, value))
+            made.setdefault((1, nr), set()).add(value)
+            assert len(part.keys) <= 8
+        whole.update(part)
+    wanted: set[tuple[int, ...]] = set()
+    for call, values in made.items():
+        wanted |= {call} if len(values) > 4 else {(*call, value) for value in values}
+    assert whole.keys == wanted
+
+
+def test_a_call_with_many_values_is_allowed_with_any(policy: Path) -> None:
+    source = f"{MARKER}for request in range(300): call(16, 0, request)\nos.getsid(0)\n"
+    assert record(policy, python(source), "--args").code == 0
+    made = load(policy)
+    assert answer(made, "ioctl", 0, 0xDEAD) == ALLOW
+    assert answer(made, "prctl", 0xDEAD) == EPERM
 
 
 # What is implied

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 64
 """As many conditions on a call are listed; a call with more is allowed whatever its arguments."""
-_MOST_LOOKED_AT = 4 * MOST_VALUES
+MOST_LOOKED_AT = 4 * MOST_VALUES
 """Beyond that it is not even asked which conditions others cover, since that takes long."""
 
 _ALLOW = Action(ActionKind.ALLOW)
@@ -124,7 +124,7 @@ def _joined(name: str, calls: Iterable[Allowed], position: Position) -> Allowed:
     if not all(one.conditions for one in same):
         return allowed(name)
     conditions = list(dict.fromkeys(test for one in same for test in one.conditions))
-    if len(conditions) > _MOST_LOOKED_AT:
+    if len(conditions) > MOST_LOOKED_AT:
         return allowed(name)
     for condition in list(conditions):
         others = [one for one in conditions if one != condition]

@@ -41,13 +41,53 @@ class Watch:
 
     ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
     None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
-    ``refuses`` says of which calls each is counted.
+    ``refuses`` says of which calls each is counted. Of a call as many combinations of arguments
+    are kept as ``most`` says, None for all; where there are more, none is.
     """
 
     arguments: Callable[[Number], Sequence[Argument]]
     names: Callable[[Number], str | None]
     after_marker: bool = False
     refuses: Callable[[Number, Arguments], bool] | None = None
+    most: int | None = None
+
+
+class Calls:
+    """Keys of calls, of each call only so many that have different arguments.
+
+    A call with more is kept as one key without arguments: then no argument says anything. Thus
+    what is kept does not grow with what is called.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self.keys: set[Key] = set()
+        self._most = most
+        self._counts: Counter[Key] = Counter()
+
+    def add(self, key: Key) -> None:
+        """Add a call, if it is not there, nor stands for anything already."""
+        call = key[:2]
+        if key in self.keys or call in self.keys:
+            return
+        self.keys.add(key)
+        self._counts[call] += 1
+        if len(key) > 2 and self._most is not None and self._counts[call] > self._most:
+            self._generalise(call)
+
+    def _generalise(self, call: Key) -> None:
+        self.keys = {one for one in self.keys if one[:2] != call} | {call}
+
+    def update(self, other: Calls) -> None:
+        """Add all that ``other`` has."""
+        for key in other.keys:
+            if len(key) == 2 and self._counts[key]:
+                self._generalise(key)
+            self.add(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.keys.clear()
+        self._counts.clear()
 
 
 @dataclass(slots=True)
@@ -59,7 +99,7 @@ class Traced:
     filter of its own.
     """
 
-    seen: set[Key]
+    seen: Calls
     threads: int = 0
     marked: int = 0
     before_marker: int = 0
@@ -85,7 +125,7 @@ class Seen:
     watch: Watch
     threads: bool = False
     processes: bool = False
-    _all: set[Key] = field(default_factory=set)
+    _all: Calls = field(init=False)
     _startup: set[Key] = field(default_factory=set)
     _refused: Counter[tuple[Key, str]] = field(default_factory=Counter)
     _verdicts: dict[Key, bool] = field(default_factory=dict)
@@ -94,10 +134,14 @@ class Seen:
     _marked: bool = False
     _before_marker: int = 0
 
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._all = Calls(self.watch.most)
+
     def recording(self, end: End, unprivileged: Iterable[str]) -> Recording:
         """Return what was seen, in the order of numbers."""
         calls: dict[Number, set[Arguments]] = {}
-        for key in sorted(self._all):
+        for key in sorted(self._all.keys):
             number, arguments = self._kept(key)
             calls.setdefault(number, set()).add(arguments)
         refusals: dict[tuple[Number, Arguments], dict[str, int]] = {}
@@ -120,7 +164,7 @@ class Seen:
         """Return a call and what was kept of its arguments, which ``key`` stands for."""
         arch, nr, *values = key
         kind = self._kinds.get((arch, nr))
-        indices = (index for index, _ in kind.keep) if kind else ()
+        indices = (index for index, _ in kind.keep) if kind and values else ()
         return Number(arch, nr & U32), tuple(zip(indices, values, strict=True))
 
     def add(self, number: Number) -> None:
@@ -129,7 +173,7 @@ class Seen:
 
     def new_process(self, parent: Traced | None) -> Traced:
         """Return a process that has made no call yet; it is as far as ``parent`` is."""
-        seen: set[Key] = set() if self.watch.after_marker else self._all
+        seen = Calls(self.watch.most) if self.watch.after_marker else self._all
         refused: Counter[tuple[Key, str]] = Counter()
         if not self.watch.after_marker:
             refused = self._refused
@@ -141,11 +185,11 @@ class Seen:
     def ended(self, process: Traced) -> None:
         """Count what a process called that has no thread any more."""
         if process.marked:
-            self._all |= process.seen
+            self._all.update(process.seen)
             self._refused.update(process.refused)
             self._before_marker = max(self._before_marker, process.before_marker)
         elif self.watch.after_marker:
-            self._startup |= process.seen
+            self._startup.update(key[:2] for key in process.seen.keys)
 
     def called(self, tid: int, process: Traced, call: tuple[int, ...]) -> bool:
         """Count a call, given as `ptrace.CallReader.read` returns it.
@@ -158,7 +202,8 @@ class Seen:
             kind = self._kinds[key] = self._kind(key)
         if kind.keep:
             key += tuple(call[3 + index] & mask for index, mask in kind.keep)
-        process.seen.add(key)
+        if key not in process.seen.keys:
+            process.seen.add(key)
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
         if self.watch.refuses and first and self._refuses(key):
@@ -201,7 +246,7 @@ class Seen:
             self._marked = True
             process.marked = degree
             process.before_marker = process.threads
-            self._startup |= process.seen
+            self._startup.update(key[:2] for key in process.seen.keys)
             process.seen.clear()
             process.refused.clear()
         if degree == 1:

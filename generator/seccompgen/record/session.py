@@ -11,7 +11,7 @@ from seccompgen.model import U64, Action, ActionKind, FilterFlag
 from seccompgen.policy import write_policy
 from seccompgen.program import RET_K, Instruction
 from seccompgen.record.generalise import allowed_calls
-from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
+from seccompgen.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import Argument, abi_of, name_of
 from seccompgen.record.seen import Watch
 from seccompgen.record.tracer import trace
@@ -69,7 +69,9 @@ def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recor
 
         refuses = refusing(wish.against, table.abi, tables)
     known = () if wish.against else wish.known
-    watch = Watch(arguments, name, wish.after_marker, refuses)
+    # A comparison wants to know of each call; otherwise one with more is allowed with any.
+    most = None if wish.against else MOST_LOOKED_AT
+    watch = Watch(arguments, name, wish.after_marker, refuses, most)
     recording = trace(command, watch, table, _program(known, table.abi, tables))
     if wish.after_marker and not recording.marked:
         raise AnswerNo(
