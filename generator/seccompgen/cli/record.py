@@ -248,8 +248,26 @@ def _write(
     from seccompgen.record.session import policy_text  # noqa: PLC0415
 
     text = policy_text(recording, wish, tables, output, command, action)
-    written = Outputs({output: text.encode()}).write()
+    try:
+        written = Outputs({output: text.encode()}).write()
+    except OutsideError as error:
+        # A run may have taken long, or cannot be had again.
+        raise OutsideError(f"{error}; {_kept_elsewhere(text)}") from None
     say(f"wrote {output}" if written else f"{output} is as it was", err=True)
+
+
+def _kept_elsewhere(text: str) -> str:
+    """Keep a policy among temporary files, or else on standard output; return where it is."""
+    from tempfile import mkstemp  # noqa: PLC0415 - rarely needed
+
+    try:
+        descriptor, name = mkstemp(".yml", "recorded-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+    except OSError:
+        say(text.removesuffix("\n"))
+        return "what was recorded is on standard output"
+    return f"what was recorded is in {name}"
 
 
 def _print_coverage(found: Coverage, policy: str, tables: Tables) -> None:
