@@ -125,6 +125,45 @@ def test_calls_through_another_abi_are_recorded_as_such(policy: Path, tmp_path: 
     assert [abi.name for abi in written.compat_arches] == ["i386"]
 
 
+UNTRACED = """
+#define _GNU_SOURCE
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static const struct clone_args three = { .flags = CLONE_UNTRACED, .exit_signal = SIGCHLD };
+int main(int count, char **words)
+{
+    long result = count > 1 ? SYS_clone3 : SYS_clone;
+    unsigned long first = count > 1 ? (long)&three : CLONE_UNTRACED | SIGCHLD, before = first;
+    __asm__ volatile("xor %%edx, %%edx; xor %%r10d, %%r10d; syscall" : "+a"(result), "+D"(first)
+        : "S"(count > 1 ? sizeof three : 0) : "rcx", "rdx", "r10", "r11", "memory");
+    if (result == 0) {
+        syscall(SYS_getpgid, 0);
+        _exit(first == before && three.flags == CLONE_UNTRACED ? 7 : 8);
+    }
+    int status;
+    waitpid(result, &status, 0);
+    printf("%d %d\\n", status >> 8, first == before && three.flags == CLONE_UNTRACED);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["clone3"]], ids=["clone", "clone3"])
+def test_what_wants_no_tracer_is_traced_all_the_same(
+    policy: Path, tmp_path: Path, words: list[str]
+) -> None:
+    """A child without one would find that each of its calls fails; and nobody sees a difference."""
+    program = compiled(tmp_path, UNTRACED)
+    for options in ((), ("--merge", policy)):
+        found = record(policy, [program, *words], *options)
+        assert (found.code, found.out) == (0, "7 1\n"), found.err
+        assert "getpgid" in calls(policy)
+
+
 THIRTY_TWO = """
 static int call(int nr, int a, const char *b, int c)
 {

@@ -4,6 +4,7 @@
 
     tracer        a command run under `trace.ptrace`: its tasks, what happens to them, its end
     seen          what they called, as far as it counts, to an
+    untraced      CLONE_UNTRACED, by which a process would escape
     observations  `Recording`: what was seen, as frozen values
     implied       calls that a run needs though it need not show them
     worth         which arguments are worth constraining

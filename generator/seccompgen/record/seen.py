@@ -28,6 +28,8 @@ LABELLED = 0x7E577E57
 
 The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
 """
+ALWAYS_SEEN = frozenset({"seccomp", "prctl", "clone", "clone3"})
+"""Calls that install filters, or start what is to be traced: none of them may run unseen."""
 _LABEL_MAX = 1024
 """Bytes."""
 _SET_MODE_FILTER = 1
@@ -191,10 +193,10 @@ class Seen:
         elif self.watch.after_marker:
             self._startup.update(key[:2] for key in process.seen.keys)
 
-    def called(self, tid: int, process: Traced, call: tuple[int, ...]) -> bool:
+    def called(self, tid: int, process: Traced, call: tuple[int, ...]) -> str | None:
         """Count a call, given as `ptrace.CallReader.read` returns it.
 
-        Return True if the process installs a first filter of its own, if nothing refuses that.
+        Return its name if it is one of `ALWAYS_SEEN`, of which the tracer has to know.
         """
         key = call[1:3]
         kind = self._kinds.get(key)
@@ -208,9 +210,7 @@ class Seen:
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
         if self.watch.refuses and first and self._refuses(key):
             process.refused[key, self.label(tid, process)] += 1
-        if kind.name in {"seccomp", "prctl"}:
-            return self._filters_itself(tid, process, kind.name, call[3:])
-        return False
+        return kind.name if kind.name in ALWAYS_SEEN else None
 
     def _kind(self, key: Key) -> _Kind:
         number = Number(key[0], key[1] & U32)
@@ -229,8 +229,11 @@ class Seen:
             process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
         return process.label
 
-    def _filters_itself(self, tid: int, process: Traced, name: str, args: Sequence[int]) -> bool:
-        """See whether a call marks the end of the startup, or installs a filter."""
+    def filters(self, tid: int, process: Traced, name: str, args: Sequence[int]) -> bool:
+        """See whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.
+
+        Return True if that is the first of the process's own, if nothing refuses it.
+        """
         if name == "seccomp":
             marks, program = args[0] & U32 == _SET_MODE_FILTER, args[2]
         else:

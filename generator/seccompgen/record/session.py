@@ -13,7 +13,7 @@ from seccompgen.program import RET_K, Instruction
 from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.record.observations import Argument, abi_of, name_of
-from seccompgen.record.seen import Watch
+from seccompgen.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.record.tracer import trace
 from seccompgen.record.worth import worth
 
@@ -31,8 +31,6 @@ HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
 """The first line of every policy that is written here."""
 
 _TRACE = Action(ActionKind.TRACE)
-_ALWAYS_SEEN = {"seccomp", "prctl"}
-"""Calls that install filters: the tracer has to know of every one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
         for policy in known
         if abi in policy.arches
         for rule in policy.rules
-        if rule.name not in _ALWAYS_SEEN
+        if rule.name not in ALWAYS_SEEN
     )
     if not rules:
         return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)

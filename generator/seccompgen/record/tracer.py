@@ -13,14 +13,16 @@ import errno
 import os
 import signal
 import stat
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.console import say
 from seccompgen.errors import OutsideError, SeccompgenError
-from seccompgen.model import FilterFlag, Settings
-from seccompgen.record.observations import End, Number
+from seccompgen.model import U32, FilterFlag, Settings
+from seccompgen.record.observations import End, Number, abi_of
 from seccompgen.record.seen import Seen
+from seccompgen.record.untraced import change
 from seccompgen.trace import ptrace
 from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
 from seccompgen.trace.process import Process, require_proc
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from seccompgen.program import Instruction
     from seccompgen.record.observations import Recording
     from seccompgen.record.seen import Traced, Watch
+    from seccompgen.record.untraced import Change
     from seccompgen.tables import Table
     from seccompgen.trace.launch import Command
 
@@ -112,6 +115,7 @@ class _Tracer:
     _tasks: dict[int, Traced] = field(default_factory=dict)
     _born: dict[int, Traced] = field(default_factory=dict)
     _held: set[int] = field(default_factory=set)
+    _changed: dict[int, Change] = field(default_factory=dict)
     _unprivileged: dict[str, None] = field(default_factory=dict)
     _main_ended: bool = False
     _asked: set[bool] = field(default_factory=set)
@@ -153,7 +157,12 @@ class _Tracer:
             if not call or call[0] == ptrace.OP_NONE:
                 return
             counts = self.started and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP)
-            if counts and self.seen.called(tid, process, call):
+            if self._changed:
+                self._changed.pop(tid, None)  # the call before this one started nothing
+            name = self.seen.called(tid, process, call) if counts else None
+            if name in {"clone", "clone3"}:
+                self._keep_traced(tid, name, call)
+            elif name and self.seen.filters(tid, process, name, call[3:]):
                 self._stop_others(process)
             number = 0
         elif event:
@@ -174,6 +183,33 @@ class _Tracer:
                 ptrace.interrupt(tid)
 
     # Tasks
+
+    def _keep_traced(self, tid: int, name: str, call: tuple[int, ...]) -> None:
+        """Have a thread start nothing that is not traced; say so where that cannot be."""
+        abi = abi_of(Number(call[1], call[2] & U32))
+        try:
+            found = change(tid, name, abi, call[3:]) if abi else None
+            if found:
+                self._changed[tid] = found
+                found.make(tid)
+        except ProcessLookupError:
+            pass
+        except (OSError, OverflowError, struct.error) as error:
+            # A pointer that leads nowhere is the program's own error, and nothing is started.
+            if tid in self._changed:
+                del self._changed[tid]
+                say(
+                    "a process is started with CLONE_UNTRACED, which could not be taken out of the "
+                    f"call ({error}): what it calls is not seen, and fails with ENOSYS",
+                    err=True,
+                )
+
+    def _undo(self, tid: int) -> None:
+        """Give a stopped thread the arguments back that `_keep_traced` changed."""
+        changed = self._changed.pop(tid, None)
+        if changed:
+            with contextlib.suppress(OSError):  # killed meanwhile
+                changed.undo(tid)
 
     def _arrived(self, tid: int) -> bool:
         """Take in a new task that came to its first stop; False if it has to wait for its parent.
@@ -197,6 +233,7 @@ class _Tracer:
             self.seen.threads = True
         process.threads += 1
         self._tasks[tid] = process
+        self._undo(tid)
         if self._fate:
             with contextlib.suppress(ProcessLookupError):  # its end may be known, and be next
                 os.kill(tid, self._fate)
@@ -206,6 +243,10 @@ class _Tracer:
         if event in _NEW_TASK:
             self.seen.label(tid, process)
             new = ptrace.event_message(tid)
+            changed = self._changed.get(tid)
+            self._undo(tid)
+            if changed:
+                self._changed[new] = changed
             if new in self._held:
                 self._held.discard(new)
                 self._take_in(new, process)
@@ -249,6 +290,7 @@ class _Tracer:
             self._main_ended = True
         process = self._tasks.pop(tid, None)
         self._born.pop(tid, None)
+        self._changed.pop(tid, None)
         self._held.discard(tid)
         if process:
             process.threads -= 1

@@ -21,6 +21,8 @@ from seccompgen.model import U64
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from seccompgen.architectures import Abi
+
 SEIZE_OPTIONS = (
     0x01  # PTRACE_O_TRACESYSGOOD: tells stops at calls from SIGTRAP
     | 0x02  # PTRACE_O_TRACEFORK
@@ -51,6 +53,8 @@ _INFO = struct.Struct("=B3xI8x8xQ6Q")
 _INSTRUCTION_POINTER = struct.Struct("=8xQ")
 _RAX, _ORIG_RAX = 8 * 10, 8 * 15
 """Offsets into ``struct user`` of x86_64."""
+_FIRST_ARGUMENT = {"x86_64": 8 * 14, "x32": 8 * 14, "i386": 8 * 5}
+"""Offsets into ``struct user`` of x86_64: rdi, and rbx under the ABI of 32 bits."""
 _NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
 _ARM64_REGISTERS = 34 * 8
 """sizeof(struct user_pt_regs); x0 comes first."""
@@ -171,6 +175,22 @@ def skip_call(tid: int, abi: str, result: int) -> None:
     _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
     none = ctypes.create_string_buffer(struct.pack("=i", -1), 4)
     _registers(_SETREGSET, tid, _NT_ARM_SYSTEM_CALL, none)
+
+
+def set_first_argument(tid: int, abi: Abi, value: int) -> None:
+    """Replace the first argument of the call that the thread is about to make, or has made.
+
+    ``abi`` is the call's. Raises OSError; ENOTSUP where nobody knows which register that is.
+    """
+    if abi.name in _FIRST_ARGUMENT:
+        _checked(_POKEUSER, tid, _FIRST_ARGUMENT[abi.name], value)
+    elif abi.name == "aarch64":
+        registers = ctypes.create_string_buffer(_ARM64_REGISTERS)
+        _registers(_GETREGSET, tid, _NT_PRSTATUS, registers)
+        struct.pack_into("=Q", registers, 0, value)
+        _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
+    else:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
 def set_siginfo(tid: int, info: bytes) -> None:
