@@ -70,11 +70,21 @@ _TESTS_SHOWN = 5
     metavar="POLICY",
     help="Say what this policy would refuse, and which of its rules nothing reached.",
 )
+@click.option(
+    "-p",
+    "--pid",
+    "pids",
+    type=int,
+    multiple=True,
+    metavar="PID",
+    help="Record a process that runs already, until it ends or Ctrl-C; repeatable.",
+)
 @default_action_option
 @tables_option
 @json_option
 def record(
     words: tuple[str, ...],
+    pids: tuple[int, ...],
     output: Path | None,
     known_words: tuple[str, ...],
     against_word: str | None,
@@ -85,7 +95,7 @@ def record(
     after_marker: bool,
     as_json: bool,
 ) -> None:
-    """Run COMMAND and write the smallest policy that lets it run.
+    """Run COMMAND, or watch a process, and write the smallest policy that lets it run.
 
     Sees every call of COMMAND and of all that it starts, by ptrace; needs neither root nor strace.
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
@@ -94,10 +104,15 @@ def record(
     from seccompgen.record.session import Wish, observe  # noqa: PLC0415 - keeps --help fast
     from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
     from seccompgen.trace.launch import find_command  # noqa: PLC0415
+    from seccompgen.trace.process import Process  # noqa: PLC0415
 
     if not output and not against_word:
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
-    if not words and not (known_words and output):
+    if pids and (words or after_marker):
+        raise InputError(
+            "-p watches what runs already: it takes no command, and leaves out no startup"
+        )
+    if not words and not pids and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
     action = _refusal(default_action)
     known_files = policies_named(known_words, "--merge") if known_words else ()
@@ -110,17 +125,18 @@ def record(
     wish = Wish(constrained, after_marker, known, against)
     recording = None
     table = _own_table(tables)
-    if words:
+    name = words[0] if words else Process(pids[0]).name if pids else ""
+    if words or pids:
         if against and table.abi not in against.arches:
             raise InputError(f"{against_file}: not for {table.abi.name}, which this machine is")
         try:
-            recording = observe(find_command(words), wish, table, tables)
+            recording = observe(pids or find_command(words), wish, table, tables)
         except Interrupted:
             say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
-        _print_run(recording, words[0], tables)
+        _print_run(recording, name, tables)
     if output:
-        _write(recording, wish, tables, output, Path(words[0]).name if words else "", action)
+        _write(recording, wish, tables, output, Path(name).name, action)
     found = None
     if recording and against:
         from seccompgen.record.coverage import coverage  # noqa: PLC0415

@@ -3,6 +3,7 @@
 ::
 
     tracer        a command run under `trace.ptrace`: its tasks, what happens to them, its end
+    attach        processes that run already
     seen          what they called, as far as it counts, to an
     untraced      CLONE_UNTRACED, by which a process would escape
     observations  `Recording`: what was seen, as frozen values

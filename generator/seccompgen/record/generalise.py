@@ -50,7 +50,8 @@ def allowed_calls(
             calls.keys() | before.get(abi, set()),
             recording.threads,
             recording.processes,
-            late=recording.marked,
+            late=recording.marked or recording.attached,
+            unseen=recording.attached,
         )
         for name in implied(facts, tables.tables[abi.name].numbers):
             calls.setdefault(name, allowed(name))

@@ -14,7 +14,7 @@ waitproc in src/jobs.c. Go: runtime/os_linux.go (signalM) and runtime/lock_futex
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ class Facts:
 
     ``called`` are names of calls, those of a startup that is left out among them. ``threads`` and
     ``processes`` say whether a process started a thread, or a process. ``late`` is True where the
-    beginning is left out, or was not seen.
+    beginning is left out, ``unseen`` where nobody saw it, so that it may have called anything.
     """
 
     called: AbstractSet[str]
     threads: bool = False
     processes: bool = False
     late: bool = False
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class _Rule:
 
     def holds(self, facts: Facts) -> bool:
         return (
-            all(names & facts.called for names in self.beside)
+            (facts.unseen or all(names & facts.called for names in self.beside))
             and facts.threads >= self.threads
             and facts.processes >= self.processes
             and facts.late >= self.late
@@ -111,7 +112,7 @@ def implied(facts: Facts, has: Iterable[str]) -> list[str]:
     """Return the calls that ``facts`` bring with them, of those that an ABI has."""
     numbered, called, found = {*has}, {*facts.called}, []
     for rule in _RULES:
-        known = Facts(called, facts.threads, facts.processes, facts.late)
+        known = replace(facts, called=called)
         if rule.name in numbered and rule.holds(known):
             called.add(rule.name)
             found.append(rule.name)

@@ -58,7 +58,7 @@ class Recording:
     that its process had then, empty if it had none. ``startup`` are the calls that do not count,
     for they came before a marker. ``threads`` and ``processes`` are True if one was started by
     what was recorded. ``before_marker`` is how many threads the process had that came to its
-    marker, the most of all.
+    marker, the most of all. ``attached`` is True if what was recorded ran already.
     """
 
     calls: Mapping[Number, frozenset[Arguments]]
@@ -71,6 +71,7 @@ class Recording:
     threads: bool = False
     processes: bool = False
     before_marker: int = 0
+    attached: bool = False
 
 
 def abi_of(number: Number) -> Abi | None:

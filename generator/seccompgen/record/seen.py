@@ -127,6 +127,7 @@ class Seen:
     watch: Watch
     threads: bool = False
     processes: bool = False
+    attached: bool = False
     _all: Calls = field(init=False)
     _startup: set[Key] = field(default_factory=set)
     _refused: Counter[tuple[Key, str]] = field(default_factory=Counter)
@@ -160,6 +161,7 @@ class Seen:
             threads=self.threads,
             processes=self.processes,
             before_marker=self._before_marker,
+            attached=self.attached,
         )
 
     def _kept(self, key: Key) -> tuple[Number, Arguments]:
@@ -173,14 +175,14 @@ class Seen:
         """Count a call that the command needs, though it made none that was seen."""
         self._all.add(number)
 
-    def new_process(self, parent: Traced | None) -> Traced:
+    def new_process(self, parent: Traced | None, *, filtered: bool = False) -> Traced:
         """Return a process that has made no call yet; it is as far as ``parent`` is."""
         seen = Calls(self.watch.most) if self.watch.after_marker else self._all
         refused: Counter[tuple[Key, str]] = Counter()
         if not self.watch.after_marker:
             refused = self._refused
         if parent is None:
-            return Traced(seen, refused=refused)
+            return Traced(seen, filtered=filtered, refused=refused)
         label = parent.label_at, parent.label
         return Traced(seen, 0, parent.marked, 0, parent.filtered, *label, refused)
 

@@ -16,6 +16,7 @@ from seccompgen.record.observations import Argument, abi_of, name_of
 from seccompgen.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.record.tracer import trace
 from seccompgen.record.worth import worth
+from seccompgen.trace.launch import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from seccompgen.model import Policy
     from seccompgen.record.observations import Number, Recording
     from seccompgen.tables import Table, Tables
-    from seccompgen.trace.launch import Command
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
 """The first line of every policy that is written here."""
@@ -49,10 +49,13 @@ class Wish:
     against: Policy | None = None
 
 
-def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recording:
+def observe(
+    command: Command | Sequence[int], wish: Wish, table: Table, tables: Tables
+) -> Recording:
     """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
 
-    Raises what `tracer.trace` raises; AnswerNo if a marker was waited for and never came.
+    It may be processes that run already. Raises what `tracer.trace` or `attach.attach` raises;
+    AnswerNo if a marker was waited for and never came.
     """
 
     def name(number: Number) -> str | None:
@@ -70,6 +73,10 @@ def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recor
     # A comparison wants to know of each call; otherwise one with more is allowed with any.
     most = None if wish.against else MOST_LOOKED_AT
     watch = Watch(arguments, name, wish.after_marker, refuses, most)
+    if not isinstance(command, Command):
+        from seccompgen.record.attach import attach  # noqa: PLC0415 - only where it is asked for
+
+        return attach(command, watch)
     recording = trace(command, watch, table, _program(known, table.abi, tables))
     if wish.after_marker and not recording.marked:
         raise AnswerNo(

@@ -62,12 +62,13 @@ def trace(
     require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     started = start(command, Confinement("record", table, program, settings), held=True)
-    tracer = _Tracer(Seen(watch), started.pid)
+    tracer = Tracer(Seen(watch), started.pid)
+    tracer.add(started.pid, tracer.seen.new_process(None))
     try:
         try:
             ptrace.seize(started.pid)
         except OSError as error:
-            raise OutsideError(_not_traceable(error)) from None
+            raise OutsideError(not_traceable(error)) from None
         with tracer.own_signals():
             let_go(started)
             tracer.run()
@@ -97,7 +98,8 @@ def _may_filter() -> bool:
     return bool(capabilities >> _CAP_SYS_ADMIN & 1)
 
 
-def _not_traceable(failure: OSError) -> str:
+def not_traceable(failure: OSError) -> str:
+    """Say why a process cannot be traced."""
     if failure.errno == errno.EPERM:
         return (
             "ptrace is not permitted: something traces this process already (strace, a debugger, "
@@ -107,14 +109,23 @@ def _not_traceable(failure: OSError) -> str:
 
 
 @dataclass
-class _Tracer:
+class Tracer:
+    """Tasks that are traced, and what is done at each event.
+
+    ``main`` is the command. With ``attached`` there is none: processes that ran already are traced,
+    stop at the entry of each call, and are let go where this is to end.
+    """
+
     seen: Seen
-    main: int
+    main: int = 0
     started: bool = False
+    attached: bool = False
     end: End = field(default_factory=End)
     _tasks: dict[int, Traced] = field(default_factory=dict)
     _born: dict[int, Traced] = field(default_factory=dict)
     _held: set[int] = field(default_factory=set)
+    _waits_in: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    _leaving: bool = False
     _changed: dict[int, Change] = field(default_factory=dict)
     _unprivileged: dict[str, None] = field(default_factory=dict)
     _main_ended: bool = False
@@ -125,11 +136,21 @@ class _Tracer:
         """Return what was seen."""
         return self.seen.recording(self.end, self._unprivileged)
 
+    def add(self, tid: int, process: Traced, waits_in: tuple[int, ...] = ()) -> None:
+        """Take in a task that is traced, which may wait in a call: its number and arguments."""
+        process.threads += 1
+        self._tasks[tid] = process
+        if waits_in:
+            self._waits_in[tid] = waits_in
+
+    def leave(self) -> None:
+        """Let everything go, as soon as it has stopped."""
+        self._leaving = True
+        for tid in self._tasks:
+            ptrace.interrupt(tid)
+
     def run(self) -> None:
         """Handle events until nothing is left that could cause one."""
-        process = self.seen.new_process(None)
-        process.threads = 1
-        self._tasks[self.main] = process
         read = ptrace.CallReader().read
         while True:
             try:
@@ -166,12 +187,18 @@ class _Tracer:
                 self._stop_others(process)
             number = 0
         elif event:
+            if tid in self._waits_in:
+                waits_in, told = self._waits_in.pop(tid), read(tid)
+                if told:
+                    self.seen.called(tid, process, (ptrace.OP_ENTRY, told[1], *waits_in))
             number = self._happened(tid, process, event, number)
         if number >= 0:
             self._resume(tid, process, number)
 
     def _resume(self, tid: int, process: Traced, number: int = 0) -> None:
-        if process.filtered:
+        if self._leaving:
+            self._let_go(tid, number)
+        elif process.filtered:
             ptrace.proceed_to_call(tid, number)
         else:
             ptrace.proceed(tid, number)
@@ -260,6 +287,8 @@ class _Tracer:
             process.label_at = 0
             self._became(tid)
         elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
+            if self._leaving:
+                return 0  # it stays stopped
             ptrace.listen(tid)
             if tid == self.main and number in _JOB_CONTROL:
                 # The shell waits for this process, not for the one that has stopped.
@@ -282,6 +311,14 @@ class _Tracer:
         except (OSError, IndexError):
             pass  # gone already: nothing is known of it
 
+    def _let_go(self, tid: int, number: int) -> None:
+        ptrace.detach(tid, number)
+        process = self._tasks.pop(tid, None)
+        if process:
+            process.threads -= 1
+            if not process.threads:
+                self.seen.ended(process)
+
     def _ended(self, tid: int, status: int) -> None:
         """Note the end of a task."""
         if tid == self.main:
@@ -299,7 +336,7 @@ class _Tracer:
         # A parent that was killed does not tell of the child that it had just made.
         for waiting in list(self._held):
             self._held.discard(waiting)
-            self._take_in(waiting, process or self.seen.new_process(None))
+            self._take_in(waiting, process or self.seen.new_process(None, filtered=self.attached))
             self._resume(waiting, self._tasks[waiting])
         if tid == self.main and (self._tasks or self._born):
             self._say_what_is_left()
@@ -337,6 +374,9 @@ class _Tracer:
                 signal.signal(number, old)
 
     def _signalled(self, number: int, _frame: object) -> None:
+        if self.attached:
+            self.leave()
+            return
         ended = self._main_ended or _has_ended(self.main)
         if ended in self._asked:
             wanted, targets = signal.SIGKILL, set(self._tasks)

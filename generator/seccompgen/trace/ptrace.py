@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from seccompgen.architectures import Abi
 
+_EXITKILL = 0x100000
+"""PTRACE_O_EXITKILL: nothing that is traced outlives the tracer."""
 SEIZE_OPTIONS = (
     0x01  # PTRACE_O_TRACESYSGOOD: tells stops at calls from SIGTRAP
     | 0x02  # PTRACE_O_TRACEFORK
@@ -30,7 +32,7 @@ SEIZE_OPTIONS = (
     | 0x08  # PTRACE_O_TRACECLONE
     | 0x10  # PTRACE_O_TRACEEXEC
     | 0x80  # PTRACE_O_TRACESECCOMP
-    | 0x100000  # PTRACE_O_EXITKILL: nothing that is traced outlives the tracer
+    | _EXITKILL
 )
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
 SYSCALL_STOP = signal.SIGTRAP | 0x80
@@ -43,7 +45,7 @@ _CALLS = frozenset({SYSCALL_STOP, signal.SIGTRAP | EVENT_SECCOMP << 8})
 ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
-_POKEUSER, _CONT, _SYSCALL = 6, 7, 24
+_POKEUSER, _CONT, _DETACH, _SYSCALL = 6, 7, 17, 24
 _GETEVENTMSG, _SETSIGINFO, _GETREGSET, _SETREGSET = 0x4201, 0x4203, 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
@@ -65,9 +67,17 @@ _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 
-def seize(pid: int) -> None:
-    """Trace a process, and all that it will start. Raises OSError."""
-    _checked(_SEIZE, pid, 0, SEIZE_OPTIONS)
+def seize(tid: int, *, outlives: bool = False) -> None:
+    """Trace a thread, and all that it will start, to its end or ours. Raises OSError.
+
+    What ``outlives`` this process goes on without a tracer then.
+    """
+    _checked(_SEIZE, tid, 0, SEIZE_OPTIONS & ~_EXITKILL if outlives else SEIZE_OPTIONS)
+
+
+def detach(tid: int, number: int = 0) -> None:
+    """Trace a stopped thread no more, and let it go on, with a signal if ``number`` is not 0."""
+    _ptrace(_DETACH, tid, 0, number)
 
 
 def wait(flags: int = 0) -> tuple[int, int]:
