@@ -125,6 +125,26 @@ def test_calls_through_another_abi_are_recorded_as_such(policy: Path, tmp_path: 
     assert [abi.name for abi in written.compat_arches] == ["i386"]
 
 
+@pytest.mark.parametrize("options", [(), ("--args",)], ids=["calls", "arguments"])
+def test_calls_that_stand_for_others_are_told_apart(
+    policy: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    i386_call()
+    source = ROOT / "tests" / "helpers" / "foreign.c"
+    made = ["102, 3, 0", "102, 1, 0", "102, 65537, 0", "117, 0x1000b, 0", "117, 2, 0"]
+    body = "".join(f"i386_call({one}, 0, 0, 0, 0);" for one in made)
+    program = compiled(
+        tmp_path, f'#include "{source}"\nint main(void) {{ {body} return 0; }}', "-mno-red-zone"
+    )
+    assert record(policy, [program], *options).code == 0
+    text = policy.read_text()
+    assert "socketcall # this run: 65537, connect, socket\n" in text
+    assert "ipc # this run: msgsnd, semget\n" in text
+    assert ("value: 0x1000b" in text) is bool(options)
+    again = record(policy, [program], *options, "--merge", policy)
+    assert again.code == 0, again.err
+
+
 UNTRACED = """
 #define _GNU_SOURCE
 #include <linux/sched.h>

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from seccompgen.model import Comparison, Condition, Op
 from seccompgen.policy import Allowed
 from seccompgen.record.implied import Facts, implied, why
+from seccompgen.record.multiplexed import is_multiplexed, stands_for
 from seccompgen.record.observations import abi_of, name_of
 from seccompgen.record.worth import worth
 
@@ -39,7 +40,7 @@ def allowed_calls(
             continue
         about = worth(name, abi)
         conditions = _conditions(about, values) if about and constrained else ()
-        found.setdefault(abi, {})[name] = allowed(name, conditions)
+        found.setdefault(abi, {})[name] = allowed(name, conditions, _made_for(name, values))
     before: dict[Abi, set[str]] = {}
     for number in recording.startup:
         abi, name = abi_of(number), name_of(number, tables)
@@ -58,9 +59,17 @@ def allowed_calls(
     return {abi: tuple(calls.values()) for abi, calls in found.items()}
 
 
-def allowed(name: str, conditions: tuple[Condition, ...] = ()) -> Allowed:
+def allowed(name: str, conditions: tuple[Condition, ...] = (), comment: str = "") -> Allowed:
     """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
-    return Allowed(name, conditions, why(name))
+    return Allowed(name, conditions, comment or why(name))
+
+
+def _made_for(name: str, values: Iterable[Arguments]) -> str:
+    """Return what a run made a call for that stands for several, for a comment."""
+    numbers = [value for one in values for index, value in one if index == 0]
+    if not is_multiplexed(name) or not numbers:
+        return ""
+    return f"this run: {', '.join(stands_for(name, numbers))}"
 
 
 def unnamed(recording: Recording, tables: Tables) -> list[Number]:

@@ -121,16 +121,17 @@ def merge(several: Sequence[Needs], position: Position) -> Needs:
 
 def _joined(name: str, calls: Iterable[Allowed], position: Position) -> Allowed:
     same = [one for one in calls if one.name == name]
+    comment = next((one.comment for one in same if one.comment), "")
     if not all(one.conditions for one in same):
-        return allowed(name)
+        return allowed(name, (), comment)
     conditions = list(dict.fromkeys(test for one in same for test in one.conditions))
     if len(conditions) > MOST_LOOKED_AT:
-        return allowed(name)
+        return allowed(name, (), comment)
     for condition in list(conditions):
         others = [one for one in conditions if one != condition]
         if _covered(name, condition, others, position):
             conditions = others
-    return allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else ())
+    return allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else (), comment)
 
 
 def _covered(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import AnswerNo, InputError, Position
-from seccompgen.model import U64, Action, ActionKind, FilterFlag
+from seccompgen.model import U32, U64, Action, ActionKind, FilterFlag
 from seccompgen.policy import write_policy
 from seccompgen.program import RET_K, Instruction
 from seccompgen.record.generalise import allowed_calls
 from seccompgen.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
+from seccompgen.record.multiplexed import is_multiplexed
 from seccompgen.record.observations import Argument, abi_of, name_of
 from seccompgen.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.record.tracer import trace
@@ -92,7 +93,7 @@ def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
     abi = abi_of(number)
     if name is None or abi is None:
         return []
-    masks: dict[int, int] = {}
+    masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
     about = worth(name, abi) if wish.constrained else None
     if about:
         masks[about.index] = about.mask
