@@ -26,22 +26,27 @@ if TYPE_CHECKING:
 ITSELF = "itself"
 ENDINGS = (ITSELF, "SIGTERM", "SIGINT")
 Running = subprocess.Popen[str]
+READY = "ready\n"
+"""What a workload says when it is ready."""
 GRACE = 20.0
 """Seconds that a workload may take to be ready, or to end."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A command, and how to tell that it is ready: its first line, or ``port`` accepts.
+    """A command, and how to tell that it is ready: it says `READY`, or ``port`` accepts.
 
     ``use`` is what is done with it then, whose result has to be the same each time. ``at_once`` is
-    how many of it can run beside each other.
+    how many of it can run beside each other. It goes on for ``settles`` seconds before it is ended:
+    what it waits in is part of it.
     """
 
     command: Sequence[str | Path]
     port: int = 0
     use: Callable[[], object] = lambda: None
     at_once: int = 5
+    settles: float = 0.0
+    directory: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,11 @@ class Outcome:
     used: object
 
 
-def start(words: Sequence[str | Path], install: Callable[[], object] | None) -> Running:
+def start(
+    words: Sequence[str | Path],
+    install: Callable[[], object] | None = None,
+    directory: Path | None = None,
+) -> Running:
     """Start a command line; ``install`` is called just before it is executed."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -62,6 +71,7 @@ def start(words: Sequence[str | Path], install: Callable[[], object] | None) -> 
         stdout=pipe,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=directory,
         preexec_fn=install,  # noqa: PLW1509 - there are no threads
         close_fds=install is None,  # those calls would be the filter's to judge
     )
@@ -74,6 +84,7 @@ def finish(process: Running, workload: Workload, ending: str) -> Outcome:
     try:
         said = _await(process, workload)
         used = workload.use()
+        time.sleep(workload.settles)
         if ending == ITSELF:
             process.stdin.close()
         else:
@@ -92,7 +103,10 @@ def finish(process: Running, workload: Workload, ending: str) -> Outcome:
 def _await(process: Running, workload: Workload) -> str:
     assert process.stdout
     if not workload.port:
-        return process.stdout.readline()
+        lines = [process.stdout.readline()]
+        while lines[-1] not in {"", READY}:
+            lines.append(process.stdout.readline())
+        return "".join(lines)
     deadline = time.monotonic() + GRACE
     while process.poll() is None:
         assert time.monotonic() < deadline
@@ -109,7 +123,7 @@ def recorded(policy: Path, workload: Workload, ending: str) -> Outcome:
     """Record a run, which kills what it did not see, and return how it went."""
     record = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy)]
     words = [*record, "--default-action", "kill_process", "--", *workload.command]
-    outcome = finish(start(words, None), workload, ending)
+    outcome = finish(start(words, None, workload.directory), workload, ending)
     assert policy.exists(), outcome
     # What the recorder says itself is about the run, not of it.
     lines = outcome.said.splitlines(keepends=True)
@@ -126,7 +140,10 @@ def enforced(policy: Path, workload: Workload, ending: str, times: int) -> list[
     outcomes: list[Outcome] = []
     while len(outcomes) < times:
         count = min(workload.at_once, times - len(outcomes))
-        running = [start(workload.command, lambda: install_raw(code)) for _ in range(count)]
+        running = [
+            start(workload.command, lambda: install_raw(code), workload.directory)
+            for _ in range(count)
+        ]
         outcomes += [finish(one, workload, ending) for one in running]
     return outcomes
 
@@ -137,7 +154,7 @@ def hold(workload: Workload, directory: Path, endings: Sequence[str] = ENDINGS) 
     Each run ends as one without a filter, and says the same.
     """
     for ending in endings:
-        bare = finish(start(workload.command, None), workload, ending)
+        bare = finish(start(workload.command, None, workload.directory), workload, ending)
         policy = directory / f"{ending}.yml"
         assert recorded(policy, workload, ending) == bare, ending
         for outcome in enforced(policy, workload, ending, 10):

@@ -2,7 +2,8 @@
 
 A recording that ends by a signal shows no end, and whether a lock is contended or a child is still
 running when its parent waits is a matter of time. Each rule says what brings a call with it, and
-why. None of them opens anything: they act on the process itself, its threads and its children.
+why. They act on the process itself, its threads and its children; tgkill could do more, so that it
+is implied only where a runtime is known to make it.
 
 Sources: signal(7), sigreturn(2), restart_syscall(2), futex(2). The kernel: ``set_restart_fn`` is
 called in kernel/futex/waitwake.c, kernel/time/{hrtimer,alarmtimer,posix-cpu-timers}.c, and for
@@ -72,7 +73,7 @@ _LOCKS = "locks wait by it when they are contended"
 _RETURNS = "signal handlers return by it"
 _WAITS = "a shell's wait sleeps by it while children run"
 _COLLECTS = "a parent learns by it how a child ended"
-_INTERRUPTS = "runtimes such as Go's interrupt their own threads by it"
+_INTERRUPTS = "among others, by runtimes that interrupt their own threads, as Go's does"
 _RUNTIME = tuple(map(_any, ("gettid", "sigaltstack", "rt_sigaction", "sched_getaffinity")))
 """What Go's runtime calls as it starts, and few others."""
 
