@@ -24,8 +24,9 @@ STAGES = {
 # Above the stages: the pipeline, what reads its results, the command line.
 ABOVE = {
     "project": set(),
+    "shipped": {"lockfile"},
     "proved": {"compile", "verify"},
-    "build": STAGES - {"compile", "outputs", "manifest", "scan"} | {"proved"},
+    "build": STAGES - {"compile", "outputs", "manifest", "scan"} | {"proved", "shipped"},
     "files": {"build", "lockfile", "outputs", "pool", "project", "render", "verify"},
     "locate": {"files", "manifest", "project"},
     "filters": {"build", "locate", "render", "verify"},
@@ -44,7 +45,7 @@ ABOVE = {
     "record": {"compile", "policy", "trace", "verify"},
     "cli": STAGES
     | {"build", "changes", "combine", "files", "filters", "locate", "project", "proofs", "record"}
-    | {"scaffold", "trace", "vendor"},
+    | {"scaffold", "shipped", "trace", "vendor"},
     "scaffold": {"build", "outputs", "policy", "project", "render"},
     "integrations": {"build", "changes", "files", "outputs", "project"},
     "pytest_plugin": {"build", "locate", "record"},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen import lockfile
+from seccompgen import shipped
 from seccompgen.architectures import ABIS
 from seccompgen.cache import ProgramCache
 from seccompgen.errors import (
@@ -38,11 +38,9 @@ if TYPE_CHECKING:
     from seccompgen.tables import Tables
     from seccompgen.verify import Difference
 
-LOCK_NAME = "kernel.lock.toml"
-MATRIX_NAME = "syscalls.csv"
-SHIPPED = Path(__file__).parent / "kernel"
-
-
+LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
+load_tables, shipped_tables = shipped.load_tables, shipped.shipped_tables
+"""What builds wants these, too; `shipped` is for who only looks numbers up, and is quicker."""
 _DEVICES = frozenset(
     ("aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
 )
@@ -107,29 +105,6 @@ class AbiChange:
     gained: Mapping[str, int]
     lost: Mapping[str, int]
     renumbered: Mapping[str, tuple[int, int]]
-
-
-def shipped_tables() -> Tables:
-    """Return the tables of the pinned tag, which are part of seccompgen."""
-    return load_tables(SHIPPED)
-
-
-def load_tables(directory: Path) -> Tables:
-    """Return the tables that ``seccompgen tables -o DIRECTORY`` wrote."""
-    paths = [directory / LOCK_NAME, directory / MATRIX_NAME]
-    content = []
-    for path in paths:
-        try:
-            content.append(read_file(path))
-        except OSError as error:
-            raise InputError(
-                f"cannot read tables: {path}: {error.strerror}; restore it, or write "
-                "tables to a directory of yours with: seccompgen tables -o DIR"
-            ) from None
-    lock, matrix = content
-    tables = lockfile.load(lock, matrix, (str(paths[0]), str(paths[1])))
-    lockfile.require_complete(tables, str(paths[1]))
-    return tables
 
 
 def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:

@@ -38,7 +38,7 @@ _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s3
 
 # Where libseccomp makes two rules of one: the call itself, and the call that it can be reached
 # through as well, by a number in the first argument.
-_MULTIPLEXED = {
+MULTIPLEXED = {
     "socketcall": (
         "socket bind connect listen accept getsockname getpeername socketpair send recv sendto "
         "recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg"
@@ -279,7 +279,7 @@ def _multiplexed(
     """Yield the calls whose rules libseccomp would spread to others that have another answer."""
     if abi.name not in {"ppc64", "ppc64le", "s390x"}:
         return
-    for through, listed in _MULTIPLEXED.items():
+    for through, listed in MULTIPLEXED.items():
         calls = set(listed.split())
         answers = {rules_of[call] for call in (through, *sorted(calls)) if call in table.numbers}
         plain = all(not matches for answer in answers for matches, _ in answer)

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,7 +118,7 @@ def _stage(path: Path, data: bytes, stack: contextlib.ExitStack) -> str:
         descriptor = os.open(there, os.O_TMPFILE | os.O_RDWR, _MODE)
     except (AttributeError, OSError):
         # Not Linux, or a file system without O_TMPFILE: a named file, removed on the way out.
-        source = str(there / f".{secrets.token_hex(8)}")
+        source = str(there / f".{os.urandom(8).hex()}")
         descriptor = os.open(source, os.O_CREAT | os.O_EXCL | os.O_RDWR, _MODE)
         stack.callback(lambda: Path(source).unlink(missing_ok=True))
     else:
@@ -155,7 +154,7 @@ def _commit(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
 
 
 def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
-    token = secrets.token_hex(8)
+    token = os.urandom(8).hex()
     named: list[tuple[str, Path]] = []
     made: list[Path] = []
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)

@@ -109,7 +109,7 @@ def _orders(enforce: str | None) -> dict[str, Any]:
     from seccompgen.errors import SeccompgenError  # noqa: PLC0415
     from seccompgen.locate import locate_policy  # noqa: PLC0415
     from seccompgen.program import RET_K  # noqa: PLC0415
-    from seccompgen.record.tracer import LABELLED  # noqa: PLC0415
+    from seccompgen.record.seen import LABELLED  # noqa: PLC0415
 
     abi, tables = ABIS[running_abi()], shipped_tables()
     number = tables.tables[abi.name].numbers["seccomp"]

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from command import ROOT, Result, forked, inside, said, seccompgen, snapshot
 from seccompgen import cli, pytest_plugin
@@ -115,9 +116,11 @@ NO_POLICY = {("verify", "raw")}
 
 def test_every_command_that_takes_a_filter_is_tried() -> None:
     """By the names that they give it; a new command has to come into the table."""
+    context = click.Context(cli.command)
     takes = {
         name
-        for name, command in cli.command.commands.items()
+        for name in cli.command.list_commands(context)
+        if (command := cli.command.get_command(context, name))
         for parameter in command.params
         if any(word in (parameter.metavar or "") for word in ("FILTER", "POLICY"))
     }

@@ -26,7 +26,7 @@ from seccompgen.errors import InputError, Position
 from seccompgen.filters import read_filters
 from seccompgen.model import Origin
 from seccompgen.objective import DEFAULT_OBJECTIVE
-from seccompgen.policy.schema import parse_action
+from seccompgen.policy import parse_action
 from seccompgen.verify import Code, Difference, Operation, Proof, prove
 from seccompgen.verify.kernel import translated_length
 from strategies import (

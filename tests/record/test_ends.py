@@ -147,6 +147,38 @@ def test_where_nothing_can_be_written_nothing_is_run(policy: Path) -> None:
     assert not policy.exists()
 
 
+FULL = """
+mount -t tmpfs -o size=64k none {full}
+cd {full}
+for name in {names}; do mount --bind . $name; done
+cat /dev/zero > zeros
+exec {python} -m seccompgen record -o recorded.yml -- true
+"""
+
+
+@pytest.mark.parametrize("names", ["", "/var/tmp /tmp"], ids=["policy", "everything"])
+def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
+    full, other = tmp_path / "full", tmp_path / "other"
+    full.mkdir()
+    other.mkdir()
+    script = FULL.format(full=full, names=names, python=sys.executable)
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces here")
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script],
+        env={**os.environ, "TMPDIR": str(other)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "cannot write recorded.yml: No space left on device; what was recorded is" in done.stderr
+    kept = [path.read_text() for path in other.iterdir()]
+    (policy,) = kept or [done.stdout]
+    assert (not kept, bool(done.stdout)) == (bool(names), bool(names)), done.stderr
+    assert policy.startswith("# Recorded by seccompgen") and "- execve" in policy
+
+
 def test_one_interrupt_is_the_commands(
     policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
 ) -> None:

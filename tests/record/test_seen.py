@@ -125,6 +125,65 @@ def test_calls_through_another_abi_are_recorded_as_such(policy: Path, tmp_path: 
     assert [abi.name for abi in written.compat_arches] == ["i386"]
 
 
+@pytest.mark.parametrize("options", [(), ("--args",)], ids=["calls", "arguments"])
+def test_calls_that_stand_for_others_are_told_apart(
+    policy: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    i386_call()
+    source = ROOT / "tests" / "helpers" / "foreign.c"
+    made = ["102, 3, 0", "102, 1, 0", "102, 65537, 0", "117, 0x1000b, 0", "117, 2, 0"]
+    body = "".join(f"i386_call({one}, 0, 0, 0, 0);" for one in made)
+    program = compiled(
+        tmp_path, f'#include "{source}"\nint main(void) {{ {body} return 0; }}', "-mno-red-zone"
+    )
+    assert record(policy, [program], *options).code == 0
+    text = policy.read_text()
+    assert "socketcall # this run: 65537, connect, socket\n" in text
+    assert "ipc # this run: msgsnd, semget\n" in text
+    assert ("value: 0x1000b" in text) is bool(options)
+    again = record(policy, [program], *options, "--merge", policy)
+    assert again.code == 0, again.err
+
+
+UNTRACED = """
+#define _GNU_SOURCE
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static const struct clone_args three = { .flags = CLONE_UNTRACED, .exit_signal = SIGCHLD };
+int main(int count, char **words)
+{
+    long result = count > 1 ? SYS_clone3 : SYS_clone;
+    unsigned long first = count > 1 ? (long)&three : CLONE_UNTRACED | SIGCHLD, before = first;
+    __asm__ volatile("xor %%edx, %%edx; xor %%r10d, %%r10d; syscall" : "+a"(result), "+D"(first)
+        : "S"(count > 1 ? sizeof three : 0) : "rcx", "rdx", "r10", "r11", "memory");
+    if (result == 0) {
+        syscall(SYS_getpgid, 0);
+        _exit(first == before && three.flags == CLONE_UNTRACED ? 7 : 8);
+    }
+    int status;
+    waitpid(result, &status, 0);
+    printf("%d %d\\n", status >> 8, first == before && three.flags == CLONE_UNTRACED);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("words", [[], ["clone3"]], ids=["clone", "clone3"])
+def test_what_wants_no_tracer_is_traced_all_the_same(
+    policy: Path, tmp_path: Path, words: list[str]
+) -> None:
+    """A child without one would find that each of its calls fails; and nobody sees a difference."""
+    program = compiled(tmp_path, UNTRACED)
+    for options in ((), ("--merge", policy)):
+        found = record(policy, [program, *words], *options)
+        assert (found.code, found.out) == (0, "7 1\n"), found.err
+        assert "getpgid" in calls(policy)
+
+
 THIRTY_TWO = """
 static int call(int nr, int a, const char *b, int c)
 {
@@ -148,7 +207,7 @@ def test_a_32_bit_program_runs_under_what_it_was_recorded_to_need(
     program = compiled(tmp_path, THIRTY_TWO, *options)
     found = record(policy, [program])
     assert (found.code, found.out) == (0, "32 bits\n"), found.err
-    assert calls(policy) == ["execve", "exit", "write"]
+    assert calls(policy) == ["execve", "exit", "exit_group", "write"]
     again = run(confined(policy, [program]))
     assert (again.returncode, again.stdout) == (0, "32 bits\n"), again.stderr
 

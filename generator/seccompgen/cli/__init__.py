@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from seccompgen import __version__
-from seccompgen.cli.build import build
-from seccompgen.cli.combine import intersect, subtract, union
-from seccompgen.cli.disasm import disasm
-from seccompgen.cli.init import init
-from seccompgen.cli.record import record
-from seccompgen.cli.run import run
-from seccompgen.cli.scan import scan
-from seccompgen.cli.syscalls import syscalls
-from seccompgen.cli.tables import tables
-from seccompgen.cli.vendor import vendor
-from seccompgen.cli.verify import equiv, verify
+
+_MODULES = {
+    "init": "init",
+    "tables": "tables",
+    "build": "build",
+    "vendor": "vendor",
+    "verify": "verify",
+    "equiv": "verify",
+    "intersect": "combine",
+    "union": "combine",
+    "subtract": "combine",
+    "run": "run",
+    "disasm": "disasm",
+    "scan": "scan",
+    "syscalls": "syscalls",
+    "record": "record",
+}
+"""The module of each command. Only the one that is asked for is imported."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*_MODULES, *super().list_commands(ctx)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"seccompgen.cli.{_MODULES[cmd_name]}")
+        found = getattr(module, cmd_name)
+        return found if isinstance(found, click.Command) else None
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, "-V", "--version", prog_name="seccompgen")
 def command() -> None:
     """Seccomp filters at build time.
@@ -26,22 +50,3 @@ def command() -> None:
     Policies and pinned kernel tables in, finished BPF programs as static modules out. Exit
     codes: 0 done, 1 the answer is no, 2 the input is wrong, 3 something outside failed.
     """
-
-
-for _one in (
-    init,
-    tables,
-    build,
-    vendor,
-    verify,
-    equiv,
-    intersect,
-    union,
-    subtract,
-    run,
-    disasm,
-    scan,
-    syscalls,
-    record,
-):
-    command.add_command(_one)

@@ -71,7 +71,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def read_tables(directory: Path | None) -> Tables:
     """Return the tables in ``directory``, or the shipped ones."""
-    from seccompgen.build import load_tables, shipped_tables  # noqa: PLC0415
+    from seccompgen.shipped import load_tables, shipped_tables  # noqa: PLC0415
 
     return load_tables(directory) if directory else shipped_tables()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from seccompgen.reading import read_start
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.model import Action
+    from seccompgen.model import Action, Policy
     from seccompgen.record.coverage import Coverage, Refused
     from seccompgen.record.observations import Recording
     from seccompgen.record.session import Wish
@@ -75,11 +76,21 @@ _SEEN_SHOWN = 10
     is_flag=True,
     help="With --against, say nothing of the rules that nothing reached.",
 )
+@click.option(
+    "-p",
+    "--pid",
+    "pids",
+    type=int,
+    multiple=True,
+    metavar="PID",
+    help="Record a process that runs already, until it ends or Ctrl-C; repeatable.",
+)
 @default_action_option
 @tables_option
 @json_option
 def record(
     words: tuple[str, ...],
+    pids: tuple[int, ...],
     output: Path | None,
     known_words: tuple[str, ...],
     against_word: str | None,
@@ -91,48 +102,54 @@ def record(
     skip_unreached: bool,
     as_json: bool,
 ) -> None:
-    """Run COMMAND and write the smallest policy that lets it run.
+    """Run COMMAND, or watch a process, and write the smallest policy that lets it run.
 
     Sees every call of COMMAND and of all that it starts, by ptrace; needs neither root nor strace.
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
-    from seccompgen.policy import load_policy  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.record.coverage import coverage  # noqa: PLC0415
-    from seccompgen.record.session import Wish, observe  # noqa: PLC0415
+    from seccompgen.record.session import Wish, observe  # noqa: PLC0415 - keeps --help fast
     from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
     from seccompgen.trace.launch import find_command  # noqa: PLC0415
+    from seccompgen.trace.process import Process  # noqa: PLC0415
 
     if not output and not against_word:
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
     if skip_unreached and not against_word:
         raise InputError("--skip-unreached is for --against")
-    if not words and not (known_words and output):
+    if pids and (words or after_marker):
+        raise InputError(
+            "-p watches what runs already: it takes no command, and leaves out no startup"
+        )
+    if not words and not pids and not (known_words and output):
         raise InputError("name a command to run, after --, or policies to merge (--merge)")
     action = _refusal(default_action)
-    known_files = policies_named(known_words, "--merge")
+    known_files = policies_named(known_words, "--merge") if known_words else ()
     against_file = policy_named(against_word, "--against") if against_word else None
     if output:
         _require_ours(output, known_files)
     tables = read_tables(tables_directory)
-    known = tuple(load_policy(path, tables)[0] for path in known_files)
-    against = load_policy(against_file, tables)[0] if against_file else None
+    known = tuple(_load(path, tables) for path in known_files)
+    against = _load(against_file, tables) if against_file else None
     wish = Wish(constrained, after_marker, known, against)
     recording = None
     table = _own_table(tables)
-    if words:
+    name = words[0] if words else Process(pids[0]).name if pids else ""
+    if words or pids:
         if against and table.abi not in against.arches:
             raise InputError(f"{against_file}: not for {table.abi.name}, which this machine is")
         try:
-            recording = observe(find_command(words), wish, table, tables)
+            recording = observe(pids or find_command(words), wish, table, tables)
         except Interrupted:
             say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
-        _print_run(recording, words[0], tables)
+        _print_run(recording, name, tables)
     if output:
-        _write(recording, wish, tables, output, Path(words[0]).name if words else "", action)
+        _write(recording, wish, tables, output, Path(name).name, action)
     found = None
     if recording and against:
+        from seccompgen.record.coverage import coverage  # noqa: PLC0415
+
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
             _print_coverage(found, str(against_file), tables, skip_unreached=skip_unreached)
@@ -140,6 +157,12 @@ def record(
     if as_json:
         print_json(_as_json(recording, found, tables))
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
+
+
+def _load(path: Path, tables: Tables) -> Policy:
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - what reads policies takes long
+
+    return load_policy(path, tables)[0]
 
 
 def _refusal(text: str) -> Action:
@@ -172,8 +195,6 @@ def _own_table(tables: Tables) -> Table:
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
-    from tempfile import TemporaryFile  # noqa: PLC0415 - keeps --help fast
-
     from seccompgen.record.session import HEADING  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
@@ -183,7 +204,9 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     if output.is_dir():
         raise InputError(f"{output}: is a directory")
     try:
-        TemporaryFile(dir=output.parent).close()
+        probe = output.parent / f".{os.urandom(8).hex()}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
     except OSError as error:
         raise OutsideError(
             f"{output}: nothing can be written in {output.parent}: {error.strerror}"
@@ -203,7 +226,6 @@ def _note(text: str) -> None:
 def _print_run(recording: Recording, command: str, tables: Tables) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.record.generalise import unnamed  # noqa: PLC0415
-    from seccompgen.render.call import call_text  # noqa: PLC0415
     from seccompgen.text import printable  # noqa: PLC0415
 
     end = recording.end
@@ -218,7 +240,14 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
         )
     if recording.filters:
         _note("a process installed a filter of its own; what that refuses is recorded as well")
+    if recording.before_marker > 1:
+        _note(
+            f"{recording.before_marker} threads ran when the filter was installed: the policy says "
+            "flags: [tsync], by which it is put in force for all of them"
+        )
     for number in unnamed(recording, tables):
+        from seccompgen.render import call_text  # noqa: PLC0415 - templates take long
+
         call = call_text(number.nr, number.audit_arch, (), tables)
         _note(f"{call} has no name in Linux {tables.tag}: under the policy it fails with ENOSYS")
 
@@ -244,8 +273,26 @@ def _write(
     from seccompgen.record.session import policy_text  # noqa: PLC0415
 
     text = policy_text(recording, wish, tables, output, command, action)
-    written = Outputs({output: text.encode()}).write()
+    try:
+        written = Outputs({output: text.encode()}).write()
+    except OutsideError as error:
+        # A run may have taken long, or cannot be had again.
+        raise OutsideError(f"{error}; {_kept_elsewhere(text)}") from None
     say(f"wrote {output}" if written else f"{output} is as it was", err=True)
+
+
+def _kept_elsewhere(text: str) -> str:
+    """Keep a policy among temporary files, or else on standard output; return where it is."""
+    from tempfile import mkstemp  # noqa: PLC0415 - rarely needed
+
+    try:
+        descriptor, name = mkstemp(".yml", "recorded-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+    except OSError:
+        say(text.removesuffix("\n"))
+        return "what was recorded is on standard output"
+    return f"what was recorded is in {name}"
 
 
 def _print_coverage(found: Coverage, policy: str, tables: Tables, *, skip_unreached: bool) -> None:

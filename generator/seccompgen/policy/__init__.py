@@ -1,12 +1,27 @@
 """The policy front end: a policy file and what it includes, checked, as a ``model.Policy``.
 
-``document`` reads YAML, JSON or TOML with positions, ``schema`` says what may stand in it,
-``resolve`` gives it meaning against the tables. ``write`` goes the other way, for policies that
-a tool derives.
+``document`` reads YAML, JSON or TOML with positions, ``schema`` says what may stand in it, with
+``action`` for actions, ``resolve`` gives it meaning against the tables. ``write`` goes the other
+way, for policies that a tool derives.
 """
 
-from seccompgen.policy.resolve import load_policy
-from seccompgen.policy.schema import parse_action
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.policy.action import parse_action
 from seccompgen.policy.write import Allowed, write_policy
 
+if TYPE_CHECKING:
+    from seccompgen.policy.resolve import load_policy
+
 __all__ = ["Allowed", "load_policy", "parse_action", "write_policy"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what reads policies when it is used, for pydantic takes long."""
+    if name != "load_policy":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from seccompgen.policy.resolve import load_policy  # noqa: PLC0415
+
+    return load_policy

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from seccompgen.errnos import ERRNO_NAMES
 from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
-from seccompgen.model import ERRNO_MAX, RET_DATA_MAX, U32, U64, Action, ActionKind, FilterFlag, Op
+from seccompgen.model import U32, U64, Action, FilterFlag, Op
+from seccompgen.policy.action import parse_action
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -21,13 +21,9 @@ if TYPE_CHECKING:
     from seccompgen.policy.document import Document, Path
 
 _T = TypeVar("_T")
-_EPERM = 1
 _MOST_ERRORS = 200
 """As many errors of a file are explained."""
-_ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
-_ACTIONS = {kind.name.lower(): kind for kind in ActionKind}
 _OPERATIONS = {
     "equal": Op.EQ,
     "notequal": Op.NE,
@@ -51,35 +47,6 @@ _OPERATION_NAMES = (
     "MaskedEqual",
 )
 _FLAGS = {flag.name.lower(): flag for flag in FilterFlag if flag.name}
-
-
-def parse_action(text: object) -> Action:
-    """Read ``errno(EACCES)``, ``trace(7)``, ``allow``; raise ValueError saying what is wrong."""
-    if isinstance(text, Action):
-        return text
-    match = _ACTION.fullmatch(text.strip()) if isinstance(text, str) else None
-    if not match:
-        raise ValueError(f"{text!r} is not an action; write allow, errno(EACCES), kill_process ...")
-    kind = _ACTIONS.get(match["kind"].lower())
-    if kind is None:
-        known = did_you_mean(match["kind"].lower(), _ACTIONS) or f"; known: {', '.join(_ACTIONS)}"
-        raise ValueError(f"unknown action {match['kind']!r}{known}")
-    data = match["data"]
-    if data is None:
-        return Action(kind, _EPERM if kind is ActionKind.ERRNO else 0)
-    if not kind.takes_data:
-        raise ValueError(f"{match['kind'].lower()} takes no data; only errno, trap and trace do")
-    if _NUMBER.fullmatch(data):
-        number, most = int(data, 0), ERRNO_MAX if kind is ActionKind.ERRNO else RET_DATA_MAX
-        if number > most:
-            raise ValueError(f"{text}: the kernel delivers 0 to {most} here")
-        return Action(kind, number)
-    if kind is ActionKind.ERRNO and data.upper() in ERRNO_NAMES:
-        return Action(kind, errno_name=data.upper())
-    if kind is ActionKind.ERRNO and data:
-        hint = did_you_mean(data.upper(), ERRNO_NAMES)
-        raise ValueError(f"unknown errno {data!r}{hint}; write a name such as EACCES or a number")
-    raise ValueError(f"{text}: the data must be a number, as in {match['kind'].lower()}(1)")
 
 
 def _parse_operation(text: object) -> Op:

@@ -6,7 +6,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.model import U64, All, Comparison, Op
+from seccompgen.model import U64, All, Comparison, FilterFlag, Op
 from seccompgen.text import printable
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seccompgen.model import Action, Condition
     from seccompgen.tables import Tables
 
+_NO_FLAGS = FilterFlag(0)
 _WIDTH = 96
 _OPERATIONS = {
     Op.EQ: "Equal",
@@ -52,6 +53,7 @@ def write_policy(
     arches: Iterable[Abi] | None = None,
     compat_arches: Iterable[Abi] = (),
     unknown_action: Action | None = None,
+    flags: FilterFlag = _NO_FLAGS,
 ) -> str:
     """Return a policy file that allows ``calls`` and answers ``default_action`` to all others.
 
@@ -81,6 +83,8 @@ def write_policy(
     lines.append(f"default_action: {default_action}")
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")
+    if flags:
+        lines.append(f"flags: [{', '.join(str(flag.name).lower() for flag in flags)}]")
     lines.append("syscalls:")
     everywhere = {name for name in merged if all(name in numbers for numbers in has)}
     for optional in (False, True):

@@ -7,55 +7,22 @@ is never both. What is part of something else is left to `merge` to drop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.model import Comparison, Condition, Op
 from seccompgen.policy import Allowed
+from seccompgen.record.implied import Facts, implied, why
+from seccompgen.record.multiplexed import is_multiplexed, stands_for
 from seccompgen.record.observations import abi_of, name_of
 from seccompgen.record.worth import worth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from seccompgen.architectures import Abi
     from seccompgen.record.observations import Arguments, Number, Recording
     from seccompgen.record.worth import Worth
-    from seccompgen.tables import Table, Tables
-
-
-@dataclass(frozen=True, slots=True)
-class _Implied:
-    """A call that others, ``by``, bring with them though a run need not show it; ``why``."""
-
-    name: str
-    why: str
-    by: frozenset[str]
-
-
-_IMPLIED = (
-    _Implied(
-        "futex",
-        "locks wait by it when they are contended",
-        frozenset({"clone", "clone3", "set_robust_list", "set_tid_address"}),
-    ),
-    _Implied("rt_sigreturn", "signal handlers return by it", frozenset({"rt_sigaction"})),
-    _Implied("sigreturn", "signal handlers return by it", frozenset({"sigaction"})),
-    _Implied(
-        "restart_syscall",
-        "the kernel makes it where a stop interrupts a call that waits",
-        frozenset(
-            {
-                *("nanosleep", "clock_nanosleep", "clock_nanosleep_time64", "poll"),
-                *("futex", "futex_time64", "ppoll", "ppoll_time64"),
-            }
-        ),
-    ),
-    # Without a marker its first use is seen: then there is no key yet.
-    _Implied("getrandom", "the vDSO makes it, too, when the kernel has a new key", frozenset()),
-)
-"""In an order in which each may bring the next. After a startup that was left out, all are there:
-what brings them may have been part of it."""
+    from seccompgen.tables import Tables
 
 
 def allowed_calls(
@@ -73,17 +40,36 @@ def allowed_calls(
             continue
         about = worth(name, abi)
         conditions = _conditions(about, values) if about and constrained else ()
-        found.setdefault(abi, {})[name] = allowed(name, conditions)
-    return {
-        abi: _with_implied(calls, tables.tables[abi.name], everything=recording.marked)
-        for abi, calls in found.items()
-    }
+        found.setdefault(abi, {})[name] = allowed(name, conditions, _made_for(name, values))
+    before: dict[Abi, set[str]] = {}
+    for number in recording.startup:
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi and name:
+            before.setdefault(abi, set()).add(name)
+    for abi, calls in found.items():
+        facts = Facts(
+            calls.keys() | before.get(abi, set()),
+            recording.threads,
+            recording.processes,
+            late=recording.marked or recording.attached,
+            unseen=recording.attached,
+        )
+        for name in implied(facts, tables.tables[abi.name].numbers):
+            calls.setdefault(name, allowed(name))
+    return {abi: tuple(calls.values()) for abi, calls in found.items()}
 
 
-def allowed(name: str, conditions: tuple[Condition, ...] = ()) -> Allowed:
+def allowed(name: str, conditions: tuple[Condition, ...] = (), comment: str = "") -> Allowed:
     """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
-    why = next((one.why for one in _IMPLIED if one.name == name), "")
-    return Allowed(name, conditions, why)
+    return Allowed(name, conditions, comment or why(name))
+
+
+def _made_for(name: str, values: Iterable[Arguments]) -> str:
+    """Return what a run made a call for that stands for several, for a comment."""
+    numbers = [value for one in values for index, value in one if index == 0]
+    if not is_multiplexed(name) or not numbers:
+        return ""
+    return f"this run: {', '.join(stands_for(name, numbers))}"
 
 
 def unnamed(recording: Recording, tables: Tables) -> list[Number]:
@@ -105,13 +91,3 @@ def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Condition, ..
             for one in seen
         ]
     return tuple(tests)
-
-
-def _with_implied(
-    calls: Mapping[str, Allowed], table: Table, *, everything: bool
-) -> tuple[Allowed, ...]:
-    result = dict(calls)
-    for one in _IMPLIED:
-        if one.name in table.numbers and (everything or one.by & result.keys()):
-            result.setdefault(one.name, allowed(one.name))
-    return tuple(result.values())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError
-from seccompgen.model import Action, ActionKind, Origin, Rule
+from seccompgen.model import Action, ActionKind, FilterFlag, Origin, Rule
 from seccompgen.reach import reach
 from seccompgen.record.generalise import allowed
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 64
 """As many conditions on a call are listed; a call with more is allowed whatever its arguments."""
-_MOST_LOOKED_AT = 4 * MOST_VALUES
+MOST_LOOKED_AT = 4 * MOST_VALUES
 """Beyond that it is not even asked which conditions others cover, since that takes long."""
 
 _ALLOW = Action(ActionKind.ALLOW)
@@ -31,15 +31,17 @@ _ALLOW = Action(ActionKind.ALLOW)
 class Needs:
     """What has to be allowed: for programs of ``arches``, and beside them of ``compat_arches``.
 
-    ``calls`` are by ABI, of both kinds.
+    ``calls`` are by ABI, of both kinds. With ``tsync`` other threads run when the filter is
+    installed, and have to get it, too.
     """
 
     arches: tuple[Abi, ...]
     compat_arches: tuple[Abi, ...]
     calls: Mapping[Abi, tuple[Allowed, ...]]
+    tsync: bool = False
 
 
-def needs_of_calls(calls: Mapping[Abi, tuple[Allowed, ...]]) -> Needs:
+def needs_of_calls(calls: Mapping[Abi, tuple[Allowed, ...]], *, tsync: bool = False) -> Needs:
     """Return the needs of one run, made on one kernel.
 
     A 32-bit ABI beside the 64-bit one of its kernel is a compat ABI: the filter comes from the
@@ -50,7 +52,7 @@ def needs_of_calls(calls: Mapping[Abi, tuple[Allowed, ...]]) -> Needs:
         for abi in calls
         if abi.bits == 32 and any(one.bits == 64 and abi.name in one.siblings for one in calls)
     )
-    return Needs(tuple(abi for abi in calls if abi not in compat), compat, calls)
+    return Needs(tuple(abi for abi in calls if abi not in compat), compat, calls, tsync)
 
 
 def needs_of_policy(policy: Policy, tables: Tables) -> Needs:
@@ -87,6 +89,7 @@ def needs_of_policy(policy: Policy, tables: Tables) -> Needs:
             abi: tuple(one for one in calls if one.name in tables.tables[abi.name].numbers)
             for abi in (*policy.arches, *policy.compat_arches)
         },
+        bool(policy.flags & FilterFlag.TSYNC),
     )
 
 
@@ -112,21 +115,23 @@ def merge(several: Sequence[Needs], position: Position) -> Needs:
         tuple(arches),
         tuple(compat),
         {abi: tuple(joined[name] for name in found) for abi, found in names.items()},
+        any(needs.tsync for needs in several),
     )
 
 
 def _joined(name: str, calls: Iterable[Allowed], position: Position) -> Allowed:
     same = [one for one in calls if one.name == name]
+    comment = next((one.comment for one in same if one.comment), "")
     if not all(one.conditions for one in same):
-        return allowed(name)
+        return allowed(name, (), comment)
     conditions = list(dict.fromkeys(test for one in same for test in one.conditions))
-    if len(conditions) > _MOST_LOOKED_AT:
-        return allowed(name)
+    if len(conditions) > MOST_LOOKED_AT:
+        return allowed(name, (), comment)
     for condition in list(conditions):
         others = [one for one in conditions if one != condition]
         if _covered(name, condition, others, position):
             conditions = others
-    return allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else ())
+    return allowed(name, tuple(conditions) if len(conditions) <= MOST_VALUES else (), comment)
 
 
 def _covered(

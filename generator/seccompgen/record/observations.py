@@ -70,7 +70,11 @@ class Recording:
     ``calls`` maps each call to what was kept of its arguments, each combination once.
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
     ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
-    startup marker. ``refusals`` counts each call that `Watch.refuses` was true of.
+    startup marker. ``refusals`` counts each call that `Watch.refuses` was true of, by what was
+    seen of it. ``startup`` are the calls that do not count, for they came before a marker.
+    ``threads`` and ``processes`` are True if one was started by what was recorded.
+    ``before_marker`` is how many threads the process had that came to its marker, the most of all.
+    ``attached`` is True if what was recorded ran already.
     """
 
     calls: Mapping[Number, frozenset[Arguments]]
@@ -81,6 +85,11 @@ class Recording:
     unprivileged: tuple[str, ...] = ()
     filters: bool = False
     marked: bool = False
+    startup: frozenset[Number] = frozenset()
+    threads: bool = False
+    processes: bool = False
+    before_marker: int = 0
+    attached: bool = False
 
 
 def abi_of(number: Number) -> Abi | None:

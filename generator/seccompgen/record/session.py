@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import AnswerNo, InputError, Position
-from seccompgen.model import U64, Action, ActionKind
+from seccompgen.model import U32, U64, Action, ActionKind, FilterFlag
 from seccompgen.policy import write_policy
 from seccompgen.program import RET_K, Instruction
-from seccompgen.record.coverage import arguments_of, judged_by, refusing, sights
 from seccompgen.record.generalise import allowed_calls
-from seccompgen.record.merge import merge, needs_of_calls, needs_of_policy
+from seccompgen.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
+from seccompgen.record.multiplexed import is_multiplexed
 from seccompgen.record.observations import Argument, abi_of, name_of
-from seccompgen.record.tracer import Watch, trace
+from seccompgen.record.seen import ALWAYS_SEEN, Watch
+from seccompgen.record.tracer import trace
 from seccompgen.record.worth import worth
+from seccompgen.trace.launch import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,14 +27,11 @@ if TYPE_CHECKING:
     from seccompgen.model import Policy
     from seccompgen.record.observations import Number, Recording
     from seccompgen.tables import Table, Tables
-    from seccompgen.trace.launch import Command
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
 """The first line of every policy that is written here."""
 
 _TRACE = Action(ActionKind.TRACE)
-_ALWAYS_SEEN = {"seccomp", "prctl"}
-"""Calls that install filters: the tracer has to know of every one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,13 @@ class Wish:
     against: Policy | None = None
 
 
-def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recording:
+def observe(
+    command: Command | Sequence[int], wish: Wish, table: Table, tables: Tables
+) -> Recording:
     """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
 
-    Raises what `tracer.trace` raises; AnswerNo if a marker was waited for and never came.
+    It may be processes that run already. Raises what `tracer.trace` or `attach.attach` raises;
+    AnswerNo if a marker was waited for and never came.
     """
 
     def name(number: Number) -> str | None:
@@ -64,13 +66,25 @@ def observe(command: Command, wish: Wish, table: Table, tables: Tables) -> Recor
         return _arguments(number, name(number), wish)
 
     known = () if wish.against else wish.known
-    watch = Watch(arguments, name, wish.after_marker)
+    # A comparison wants to know of each call; otherwise one with more is allowed with any.
+    most = None if wish.against else MOST_LOOKED_AT
+    watch = Watch(arguments, name, wish.after_marker, most=most)
     if wish.against:
+        from seccompgen.record.coverage import (  # noqa: PLC0415 - only where it is asked for
+            judged_by,
+            refusing,
+            sights,
+        )
+
         watch = dataclasses.replace(
             watch,
             refuses=refusing(wish.against, table.abi, tables),
             sight=sights(judged_by(wish.against, table.abi, tables), tables),
         )
+    if not isinstance(command, Command):
+        from seccompgen.record.attach import attach  # noqa: PLC0415 - only where it is asked for
+
+        return attach(command, watch)
     recording = trace(command, watch, table, _program(known, table.abi, tables))
     if wish.after_marker and not recording.marked:
         raise AnswerNo(
@@ -86,11 +100,13 @@ def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
     abi = abi_of(number)
     if name is None or abi is None:
         return []
-    masks: dict[int, int] = {}
+    masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
     about = worth(name, abi) if wish.constrained else None
     if about:
         masks[about.index] = about.mask
     if wish.against:
+        from seccompgen.record.coverage import arguments_of  # noqa: PLC0415
+
         masks |= dict.fromkeys(arguments_of(wish.against, name), U64)
     return [Argument(index, mask) for index, mask in sorted(masks.items())]
 
@@ -102,7 +118,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
         for policy in known
         if abi in policy.arches
         for rule in policy.rules
-        if rule.name not in _ALWAYS_SEEN
+        if rule.name not in ALWAYS_SEEN
     )
     if not rules:
         return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
@@ -138,7 +154,7 @@ def policy_text(
     if recording:
         calls = allowed_calls(recording, tables, constrained=wish.constrained)
         if calls:
-            several.append(needs_of_calls(calls))
+            several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
     needs = merge(several, Position(str(output)))
     if not any(needs.calls.values()):
         raise InputError("nothing was called, so there is no policy to write")
@@ -152,4 +168,5 @@ def policy_text(
         arches=needs.arches,
         compat_arches=needs.compat_arches,
         unknown_action=Action(ActionKind.ERRNO, errno_name="ENOSYS"),
+        flags=FilterFlag.TSYNC if needs.tsync else FilterFlag(0),
     )

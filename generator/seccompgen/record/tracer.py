@@ -13,61 +13,36 @@ import errno
 import os
 import signal
 import stat
-from collections import Counter
+import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.console import say
 from seccompgen.errors import OutsideError, SeccompgenError
 from seccompgen.model import U32, FilterFlag, Settings
-from seccompgen.record.observations import End, Number, Recording, Sighting
+from seccompgen.record.observations import End, Number, abi_of
+from seccompgen.record.seen import Seen
+from seccompgen.record.untraced import change
 from seccompgen.trace import ptrace
 from seccompgen.trace.launch import Confinement, close, end, failure, let_go, start
 from seccompgen.trace.process import Process, require_proc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from seccompgen.program import Instruction
-    from seccompgen.record.observations import Argument, Arguments
+    from seccompgen.record.observations import Recording
+    from seccompgen.record.seen import Traced, Watch
+    from seccompgen.record.untraced import Change
     from seccompgen.tables import Table
     from seccompgen.trace.launch import Command
 
-    Key = tuple[int, ...]
-
-LABELLED = 0x7E577E57
-"""The fourth argument of a marker that says with the fifth where in memory the process's label is.
-
-The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
-"""
-_LABEL_MAX = 1024
-"""Bytes."""
-_SET_MODE_FILTER = 1
-_PR_SET_SECCOMP = 22
-_MODE_FILTER = 2
 _CAP_SYS_ADMIN = 21
 _LONGEST_WAIT = 0.25
 """Seconds."""
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _JOB_CONTROL = ptrace.STOPPING - {signal.SIGSTOP}
 _NEW_TASK = (ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE)
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What to look at.
-
-    ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
-    None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
-    ``refuses`` says of which calls each is counted: as what ``sight`` makes of a process's label,
-    a stopped thread, and what `ptrace.CallReader` read.
-    """
-
-    arguments: Callable[[Number], Sequence[Argument]]
-    names: Callable[[Number], str | None]
-    after_marker: bool = False
-    refuses: Callable[[Number, Arguments], bool] | None = None
-    sight: Callable[[str, int, Sequence[int]], Sighting] = lambda label, *_: Sighting(label)
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error: the user asked for it
@@ -87,12 +62,13 @@ def trace(
     require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
     started = start(command, Confinement("record", table, program, settings), held=True)
-    tracer = _Tracer(watch, started.pid)
+    tracer = Tracer(Seen(watch), started.pid)
+    tracer.add(started.pid, tracer.seen.new_process(None))
     try:
         try:
             ptrace.seize(started.pid)
         except OSError as error:
-            raise OutsideError(_not_traceable(error)) from None
+            raise OutsideError(not_traceable(error)) from None
         with tracer.own_signals():
             let_go(started)
             tracer.run()
@@ -104,7 +80,7 @@ def trace(
     if not tracer.started:
         raise refused or NotStartedError(tracer.end.exit_code)
     if not watch.after_marker:
-        tracer.add(Number(table.abi.audit_arch, table.numbers["execve"]))
+        tracer.seen.add(Number(table.abi.audit_arch, table.numbers["execve"]))
     return tracer.recording()
 
 
@@ -122,7 +98,8 @@ def _may_filter() -> bool:
     return bool(capabilities >> _CAP_SYS_ADMIN & 1)
 
 
-def _not_traceable(failure: OSError) -> str:
+def not_traceable(failure: OSError) -> str:
+    """Say why a process cannot be traced."""
     if failure.errno == errno.EPERM:
         return (
             "ptrace is not permitted: something traces this process already (strace, a debugger, "
@@ -131,86 +108,49 @@ def _not_traceable(failure: OSError) -> str:
     return f"ptrace failed: {failure.strerror}"
 
 
-@dataclass(slots=True)
-class _Process:
-    """A traced process: what it called that counts, and how far it is.
+@dataclass
+class Tracer:
+    """Tasks that are traced, and what is done at each event.
 
-    ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
-    filter. ``filtered`` is True if it has a filter of its own.
+    ``main`` is the command. With ``attached`` there is none: processes that ran already are traced,
+    stop at the entry of each call, and are let go where this is to end.
     """
 
-    seen: set[Key]
-    threads: int = 0
-    marked: int = 0
-    filtered: bool = False
-    label_at: int = 0
-    label: str = ""
-    refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
-    owes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is done with a call: ``keep`` are index and mask of arguments; ``name`` is its name."""
-
-    keep: tuple[tuple[int, int], ...]
-    name: str | None
-
-
-@dataclass
-class _Tracer:
-    watch: Watch
-    main: int
+    seen: Seen
+    main: int = 0
     started: bool = False
+    attached: bool = False
     end: End = field(default_factory=End)
-    _all: set[Key] = field(default_factory=set)
-    _tasks: dict[int, _Process] = field(default_factory=dict)
-    _refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
-    _verdicts: dict[Key, bool] = field(default_factory=dict)
-    _kinds: dict[Key, _Kind] = field(default_factory=dict)
-    _born: dict[int, _Process] = field(default_factory=dict)
+    _tasks: dict[int, Traced] = field(default_factory=dict)
+    _born: dict[int, Traced] = field(default_factory=dict)
     _held: set[int] = field(default_factory=set)
+    _waits_in: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    _leaving: bool = False
+    _changed: dict[int, Change] = field(default_factory=dict)
     _unprivileged: dict[str, None] = field(default_factory=dict)
-    _filters: bool = False
-    _marked: bool = False
     _main_ended: bool = False
     _asked: set[bool] = field(default_factory=set)
     _fate: int = 0  # the signal that all that is left gets, and what it still starts
 
     def recording(self) -> Recording:
-        """Return what was seen, in the order of numbers."""
-        calls: dict[Number, set[Arguments]] = {}
-        for arch, nr, *values in sorted(self._all):
-            number, arguments = self._kept((arch, nr, *values))
-            calls.setdefault(number, set()).add(arguments)
-        refusals: dict[tuple[Number, Arguments], dict[Sighting, int]] = {}
-        for (key, seen), times in self._refused.items():
-            refusals.setdefault(self._kept(key), {})[seen] = times
-        return Recording(
-            {number: frozenset(values) for number, values in calls.items()},
-            self.end,
-            refusals,
-            tuple(self._unprivileged),
-            self._filters,
-            self._marked,
-        )
+        """Return what was seen."""
+        return self.seen.recording(self.end, self._unprivileged)
 
-    def _kept(self, key: Key) -> tuple[Number, Arguments]:
-        """Return a call and what was kept of its arguments, which ``key`` stands for."""
-        arch, nr, *values = key
-        kind = self._kinds.get((arch, nr))
-        indices = (index for index, _ in kind.keep) if kind else ()
-        return Number(arch, nr & U32), tuple(zip(indices, values, strict=True))
+    def add(self, tid: int, process: Traced, waits_in: tuple[int, ...] = ()) -> None:
+        """Take in a task that is traced, which may wait in a call: its number and arguments."""
+        process.threads += 1
+        self._tasks[tid] = process
+        if waits_in:
+            self._waits_in[tid] = waits_in
 
-    def add(self, number: Number) -> None:
-        """Count a call that the command needs, though it made none that was seen."""
-        self._all.add(number)
+    def leave(self) -> None:
+        """Let everything go, as soon as it has stopped."""
+        self._leaving = True
+        for tid in self._tasks:
+            ptrace.interrupt(tid)
 
     def run(self) -> None:
         """Handle events until nothing is left that could cause one."""
-        process = self._new_process(None)
-        process.threads = 1
-        self._tasks[self.main] = process
         read = ptrace.CallReader().read
         while True:
             try:
@@ -237,85 +177,33 @@ class _Tracer:
             call = read(tid)
             if not call or call[0] == ptrace.OP_NONE:
                 return
-            if call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP):
-                self._called(tid, process, call)
+            counts = self.started and call[0] in (ptrace.OP_ENTRY, ptrace.OP_SECCOMP)
+            if self._changed:
+                self._changed.pop(tid, None)  # the call before this one started nothing
+            name = self.seen.called(tid, process, call) if counts else None
+            if name in {"clone", "clone3"}:
+                self._keep_traced(tid, name, call)
+            elif name and self.seen.filters(tid, process, name, call[3:]):
+                self._stop_others(process)
             number = 0
         elif event:
+            if tid in self._waits_in:
+                waits_in, told = self._waits_in.pop(tid), read(tid)
+                if told:
+                    self.seen.called(tid, process, (ptrace.OP_ENTRY, told[1], *waits_in))
             number = self._happened(tid, process, event, number)
         if number >= 0:
             self._resume(tid, process, number)
 
-    def _resume(self, tid: int, process: _Process, number: int = 0) -> None:
-        if process.filtered:
+    def _resume(self, tid: int, process: Traced, number: int = 0) -> None:
+        if self._leaving:
+            self._let_go(tid, number)
+        elif process.filtered:
             ptrace.proceed_to_call(tid, number)
         else:
             ptrace.proceed(tid, number)
 
-    # Calls
-
-    def _called(self, tid: int, process: _Process, call: tuple[int, ...]) -> None:
-        """Note a call, given as `ptrace.CallReader.read` returns it."""
-        key = call[1:3]
-        kind = self._kinds.get(key)
-        if kind is None:
-            kind = self._kinds[key] = self._kind(key)
-        if kind.keep:
-            key += tuple(call[3 + index] & mask for index, mask in kind.keep)
-        if not self.started:
-            return
-        process.seen.add(key)
-        # Who has a filter is stopped at the entry, and once more where that lets the call through.
-        first = call[0] == ptrace.OP_ENTRY or not process.filtered
-        counts = process.marked or not self.watch.after_marker
-        if self.watch.refuses and first and counts and self._refuses(key):
-            process.refused[key, self.watch.sight(self._label(tid, process), tid, call)] += 1
-        if kind.name in {"seccomp", "prctl"}:
-            self._maybe_filters(tid, process, kind.name, call[3:])
-
-    def _kind(self, key: Key) -> _Kind:
-        number = Number(key[0], key[1] & U32)
-        arguments = self.watch.arguments(number)
-        return _Kind(tuple((one.index, one.mask) for one in arguments), self.watch.names(number))
-
-    def _refuses(self, key: Key) -> bool:
-        verdict = self._verdicts.get(key)
-        if verdict is None and self.watch.refuses:
-            verdict = self._verdicts[key] = self.watch.refuses(*self._kept(key))
-        return bool(verdict)
-
-    def _label(self, tid: int, process: _Process) -> str:
-        """Return what a process says that it is at; one that it executed is at the same."""
-        if process.label_at:
-            process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
-        return process.label
-
-    def _maybe_filters(self, tid: int, process: _Process, name: str, args: Sequence[int]) -> None:
-        """See whether a call marks the end of the startup, or installs a filter."""
-        if name == "seccomp":
-            marks, program = args[0] & U32 == _SET_MODE_FILTER, args[2]
-        else:
-            marks = args[0] & U32 == _PR_SET_SECCOMP and args[1] & U32 == _MODE_FILTER
-            program = args[2]
-        if not marks:
-            return
-        if name == "seccomp" and args[3] & U32 == LABELLED:
-            process.label_at, process.owes = args[4], True
-        # No kernel takes a program without instructions, for which our runtime asks beforehand.
-        degree = 2 if program and Process(tid).memory(program, 2) != b"\0\0" else 1
-        if self.watch.after_marker and process.marked < 2:
-            self._marked = True
-            process.marked = degree
-            process.seen.clear()
-            process.refused.clear()
-        if degree == 2:
-            # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
-            self._filters = self._filters or not process.owes
-            process.owes = False
-            if not process.filtered:
-                process.filtered = True
-                self._stop_others(process)
-
-    def _stop_others(self, process: _Process) -> None:
+    def _stop_others(self, process: Traced) -> None:
         """Stop the threads of ``process`` that run, so that they go on as filtered ones do."""
         for tid, other in self._tasks.items():
             if other is process and process.threads > 1:
@@ -323,15 +211,32 @@ class _Tracer:
 
     # Tasks
 
-    def _new_process(self, parent: _Process | None) -> _Process:
-        seen: set[Key] = set() if self.watch.after_marker else self._all
-        refused: Counter[tuple[Key, Sighting]] = Counter()
-        if not self.watch.after_marker:
-            refused = self._refused
-        if parent is None:
-            return _Process(seen, refused=refused)
-        label = parent.label_at, parent.label
-        return _Process(seen, 0, parent.marked, parent.filtered, *label, refused)
+    def _keep_traced(self, tid: int, name: str, call: tuple[int, ...]) -> None:
+        """Have a thread start nothing that is not traced; say so where that cannot be."""
+        abi = abi_of(Number(call[1], call[2] & U32))
+        try:
+            found = change(tid, name, abi, call[3:]) if abi else None
+            if found:
+                self._changed[tid] = found
+                found.make(tid)
+        except ProcessLookupError:
+            pass
+        except (OSError, OverflowError, struct.error) as error:
+            # A pointer that leads nowhere is the program's own error, and nothing is started.
+            if tid in self._changed:
+                del self._changed[tid]
+                say(
+                    "a process is started with CLONE_UNTRACED, which could not be taken out of the "
+                    f"call ({error}): what it calls is not seen, and fails with ENOSYS",
+                    err=True,
+                )
+
+    def _undo(self, tid: int) -> None:
+        """Give a stopped thread the arguments back that `_keep_traced` changed."""
+        changed = self._changed.pop(tid, None)
+        if changed:
+            with contextlib.suppress(OSError):  # killed meanwhile
+                changed.undo(tid)
 
     def _arrived(self, tid: int) -> bool:
         """Take in a new task that came to its first stop; False if it has to wait for its parent.
@@ -345,22 +250,30 @@ class _Tracer:
         self._take_in(tid, parent)
         return True
 
-    def _take_in(self, tid: int, parent: _Process) -> None:
+    def _take_in(self, tid: int, parent: Traced) -> None:
         leader = _leader(tid)
         process = parent
         if leader == tid or self._tasks.get(leader) is not parent:
-            process = self._new_process(parent)
+            process = self.seen.new_process(parent)
+            self.seen.processes = True
+        else:
+            self.seen.threads = True
         process.threads += 1
         self._tasks[tid] = process
+        self._undo(tid)
         if self._fate:
             with contextlib.suppress(ProcessLookupError):  # its end may be known, and be next
                 os.kill(tid, self._fate)
 
-    def _happened(self, tid: int, process: _Process, event: int, number: int) -> int:
+    def _happened(self, tid: int, process: Traced, event: int, number: int) -> int:
         """Handle an event of ptrace; return 0 to go on, -1 to leave the thread as it is."""
         if event in _NEW_TASK:
-            self._label(tid, process)
+            self.seen.label(tid, process)
             new = ptrace.event_message(tid)
+            changed = self._changed.get(tid)
+            self._undo(tid)
+            if changed:
+                self._changed[new] = changed
             if new in self._held:
                 self._held.discard(new)
                 self._take_in(new, process)
@@ -374,6 +287,8 @@ class _Tracer:
             process.label_at = 0
             self._became(tid)
         elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
+            if self._leaving:
+                return 0  # it stays stopped
             ptrace.listen(tid)
             if tid == self.main and number in _JOB_CONTROL:
                 # The shell waits for this process, not for the one that has stopped.
@@ -396,6 +311,14 @@ class _Tracer:
         except (OSError, IndexError):
             pass  # gone already: nothing is known of it
 
+    def _let_go(self, tid: int, number: int) -> None:
+        ptrace.detach(tid, number)
+        process = self._tasks.pop(tid, None)
+        if process:
+            process.threads -= 1
+            if not process.threads:
+                self.seen.ended(process)
+
     def _ended(self, tid: int, status: int) -> None:
         """Note the end of a task."""
         if tid == self.main:
@@ -404,16 +327,16 @@ class _Tracer:
             self._main_ended = True
         process = self._tasks.pop(tid, None)
         self._born.pop(tid, None)
+        self._changed.pop(tid, None)
         self._held.discard(tid)
         if process:
             process.threads -= 1
-            if process.marked and not process.threads:
-                self._all |= process.seen
-                self._refused.update(process.refused)
+            if not process.threads:
+                self.seen.ended(process)
         # A parent that was killed does not tell of the child that it had just made.
         for waiting in list(self._held):
             self._held.discard(waiting)
-            self._take_in(waiting, process or self._new_process(None))
+            self._take_in(waiting, process or self.seen.new_process(None, filtered=self.attached))
             self._resume(waiting, self._tasks[waiting])
         if tid == self.main and (self._tasks or self._born):
             self._say_what_is_left()
@@ -451,6 +374,9 @@ class _Tracer:
                 signal.signal(number, old)
 
     def _signalled(self, number: int, _frame: object) -> None:
+        if self.attached:
+            self.leave()
+            return
         ended = self._main_ended or _has_ended(self.main)
         if ended in self._asked:
             wanted, targets = signal.SIGKILL, set(self._tasks)

@@ -42,6 +42,7 @@ _WORTH = {
     "clone": Worth(0, "CLONE_", bits=True),
     "fcntl": Worth(1, "F_"),
     "fcntl64": Worth(1, "F_"),
+    "ipc": Worth(0, ""),
     "ioctl": Worth(1, ""),
     "keyctl": Worth(0, "KEYCTL_"),
     "mmap": Worth(2, "PROT_", bits=True, width=64),

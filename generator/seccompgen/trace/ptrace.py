@@ -21,6 +21,10 @@ from seccompgen.model import U64
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from seccompgen.architectures import Abi
+
+_EXITKILL = 0x100000
+"""PTRACE_O_EXITKILL: nothing that is traced outlives the tracer."""
 SEIZE_OPTIONS = (
     0x01  # PTRACE_O_TRACESYSGOOD: tells stops at calls from SIGTRAP
     | 0x02  # PTRACE_O_TRACEFORK
@@ -28,7 +32,7 @@ SEIZE_OPTIONS = (
     | 0x08  # PTRACE_O_TRACECLONE
     | 0x10  # PTRACE_O_TRACEEXEC
     | 0x80  # PTRACE_O_TRACESECCOMP
-    | 0x100000  # PTRACE_O_EXITKILL: nothing that is traced outlives the tracer
+    | _EXITKILL
 )
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
 NEW_TASK = frozenset({EVENT_FORK, EVENT_VFORK, EVENT_CLONE})
@@ -43,7 +47,7 @@ _CALLS = frozenset({SYSCALL_STOP, signal.SIGTRAP | EVENT_SECCOMP << 8})
 ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
-_POKEUSER, _CONT, _SYSCALL = 6, 7, 24
+_POKEUSER, _CONT, _DETACH, _SYSCALL = 6, 7, 17, 24
 _GETEVENTMSG, _SETSIGINFO, _GETREGSET, _SETREGSET = 0x4201, 0x4203, 0x4204, 0x4205
 _SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
@@ -53,6 +57,8 @@ _INFO = struct.Struct("=B3xI8x8xQ6Q")
 _INSTRUCTION_POINTER = struct.Struct("=8xQ")
 _RAX, _ORIG_RAX = 8 * 10, 8 * 15
 """Offsets into ``struct user`` of x86_64."""
+_FIRST_ARGUMENT = {"x86_64": 8 * 14, "x32": 8 * 14, "i386": 8 * 5}
+"""Offsets into ``struct user`` of x86_64: rdi, and rbx under the ABI of 32 bits."""
 _NT_PRSTATUS, _NT_ARM_SYSTEM_CALL = 1, 0x404
 _ARM64_REGISTERS = 34 * 8
 """sizeof(struct user_pt_regs); x0 comes first."""
@@ -63,9 +69,17 @@ _ptrace.restype = ctypes.c_long
 _ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 
-def seize(pid: int) -> None:
-    """Trace a process, and all that it will start. Raises OSError."""
-    _checked(_SEIZE, pid, 0, SEIZE_OPTIONS)
+def seize(tid: int, *, outlives: bool = False) -> None:
+    """Trace a thread, and all that it will start, to its end or ours. Raises OSError.
+
+    What ``outlives`` this process goes on without a tracer then.
+    """
+    _checked(_SEIZE, tid, 0, SEIZE_OPTIONS & ~_EXITKILL if outlives else SEIZE_OPTIONS)
+
+
+def detach(tid: int, number: int = 0) -> None:
+    """Trace a stopped thread no more, and let it go on, with a signal if ``number`` is not 0."""
+    _ptrace(_DETACH, tid, 0, number)
 
 
 def wait(flags: int = 0) -> tuple[int, int]:
@@ -173,6 +187,22 @@ def skip_call(tid: int, abi: str, result: int) -> None:
     _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
     none = ctypes.create_string_buffer(struct.pack("=i", -1), 4)
     _registers(_SETREGSET, tid, _NT_ARM_SYSTEM_CALL, none)
+
+
+def set_first_argument(tid: int, abi: Abi, value: int) -> None:
+    """Replace the first argument of the call that the thread is about to make, or has made.
+
+    ``abi`` is the call's. Raises OSError; ENOTSUP where nobody knows which register that is.
+    """
+    if abi.name in _FIRST_ARGUMENT:
+        _checked(_POKEUSER, tid, _FIRST_ARGUMENT[abi.name], value)
+    elif abi.name == "aarch64":
+        registers = ctypes.create_string_buffer(_ARM64_REGISTERS)
+        _registers(_GETREGSET, tid, _NT_PRSTATUS, registers)
+        struct.pack_into("=Q", registers, 0, value)
+        _registers(_SETREGSET, tid, _NT_PRSTATUS, registers)
+    else:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
 
 
 def set_siginfo(tid: int, info: bytes) -> None:

@@ -16,7 +16,7 @@ audit logs execve, its record holds the first of the three words.
 
 from __future__ import annotations
 
-import secrets
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,8 @@ class Token:
     def new(cls, abi: Abi) -> Token:
         """Return a token that nobody knows; 31 bits a word where a ``long`` has 32."""
         # One bit less on 32 bits: a kernel of 64 may show the word with its sign extended.
-        a, b, c = (secrets.randbits(64 if abi.bits == 64 else 31) for _ in _ARGUMENTS)
+        excess = 0 if abi.bits == 64 else 33
+        a, b, c = (int.from_bytes(os.urandom(8)) >> excess for _ in _ARGUMENTS)
         return cls((a, b, c))
 
 
