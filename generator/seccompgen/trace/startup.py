@@ -25,11 +25,10 @@ from seccompgen.trace.notification import Fail, Proceed
 from seccompgen.trace.process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from seccompgen.tables import Tables
     from seccompgen.trace.notification import Answer, Notification
-    from seccompgen.verify.call import Call
 
 INSTALLERS = ("seccomp", "prctl")
 """Calls that can install a filter."""
@@ -63,10 +62,9 @@ class Step(enum.Enum):
     INSTALLS = enum.auto()
 
 
-def step_of(call: Call, process: Process, tables: Tables) -> Step:
+def step_of(name: str, args: Sequence[int], process: Process) -> Step:
     """Return what a call of ``process`` has to do with the installing of a filter."""
-    name, _ = call_name(call.nr, call.arch, tables)
-    first, second, program = call.args[0] & U32, call.args[1] & U32, call.args[2]
+    first, second, program = args[0] & U32, args[1] & U32, args[2]
     if name == "seccomp":
         installs, marks = first == _SET_MODE_FILTER, not second
     elif name == "prctl" and first in _QUESTIONS:
@@ -112,9 +110,11 @@ class Startup:
         if stage is Stage.CONFINED:
             return None
         process = Process(tid)
-        match step_of(asked.call, process, self._tables):
+        name, _ = call_name(asked.call.nr, asked.call.arch, self._tables)
+        match step_of(name, asked.call.args, process):
             case Step.INSTALLS:
-                return self._installs(process, asked.call)
+                flags = FilterFlag(asked.call.args[1] & U32 if name == "seccomp" else 0)
+                return self._installs(process, flags)
             case Step.MARKS:
                 self._doubtful.pop(tid, None)
                 if stage is Stage.STARTING:
@@ -128,9 +128,7 @@ class Startup:
                 return None
         return Proceed()
 
-    def _installs(self, process: Process, call: Call) -> Answer:
-        name, _ = call_name(call.nr, call.arch, self._tables)
-        flags = FilterFlag(call.args[1] & U32 if name == "seccomp" else 0)
+    def _installs(self, process: Process, flags: FilterFlag) -> Answer:
         self._doubtful.pop(process.tid, None)
         self._move(process, Stage.CONFINED, self._flags | flags)
         if flags & FilterFlag.NEW_LISTENER:
