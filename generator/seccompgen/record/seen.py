@@ -15,7 +15,7 @@ from seccompgen.model import U32
 from seccompgen.record.observations import Number, Recording, Sighting
 from seccompgen.trace import ptrace
 from seccompgen.trace.process import Process
-from seccompgen.trace.startup import Step, step_of
+from seccompgen.trace.steps import Step, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
