@@ -332,6 +332,21 @@ def test_the_runtimes_marker_is_one(policy: Path) -> None:
     assert not {*calls(policy)} & {"seccomp", "prctl", "sched_yield", "execve", "mprotect"}
 
 
+def test_a_question_of_the_runtime_is_no_marker(policy: Path) -> None:
+    """It begins with the call that a marker is; nor does it undo one that came before."""
+    source = (
+        "import os\nfrom seccomp_filters import _runtime\n_runtime.supported()\n"
+        "os.getpriority(0, 0)\n_runtime.marker()\nos.getsid(0)\n_runtime.supported()\n"
+    )
+    seen = record(policy, python(source), "--startup-marker")
+    assert seen.code == 0, seen.err
+    found = {*calls(policy)}
+    assert {"getsid", "exit_group"} <= found
+    assert "getpriority" not in found
+    asked = "from seccomp_filters import _runtime\n_runtime.supported()\n"
+    assert record(policy, python(asked), "--startup-marker").code == 1
+
+
 def test_installing_a_generated_filter_marks(policy: Path, tmp_path: Path) -> None:
     """And a program that does so, under the result, does what it did."""
     lax = tmp_path / "lax.yml"

@@ -143,7 +143,7 @@ def record(
         except Interrupted:
             say("given up: all that ran is killed, and nothing is written", err=True)
             sys.exit(_INTERRUPTED)
-        _print_run(recording, name, tables)
+        _print_run(recording, name, tables, writes=bool(output))
     if output:
         _write(recording, wish, tables, output, Path(name).name, action)
     found = None
@@ -223,7 +223,7 @@ def _note(text: str) -> None:
     say(f"note: {text}", err=True)
 
 
-def _print_run(recording: Recording, command: str, tables: Tables) -> None:
+def _print_run(recording: Recording, command: str, tables: Tables, *, writes: bool) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
     from seccompgen.record.generalise import unnamed  # noqa: PLC0415
     from seccompgen.text import printable  # noqa: PLC0415
@@ -240,7 +240,7 @@ def _print_run(recording: Recording, command: str, tables: Tables) -> None:
         )
     if recording.filters:
         _note("a process installed a filter of its own; what that refuses is recorded as well")
-    if recording.before_marker > 1:
+    if recording.before_marker > 1 and writes:
         _note(
             f"{recording.before_marker} threads ran when the filter was installed: the policy says "
             "flags: [tsync], by which it is put in force for all of them"

@@ -280,7 +280,8 @@ def _trace_after_marker(
     from seccompgen.trace.asking import asking, asking_about  # noqa: PLC0415
     from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
     from seccompgen.trace.signals import end_like  # noqa: PLC0415
-    from seccompgen.trace.startup import INSTALLERS, Startup  # noqa: PLC0415
+    from seccompgen.trace.startup import Startup  # noqa: PLC0415
+    from seccompgen.trace.steps import INSTALLERS  # noqa: PLC0415
 
     abi, question = loaded.judged.abi, ActionKind.TRACE
     several = [tables.tables[name] for name in (abi.name, *abi.siblings) if name in tables.tables]

@@ -15,6 +15,7 @@ from seccompgen.model import U32
 from seccompgen.record.observations import Number, Recording, Sighting
 from seccompgen.trace import ptrace
 from seccompgen.trace.process import Process
+from seccompgen.trace.steps import Step, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,9 +33,6 @@ ALWAYS_SEEN = frozenset({"seccomp", "prctl", "clone", "clone3"})
 """Calls that install filters, or start what is to be traced: none of them may run unseen."""
 _LABEL_MAX = 1024
 """Bytes."""
-_SET_MODE_FILTER = 1
-_PR_SET_SECCOMP = 22
-_MODE_FILTER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +97,8 @@ class Traced:
     """A traced process: what it called that counts, and how far it is.
 
     ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
-    filter; ``before_marker`` is the number of its threads then. ``filtered`` is True if it has a
-    filter of its own.
+    filter; ``doubtful`` is True if the former may be half of a question. ``before_marker`` is the
+    number of its threads then. ``filtered`` is True if it has a filter of its own.
     """
 
     seen: Calls
@@ -112,6 +110,7 @@ class Traced:
     label: str = ""
     refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
     owes: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class Seen:
     _verdicts: dict[Key, bool] = field(default_factory=dict)
     _kinds: dict[Key, _Kind] = field(default_factory=dict)
     _filters: bool = False
-    _marked: bool = False
+    _marked: int = 0
     _before_marker: int = 0
 
     def __post_init__(self) -> None:
@@ -158,7 +157,7 @@ class Seen:
             refusals,
             tuple(unprivileged),
             filters=self._filters,
-            marked=self._marked,
+            marked=self._marked > 0,
             startup=frozenset(self._kept(key)[0] for key in self._startup),
             threads=self.threads,
             processes=self.processes,
@@ -239,25 +238,22 @@ class Seen:
 
         Return True if that is the first of the process's own, if nothing refuses it.
         """
-        if name == "seccomp":
-            marks, program = args[0] & U32 == _SET_MODE_FILTER, args[2]
-        else:
-            marks = args[0] & U32 == _PR_SET_SECCOMP and args[1] & U32 == _MODE_FILTER
-            program = args[2]
-        if not marks:
-            return False
-        if name == "seccomp" and args[3] & U32 == LABELLED:
+        step = step_of(name, args, Process(tid))
+        if step is Step.MARKS and name == "seccomp" and args[3] & U32 == LABELLED:
             process.label_at, process.owes = args[4], True
-        # No kernel takes a program without instructions, for which our runtime asks beforehand.
-        degree = 2 if program and Process(tid).memory(program, 2) != b"\0\0" else 1
-        if self.watch.after_marker and process.marked < 2:
-            self._marked = True
+        if step is Step.EMPTY and process.doubtful:
+            process.marked = 0
+            self._marked -= 1
+        degree = {Step.MARKS: 1, Step.INSTALLS: 2}.get(step, 0)
+        process.doubtful = step is Step.MARKS and process.marked == 0
+        if self.watch.after_marker and process.marked < degree:
+            self._marked += 1
             process.marked = degree
             process.before_marker = process.threads
             self._startup.update(key[:2] for key in process.seen.keys)
             process.seen.clear()
             process.refused.clear()
-        if degree == 1:
+        if degree < 2:
             return False
         # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
         self._filters = self._filters or not process.owes

@@ -5,6 +5,7 @@
     token          what lets a command be started that its filter would not let start
     launch         a command, found and started under a filter: by nobody between, or a child
     asking         a filter that refuses, as one that asks
+    steps          what a call has to do with the installing of a filter
     startup        where a program's startup ends, and the policy begins to apply
     notification   the question, and the answers that there are
     notify         supervising by user notification      tracer   the same by ptrace

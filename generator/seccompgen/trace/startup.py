@@ -23,26 +23,13 @@ from seccompgen.render import call_name
 from seccompgen.text import printable
 from seccompgen.trace.notification import Fail, Proceed
 from seccompgen.trace.process import Process
+from seccompgen.trace.steps import Step, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seccompgen.tables import Tables
     from seccompgen.trace.notification import Answer, Notification
-    from seccompgen.verify.call import Call
-
-INSTALLERS = ("seccomp", "prctl")
-"""Calls that can install a filter."""
-
-_SET_MODE_FILTER = 1
-_MODE_FILTER = 2
-_PR_GET_SECCOMP, _PR_SET_SECCOMP = 21, 22
-_PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS = 38, 39
-_QUESTIONS = frozenset(
-    {_PR_GET_SECCOMP, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_GET_NO_NEW_PRIVS}
-)
-_PROGRAM_LENGTH = 2
-"""Bytes of the first field of ``struct sock_fprog``."""
 
 
 class Stage(enum.IntEnum):
@@ -51,37 +38,6 @@ class Stage(enum.IntEnum):
     STARTING = 0
     MARKED = 1
     CONFINED = 2
-
-
-class Step(enum.Enum):
-    """What a call has to do with the installing of a filter; EMPTY is of no instructions."""
-
-    NONE = enum.auto()
-    ASKS = enum.auto()
-    MARKS = enum.auto()
-    EMPTY = enum.auto()
-    INSTALLS = enum.auto()
-
-
-def step_of(call: Call, process: Process, tables: Tables) -> Step:
-    """Return what a call of ``process`` has to do with the installing of a filter."""
-    name, _ = call_name(call.nr, call.arch, tables)
-    first, second, program = call.args[0] & U32, call.args[1] & U32, call.args[2]
-    if name == "seccomp":
-        installs, marks = first == _SET_MODE_FILTER, not second
-    elif name == "prctl" and first in _QUESTIONS:
-        installs, marks = first == _PR_SET_SECCOMP and second == _MODE_FILTER, True
-    else:
-        return Step.NONE
-    if not installs:
-        return Step.ASKS
-    if not program:
-        # With flags it is a question about these, such as libseccomp asks.
-        return Step.MARKS if marks else Step.ASKS
-    length = process.memory(program, _PROGRAM_LENGTH)
-    if not length:
-        return Step.ASKS  # the kernel cannot read it either
-    return Step.INSTALLS if any(length) else Step.EMPTY
 
 
 class Startup:
@@ -112,9 +68,11 @@ class Startup:
         if stage is Stage.CONFINED:
             return None
         process = Process(tid)
-        match step_of(asked.call, process, self._tables):
+        name, _ = call_name(asked.call.nr, asked.call.arch, self._tables)
+        match step_of(name, asked.call.args, process):
             case Step.INSTALLS:
-                return self._installs(process, asked.call)
+                flags = FilterFlag(asked.call.args[1] & U32 if name == "seccomp" else 0)
+                return self._installs(process, flags)
             case Step.MARKS:
                 self._doubtful.pop(tid, None)
                 if stage is Stage.STARTING:
@@ -128,9 +86,7 @@ class Startup:
                 return None
         return Proceed()
 
-    def _installs(self, process: Process, call: Call) -> Answer:
-        name, _ = call_name(call.nr, call.arch, self._tables)
-        flags = FilterFlag(call.args[1] & U32 if name == "seccomp" else 0)
+    def _installs(self, process: Process, flags: FilterFlag) -> Answer:
         self._doubtful.pop(process.tid, None)
         self._move(process, Stage.CONFINED, self._flags | flags)
         if flags & FilterFlag.NEW_LISTENER:
