@@ -17,6 +17,7 @@ What is not
 
 from __future__ import annotations
 
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.tree import SCALE, UNBOUNDED
@@ -36,11 +37,13 @@ _MOST_NODES = 400
 _MOST_STATES = 500
 _MOST_LACKING = 3
 """So many of the largest combinations of a label are tried."""
+_MOST_KEPT = 32
+"""So many questions are kept with all that was found out about them."""
 
 _Points: TypeAlias = int
 """Combinations of bits: bit p for the combination p."""
-_State: TypeAlias = "tuple[_Points, ...]"
-"""The combinations that are left of each label."""
+_Bits: TypeAlias = int
+"""Some of the bits that matter: bit n for the n-th of them."""
 
 
 def bits_together(words: Words, line: WordId) -> list[int] | None:
@@ -63,15 +66,6 @@ def bits_together(words: Words, line: WordId) -> list[int] | None:
     return list(alike.values())
 
 
-class _Choice(NamedTuple):
-    """A test of the word, and the states where it is ``k`` under the mask and where not."""
-
-    mask: int
-    k: int
-    equal: _State
-    rest: _State
-
-
 class BitSearch:
     """The search for the function ``line`` of the bits ``together``; the rest as in WordSearch."""
 
@@ -87,65 +81,30 @@ class BitSearch:
         self._ends = ends
         self._price = price
         self._together = together
-        count = len(together)
-        all_points = (1 << (1 << count)) - 1
-        # The combinations that have a bit.
-        self._having = [
-            all_points // ((1 << (2 << bit)) - 1) * ((1 << (1 << bit)) - 1) << (1 << bit)
-            for bit in range(count)
-        ]
-        points = self._table(words, line, all_points)
+        points = _table(words, line, together)
         self._labels = list(points)
-        self._start: _State = tuple(points.values())
-        self._masks = [cube for mask, k in masks if (cube := self._cube(mask, k)) is not None]
+        single = sum(1 << n for n, bits in enumerate(together) if not bits & (bits - 1))
+        cubes = [cube for mask, k in masks if (cube := self._cube(mask, k)) is not None]
+        self._asked = _questions(len(together), single, tuple(points.values()), tuple(cubes))
         self._weights: list[tuple[_Points, int]] = []
         self._rest = 0
         self._known: dict[_State, tuple[int, _Choice | None]] = {}
-        self._any: dict[int, tuple[_Points, int]] = {}
 
-    def _table(self, words: Words, line: WordId, all_points: _Points) -> dict[int, _Points]:
-        """Return the combinations for each label, in order of the labels."""
-        # The lowest bit speaks for those that count as one.
-        having = {
-            bits & -bits: points for bits, points in zip(self._together, self._having, strict=True)
-        }
-        known: dict[WordId, dict[int, _Points]] = {}
-
-        def table(at: WordId) -> dict[int, _Points]:
-            label = words.outcome(at)
-            if label is not None:
-                assert isinstance(label, int)
-                return {label: all_points}
-            if at not in known:
-                bit, zero, one = words.highest(at)
-                found = table(zero)
-                if bit in having:
-                    found = {label: points & ~having[bit] for label, points in found.items()}
-                    for label, points in table(one).items():
-                        found[label] = found.get(label, 0) | points & having[bit]
-                known[at] = found
-            return known[at]
-
-        return {label: points for label, points in sorted(table(line).items()) if points}
-
-    def _cube(self, mask: int, k: int) -> tuple[int, int, _Points] | None:
-        """Return what a test asks of the bits that matter, and the combinations where it holds.
-
-        Return None where that is no question of these combinations.
-        """
-        found = sum(self._start)
-        asked = 0
-        for having, bits in zip(self._having, self._together, strict=True):
-            if k & bits and bits & (bits - 1):
-                return None
+    def _cube(self, mask: int, k: int) -> _Cube | None:
+        """Return what a test asks of the bits that matter; None where that is not about these."""
+        asked = wanted = 0
+        if k & ~mask:
+            return None
+        for n, bits in enumerate(self._together):
             if k & bits:
-                found &= having
-            elif mask & bits == bits:
-                found &= ~having
-            elif mask & bits:
+                if bits & (bits - 1):
+                    return None
+                wanted |= 1 << n
+            elif mask & bits not in (0, bits):
                 return None
-            asked |= mask & bits
-        return (asked, k & asked, found) if k & asked else None
+            if mask & bits:
+                asked |= 1 << n
+        return _Cube(asked, wanted) if wanted else None
 
     def best(self, seen: Sequence[tuple[int, int]], rest: int) -> WordTrees:
         """Return the best trees where values come as ``seen``, and all others ``rest`` times."""
@@ -154,69 +113,186 @@ class BitSearch:
         for value, weight in seen:
             point = sum(1 << n for n, bits in enumerate(self._together) if value & bits)
             self._weights.append((1 << point, weight))
-        return self._trees(self._start)
+        return self._trees(self._asked.start)
 
     def _trees(self, state: _State) -> WordTrees:
         choice = self._solve(state)[1]
         if choice is None:
-            label = next(i for i, points in enumerate(state) if points)
-            return Known(self._labels[label], self._weight(state), self._ends)
+            return Known(self._labels[state.labels[0]], self._weight(state), self._ends)
         equal, rest = self._trees(choice.equal), self._trees(choice.rest)
-        return Split(choice.mask, choice.k, equal, rest, self._price)
+        mask, k = (
+            sum(bits for n, bits in enumerate(self._together) if chosen >> n & 1)
+            for chosen in choice.cube
+        )
+        return Split(mask, k, equal, rest, self._price)
 
     def _weight(self, state: _State) -> int:
-        care = sum(state)
-        weight = sum(weight for point, weight in self._weights if care & point)
-        return weight + max(self._rest * care.bit_count() >> len(self._together), 1)
+        care = state.care
+        weight = max(self._rest * state.count >> len(self._together), 1)
+        for point, more in self._weights:
+            if care & point:
+                weight += more
+        return weight
 
     def _solve(self, state: _State) -> tuple[int, _Choice | None]:
         """Return the least cost of ``state``, and how it begins."""
-        found = self._known.get(state)
+        known = self._known
+        found = known.get(state)
         if found is not None:
             return found
-        labels = [i for i, points in enumerate(state) if points]
         weight = self._weight(state)
-        if len(labels) == 1:
-            end = int(self._ends[self._labels[labels[0]], UNBOUNDED])
-            found = self._known[state] = weight * end, None
+        if len(state.labels) == 1:
+            end = int(self._ends[self._labels[state.labels[0]], UNBOUNDED])
+            found = known[state] = weight * end, None
             return found
         test = weight * SCALE + self._price
-        best: tuple[int, _Choice | None] | None = None
-        choices = list(self._choices(state, labels))
-        if len(self._known) > _MOST_STATES:
+        least, best = -1, None
+        choices = self._asked.choices(state)
+        if len(known) > _MOST_STATES:
             choices = [max(choices, key=self._worth)]
         for choice in choices:
-            cost = test + self._solve(choice.equal)[0] + self._solve(choice.rest)[0]
-            if choice.k:
+            (_, k), equal, rest = choice
+            cost = test
+            for side in (equal, rest):
+                cost += (known.get(side) or self._solve(side))[0]
+            if k:
                 cost += test  # the mask; and the load if the word is asked again
-                if sum(map(bool, choice.rest)) > 1:
-                    cost += self._weight(choice.rest) * SCALE + self._price
-            if best is None or cost < best[0]:
-                best = cost, choice
+                if len(rest.labels) > 1:
+                    cost += self._weight(rest) * SCALE + self._price
+            if best is None or cost < least:
+                least, best = cost, choice
         assert best is not None
-        self._known[state] = best
-        return best
+        found = known[state] = least, best
+        return found
 
     def _worth(self, choice: _Choice) -> tuple[bool, int]:
         """Tell which test to take where no other is tried."""
-        sides = sorted([choice.equal, choice.rest], key=lambda side: sum(map(bool, side)))
-        return sum(map(bool, sides[0])) == 1, self._weight(sides[0]) >> (choice.k > 0)
+        fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
+        return len(fewer.labels) == 1, self._weight(fewer) >> (choice.cube.wanted > 0)
 
-    def _choices(self, state: _State, labels: Sequence[int]) -> Iterator[_Choice]:
-        care = sum(state)
-        for label in labels:
-            others = care ^ state[label]
-            for bits in self._deciding(state[label], others):
-                yield self._any_bit(state, bits)
-        for mask, k, cube in [*self._masks, *(self._around(state[label]) for label in labels)]:
-            inside = [points & cube for points in state]
-            if k and sum(map(bool, inside)) == 1:
-                yield _Choice(mask, k, tuple(inside), tuple(p & ~cube for p in state))
+
+def _table(words: Words, line: WordId, together: Sequence[int]) -> dict[int, _Points]:
+    """Return the combinations of ``together`` for each label of ``line``, in order of the labels."""
+    all_points, each = _having(len(together))
+    # The lowest bit speaks for those that count as one.
+    having = {bits & -bits: points for bits, points in zip(together, each, strict=True)}
+    known: dict[WordId, dict[int, _Points]] = {}
+
+    def table(at: WordId) -> dict[int, _Points]:
+        label = words.outcome(at)
+        if label is not None:
+            assert isinstance(label, int)
+            return {label: all_points}
+        if at not in known:
+            bit, zero, one = words.highest(at)
+            found = table(zero)
+            if bit in having:
+                found = {label: points & ~having[bit] for label, points in found.items()}
+                for label, points in table(one).items():
+                    found[label] = found.get(label, 0) | points & having[bit]
+            known[at] = found
+        return known[at]
+
+    return {label: points for label, points in sorted(table(line).items()) if points}
+
+
+@cache
+def _having(count: int) -> tuple[_Points, tuple[_Points, ...]]:
+    """Return all combinations of ``count`` bits, and for each bit those that have it."""
+    every = (1 << (1 << count)) - 1
+    return every, tuple(
+        every // ((1 << (2 << bit)) - 1) * ((1 << (1 << bit)) - 1) << (1 << bit)
+        for bit in range(count)
+    )
+
+
+class _Cube(NamedTuple):
+    """A test: of the bits ``asked``, just those ``wanted`` are set."""
+
+    asked: _Bits
+    wanted: _Bits
+
+
+class _State:
+    """What the tests so far have left: for each label the combinations, in ``points``.
+
+    ``care`` are all of them, ``count`` how many these are, ``labels`` those that are left.
+    """
+
+    __slots__ = ("care", "choices", "count", "labels", "points")
+
+    def __init__(self, points: tuple[_Points, ...]) -> None:
+        self.points = points
+        self.care = sum(points)
+        self.count = self.care.bit_count()
+        self.labels = [label for label, own in enumerate(points) if own]
+        self.choices: list[_Choice] | None = None
+
+
+class _Choice(NamedTuple):
+    """A test, and the states where it holds and where not."""
+
+    cube: _Cube
+    equal: _State
+    rest: _State
+
+
+class _Questions:
+    """The tests worth trying in each state, whatever they cost.
+
+    Kept from search to search, since one function of a word is searched with many weights, and on
+    every ABI.
+    """
+
+    def __init__(
+        self, count: int, single: _Bits, start: tuple[_Points, ...], cubes: Sequence[_Cube]
+    ) -> None:
+        self._all_points, self._having = _having(count)
+        self._whole: _Bits = (1 << count) - 1
+        self._single = single
+        self._cubes = [(cube, self._holding(cube)) for cube in cubes]
+        self._some: dict[_Bits, _Points] = {}
+        self._states: dict[tuple[_Points, ...], _State] = {}
+        self.start = self._state(start)
+
+    def _state(self, points: tuple[_Points, ...]) -> _State:
+        found = self._states.get(points)
+        if found is None:
+            found = self._states[points] = _State(points)
+        return found
+
+    def _holding(self, cube: _Cube) -> _Points:
+        """Return the combinations for which the test holds."""
+        found = self._all_points
         for bit, having in enumerate(self._having):
-            if care & having and care & ~having:
+            if cube.wanted >> bit & 1:
+                found &= having
+            elif cube.asked >> bit & 1:
+                found &= ~having
+        return found
+
+    def choices(self, state: _State) -> list[_Choice]:
+        """Return the tests for ``state``, each once."""
+        if state.choices is None:
+            state.choices = list(dict.fromkeys(self._choices(state)))
+        return state.choices
+
+    def _choices(self, state: _State) -> Iterator[_Choice]:
+        for label in state.labels:
+            own = state.points[label]
+            for bits in self._deciding(own, state.care ^ own):
+                yield self._any_bit(state, bits)
+        around = (self._around(state.points[label]) for label in state.labels)
+        for cube, holding in (*self._cubes, *around):
+            equal = tuple([points & holding for points in state.points])
+            if cube.wanted and sum(map(bool, equal)) == 1:
+                rest = tuple([points & ~holding for points in state.points])
+                yield _Choice(cube, self._state(equal), self._state(rest))
+        for bit, having in enumerate(self._having):
+            if state.care & having and state.care & ~having:
                 yield self._any_bit(state, 1 << bit)
 
-    def _deciding(self, own: _Points, others: _Points) -> Iterator[int]:
+    def _deciding(self, own: _Points, others: _Points) -> Iterator[_Bits]:
         """Yield sets of bits one side of which has combinations of ``own`` alone."""
         some, bits = 0, 0
         for bit, having in enumerate(self._having):
@@ -234,38 +310,37 @@ class BitSearch:
         largest = good
         for bit, having in enumerate(self._having):
             largest &= ~((good & having) >> (1 << bit))
-        whole = (1 << len(self._together)) - 1
         for _ in range(_MOST_LACKING):
             if not largest:
                 return
             point = largest.bit_length() - 1
             largest ^= 1 << point
-            if point != whole:
-                yield whole & ~point
+            if point != self._whole:
+                yield self._whole & ~point
 
-    def _around(self, own: _Points) -> tuple[int, int, _Points]:
+    def _around(self, own: _Points) -> tuple[_Cube, _Points]:
         """Return the smallest set that a mask can tell, with all combinations of ``own`` in it."""
-        mask = k = 0
-        cube = sum(self._start)
-        for having, bits in zip(self._having, self._together, strict=True):
+        asked = wanted = 0
+        for bit, having in enumerate(self._having):
             if not own & having:
-                mask |= bits
-                cube &= ~having
-            elif not own & ~having and not bits & (bits - 1):
-                mask |= bits
-                k |= bits
-                cube &= having
-        return mask, k, cube
+                asked |= 1 << bit
+            elif not own & ~having and self._single >> bit & 1:
+                asked |= 1 << bit
+                wanted |= 1 << bit
+        cube = _Cube(asked, wanted)
+        return cube, self._holding(cube) if wanted else 0
 
-    def _any_bit(self, state: _State, bits: int) -> _Choice:
-        found = self._any.get(bits)
-        if found is None:
-            having = mask = 0
-            for bit, points in enumerate(self._having):
+    def _any_bit(self, state: _State, bits: _Bits) -> _Choice:
+        some = self._some.get(bits)
+        if some is None:
+            some = 0
+            for bit, having in enumerate(self._having):
                 if bits >> bit & 1:
-                    having |= points
-                    mask |= self._together[bit]
-            found = self._any[bits] = having, mask
-        having, mask = found
-        equal = tuple(points & ~having for points in state)
-        return _Choice(mask, 0, equal, tuple(points & having for points in state))
+                    some |= having
+            self._some[bits] = some
+        none = ~some
+        equal = self._state(tuple([points & none for points in state.points]))
+        return _Choice(_Cube(bits, 0), equal, self._state(tuple([p & some for p in state.points])))
+
+
+_questions = lru_cache(maxsize=_MOST_KEPT)(_Questions)
