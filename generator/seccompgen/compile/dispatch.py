@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -92,7 +91,7 @@ def _x32_by_bit(items: Sequence[Item], label: int) -> list[Item] | None:
         return None
     return [
         *rest,
-        replace(native, weight=native.weight + above.weight),
+        native._replace(weight=native.weight + above.weight),
         Item(bit, U32, label, x32.weight + higher.weight + last.weight, bit),
     ]
 

@@ -13,8 +13,7 @@ one bit that all numbers of other labels share. Masks between these are not trie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -38,6 +37,8 @@ from seccompgen.model import U32
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from seccompgen.compile.tree import Costs, Item, Tree
 
 _LONGEST = 12
@@ -52,73 +53,77 @@ Places: TypeAlias = int
 """A set of items, bit i for the i-th."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """A tree for the items from ``first``, where the number of holes taken is in ``states``.
 
-    The budgets in ``shape`` mean nothing yet.
+    The budgets in ``shape`` mean nothing yet; ``number`` is its place in `Patterns.costs`.
     """
 
     first: int
     states: slice
     shape: Tree
-    costs: Costs
-    ends: Costs
+    number: int
 
-    def tree(self, budget: int) -> Tree:
+    def tree(self, budget: int, ends: Costs) -> Tree:
         """Return the tree of at most ``budget`` instructions to the end of any path."""
-        return self._budgeted(self.shape, budget)
-
-    def _budgeted(self, shape: Tree, budget: int) -> Tree:
-        rest = less(budget, 1)
-        match shape:
-            case Cut(k, below, above):
-                return Cut(k, self._budgeted(below, rest), self._budgeted(above, rest))
-            case Hole(k, equal, other):
-                return Hole(k, self._budgeted(equal, rest), self._budgeted(other, rest))
-            case Bits(mask, some, none):
-                return Bits(mask, self._budgeted(some, rest), self._budgeted(none, rest))
-            case End(label):
-                return End(label, least_budget(self.ends[label], budget))
-        raise AssertionError(shape)
+        return _budgeted(self.shape, budget, ends)
 
 
-def patterns(
-    items: Sequence[Item], holes: Sequence[int], ends: Costs, price: int, deepest: int
-) -> dict[int, list[Pattern]]:
-    """Return the patterns that may finish a range of ``items``, by the length of the range.
+def _budgeted(shape: Tree, budget: int, ends: Costs) -> Tree:
+    rest = less(budget, 1)
+    match shape:
+        case Cut(k, below, above):
+            return Cut(k, _budgeted(below, rest, ends), _budgeted(above, rest, ends))
+        case Hole(k, equal, other):
+            return Hole(k, _budgeted(equal, rest, ends), _budgeted(other, rest, ends))
+        case Bits(mask, some, none):
+            return Bits(mask, _budgeted(some, rest, ends), _budgeted(none, rest, ends))
+        case End(label):
+            return End(label, least_budget(ends[label], budget))
+    raise AssertionError(shape)
 
-    Trees with bit tests have at most ``deepest`` tests.
+
+class Patterns:
+    """The patterns that may finish a range of ``items``, by the length of the range.
+
+    Trees with bit tests have at most ``deepest`` tests. ``price`` is as in `search.Search`.
     """
-    found: dict[int, list[Pattern]] = {}
-    pricing = _Pricing(ends, price)
-    shapes = _shapes(tuple(_Span(item.first, item.last, item.label) for item in items), deepest)
-    known: dict[Places, list[tuple[Tree, Costs]]] = {}
-    order = {hole: t for t, hole in enumerate(holes)}
-    for first in range(len(items)):
-        if items[first].mask:
-            continue
-        for stop in range(first + 2, min(first + _LONGEST, len(items)) + 1):
-            if items[stop - 1].mask:
-                break
-            if not holes and items[first].label != items[stop - 1].label:
-                continue  # a cut next to one end does as well
-            inside = sorted((order[i], i) for i in range(first, stop) if i in order)
-            left = (1 << stop) - (1 << first)
-            low = 0
-            for t, i in [*inside, (len(holes), None)]:
-                if left not in known:
-                    members = [items[place] for place in _places(left)]
-                    trees = list(shapes.of(left, members))
-                    known[left] = list(zip(trees, pricing.of(trees, members), strict=True))
-                for shape, costs in known[left]:
-                    found.setdefault(stop - first, []).append(
-                        Pattern(first, slice(low, t + 1), shape, costs, ends)
-                    )
-                if i is not None:
-                    left ^= 1 << i
-                    low = t + 1
-    return found
+
+    def __init__(
+        self, items: Sequence[Item], holes: Sequence[int], price: int, deepest: int
+    ) -> None:
+        self._pricing = _Pricing(price)
+        self.of: dict[int, list[Pattern]] = {}
+        shapes = _shapes(tuple(_Span(item.first, item.last, item.label) for item in items), deepest)
+        known: dict[Places, list[tuple[Tree, int]]] = {}
+        order = {hole: t for t, hole in enumerate(holes)}
+        for first in range(len(items)):
+            if items[first].mask:
+                continue
+            for stop in range(first + 2, min(first + _LONGEST, len(items)) + 1):
+                if items[stop - 1].mask:
+                    break
+                if not holes and items[first].label != items[stop - 1].label:
+                    continue  # a cut next to one end does as well
+                inside = sorted((order[i], i) for i in range(first, stop) if i in order)
+                left = (1 << stop) - (1 << first)
+                low = 0
+                for t, i in [*inside, (len(holes), None)]:
+                    if left not in known:
+                        members = [items[place] for place in _places(left)]
+                        trees = list(shapes.of(left, members))
+                        known[left] = list(zip(trees, self._pricing.add(trees, members)))
+                    for shape, number in known[left]:
+                        self.of.setdefault(stop - first, []).append(
+                            Pattern(first, slice(low, t + 1), shape, number)
+                        )
+                    if i is not None:
+                        left ^= 1 << i
+                        low = t + 1
+
+    def costs(self, ends: Costs) -> Costs:
+        """Return what each pattern costs where labels end as ``ends`` say, by its number."""
+        return self._pricing.costs(ends)
 
 
 class _Span(NamedTuple):
@@ -341,33 +346,49 @@ def _with_bit_of(mask: int) -> int:
 
 
 class _Pricing:
-    """What small trees cost, given what follows at their ends."""
+    """What small trees cost, once it is known what follows at their ends."""
 
-    def __init__(self, ends: Costs, price: int) -> None:
+    def __init__(self, price: int) -> None:
         self._price = price
+        self._ends: list[tuple[int, int, int]] = []
+        self._starts: list[int] = []
+        self._spent: list[int] = []
+
+    def add(self, shapes: Sequence[Tree], items: Sequence[Item]) -> range:
+        """Take ``shapes`` for ``items`` in; return their places in ``costs``."""
+        parts = [_Part.of(item) for item in items]
+        first = len(self._starts)
+        for shape in shapes:
+            self._starts.append(len(self._ends))
+            self._spent.append(self._walk(shape, parts, 0, self._ends))
+        return range(first, len(self._starts))
+
+    def costs(self, ends: Costs) -> Costs:
+        """Return the cost of each tree, by budget, where labels end as ``ends`` say."""
+        if not self._starts:
+            return ends[:0]
         shifted = [ends]
         for _ in range(_MOST_TAKEN):
             shifted.append(later(shifted[-1]))
         behind = np.array(shifted)  # by the number of tests before, label and budget
-        self._impossible = behind >= IMPOSSIBLE
-        self._behind = np.where(self._impossible, 0, behind)
-
-    def of(self, shapes: Sequence[Tree], items: Sequence[Item]) -> Sequence[Costs]:
-        """Return the cost of each of ``shapes`` for ``items``, by budget."""
-        if not shapes:
-            return ()
-        parts = [_Part.of(item) for item in items]
-        ends: list[tuple[int, int, int]] = []
-        starts, spent = [], []
-        for shape in shapes:
-            starts.append(len(ends))
-            spent.append(self._walk(shape, parts, 0, ends))
+        impossible = behind >= IMPOSSIBLE
+        behind[impossible] = 0
         # All at once: to call numpy takes longer than what it does here.
-        depths, labels, weights = np.array(ends).T
-        weighed = self._behind[depths, labels] * weights[:, None]
-        costs: Costs = np.add.reduceat(weighed, starts) + np.array(spent)[:, None]
-        costs[np.logical_or.reduceat(self._impossible[depths, labels], starts)] = IMPOSSIBLE
-        return tuple(costs)
+        depths, labels, weights = self._arrays
+        weighed = behind[depths, labels] * weights
+        costs: Costs = np.add.reduceat(weighed, self._starts) + self._all_spent
+        costs[np.logical_or.reduceat(impossible[depths, labels], self._starts)] = IMPOSSIBLE
+        return costs
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The depths, labels and weights of all ends; weights in a column."""
+        depths, labels, weights = np.array(self._ends, dtype=np.int64).T
+        return depths, labels, weights[:, None]
+
+    @cached_property
+    def _all_spent(self) -> Costs:
+        return np.array(self._spent, dtype=np.int64)[:, None]
 
     def _walk(
         self, shape: Tree, parts: Sequence[_Part], depth: int, ends: list[tuple[int, int, int]]

@@ -31,11 +31,12 @@ What is not
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from seccompgen.compile.patterns import patterns
+from seccompgen.compile.patterns import Patterns
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -49,7 +50,7 @@ from seccompgen.compile.tree import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -76,6 +77,72 @@ _PART = Effort(64, 0, 3)
 ROUGH = Effort(64, 0, 1)
 _LONG = 500
 """Lines of more intervals are searched roughly."""
+_FEW = 5
+_KEPT = 256
+"""So many forms of so few items are kept."""
+
+
+class _Ranges(NamedTuple):
+    """All ranges of one length, by first item (the first axis) and number of holes taken.
+
+    ``step`` is what a test costs there, ``low`` and ``high`` are the least and the greatest label
+    that is left (by state, then first item). ``even`` says which have one label: where, which, and
+    the weights. ``empty`` are those where nothing is left.
+    """
+
+    step: Costs
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    even: tuple[tuple[NDArray[np.int64], ...], NDArray[np.int64], Costs] | None
+    empty: NDArray[np.bool_] | None
+
+
+class _Form:
+    """What a search for ``items`` needs to know, but for what follows at the ends."""
+
+    def __init__(self, items: Sequence[Item], price: int, effort: Effort) -> None:
+        n = len(items)
+        singles = [i for i, item in enumerate(items) if item.first == item.last]
+        common = Counter(item.label for item in items) if effort.commonest_last else {}
+        singles.sort(key=lambda i: (-items[i].weight, common.get(items[i].label, 0), i))
+        self.holes = holes = singles[: effort.holes]
+        states = len(holes) + 1
+        labels = np.array([[item.label for item in items]] * states)
+        weights = np.array([[item.weight for item in items]] * states, dtype=np.int64)
+        none = max(item.label for item in items) + 1
+        low, high = labels.copy(), labels.copy()
+        for t, hole in enumerate(holes):
+            weights[t + 1 :, hole] = 0
+            low[t + 1 :, hole] = none
+            high[t + 1 :, hole] = -1
+        self.total = np.zeros((states, n + 1), dtype=np.int64)
+        np.cumsum(weights, axis=1, out=self.total[:, 1:])
+        self.patterns = Patterns(items, holes, price, effort.bit_tests)
+        self.ranges = list(self._ranges(low, high, price))
+
+    def _ranges(
+        self, low: NDArray[np.int64], high: NDArray[np.int64], price: int
+    ) -> Iterator[_Ranges]:
+        """Yield the ranges of each length, from 0 to all."""
+        n = low.shape[1]
+        least, most = low, high
+        for length in range(n + 1):
+            starts = n - length + 1
+            if length > 1:
+                least = np.minimum(least[:, :starts], low[:, length - 1 :])
+                most = np.maximum(most[:, :starts], high[:, length - 1 :])
+            weight = (self.total[:, length:] - self.total[:, :starts]).T
+            even, empty = None, None
+            if length and (least == most).any():
+                where = np.nonzero((least == most).T)
+                even = where, least.T[where], weight[where][:, None]
+            if length and (most < 0).any():
+                empty = (most < 0).T
+            yield _Ranges((weight * SCALE + price)[:, :, None], least, most, even, empty)
+
+
+_kept_form = lru_cache(maxsize=_KEPT)(_Form)
+"""The same few items are searched with many ends, and on every ABI."""
 
 
 class Search:
@@ -100,6 +167,8 @@ class Search:
             both = np.minimum(below.costs + above.costs, IMPOSSIBLE)
             self.costs: Costs = np.minimum(later(both) + weight * SCALE + price, IMPOSSIBLE)
             return
+        few = len(items) <= _FEW
+        self._form = (_kept_form if few else _Form)(tuple(items), price, effort)
         self._solve()
         self.costs = self._table[len(items)][0, 0]
 
@@ -122,65 +191,40 @@ class Search:
         return below, above
 
     def _solve(self) -> None:
-        items = self._items
-        n = len(items)
-        singles = [i for i, item in enumerate(items) if item.first == item.last]
-        common = Counter(item.label for item in items) if self._effort.commonest_last else {}
-        singles.sort(key=lambda i: (-items[i].weight, common.get(items[i].label, 0), i))
-        self._holes = holes = singles[: self._effort.holes]
-        states = len(holes) + 1
-        labels = np.array([[item.label for item in items]] * states)
-        weights = np.array([[item.weight for item in items]] * states, dtype=np.int64)
-        none = len(self._ends)
-        low, high = labels.copy(), labels.copy()
-        for t, hole in enumerate(holes):
-            weights[t + 1 :, hole] = 0
-            low[t + 1 :, hole] = none
-            high[t + 1 :, hole] = -1
-        total = np.zeros((states, n + 1), dtype=np.int64)
-        np.cumsum(weights, axis=1, out=total[:, 1:])
-        self._total = total
-        self._patterns = patterns(items, holes, self._ends, self._price, self._effort.bit_tests)
-
+        form, ends, n = self._form, self._ends, len(self._items)
+        states = len(form.holes) + 1
+        self._priced = form.patterns.costs(ends)
+        holes = [
+            (t, hole, weighed(ends[self._items[hole].label], self._items[hole].weight))
+            for t, hole in enumerate(form.holes)
+        ]
         # self._table[length][first, t] are the costs of the items first to first + length - 1
         # without the t heaviest.
         self._table: list[Costs] = [np.zeros((n + 1, states, BUDGETS), dtype=np.int64)]
-        self._low: list[NDArray[np.int64]] = [low[:, :0]]
-        self._high: list[NDArray[np.int64]] = [high[:, :0]]
-        least, most = low, high
         for length in range(1, n + 1):
+            ranges = form.ranges[length]
             starts = n - length + 1
-            if length > 1:
-                least = np.minimum(least[:, :starts], low[:, length - 1 :])
-                most = np.maximum(most[:, :starts], high[:, length - 1 :])
-            self._low.append(least)
-            self._high.append(most)
-            weight = (total[:, length:] - total[:, :starts]).T
-            step = (weight * SCALE + self._price)[:, :, None]
             best = np.full((starts, states, BUDGETS), IMPOSSIBLE, dtype=np.int64)
-            both = np.empty_like(best)
-            for part in range(1, length):
-                below, above = self._table[part], self._table[length - part]
-                np.add(below[:starts], above[part : part + starts], out=both)
-                np.minimum(best, both, out=best)
-            best = np.minimum(later(best) + step, IMPOSSIBLE)
-            even, empty = (least == most).T, (most < 0).T
-            if even.any():
-                where = np.nonzero(even)
-                ends = self._ends[least.T[where]]
-                best[where] = np.where(
-                    ends >= IMPOSSIBLE, IMPOSSIBLE, ends * weight[where][:, None]
-                )
-            best[empty] = 0
-            for pattern in self._patterns.get(length, ()):
+            if length > 1:
+                both = np.empty_like(best)
+                for part in range(1, length):
+                    below, above = self._table[part], self._table[length - part]
+                    np.add(below[:starts], above[part : part + starts], out=both)
+                    np.minimum(best, both, out=best)
+                best = np.minimum(later(best) + ranges.step, IMPOSSIBLE)
+            if ranges.even is not None:
+                where, labels, weights = ranges.even
+                ended = ends[labels]
+                best[where] = np.where(ended >= IMPOSSIBLE, IMPOSSIBLE, ended * weights)
+            if ranges.empty is not None:
+                best[ranges.empty] = 0
+            for pattern in form.patterns.of.get(length, ()):
                 cell = best[pattern.first, pattern.states]
-                np.minimum(cell, pattern.costs, out=cell)
-            for t in reversed(range(states - 1)):
-                hole = holes[t]
+                np.minimum(cell, self._priced[pattern.number], out=cell)
+            for t, hole, taken in reversed(holes):
                 rows = slice(max(0, hole - length + 1), min(hole, n - length) + 1)
-                taken = weighed(self._ends[items[hole].label], items[hole].weight)
-                taken = np.minimum(later(best[rows, t + 1] + taken) + step[rows, t], IMPOSSIBLE)
-                best[rows, t] = np.minimum(best[rows, t], taken)
+                after = later(best[rows, t + 1] + taken) + ranges.step[rows, t]
+                best[rows, t] = np.minimum(best[rows, t], np.minimum(after, IMPOSSIBLE))
             self._table.append(best)
 
     def tree(self, budget: int) -> Tree:
@@ -201,15 +245,17 @@ class Search:
         budget = least_budget(costs, budget)
         cost = costs[budget]
         assert cost < IMPOSSIBLE
-        least, most = self._low[length][t, first], self._high[length][t, first]
+        form, ends = self._form, self._ends
+        ranges = form.ranges[length]
+        least, most = ranges.low[t, first], ranges.high[t, first]
         if least == most:
-            return End(int(least), least_budget(self._ends[least], budget))
+            return End(int(least), least_budget(ends[least], budget))
         rest = less(budget, 1)
-        for pattern in self._patterns.get(length, ()):
+        for pattern in form.patterns.of.get(length, ()):
             here = pattern.first == first and pattern.states.start <= t < pattern.states.stop
-            if here and pattern.costs[budget] == cost:
-                return pattern.tree(budget)
-        weight = int(self._total[t, first + length] - self._total[t, first])
+            if here and self._priced[pattern.number, budget] == cost:
+                return pattern.tree(budget, ends)
+        weight = int(form.total[t, first + length] - form.total[t, first])
         left = cost - weight * SCALE - self._price
         parts = sorted(range(1, length), key=lambda part: (abs(2 * part - length), part))
         for part in parts:
@@ -221,7 +267,7 @@ class Search:
                     self._tree(first + part, length - part, t, rest),
                 )
         while True:
-            hole = self._holes[t]
+            hole = form.holes[t]
             t += 1
             if first <= hole < first + length:
                 break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,8 +23,7 @@ SCALE = 1 << 10
 IMPOSSIBLE = 1 << 60
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """The numbers ``first`` to ``last``: their weight, and the label of what follows.
 
     Where ``mask`` is not 0, a number belongs to this item or a later one if it has a bit of
