@@ -27,6 +27,7 @@ from seccompgen.compile.assemble import assemble
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
 from seccompgen.compile.functions import HIGH, LOW, ORIGINAL, WORD, Derived, Function, Word
+from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.onword import TooManyError, WordSearch
 from seccompgen.compile.search import ROUGH
 from seccompgen.compile.search import WORD as THOROUGH
@@ -158,7 +159,7 @@ class Arguments:
         self._constants = hints.constants
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
-        self._names: dict[Function, int] = {}
+        self._lines: dict[Word, LineFacts] = {}
         self._used: set[PlanId] = set()
         self._spent = self._steps = self._intervals = 0
         self._stubborn = False
@@ -266,44 +267,42 @@ class Arguments:
             below=below[last],
         )
 
+    def _facts(self, word: Word) -> LineFacts:
+        found = self._lines.get(word)
+        if found is None:
+            found = self._lines[word] = LineFacts(self._words, self._masks.get(word, ()))
+        return found
+
     def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
         argument, half = word
-
-        def name(rest: Function) -> int:
-            return self._names.setdefault(rest, len(self._names))
-
-        split, known = self._functions.split(function, word, name)
+        line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
-        inside: dict[int, list[Sample]] = {number: [] for number in known}
+        inside: list[list[Sample]] = [[] for _ in left]
         for args, weight in samples:
             value = args[argument] >> 32 * half & U32
             values[value] = values.get(value, 0) + weight
-            number = self._words.at(split, value)
-            assert isinstance(number, int)
-            inside[number].append((args, weight))
-        labels, ends = [], []
-        places = {}
-        for place, (number, rest) in enumerate(known.items()):
-            plan = self._plan(rest.function, self._normal(rest.function, inside[number]))
-            places[number] = place
-            labels.append(plan)
-            ends.append(self._plans[plan].costs)
-        line = self._words.map(split, places.__getitem__)
+            place = self._words.at(line, value)
+            assert isinstance(place, int)
+            inside[place].append((args, weight))
+        labels = [
+            self._plan(rest.function, self._normal(rest.function, own))
+            for rest, own in zip(left, inside, strict=True)
+        ]
+        ends = [self._plans[plan].costs for plan in labels]
         search = WordSearch(
-            self._words,
+            self._facts(word),
             np.array(ends),
             self._price,
-            self._masks.get(word, ()),
             ROUGH if self._intervals > _SEARCHED else THOROUGH,
             stubborn=self._stubborn,
         )
         unseen = _UNSEEN if half == LOW else _UNSEEN_HIGH
-        trees = search.best(line, sorted(values.items()), unseen)
+        trees = search.best(line, tuple(sorted(values.items())), unseen)
         self._intervals += search.searched
         costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
         costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
         size = 1 + count_tests(trees.tree(UNBOUNDED))
-        return _Way(word, trees, tuple(labels), tuple(known.values()), costs, size)
+        return _Way(word, trees, tuple(labels), left, costs, size)
 
     # --- building ---------------------------------------------------------------------------
 

@@ -66,45 +66,58 @@ def bits_together(words: Words, line: WordId) -> list[int] | None:
     return list(alike.values())
 
 
-class BitSearch:
-    """The search for the function ``line`` of the bits ``together``; the rest as in WordSearch."""
+class BitQuestions(NamedTuple):
+    """A function of bits that count ``together``, as masks; its ``labels``, and what may be asked.
 
-    def __init__(
-        self,
-        words: Words,
-        line: WordId,
-        together: Sequence[int],
-        ends: Costs,
-        price: int,
-        masks: Sequence[tuple[int, int]],
-    ) -> None:
+    It says nothing of what the labels lead to, or how often.
+    """
+
+    together: Sequence[int]
+    labels: Sequence[int]
+    asked: _Questions
+
+
+def bit_questions(
+    words: Words, line: WordId, masks: Sequence[tuple[int, int]]
+) -> BitQuestions | None:
+    """Return ``line`` as a function of few bits, where it is one; ``masks`` as in WordSearch."""
+    together = bits_together(words, line)
+    if together is None:
+        return None
+    points = _table(words, line, together)
+    single = sum(1 << n for n, bits in enumerate(together) if not bits & (bits - 1))
+    cubes = [cube for mask, k in masks if (cube := _cube(together, mask, k)) is not None]
+    asked = _questions(len(together), single, tuple(points.values()), tuple(cubes))
+    return BitQuestions(together, list(points), asked)
+
+
+def _cube(together: Sequence[int], mask: int, k: int) -> _Cube | None:
+    """Return what a test asks of the bits that matter; None where that is not about these."""
+    asked = wanted = 0
+    if k & ~mask:
+        return None
+    for n, bits in enumerate(together):
+        if k & bits:
+            if bits & (bits - 1):
+                return None
+            wanted |= 1 << n
+        elif mask & bits not in (0, bits):
+            return None
+        if mask & bits:
+            asked |= 1 << n
+    return _Cube(asked, wanted) if wanted else None
+
+
+class BitSearch:
+    """The search for a function of few bits; ``ends`` and ``price`` are as in WordSearch."""
+
+    def __init__(self, questions: BitQuestions, ends: Costs, price: int) -> None:
+        self._together, self._labels, self._asked = questions
         self._ends = ends
         self._price = price
-        self._together = together
-        points = _table(words, line, together)
-        self._labels = list(points)
-        single = sum(1 << n for n, bits in enumerate(together) if not bits & (bits - 1))
-        cubes = [cube for mask, k in masks if (cube := self._cube(mask, k)) is not None]
-        self._asked = _questions(len(together), single, tuple(points.values()), tuple(cubes))
         self._weights: list[tuple[_Points, int]] = []
         self._rest = 0
         self._known: dict[_State, tuple[int, _Choice | None]] = {}
-
-    def _cube(self, mask: int, k: int) -> _Cube | None:
-        """Return what a test asks of the bits that matter; None where that is not about these."""
-        asked = wanted = 0
-        if k & ~mask:
-            return None
-        for n, bits in enumerate(self._together):
-            if k & bits:
-                if bits & (bits - 1):
-                    return None
-                wanted |= 1 << n
-            elif mask & bits not in (0, bits):
-                return None
-            if mask & bits:
-                asked |= 1 << n
-        return _Cube(asked, wanted) if wanted else None
 
     def best(self, seen: Sequence[tuple[int, int]], rest: int) -> WordTrees:
         """Return the best trees where values come as ``seen``, and all others ``rest`` times."""
@@ -172,7 +185,7 @@ class BitSearch:
 
 
 def _table(words: Words, line: WordId, together: Sequence[int]) -> dict[int, _Points]:
-    """Return the combinations of ``together`` for each label of ``line``, in order of the labels."""
+    """Return the combinations of ``together`` for each label of ``line``, in their order."""
     all_points, each = _having(len(together))
     # The lowest bit speaks for those that count as one.
     having = {bits & -bits: points for bits, points in zip(together, each, strict=True)}

@@ -17,7 +17,7 @@ from seccompgen.model import U32
 from seccompgen.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.compile.words import WordId, Words
 
@@ -59,6 +59,8 @@ class Functions:
         self.sets = sets
         self._words = words
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
+        self._split: dict[tuple[Function, Word], tuple[WordId, tuple[Derived, ...]]] = {}
+        self._lefts: dict[tuple[tuple[int, ...], int], tuple[WordId, list[dict[int, int]]]] = {}
 
     def derive(self, rules: Iterable[tuple[Box, int]], default: int) -> Derived:
         """Return the canonical function of ``rules``."""
@@ -159,42 +161,61 @@ class Functions:
                 result.append((argument, HIGH))
         return result
 
-    def split(
-        self, function: Function, word: Word, name: Callable[[Function], int]
-    ) -> tuple[WordId, dict[int, Derived]]:
+    def split(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
         """Return what is left of ``function`` for each value of ``word``.
 
-        The outcomes of the result are the numbers that ``name`` gives to what is left.
+        The outcomes of the first are places in the second, in order of the least value of each.
         """
+        found = self._split.get((function, word))
+        if found is None:
+            found = self._split[function, word] = self._parts(function, word)
+        return found
+
+    def _parts(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
         argument, half = word
         asking: dict[int, list[int]] = {}
         for place, (box, _) in enumerate(function.rules):
             asking.setdefault(box[argument], []).append(place)
         always = asking.pop(ALL, [])
-        roots = sorted(asking)
-        known: dict[int, Derived] = {}
-        derived: dict[tuple[tuple[int, int], ...], int] = {}
+        line, left = self._left(tuple(sorted(asking)), half)
+        known: dict[Function, Derived] = {}
+        numbers: dict[Function, int] = {}
+        labels: list[int] = []
+        for after in left:
+            places = sorted([*always, *(place for root in after for place in asking[root])])
+            rules = self._narrowed(function, places, argument, after | {ALL: ALL})
+            one = self._derived(rules, function.default)
+            own = one.function
+            known[own] = _both(known[own], one) if own in known else one
+            labels.append(numbers.setdefault(own, len(numbers)))
+        if len(known) < len(left):
+            line = self._words.map(line, labels.__getitem__)
+        return line, tuple(known.values())
+
+    def _left(self, roots: tuple[int, ...], half: int) -> tuple[WordId, list[dict[int, int]]]:
+        """Return what each value of a word leaves of ``roots``, sets of its argument.
+
+        The outcomes of the first are places in the second, which maps roots to what is left of
+        each, without those of which nothing is.
+        """
+        found = self._lefts.get((roots, half))
+        if found is not None:
+            return found
         # Thousands of values must not cost their square: from one value of the word to the next
         # few sets change, and only what is above these is made anew.
-        upper = _Upper(self.sets, roots, 0 if half == HIGH else WORD)
-        joined = self._words.join(self.sets, upper.lower, 0 if half == HIGH else WORD)
+        words, top = self._words, 0 if half == HIGH else WORD
+        upper = _Upper(self.sets, roots, top)
+        numbers: dict[tuple[tuple[int, int], ...], int] = {}
 
-        def rest(outcome: object) -> int:
+        def number(outcome: object) -> int:
             assert isinstance(outcome, tuple)
-            left = upper.filled({upper.lower[place]: node for place, node in outcome})
-            after = {root: left[root] for root in roots if root in left}
-            key = tuple(sorted(after.items()))
-            number = derived.get(key)
-            if number is None:
-                places = sorted([*always, *(place for root in after for place in asking[root])])
-                after[ALL] = ALL
-                one = self._derived(self._narrowed(function, places, argument, after), default)
-                number = derived[key] = name(one.function)
-                known[number] = _both(known[number], one) if number in known else one
-            return number
+            filled = upper.filled({upper.lower[place]: node for place, node in outcome})
+            after = tuple((root, filled[root]) for root in roots if root in filled)
+            return numbers.setdefault(after, len(numbers))
 
-        default = function.default
-        return self._words.map(joined, rest), known
+        line = words.map(words.join(self.sets, upper.lower, top), number)
+        found = self._lefts[roots, half] = line, [dict(after) for after in numbers]
+        return found
 
     @staticmethod
     def _narrowed(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile.bittrees import BitSearch, bits_together
-from seccompgen.compile.decisionlist import decision_list
-from seccompgen.compile.tree import SCALE, UNBOUNDED, Item
+from seccompgen.compile.bittrees import BitSearch
+from seccompgen.compile.tree import SCALE, UNBOUNDED
 from seccompgen.compile.words import NO, YES
 from seccompgen.compile.wordtrees import Known, Line, Split
 
@@ -16,13 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.compile.decisionlist import Step
+    from seccompgen.compile.linefacts import Helpful, LineFacts, Seen
     from seccompgen.compile.search import Effort
     from seccompgen.compile.tree import Costs
-    from seccompgen.compile.words import WordId, Words
+    from seccompgen.compile.words import WordId
     from seccompgen.compile.wordtrees import WordTrees
-
-Seen: TypeAlias = "Sequence[tuple[int, int]]"
-"""Values of a word in ascending order, with their weights."""
 
 Sample: TypeAlias = tuple[tuple[int, ...], int]
 """Six arguments, and how often they are seen."""
@@ -31,8 +27,6 @@ _SIMPLE = 3
 """Words with more intervals are searched for masks as well."""
 _MOST_BIT_SEARCHES = 16
 """So many functions of a word are searched for tests of bits."""
-_MOST_STEPS = 128
-"""Longer lists of masks are cut off there."""
 _FEW_AFTER = 16
 _MOST_TAILS = 4
 """Lists of masks may end where so few intervals are left; so many ends are tried."""
@@ -60,30 +54,30 @@ class TooManyError(Exception):
 class WordSearch:
     """The search for one word; ``ends``, ``price`` and ``effort`` are as in ``Search``.
 
-    ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. A ``stubborn`` search
-    goes on where others give up, for rules that cannot be tested one after the other. ``searched``
-    counts the intervals that were searched.
+    ``facts`` come with the candidates for tests, (mask, k) for ``word & mask == k``. A
+    ``stubborn`` search goes on where others give up, for rules that cannot be tested one after the
+    other. ``searched`` counts the intervals that were searched.
     """
 
     def __init__(
         self,
-        words: Words,
+        facts: LineFacts,
         ends: Costs,
         price: int,
-        masks: Sequence[tuple[int, int]],
         effort: Effort,
         *,
         stubborn: bool = False,
     ) -> None:
-        self._words = words
+        self._facts = facts
+        self._words = facts.words
+        self._masks = facts.masks
         self._ends = ends
         self._price = price
-        self._masks = masks
         self._effort = effort
         self._stubborn = stubborn
         self.searched = 0
         self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
-        self._known: dict[tuple[WordId, tuple[tuple[int, int], ...], int], WordTrees] = {}
+        self._known: dict[tuple[WordId, Seen, int], WordTrees] = {}
 
     def best(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
         """Return the best trees for ``line``, whose outcomes are labels.
@@ -95,7 +89,7 @@ class WordSearch:
 
         Raises TooManyError where that would make a large tree.
         """
-        key = line, tuple(seen), rest
+        key = line, seen, rest
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = self._best(line, seen, rest)
@@ -130,30 +124,24 @@ class WordSearch:
         """Yield the best trees of tests of bits, where few of these matter."""
         if self._searched_bits < _MOST_BIT_SEARCHES:
             self._searched_bits += 1
-            together = bits_together(self._words, line)
-            if together is not None:
-                search = BitSearch(
-                    self._words, line, together, self._ends, self._price, self._masks
-                )
-                yield search.best(seen, rest)
+            questions = self._facts.bits(line)
+            if questions is not None:
+                yield BitSearch(questions, self._ends, self._price).best(seen, rest)
 
     def _by_list(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
         """Yield trees that test one mask after the other, until few intervals are left."""
-        words, whole = self._words, self._words.runs(line)
-        taken: list[Step] = []
-        left = seen
+        listed = self._facts.listed(line, seen)
+        steps = [one.step for one in listed]
         tails = 0
-        for step in islice(decision_list(words, line, self._masks, seen), _MOST_STEPS):
-            taken.append(step)
-            left = [pair for pair in left if pair[0] & step.mask != step.k]
-            after = self._filled(step.rest, step.care)
-            runs = words.runs(after)
+        for length, (_, left, after, runs) in enumerate(listed, 1):
             if runs <= _FEW_AFTER and tails < _MOST_TAILS:
                 tails += 1
-                yield self._listed(taken, self._line(after, left, rest // (len(taken) + 1)), rest)
-        if taken and _FEW_AFTER < runs < whole:
+                tail = self._line(after, left, rest // (length + 1))
+                yield self._listed(steps[:length], tail, rest)
+        if listed and _FEW_AFTER < listed[-1].runs < self._words.runs(line):
+            _, left, after, _ = listed[-1]
             with contextlib.suppress(TooManyError):
-                yield self._listed(taken, self.best(after, left, rest // (len(taken) + 1)), rest)
+                yield self._listed(steps, self.best(after, left, rest // (len(steps) + 1)), rest)
 
     def _listed(self, steps: Sequence[Step], tail: WordTrees, rest: int) -> WordTrees:
         share = max(rest // (len(steps) + 1), 1)
@@ -163,22 +151,13 @@ class WordSearch:
             tail = Split(step.mask, step.k, equal, tail, self._price)
         return tail
 
-    def _filled(self, line: WordId, care: WordId) -> WordId:
-        """Return a function with few intervals that is ``line`` where ``care`` is YES."""
-        fills = map(self._words.constant, self._words.outcomes(line))
-        filled = [line, *(self._words.where(care, line, fill) for fill in fills)]
-        return min(filled, key=self._words.runs)
-
     def _split(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
         """Yield trees that begin with a mask that makes both sides simpler."""
-        for (mask, k), sides in self._helpful(line):
-            there = [pair for pair in seen if pair[0] & mask == k]
-            elsewhere = [pair for pair in seen if pair[0] & mask != k]
+        for mask, k, yes, no in self._helpful(line):
+            there, elsewhere = _parted(seen, mask, k)
             try:
-                equal, other = (
-                    self.best(sides[0], there, rest // 2),
-                    self.best(sides[1], elsewhere, rest // 2),
-                )
+                equal = self.best(yes, there, rest // 2)
+                other = self.best(no, elsewhere, rest // 2)
             except TooManyError:
                 if not self._stubborn:
                     raise
@@ -205,8 +184,7 @@ class WordSearch:
             return None
         _, mask, k, (yes, no) = best
         self._tested_by_bits = 0
-        there = [pair for pair in seen if pair[0] & mask == k]
-        elsewhere = [pair for pair in seen if pair[0] & mask != k]
+        there, elsewhere = _parted(seen, mask, k)
         with contextlib.suppress(TooManyError):
             equal_trees = self.best(yes, there, rest // 2)
             return Split(mask, k, equal_trees, self.best(no, elsewhere, rest // 2), self._price)
@@ -215,58 +193,32 @@ class WordSearch:
     def _is_listed(self, line: WordId, runs: int) -> bool:
         return runs <= min(_MOST_RUNS, _RUNS_OF_A_NODE * self._words.size(line))
 
-    def _helpful(self, line: WordId) -> list[tuple[tuple[int, int], list[WordId]]]:
-        """Return the masks that make both sides simpler, the best first, with these sides."""
-        words = self._words
-        runs = words.runs(line)
-        if runs <= 3:
+    def _helpful(self, line: WordId) -> list[Helpful]:
+        """Return the masks that make both sides simpler, the best first."""
+        if self._words.runs(line) <= _SIMPLE:
             return []
         self._tried += 1
-        found = []
-        for mask, k in self._masks:
-            equal = words.masked(mask, k)
-            sides = [self._simplest(line, equal, wanted) for wanted in (True, False)]
-            left = [words.runs(side) for side in sides]
-            if max(left) < runs:
-                found.append((sum(left), ((mask, k), sides)))
-        found.sort(key=lambda pair: pair[0])
-        most = _MOST_MASKS if self._tried < _MOST_TRIED else 1
-        return [pair for _, pair in found[:most]]
+        return self._facts.helpful(line)[: _MOST_MASKS if self._tried < _MOST_TRIED else 1]
 
     def _by_bits(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
         self._tested_by_bits += 1
         if self._tested_by_bits > _MOST_BY_BITS:
             raise TooManyError
         bit, zero, one = self._words.highest(line)
-        without = self.best(zero, [pair for pair in seen if not pair[0] & bit], rest)
-        having = self.best(one, [pair for pair in seen if pair[0] & bit], rest)
+        below, above = _parted(seen, bit, 0)
+        without = self.best(zero, below, rest)
+        having = self.best(one, above, rest)
         return Split(bit, 0, without, having, self._price)
 
-    def _simplest(self, line: WordId, test: WordId, wanted: bool) -> WordId:
-        """Return ``line`` where the outcome of ``test`` is ``wanted``, else one outcome."""
-        words = self._words
-        sides = []
-        for outcome in words.outcomes(line):
-            fill = words.constant(outcome)
-            one = words.where(test, line, fill) if wanted else words.where(test, fill, line)
-            sides.append((words.runs(one), one))
-        return min(sides)[1]
-
-    def _line(self, line: WordId, seen: Seen, rest: int) -> Line:
-        items = self._items(line, seen, rest)
+    def _line(self, line: WordId, seen: Seen, rest: int) -> Known | Line:
+        items = self._facts.items(line, seen, rest)
         self.searched += len(items)
+        if len(items) == 1:
+            return Known(items[0].label, items[0].weight, self._ends)
         return Line(items, self._ends, self._price, self._effort)
 
-    def _items(self, line: WordId, seen: Seen, rest: int) -> list[Item]:
-        intervals = list(self._words.intervals(line))
-        share = max(rest // len(intervals), 1)
-        items = []
-        at = 0
-        for first, last, label in intervals:
-            assert isinstance(label, int)
-            weight = share
-            while at < len(seen) and seen[at][0] <= last:
-                weight += seen[at][1]
-                at += 1
-            items.append(Item(first, last, label, weight))
-        return items
+
+def _parted(seen: Seen, mask: int, k: int) -> tuple[Seen, Seen]:
+    """Return the values of which ``k`` is left under ``mask``, and the others."""
+    there = tuple(pair for pair in seen if pair[0] & mask == k)
+    return there, tuple(pair for pair in seen if pair[0] & mask != k)

@@ -112,7 +112,8 @@ class Patterns:
                     if left not in known:
                         members = [items[place] for place in _places(left)]
                         trees = list(shapes.of(left, members))
-                        known[left] = list(zip(trees, self._pricing.add(trees, members)))
+                        numbers = self._pricing.add(trees, members)
+                        known[left] = list(zip(trees, numbers, strict=True))
                     for shape, number in known[left]:
                         self.of.setdefault(stop - first, []).append(
                             Pattern(first, slice(low, t + 1), shape, number)

@@ -77,8 +77,8 @@ _PART = Effort(64, 0, 3)
 ROUGH = Effort(64, 0, 1)
 _LONG = 500
 """Lines of more intervals are searched roughly."""
-_FEW = 5
-_KEPT = 256
+_FEW = 64
+_KEPT = 128
 """So many forms of so few items are kept."""
 
 

@@ -1,0 +1,128 @@
+"""Functions of a word, as far as they do not depend on what follows at their ends.
+
+A word is searched about a thousand times a program, for a hundred functions: what follows differs
+with the order of words. What is found out about a function is kept here.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.compile.bittrees import bit_questions
+from seccompgen.compile.decisionlist import decision_list
+from seccompgen.compile.tree import Item
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.compile.bittrees import BitQuestions
+    from seccompgen.compile.decisionlist import Step
+    from seccompgen.compile.words import WordId, Words
+
+Seen: TypeAlias = "tuple[tuple[int, int], ...]"
+"""Values of a word in ascending order, with their weights."""
+
+_MOST_STEPS = 128
+"""Longer lists of masks are cut off there."""
+
+
+class Listed(NamedTuple):
+    """A test of a list of masks, the values ``left`` after it, and the function that remains.
+
+    ``rest`` has few intervals, in number ``runs``.
+    """
+
+    step: Step
+    left: Seen
+    rest: WordId
+    runs: int
+
+
+class Helpful(NamedTuple):
+    """The test ``word & mask == k``, which makes both sides simpler: where it holds, and not."""
+
+    mask: int
+    k: int
+    equal: WordId
+    other: WordId
+
+
+class LineFacts:
+    """What is known of functions of one word; ``masks`` are as in `onword.WordSearch`."""
+
+    def __init__(self, words: Words, masks: Sequence[tuple[int, int]]) -> None:
+        self.words = words
+        self.masks = masks
+        self._bits: dict[WordId, BitQuestions | None] = {}
+        self._listed: dict[tuple[WordId, Seen], list[Listed]] = {}
+        self._helpful: dict[WordId, list[Helpful]] = {}
+        self._items: dict[tuple[WordId, Seen, int], tuple[Item, ...]] = {}
+
+    def bits(self, line: WordId) -> BitQuestions | None:
+        """Return what to ask of the bits of ``line``, where few of these matter."""
+        if line not in self._bits:
+            self._bits[line] = bit_questions(self.words, line, self.masks)
+        return self._bits[line]
+
+    def listed(self, line: WordId, seen: Seen) -> list[Listed]:
+        """Return the masks that decide of ``line``, one after the other."""
+        found = self._listed.get((line, seen))
+        if found is None:
+            found = self._listed[line, seen] = []
+            left = seen
+            for step in islice(decision_list(self.words, line, self.masks, seen), _MOST_STEPS):
+                left = tuple(pair for pair in left if pair[0] & step.mask != step.k)
+                rest = self._filled(step.rest, step.care)
+                found.append(Listed(step, left, rest, self.words.runs(rest)))
+        return found
+
+    def _filled(self, line: WordId, care: WordId) -> WordId:
+        """Return a function with few intervals that is ``line`` where ``care`` is YES."""
+        fills = map(self.words.constant, self.words.outcomes(line))
+        filled = [line, *(self.words.where(care, line, fill) for fill in fills)]
+        return min(filled, key=self.words.runs)
+
+    def helpful(self, line: WordId) -> list[Helpful]:
+        """Return the masks that make both sides of ``line`` simpler, the best first."""
+        found = self._helpful.get(line)
+        if found is None:
+            words, runs = self.words, self.words.runs(line)
+            rated = []
+            for mask, k in self.masks:
+                test = words.masked(mask, k)
+                sides = [self._simplest(line, test, wanted) for wanted in (True, False)]
+                left = [words.runs(side) for side in sides]
+                if max(left) < runs:
+                    rated.append((sum(left), Helpful(mask, k, *sides)))
+            rated.sort(key=lambda pair: pair[0])
+            found = self._helpful[line] = [one for _, one in rated]
+        return found
+
+    def _simplest(self, line: WordId, test: WordId, wanted: bool) -> WordId:
+        """Return ``line`` where the outcome of ``test`` is ``wanted``, else one outcome."""
+        words = self.words
+        sides = []
+        for outcome in words.outcomes(line):
+            fill = words.constant(outcome)
+            sides.append(words.where(test, *((line, fill) if wanted else (fill, line))))
+        return min(sides, key=words.runs)
+
+    def items(self, line: WordId, seen: Seen, rest: int) -> tuple[Item, ...]:
+        """Return the intervals of ``line`` with their weights; ``rest`` is for all not ``seen``."""
+        found = self._items.get((line, seen, rest))
+        if found is not None:
+            return found
+        intervals = list(self.words.intervals(line))
+        share = max(rest // len(intervals), 1)
+        items = []
+        at = 0
+        for first, last, label in intervals:
+            assert isinstance(label, int)
+            weight = share
+            while at < len(seen) and seen[at][0] <= last:
+                weight += seen[at][1]
+                at += 1
+            items.append(Item(first, last, label, weight))
+        found = self._items[line, seen, rest] = tuple(items)
+        return found
