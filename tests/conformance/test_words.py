@@ -24,7 +24,7 @@ def searched(tests: Sequence[tuple[int, int]]) -> tuple[int, int]:
         line = words.where(words.masked(mask, value), words.constant(label), line)
     ends = np.full((len(tests) + 1, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    search = WordSearch(LineFacts(words, ()), ends, SCALE, THOROUGH)
+    search = WordSearch(LineFacts(words, (), SCALE), ends, THOROUGH)
     search.best(line, (), 1 << 4)
     return words.runs(line), search.searched
 
@@ -66,5 +66,5 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
         line = words.where(words.masked(*test), words.constant(1), line)
     ends = np.full((2, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    trees = WordSearch(LineFacts(words, tests), ends, SCALE, THOROUGH).best(line, (), 1 << 4)
+    trees = WordSearch(LineFacts(words, tests, SCALE), ends, THOROUGH).best(line, (), 1 << 4)
     assert count_tests(trees.tree(UNBOUNDED)) == 3 * 12 - 1  # the first finds the word loaded

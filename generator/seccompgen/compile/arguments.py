@@ -270,7 +270,9 @@ class Arguments:
     def _facts(self, word: Word) -> LineFacts:
         found = self._lines.get(word)
         if found is None:
-            found = self._lines[word] = LineFacts(self._words, self._masks.get(word, ()))
+            found = self._lines[word] = LineFacts(
+                self._words, self._masks.get(word, ()), self._price
+            )
         return found
 
     def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
@@ -292,7 +294,6 @@ class Arguments:
         search = WordSearch(
             self._facts(word),
             np.array(ends),
-            self._price,
             ROUGH if self._intervals > _SEARCHED else THOROUGH,
             stubborn=self._stubborn,
         )

@@ -25,7 +25,7 @@ from seccompgen.compile.words import YES
 from seccompgen.compile.wordtrees import Known, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.compile.tree import Costs
     from seccompgen.compile.words import WordId, Words
@@ -108,36 +108,37 @@ def _cube(together: Sequence[int], mask: int, k: int) -> _Cube | None:
     return _Cube(asked, wanted) if wanted else None
 
 
+class _Step(NamedTuple):
+    """A choice: its cost but for that of its two states, which come by their places in a list."""
+
+    cost: int
+    equal: int
+    rest: int
+    cube: _Cube
+
+
 class BitSearch:
-    """The search for a function of few bits; ``ends`` and ``price`` are as in WordSearch."""
+    """The search for a function of few bits, where values come as ``seen``.
 
-    def __init__(self, questions: BitQuestions, ends: Costs, price: int) -> None:
+    All others come ``rest`` times; ``price`` is as in WordSearch.
+    """
+
+    def __init__(
+        self, questions: BitQuestions, seen: Iterable[tuple[int, int]], rest: int, price: int
+    ) -> None:
         self._together, self._labels, self._asked = questions
-        self._ends = ends
         self._price = price
-        self._weights: list[tuple[_Points, int]] = []
-        self._rest = 0
-        self._known: dict[_State, tuple[int, _Choice | None]] = {}
-
-    def best(self, seen: Sequence[tuple[int, int]], rest: int) -> WordTrees:
-        """Return the best trees where values come as ``seen``, and all others ``rest`` times."""
         self._rest = rest
-        self._weights = []
+        self._weights: list[tuple[_Points, int]] = []
         for value, weight in seen:
             point = sum(1 << n for n, bits in enumerate(self._together) if value & bits)
             self._weights.append((1 << point, weight))
-        return self._trees(self._asked.start)
-
-    def _trees(self, state: _State) -> WordTrees:
-        choice = self._solve(state)[1]
-        if choice is None:
-            return Known(self._labels[state.labels[0]], self._weight(state), self._ends)
-        equal, rest = self._trees(choice.equal), self._trees(choice.rest)
-        mask, k = (
-            sum(bits for n, bits in enumerate(self._together) if chosen >> n & 1)
-            for chosen in choice.cube
-        )
-        return Split(mask, k, equal, rest, self._price)
+        # What is looked at does not depend on what follows at the ends: all states that come
+        # into question, each behind those that it leads to.
+        self._places: dict[_State, int] = {}
+        self._weight_of: list[int] = []
+        self._steps: list[list[_Step] | int] = []
+        self._add(self._asked.start)
 
     def _weight(self, state: _State) -> int:
         care = state.care
@@ -147,41 +148,70 @@ class BitSearch:
                 weight += more
         return weight
 
-    def _solve(self, state: _State) -> tuple[int, _Choice | None]:
-        """Return the least cost of ``state``, and how it begins."""
-        known = self._known
-        found = known.get(state)
-        if found is not None:
-            return found
+    def _add(self, state: _State) -> int:
+        """Add the steps from ``state``, or its label where only one is left; return its place."""
+        place = self._places.get(state)
+        if place is not None:
+            return place
         weight = self._weight(state)
+        steps: list[_Step] | int
         if len(state.labels) == 1:
-            end = int(self._ends[self._labels[state.labels[0]], UNBOUNDED])
-            found = known[state] = weight * end, None
-            return found
-        test = weight * SCALE + self._price
-        least, best = -1, None
-        choices = self._asked.choices(state)
-        if len(known) > _MOST_STATES:
-            choices = [max(choices, key=self._worth)]
-        for choice in choices:
-            (_, k), equal, rest = choice
-            cost = test
-            for side in (equal, rest):
-                cost += (known.get(side) or self._solve(side))[0]
-            if k:
-                cost += test  # the mask; and the load if the word is asked again
-                if len(rest.labels) > 1:
-                    cost += self._weight(rest) * SCALE + self._price
-            if best is None or cost < least:
-                least, best = cost, choice
-        assert best is not None
-        found = known[state] = least, best
-        return found
+            steps = self._labels[state.labels[0]]
+        else:
+            choices = self._asked.choices(state)
+            if len(self._places) > _MOST_STATES:
+                choices = [max(choices, key=self._worth)]
+            test = weight * SCALE + self._price
+            steps = []
+            for cube, equal, rest in choices:
+                places = self._add(equal), self._add(rest)
+                cost = test
+                if cube.wanted:
+                    cost += test  # the mask; and the load if the word is asked again
+                    if len(rest.labels) > 1:
+                        cost += self._weight_of[places[1]] * SCALE + self._price
+                steps.append(_Step(cost, *places, cube))
+        place = self._places[state] = len(self._places)
+        self._weight_of.append(weight)
+        self._steps.append(steps)
+        return place
 
     def _worth(self, choice: _Choice) -> tuple[bool, int]:
         """Tell which test to take where no other is tried."""
         fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
         return len(fewer.labels) == 1, self._weight(fewer) >> (choice.cube.wanted > 0)
+
+    def best(self, ends: Costs) -> WordTrees:
+        """Return the best trees where labels end as ``ends`` say."""
+        unbounded = ends[:, UNBOUNDED].tolist()
+        costs: list[int] = []
+        chosen: list[_Step | None] = []
+        for weight, steps in zip(self._weight_of, self._steps, strict=True):
+            if isinstance(steps, int):
+                costs.append(weight * unbounded[steps])
+                chosen.append(None)
+                continue
+            least, best = -1, None
+            for step in steps:
+                cost, equal, rest, _ = step
+                cost += costs[equal] + costs[rest]
+                if best is None or cost < least:
+                    least, best = cost, step
+            costs.append(least)
+            chosen.append(best)
+        return self._trees(len(costs) - 1, chosen, ends)
+
+    def _trees(self, place: int, chosen: Sequence[_Step | None], ends: Costs) -> WordTrees:
+        step, label = chosen[place], self._steps[place]
+        if step is None:
+            assert isinstance(label, int)
+            return Known(label, self._weight_of[place], ends)
+        sides = self._trees(step.equal, chosen, ends), self._trees(step.rest, chosen, ends)
+        mask, k = (
+            sum(bits for n, bits in enumerate(self._together) if some >> n & 1)
+            for some in step.cube
+        )
+        return Split(mask, k, *sides, self._price)
 
 
 def _table(words: Words, line: WordId, together: Sequence[int]) -> dict[int, _Points]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.compile.bittrees import bit_questions
+from seccompgen.compile.bittrees import BitSearch, bit_questions
 from seccompgen.compile.decisionlist import decision_list
 from seccompgen.compile.tree import Item
 
@@ -49,21 +49,31 @@ class Helpful(NamedTuple):
 
 
 class LineFacts:
-    """What is known of functions of one word; ``masks`` are as in `onword.WordSearch`."""
+    """What is known of functions of one word.
 
-    def __init__(self, words: Words, masks: Sequence[tuple[int, int]]) -> None:
+    ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. A test costs ``price``
+    for being there.
+    """
+
+    def __init__(self, words: Words, masks: Sequence[tuple[int, int]], price: int) -> None:
         self.words = words
         self.masks = masks
+        self.price = price
         self._bits: dict[WordId, BitQuestions | None] = {}
+        self._searches: dict[tuple[WordId, Seen, int], BitSearch | None] = {}
         self._listed: dict[tuple[WordId, Seen], list[Listed]] = {}
         self._helpful: dict[WordId, list[Helpful]] = {}
         self._items: dict[tuple[WordId, Seen, int], tuple[Item, ...]] = {}
 
-    def bits(self, line: WordId) -> BitQuestions | None:
-        """Return what to ask of the bits of ``line``, where few of these matter."""
-        if line not in self._bits:
-            self._bits[line] = bit_questions(self.words, line, self.masks)
-        return self._bits[line]
+    def bits(self, line: WordId, seen: Seen, rest: int) -> BitSearch | None:
+        """Return the search for tests of the bits of ``line``, where few of these matter."""
+        key = line, seen, rest
+        if key not in self._searches:
+            if line not in self._bits:
+                self._bits[line] = bit_questions(self.words, line, self.masks)
+            asked = self._bits[line]
+            self._searches[key] = asked and BitSearch(asked, seen, rest, self.price)
+        return self._searches[key]
 
     def listed(self, line: WordId, seen: Seen) -> list[Listed]:
         """Return the masks that decide of ``line``, one after the other."""

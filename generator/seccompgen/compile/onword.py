@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile.bittrees import BitSearch
 from seccompgen.compile.tree import SCALE, UNBOUNDED
 from seccompgen.compile.words import NO, YES
 from seccompgen.compile.wordtrees import Known, Line, Split
@@ -52,18 +51,17 @@ class TooManyError(Exception):
 
 
 class WordSearch:
-    """The search for one word; ``ends``, ``price`` and ``effort`` are as in ``Search``.
+    """The search for one word; ``ends`` and ``effort`` are as in ``Search``.
 
-    ``facts`` come with the candidates for tests, (mask, k) for ``word & mask == k``. A
-    ``stubborn`` search goes on where others give up, for rules that cannot be tested one after the
-    other. ``searched`` counts the intervals that were searched.
+    ``facts`` come with the price of a test, and the masks to try. A ``stubborn`` search goes on
+    where others give up, for rules that cannot be tested one after the other. ``searched`` counts
+    the intervals that were searched.
     """
 
     def __init__(
         self,
         facts: LineFacts,
         ends: Costs,
-        price: int,
         effort: Effort,
         *,
         stubborn: bool = False,
@@ -72,7 +70,7 @@ class WordSearch:
         self._words = facts.words
         self._masks = facts.masks
         self._ends = ends
-        self._price = price
+        self._price = facts.price
         self._effort = effort
         self._stubborn = stubborn
         self.searched = 0
@@ -124,9 +122,9 @@ class WordSearch:
         """Yield the best trees of tests of bits, where few of these matter."""
         if self._searched_bits < _MOST_BIT_SEARCHES:
             self._searched_bits += 1
-            questions = self._facts.bits(line)
-            if questions is not None:
-                yield BitSearch(questions, self._ends, self._price).best(seen, rest)
+            search = self._facts.bits(line, seen, rest)
+            if search is not None:
+                yield search.best(self._ends)
 
     def _by_list(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
         """Yield trees that test one mask after the other, until few intervals are left."""

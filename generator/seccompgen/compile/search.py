@@ -41,6 +41,7 @@ from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
     SCALE,
+    Cut,
     End,
     Hole,
     later,
@@ -143,6 +144,36 @@ class _Form:
 
 _kept_form = lru_cache(maxsize=_KEPT)(_Form)
 """The same few items are searched with many ends, and on every ABI."""
+
+
+class Pair:
+    """The best trees for two intervals, which one test tells apart; as ``Search`` finds them."""
+
+    def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
+        self._items = items
+        self._ends = ends
+        self._holes = effort.holes > 0
+        weight = sum(item.weight for item in items)
+        below, above = (weighed(ends[item.label], item.weight) for item in items)
+        self.costs: Costs = np.minimum(later(below + above) + (weight * SCALE + price), IMPOSSIBLE)
+
+    def tree(self, budget: int) -> Tree:
+        """Return the best tree of at most ``budget`` instructions to the end of any path."""
+        left = less(least_budget(self.costs, budget), 1)
+        below, above = self._items
+        first, second = (
+            End(item.label, least_budget(self._ends[item.label], left)) for item in self._items
+        )
+        if self._holes and above.first == above.last:
+            return Hole(above.first, second, first)
+        if self._holes and below.first == below.last:
+            return Hole(below.first, first, second)
+        return Cut(above.first, first, second)
+
+
+def search(items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> Pair | Search:
+    """Return the best trees for ``items``, whose neighbours differ in their labels."""
+    return (Pair if len(items) == 2 else Search)(items, ends, price, effort)
 
 
 class Search:

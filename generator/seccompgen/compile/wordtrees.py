@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from seccompgen.compile.search import Search
+from seccompgen.compile.search import search
 from seccompgen.compile.tree import (
     IMPOSSIBLE,
     SCALE,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 class Known:
     """No test: all values that come here have one label."""
 
-    is_end = True
-
     def __init__(self, label: int, weight: int, ends: Costs) -> None:
         self._label = label
         self._ends = ends[label]
@@ -54,30 +52,27 @@ class Known:
 
 
 class Line:
-    """The best tree for a word whose values fall into few intervals."""
+    """The best tree for a word whose values fall into few intervals, at least two."""
 
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
-        self._search = Search(items, ends, price, effort)
+        self._search = search(items, ends, price, effort)
         self._price = price
         self.costs: Costs = self._search.costs
         self.weight: int = sum(item.weight for item in items)
-        self.is_end = len(items) == 1
 
     def entered(self, held: int) -> Costs:
         """Return the costs where the accumulator holds the word under the mask ``held``."""
-        if self.is_end or held == U32:
+        if held == U32:
             return self.costs
         return one_more(self.costs, self.weight, self._price)
 
     def tree(self, budget: int, held: int = U32) -> Tree:
         """Return the tree of at most ``budget`` instructions to the end of any path."""
-        return self._search.tree(budget if self.is_end or held == U32 else less(budget, 1))
+        return self._search.tree(budget if held == U32 else less(budget, 1))
 
 
 class Split:
     """The test ``word & mask == k``, above two other trees."""
-
-    is_end = False
 
     def __init__(self, mask: int, k: int, equal: WordTrees, rest: WordTrees, price: int) -> None:
         if k == mask and not k & (k - 1):  # one bit that is to be set
