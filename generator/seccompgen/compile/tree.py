@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -41,16 +40,14 @@ class Item(NamedTuple):
         return Bits(self.mask, above, below) if self.mask else Cut(self.first, below, above)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """Go on at ``label``, with ``budget`` instructions left."""
 
     label: int
     budget: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """``number >= k``."""
 
     k: int
@@ -58,8 +55,7 @@ class Cut:
     above: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(NamedTuple):
     """``number == k``."""
 
     k: int
@@ -67,8 +63,7 @@ class Hole:
     rest: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Bits:
+class Bits(NamedTuple):
     """``number & mask``."""
 
     mask: int
@@ -76,8 +71,7 @@ class Bits:
     none: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Masked:
+class Masked(NamedTuple):
     """``number & mask == k``, which leaves the number under the mask, to be loaded again."""
 
     mask: int
