@@ -56,11 +56,12 @@ if TYPE_CHECKING:
     from seccompgen.architectures import Abi
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
+    from seccompgen.compile.linefacts import Seen
     from seccompgen.compile.lower import Answer, Origins
     from seccompgen.compile.onword import Sample
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Costs, Tree
-    from seccompgen.compile.words import Words
+    from seccompgen.compile.words import WordId, Words
     from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.model import Origin, Rule
 
@@ -100,6 +101,18 @@ class _Way(NamedTuple):
     derived: tuple[Derived, ...]
     costs: Costs
     size: int
+
+
+class _Searched(NamedTuple):
+    """What a search found: ``trees``, with ``costs`` and ``size`` as in `_Way`.
+
+    ``intervals`` were searched for it.
+    """
+
+    trees: WordTrees
+    costs: Costs
+    size: int
+    intervals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +173,7 @@ class Arguments:
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
         self._lines: dict[Word, LineFacts] = {}
+        self._searches: dict[tuple[Word, WordId, Seen, bytes, bool, bool], _Searched] = {}
         self._used: set[PlanId] = set()
         self._spent = self._steps = self._intervals = 0
         self._stubborn = False
@@ -236,7 +250,7 @@ class Arguments:
             if self._spent > _PLANNED_FOR_CALL or self._steps > _PLANNED:
                 raise TooManyError
             if self._spent > _TRIED_FOR_CALL or self._steps > _TRIED:
-                del words[1:]
+                words = words[:1]
             self._steps += len(words) * (_STEPS + len(function.rules))
             plan = self._best([self._way(function, word, samples) for word in words])
         else:
@@ -290,20 +304,26 @@ class Arguments:
             self._plan(rest.function, self._normal(rest.function, own))
             for rest, own in zip(left, inside, strict=True)
         ]
-        ends = [self._plans[plan].costs for plan in labels]
-        search = WordSearch(
-            self._facts(word),
-            np.array(ends),
-            ROUGH if self._intervals > _SEARCHED else THOROUGH,
-            stubborn=self._stubborn,
-        )
-        unseen = _UNSEEN if half == LOW else _UNSEEN_HIGH
-        trees = search.best(line, tuple(sorted(values.items())), unseen)
-        self._intervals += search.searched
+        ends = np.array([self._plans[plan].costs for plan in labels])
+        found = self._searched(word, line, tuple(sorted(values.items())), ends)
+        self._intervals += found.intervals
+        return _Way(word, found.trees, tuple(labels), left, found.costs, found.size)
+
+    def _searched(self, word: Word, line: WordId, seen: Seen, ends: Costs) -> _Searched:
+        """Return the best trees on ``word``, which several orders of words may ask for."""
+        rough = self._intervals > _SEARCHED
+        key = word, line, seen, ends.tobytes(), rough, self._stubborn
+        found = self._searches.get(key)
+        if found is not None:
+            return found
+        effort = ROUGH if rough else THOROUGH
+        search = WordSearch(self._facts(word), ends, effort, stubborn=self._stubborn)
+        trees = search.best(line, seen, _UNSEEN if word[1] == LOW else _UNSEEN_HIGH)
         costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
         costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
         size = 1 + count_tests(trees.tree(UNBOUNDED))
-        return _Way(word, trees, tuple(labels), left, costs, size)
+        found = self._searches[key] = _Searched(trees, costs, size, search.searched)
+        return found
 
     # --- building ---------------------------------------------------------------------------
 

@@ -59,6 +59,7 @@ class Functions:
         self.sets = sets
         self._words = words
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
+        self._looked_at: dict[Function, tuple[Word, ...]] = {}
         self._split: dict[tuple[Function, Word], tuple[WordId, tuple[Derived, ...]]] = {}
         self._lefts: dict[tuple[tuple[int, ...], int], tuple[WordId, list[dict[int, int]]]] = {}
 
@@ -148,18 +149,21 @@ class Functions:
             self._support[number] = found
         return found
 
-    def words(self, function: Function) -> list[Word]:
+    def words(self, function: Function) -> tuple[Word, ...]:
         """Return the words that ``function`` looks at, in a fixed order."""
-        result = []
-        for argument in range(6):
-            bits = 0
-            for number in {box[argument] for box, _ in function.rules}:
-                bits |= self._bits(number)
-            if bits & U32:
-                result.append((argument, LOW))
-            if bits >> 32:
-                result.append((argument, HIGH))
-        return result
+        found = self._looked_at.get(function)
+        if found is None:
+            result = []
+            for argument in range(6):
+                bits = 0
+                for number in {box[argument] for box, _ in function.rules}:
+                    bits |= self._bits(number)
+                if bits & U32:
+                    result.append((argument, LOW))
+                if bits >> 32:
+                    result.append((argument, HIGH))
+            found = self._looked_at[function] = tuple(result)
+        return found
 
     def split(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
         """Return what is left of ``function`` for each value of ``word``.
