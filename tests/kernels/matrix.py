@@ -27,8 +27,8 @@ modules and our runtime do what they are for. This page is what its last run fou
 
 {table}
 
-In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures than x86, and
-{records:,} records of what kernels logged. {differences}
+In all, {calls:,} calls, {foreign:,} of them by kernels of other architectures than x86,
+{records:,} records of what kernels logged, and {attacks:,} attacks. {differences}
 
 - *Filters*: the stock filters that the ABI has, each by its own `install()`: what they refuse and
   permit is tried by Python's own functions. Then every error that `install()` can end in there.
@@ -59,7 +59,8 @@ Numbers that a table has and a kernel of that age has not, with the reason (wher
 
 ## Attacks that they cannot try
 
-By what keeps the kernel, the machine or the ABI from them, filter or not:
+By what keeps the kernel, the machine or the ABI from them, filter or not. Where a policy has no
+program, there is nothing to attack: compute_only on s390x, web_worker on s390x and MIPS.
 
 {untried}
 
@@ -71,6 +72,8 @@ By what keeps the kernel, the machine or the ABI from them, filter or not:
   of that one.
 - powerpc, in Linux 7.2, returns 0 from a notified call whatever the listener answers.
 - x86_64 runs `uretprobe` (335) and `uprobe` (336) without asking any filter.
+- A call that is logged waits while 64 records do (`audit_backlog_limit`), and where it misses that
+  they were taken, for a minute. Guests run without that limit.
 - In processes of 32 bits the upper halves of arguments are 0: nothing is left of a caller's sign.
   But 64-bit code can make i386 calls, and x86_64 shows filters all of its registers, of which the
   calls get the lower halves.
@@ -137,6 +140,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         table=_table(results),
         calls=sum(_calls(result) for result in ran),
         foreign=sum(_calls(result) for result in ran if result["abi"] not in {_HOST, "i386"}),
+        attacks=sum(result["attacks"] for result in ran),
         records=sum(result["records"] or 0 for result in ran),
         differences=f"There were {differences} differences." if differences else "None differed.",
         faults=max(result["faults"] or 0 for result in ran),
@@ -188,15 +192,14 @@ def _cell(value: object) -> str:
 
 
 def _reasons(ran: Iterable[Mapping[str, Any]], kind: str) -> str:
-    where: dict[str, dict[str, set[str]]] = {}
+    where: dict[tuple[str, str], set[str]] = {}
     for result in ran:
         for name, why in result[kind].items():
-            where.setdefault(why, {}).setdefault(name, set()).add(result["abi"])
-    lines = []
-    for why, names in sorted(where.items()):
-        abis = sorted(set().union(*names.values()))
-        calls = ", ".join(f"`{name}`" for name in sorted(names))
-        lines.append(f"- {why} ({', '.join(abis)}): {calls}")
+            where.setdefault((why, name), set()).add(result["abi"])
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (why, name), abis in sorted(where.items()):
+        alike.setdefault((why, ", ".join(sorted(abis))), []).append(f"`{name}`")
+    lines = [f"- {why} ({abis}): {', '.join(names)}" for (why, abis), names in alike.items()]
     return "\n".join(lines)
 
 
