@@ -360,11 +360,14 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 # Where a file is opened otherwise, and why nobody can make that wait, or read without an end.
 OTHERWISE = {
     "cache.py": "a directory of the user's own, which is checked; each entry behind a hash",
+    "cli/record.py": "an output",
     "cli/run.py": "an output",
     "fetch/local.py": "an archive that was seen to be a regular file; its members have limits",
     "outputs.py": "what was staged, and a pipe to a child of its own",
     "pytest_plugin.py": "an environment variable of its own",
     "reading.py": "the place itself",
+    "record/attach.py": "files of /proc",
+    "record/untraced.py": "memory of a process that is traced, in /proc",
     "render/templates.py": "parts of seccompgen",
     "scaffold.py": "pyproject.toml, after project.py has read it; stock policies",
     "trace/launch.py": "files of /proc; a message of its own child",
