@@ -112,7 +112,7 @@ class Making:
         paid = prices(self._objective)
         arguments = Arguments(self.functions, self._words, graph, abi, paid, hints)
         ret, origin = otherwise
-        graph.leaf(ret, (origin,))
+        foreign = graph.leaf(ret, (origin,))
         weighed: list[Weighed] = []
         roots: list[NodeId] = []
         for line in reversed(lines):
@@ -133,8 +133,7 @@ class Making:
         least = bound(weighed, ret, sets)
 
         def finished(roots: Sequence[NodeId]) -> Program:
-            root = graph.leaf(ret, (origin,))
-            arch = Value(ARCH_OFFSET)
+            root, arch = foreign, Value(ARCH_OFFSET)
             for line, inside in reversed(list(zip(lines, roots, strict=True))):
                 root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
             instructions, origins = assemble(graph, root)

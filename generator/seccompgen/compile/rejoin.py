@@ -208,8 +208,9 @@ class _Places:
         parts = dict(zip((node.true, node.false), self._parts[place], strict=True))
         (low, lows), (high, highs) = sorted(parts.items())
         yield (low, high), _List(place, lows, highs)
-        if node.value.offset != NR_OFFSET and self._price is not None:
-            return  # Nobody knows here how often which argument comes.
+        lines = self._lines.get(place, ())
+        if self._price is not None and (node.value.offset != NR_OFFSET or len(lines) != 1):
+            return  # It is not known here how often which value comes.
         for near, inner in ((node.true, node.false), (node.false, node.true)):
             if self._users[inner] > 1 or not self._same_word(node, inner):
                 continue
