@@ -25,6 +25,7 @@ from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, Span, number_lines
 from seccompgen.compile.prices import prices
+from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
 from seccompgen.compile.weights import samples, span_weights
 from seccompgen.compile.words import Words
@@ -127,6 +128,7 @@ class _Pieces:
 
 
 def _assembled(graph: Graph, root: NodeId) -> Program:
+    (root,) = rejoined(graph, [root], (), None)
     instructions, _ = assemble(graph, root)
     return tuple(interpreter.Instruction(i.code, i.jt, i.jf, i.k) for i in instructions)
 

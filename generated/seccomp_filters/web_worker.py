@@ -2,7 +2,7 @@
 #   policy  compute_only.yml  sha256:e81fa84bea8b0159546d923803743b7979893bd503652213dfbd65bebcd2854d
 #   policy  web_worker.yml  sha256:e466b3082e6f6310025fff363f8f05ae94766089c76018784194ff0f9407fb04
 #   tables  Linux v7.3.4  sha256:57e0a81eed6833735e2871ae1b707c2a1787124d3b5995cfb588ef979b73b157
-#   proved  programs  sha256:11b528c0d68a6e6a7fbe36bb54d2997108b28f773b48e0117836fb96611eb192
+#   proved  programs  sha256:5ad8b2f9f70df5af2b94241798a233f95769315120146e70ddf54acd3a286ecf
 #   redo    seccompgen build web_worker.yml -o DIR
 """Web worker: serves HTTP on a listening socket that it inherited. An allowlist.
 
@@ -154,145 +154,140 @@ if getattr(_runtime, "FORMAT", 0) != 1:
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xa4\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xa0\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x37\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> getsockopt to x32 pwritev2
-    b"\x35\x00\x12\x00\x2b\x00\x00\x00"  # jge  43 accept               -> accept to setsockopt
-    b"\x15\x00\x0f\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
-    b"\x15\x00\x8a\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
-    b"\x15\x00\x07\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
-    b"\x15\x00\x04\x00\x19\x00\x00\x00"  # jeq  25 mremap               -> mremap
-    b"\x35\x00\x00\x99\x1b\x00\x00\x00"  # jge  27 mincore              else allow
-    b"\x35\x00\x01\x00\x20\x00\x00\x00"  # jge  32 dup                  -> dup to connect
-    b"\x15\x00\x97\x96\x1c\x00\x00\x00"  # jeq  28 madvise              -> allow else errno(EPERM)
-    # dup to connect:
-    b"\x35\x00\x95\x96\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
+    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> getsockopt to x32 pwritev2
+    b"\x35\x00\x11\x00\x2b\x00\x00\x00"  # jge  43 accept               -> accept to setsockopt
+    b"\x15\x00\x0e\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
+    b"\x15\x00\x86\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x06\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
+    b"\x15\x00\x03\x00\x19\x00\x00\x00"  # jeq  25 mremap               -> mremap
+    b"\x35\x00\x00\x95\x1b\x00\x00\x00"  # jge  27 mincore              else allow
+    b"\x35\x00\x00\x6f\x20\x00\x00\x00"  # jge  32 dup                  else mincore, ptrace, syslog, ...
+    b"\x35\x00\x92\x93\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x93\x94\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x90\x91\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x92\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x91\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x90\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x8f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x8f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x8e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x8d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x8c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x8b\x8c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x88\x89\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # accept to setsockopt:
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
     b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
-    b"\x15\x00\x86\x87\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
+    b"\x15\x00\x83\x84\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x84\x85\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x81\x82\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x82\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x7f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x81\x80\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x7e\x7d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x7e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x7b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x7c\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x7c\x7b\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x79\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x79\x78\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x77\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x74\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x75\x74\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x72\x71\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x74\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x72\x73\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x71\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x6f\x70\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x70\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x6f\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x6e\x6d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x6d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x6c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x6b\x6a\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x6c\x6d\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x69\x6a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x6a\x69\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x67\x66\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x69\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x68\x67\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x66\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x65\x64\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to x32 pwritev2:
-    b"\x35\x00\x32\x00\x01\x01\x00\x00"  # jge  257 openat              -> openat to x32 pwritev2
-    b"\x35\x00\x20\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> mlockall to migrate_pages
+    b"\x35\x00\x2f\x00\x01\x01\x00\x00"  # jge  257 openat              -> openat to x32 pwritev2
+    b"\x35\x00\x1e\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> mlockall to migrate_pages
     b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to munlock
     b"\x15\x00\x03\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
-    b"\x15\x00\x63\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
-    b"\x15\x00\x62\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
-    b"\x15\x00\x61\x60\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
+    b"\x15\x00\x60\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
+    b"\x15\x00\x5f\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
+    b"\x15\x00\x5e\x5d\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x5e\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x5e\x5d\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x5b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x5b\x5a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # fcntl to munlock:
     b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to munlock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
-    b"\x15\x00\x58\x59\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x55\x56\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (1):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x56\x57\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x53\x54\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (2):
-    b"\x15\x00\x56\x55\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x53\x52\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # flock to munlock:
-    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to munlock
-    b"\x15\x00\x53\x00\x4c\x00\x00\x00"  # jeq  76 truncate             -> errno(EPERM)
-    b"\x45\x00\x00\x53\x10\x00\x00\x00"  # jset 16 ioctl                else allow
-    b"\x15\x00\x52\x51\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to munlock
+    b"\x45\x00\x00\x24\x10\x00\x00\x00"  # jset 16 ioctl                else flock, getdents64, readlinkat
+    b"\x15\x00\x50\x4f\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
     # ptrace to munlock:
-    b"\x35\x00\x08\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to munlock
-    b"\x35\x00\x04\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
-    b"\x35\x00\x02\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
-    b"\x15\x00\x4e\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
-    b"\x15\x00\x4d\x4c\x68\x00\x00\x00"  # jeq  104 getgid              -> allow else errno(EPERM)
+    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to munlock
+    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
+    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
+    b"\x15\x00\x4c\x27\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else mincore, ptrace, syslog, ...
     # geteuid to getpgrp:
-    b"\x15\x00\x4b\x4c\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
+    b"\x15\x00\x4a\x4b\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
     # setsid to capset:
-    b"\x15\x00\x4b\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
-    b"\x15\x00\x4a\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
-    b"\x15\x00\x49\x48\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
+    b"\x15\x00\x49\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
+    b"\x15\x00\x48\x47\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
     # rt_sigpending to munlock:
     b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to munlock
-    b"\x15\x00\x46\x47\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x45\x46\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
     # utime to munlock:
-    b"\x35\x00\x46\x45\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
+    b"\x35\x00\x45\x44\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
     # mlockall to migrate_pages:
     b"\x35\x00\x06\x00\xc9\x00\x00\x00"  # jge  201 time                -> time to migrate_pages
     b"\x15\x00\x01\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
-    b"\x15\x00\x43\x42\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
+    b"\x15\x00\x42\x41\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x40\x3f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x3f\x3e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # time to migrate_pages:
     b"\x35\x00\x02\x00\xce\x00\x00\x00"  # jge  206 io_setup            -> io_setup to migrate_pages
-    b"\x15\x00\x26\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x3b\x3c\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x15\x00\x25\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x3a\x3b\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to migrate_pages:
-    b"\x35\x00\x05\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to migrate_pages
+    b"\x35\x00\x04\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to migrate_pages
     b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to clock_settime
-    b"\x15\x00\x39\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
-    b"\x15\x00\x38\x37\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
+    b"\x15\x00\x38\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
+    b"\x15\x00\x37\x36\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
     # getdents64 to clock_settime:
-    b"\x45\x00\x00\x37\x24\xff\xff\xff"  # jset 0xffffff24              else allow
-    b"\x15\x00\x36\x35\xdd\x00\x00\x00"  # jeq  221 fadvise64           -> allow else errno(EPERM)
+    b"\x35\x00\x35\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock, getdents64, readlinkat
     # clock_gettime to migrate_pages:
     b"\x35\x00\x34\x35\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
     # openat to x32 pwritev2:
@@ -306,7 +301,8 @@ _X86_64 = (
     b"\x15\x00\x2e\x2d\x06\x01\x00\x00"  # jeq  262 newfstatat          -> allow else errno(EPERM)
     # readlinkat to move_pages:
     b"\x35\x00\x2c\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> errno(EPERM)
-    b"\x45\x00\x2c\x2b\xe3\xfe\xff\xff"  # jset 0xfffffee3              -> allow else errno(EPERM)
+    # flock, getdents64, readlinkat:
+    b"\x45\x00\x2c\x2b\x23\x00\x00\x00"  # jset 35 nanosleep            -> allow else errno(EPERM)
     # utimensat to pwritev:
     b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to pwritev
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -315,8 +311,9 @@ _X86_64 = (
     b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # epoll_pwait to pwritev:
     b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> eventfd2 to pwritev
-    b"\x45\x00\x00\x25\xc3\xfe\xff\xff"  # jset 0xfffffec3              else allow
-    b"\x35\x00\x23\x24\x1a\x01\x00\x00"  # jge  282 signalfd            -> errno(EPERM) else allow
+    b"\x35\x00\x00\x25\x1a\x01\x00\x00"  # jge  282 signalfd            else allow
+    # mincore, ptrace, syslog, ...:
+    b"\x45\x00\x23\x24\x03\x00\x00\x00"  # jset 3 close                 -> errno(EPERM) else allow
     # eventfd2 to pwritev:
     b"\x15\x00\x22\x23\x26\x01\x00\x00"  # jeq  294 inotify_init1       -> errno(EPERM) else allow
     # rt_tgsigqueueinfo to x32 pwritev2:
@@ -377,220 +374,210 @@ _X86_64 = (
 # Answers calls of x32.
 _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xd7\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xce\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5e\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> getdents64 to pwritev2
-    b"\x35\x00\x2a\x00\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> wait4 to remap_file_pages
+    b"\x35\x00\x58\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> getdents64 to pwritev2
+    b"\x35\x00\x28\x00\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> wait4 to remap_file_pages
     b"\x35\x00\x0e\x00\x1a\x00\x00\x40"  # jge  0x4000001a msync        -> msync to exit
     b"\x35\x00\x04\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> mprotect to mremap
-    b"\x35\x00\x00\xd1\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x15\x00\x00\xce\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
+    b"\x35\x00\x00\xc8\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
+    b"\x15\x00\x00\xc5\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xca\xcc\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xc1\xc3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mprotect to mremap:
-    b"\x35\x00\x00\x8a\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x82\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
     b"\x35\x00\x05\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> mremap
-    b"\x35\x00\xc9\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
+    b"\x35\x00\xc0\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
     b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to pwrite64
-    b"\x35\x00\x00\xc7\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x15\x00\xc6\xc9\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
+    b"\x35\x00\x00\xbe\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
+    b"\x15\x00\xbd\xc0\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # pread64 to pwrite64:
-    b"\x35\x00\xc8\xc5\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
+    b"\x35\x00\xbf\xbc\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\xc1\xc3\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\xb8\xba\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # msync to exit:
-    b"\x35\x00\x0d\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> socketpair to exit
-    b"\x35\x00\x05\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> sendto to getpeername
-    b"\x35\x00\x02\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> dup to accept
-    b"\x35\x00\x00\xbf\x1b\x00\x00\x40"  # jge  0x4000001b mincore      else allow
-    b"\x15\x00\xbe\xbc\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      -> allow else errno(EPERM)
+    b"\x35\x00\x0c\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> socketpair to exit
+    b"\x35\x00\x04\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> sendto to getpeername
+    b"\x35\x00\x01\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> dup to accept
+    b"\x35\x00\x62\xb6\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> mincore, fork, exit, ... else allow
     # dup to accept:
-    b"\x35\x00\x00\xbd\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
-    b"\x35\x00\xbc\xba\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
+    b"\x35\x00\x00\xb5\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
+    b"\x35\x00\xb4\xb2\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
     # sendto to getpeername:
     b"\x35\x00\x04\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown to getpeername
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\xb7\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\xaf\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\xb7\xb5\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\xaf\xad\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # shutdown to getpeername:
-    b"\x35\x00\x00\xb9\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
-    b"\x15\x00\xb3\xb5\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb1\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
+    b"\x15\x00\xab\xad\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
     # socketpair to exit:
     b"\x35\x00\x06\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to exit
-    b"\x35\x00\xb6\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
+    b"\x35\x00\xae\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\xaf\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\xa7\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xad\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\xae\xac\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\xa5\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\xa6\xa4\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # clone to exit:
     b"\x35\x00\x03\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> fork to exit
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xa9\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\xaa\xa8\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xa1\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xa2\xa0\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # fork to exit:
-    b"\x35\x00\xa9\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> allow
-    b"\x35\x00\xab\xa6\x3b\x00\x00\x40"  # jge  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xa4\x4d\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else mincore, fork, exit, ...
     # wait4 to remap_file_pages:
-    b"\x35\x00\x1e\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl to remap_file_pages
+    b"\x35\x00\x1b\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl to remap_file_pages
     b"\x35\x00\x09\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> flock to pivot_root
     b"\x35\x00\x01\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
-    b"\x15\x00\xa4\xa2\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
+    b"\x15\x00\x9d\x9b\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
     # fcntl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\x9e\xa0\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x97\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x9c\x9e\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x95\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x15\x00\x9d\x9b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x96\x94\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # flock to pivot_root:
-    b"\x35\x00\x03\x00\x65\x00\x00\x40"  # jge  0x40000065              -> getuid to pivot_root
-    b"\x15\x00\x99\x00\x4c\x00\x00\x40"  # jeq  0x4000004c truncate     -> errno(EPERM)
-    b"\x45\x00\x00\x9a\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else allow
-    b"\x15\x00\x99\x97\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\x65\x00\x00\x40"  # jge  0x40000065              -> getuid to pivot_root
+    b"\x45\x00\x00\x21\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else flock, lookup_dcookie
+    b"\x15\x00\x93\x91\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
     # getuid to pivot_root:
-    b"\x35\x00\x09\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to pivot_root
-    b"\x35\x00\x05\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> setsid to capset
-    b"\x35\x00\x03\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> geteuid to getpgrp
-    b"\x35\x00\x01\x00\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> syslog to setgid
-    b"\x35\x00\x94\x97\x66\x00\x00\x40"  # jge  0x40000066 getuid       -> allow else errno(ENOSYS)
-    # syslog to setgid:
-    b"\x15\x00\x93\x91\x68\x00\x00\x40"  # jeq  0x40000068 getgid       -> allow else errno(EPERM)
+    b"\x35\x00\x07\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to pivot_root
+    b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> setsid to capset
+    b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> geteuid to getpgrp
+    b"\x35\x00\x3b\x5b\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> mincore, fork, exit, ... else 1073741925, clone3
     # geteuid to getpgrp:
-    b"\x15\x00\x90\x92\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
+    b"\x15\x00\x8c\x8e\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
     # setsid to capset:
-    b"\x15\x00\x91\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
-    b"\x15\x00\x90\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
-    b"\x15\x00\x8f\x8d\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
+    b"\x15\x00\x8d\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
+    b"\x15\x00\x8c\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
+    b"\x15\x00\x8b\x89\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
     # rt_sigsuspend to pivot_root:
     b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> mlock to pivot_root
     b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> utime to sched_rr_get_interval
-    b"\x15\x00\x8c\x8f\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
+    b"\x15\x00\x88\x8b\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
     # utime to sched_rr_get_interval:
-    b"\x15\x00\x8e\x89\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x8a\x85\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
     # mlock to pivot_root:
-    b"\x35\x00\x00\x8a\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
-    b"\x35\x00\x8c\x87\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x86\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
+    b"\x35\x00\x88\x83\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
     # prctl to remap_file_pages:
     b"\x35\x00\x0c\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity to remap_file_pages
     b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> arch_prctl to sched_setaffinity
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x84\x82\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x80\x7e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x83\x81\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x7f\x7d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # arch_prctl to sched_setaffinity:
     b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_setaffinity
     b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
-    b"\x15\x00\x83\x7e\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x7f\x7a\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
     # quotactl:
-    b"\x15\x00\x7d\x82\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x79\x7e\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
     # getpmsg to sched_setaffinity:
     b"\x35\x00\x01\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> time to sched_setaffinity
-    b"\x15\x00\x7d\x7b\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
+    b"\x15\x00\x79\x77\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
     # time to sched_setaffinity:
-    b"\x35\x00\x7a\x7c\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
+    b"\x35\x00\x76\x78\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
     # sched_getaffinity to remap_file_pages:
-    b"\x35\x00\x00\x2e\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
-    b"\x35\x00\x03\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> lookup_dcookie to remap_file_pages
-    b"\x35\x00\x01\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel
-    b"\x35\x00\x76\x7b\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
-    # io_cancel:
-    b"\x15\x00\x75\x7a\xd2\x00\x00\x40"  # jeq  0x400000d2 io_cancel    -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x2b\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
+    b"\x35\x00\x02\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> lookup_dcookie to remap_file_pages
+    b"\x35\x00\x34\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> 1073742033, inotify_init1, copy_file_range
+    b"\x35\x00\x72\x77\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
     # lookup_dcookie to remap_file_pages:
-    b"\x15\x00\x76\x00\xd5\x00\x00\x40"  # jeq  0x400000d5 epoll_create -> allow
-    b"\x45\x00\x78\x73\x23\xff\xff\xbf"  # jset 0xbfffff23              -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x76\x00\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS)
+    # flock, lookup_dcookie:
+    b"\x45\x00\x72\x70\x23\x00\x00\x00"  # jset 35 x86_64 nanosleep     -> allow else errno(EPERM)
     # getdents64 to pwritev2:
-    b"\x35\x00\x35\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to pwritev2
-    b"\x35\x00\x19\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> epoll_pwait to pkey_mprotect
+    b"\x35\x00\x33\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to pwritev2
+    b"\x35\x00\x18\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> epoll_pwait to pkey_mprotect
     b"\x35\x00\x0c\x00\x02\x01\x00\x40"  # jge  0x40000102 mkdirat      -> mkdirat to utimensat
     b"\x35\x00\x09\x00\x01\x01\x00\x40"  # jge  0x40000101 openat       -> openat
     b"\x35\x00\x03\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> clock_gettime to migrate_pages
-    b"\x35\x00\x00\x6f\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
-    b"\x15\x00\x6e\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
-    b"\x15\x00\x70\x6b\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x6c\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
+    b"\x15\x00\x6b\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
+    b"\x15\x00\x6d\x68\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
     # clock_gettime to migrate_pages:
-    b"\x35\x00\x00\x6c\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
+    b"\x35\x00\x00\x69\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
     b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to migrate_pages
-    b"\x15\x00\x6d\x68\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x6a\x65\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
     # mq_getsetattr to migrate_pages:
-    b"\x35\x00\x67\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
-    b"\x15\x00\x66\x6b\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x64\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
+    b"\x15\x00\x63\x68\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x64\x66\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x61\x63\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to utimensat:
-    b"\x35\x00\x07\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat
+    b"\x35\x00\x06\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat
     b"\x35\x00\x02\x00\x0d\x01\x00\x40"  # jge  0x4000010d faccessat    -> faccessat to sync_file_range
-    b"\x15\x00\x63\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
-    b"\x15\x00\x62\x60\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
+    b"\x15\x00\x60\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
+    b"\x15\x00\x5f\x5d\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
     # faccessat to sync_file_range:
-    b"\x35\x00\x00\x61\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
-    b"\x35\x00\x01\x00\x13\x01\x00\x40"  # jge  0x40000113 splice       -> splice to sync_file_range
-    b"\x35\x00\x62\x5d\x11\x01\x00\x40"  # jge  0x40000111              -> errno(ENOSYS) else errno(EPERM)
-    # splice to sync_file_range:
-    b"\x35\x00\x61\x5c\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x5e\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
+    b"\x35\x00\x00\x30\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare, rseq_slice_yield
+    b"\x35\x00\x5f\x5a\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
     # utimensat:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x5a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x58\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x5a\x58\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x58\x56\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # epoll_pwait to pkey_mprotect:
-    b"\x35\x00\x0e\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> name_to_handle_at to pkey_mprotect
-    b"\x35\x00\x07\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
+    b"\x35\x00\x0d\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> name_to_handle_at to pkey_mprotect
+    b"\x35\x00\x06\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
     b"\x35\x00\x02\x00\x22\x01\x00\x40"  # jge  0x40000122 eventfd2     -> eventfd2 to fanotify_mark
-    b"\x35\x00\x00\x56\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
-    b"\x45\x00\x53\x55\xc3\xfe\xff\xbf"  # jset 0xbffffec3              -> errno(EPERM) else allow
+    b"\x35\x00\x00\x54\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
+    # mincore, fork, exit, ...:
+    b"\x45\x00\x51\x53\x03\x00\x00\x00"  # jset 3 x86_64 close          -> errno(EPERM) else allow
     # eventfd2 to fanotify_mark:
-    b"\x35\x00\x00\x54\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
-    b"\x35\x00\x01\x00\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open -> perf_event_open to fanotify_mark
-    b"\x35\x00\x55\x50\x27\x01\x00\x40"  # jge  0x40000127              -> errno(ENOSYS) else errno(EPERM)
-    # perf_event_open to fanotify_mark:
-    b"\x15\x00\x54\x4f\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x52\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
+    b"\x35\x00\x00\x10\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open else 1073742033, inotify_init1, copy_file_range
+    b"\x15\x00\x53\x4e\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
     # prlimit64:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4b\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # name_to_handle_at to pkey_mprotect:
     b"\x35\x00\x09\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
     b"\x35\x00\x06\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> membarrier to copy_file_range
     b"\x35\x00\x03\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to userfaultfd
-    b"\x35\x00\x00\x45\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
-    b"\x15\x00\x46\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
-    b"\x15\x00\x43\x48\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x44\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
+    b"\x15\x00\x45\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
+    b"\x15\x00\x42\x47\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
     # kcmp to userfaultfd:
-    b"\x15\x00\x44\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
-    b"\x15\x00\x46\x41\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x43\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
+    b"\x15\x00\x45\x40\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
     # membarrier to copy_file_range:
-    b"\x35\x00\x00\x42\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
-    b"\x35\x00\x44\x3f\x47\x01\x00\x40"  # jge  0x40000147              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x41\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
+    # 1073742033, inotify_init1, copy_file_range:
+    b"\x45\x00\x43\x3e\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3d\x3f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x3c\x3e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
     # pkey_alloc to pwritev2:
-    b"\x35\x00\x25\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> setsockopt to pwritev2
-    b"\x35\x00\x17\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to process_vm_writev
-    b"\x35\x00\x10\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to rt_sigreturn
-    b"\x35\x00\x07\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> pidfd_getfd to map_shadow_stack
-    b"\x35\x00\x02\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to openat2
-    b"\x15\x00\x38\x00\x4c\x01\x00\x40"  # jeq  0x4000014c statx        -> allow
-    b"\x15\x00\x37\x35\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
+    b"\x35\x00\x24\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> setsockopt to pwritev2
+    b"\x35\x00\x16\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to process_vm_writev
+    b"\x35\x00\x0f\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl
+    b"\x35\x00\x0a\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to rt_sigreturn
+    b"\x35\x00\x06\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> pidfd_getfd to map_shadow_stack
+    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to openat2
+    b"\x45\x00\x34\x35\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> pkey_alloc, getsockopt else errno(EPERM)
     # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> clone3 to openat2
+    b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> 1073741925, clone3
     b"\x35\x00\x33\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
     b"\x15\x00\x32\x37\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to openat2:
-    b"\x15\x00\x33\x36\xb4\x01\x00\x40"  # jeq  0x400001b4 close_range  -> allow else errno(ENOSYS)
+    # 1073741925, clone3:
+    b"\x45\x00\x36\x33\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(ENOSYS) else allow
     # pidfd_getfd to map_shadow_stack:
     b"\x45\x00\x00\x30\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
     b"\x15\x00\x31\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
@@ -600,7 +587,8 @@ _X32 = (
     b"\x35\x00\x2c\x2e\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
     # rseq_slice_yield to rt_sigreturn:
     b"\x45\x00\x00\x2d\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
-    b"\x35\x00\x2f\x2a\xd9\x01\x00\x40"  # jge  0x400001d9              -> errno(ENOSYS) else errno(EPERM)
+    # unshare, rseq_slice_yield:
+    b"\x45\x00\x2f\x2a\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x2a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -655,7 +643,8 @@ _X32 = (
     b"\x15\x00\x04\x02\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to pwritev2:
     b"\x35\x00\x02\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> preadv2 to pwritev2
-    b"\x35\x00\x00\x02\x1f\x02\x00\x40"  # jge  0x4000021f io_setup     else allow
+    # pkey_alloc, getsockopt:
+    b"\x45\x00\x00\x02\x21\x00\x00\x00"  # jset 33 x86_64 dup2          else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     # preadv2 to pwritev2:
     b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
@@ -673,183 +662,175 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x6e\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> set_thread_area to fchroot
-    b"\x35\x00\x38\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
-    b"\x35\x00\x10\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x35\x00\x68\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> set_thread_area to fchroot
+    b"\x35\x00\x36\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
+    b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to lock
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xd1\xd2\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xca\xcb\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xcf\xd0\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to lock:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
-    b"\x35\x00\xcd\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xcc\xcb\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xc6\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xc5\xc4\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # mount to rmdir:
-    b"\x15\x00\xcb\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xca\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xc9\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xc8\xc7\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xc4\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xc3\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xc2\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xc1\xc0\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to lock:
-    b"\x35\x00\xc6\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xc6\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
-    b"\x35\x00\xc4\xc5\x2c\x00\x00\x00"  # jge  44 prof                 -> errno(EPERM) else allow
+    b"\x35\x00\xbf\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xbf\x63\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, sigaltstack, clock_gettime
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xc2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xc1\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xc0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xbf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xbc\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xbb\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xba\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xb9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x4c\x44\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x35\x00\x48\x40\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # mpx to clone:
-    b"\x35\x00\x14\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
-    b"\x35\x00\x0b\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
+    b"\x35\x00\x13\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
+    b"\x35\x00\x0a\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
     b"\x35\x00\x05\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x35\x00\x00\xb6\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xb5\xb6\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xb0\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xaf\xb0\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x35\x00\xb5\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\xb3\xb4\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\xaf\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    b"\x45\x00\xad\xae\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
     # settimeofday to ioperm:
-    b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x45\x00\x00\xb2\xad\xff\xff\xff"  # jset 0xffffffad              else allow
-    b"\x15\x00\xb1\xb0\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
+    b"\x15\x00\xac\x4f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday, uselib, remap_file_pages
     # mmap to ioperm:
-    b"\x35\x00\xaf\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x15\x00\xae\xaf\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\xaa\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x15\x00\xa9\xaa\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
     # socketcall (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)
-    b"\x45\x00\xab\xaa\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x45\x00\xa6\xa5\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2):
-    b"\x15\x00\xa9\xaa\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x15\x00\xa4\xa5\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (3):
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)
-    b"\x15\x00\xa8\xa7\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x15\x00\xa3\xa2\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (4):
-    b"\x35\x00\xa6\xa7\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x35\x00\xa1\xa2\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to clone:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sigreturn
-    b"\x35\x00\xa4\xa3\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\x9f\x9e\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sigreturn:
-    b"\x35\x00\xa3\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
-    b"\x15\x00\xa2\xa1\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x35\x00\x9e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
+    b"\x15\x00\x9d\x9c\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x9f\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x9f\x9e\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x9a\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x9a\x99\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
-    b"\x35\x00\x15\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to sched_getaffinity
-    b"\x35\x00\x09\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
-    b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to nanosleep
-    b"\x15\x00\x7e\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x15\x00\x9a\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
-    b"\x15\x00\x99\x98\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x35\x00\x14\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to sched_getaffinity
+    b"\x35\x00\x08\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
+    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to nanosleep
+    b"\x15\x00\x79\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x94\x80\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(EPERM) else setdomainname, sigprocmask, clock_gettime64
     # _llseek to nanosleep:
     b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x15\x00\x96\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x95\x96\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x92\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x91\x92\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\x95\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x94\x93\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x91\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x90\x8f\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to prctl:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x90\x91\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to prctl:
     b"\x35\x00\x03\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
-    b"\x35\x00\x8f\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
-    b"\x15\x00\x8e\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
-    b"\x15\x00\x8d\x8c\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x35\x00\x8b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
+    b"\x15\x00\x8a\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
+    b"\x15\x00\x89\x88\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x8a\x89\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x86\x85\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x89\x88\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x85\x84\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to sched_getaffinity:
-    b"\x35\x00\x19\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_getaffinity
-    b"\x35\x00\x0d\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
-    b"\x35\x00\x05\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
+    b"\x35\x00\x17\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_getaffinity
+    b"\x35\x00\x0b\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
+    b"\x35\x00\x04\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
-    b"\x15\x00\x83\x84\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x7f\x80\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
-    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x15\x00\x82\x81\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
-    b"\x35\x00\x80\x81\xbc\x00\x00\x00"  # jge  188 getpmsg             -> errno(EPERM) else allow
+    b"\x35\x00\x23\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup, sigaltstack, clock_gettime
+    b"\x15\x00\x7e\x7d\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # ugetrlimit to getdents64:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
-    b"\x15\x00\x7e\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x7d\x7e\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x7b\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x7a\x7b\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to getdents64:
-    b"\x35\x00\x7d\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
-    b"\x15\x00\x7c\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x7b\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x7a\x79\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x35\x00\x7a\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
+    b"\x15\x00\x79\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x77\x74\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32, setgroups32, readlinkat, ...
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x75\x76\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x73\x74\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x73\x74\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x71\x72\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x35\x00\x00\x71\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x6f\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x70\x6f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x6e\x6d\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x6d\x6c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to sched_getaffinity:
-    b"\x35\x00\x29\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x35\x00\x6b\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
-    b"\x35\x00\x6b\x6c\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x27\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x35\x00\x69\x62\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else 222, clone3
     # sendfile64 to sched_setaffinity:
-    b"\x35\x00\x69\x6a\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x68\x69\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # set_thread_area to fchroot:
-    b"\x35\x00\x41\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> getsockname to fchroot
-    b"\x35\x00\x2c\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x19\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to getsockopt
+    b"\x35\x00\x40\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> getsockname to fchroot
+    b"\x35\x00\x2b\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x18\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to getsockopt
     b"\x35\x00\x0d\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> mkdirat to pwritev
     b"\x35\x00\x0a\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat
     b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to migrate_pages
     b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
-    b"\x35\x00\x61\x62\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
+    b"\x35\x00\x60\x61\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
     # fadvise64 to epoll_wait:
-    b"\x15\x00\x60\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x61\x60\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
+    b"\x15\x00\x5f\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
+    b"\x15\x00\x60\x5f\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
     # remap_file_pages to migrate_pages:
     b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> vserver to migrate_pages
-    b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to fadvise64_64
-    b"\x15\x00\x5d\x5c\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
-    # clock_gettime to fadvise64_64:
-    b"\x45\x00\x5b\x5c\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> dup, sigaltstack, clock_gettime
+    # settimeofday, uselib, remap_file_pages:
+    b"\x45\x00\x5b\x5c\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
+    # dup, sigaltstack, clock_gettime:
+    b"\x45\x00\x5a\x5b\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # vserver to migrate_pages:
-    b"\x15\x00\x5c\x5a\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x5b\x59\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x57\x58\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to pwritev:
-    b"\x35\x00\x06\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to pwritev
-    b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
-    b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> readlinkat to ppoll
-    b"\x15\x00\x55\x54\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to ppoll:
-    b"\x15\x00\x53\x54\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    b"\x35\x00\x05\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to pwritev
+    b"\x35\x00\x02\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
+    b"\x35\x00\x51\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32, setgroups32, readlinkat, ...
+    b"\x15\x00\x54\x53\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
     # unshare to epoll_pwait:
     b"\x35\x00\x53\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
     b"\x15\x00\x52\x51\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
@@ -936,7 +917,8 @@ _I386 = (
     b"\x35\x00\x17\x16\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x45\x00\x14\x13\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # setdomainname, sigprocmask, clock_gettime64:
+    b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
@@ -952,15 +934,16 @@ _I386 = (
     b"\x35\x00\x0b\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0a\x09\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
     # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> 222, clone3
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
-    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # 222, clone3:
+    b"\x45\x00\x08\x07\x0b\x00\x00\x00"  # jset 11 execve               -> errno(ENOSYS) else allow
     # pidfd_getfd to fchroot:
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x15\x00\x05\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
-    b"\x15\x00\x04\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
-    b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    b"\x45\x00\x03\x00\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM)
+    # setreuid32, setgroups32, readlinkat, ...:
+    b"\x45\x00\x03\x02\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
     # futex_wake to fchroot:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -976,259 +959,254 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x79\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to get_tls
-    b"\x35\x00\x40\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to tkill
-    b"\x35\x00\x21\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to clone
-    b"\x35\x00\x17\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x35\x00\x74\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to get_tls
+    b"\x35\x00\x3c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to tkill
+    b"\x35\x00\x20\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to clone
+    b"\x35\x00\x16\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> creat to umount2
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xeb\xed\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xe3\xe5\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xe9\xeb\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xe1\xe3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # creat to umount2:
-    b"\x35\x00\x0d\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x07\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to rmdir
+    b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
+    b"\x35\x00\x06\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to rmdir
     b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
-    b"\x35\x00\x00\xe8\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
-    b"\x15\x00\xe7\xe4\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\xe0\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
+    b"\x15\x00\xdf\xdc\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
     # lseek to getuid:
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to getuid
-    b"\x35\x00\xe4\xe5\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
+    b"\x35\x00\xdc\xdd\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
     # mount to getuid:
-    b"\x35\x00\xe3\x00\x18\x00\x00\x00"  # jge  24 getuid               -> allow
-    b"\x15\x00\xe3\xe0\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\xd9\xcd\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount, 222, 254, ...
     # ptrace to rmdir:
     b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> nice to rmdir
-    b"\x35\x00\xe0\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
-    b"\x15\x00\xdf\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xdc\xdf\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xd9\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
+    b"\x15\x00\xd8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xd5\xd8\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
     # nice to rmdir:
-    b"\x15\x00\xde\xdb\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xd7\xd4\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
     # dup to umount2:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
-    b"\x15\x00\xd9\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x45\x00\xda\xdb\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
+    b"\x15\x00\xd2\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x45\x00\xd3\xd4\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
     # acct to umount2:
-    b"\x35\x00\xda\xd7\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xd3\xd0\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xd6\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xd5\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xd4\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xd3\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xcf\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xce\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xcd\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xcc\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x53\x4b\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x35\x00\x50\x48\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # setpgid to clone:
-    b"\x35\x00\x1a\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
-    b"\x35\x00\x09\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
+    b"\x35\x00\x17\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
+    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
     b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to getgroups
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
-    b"\x35\x00\xc9\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xc8\xcb\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xc2\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xc1\xc4\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to sigaction:
-    b"\x15\x00\xc7\xc9\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\xc0\xc2\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to getgroups:
-    b"\x35\x00\x02\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
-    b"\x45\x00\x00\xc7\xb6\xff\xff\xff"  # jset 0xffffffb6              else allow
-    b"\x45\x00\xc4\xc7\xb2\xff\xff\xff"  # jset 0xffffffb2              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
+    b"\x45\x00\xbe\x33\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else 68, sigaltstack
     # getrusage to getgroups:
-    b"\x15\x00\xc3\xc5\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
+    b"\x15\x00\xbd\xbf\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
     # setgroups to sigreturn:
-    b"\x35\x00\x0a\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
-    b"\x35\x00\x03\x00\x59\x00\x00\x00"  # jge  89                      -> munmap to syslog
-    b"\x15\x00\xc2\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xc2\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
-    b"\x15\x00\xc1\xbe\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
+    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89                      -> munmap to syslog
+    b"\x15\x00\xbc\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xbc\x16\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else setgroups, uselib, 130, ...
     # munmap to syslog:
-    b"\x35\x00\x02\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
-    b"\x35\x00\x00\xbf\x5b\x00\x00\x00"  # jge  91 munmap               else errno(ENOSYS)
-    b"\x15\x00\xbb\xbd\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
+    b"\x35\x00\x33\xba\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap, setreuid32, setgroups32 else errno(ENOSYS)
     # fchmod to syslog:
     b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> syslog
-    b"\x15\x00\xbc\xb9\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xb8\xb5\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # syslog:
-    b"\x35\x00\xb8\xbb\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xb4\xb7\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
     # setitimer to sigreturn:
-    b"\x35\x00\x00\xb9\x6d\x00\x00\x00"  # jge  109                     else allow
+    b"\x35\x00\x00\xb5\x6d\x00\x00\x00"  # jge  109                     else allow
     b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo to sigreturn
-    b"\x35\x00\xb5\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
-    b"\x15\x00\xb4\xb7\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xb1\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
+    b"\x15\x00\xb0\xb3\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # sysinfo to sigreturn:
-    b"\x15\x00\xb6\xb5\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
+    b"\x15\x00\xb2\xb1\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xb1\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\xb2\xb0\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\xad\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\xae\xac\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to tkill:
     b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to tkill
     b"\x35\x00\x0c\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to getresgid
     b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to nanosleep
-    b"\x15\x00\x8b\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x00\xab\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
-    b"\x45\x00\xad\xac\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
+    b"\x15\x00\x87\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x45\x00\x00\xa7\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
+    b"\x45\x00\xa9\xa8\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
     # quotactl to nanosleep:
     b"\x35\x00\x05\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x35\x00\x00\xaa\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x15\x00\xa9\xa6\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xa6\x00\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS)
+    # setgroups, uselib, 130, ...:
+    b"\x45\x00\xa2\xa5\x0d\x00\x00\x00"  # jset 13                      -> errno(EPERM) else errno(ENOSYS)
     # _llseek to munlock:
-    b"\x15\x00\xa5\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\xa4\xa6\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\xa1\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\xa0\xa2\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\xa5\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\xa4\xa2\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\xa1\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\xa0\x9e\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to getresgid:
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to getresgid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x9f\xa1\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x9b\x9d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to getresgid:
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
-    b"\x35\x00\x00\x9d\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\x9f\x9e\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x99\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x9b\x9a\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # nfsservctl to getresgid:
-    b"\x35\x00\x9d\x9b\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\x99\x97\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
     # prctl to tkill:
     b"\x35\x00\x14\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to tkill
     b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to madvise
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x98\x96\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x94\x92\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x97\x95\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x93\x91\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to madvise:
     b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to madvise
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
-    b"\x15\x00\x92\x94\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x8e\x90\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x15\x00\x92\x90\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x8e\x8c\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x35\x00\x00\x91\xbc\x00\x00\x00"  # jge  188                     else allow
-    b"\x35\x00\x8e\x91\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x8b\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM)
+    # 68, sigaltstack:
+    b"\x45\x00\x8d\x8c\x04\x00\x00\x00"  # jset 4 write                 -> errno(ENOSYS) else allow
     # ugetrlimit to madvise:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to madvise
-    b"\x15\x00\x8c\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x8b\x8d\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x88\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x87\x89\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to madvise:
     b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to madvise
-    b"\x15\x00\x8b\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x8a\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x89\x87\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x15\x00\x87\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x84\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
+    # munmap, setreuid32, setgroups32:
+    b"\x45\x00\x85\x83\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
     # getdents64 to madvise:
-    b"\x45\x00\x86\x88\x22\xff\xff\xff"  # jset 0xffffff22              -> errno(EPERM) else allow
+    b"\x45\x00\x82\x84\x22\xff\xff\xff"  # jset 0xffffff22              -> errno(EPERM) else allow
     # fcntl64 to tkill:
     b"\x35\x00\x0b\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to tkill
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64
     # fcntl, fcntl64 (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x81\x83\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x7d\x7f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x7f\x81\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x7b\x7d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64:
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x35\x00\x00\x7d\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x79\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x7d\x7b\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x79\x77\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x15\x00\x7c\x7a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x78\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to tkill:
-    b"\x35\x00\x79\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
-    b"\x35\x00\x7a\x7b\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x75\x69\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else mount, 222, 254, ...
     # sendfile64 to get_tls:
-    b"\x35\x00\x3f\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> signalfd to get_tls
-    b"\x35\x00\x18\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> setsockopt to utimensat
-    b"\x35\x00\x0c\x00\x1c\x01\x00\x00"  # jge  284 listen              -> listen to shutdown
+    b"\x35\x00\x3c\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> signalfd to get_tls
+    b"\x35\x00\x17\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> setsockopt to utimensat
+    b"\x35\x00\x0b\x00\x1c\x01\x00\x00"  # jge  284 listen              -> listen to shutdown
     b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> io_setup to connect
-    b"\x35\x00\x48\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x72\x74\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x35\x00\x45\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x6f\x71\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to connect:
-    b"\x35\x00\x07\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to connect
+    b"\x35\x00\x06\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to connect
     b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x35\x00\x71\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> allow
-    b"\x15\x00\x70\x6e\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
+    b"\x35\x00\x6e\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> allow
+    b"\x15\x00\x6d\x6b\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
     # remap_file_pages to clock_nanosleep:
-    b"\x35\x00\x6f\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow
-    b"\x35\x00\x6c\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x6d\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
-    b"\x35\x00\x6d\x6a\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x6c\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow
+    b"\x35\x00\x69\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
+    b"\x35\x00\x5c\x68\xfe\x00\x00\x00"  # jge  254                     -> mount, 222, 254, ... else errno(EPERM)
     # statfs64 to connect:
-    b"\x15\x00\x6b\x69\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
+    b"\x15\x00\x69\x67\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
     # listen to shutdown:
     b"\x15\x00\x05\x00\x20\x01\x00\x00"  # jeq  288 socketpair          -> socketpair
-    b"\x15\x00\x00\x69\x22\x01\x00\x00"  # jeq  290 sendto              else allow
+    b"\x15\x00\x00\x67\x22\x01\x00\x00"  # jeq  290 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x65\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x65\x63\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x63\x61\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x5f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x5f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x60\x5e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x5d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x5e\x5c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt to utimensat:
     b"\x35\x00\x14\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> getsockopt to utimensat
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
-    b"\x15\x00\x00\x59\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x57\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
-    b"\x15\x00\x58\x56\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x56\x54\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (1):
-    b"\x15\x00\x57\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x54\x56\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x55\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x52\x54\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
-    b"\x15\x00\x53\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x52\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x51\x4f\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x51\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x50\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x4f\x4d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (3):
-    b"\x35\x00\x4e\x50\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x4c\x4e\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (4):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
-    b"\x45\x00\x4d\x4b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x4b\x49\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (5):
-    b"\x15\x00\x4c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x4b\x49\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x49\x47\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to utimensat:
     b"\x35\x00\x09\x00\x48\x01\x00\x00"  # jge  328 unlinkat            -> unlinkat to utimensat
     b"\x15\x00\x06\x00\x28\x01\x00\x00"  # jeq  296 sendmsg             -> sendmsg
     b"\x15\x00\x03\x00\x42\x01\x00\x00"  # jeq  322 openat              -> openat
-    b"\x15\x00\x47\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
-    b"\x15\x00\x46\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
-    b"\x15\x00\x45\x43\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
+    b"\x15\x00\x45\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
+    b"\x15\x00\x44\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
+    b"\x15\x00\x43\x41\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x41\x43\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x3f\x41\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3f\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x3d\x3f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # unlinkat to utimensat:
-    b"\x35\x00\x26\x00\x5c\x01\x00\x00"  # jge  348 utimensat           -> utimensat, utimensat_time64
-    b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337 unshare             -> unshare to kexec_load
-    b"\x35\x00\x3e\x00\x4e\x01\x00\x00"  # jge  334 faccessat           -> allow
-    b"\x15\x00\x3d\x3b\x4c\x01\x00\x00"  # jeq  332 readlinkat          -> allow else errno(EPERM)
+    b"\x35\x00\x24\x00\x5c\x01\x00\x00"  # jge  348 utimensat           -> utimensat, utimensat_time64
+    b"\x35\x00\x01\x00\x51\x01\x00\x00"  # jge  337 unshare             -> unshare to kexec_load
+    b"\x15\x00\x3a\x07\x4d\x01\x00\x00"  # jeq  333 fchmodat            -> errno(EPERM) else unlinkat, faccessat, eventfd
     # unshare to kexec_load:
-    b"\x35\x00\x01\x00\x59\x01\x00\x00"  # jge  345 getcpu              -> getcpu to kexec_load
-    b"\x15\x00\x3b\x39\x52\x01\x00\x00"  # jeq  338 set_robust_list     -> allow else errno(EPERM)
-    # getcpu to kexec_load:
+    b"\x35\x00\x00\x38\x59\x01\x00\x00"  # jge  345 getcpu              else unshare, breakpoint
     b"\x35\x00\x38\x3a\x5b\x01\x00\x00"  # jge  347 kexec_load          -> errno(EPERM) else allow
     # signalfd to get_tls:
     b"\x35\x00\x12\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> membarrier to get_tls
     b"\x35\x00\x0d\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to userfaultfd
     b"\x35\x00\x06\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
     b"\x35\x00\x02\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to fanotify_mark
-    b"\x45\x00\x00\x33\x04\x00\x00\x00"  # jset 4 write                 else errno(EPERM)
-    b"\x35\x00\x34\x32\x5f\x01\x00\x00"  # jge  351 eventfd             -> allow else errno(EPERM)
+    b"\x35\x00\x00\x33\x5f\x01\x00\x00"  # jge  351 eventfd             else errno(EPERM)
+    # unlinkat, faccessat, eventfd:
+    b"\x45\x00\x34\x32\x14\x00\x00\x00"  # jset 20 getpid               -> allow else errno(EPERM)
     # preadv to fanotify_mark:
     b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> recvmmsg to fanotify_mark
     b"\x35\x00\x30\x32\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
@@ -1281,10 +1259,10 @@ _ARM = (
     b"\x35\x00\x11\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x10\x0e\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
     # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> mount, 222, 254, ...
     b"\x15\x00\x0f\x0c\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
-    b"\x15\x00\x0d\x0e\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # mount, 222, 254, ...:
+    b"\x45\x00\x0e\x0d\x03\x00\x00\x00"  # jset 3 read                  -> errno(ENOSYS) else allow
     # pidfd_getfd to get_tls:
     b"\x35\x00\x05\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to get_tls
     b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
@@ -1298,7 +1276,8 @@ _ARM = (
     # breakpoint to get_tls:
     b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
     b"\x35\x00\x00\x04\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
-    b"\x15\x00\x02\x00\x02\x00\x0f\x00"  # jeq  983042 cacheflush       -> allow
+    # unshare, breakpoint:
+    b"\x45\x00\x00\x02\x0d\x00\x00\x00"  # jset 13                      else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     # set_tls to get_tls:
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
@@ -1319,11 +1298,221 @@ _AARCH64 = (
     b"\x15\x00\x0c\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x05\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\x90\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\x8f\x8e\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
+    b"\x35\x00\x8f\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\x8e\x8d\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\x8e\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\x8d\x8c\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow else errno(EPERM)
+    b"\x45\x00\x00\x8d\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x8c\x8b\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow else errno(EPERM)
+    # ioctl:
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
+    # fcntl (1):
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
+    b"\x15\x00\x81\x82\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    # fcntl (2):
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x7f\x80\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    # fcntl (3):
+    b"\x15\x00\x7f\x7e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    # openat to sched_setaffinity:
+    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x7a\x7b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    # close to timerfd_gettime:
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
+    b"\x35\x00\x79\x73\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    # signalfd4 to timerfd_gettime:
+    b"\x35\x00\x00\x77\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
+    b"\x35\x00\x76\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
+    b"\x15\x00\x75\x76\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    # utimensat to sched_setaffinity:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x00\x72\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
+    b"\x15\x00\x71\x70\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # acct to sched_setaffinity:
+    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
+    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    b"\x35\x00\x6e\x6d\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
+    # waitid to clock_settime:
+    b"\x45\x00\x6c\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x6b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x6a\x6b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    # clock_gettime to sched_setaffinity:
+    b"\x35\x00\x69\x6a\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    # sched_getaffinity to sendto:
+    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
+    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
+    b"\x35\x00\x00\x50\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setrlimit
+    b"\x35\x00\x65\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
+    b"\x45\x00\x63\x64\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    # rt_sigqueueinfo to setrlimit:
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
+    b"\x15\x00\x62\x61\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    # getresuid to setrlimit:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
+    b"\x15\x00\x60\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x5f\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x5e\x5d\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    # sethostname to setrlimit:
+    b"\x15\x00\x5d\x5c\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
+    # getrusage to sysinfo:
+    b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
+    b"\x45\x00\x00\x5b\x02\x00\x00\x00"  # jset 2 io_submit             else allow
+    b"\x35\x00\x5a\x59\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    # prctl (1):
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
+    b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    # prctl (2):
+    b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    # mq_open to sendto:
+    b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
+    b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
+    b"\x15\x00\x52\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x35\x00\x52\x51\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
+    # socketpair:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x00\x4f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x45\x00\x4d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4d\x4c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    # sendto:
+    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
+    b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
+    b"\x15\x00\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # recvfrom to fchroot:
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
+    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
+    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
+    b"\x15\x00\x43\x44\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    # mremap:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x41\x42\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    # sendmsg:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x3f\x40\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # setsockopt (1):
+    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
+    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
+    b"\x15\x00\x00\x3b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
+    b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    # setsockopt (2):
+    b"\x15\x00\x38\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x36\x37\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    # setsockopt (3):
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
+    b"\x15\x00\x34\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x33\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x32\x31\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    # setsockopt (4):
+    b"\x35\x00\x30\x31\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    # setsockopt (5):
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
+    b"\x45\x00\x2e\x2d\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    # setsockopt (6):
+    b"\x15\x00\x2d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2c\x2b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    # add_key to fchroot:
+    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    b"\x15\x00\x00\x28\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x45\x00\x26\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x26\x25\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    # mmap to recvmmsg:
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
+    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
+    # mlockall to recvmmsg:
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to recvmmsg
+    b"\x15\x00\x22\x21\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
+    # accept4 to recvmmsg:
+    b"\x35\x00\x22\x21\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else allow
+    # wait4 to fchroot:
+    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
+    b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
+    b"\x15\x00\x1d\x1c\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
+    # sendmmsg:
+    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
+    b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    # prlimit64:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
+    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    # sched_getaffinity, prlimit64:
+    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
+    b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    # membarrier to fchroot:
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
+    b"\x15\x00\x11\x12\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
+    # mprotect, pkey_mprotect:
+    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
+    b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    # pkey_alloc to fchroot:
+    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
+    b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
+    # mmap, msync, pkey_alloc:
+    b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
+    # pidfd_send_signal to pidfd_open:
+    b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
+    b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
+    # clone3 to epoll_pwait2:
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
+    b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # close, pidfd_getfd:
+    b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
+    # mount_setattr to fchroot:
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
+    b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
+    # statmount to fchroot:
+    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
+    b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
+    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
+    b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
+)
+
+# Answers calls of riscv64.
+_RISCV64 = (
+    b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
+    b"\x15\x00\x01\x00\xf3\x00\x00\xc0"  # jeq  AUDIT_ARCH_RISCV64      -> riscv64 calls
+    b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
+    # riscv64 calls:
+    b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
+    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
+    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
+    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
+    b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
+    b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x91\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\x90\x8f\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
+    # inotify_init1, ioprio_set:
+    b"\x45\x00\x00\x8f\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x8e\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
+    b"\x15\x00\x8e\x8c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -1452,225 +1641,14 @@ _AARCH64 = (
     b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # add_key to fchroot:
     b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to riscv_flush_icache
     b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap to recvmmsg:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
-    b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x24\x23\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to recvmmsg:
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to recvmmsg
-    b"\x15\x00\x22\x21\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to recvmmsg:
-    b"\x35\x00\x22\x21\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
-    b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
-    b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
-    b"\x15\x00\x1d\x1c\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
-    b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # membarrier to fchroot:
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x11\x12\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
-    b"\x15\x00\x0b\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
-    b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to pidfd_open:
-    b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
-    b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
-    b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # close, pidfd_getfd:
-    b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
-    b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # statmount to fchroot:
-    b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
-    b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-)
-
-# Answers calls of riscv64.
-_RISCV64 = (
-    b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x01\x00\xf3\x00\x00\xc0"  # jeq  AUDIT_ARCH_RISCV64      -> riscv64 calls
-    b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # riscv64 calls:
-    b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
-    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
-    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
-    b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
-    b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\x92\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\x91\x90\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\x90\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\x8f\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
-    b"\x15\x00\x8f\x8d\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x8b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x8a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x89\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
-    b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\x83\x84\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x81\x82\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
-    b"\x15\x00\x81\x80\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to sched_setaffinity:
-    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x7c\x7d\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to timerfd_gettime:
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x7b\x75\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
-    # signalfd4 to timerfd_gettime:
-    b"\x35\x00\x00\x79\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
-    b"\x35\x00\x78\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
-    b"\x15\x00\x77\x78\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # utimensat to sched_setaffinity:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x74\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x73\x72\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # acct to sched_setaffinity:
-    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
-    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
-    b"\x35\x00\x70\x6f\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
-    # waitid to clock_settime:
-    b"\x45\x00\x6e\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
-    b"\x15\x00\x6d\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x6c\x6d\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # clock_gettime to sched_setaffinity:
-    b"\x35\x00\x6b\x6c\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # sched_getaffinity to sendto:
-    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
-    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
-    b"\x35\x00\x00\x52\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setrlimit
-    b"\x35\x00\x67\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
-    b"\x45\x00\x65\x66\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to setrlimit:
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
-    b"\x15\x00\x64\x63\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to setrlimit:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
-    b"\x15\x00\x62\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x61\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x60\x5f\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to setrlimit:
-    b"\x15\x00\x5f\x5e\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
-    # getrusage to sysinfo:
-    b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x00\x5d\x02\x00\x00\x00"  # jset 2 io_submit             else allow
-    b"\x35\x00\x5c\x5b\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # prctl (1):
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x59\x58\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
-    b"\x15\x00\x58\x57\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # mq_open to sendto:
-    b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
-    b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x54\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x35\x00\x54\x53\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
-    # socketpair:
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x51\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x4f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x4f\x4e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
-    b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x4b\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recvfrom to fchroot:
-    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
-    b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
-    b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
-    b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x45\x46\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
-    b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x43\x44\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x41\x42\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
-    b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3b\x3a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
-    b"\x15\x00\x3a\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x38\x39\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x36\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x35\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x34\x33\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
-    b"\x35\x00\x32\x33\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
-    b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x30\x2f\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
-    b"\x15\x00\x2f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2e\x2d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # add_key to fchroot:
-    b"\x35\x00\x0c\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to riscv_flush_icache
-    b"\x15\x00\x00\x2a\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
-    b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x28\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x28\x27\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to riscv_flush_icache:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to riscv_flush_icache
-    b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x25\x24\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to riscv_flush_icache
+    b"\x15\x00\x13\x1a\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
     # mlockall to riscv_flush_icache:
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to riscv_flush_icache
     b"\x15\x00\x23\x22\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
@@ -1705,8 +1683,9 @@ _RISCV64 = (
     b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
     b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
     b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
-    b"\x15\x00\x0b\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
-    b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293 rseq                -> allow else errno(EPERM)
+    b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
+    # mmap, msync, pkey_alloc:
+    b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
     # pidfd_send_signal to pidfd_open:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
@@ -1733,105 +1712,99 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x6e\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
-    b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
+    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
+    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
     b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\xaa\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xa9\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xa9\xa7\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xa5\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa4\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xa4\xa2\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\xa7\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xa6\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xa6\xa4\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\xa2\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\xa1\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\xa1\x9f\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xa2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xa1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xa0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x9e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x9d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x9c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x9b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x9a\x9b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x95\x96\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x98\x99\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x93\x94\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x96\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x91\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x95\x94\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x90\x8f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x94\x93\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x8f\x8e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to umask:
-    b"\x35\x00\x16\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
+    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8f\x90\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x8a\x8b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to sched_setaffinity:
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x8e\x89\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x89\x84\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, getrusage, pidfd_getfd
     # signalfd4 to sched_setaffinity:
-    b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x05\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
-    b"\x35\x00\x03\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to timerfd_create
-    b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> readlinkat
-    b"\x35\x00\x88\x8a\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
-    # readlinkat:
-    b"\x15\x00\x88\x89\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
-    b"\x45\x00\x87\x86\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
+    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
+    b"\x35\x00\x71\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync, unshare, getitimer, ...
+    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else 72, 137, setpriority
+    b"\x15\x00\x84\x85\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # acct to set_tid_address:
     b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x84\x86\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x81\x83\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # exit to set_tid_address:
-    b"\x15\x00\x83\x84\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x80\x81\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare to sched_setaffinity:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x45\x00\x00\x83\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x81\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x81\x7f\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    b"\x45\x00\x00\x80\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x15\x00\x7f\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync, unshare, getitimer, ...
     # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x7e\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x7f\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x7c\x7e\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # sched_getaffinity to umask:
-    b"\x35\x00\x00\x54\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x52\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x45\x00\x00\x79\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x79\x77\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # sigaltstack to setresuid:
-    b"\x35\x00\x00\x77\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x76\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    b"\x15\x00\x76\x74\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    # 72, 137, setpriority:
+    b"\x45\x00\x72\x74\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
     # getresuid to umask:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
-    b"\x15\x00\x73\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x72\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x71\x70\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to umask:
-    b"\x35\x00\x00\x6f\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x15\x00\x6f\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
-    b"\x15\x00\x6d\x6f\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x35\x00\x68\x6e\xa5\x00\x00\x00"  # jge  165 getrusage           -> close, getrusage, pidfd_getfd else errno(ENOSYS)
     # prctl to setsockopt:
-    b"\x35\x00\x17\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x0b\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
+    b"\x35\x00\x16\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
     b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x68\x67\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x67\x66\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x67\x66\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x66\x65\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # getcpu to socket:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
-    b"\x35\x00\x65\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x15\x00\x64\x65\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
+    b"\x35\x00\x64\x5c\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu, clone3
     # mq_open to socket:
     b"\x35\x00\x62\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
     b"\x45\x00\x61\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
@@ -1937,8 +1910,9 @@ _RISCV32 = (
     b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x14\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x13\x14\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
+    # sync, unshare, getitimer, ...:
+    b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -1952,14 +1926,14 @@ _RISCV32 = (
     b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
     # rt_sigtimedwait_time64 to openat2:
     b"\x35\x00\x00\x0a\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu, clone3
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
-    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # getcpu, clone3:
+    b"\x45\x00\x08\x07\x03\x00\x00\x00"  # jset 3 io_cancel             -> errno(ENOSYS) else allow
     # pidfd_getfd to fchroot:
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    # close, pidfd_getfd:
+    # close, getrusage, pidfd_getfd:
     b"\x45\x00\x04\x03\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
     # mount_setattr to map_shadow_stack:
     b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
@@ -1984,149 +1958,148 @@ _LOONGARCH64 = (
     b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\x91\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\x90\x8f\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
+    b"\x35\x00\x90\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\x8f\x8e\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\x8f\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\x8e\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
-    b"\x15\x00\x8e\x8c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x8e\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x8d\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
+    b"\x15\x00\x8d\x8b\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x8a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x89\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x88\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\x82\x83\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x81\x82\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x80\x81\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x7f\x80\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x15\x00\x80\x7f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x7f\x7e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to sched_setaffinity:
     b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x7b\x7c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x7a\x7b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to timerfd_gettime:
     b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x7a\x74\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x79\x73\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
     # signalfd4 to timerfd_gettime:
-    b"\x35\x00\x00\x78\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
-    b"\x35\x00\x77\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
-    b"\x15\x00\x76\x77\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    b"\x35\x00\x00\x77\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
+    b"\x35\x00\x76\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
+    b"\x15\x00\x75\x76\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
     # utimensat to sched_setaffinity:
     b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x73\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x72\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x72\x71\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x71\x70\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # acct to sched_setaffinity:
     b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
     b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
-    b"\x35\x00\x6f\x6e\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
+    b"\x35\x00\x6e\x6d\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
     # waitid to clock_settime:
-    b"\x45\x00\x6d\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
-    b"\x15\x00\x6c\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x6b\x6c\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    b"\x45\x00\x6c\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x6b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x6a\x6b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
     # clock_gettime to sched_setaffinity:
-    b"\x35\x00\x6a\x6b\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    b"\x35\x00\x69\x6a\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
     # sched_getaffinity to sendto:
     b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
     b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
-    b"\x35\x00\x00\x51\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x50\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setdomainname
-    b"\x35\x00\x66\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
-    b"\x45\x00\x64\x65\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    b"\x35\x00\x65\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
+    b"\x45\x00\x63\x64\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
     # rt_sigqueueinfo to setdomainname:
     b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setdomainname
-    b"\x15\x00\x63\x62\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    b"\x15\x00\x62\x61\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # getresuid to setdomainname:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setdomainname
-    b"\x15\x00\x61\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x60\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x5f\x5e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x60\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x5f\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x5e\x5d\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to setdomainname:
-    b"\x35\x00\x5f\x5d\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x5e\x5c\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
     # getrusage to sysinfo:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x00\x5c\x02\x00\x00\x00"  # jset 2 io_submit             else allow
-    b"\x35\x00\x5b\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x5b\x02\x00\x00\x00"  # jset 2 io_submit             else allow
+    b"\x35\x00\x5a\x59\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x58\x57\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x57\x56\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # mq_open to sendto:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x53\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x35\x00\x53\x52\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
+    b"\x15\x00\x52\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x35\x00\x52\x51\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x4f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x4d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4d\x4c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x4a\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
     b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
     b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x44\x45\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    b"\x15\x00\x43\x44\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x41\x42\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x3f\x40\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3a\x39\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x39\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x37\x38\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x38\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x36\x37\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x35\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x34\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x33\x32\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x34\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x33\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x32\x31\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x31\x32\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x30\x31\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x2f\x2e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x2e\x2d\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x2e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x2d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2c\x2b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # add_key to fchroot:
-    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
     b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
-    b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x00\x28\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x26\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x26\x25\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to recvmmsg:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
-    b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x24\x23\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
+    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
     # mlockall to recvmmsg:
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to recvmmsg
     b"\x15\x00\x22\x21\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
@@ -2160,8 +2133,9 @@ _LOONGARCH64 = (
     b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
     b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
     b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
-    b"\x15\x00\x0b\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
-    b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293 rseq                -> allow else errno(EPERM)
+    b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
+    # mmap, msync, pkey_alloc:
+    b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
     # pidfd_send_signal to pidfd_open:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
@@ -2188,105 +2162,99 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x6e\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
-    b"\x35\x00\x41\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
+    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
+    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
     b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
-    b"\x35\x00\xa8\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\xa7\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
-    b"\x15\x00\xa7\xa5\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xa3\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\xa2\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
+    b"\x15\x00\xa2\xa0\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
     # inotify_init1, ioprio_set:
-    b"\x45\x00\x00\xa5\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\xa4\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
-    b"\x15\x00\xa4\xa2\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\xa0\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x9f\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
+    b"\x15\x00\x9f\x9d\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xa1\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xa0\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x9f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x9e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x9c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x9b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x9a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x99\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
-    b"\x15\x00\x98\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x93\x94\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x96\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x91\x92\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (3):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
-    b"\x35\x00\x00\x94\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x8f\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x93\x92\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x8e\x8d\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl64 (4):
-    b"\x15\x00\x92\x91\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x8d\x8c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # openat to umask:
-    b"\x35\x00\x16\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
+    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
     b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8d\x8e\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x88\x89\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # close to sched_setaffinity:
     b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x8c\x87\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
+    b"\x35\x00\x87\x82\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, getrusage, pidfd_getfd
     # signalfd4 to sched_setaffinity:
-    b"\x35\x00\x09\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x05\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
-    b"\x35\x00\x03\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to timerfd_create
-    b"\x35\x00\x01\x00\x4e\x00\x00\x00"  # jge  78 readlinkat           -> readlinkat
-    b"\x35\x00\x86\x88\x4a\x00\x00\x00"  # jge  74 signalfd4            -> errno(EPERM) else errno(ENOSYS)
-    # readlinkat:
-    b"\x15\x00\x86\x87\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
-    b"\x45\x00\x85\x84\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
+    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
+    b"\x35\x00\x6f\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync, unshare, getitimer, ...
+    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else 72, 137, setpriority
+    b"\x15\x00\x82\x83\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
     # acct to set_tid_address:
     b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x82\x84\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x7f\x81\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
     # exit to set_tid_address:
-    b"\x15\x00\x81\x82\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
+    b"\x15\x00\x7e\x7f\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
     # unshare to sched_setaffinity:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
-    b"\x45\x00\x00\x81\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x45\x00\x7f\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
-    b"\x35\x00\x7f\x7d\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    b"\x45\x00\x00\x7e\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
+    b"\x15\x00\x7d\x67\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync, unshare, getitimer, ...
     # kexec_load to sched_setaffinity:
-    b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
-    b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x7a\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
+    b"\x45\x00\x00\x7b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\x78\x7a\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
     # sched_getaffinity to umask:
-    b"\x35\x00\x00\x52\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x50\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
     b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
     b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
-    b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
-    b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x45\x00\x00\x75\x03\xff\xff\xff"  # jset 0xffffff03              else allow
+    b"\x15\x00\x75\x73\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
     # sigaltstack to setresuid:
-    b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
-    b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    b"\x15\x00\x74\x72\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x73\x89\x00\x00\x00"  # jge  137                     else allow
+    b"\x15\x00\x72\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
+    # 72, 137, setpriority:
+    b"\x45\x00\x70\x72\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
     # getresuid to umask:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
-    b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x6e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x6d\x6c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to umask:
-    b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x15\x00\x6d\x00\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow
-    b"\x15\x00\x6b\x6d\xa6\x00\x00\x00"  # jeq  166 umask               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x00\x6b\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
+    b"\x35\x00\x66\x6c\xa5\x00\x00\x00"  # jge  165 getrusage           -> close, getrusage, pidfd_getfd else errno(ENOSYS)
     # prctl to setsockopt:
-    b"\x35\x00\x17\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x0b\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
+    b"\x35\x00\x16\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
     b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x66\x65\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x65\x64\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x65\x64\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x64\x63\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # getcpu to socket:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
-    b"\x35\x00\x63\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    b"\x15\x00\x62\x63\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
+    b"\x35\x00\x62\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu, clone3
     # mq_open to socket:
     b"\x35\x00\x60\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
     b"\x45\x00\x5f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
@@ -2389,8 +2357,9 @@ _LOONGARCH32 = (
     b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
     # clock_gettime64 to timerfd_settime64:
-    b"\x45\x00\x00\x14\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
-    b"\x35\x00\x13\x14\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
+    b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
+    # sync, unshare, getitimer, ...:
+    b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -2404,14 +2373,14 @@ _LOONGARCH32 = (
     b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
     # rt_sigtimedwait_time64 to openat2:
     b"\x35\x00\x00\x0a\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu, clone3
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
-    b"\x15\x00\x07\x08\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # getcpu, clone3:
+    b"\x45\x00\x08\x07\x03\x00\x00\x00"  # jset 3 io_cancel             -> errno(ENOSYS) else allow
     # pidfd_getfd to fchroot:
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    # close, pidfd_getfd:
+    # close, getrusage, pidfd_getfd:
     b"\x45\x00\x04\x03\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
     # mount_setattr to map_shadow_stack:
     b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
@@ -2430,65 +2399,62 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x60\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fchroot
-    b"\x35\x00\x3d\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x35\x00\x1f\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
-    b"\x35\x00\x10\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x35\x00\x5d\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fchroot
+    b"\x35\x00\x3a\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to lock
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xc3\xc4\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xc0\xc1\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc1\xc2\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xbe\xbf\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to lock:
     b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
     b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
-    b"\x35\x00\xbf\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xbe\xbd\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x35\x00\xbc\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xbb\xba\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
     # mount to rmdir:
-    b"\x15\x00\xbd\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xbc\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
-    b"\x15\x00\xbb\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
-    b"\x15\x00\xba\xb9\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xba\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xb9\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
+    b"\x15\x00\xb8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
+    b"\x15\x00\xb7\xb6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to lock:
-    b"\x35\x00\xb8\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xb8\x00\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow
-    b"\x35\x00\xb6\xb7\x2c\x00\x00\x00"  # jge  44 prof                 -> errno(EPERM) else allow
+    b"\x35\x00\xb5\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
+    b"\x45\x00\xb5\x2e\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, setdomainname, create_module
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xb4\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xb3\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xb2\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xb1\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xb2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xb1\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xb0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xaf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\xab\xac\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\xa9\xaa\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xa9\xaa\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\xa7\xa8\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x15\x00\xa9\xa8\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\xa7\xa6\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # mpx to clone:
-    b"\x35\x00\x14\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
-    b"\x35\x00\x0b\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
-    b"\x35\x00\x05\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
+    b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
+    b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
+    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
     b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x35\x00\x00\xa3\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
-    b"\x15\x00\xa2\xa3\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x35\x00\x00\xa1\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
+    b"\x15\x00\xa0\xa1\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x35\x00\xa2\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\xa0\xa1\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\xa0\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, pselect6
     # settimeofday to ioperm:
     b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x45\x00\x00\x9f\xad\xff\xff\xff"  # jset 0xffffffad              else allow
-    b"\x15\x00\x9e\x9d\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x45\x00\x00\x9e\xad\xff\xff\xff"  # jset 0xffffffad              else allow
+    b"\x15\x00\x9d\x9c\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to ioperm:
-    b"\x35\x00\x00\x9d\x5c\x00\x00\x00"  # jge  92 truncate             else allow
-    b"\x15\x00\x9c\x9b\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap, rseq
     # socketcall (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)
@@ -2517,8 +2483,9 @@ _PPC64LE = (
     b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to setresgid
     b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
     b"\x15\x00\x74\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x15\x00\x87\x00\x7a\x00\x00\x00"  # jeq  122 uname               -> allow
-    b"\x15\x00\x86\x85\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x15\x00\x87\x00\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow
+    # dup, setdomainname, create_module:
+    b"\x45\x00\x85\x86\x85\x00\x00\x00"  # jset 133 fchdir              -> errno(EPERM) else allow
     # _llseek to munlock:
     b"\x15\x00\x84\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x83\x84\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
@@ -2571,11 +2538,11 @@ _PPC64LE = (
     # remap_file_pages to clock_nanosleep:
     b"\x35\x00\x5f\x5e\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # swapcontext to vmsplice:
-    b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> pselect6 to vmsplice
+    b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid, pselect6
     b"\x15\x00\x5e\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
     b"\x15\x00\x5d\x5b\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to vmsplice:
-    b"\x35\x00\x5a\x5b\x1a\x01\x00\x00"  # jge  282 unshare             -> errno(EPERM) else allow
+    # setreuid, pselect6:
+    b"\x45\x00\x5a\x5b\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
@@ -2677,8 +2644,9 @@ _PPC64LE = (
     b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
     b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> pidfd_send_signal to openat2
     b"\x35\x00\x0d\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> errno(EPERM)
-    b"\x35\x00\x00\x0d\x84\x01\x00\x00"  # jge  388 io_pgetevents       else allow
-    b"\x35\x00\x0d\x0b\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x0e\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
+    # mmap, rseq:
+    b"\x45\x00\x0c\x0b\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # pidfd_send_signal to openat2:
     b"\x35\x00\x02\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
     b"\x35\x00\x09\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
@@ -2706,65 +2674,62 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x60\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
-    b"\x00\x35\x3d\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x00\x35\x1f\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
-    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x00\x35\x5d\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
+    b"\x00\x35\x3a\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to lock
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xc3\xc4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xc0\xc1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xc1\xc2\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xbe\xbf\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to lock:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to lock
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xbf\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xbe\xbd\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xbc\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xbb\xba\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # mount to rmdir:
-    b"\x00\x15\xbd\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xbc\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xbb\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xba\xb9\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xba\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xb9\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xb8\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xb7\xb6\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to lock:
-    b"\x00\x35\xb8\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xb8\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
-    b"\x00\x35\xb6\xb7\x00\x00\x00\x2c"  # jge  44 prof                 -> errno(EPERM) else allow
+    b"\x00\x35\xb5\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\xb5\x2e\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup, setdomainname, create_module
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xb4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xb3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xb2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xb1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xb2\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xb1\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xb0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xaf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl (2)
-    b"\x00\x15\xab\xac\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\xa9\xaa\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\xa9\xaa\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\xa7\xa8\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x00\x15\xa9\xa8\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\xa7\xa6\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # mpx to clone:
-    b"\x00\x35\x14\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
-    b"\x00\x35\x0b\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
-    b"\x00\x35\x05\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
+    b"\x00\x35\x12\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
+    b"\x00\x35\x09\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
+    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x00\x35\x00\xa3\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\xa2\xa3\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xa1\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xa0\xa1\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xa2\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xa0\xa1\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xa0\x44\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6
     # settimeofday to ioperm:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x00\x45\x00\x9f\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\x9e\x9d\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x9e\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\x9d\x9c\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to ioperm:
-    b"\x00\x35\x00\x9d\x00\x00\x00\x5c"  # jge  92 truncate             else allow
-    b"\x00\x15\x9c\x9b\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    b"\x00\x35\x9b\x8f\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap, rseq
     # socketcall (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)
@@ -2793,8 +2758,9 @@ _PPC64 = (
     b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresgid
     b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
     b"\x00\x15\x74\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x87\x00\x00\x00\x00\x7a"  # jeq  122 uname               -> allow
-    b"\x00\x15\x86\x85\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x00\x15\x87\x00\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow
+    # dup, setdomainname, create_module:
+    b"\x00\x45\x85\x86\x00\x00\x00\x85"  # jset 133 fchdir              -> errno(EPERM) else allow
     # _llseek to munlock:
     b"\x00\x15\x84\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x83\x84\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
@@ -2847,11 +2813,11 @@ _PPC64 = (
     # remap_file_pages to clock_nanosleep:
     b"\x00\x35\x5f\x5e\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # swapcontext to vmsplice:
-    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to vmsplice
+    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6
     b"\x00\x15\x5e\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x5d\x5b\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to vmsplice:
-    b"\x00\x35\x5a\x5b\x00\x00\x01\x1a"  # jge  282 unshare             -> errno(EPERM) else allow
+    # setreuid, pselect6:
+    b"\x00\x45\x5a\x5b\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # openat:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
@@ -2953,8 +2919,9 @@ _PPC64 = (
     b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to openat2
     b"\x00\x35\x0d\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> errno(EPERM)
-    b"\x00\x35\x00\x0d\x00\x00\x01\x84"  # jge  388 io_pgetevents       else allow
-    b"\x00\x35\x0d\x0b\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x0e\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
+    # mmap, rseq:
+    b"\x00\x45\x0c\x0b\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # pidfd_send_signal to openat2:
     b"\x00\x35\x02\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
     b"\x00\x35\x09\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> errno(EPERM)
@@ -2982,147 +2949,141 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x69\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
-    b"\x00\x35\x38\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
-    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
+    b"\x00\x35\x36\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to lock
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xce\xcf\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xc8\xc9\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xcc\xcd\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xc6\xc7\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to lock:
     b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to lock
     b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xca\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xc9\xc8\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x35\xc4\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xc3\xc2\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # mount to rmdir:
-    b"\x00\x15\xc8\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x15\xc7\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
-    b"\x00\x15\xc6\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
-    b"\x00\x15\xc5\xc4\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x00\x15\xc2\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
+    b"\x00\x15\xc1\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
+    b"\x00\x15\xc0\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
+    b"\x00\x15\xbf\xbe\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to lock:
-    b"\x00\x35\xc3\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xc3\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
-    b"\x00\x35\xc1\xc2\x00\x00\x00\x2c"  # jge  44 prof                 -> errno(EPERM) else allow
+    b"\x00\x35\xbd\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
+    b"\x00\x45\xbd\x5a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup, tuxcall
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xbf\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xbe\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xbd\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xbc\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xba\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xb9\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xb8\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xb7\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x4c\x44\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x00\x35\x48\x40\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # mpx to clone:
-    b"\x00\x35\x14\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
-    b"\x00\x35\x0b\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
-    b"\x00\x35\x05\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
+    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
+    b"\x00\x35\x0a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
+    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
     b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x00\x35\x00\xb3\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
-    b"\x00\x15\xb2\xb3\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x35\x00\xae\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
+    b"\x00\x15\xad\xae\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xb2\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xb0\xb1\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xad\x50\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6
     # settimeofday to ioperm:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x00\x45\x00\xaf\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xae\xad\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xab\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xaa\xa9\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to ioperm:
-    b"\x00\x35\xac\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
-    b"\x00\x15\xab\xac\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
+    b"\x00\x35\xa8\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
+    b"\x00\x15\xa7\xa8\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
     # socketcall (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)
-    b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (2):
-    b"\x00\x15\xa6\xa7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xa2\xa3\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (3):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (4)
-    b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xa1\xa0\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (4):
-    b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to clone:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sigreturn
-    b"\x00\x35\xa1\xa0\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\x9d\x9c\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sigreturn:
-    b"\x00\x35\xa0\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x15\x9f\x9e\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x35\x9c\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x15\x9b\x9a\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9c\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x9c\x9b\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x98\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x98\x97\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_getaffinity:
-    b"\x00\x35\x10\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to sched_getaffinity
-    b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getresgid
-    b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x98\x00\x00\x00\x00\x7a"  # jeq  122 uname               -> allow
-    b"\x00\x15\x97\x96\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
+    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to sched_getaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getresgid
+    b"\x00\x15\x79\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x93\x7e\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname, sigprocmask, poll, ...
     # _llseek to getresgid:
     b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to getresgid
     b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x00\x15\x93\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x92\x93\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x90\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x8f\x90\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x92\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x91\x90\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x8f\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x8e\x8d\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to getresgid:
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to getresgid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x8d\x8e\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x8a\x8b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to getresgid:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 poll                -> poll to getresgid
-    b"\x00\x15\x8c\x8b\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
-    # poll to getresgid:
-    b"\x00\x45\x8b\x8a\xff\xff\xff\x56"  # jset 0xffffff56              -> allow else errno(EPERM)
+    b"\x00\x35\x74\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname, sigprocmask, poll, ...
+    b"\x00\x15\x89\x88\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
     # prctl to sched_getaffinity:
-    b"\x00\x35\x0d\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_getaffinity
+    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_getaffinity
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to fstat64
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x86\x85\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x84\x83\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x00\x15\x85\x84\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x83\x82\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fstat64:
     b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to fstat64
-    b"\x00\x15\x82\x83\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x80\x81\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to fstat64:
     b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> ugetrlimit to fstat64
     b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x80\x7f\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x7e\x7d\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x00\x35\x7e\x7f\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x7c\x7d\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
     # ugetrlimit to fstat64:
-    b"\x00\x45\x00\x7e\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x35\x7d\x7c\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else errno(EPERM)
+    b"\x00\x35\x7c\x26\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit, readlinkat
     # pciconfig_read to sched_getaffinity:
     b"\x00\x35\x2e\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x15\x04\x00\x00\x00\x00\xcc"  # jeq  204 fcntl64             -> fcntl64 (1)
-    b"\x00\x15\x7a\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
-    b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
-    b"\x00\x15\x78\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
-    b"\x00\x15\x77\x76\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
+    b"\x00\x15\x79\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
+    b"\x00\x15\x78\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
+    b"\x00\x15\x77\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
+    b"\x00\x15\x76\x75\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x72\x73\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x71\x72\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x70\x71\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x6f\x70\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x6e\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x6d\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x6d\x6c\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x6c\x6b\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x6c\x6b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x6b\x6a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # tuxcall to fchroot:
     b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> getsockopt to fchroot
     b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> listen to setsockopt
@@ -3131,114 +3092,116 @@ _PPC = (
     b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to vmsplice
     b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
     b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
-    b"\x00\x35\x00\x65\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
-    b"\x00\x15\x63\x62\x00\x00\x00\xe2"  # jeq  226 sendfile64          -> allow else errno(EPERM)
+    b"\x00\x35\x00\x64\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
+    # dup, tuxcall:
+    b"\x00\x45\x61\x62\x00\x00\x00\x05"  # jset 5 open                  -> errno(EPERM) else allow
     # set_tid_address to epoll_wait:
-    b"\x00\x15\x61\x62\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x60\x61\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
     # remap_file_pages to clock_nanosleep:
-    b"\x00\x35\x61\x60\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x60\x5f\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
     # swapcontext to vmsplice:
-    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> pselect6 to vmsplice
-    b"\x00\x15\x5f\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
-    b"\x00\x15\x5f\x5d\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to vmsplice:
-    b"\x00\x35\x5c\x5d\x00\x00\x01\x1a"  # jge  282 unshare             -> errno(EPERM) else allow
+    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6
+    b"\x00\x15\x5e\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
+    b"\x00\x15\x5e\x5c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
+    # setreuid, pselect6:
+    b"\x00\x45\x5b\x5c\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # openat to epoll_pwait:
     b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> mkdirat to epoll_pwait
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to epoll_pwait:
     b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
-    b"\x00\x15\x58\x57\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
+    b"\x00\x15\x57\x56\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
     # readlinkat to epoll_pwait:
-    b"\x00\x45\x00\x57\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x35\x56\x55\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
+    b"\x00\x35\x56\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
+    # ugetrlimit, readlinkat:
+    b"\x00\x45\x54\x55\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
     # utimensat to connect:
     b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> inotify_init1 to connect
-    b"\x00\x35\x00\x40\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
-    b"\x00\x35\x53\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
-    b"\x00\x15\x52\x51\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
+    b"\x00\x35\x00\x3f\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x52\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
+    b"\x00\x15\x51\x50\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
     # inotify_init1 to connect:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
-    b"\x00\x45\x4f\x50\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
+    b"\x00\x45\x4e\x4f\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
     # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x15\x00\x4d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     # sched_getaffinity, prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4c\x4b\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x4b\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # listen to setsockopt:
     b"\x00\x35\x09\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> setsockopt (1)
     b"\x00\x15\x03\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
-    b"\x00\x15\x00\x49\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
+    b"\x00\x15\x00\x48\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x47\x46\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\x44\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\x42\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\x42\x41\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x3d\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x3c\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x3b\x3a\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x3a\x39\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x3a\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x38\x39\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x39\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x37\x38\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x36\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x35\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x34\x33\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x35\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x34\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x33\x32\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x32\x33\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x31\x32\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x30\x2f\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x2f\x2e\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x2f\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x2e\x2d\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x2e\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x2d\x2c\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to fchroot:
     b"\x00\x35\x0e\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
     b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> name_to_handle_at to pkey_free
-    b"\x00\x15\x00\x2b\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
+    b"\x00\x15\x00\x2a\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x28\x29\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x27\x28\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # name_to_handle_at to pkey_free:
     b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
-    b"\x00\x15\x26\x25\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
+    b"\x00\x15\x25\x24\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
     # sendmmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x23\x24\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to pkey_free:
     b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
-    b"\x00\x15\x22\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
-    b"\x00\x15\x21\x22\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
+    b"\x00\x15\x21\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
+    b"\x00\x15\x20\x21\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
     # copy_file_range to pkey_free:
-    b"\x00\x45\x00\x20\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
-    b"\x00\x15\x1f\x1e\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
+    b"\x00\x45\x00\x1f\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
+    b"\x00\x15\x1e\x1d\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
     # pkey_mprotect to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
     b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to timerfd_settime64
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x1a\x1b\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
     # rseq to timerfd_settime64:
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x18\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x00\x18\x00\x00\x01\x84"  # jge  388 io_pgetevents       else allow
-    b"\x00\x35\x18\x16\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
+    b"\x00\x35\x18\x01\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else setdomainname, sigprocmask, poll, ...
     # clock_gettime64 to timerfd_settime64:
     b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x15\x14\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # setdomainname, sigprocmask, poll, ...:
+    b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
@@ -3279,235 +3242,226 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x73\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> getsockopt to fchroot
-    b"\x00\x35\x35\x00\x00\x00\x00\x62"  # jge  98 recv                 -> recv to setsockopt
-    b"\x00\x35\x1b\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to setpriority
-    b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x00\x35\x6b\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> getsockopt to fchroot
+    b"\x00\x35\x30\x00\x00\x00\x00\x62"  # jge  98 recv                 -> recv to setsockopt
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to setpriority
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpeername
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xd4\xd5\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xd2\xd3\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xc8\xc9\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to getpeername:
-    b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
-    b"\x00\x35\x04\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
+    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
     b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to ptrace
-    b"\x00\x15\xcf\xce\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\xc5\xc4\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # stat to ptrace:
-    b"\x00\x35\x00\xce\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x15\xcd\xcc\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
+    b"\x00\x35\x90\xc4\x00\x00\x00\x15"  # jge  21 mount                -> mount, settimeofday, vhangup, ... else allow
     # alarm to rmdir:
-    b"\x00\x35\x00\xcc\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x45\x00\xcb\xff\xff\xff\xde"  # jset 0xffffffde              else allow
-    b"\x00\x15\xca\xc9\x00\x00\x00\x23"  # jeq  35 accept               -> allow else errno(EPERM)
+    b"\x00\x35\x00\xc3\x00\x00\x00\x1e"  # jge  30 utime                else allow
+    b"\x00\x15\xc1\x81\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime, accept, setxattr
     # dup to getpeername:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to getpeername
-    b"\x00\x15\xc7\xc8\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xbf\xc0\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # acct to getpeername:
-    b"\x00\x35\xc7\xc6\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xbf\xbe\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xc3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xc2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xc1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xbc\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xbb\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xba\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xb9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x6b\x63\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x00\x35\x65\x5d\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # socketpair to setpriority:
-    b"\x00\x35\x0f\x00\x00\x00\x00\x52"  # jge  82 sendto               -> sendto to setpriority
+    b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> sendto to setpriority
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setgroups
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xb9\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\xb1\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xb7\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xb7\xb6\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xaf\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xaf\xae\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # setpgid to setgroups:
-    b"\x00\x35\x03\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setgroups
-    b"\x00\x35\xb5\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xb3\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x35\xb3\xb2\x00\x00\x00\x3a"  # jge  58 send                 -> allow else errno(EPERM)
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setgroups
+    b"\x00\x35\xad\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x35\xab\x94\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid, setdomainname, sigprocmask, ...
     # setsid to setgroups:
-    b"\x00\x35\x02\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to setgroups
-    b"\x00\x45\x00\xb1\xff\xff\xff\xba"  # jset 0xffffffba              else allow
-    b"\x00\x15\xb0\xaf\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to setgroups
+    b"\x00\x45\xa9\x8a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, inotify_init1, membarrier
     # getrlimit to setgroups:
-    b"\x00\x35\x00\xaf\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
-    b"\x00\x15\xae\xad\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
+    b"\x00\x35\x75\xa9\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount, settimeofday, vhangup, ... else allow
     # sendto to setpriority:
     b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to setpriority
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\xaa\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\xa5\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\xa9\xa8\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\xa4\xa3\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # symlink to setpriority:
     b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2 to setpriority
-    b"\x00\x45\xa6\xa7\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
+    b"\x00\x45\xa1\xa2\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
     # mmap2 to setpriority:
-    b"\x00\x35\x00\xa6\x00\x00\x00\x5c"  # jge  92 truncate             else allow
-    b"\x00\x15\xa5\xa4\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
+    b"\x00\x35\x00\xa1\x00\x00\x00\x5c"  # jge  92 truncate             else allow
+    b"\x00\x15\xa0\x9f\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
     # recv to setsockopt:
-    b"\x00\x35\x28\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x18\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to chown
-    b"\x00\x35\x0c\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_rr_get_interval
-    b"\x00\x35\x08\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
+    b"\x00\x35\x25\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x16\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to chown
+    b"\x00\x35\x0b\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_rr_get_interval
+    b"\x00\x35\x07\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
     b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to getcwd
-    b"\x00\x35\x9d\x9e\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
+    b"\x00\x35\x98\x99\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
     # stat64 to getcwd:
-    b"\x00\x45\x00\x9d\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x45\x00\x9d\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
-    b"\x00\x35\x9b\x9a\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x98\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x45\x00\x98\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
+    b"\x00\x35\x96\x95\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # vhangup to madvise:
-    b"\x00\x35\x9a\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x15\x99\x98\x00\x00\x00\x70"  # jeq  112 fstat64             -> allow else errno(EPERM)
+    b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount, settimeofday, vhangup, ...
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x96\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x96\x95\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x92\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x92\x91\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to sched_rr_get_interval:
-    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to sched_rr_get_interval
-    b"\x00\x15\x75\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\x92\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x93\x92\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
+    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to sched_rr_get_interval
+    b"\x00\x15\x71\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x15\x90\x77\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid, setdomainname, sigprocmask, ...
     # quotactl to sched_rr_get_interval:
     b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to sched_rr_get_interval
     b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x00\x35\x00\x90\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
-    b"\x00\x15\x8f\x8d\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x8d\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
+    b"\x00\x15\x8c\x8a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x00\x15\x8c\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x8b\x8c\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x89\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x88\x89\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to sched_rr_get_interval:
-    b"\x00\x15\x8b\x8a\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # nanosleep to chown:
     b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to chown
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x87\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
-    b"\x00\x15\x86\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x87\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x86\x85\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x84\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
+    b"\x00\x15\x83\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x84\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x83\x82\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
     # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x82\x83\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x7f\x80\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # prctl to chown:
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to chown
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x7f\x7e\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x7c\x7b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x00\x15\x7e\x7d\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x7b\x7a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to chown:
-    b"\x00\x35\x00\x7d\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
-    b"\x00\x15\x7c\x7b\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo, readlinkat else allow
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x77\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x75\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x75\x74\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x73\x72\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x74\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x72\x73\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x72\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x70\x71\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x70\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x6f\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x6e\x6d\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x6e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x6d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x6c\x6b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x6c\x6d\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x6a\x6b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x6a\x69\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x68\x67\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x69\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x68\x67\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x67\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x66\x65\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to fchroot:
-    b"\x00\x35\x33\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> inotify_init1 to fchroot
+    b"\x00\x35\x32\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> inotify_init1 to fchroot
     b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to pipe2
     b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 to sched_getaffinity
     b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> semop to getdents64
-    b"\x00\x15\x00\x63\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
+    b"\x00\x15\x00\x61\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x60\x61\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x5e\x5f\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # semop to getdents64:
     b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to getdents64
-    b"\x00\x35\x60\x5e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x5e\x5c\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
     # lstat64 to getdents64:
-    b"\x00\x15\x5d\x5e\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
+    b"\x00\x15\x5b\x5c\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
     # fcntl64 to sched_getaffinity:
     b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x58\x59\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x56\x57\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x56\x57\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x54\x55\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64:
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x54\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x52\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x53\x52\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x51\x50\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x52\x51\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x50\x4f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to sched_getaffinity:
-    b"\x00\x35\x27\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x25\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x4e\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
-    b"\x00\x35\x4e\x4f\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x4c\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
+    b"\x00\x35\x4c\x4d\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x00\x35\x4c\x4d\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x00\x35\x4a\x4b\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to pipe2:
     b"\x00\x35\x0e\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to pipe2
     b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat
     b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
     b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
-    b"\x00\x35\x00\x48\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x47\x45\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x46\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x45\x43\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # exit_group to epoll_wait:
-    b"\x00\x15\x44\x45\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x42\x43\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
     # remap_file_pages to set_tid_address:
-    b"\x00\x35\x44\x43\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
+    b"\x00\x35\x42\x41\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
     # setxattr to ppoll:
     b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    b"\x00\x35\x42\x41\x00\x00\x01\x00"  # jge  256 clock_gettime       -> allow else errno(EPERM)
+    # utime, accept, setxattr:
+    b"\x00\x45\x3f\x40\x00\x00\x00\xdc"  # jset 220                     -> errno(EPERM) else allow
     # tgkill to ppoll:
-    b"\x00\x35\x41\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
-    b"\x00\x15\x41\x3f\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x3f\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
+    b"\x00\x15\x3f\x3d\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
     # openat:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x3d\x3e\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x3b\x3c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to pipe2:
-    b"\x00\x35\x05\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to pipe2
-    b"\x00\x35\x03\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
-    b"\x00\x35\x01\x00\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat to set_robust_list
-    b"\x00\x15\x3a\x39\x00\x00\x01\x18"  # jeq  280 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to set_robust_list:
-    b"\x00\x45\x39\x38\xff\xff\xfe\xc1"  # jset 0xfffffec1              -> allow else errno(EPERM)
+    b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to pipe2
+    b"\x00\x35\x02\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
+    b"\x00\x35\x00\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          else mount, settimeofday, vhangup, ...
+    # rt_sigqueueinfo, readlinkat:
+    b"\x00\x45\x38\x37\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
     # get_robust_list to kexec_load:
-    b"\x00\x45\x37\x38\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
+    b"\x00\x45\x36\x37\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
     # utimensat to pipe2:
-    b"\x00\x35\x00\x21\x00\x00\x01\x2e"  # jge  302 signalfd            else utimensat, utimensat_time64
-    b"\x00\x35\x36\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> allow
-    b"\x00\x15\x35\x00\x00\x00\x01\x30"  # jeq  304 eventfd             -> allow
-    b"\x00\x15\x35\x33\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x20\x00\x00\x01\x2e"  # jge  302 signalfd            else utimensat, utimensat_time64
+    b"\x00\x35\x35\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> allow
+    b"\x00\x15\x35\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
+    # mount, settimeofday, vhangup, ...:
+    b"\x00\x45\x32\x33\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
     # inotify_init1 to fchroot:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to fchroot
-    b"\x00\x35\x0a\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to execveat
-    b"\x00\x35\x03\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to accept4
-    b"\x00\x35\x2f\x2e\x00\x00\x01\x3b"  # jge  315 preadv              -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to accept4:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to fchroot
+    b"\x00\x35\x09\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to execveat
+    b"\x00\x35\x02\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
+    b"\x00\x35\x00\x0f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else setsid, inotify_init1, membarrier
     b"\x00\x35\x2e\x2d\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
     # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -3528,7 +3482,8 @@ _PARISC = (
     b"\x00\x35\x05\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to timerfd_settime64
     b"\x00\x35\x02\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x00\x35\x1f\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
-    b"\x00\x45\x1f\x1e\xff\xff\xfe\xa5"  # jset 0xfffffea5              -> allow else errno(EPERM)
+    # setsid, inotify_init1, membarrier:
+    b"\x00\x45\x1f\x1e\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1c\x1d\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
@@ -3540,7 +3495,8 @@ _PARISC = (
     b"\x00\x35\x1a\x19\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
     b"\x00\x35\x17\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x17\x16\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # setpgid, setdomainname, sigprocmask, ...:
+    b"\x00\x45\x17\x16\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
@@ -3583,218 +3539,213 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5c\x00\x00\x00\x00\xb4"  # jge  180 chown               -> chown to fchroot
-    b"\x00\x35\x31\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib to rt_sigsuspend
-    b"\x00\x35\x1b\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to readlink
-    b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x00\x35\x59\x00\x00\x00\x00\xb4"  # jge  180 chown               -> chown to fchroot
+    b"\x00\x35\x2e\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib to rt_sigsuspend
+    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to readlink
+    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpeername
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xc9\xca\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xc3\xc4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xc7\xc8\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xc1\xc2\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to getpeername:
-    b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
-    b"\x00\x35\x04\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
+    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
+    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
     b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to ptrace
-    b"\x00\x15\xc4\xc3\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
+    b"\x00\x15\xbe\xbd\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
     # stat to ptrace:
-    b"\x00\x35\x00\xc3\x00\x00\x00\x15"  # jge  21 mount                else allow
-    b"\x00\x15\xc2\xc1\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
+    b"\x00\x35\x97\xbd\x00\x00\x00\x15"  # jge  21 mount                -> mount, chown, recvmsg, ... else allow
     # alarm to rmdir:
-    b"\x00\x35\x00\xc1\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x45\x00\xc0\xff\xff\xff\xde"  # jset 0xffffffde              else allow
-    b"\x00\x15\xbf\xbe\x00\x00\x00\x23"  # jeq  35 accept               -> allow else errno(EPERM)
+    b"\x00\x35\x00\xbc\x00\x00\x00\x1e"  # jge  30 utime                else allow
+    b"\x00\x45\x00\xbb\xff\xff\xff\xde"  # jset 0xffffffde              else allow
+    b"\x00\x15\xba\xb9\x00\x00\x00\x23"  # jeq  35 accept               -> allow else errno(EPERM)
     # dup to getpeername:
     b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to getpeername
-    b"\x00\x15\xbc\xbd\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
+    b"\x00\x15\xb7\xb8\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
     # acct to getpeername:
-    b"\x00\x35\xbc\xbb\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
+    b"\x00\x35\xb7\xb6\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xb9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xb8\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xb7\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xb6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xb4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xb3\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xb2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xb1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x6a\x62\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x00\x35\x67\x5f\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # socketpair to readlink:
-    b"\x00\x35\x0c\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to readlink
+    b"\x00\x35\x0b\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to readlink
     b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setrlimit
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x00\xae\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\xa9\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xac\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
-    b"\x00\x45\xac\xab\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
+    b"\x00\x45\xa7\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
+    b"\x00\x45\xa7\xa6\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # setpgid to setrlimit:
-    b"\x00\x35\x03\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setrlimit
-    b"\x00\x35\xaa\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xa8\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x35\xa8\xa7\x00\x00\x00\x3a"  # jge  58 send                 -> allow else errno(EPERM)
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setrlimit
+    b"\x00\x35\xa5\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
+    b"\x00\x45\x6c\xa3\x00\x00\x00\x02"  # jset 2 fork                  -> setpgid, setxattr else errno(EPERM)
     # setsid to setrlimit:
-    b"\x00\x45\x00\xa7\xff\xff\xff\xba"  # jset 0xffffffba              else allow
-    b"\x00\x15\xa6\xa5\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
+    b"\x00\x45\x00\xa3\xff\xff\xff\xba"  # jset 0xffffffba              else allow
+    b"\x00\x15\xa2\xa1\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
     # getrlimit to readlink:
-    b"\x00\x15\x03\x00\x00\x00\x00\x52"  # jeq  82 sendto               -> sendto
-    b"\x00\x15\xa3\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x00\x15\xa2\x00\x00\x00\x00\x51"  # jeq  81 setgroups            -> errno(EPERM)
-    b"\x00\x15\xa1\xa2\x00\x00\x00\x53"  # jeq  83 symlink              -> errno(EPERM) else allow
+    b"\x00\x15\x02\x00\x00\x00\x00\x52"  # jeq  82 sendto               -> sendto
+    b"\x00\x15\x9f\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
+    b"\x00\x45\x9f\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit, getgroups, symlink, ...
     # sendto:
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
-    b"\x00\x15\x00\x9f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x00\x15\x00\x9c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
-    b"\x00\x15\x9e\x9d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x00\x15\x9b\x9a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # uselib to rt_sigsuspend:
     b"\x00\x35\x1a\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to rt_sigsuspend
     b"\x00\x35\x0f\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to munlock
     b"\x00\x35\x0b\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
     b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to madvise
     b"\x00\x35\x01\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> truncate to fstatfs
-    b"\x00\x35\x98\x97\x00\x00\x00\x59"  # jge  89 mmap2                -> allow else errno(EPERM)
+    b"\x00\x35\x95\x94\x00\x00\x00\x59"  # jge  89 mmap2                -> allow else errno(EPERM)
     # truncate to fstatfs:
-    b"\x00\x15\x97\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
-    b"\x00\x15\x96\x95\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
+    b"\x00\x15\x94\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
+    b"\x00\x15\x93\x92\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
     # stat64 to madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
-    b"\x00\x45\x00\x94\x00\x00\x00\x02"  # jset 2 fork                  else allow
-    b"\x00\x45\x00\x94\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
-    b"\x00\x35\x92\x91\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
+    b"\x00\x45\x00\x91\x00\x00\x00\x02"  # jset 2 fork                  else allow
+    b"\x00\x45\x00\x91\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
+    b"\x00\x35\x8f\x8e\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # vhangup to madvise:
-    b"\x00\x35\x91\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x15\x90\x8f\x00\x00\x00\x70"  # jeq  112 fstat64             -> allow else errno(EPERM)
+    b"\x00\x35\x8e\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    # getrlimit, getgroups, symlink, ...:
+    b"\x00\x45\x8c\x8d\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
     # clone:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x8d\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x8d\x8c\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x8a\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x8a\x89\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to munlock:
     b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to munlock
-    b"\x00\x15\x78\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\x89\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x8a\x89\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x75\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x45\x00\x86\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
+    b"\x00\x35\x87\x86\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
     # quotactl to munlock:
     b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to munlock
     b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to setfsgid
-    b"\x00\x35\x85\x87\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x82\x84\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
     # setfsuid to setfsgid:
-    b"\x00\x45\x84\x86\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x81\x83\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
     # getdents to munlock:
-    b"\x00\x15\x83\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x82\x83\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x80\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x7f\x80\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to rt_sigsuspend:
     b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to rt_sigsuspend
     b"\x00\x15\x02\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
-    b"\x00\x15\x80\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
-    b"\x00\x15\x7f\x7e\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
+    b"\x00\x15\x7d\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
+    b"\x00\x15\x7c\x7b\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
     # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x7c\x7d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x79\x7a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # getresuid to rt_sigsuspend:
     b"\x00\x15\x04\x00\x00\x00\x00\xac"  # jeq  172 prctl               -> prctl (1)
-    b"\x00\x15\x7a\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
-    b"\x00\x15\x79\x00\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM)
-    b"\x00\x15\x7a\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
-    b"\x00\x15\x79\x78\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
+    b"\x00\x15\x77\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
+    b"\x00\x15\x76\x00\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM)
+    b"\x00\x15\x77\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
+    b"\x00\x15\x76\x75\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
     # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x75\x74\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x72\x71\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x00\x15\x74\x73\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x71\x70\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # chown to fchroot:
-    b"\x00\x35\x44\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to fchroot
-    b"\x00\x35\x1a\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to kexec_load
-    b"\x00\x15\x05\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
-    b"\x00\x15\x02\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
-    b"\x00\x15\x6f\x00\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow
-    b"\x00\x15\x6e\x6d\x00\x00\x00\xb8"  # jeq  184 recvmsg             -> allow else errno(EPERM)
+    b"\x00\x35\x41\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to fchroot
+    b"\x00\x35\x19\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to kexec_load
+    b"\x00\x15\x04\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
+    b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
+    b"\x00\x15\x6c\x46\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount, chown, recvmsg, ...
     # sendmsg:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6b\x6c\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x00\x45\x69\x6a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x00\x15\x00\x67\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
+    b"\x00\x15\x00\x65\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
-    b"\x00\x15\x65\x64\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x00\x15\x63\x62\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x00\x15\x64\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
-    b"\x00\x35\x62\x63\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x00\x15\x62\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
+    b"\x00\x35\x60\x61\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
-    b"\x00\x15\x60\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
-    b"\x00\x15\x5f\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
-    b"\x00\x15\x5e\x5d\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
+    b"\x00\x15\x5d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
+    b"\x00\x15\x5c\x5b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x00\x35\x5c\x5d\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x00\x35\x5a\x5b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
-    b"\x00\x45\x5a\x59\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x00\x45\x58\x57\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x00\x15\x59\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
-    b"\x00\x15\x58\x57\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x00\x15\x57\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
+    b"\x00\x15\x56\x55\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # lstat64 to kexec_load:
     b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to kexec_load
     b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
     b"\x00\x35\x02\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 (1)
-    b"\x00\x35\x00\x55\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    b"\x00\x15\x52\x53\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
+    b"\x00\x35\x00\x53\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
+    b"\x00\x15\x50\x51\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x4e\x4f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x4c\x4d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x4c\x4d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x4a\x4b\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x4a\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x48\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x49\x48\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x47\x46\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x48\x47\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x46\x45\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to sched_getaffinity:
-    b"\x00\x35\x29\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x27\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x44\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
-    b"\x00\x35\x44\x45\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x42\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
+    b"\x00\x35\x42\x43\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
     # sendfile64 to sched_setaffinity:
-    b"\x00\x35\x42\x43\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x00\x35\x40\x41\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to kexec_load:
     b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to kexec_load
     b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
     b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
     b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
-    b"\x00\x35\x00\x3f\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
-    b"\x00\x35\x3e\x3c\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x3d\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
+    b"\x00\x35\x3c\x3a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
     # exit_group to epoll_wait:
-    b"\x00\x15\x3b\x3c\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
+    b"\x00\x15\x39\x3a\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
     # remap_file_pages to set_tid_address:
-    b"\x00\x35\x3b\x3a\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
+    b"\x00\x35\x39\x38\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
     # setxattr to ppoll:
     b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    b"\x00\x35\x39\x38\x00\x00\x01\x00"  # jge  256 clock_gettime       -> allow else errno(EPERM)
+    # setpgid, setxattr:
+    b"\x00\x45\x36\x37\x00\x00\x00\xc4"  # jset 196                     -> errno(EPERM) else allow
     # tgkill to ppoll:
-    b"\x00\x35\x38\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
-    b"\x00\x15\x38\x36\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x36\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
+    b"\x00\x15\x36\x34\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
     # openat to kexec_load:
     b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to kexec_load
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x33\x34\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x31\x32\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to kexec_load:
-    b"\x00\x35\x03\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
-    b"\x00\x35\x01\x00\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat to set_robust_list
-    b"\x00\x15\x31\x30\x00\x00\x01\x18"  # jeq  280 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to set_robust_list:
-    b"\x00\x45\x30\x2f\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
+    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
+    b"\x00\x35\x1b\x0a\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat, membarrier, statx else mount, chown, recvmsg, ...
     # get_robust_list to kexec_load:
     b"\x00\x45\x2e\x2f\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
     # utimensat to fchroot:
@@ -3807,8 +3758,9 @@ _PARISC64 = (
     b"\x00\x35\x27\x28\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
     # signalfd to accept4:
     b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> eventfd2 to accept4
-    b"\x00\x15\x26\x00\x00\x00\x01\x30"  # jeq  304 eventfd             -> allow
-    b"\x00\x15\x26\x24\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x27\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
+    # mount, chown, recvmsg, ...:
+    b"\x00\x45\x24\x25\x00\x00\x00\x47"  # jset 71 setregid             -> errno(EPERM) else allow
     # eventfd2 to accept4:
     b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to accept4
     b"\x00\x15\x22\x23\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
@@ -3831,8 +3783,9 @@ _PARISC64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x15\x16\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to io_pgetevents:
-    b"\x00\x35\x14\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
-    b"\x00\x45\x14\x13\xff\xff\xfe\xa5"  # jset 0xfffffea5              -> allow else errno(EPERM)
+    b"\x00\x15\x15\x00\x00\x00\x01\x5c"  # jeq  348 pwritev2            -> allow
+    # readlinkat, membarrier, statx:
+    b"\x00\x45\x14\x13\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
     # pkey_mprotect to fchroot:
     b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
     # mprotect, pkey_mprotect:
@@ -3871,245 +3824,232 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x80\x00\x39\x01\x00\x00"  # jge  313 uselib              -> uselib to fchroot
-    b"\x35\x00\x49\x00\x6a\x00\x00\x00"  # jge  106 listen              -> listen to clone
-    b"\x35\x00\x34\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x21\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to bind
-    b"\x35\x00\x12\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to munmap
-    b"\x35\x00\x0a\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open to sigpending
-    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to osf_profil
-    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17 brk                  -> brk to getpid
-    b"\x15\x00\xdb\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x45\x00\x00\xda\xfd\xff\xff\xff"  # jset 0xfffffffd              else errno(EPERM)
-    b"\x35\x00\xd9\xda\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else allow
-    # brk to getpid:
-    b"\x15\x00\xd8\xd9\x12\x00\x00\x00"  # jeq  18 osf_getfsstat        -> errno(EPERM) else allow
+    b"\x35\x00\x78\x00\x39\x01\x00\x00"  # jge  313 uselib              -> uselib to fchroot
+    b"\x35\x00\x44\x00\x6a\x00\x00\x00"  # jge  106 listen              -> listen to clone
+    b"\x35\x00\x2f\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
+    b"\x35\x00\x1d\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to bind
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to munmap
+    b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open to sigpending
+    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to osf_profil
+    b"\x35\x00\x43\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall, close, brk, ...
+    b"\x15\x00\xcf\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
+    b"\x35\x00\xce\x41\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall, close, brk, ...
     # osf_mount to osf_profil:
     b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to osf_profil
-    b"\x15\x00\xd7\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x15\x00\xd6\xd5\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
+    b"\x15\x00\xcd\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
+    b"\x15\x00\xcc\xcb\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
     # dup to osf_profil:
-    b"\x35\x00\xd4\xd5\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
+    b"\x35\x00\xca\xcb\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
     # open to sigpending:
     b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> osf_old_sigaction to sigpending
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xd1\xd2\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xc7\xc8\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # osf_old_sigaction to sigpending:
     b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> osf_getlogin to sigpending
-    b"\x35\x00\xd0\xcf\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
+    b"\x35\x00\xc6\xc5\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
     # osf_getlogin to sigpending:
-    b"\x35\x00\x00\xce\x34\x00\x00\x00"  # jge  52 sigpending           else errno(EPERM)
-    b"\x35\x00\xcf\xce\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else allow
+    b"\x35\x00\xc6\xc2\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin, osf_old_vtrace, readv, ...
     # ioctl to munmap:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to munmap
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xcb\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xca\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xc9\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xc8\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xc2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xc1\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xc0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xbf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # osf_reboot to munmap:
     b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> stat to munmap
     b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> getpgrp to vfork
-    b"\x15\x00\xc4\xc3\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
+    b"\x15\x00\xbb\xba\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
     # getpgrp to vfork:
-    b"\x35\x00\xc2\xc3\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
+    b"\x35\x00\xb9\xba\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
     # stat to munmap:
-    b"\x35\x00\x00\xc2\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
-    b"\x35\x00\xc1\x00\x49\x00\x00\x00"  # jge  73 munmap               -> allow
-    b"\x15\x00\xc0\xbf\x47\x00\x00\x00"  # jeq  71 mmap                 -> allow else errno(EPERM)
+    b"\x35\x00\x00\xb9\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
+    b"\x35\x00\x2a\xb7\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall, close, brk, ... else errno(EPERM)
     # mprotect to bind:
     b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl to bind
-    b"\x35\x00\x00\xab\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
-    b"\x35\x00\xbd\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x35\x00\x00\xbc\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
-    b"\x15\x00\xbb\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
-    b"\x15\x00\xba\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
-    b"\x15\x00\xb9\xb8\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
+    b"\x35\x00\x00\xa3\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
+    b"\x35\x00\xb5\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
+    b"\x35\x00\x00\xb4\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
+    b"\x15\x00\xb3\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
+    b"\x15\x00\xb2\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
+    b"\x15\x00\xb1\xb0\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
     # fcntl to bind:
     b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to bind
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
-    b"\x15\x00\xb3\xb4\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\xab\xac\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (1):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xb1\xb2\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\xa9\xaa\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (2):
-    b"\x15\x00\xb1\xb0\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\xa9\xa8\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # osf_select to bind:
-    b"\x35\x00\x00\xb0\x60\x00\x00\x00"  # jge  96 setpriority          else allow
-    b"\x45\x00\x00\xae\x93\xff\xff\xff"  # jset 0xffffff93              else errno(EPERM)
-    b"\x35\x00\xae\xad\x63\x00\x00\x00"  # jge  99 accept               -> allow else errno(EPERM)
+    b"\x35\x00\x00\xa8\x60\x00\x00\x00"  # jge  96 setpriority          else allow
+    b"\x35\x00\x6d\xa6\x63\x00\x00\x00"  # jge  99 accept               -> accept, semtimedop else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\xa9\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\xa2\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\xa7\xa6\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\xa0\x9f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\xa6\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\xa4\xa5\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x9f\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x9d\x9e\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\xa2\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\xa1\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\xa0\x9f\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x9b\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x9a\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x99\x98\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x9e\x9f\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x97\x98\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x9c\x9b\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x95\x94\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x9b\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x9a\x99\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x94\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x93\x92\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # listen to clone:
-    b"\x35\x00\x12\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> socketpair to clone
+    b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> socketpair to clone
     b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> osf_old_vtrace to shutdown
     b"\x35\x00\x03\x00\x72\x00\x00\x00"  # jge  114 sendmsg             -> sendmsg
-    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> sigsuspend to recvmsg
-    b"\x35\x00\x94\x95\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
-    # sigsuspend to recvmsg:
-    b"\x15\x00\x93\x94\x70\x00\x00\x00"  # jeq  112 osf_sigstack        -> errno(EPERM) else allow
+    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> osf_syscall, close, brk, ...
+    b"\x35\x00\x8d\x8e\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
+    # osf_syscall, close, brk, ...:
+    b"\x45\x00\x8d\x8c\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x91\x92\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x8a\x8b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # osf_old_vtrace to shutdown:
-    b"\x35\x00\x04\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> ftruncate to shutdown
-    b"\x35\x00\x02\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to truncate
-    b"\x35\x00\x00\x8e\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    else errno(EPERM)
-    b"\x15\x00\x8f\x8e\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> ftruncate to shutdown
+    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to truncate
+    b"\x15\x00\x89\x85\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else osf_getlogin, osf_old_vtrace, readv, ...
     # osf_settimeofday to truncate:
-    b"\x15\x00\x8d\x8c\x7d\x00\x00\x00"  # jeq  125 recvfrom            -> allow else errno(EPERM)
+    b"\x15\x00\x87\x86\x7d\x00\x00\x00"  # jeq  125 recvfrom            -> allow else errno(EPERM)
     # ftruncate to shutdown:
-    b"\x15\x00\x01\x00\x85\x00\x00\x00"  # jeq  133 sendto              -> sendto
-    b"\x15\x00\x8a\x8b\x84\x00\x00\x00"  # jeq  132 setgid              -> errno(EPERM) else allow
-    # sendto:
+    b"\x15\x00\x00\x60\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate, shutdown, uselib, ...
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x88\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
+    b"\x35\x00\x83\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x35\x00\x86\x87\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x35\x00\x81\x82\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # socketpair to clone:
     b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> mkdir to clone
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x83\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x7e\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x81\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x81\x80\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x7c\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x7c\x7b\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # mkdir to clone:
-    b"\x35\x00\x19\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
-    b"\x35\x00\x0e\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to reboot
-    b"\x35\x00\x08\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
-    b"\x35\x00\x04\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to setdomainname
-    b"\x35\x00\x02\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname
-    b"\x15\x00\x7b\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
-    b"\x15\x00\x7a\x79\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # getsockname:
-    b"\x35\x00\x7a\x79\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS) else allow
+    b"\x35\x00\x18\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
+    b"\x35\x00\x0d\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to reboot
+    b"\x35\x00\x07\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
+    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to setdomainname
+    b"\x35\x00\x6e\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname, clone3
+    b"\x15\x00\x76\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
+    b"\x15\x00\x75\x74\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
     # osf_pid_block to setdomainname:
-    b"\x15\x00\x78\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
-    b"\x15\x00\x78\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
-    b"\x15\x00\x77\x75\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x74\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
+    b"\x15\x00\x74\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
+    b"\x15\x00\x73\x71\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
     # osf_exportfs to osf_alt_setsid:
     b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_alt_setsid
-    b"\x15\x00\x73\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
-    b"\x15\x00\x72\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
-    b"\x15\x00\x71\x73\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
+    b"\x15\x00\x6f\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
+    b"\x15\x00\x6e\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
+    b"\x15\x00\x6d\x6f\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
     # osf_alt_sigpending to osf_alt_setsid:
-    b"\x35\x00\x72\x70\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x6e\x6c\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
     # osf_swapon to reboot:
     b"\x35\x00\x03\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to reboot
-    b"\x35\x00\x70\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
-    b"\x15\x00\x6e\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
-    b"\x15\x00\x6e\x6c\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x6c\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
+    b"\x15\x00\x6a\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
+    b"\x15\x00\x6a\x68\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
     # getpgid to reboot:
     b"\x35\x00\x03\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to reboot
-    b"\x15\x00\x6b\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
-    b"\x15\x00\x6a\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
-    b"\x15\x00\x6a\x68\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x67\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
+    b"\x15\x00\x66\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
+    b"\x15\x00\x66\x64\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
     # bdflush to reboot:
-    b"\x35\x00\x00\x69\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
-    b"\x15\x00\x67\x66\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
+    b"\x35\x00\x00\x65\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
+    b"\x15\x00\x63\x62\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x64\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x64\x63\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x60\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x60\x5f\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # uselib to fchroot:
-    b"\x35\x00\x2e\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> unlinkat to fchroot
-    b"\x35\x00\x1d\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to fstatat64
-    b"\x35\x00\x0c\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl to sched_setaffinity
-    b"\x35\x00\x07\x00\x55\x01\x00\x00"  # jge  341 mremap              -> mremap to query_module
-    b"\x35\x00\x02\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to nanosleep
-    b"\x35\x00\x5e\x00\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow
-    b"\x45\x00\x5d\x5c\xc2\xfe\xff\xff"  # jset 0xfffffec2              -> allow else errno(EPERM)
+    b"\x35\x00\x2b\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> unlinkat to fchroot
+    b"\x35\x00\x1a\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to fstatat64
+    b"\x35\x00\x0a\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl to sched_setaffinity
+    b"\x35\x00\x06\x00\x55\x01\x00\x00"  # jge  341 mremap              -> mremap to query_module
+    b"\x35\x00\x01\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to nanosleep
+    b"\x35\x00\x5a\x34\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow else ftruncate, shutdown, uselib, ...
     # _sysctl to nanosleep:
-    b"\x35\x00\x5c\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
-    b"\x15\x00\x5b\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
-    b"\x15\x00\x5a\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
-    b"\x15\x00\x5a\x58\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x59\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
+    b"\x15\x00\x58\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
+    b"\x15\x00\x57\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
+    b"\x15\x00\x57\x55\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
     # mremap to query_module:
-    b"\x35\x00\x02\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl to query_module
+    b"\x35\x00\x17\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl, exit_group
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x55\x56\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # nfsservctl to query_module:
-    b"\x15\x00\x55\x54\x58\x01\x00\x00"  # jeq  344 getresuid           -> allow else errno(EPERM)
+    b"\x45\x00\x52\x53\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # prctl to sched_setaffinity:
     b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to sched_setaffinity
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x51\x50\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x4f\x4e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl:
-    b"\x15\x00\x50\x4f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x4e\x4d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # pread64 to sched_setaffinity:
-    b"\x35\x00\x02\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
-    b"\x45\x00\x4e\x00\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow
-    b"\x35\x00\x4c\x4d\x64\x01\x00\x00"  # jge  356 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
+    b"\x45\x00\x4c\x1e\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64, unshare
     # utimes to sched_setaffinity:
     b"\x35\x00\x04\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> getdents64 to sched_setaffinity
-    b"\x15\x00\x4b\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
-    b"\x15\x00\x4a\x00\x6f\x01\x00\x00"  # jeq  367 getcwd              -> allow
-    b"\x15\x00\x49\x00\x72\x01\x00\x00"  # jeq  370 sendfile            -> allow
-    b"\x15\x00\x48\x47\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
+    b"\x15\x00\x49\x00\x6f\x01\x00\x00"  # jeq  367 getcwd              -> allow
+    b"\x15\x00\x48\x00\x72\x01\x00\x00"  # jeq  370 sendfile            -> allow
+    b"\x15\x00\x47\x46\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow else errno(EPERM)
     # getdents64 to sched_setaffinity:
-    b"\x35\x00\x00\x47\x7b\x01\x00\x00"  # jge  379 readahead           else allow
-    b"\x15\x00\x46\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
-    b"\x15\x00\x46\x44\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x46\x7b\x01\x00\x00"  # jge  379 readahead           else allow
+    b"\x15\x00\x45\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
+    b"\x15\x00\x45\x43\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
     # sched_getaffinity to fstatat64:
     b"\x35\x00\x0a\x00\xbf\x01\x00\x00"  # jge  447 fdatasync           -> fdatasync to fstatat64
-    b"\x35\x00\x00\x24\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x23\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
     b"\x35\x00\x04\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> timer_create to inotify_rm_watch
     b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fadvise64
-    b"\x35\x00\x41\x3f\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x40\x3e\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
     # exit_group to fadvise64:
-    b"\x15\x00\x3e\x00\x96\x01\x00\x00"  # jeq  406 lookup_dcookie      -> errno(EPERM)
-    b"\x15\x00\x3d\x3e\x9a\x01\x00\x00"  # jeq  410 remap_file_pages    -> errno(EPERM) else allow
+    b"\x45\x00\x3e\x00\x01\x00\x00\x00"  # jset 1 exit                  -> allow
+    # nfsservctl, exit_group:
+    b"\x45\x00\x3c\x3d\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else allow
     # timer_create to inotify_rm_watch:
     b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> semtimedop to inotify_rm_watch
-    b"\x35\x00\x3c\x3b\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
+    b"\x35\x00\x3b\x3a\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
     # semtimedop to inotify_rm_watch:
-    b"\x35\x00\x3a\x00\xac\x01\x00\x00"  # jge  428 vserver             -> errno(EPERM)
-    b"\x35\x00\x3a\x39\xa9\x01\x00\x00"  # jge  425 stat64              -> allow else errno(EPERM)
+    b"\x45\x00\x39\x00\x14\x00\x00\x00"  # jset 20 getpid               -> errno(EPERM)
+    # accept, semtimedop:
+    b"\x45\x00\x39\x38\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # fdatasync to fstatat64:
     b"\x15\x00\x02\x00\xc2\x01\x00\x00"  # jeq  450 openat              -> openat
-    b"\x15\x00\x38\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
-    b"\x15\x00\x37\x36\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
+    b"\x15\x00\x37\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
+    b"\x15\x00\x36\x35\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x34\x35\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x33\x34\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # unlinkat to fchroot:
-    b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> signalfd to prlimit64
-    b"\x35\x00\x05\x00\xdb\x01\x00\x00"  # jge  475 utimensat           -> utimensat
-    b"\x35\x00\x02\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> unshare to epoll_pwait
-    b"\x35\x00\x30\x00\xce\x01\x00\x00"  # jge  462 faccessat           -> allow
-    b"\x15\x00\x2f\x2e\xcc\x01\x00\x00"  # jeq  460 readlinkat          -> allow else errno(EPERM)
+    b"\x35\x00\x16\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
+    b"\x35\x00\x09\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> signalfd to prlimit64
+    b"\x35\x00\x04\x00\xdb\x01\x00\x00"  # jge  475 utimensat           -> utimensat
+    b"\x35\x00\x01\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> unshare to epoll_pwait
+    b"\x15\x00\x2e\x2a\xcd\x01\x00\x00"  # jeq  461 fchmodat            -> errno(EPERM) else unlinkat, faccessat, pidfd_getfd
     # unshare to epoll_pwait:
     b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
-    b"\x15\x00\x2d\x2c\xd2\x01\x00\x00"  # jeq  466 set_robust_list     -> allow else errno(EPERM)
+    # pread64, unshare:
+    b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
     # utimensat:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
@@ -4119,7 +4059,8 @@ _ALPHA = (
     b"\x35\x00\x05\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
     b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> eventfd2 to fanotify_mark
     b"\x35\x00\x25\x00\xe0\x01\x00\x00"  # jge  480 fallocate           -> errno(EPERM)
-    b"\x35\x00\x25\x24\xde\x01\x00\x00"  # jge  478 eventfd             -> allow else errno(EPERM)
+    # ftruncate, shutdown, uselib, ...:
+    b"\x45\x00\x25\x24\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # eventfd2 to fanotify_mark:
     b"\x35\x00\x23\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
     b"\x15\x00\x22\x23\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
@@ -4155,19 +4096,21 @@ _ALPHA = (
     b"\x35\x00\x0d\x00\x12\x02\x00\x00"  # jge  530 getegid             -> allow
     b"\x15\x00\x0c\x0b\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
     # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> clone3 to openat2
+    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> getsockname, clone3
     b"\x35\x00\x09\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x08\x0a\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to openat2:
-    b"\x15\x00\x08\x09\x22\x02\x00\x00"  # jeq  546 close_range         -> allow else errno(ENOSYS)
+    # getsockname, clone3:
+    b"\x45\x00\x09\x08\x09\x00\x00\x00"  # jset 9 link                  -> errno(ENOSYS) else allow
     # pidfd_getfd to fchroot:
     b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
     b"\x45\x00\x00\x05\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
-    b"\x45\x00\x00\x05\x08\x00\x00\x00"  # jset 8 osf_old_creat         else allow
-    b"\x35\x00\x05\x03\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x06\x00\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS)
+    # unlinkat, faccessat, pidfd_getfd:
+    b"\x45\x00\x04\x03\x14\x00\x00\x00"  # jset 20 getpid               -> allow else errno(EPERM)
     # futex_waitv to fchroot:
     b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> statmount to fchroot
-    b"\x45\x00\x02\x01\xcc\xfd\xff\xff"  # jset 0xfffffdcc              -> allow else errno(EPERM)
+    # osf_getlogin, osf_old_vtrace, readv, ...:
+    b"\x45\x00\x02\x01\x0c\x00\x00\x00"  # jset 12 chdir                -> allow else errno(EPERM)
     # statmount to fchroot:
     b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -4182,202 +4125,193 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x7a\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to fchroot
-    b"\x00\x35\x3f\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone to fcntl64
-    b"\x00\x35\x1f\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sigreturn
-    b"\x00\x35\x15\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x00\x35\x74\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to fchroot
+    b"\x00\x35\x3c\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone to fcntl64
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sigreturn
+    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xdd\xde\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xdb\xdc\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xd3\xd4\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
+    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xd9\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xd8\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xd8\xd6\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xd0\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xd0\xce\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
-    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x15\xd5\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x45\x00\xd3\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
-    b"\x00\x35\xd3\xd2\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
+    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount, setreuid
+    b"\x00\x35\xcc\xcb\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x00\x35\xd1\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xd1\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xcf\xd1\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xca\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xca\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xc8\xca\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
-    b"\x00\x15\xcd\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xce\xcd\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xc6\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xc7\xc6\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x00\x35\xcd\xcb\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xc6\xc4\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xc9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xc8\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xc7\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xc6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xc2\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xc1\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xc0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xbf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x58\x50\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # setpgid to sigreturn:
-    b"\x00\x35\x0f\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sigreturn
+    b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sigreturn
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\xbd\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xbc\xbe\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xb6\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xb5\xb7\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x00\x15\xbb\xbc\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xb4\xb5\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xbb\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xb9\xba\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xb4\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    # mount, setreuid:
+    b"\x00\x45\xb2\xb3\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x00\x45\x00\xb8\xff\xff\xff\xad"  # jset 0xffffffad              else allow
-    b"\x00\x15\xb7\xb6\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
+    b"\x00\x45\x00\xb1\xff\xff\xff\xad"  # jset 0xffffffad              else allow
+    b"\x00\x15\xb0\xaf\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # mmap to fstatfs:
-    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x00\x15\xb4\xb5\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # fchmod to fstatfs:
-    b"\x00\x35\xb5\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xb4\xb2\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x4e\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap, setresuid, fadvise64
+    b"\x00\x35\xaf\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xae\xac\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sigreturn:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
-    b"\x00\x45\xae\xad\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x00\x15\xac\xad\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xa6\xa7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
-    b"\x00\x15\xab\xaa\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x00\x35\xa9\xaa\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to sigreturn
-    b"\x00\x35\xa8\xa7\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xa2\xa1\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # vhangup to sigreturn:
-    b"\x00\x35\xa7\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to ipc
-    b"\x00\x15\xa4\xa6\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # wait4 to ipc:
-    b"\x00\x15\xa4\xa3\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
+    b"\x00\x35\xa1\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
+    b"\x00\x35\x17\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4, query_module
+    b"\x00\x15\x9e\xa0\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # clone to fcntl64:
-    b"\x00\x35\x12\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fcntl64
-    b"\x00\x35\x07\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to mremap
+    b"\x00\x35\x11\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fcntl64
+    b"\x00\x35\x06\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to mremap
     b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to personality
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\x9e\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\x9e\x9d\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x00\x45\x99\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x99\x98\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # setdomainname to personality:
-    b"\x00\x15\x81\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x00\x9b\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
-    b"\x00\x35\x9a\x9b\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else allow
+    b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
+    b"\x00\x35\x96\x81\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname, sigprocmask, kexec_load, ...
     # setfsuid to mremap:
     b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
     b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x00\x35\x96\x98\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\x92\x94\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
     # _llseek to munlock:
-    b"\x00\x15\x95\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x94\x95\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x94\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x93\x92\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x90\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x8f\x8e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap:
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x90\x91\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x8c\x8d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to fcntl64:
-    b"\x00\x35\x09\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
-    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167 query_module        -> query_module to getresgid
-    b"\x00\x35\x8d\x8c\x00\x00\x00\xa5"  # jge  165 getresuid           -> allow else errno(EPERM)
-    # query_module to getresgid:
-    b"\x00\x35\x8c\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
-    b"\x00\x15\x8b\x8a\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(EPERM)
+    b"\x00\x35\x08\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
+    b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
+    b"\x00\x35\x00\x29\x00\x00\x00\xa7"  # jge  167 query_module        else mmap, setresuid, fadvise64
+    b"\x00\x35\x89\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
+    # wait4, query_module:
+    b"\x00\x45\x87\x88\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
     # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x88\x87\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x00\x15\x87\x86\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
-    b"\x00\x35\x11\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
-    b"\x00\x35\x08\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
-    b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getegid32
+    b"\x00\x35\x10\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
+    b"\x00\x35\x07\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
+    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getegid32
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to vfork
-    b"\x00\x15\x81\x82\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x7e\x7f\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # lchown to vfork:
-    b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x80\x7f\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
-    b"\x00\x35\x7e\x7f\x00\x00\x00\xbc"  # jge  188 getpmsg             -> errno(EPERM) else allow
+    b"\x00\x35\x3e\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack, bind
+    b"\x00\x15\x7d\x7c\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # ugetrlimit to getegid32:
-    b"\x00\x15\x7d\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x7c\x7d\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
+    b"\x00\x15\x7b\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x7a\x7b\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
     # setreuid32 to madvise:
     b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to madvise
-    b"\x00\x15\x7b\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x7a\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x79\x78\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x15\x78\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
+    b"\x00\x15\x77\x76\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
     # getdents64 to madvise:
     b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> futex to madvise
-    b"\x00\x35\x76\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
-    b"\x00\x35\x76\x77\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
+    b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
+    b"\x00\x35\x74\x75\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # futex to madvise:
-    b"\x00\x15\x74\x75\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
+    b"\x00\x15\x72\x73\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x70\x71\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x6e\x6f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x6e\x6f\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x6c\x6d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x6c\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x6a\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x6b\x6a\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x69\x68\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x6a\x69\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x68\x67\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # readahead to fchroot:
-    b"\x00\x35\x3e\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
-    b"\x00\x35\x29\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x14\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> signalfd to getsockopt
+    b"\x00\x35\x3c\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
+    b"\x00\x35\x27\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
+    b"\x00\x35\x12\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> signalfd to getsockopt
     b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> mkdirat to utimensat
     b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
     b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> timer_create to migrate_pages
-    b"\x00\x35\x00\x62\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
-    b"\x00\x45\x62\x61\xff\xff\xff\x03"  # jset 0xffffff03              -> allow else errno(EPERM)
+    b"\x00\x35\x00\x60\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
+    # mmap, setresuid, fadvise64:
+    b"\x00\x45\x60\x5f\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # timer_create to migrate_pages:
     b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to migrate_pages
-    b"\x00\x35\x60\x5f\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
+    b"\x00\x35\x5e\x5d\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
     # statfs64 to migrate_pages:
-    b"\x00\x15\x5f\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
-    b"\x00\x15\x5f\x5d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x5d\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
+    b"\x00\x15\x5d\x5b\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
     # openat:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x5b\x5c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to utimensat:
-    b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to utimensat
-    b"\x00\x35\x12\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x05\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to utimensat
+    b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> faccessat to sched_setaffinity
-    b"\x00\x15\x58\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
-    b"\x00\x15\x57\x56\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
+    b"\x00\x15\x56\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
+    b"\x00\x15\x55\x54\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
     # faccessat to sched_setaffinity:
-    b"\x00\x35\x00\x56\x00\x00\x01\x2f"  # jge  303 unshare             else allow
-    b"\x00\x15\x55\x54\x00\x00\x01\x30"  # jeq  304 set_robust_list     -> allow else errno(EPERM)
+    b"\x00\x35\x09\x54\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare, fanotify_init, name_to_handle_at else allow
     # kexec_load to utimensat:
-    b"\x00\x35\x40\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64
-    b"\x00\x35\x53\x52\x00\x00\x01\x3a"  # jge  314 getcpu              -> allow else errno(EPERM)
+    b"\x00\x35\x3f\x3d\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64 else setdomainname, sigprocmask, kexec_load, ...
     # signalfd to getsockopt:
     b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> socketpair to getsockopt
     b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> fanotify_init to socket
@@ -4389,7 +4323,8 @@ _M68K = (
     b"\x00\x35\x4b\x4c\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
     # fanotify_init to socket:
     b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
-    b"\x00\x15\x4a\x49\x00\x00\x01\x60"  # jeq  352 getrandom           -> allow else errno(EPERM)
+    # unshare, fanotify_init, name_to_handle_at:
+    b"\x00\x45\x49\x4a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
     # prlimit64:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
@@ -4397,14 +4332,14 @@ _M68K = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair to getsockopt:
-    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> bind to getsockopt
+    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack, bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x40\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x40\x3f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # bind to getsockopt:
-    b"\x00\x35\x3f\x3e\x00\x00\x01\x68"  # jge  360 listen              -> allow else errno(EPERM)
+    # sigaltstack, bind:
+    b"\x00\x45\x3e\x3f\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
@@ -4460,7 +4395,8 @@ _M68K = (
     b"\x00\x35\x18\x17\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
     b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x15\x14\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # setdomainname, sigprocmask, kexec_load, ...:
+    b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
@@ -4501,178 +4437,171 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x79\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to fchroot
-    b"\x35\x00\x3f\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to fcntl64
-    b"\x35\x00\x1f\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to sysinfo
-    b"\x35\x00\x15\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x35\x00\x74\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to fchroot
+    b"\x35\x00\x3d\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to fcntl64
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to sysinfo
+    b"\x35\x00\x14\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to umount2
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
-    b"\x15\x00\xe2\xe3\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x15\x00\xdc\xdd\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xe0\xe1\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xda\xdb\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
-    b"\x35\x00\x0b\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
+    b"\x35\x00\x0a\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
     b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
-    b"\x35\x00\xde\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
-    b"\x15\x00\xdd\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
-    b"\x15\x00\xdd\xdb\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xd8\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
+    b"\x15\x00\xd7\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
+    b"\x15\x00\xd7\xd5\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
-    b"\x35\x00\x03\x00\x1f\x00\x00\x00"  # jge  31                      -> access to rmdir
-    b"\x15\x00\xda\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
-    b"\x45\x00\x00\xd8\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
-    b"\x35\x00\xd8\xd7\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> access to rmdir
+    b"\x45\x00\x00\x19\x01\x00\x00\x00"  # jset 1 exit                  else mount, setreuid
+    b"\x35\x00\xd3\xd2\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x35\x00\xd6\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
-    b"\x15\x00\xd6\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
-    b"\x15\x00\xd4\xd6\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xd1\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
+    b"\x15\x00\xd1\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
+    b"\x15\x00\xcf\xd1\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
-    b"\x15\x00\xd2\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x15\x00\xd3\xd2\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x15\x00\xcd\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x15\x00\xce\xcd\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x35\x00\xd2\xd0\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\xcd\xcb\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\xce\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\xcd\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\xcc\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xcb\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xc9\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\xc8\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\xc7\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\xc6\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x57\x4f\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x35\x00\x53\x4b\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # setpgid to sysinfo:
-    b"\x35\x00\x10\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall to sysinfo
+    b"\x35\x00\x0f\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall to sysinfo
     b"\x35\x00\x07\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x35\x00\xc2\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
-    b"\x15\x00\xc1\xc3\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xbd\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
+    b"\x15\x00\xbc\xbe\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x15\x00\xc0\xc1\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x15\x00\xbb\xbc\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x35\x00\xc0\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    b"\x45\x00\xbe\xbf\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x35\x00\xbb\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
+    # mount, setreuid:
+    b"\x45\x00\xb9\xba\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x35\x00\x03\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x15\x00\xbd\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
-    b"\x15\x00\xbc\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xbc\xba\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\xb8\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
+    b"\x15\x00\xb7\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
+    b"\x15\x00\xb7\xb5\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
     # mmap to fstatfs:
-    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x15\x00\xb8\xb9\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # fchmod to fstatfs:
-    b"\x35\x00\xb9\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
-    b"\x15\x00\xb8\xb6\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x96\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap, membarrier
+    b"\x35\x00\xb5\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
+    b"\x15\x00\xb4\xb2\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sysinfo:
     b"\x35\x00\x08\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to sysinfo
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (2)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)
-    b"\x45\x00\xb2\xb1\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x45\x00\xae\xad\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x15\x00\xb0\xb1\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x15\x00\xac\xad\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)
-    b"\x15\x00\xaf\xae\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x15\x00\xab\xaa\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x35\x00\xad\xae\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x35\x00\xa9\xaa\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sysinfo:
     b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sysinfo
-    b"\x35\x00\xac\xab\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x35\x00\xa8\xa7\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sysinfo:
-    b"\x35\x00\xab\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
-    b"\x45\x00\x00\xab\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x45\x00\xa8\xaa\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\xa7\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
+    b"\x45\x00\x00\xa7\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x45\x00\xa4\xa6\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # ipc to fcntl64:
-    b"\x35\x00\x11\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to fcntl64
-    b"\x35\x00\x05\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect to nanosleep
-    b"\x45\x00\x03\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc to adjtimex
+    b"\x35\x00\x10\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to fcntl64
+    b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect to nanosleep
+    b"\x45\x00\x8d\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc, clock_gettime64
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\xa3\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\xa3\xa2\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # ipc to adjtimex:
-    b"\x45\x00\xa2\xa1\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x45\x00\x9f\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x9f\x9e\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mprotect to nanosleep:
-    b"\x35\x00\x00\x83\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x35\x00\x00\x80\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
     b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to setfsgid
-    b"\x35\x00\x00\x9d\x7f\x00\x00\x00"  # jge  127                     else allow
-    b"\x45\x00\x9d\x9b\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x35\x00\x00\x9a\x7f\x00\x00\x00"  # jge  127                     else allow
+    b"\x45\x00\x9a\x98\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # quotactl to setfsgid:
-    b"\x15\x00\x9c\x9a\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x15\x00\x99\x97\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x15\x00\x99\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x15\x00\x98\x99\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x15\x00\x96\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x15\x00\x95\x96\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x35\x00\x98\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
-    b"\x15\x00\x97\x96\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x35\x00\x95\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
+    b"\x15\x00\x94\x93\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to fcntl64:
     b"\x35\x00\x0c\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
     b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x92\x93\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x8f\x90\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to prctl:
     b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
     b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
-    b"\x35\x00\x00\x8f\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
-    b"\x45\x00\x90\x8f\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x35\x00\x00\x8c\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
+    b"\x45\x00\x8d\x8c\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # nfsservctl to getresgid:
-    b"\x35\x00\x8e\x8d\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x35\x00\x8b\x8a\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x8b\x8a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x88\x87\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x8a\x89\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x87\x86\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
-    b"\x35\x00\x0e\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
-    b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
+    b"\x35\x00\x0c\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
+    b"\x35\x00\x05\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
     b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
-    b"\x15\x00\x85\x86\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x82\x83\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x15\x00\x84\x83\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x15\x00\x81\x80\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x35\x00\x00\x83\xbc\x00\x00\x00"  # jge  188                     else allow
-    b"\x35\x00\x81\x83\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x45\x00\x22\x81\x02\x00\x00\x00"  # jset 2 fork                  -> sigaltstack, clock_gettime else errno(ENOSYS)
     # ugetrlimit to getdents64:
     b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
-    b"\x15\x00\x7f\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x15\x00\x7e\x7f\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x15\x00\x7d\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x15\x00\x7c\x7d\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to getdents64:
-    b"\x35\x00\x7e\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
-    b"\x15\x00\x7d\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x15\x00\x7c\x00\xd1\x00\x00\x00"  # jeq  209 getresuid32         -> allow
-    b"\x15\x00\x7b\x7a\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x35\x00\x7c\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
+    b"\x15\x00\x7b\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
+    b"\x45\x00\x79\x24\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32, setgroups32, readlinkat
     # fcntl64 (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x76\x77\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x75\x76\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x74\x75\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x73\x74\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x35\x00\x00\x72\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x71\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x71\x70\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x70\x6f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x15\x00\x70\x6f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to fchroot:
-    b"\x35\x00\x30\x00\x5e\x01\x00\x00"  # jge  350 recv                -> recv to fchroot
-    b"\x35\x00\x1b\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to sendto
-    b"\x35\x00\x11\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat to epoll_pwait
-    b"\x35\x00\x05\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to migrate_pages
-    b"\x35\x00\x21\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x35\x00\x68\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM)
-    b"\x35\x00\x68\x69\xe0\x00\x00\x00"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x35\x00\x2f\x00\x5e\x01\x00\x00"  # jge  350 recv                -> recv to fchroot
+    b"\x35\x00\x1a\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to sendto
+    b"\x35\x00\x10\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat to epoll_pwait
+    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to migrate_pages
+    b"\x35\x00\x20\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x35\x00\x67\x5f\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else 222, 435
     # sendfile64 to sched_setaffinity:
     b"\x35\x00\x66\x67\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to migrate_pages:
@@ -4688,7 +4617,8 @@ _SH = (
     # clock_gettime to migrate_pages:
     b"\x35\x00\x02\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to migrate_pages
     b"\x35\x00\x5f\x00\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS)
-    b"\x45\x00\x5c\x5d\xe4\xfe\xff\xff"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    # sigaltstack, clock_gettime:
+    b"\x45\x00\x5c\x5d\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # mbind to migrate_pages:
     b"\x15\x00\x5d\x5b\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # openat to epoll_pwait:
@@ -4697,10 +4627,10 @@ _SH = (
     b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to epoll_pwait:
     b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
-    b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> readlinkat to ppoll
+    b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32, setgroups32, readlinkat
     b"\x15\x00\x56\x55\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to ppoll:
-    b"\x15\x00\x54\x55\x32\x01\x00\x00"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    # setreuid32, setgroups32, readlinkat:
+    b"\x45\x00\x55\x54\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
     # unshare to epoll_pwait:
     b"\x35\x00\x54\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
     b"\x15\x00\x53\x52\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
@@ -4772,7 +4702,8 @@ _SH = (
     b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to pkey_mprotect:
     b"\x35\x00\x01\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x15\x00\x1d\x1e\x7c\x01\x00\x00"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    # mmap, membarrier:
+    b"\x45\x00\x1e\x1d\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
     # mprotect, pkey_mprotect:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
@@ -4785,7 +4716,8 @@ _SH = (
     b"\x15\x00\x16\x15\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x45\x00\x14\x13\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # ipc, clock_gettime64:
+    b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # utimensat, utimensat_time64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -4799,10 +4731,10 @@ _SH = (
     b"\x35\x00\x0c\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0b\x0a\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
     # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> close_range to openat2
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> 222, 435
     b"\x15\x00\x0a\x08\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # close_range to openat2:
-    b"\x15\x00\x08\x09\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # 222, 435:
+    b"\x45\x00\x09\x08\x0b\x00\x00\x00"  # jset 11 execve               -> errno(ENOSYS) else allow
     # pidfd_getfd to fchroot:
     b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x15\x00\x06\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
@@ -4824,178 +4756,171 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x79\x00\x00\x00\x00\xde"  # jge  222                     -> gettid to fchroot
-    b"\x00\x35\x3f\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to fcntl64
-    b"\x00\x35\x1f\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sysinfo
-    b"\x00\x35\x15\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
+    b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222                     -> gettid to fchroot
+    b"\x00\x35\x3d\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to fcntl64
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sysinfo
+    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
-    b"\x00\x15\xe2\xe3\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
+    b"\x00\x15\xdc\xdd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
     # open:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x45\xe0\xe1\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x00\x45\xda\xdb\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # waitpid to umount2:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
+    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
     b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\xde\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
-    b"\x00\x15\xdd\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
-    b"\x00\x15\xdd\xdb\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xd8\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
+    b"\x00\x15\xd7\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
+    b"\x00\x15\xd7\xd5\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
     # mount to rmdir:
-    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x15\xda\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
-    b"\x00\x45\x00\xd8\x00\x00\x00\x01"  # jset 1 exit                  else errno(EPERM)
-    b"\x00\x35\xd8\xd7\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
+    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount, setreuid
+    b"\x00\x35\xd3\xd2\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
     # access to rmdir:
-    b"\x00\x35\xd6\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
-    b"\x00\x15\xd6\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
-    b"\x00\x15\xd4\xd6\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xd1\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
+    b"\x00\x15\xd1\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
+    b"\x00\x15\xcf\xd1\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
     # dup to umount2:
     b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
-    b"\x00\x15\xd2\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
-    b"\x00\x15\xd3\xd2\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
+    b"\x00\x15\xcd\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
+    b"\x00\x15\xce\xcd\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
     # acct to umount2:
-    b"\x00\x35\xd2\xd0\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\xcd\xcb\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl to fcntl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\xce\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\xcd\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
-    b"\x00\x15\xcc\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\xcb\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\xc9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\xc8\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\xc7\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
+    b"\x00\x15\xc6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x57\x4f\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
+    b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
     # setpgid to sysinfo:
-    b"\x00\x35\x10\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sysinfo
+    b"\x00\x35\x0f\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sysinfo
     b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
-    b"\x00\x35\xc2\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
-    b"\x00\x15\xc1\xc3\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xbd\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
+    b"\x00\x15\xbc\xbe\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
     # dup2 to ssetmask:
-    b"\x00\x15\xc0\xc1\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
+    b"\x00\x15\xbb\xbc\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
     # setreuid to gettimeofday:
-    b"\x00\x35\xc0\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\xbe\xbf\xff\xff\xff\xb6"  # jset 0xffffffb6              -> errno(EPERM) else allow
+    b"\x00\x35\xbb\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
+    # mount, setreuid:
+    b"\x00\x45\xb9\xba\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
     # settimeofday to fstatfs:
     b"\x00\x35\x03\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
-    b"\x00\x15\xbd\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
-    b"\x00\x15\xbc\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
-    b"\x00\x15\xbc\xba\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\xb8\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
+    b"\x00\x15\xb7\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
+    b"\x00\x15\xb7\xb5\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
     # mmap to fstatfs:
-    b"\x00\x35\x01\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> fchmod to fstatfs
-    b"\x00\x15\xb8\xb9\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # fchmod to fstatfs:
-    b"\x00\x35\xb9\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
-    b"\x00\x15\xb8\xb6\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x96\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap, membarrier
+    b"\x00\x35\xb5\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
+    b"\x00\x15\xb4\xb2\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
     # socketcall to sysinfo:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sysinfo
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
-    b"\x00\x45\xb2\xb1\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
+    b"\x00\x45\xae\xad\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
     # socketcall (1):
-    b"\x00\x15\xb0\xb1\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
+    b"\x00\x15\xac\xad\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
     # socketcall (2):
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
-    b"\x00\x15\xaf\xae\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
+    b"\x00\x15\xab\xaa\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
     # socketcall (3):
-    b"\x00\x35\xad\xae\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
+    b"\x00\x35\xa9\xaa\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
     # syslog to sysinfo:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sysinfo
-    b"\x00\x35\xac\xab\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
+    b"\x00\x35\xa8\xa7\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
     # olduname to sysinfo:
-    b"\x00\x35\xab\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    b"\x00\x45\x00\xab\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
-    b"\x00\x45\xa8\xaa\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x35\xa7\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
+    b"\x00\x45\x00\xa7\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
+    b"\x00\x45\xa4\xa6\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
     # ipc to fcntl64:
-    b"\x00\x35\x11\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to fcntl64
-    b"\x00\x35\x05\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to nanosleep
-    b"\x00\x45\x03\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc to adjtimex
+    b"\x00\x35\x10\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to fcntl64
+    b"\x00\x35\x04\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to nanosleep
+    b"\x00\x45\x8d\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc, clock_gettime64
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x45\xa3\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x00\x45\xa3\xa2\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # ipc to adjtimex:
-    b"\x00\x45\xa2\xa1\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
+    b"\x00\x45\x9f\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x00\x45\x9f\x9e\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mprotect to nanosleep:
-    b"\x00\x35\x00\x83\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
+    b"\x00\x35\x00\x80\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
     b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
     b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
     b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to setfsgid
-    b"\x00\x35\x00\x9d\x00\x00\x00\x7f"  # jge  127                     else allow
-    b"\x00\x45\x9d\x9b\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x35\x00\x9a\x00\x00\x00\x7f"  # jge  127                     else allow
+    b"\x00\x45\x9a\x98\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
     # quotactl to setfsgid:
-    b"\x00\x15\x9c\x9a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
+    b"\x00\x15\x99\x97\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
     # _llseek to munlock:
-    b"\x00\x15\x99\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
-    b"\x00\x15\x98\x99\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
+    b"\x00\x15\x96\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
+    b"\x00\x15\x95\x96\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
     # mlockall to nanosleep:
-    b"\x00\x35\x98\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
-    b"\x00\x15\x97\x96\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
+    b"\x00\x35\x95\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
+    b"\x00\x15\x94\x93\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
     # mremap to fcntl64:
     b"\x00\x35\x0c\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
     b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to prctl
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
-    b"\x00\x45\x92\x93\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
+    b"\x00\x45\x8f\x90\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
     # setresuid to prctl:
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
     b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> nfsservctl to getresgid
-    b"\x00\x35\x00\x8f\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
-    b"\x00\x45\x90\x8f\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
+    b"\x00\x35\x00\x8c\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
+    b"\x00\x45\x8d\x8c\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
     # nfsservctl to getresgid:
-    b"\x00\x35\x8e\x8d\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
+    b"\x00\x35\x8b\x8a\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
     # prctl (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x8b\x8a\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x88\x87\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x00\x15\x8a\x89\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x87\x86\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # rt_sigreturn to fcntl64:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl64 (1)
-    b"\x00\x35\x06\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
+    b"\x00\x35\x0c\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl64 (1)
+    b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> chown to vfork
-    b"\x00\x15\x85\x86\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x00\x15\x82\x83\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
     # chown to vfork:
     b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack to vfork
-    b"\x00\x15\x84\x83\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
+    b"\x00\x15\x81\x80\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
     # sigaltstack to vfork:
-    b"\x00\x35\x00\x83\x00\x00\x00\xbc"  # jge  188                     else allow
-    b"\x00\x35\x81\x83\x00\x00\x00\xbe"  # jge  190 vfork               -> errno(EPERM) else errno(ENOSYS)
+    b"\x00\x45\x22\x81\x00\x00\x00\x02"  # jset 2 fork                  -> sigaltstack, clock_gettime else errno(ENOSYS)
     # ugetrlimit to getdents64:
     b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to getdents64
-    b"\x00\x15\x7f\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
-    b"\x00\x15\x7e\x7f\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
+    b"\x00\x15\x7d\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
+    b"\x00\x15\x7c\x7d\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
     # setreuid32 to getdents64:
-    b"\x00\x35\x7e\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
-    b"\x00\x15\x7d\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x15\x7c\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
-    b"\x00\x15\x7b\x7a\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
+    b"\x00\x35\x7c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
+    b"\x00\x15\x7b\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
+    b"\x00\x45\x79\x24\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setreuid32, setgroups32, readlinkat
     # fcntl64 (1):
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
     # fcntl, fcntl64 (1):
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x00\x15\x75\x76\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl, fcntl64 (2):
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x74\x75\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x73\x74\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64 (2):
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
-    b"\x00\x35\x00\x72\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
+    b"\x00\x35\x00\x71\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x35\x71\x70\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x00\x35\x70\x6f\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # fcntl, fcntl64 (3):
-    b"\x00\x15\x70\x6f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x6f\x6e\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
     # gettid to fchroot:
-    b"\x00\x35\x30\x00\x00\x00\x01\x5e"  # jge  350 recv                -> recv to fchroot
-    b"\x00\x35\x1b\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> utimensat to sendto
-    b"\x00\x35\x11\x00\x00\x00\x01\x27"  # jge  295 openat              -> openat to epoll_pwait
-    b"\x00\x35\x05\x00\x00\x00\x00\xf3"  # jge  243                     -> io_setup to migrate_pages
-    b"\x00\x35\x21\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xef"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x68\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM)
-    b"\x00\x35\x68\x69\x00\x00\x00\xe0"  # jge  224 gettid              -> allow else errno(ENOSYS)
+    b"\x00\x35\x2f\x00\x00\x00\x01\x5e"  # jge  350 recv                -> recv to fchroot
+    b"\x00\x35\x1a\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> utimensat to sendto
+    b"\x00\x35\x10\x00\x00\x00\x01\x27"  # jge  295 openat              -> openat to epoll_pwait
+    b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> io_setup to migrate_pages
+    b"\x00\x35\x20\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x00\x35\x01\x00\x00\x00\x00\xef"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x00\x35\x67\x5f\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM) else 222, 435
     # sendfile64 to sched_setaffinity:
     b"\x00\x35\x66\x67\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
     # io_setup to migrate_pages:
@@ -5011,7 +4936,8 @@ _SHEB = (
     # clock_gettime to migrate_pages:
     b"\x00\x35\x02\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to migrate_pages
     b"\x00\x35\x5f\x00\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS)
-    b"\x00\x45\x5c\x5d\xff\xff\xfe\xe4"  # jset 0xfffffee4              -> errno(EPERM) else allow
+    # sigaltstack, clock_gettime:
+    b"\x00\x45\x5c\x5d\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
     # mbind to migrate_pages:
     b"\x00\x15\x5d\x5b\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
     # openat to epoll_pwait:
@@ -5020,10 +4946,10 @@ _SHEB = (
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
     # mkdirat to epoll_pwait:
     b"\x00\x35\x03\x00\x00\x00\x01\x36"  # jge  310 unshare             -> unshare to epoll_pwait
-    b"\x00\x35\x01\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> readlinkat to ppoll
+    b"\x00\x35\x01\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> setreuid32, setgroups32, readlinkat
     b"\x00\x15\x56\x55\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to ppoll:
-    b"\x00\x15\x54\x55\x00\x00\x01\x32"  # jeq  306 fchmodat            -> errno(EPERM) else allow
+    # setreuid32, setgroups32, readlinkat:
+    b"\x00\x45\x55\x54\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # unshare to epoll_pwait:
     b"\x00\x35\x54\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
     b"\x00\x15\x53\x52\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
@@ -5095,7 +5021,8 @@ _SHEB = (
     b"\x00\x45\x1f\x20\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
     # membarrier to pkey_mprotect:
     b"\x00\x35\x01\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x15\x1d\x1e\x00\x00\x01\x7c"  # jeq  380 copy_file_range     -> errno(EPERM) else allow
+    # mmap, membarrier:
+    b"\x00\x45\x1e\x1d\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
     # mprotect, pkey_mprotect:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1b\x1c\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
@@ -5108,7 +5035,8 @@ _SHEB = (
     b"\x00\x15\x16\x15\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
     # clock_gettime64 to timerfd_settime64:
     b"\x00\x35\x14\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    b"\x00\x45\x14\x13\xff\xff\xfe\x6a"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # ipc, clock_gettime64:
+    b"\x00\x45\x14\x13\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # utimensat, utimensat_time64:
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
@@ -5122,10 +5050,10 @@ _SHEB = (
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
     # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> close_range to openat2
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> 222, 435
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # close_range to openat2:
-    b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
+    # 222, 435:
+    b"\x00\x45\x09\x08\x00\x00\x00\x0b"  # jset 11 execve               -> errno(ENOSYS) else allow
     # pidfd_getfd to fchroot:
     b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
@@ -5147,191 +5075,185 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x54\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
-    b"\x35\x00\x31\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt to socketpair
-    b"\x35\x00\x19\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to socket
-    b"\x15\x00\x16\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
-    b"\x15\x00\x0f\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
+    b"\x35\x00\x51\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
+    b"\x35\x00\x2f\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt to socketpair
+    b"\x35\x00\x18\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to socket
+    b"\x15\x00\x15\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
+    b"\x15\x00\x0e\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate
     b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> creat to pwrite64
-    b"\x35\x00\xae\xad\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
+    b"\x35\x00\xa9\xa8\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
     # creat to pwrite64:
-    b"\x35\x00\x00\xac\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
-    b"\x15\x00\xab\xac\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
+    b"\x35\x00\x00\xa7\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
+    b"\x15\x00\xa6\xa7\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
     # link, fallocate:
-    b"\x35\x00\x06\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat, fallocate
+    b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat, fallocate
     b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd to fchown
-    b"\x15\x00\xa9\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
-    b"\x15\x00\xa8\xa7\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
+    b"\x15\x00\xa4\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
+    b"\x15\x00\xa3\xa2\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
     # getcwd to fchown:
-    b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 lstat                -> lstat to fchown
-    b"\x45\x00\xa6\xa5\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
-    # lstat to fchown:
-    b"\x35\x00\xa4\xa5\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
+    b"\x35\x00\x00\x5b\x31\x00\x00\x00"  # jge  49 lstat                else getcwd, getresgid
+    b"\x35\x00\xa0\xa1\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
     # fstat, fallocate:
     b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> fallocate to utimes
-    b"\x15\x00\xa2\xa3\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
+    b"\x15\x00\x9e\x9f\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # fallocate to utimes:
-    b"\x15\x00\xa2\xa1\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
+    b"\x15\x00\x9e\x9d\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
     # fcntl64:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x10\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)
     b"\x35\x00\x13\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)
-    b"\x35\x00\x00\x9d\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
+    b"\x35\x00\x00\x99\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x9c\x9b\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
+    b"\x35\x00\x98\x97\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x99\x9a\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x95\x96\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # ioctl to socket:
     b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> setxattr to socket
     b"\x15\x00\x06\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x96\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x95\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x94\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x93\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x92\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x91\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x90\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x8f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)
     # fcntl64, fcntl (1):
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)
-    b"\x15\x00\x8d\x8e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x89\x8a\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl64, fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8b\x8c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x87\x88\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl64, fcntl (3):
-    b"\x15\x00\x8b\x8a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x87\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # setxattr to socket:
     b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to socket
-    b"\x15\x00\x6d\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
-    b"\x35\x00\x88\x87\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
+    b"\x15\x00\x69\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
+    b"\x35\x00\x84\x83\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
     # mlockall to socket:
-    b"\x15\x00\x02\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x15\x00\x86\x00\x59\x00\x00\x00"  # jeq  89 msync                -> allow
-    b"\x15\x00\x85\x84\x5b\x00\x00\x00"  # jeq  91 madvise              -> allow else errno(EPERM)
+    b"\x15\x00\x01\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
+    b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall, msync, pidfd_getfd
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x82\x83\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x7f\x80\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # setsockopt to socketpair:
     b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> getsockopt to socketpair
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
-    b"\x15\x00\x00\x7d\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x7a\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
-    b"\x15\x00\x7b\x7a\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (1):
-    b"\x15\x00\x7a\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x78\x79\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x77\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x75\x76\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
-    b"\x15\x00\x76\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x75\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x74\x73\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x73\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x72\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x71\x70\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (3):
-    b"\x35\x00\x72\x73\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x6f\x70\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (4):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
-    b"\x45\x00\x70\x6f\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x6d\x6c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (5):
-    b"\x15\x00\x6f\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x6e\x6d\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x6c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x6b\x6a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to socketpair:
-    b"\x35\x00\x07\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> socketpair
-    b"\x15\x00\x04\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
-    b"\x15\x00\x01\x00\x6e\x00\x00\x00"  # jeq  110 sendto              -> sendto
-    b"\x45\x00\x6a\x69\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
-    # sendto:
+    b"\x35\x00\x06\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> socketpair
+    b"\x15\x00\x03\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
+    b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt, recvmsg, recvfrom, ...
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x35\x00\x67\x68\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
+    b"\x35\x00\x65\x66\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x65\x66\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x63\x64\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x63\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x61\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x61\x60\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x5f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x5f\x5e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendfile to fchroot:
-    b"\x35\x00\x2e\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> utimensat to fchroot
-    b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to readlinkat
+    b"\x35\x00\x2d\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> utimensat to fchroot
+    b"\x35\x00\x17\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to readlinkat
     b"\x35\x00\x08\x00\x79\x00\x00\x00"  # jge  121 wait4               -> wait4 to sched_setaffinity
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
-    b"\x15\x00\x5a\x5b\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
+    b"\x15\x00\x58\x59\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x58\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x58\x57\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x56\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x56\x55\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # sendmmsg:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x55\x56\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x53\x54\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # wait4 to sched_setaffinity:
-    b"\x35\x00\x07\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
-    b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x00\x52\x7e\x00\x00\x00"  # jge  126 set_tid_address     else errno(EPERM)
-    b"\x35\x00\x51\x52\x80\x00\x00\x00"  # jge  128 setsid              -> errno(EPERM) else allow
+    b"\x35\x00\x06\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
+    b"\x35\x00\x01\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
+    b"\x35\x00\x3b\x50\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getsockopt, recvmsg, recvfrom, ... else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x4f\x4e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x4e\x4d\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x4e\x4d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x4d\x4c\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # personality to sched_setaffinity:
     b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to sched_setaffinity
-    b"\x35\x00\x00\x4b\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
-    b"\x45\x00\x4b\x4a\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
+    b"\x35\x00\x00\x4a\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
+    b"\x45\x00\x4a\x49\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
     # setreuid to sched_setaffinity:
     b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_setaffinity
-    b"\x15\x00\x49\x48\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
+    b"\x15\x00\x48\x47\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
     # getresgid to sched_setaffinity:
-    b"\x45\x00\x00\x47\x02\x00\x00\x00"  # jset 2 available4            else errno(EPERM)
-    b"\x35\x00\x46\x47\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM) else allow
+    b"\x35\x00\x46\x00\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM)
+    # getcwd, getresgid:
+    b"\x45\x00\x46\x45\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
     # sched_getaffinity to readlinkat:
     b"\x35\x00\x0e\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> inotify_init to readlinkat
-    b"\x35\x00\x00\x21\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
+    b"\x35\x00\x00\x20\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
     b"\x35\x00\x05\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to epoll_create1
-    b"\x35\x00\x00\x42\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
+    b"\x35\x00\x00\x41\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
     b"\x35\x00\x02\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups to sched_rr_get_interval
-    b"\x35\x00\x00\x41\xc1\x00\x00\x00"  # jge  193 settimeofday        else allow
-    b"\x35\x00\x40\x3f\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
+    b"\x35\x00\x00\x40\xc1\x00\x00\x00"  # jge  193 settimeofday        else allow
+    b"\x35\x00\x3f\x3e\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
     # setgroups to sched_rr_get_interval:
-    b"\x45\x00\x3e\x3f\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
+    b"\x45\x00\x3d\x3e\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
     # sched_yield to epoll_create1:
     b"\x35\x00\x05\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> timer_create to epoll_create1
     b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to clock_nanosleep
-    b"\x45\x00\x00\x3d\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
-    b"\x15\x00\x3a\x3b\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
+    b"\x45\x00\x00\x3c\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
+    b"\x15\x00\x39\x3a\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
     # rt_sigqueueinfo to clock_nanosleep:
-    b"\x35\x00\x3a\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
-    b"\x15\x00\x39\x38\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
+    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
+    b"\x15\x00\x38\x37\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
     # timer_create to epoll_create1:
-    b"\x35\x00\x38\x37\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
+    b"\x35\x00\x37\x36\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
     # inotify_init to readlinkat:
     b"\x15\x00\x03\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
-    b"\x15\x00\x36\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
-    b"\x15\x00\x35\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
-    b"\x15\x00\x34\x33\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
+    b"\x15\x00\x35\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
+    b"\x15\x00\x34\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
+    b"\x15\x00\x33\x32\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x31\x32\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x30\x31\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # utimensat to fchroot:
-    b"\x35\x00\x13\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x09\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64 to pwritev2
-    b"\x35\x00\x00\x1b\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
-    b"\x35\x00\x05\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> timerfd_create to clock_adjtime
+    b"\x35\x00\x12\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to fchroot
+    b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64 to pwritev2
+    b"\x35\x00\x00\x1a\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
+    b"\x35\x00\x04\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> timerfd_create to clock_adjtime
     b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> eventfd to pipe2
-    b"\x15\x00\x2c\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
-    b"\x15\x00\x2b\x2a\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
+    b"\x15\x00\x2b\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
+    b"\x15\x00\x2a\x29\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
     # eventfd to pipe2:
-    b"\x45\x00\x2a\x00\xca\xfe\xff\xff"  # jset 0xfffffeca              -> allow
-    b"\x35\x00\x28\x2a\x34\x01\x00\x00"  # jge  308 setns               -> errno(EPERM) else errno(ENOSYS)
+    b"\x35\x00\x13\x2a\x32\x01\x00\x00"  # jge  306 eventfd             -> getsockopt, recvmsg, recvfrom, ... else errno(ENOSYS)
     # timerfd_create to clock_adjtime:
     b"\x35\x00\x27\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
     b"\x35\x00\x27\x26\x3c\x01\x00\x00"  # jge  316 eventfd2            -> allow else errno(EPERM)
@@ -5360,7 +5282,8 @@ _XTENSA = (
     b"\x35\x00\x18\x17\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
     # clock_gettime64 to timerfd_settime64:
     b"\x45\x00\x15\x00\x68\xfe\xff\xff"  # jset 0xfffffe68              -> errno(EPERM)
-    b"\x45\x00\x15\x14\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
+    # getsockopt, recvmsg, recvfrom, ...:
+    b"\x45\x00\x15\x14\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
     # utimensat_time64 to fchroot:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
     # utimensat, utimensat_time64:
@@ -5379,9 +5302,9 @@ _XTENSA = (
     # clone3 to fchroot:
     b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
     b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to epoll_pwait2
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> mlockall, msync, pidfd_getfd
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to epoll_pwait2:
+    # mlockall, msync, pidfd_getfd:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
     # mount_setattr to map_shadow_stack:
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow

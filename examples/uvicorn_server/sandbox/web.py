@@ -3,7 +3,7 @@
 #   policy  web_worker.yml  sha256:e466b3082e6f6310025fff363f8f05ae94766089c76018784194ff0f9407fb04
 #   policy  web.yml  sha256:b7bc557221fc39ed7fc1be1a3a09d4ef20fef1fbdaf072140ad4e10e3c99e651
 #   tables  Linux v7.3.4  sha256:981432d9ebba2d9ddca4110c1b73bd9b193a507fb35d8ae5ae2e1789725eacd3
-#   proved  programs  sha256:169770b4bbe3e3e0260ae754c4f04fc129a9be52c776dbd5a98f04ec39d8feea
+#   proved  programs  sha256:673559381c86acc359a0a8e322e9c0a13def568d5dbfed266a6c019ae17c1d07
 #   redo    seccompgen build web.yml -o DIR
 """Serves HTTP on a socket that is bound already; starts, writes, connects nothing.
 
@@ -132,151 +132,146 @@ if getattr(_runtime, "FORMAT", 0) != 1:
 # Answers calls of x86_64.
 _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
-    b"\x15\x00\x00\xac\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
+    b"\x15\x00\x00\xa8\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x37\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> getsockopt to x32 pwritev2
-    b"\x35\x00\x12\x00\x2b\x00\x00\x00"  # jge  43 accept               -> accept to setsockopt
-    b"\x15\x00\x0f\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
-    b"\x15\x00\x92\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
-    b"\x15\x00\x07\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
-    b"\x15\x00\x04\x00\x19\x00\x00\x00"  # jeq  25 mremap               -> mremap
-    b"\x35\x00\x00\xa1\x1b\x00\x00\x00"  # jge  27 mincore              else allow
-    b"\x35\x00\x01\x00\x20\x00\x00\x00"  # jge  32 dup                  -> dup to connect
-    b"\x15\x00\x9f\x9e\x1c\x00\x00\x00"  # jeq  28 madvise              -> allow else errno(EPERM)
-    # dup to connect:
-    b"\x35\x00\x9d\x9e\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
+    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> getsockopt to x32 pwritev2
+    b"\x35\x00\x11\x00\x2b\x00\x00\x00"  # jge  43 accept               -> accept to setsockopt
+    b"\x15\x00\x0e\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
+    b"\x15\x00\x8e\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
+    b"\x15\x00\x06\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
+    b"\x15\x00\x03\x00\x19\x00\x00\x00"  # jeq  25 mremap               -> mremap
+    b"\x35\x00\x00\x9d\x1b\x00\x00\x00"  # jge  27 mincore              else allow
+    b"\x35\x00\x00\x77\x20\x00\x00\x00"  # jge  32 dup                  else mincore, ptrace, syslog, ...
+    b"\x35\x00\x9a\x9b\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x9b\x9c\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x98\x99\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x9a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x99\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x98\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x97\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x97\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x96\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x95\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x94\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # open:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x93\x94\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x90\x91\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # accept to setsockopt:
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
     b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
-    b"\x15\x00\x8e\x8f\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
+    b"\x15\x00\x8b\x8c\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8c\x8d\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x89\x8a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x8a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x87\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x89\x88\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x86\x85\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x86\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x83\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x84\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x84\x83\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x81\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x81\x80\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x7f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x7c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x7d\x7c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x7a\x79\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x7c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x7a\x7b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x79\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x77\x78\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x78\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x77\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x76\x75\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x75\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x74\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x73\x72\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x74\x75\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x71\x72\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x72\x71\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x6f\x6e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x71\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x70\x6f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x6e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x6d\x6c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # getsockopt to x32 pwritev2:
-    b"\x35\x00\x3a\x00\xeb\x00\x00\x00"  # jge  235 utimes              -> utimes to x32 pwritev2
-    b"\x35\x00\x27\x00\xc8\x00\x00\x00"  # jge  200 tkill               -> tkill to tgkill
+    b"\x35\x00\x37\x00\xeb\x00\x00\x00"  # jge  235 utimes              -> utimes to x32 pwritev2
+    b"\x35\x00\x25\x00\xc8\x00\x00\x00"  # jge  200 tkill               -> tkill to tgkill
     b"\x35\x00\x0f\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to fremovexattr
     b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl (1)
     b"\x15\x00\x03\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
-    b"\x15\x00\x6a\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
-    b"\x15\x00\x69\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
-    b"\x15\x00\x68\x67\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
+    b"\x15\x00\x67\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
+    b"\x15\x00\x66\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
+    b"\x15\x00\x65\x64\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # clone:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x65\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x65\x64\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x62\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x62\x61\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # fcntl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\x60\x61\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x5d\x5e\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x5e\x5f\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x5b\x5c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x15\x00\x5e\x5d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x5b\x5a\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # flock to fremovexattr:
-    b"\x35\x00\x10\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> mlockall to fremovexattr
-    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to munlock
-    b"\x15\x00\x5a\x00\x4c\x00\x00\x00"  # jeq  76 truncate             -> errno(EPERM)
-    b"\x45\x00\x00\x5a\x10\x00\x00\x00"  # jset 16 ioctl                else allow
-    b"\x15\x00\x59\x58\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
+    b"\x35\x00\x0e\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> mlockall to fremovexattr
+    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to munlock
+    b"\x45\x00\x00\x2c\x10\x00\x00\x00"  # jset 16 ioctl                else flock, getdents64, readlinkat
+    b"\x15\x00\x57\x56\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
     # ptrace to munlock:
-    b"\x35\x00\x08\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to munlock
-    b"\x35\x00\x04\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
-    b"\x35\x00\x02\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
-    b"\x15\x00\x55\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
-    b"\x15\x00\x54\x53\x68\x00\x00\x00"  # jeq  104 getgid              -> allow else errno(EPERM)
+    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to munlock
+    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
+    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
+    b"\x15\x00\x53\x2e\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else mincore, ptrace, syslog, ...
     # geteuid to getpgrp:
-    b"\x15\x00\x52\x53\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
+    b"\x15\x00\x51\x52\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
     # setsid to capset:
-    b"\x15\x00\x52\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
-    b"\x15\x00\x51\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
-    b"\x15\x00\x50\x4f\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
+    b"\x15\x00\x51\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
+    b"\x15\x00\x50\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
+    b"\x15\x00\x4f\x4e\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
     # rt_sigpending to munlock:
     b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to munlock
-    b"\x15\x00\x4d\x4e\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
+    b"\x15\x00\x4c\x4d\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
     # utime to munlock:
-    b"\x35\x00\x4d\x4c\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
+    b"\x35\x00\x4c\x4b\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
     # mlockall to fremovexattr:
     b"\x15\x00\x01\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
-    b"\x15\x00\x4b\x4a\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
+    b"\x15\x00\x4a\x49\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x48\x47\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x47\x46\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x47\x46\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x46\x45\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # tkill to tgkill:
     b"\x35\x00\x06\x00\xce\x00\x00\x00"  # jge  206 io_setup            -> io_setup to tgkill
     b"\x15\x00\x02\x00\xc8\x00\x00\x00"  # jeq  200 tkill               -> tkill
-    b"\x15\x00\x2d\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x15\x00\x42\x43\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
+    b"\x15\x00\x2c\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
+    b"\x15\x00\x41\x42\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
     # tkill:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0b\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
-    b"\x15\x00\x0a\x3f\x0f\x00\x00\x00"  # jeq  0xf                     -> errno else errno(EPERM)
+    b"\x15\x00\x0a\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
+    b"\x15\x00\x09\x3e\x0f\x00\x00\x00"  # jeq  0xf                     -> errno else errno(EPERM)
     # io_setup to tgkill:
-    b"\x35\x00\x06\x00\xea\x00\x00\x00"  # jge  234 tgkill              -> tgkill
-    b"\x35\x00\x3e\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> allow
+    b"\x35\x00\x05\x00\xea\x00\x00\x00"  # jge  234 tgkill              -> tgkill
+    b"\x35\x00\x3d\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> allow
     b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to clock_settime
-    b"\x15\x00\x3c\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
-    b"\x15\x00\x3b\x3a\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
+    b"\x15\x00\x3b\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
+    b"\x15\x00\x3a\x39\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
     # getdents64 to clock_settime:
-    b"\x45\x00\x00\x3a\x24\xff\xff\xff"  # jset 0xffffff24              else allow
-    b"\x15\x00\x39\x38\xdd\x00\x00\x00"  # jeq  221 fadvise64           -> allow else errno(EPERM)
+    b"\x35\x00\x38\x0d\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock, getdents64, readlinkat
     # tgkill:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
@@ -294,7 +289,8 @@ _X86_64 = (
     b"\x35\x00\x07\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to pwritev
     b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> utimensat
     b"\x35\x00\x2b\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> errno(EPERM)
-    b"\x45\x00\x2b\x2a\xe3\xfe\xff\xff"  # jset 0xfffffee3              -> allow else errno(EPERM)
+    # flock, getdents64, readlinkat:
+    b"\x45\x00\x2b\x2a\x23\x00\x00\x00"  # jset 35 nanosleep            -> allow else errno(EPERM)
     # utimensat:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
@@ -302,8 +298,9 @@ _X86_64 = (
     b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # epoll_pwait to pwritev:
     b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> eventfd2 to pwritev
-    b"\x45\x00\x00\x25\xc3\xfe\xff\xff"  # jset 0xfffffec3              else allow
-    b"\x35\x00\x23\x24\x1a\x01\x00\x00"  # jge  282 signalfd            -> errno(EPERM) else allow
+    b"\x35\x00\x00\x25\x1a\x01\x00\x00"  # jge  282 signalfd            else allow
+    # mincore, ptrace, syslog, ...:
+    b"\x45\x00\x23\x24\x03\x00\x00\x00"  # jset 3 close                 -> errno(EPERM) else allow
     # eventfd2 to pwritev:
     b"\x15\x00\x22\x23\x26\x01\x00\x00"  # jeq  294 inotify_init1       -> errno(EPERM) else allow
     # rt_tgsigqueueinfo to x32 pwritev2:
@@ -376,156 +373,155 @@ _AARCH64 = (
     b"\x15\x00\x0b\x00\x38\x00\x00\x00"  # jeq  56 openat               -> openat
     b"\x35\x00\x06\x00\x3d\x00\x00\x00"  # jge  61 getdents64           -> getdents64 to timerfd_gettime
     b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set, close
-    b"\x35\x00\x97\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
-    b"\x15\x00\x96\x95\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
+    b"\x35\x00\x96\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
+    b"\x15\x00\x95\x94\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
     # inotify_init1, ioprio_set, close:
-    b"\x35\x00\x8f\x00\x38\x00\x00\x00"  # jge  56 openat               -> close, pidfd_getfd
-    b"\x45\x00\x00\x94\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
-    b"\x15\x00\x93\x92\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow else errno(EPERM)
+    b"\x35\x00\x8e\x00\x38\x00\x00\x00"  # jge  56 openat               -> close, pidfd_getfd
+    b"\x45\x00\x00\x93\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
+    b"\x15\x00\x92\x91\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow else errno(EPERM)
     # getdents64 to timerfd_gettime:
-    b"\x35\x00\x00\x92\x4a\x00\x00\x00"  # jge  74 signalfd4            else allow
-    b"\x35\x00\x00\x90\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
-    b"\x35\x00\x8f\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
-    b"\x15\x00\x8e\x8f\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
+    b"\x35\x00\x00\x91\x4a\x00\x00\x00"  # jge  74 signalfd4            else allow
+    b"\x35\x00\x00\x8f\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
+    b"\x35\x00\x8e\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
+    b"\x15\x00\x8d\x8e\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
     # openat:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8c\x8d\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x8b\x8c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
     # ioctl:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x8b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x8a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
-    b"\x15\x00\x89\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\x88\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
+    b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # fcntl (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
-    b"\x15\x00\x82\x83\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x15\x00\x81\x82\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
     # fcntl (2):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x80\x81\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x7f\x80\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
     # fcntl (3):
-    b"\x15\x00\x80\x7f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x7f\x7e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
     # utimensat to tkill:
     b"\x35\x00\x0c\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to tkill
     b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x00\x7b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x7a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
-    b"\x15\x00\x7a\x79\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x79\x78\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # acct to sched_setaffinity:
     b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
     b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
-    b"\x35\x00\x77\x76\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
+    b"\x35\x00\x76\x75\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
     # waitid to clock_settime:
-    b"\x45\x00\x75\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
-    b"\x15\x00\x74\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
-    b"\x15\x00\x73\x74\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
+    b"\x45\x00\x74\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
+    b"\x15\x00\x73\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
+    b"\x15\x00\x72\x73\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
     # clock_gettime to sched_setaffinity:
-    b"\x35\x00\x72\x73\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
+    b"\x35\x00\x71\x72\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
     # sched_getaffinity to tkill:
     b"\x35\x00\x02\x00\x82\x00\x00\x00"  # jge  130 tkill               -> tkill
-    b"\x45\x00\x00\x5a\x84\xff\xff\xff"  # jset 0xffffff84              else sched_getaffinity, prlimit64
-    b"\x45\x00\x6f\x70\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
+    b"\x45\x00\x00\x59\x84\xff\xff\xff"  # jset 0xffffff84              else sched_getaffinity, prlimit64
+    b"\x45\x00\x6e\x6f\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
     # tkill:
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x07\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
-    b"\x15\x00\x06\x6c\x0f\x00\x00\x00"  # jeq  0xf                     -> errno else errno(EPERM)
+    b"\x15\x00\x06\x6b\x0f\x00\x00\x00"  # jeq  0xf                     -> errno else errno(EPERM)
     # tgkill to sendto:
     b"\x35\x00\x15\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
     b"\x35\x00\x0d\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
     b"\x35\x00\x04\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setrlimit
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
-    b"\x15\x00\x00\x66\x0f\x00\x00\x00"  # jeq  0xf                     else errno(EPERM)
+    b"\x15\x00\x00\x65\x0f\x00\x00\x00"  # jeq  0xf                     else errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\x05\x00"  # ret  errno
     # sigaltstack to setrlimit:
     b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
-    b"\x35\x00\x00\x64\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
-    b"\x15\x00\x63\x62\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
+    b"\x35\x00\x00\x63\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
+    b"\x15\x00\x62\x61\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
     # getresuid to setrlimit:
     b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
-    b"\x15\x00\x61\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
-    b"\x45\x00\x00\x60\x49\xff\xff\xff"  # jset 0xffffff49              else allow
-    b"\x15\x00\x5f\x5e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
+    b"\x15\x00\x60\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
+    b"\x45\x00\x00\x5f\x49\xff\xff\xff"  # jset 0xffffff49              else allow
+    b"\x15\x00\x5e\x5d\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
     # sethostname to setrlimit:
-    b"\x15\x00\x5e\x5d\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
+    b"\x15\x00\x5d\x5c\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
     # getrusage to sysinfo:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x00\x5c\x02\x00\x00\x00"  # jset 2 io_submit             else allow
-    b"\x35\x00\x5b\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
+    b"\x45\x00\x00\x5b\x02\x00\x00\x00"  # jset 2 io_submit             else allow
+    b"\x35\x00\x5a\x59\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
     # prctl (1):
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x58\x57\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
     # prctl (2):
-    b"\x15\x00\x57\x56\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
     # mq_open to sendto:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
-    b"\x15\x00\x53\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
-    b"\x35\x00\x53\x52\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
+    b"\x15\x00\x52\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
+    b"\x35\x00\x52\x51\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
     # socketpair:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x4f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
-    b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
+    b"\x45\x00\x4d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
+    b"\x45\x00\x4d\x4c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # sendto:
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
-    b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
+    b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
-    b"\x15\x00\x4a\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
+    b"\x15\x00\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # recvfrom to fchroot:
     b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
     b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
-    b"\x15\x00\x44\x45\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
+    b"\x15\x00\x43\x44\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
     # mremap:
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x41\x42\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
     # sendmsg:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x3f\x40\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
     # setsockopt (1):
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
-    b"\x15\x00\x00\x3c\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x3b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
-    b"\x15\x00\x3a\x39\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
+    b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
     # setsockopt (2):
-    b"\x15\x00\x39\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
-    b"\x35\x00\x37\x38\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
+    b"\x15\x00\x38\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
+    b"\x35\x00\x36\x37\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
     # setsockopt (3):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x35\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x34\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x33\x32\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
+    b"\x15\x00\x34\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
+    b"\x15\x00\x33\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
+    b"\x15\x00\x32\x31\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
     # setsockopt (4):
-    b"\x35\x00\x31\x32\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
+    b"\x35\x00\x30\x31\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
     # setsockopt (5):
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
-    b"\x45\x00\x2f\x2e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
+    b"\x45\x00\x2e\x2d\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
     # setsockopt (6):
-    b"\x15\x00\x2e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
-    b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
+    b"\x15\x00\x2d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
+    b"\x15\x00\x2c\x2b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # add_key to fchroot:
-    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
+    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
     b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
-    b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
+    b"\x15\x00\x00\x28\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x26\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
+    b"\x45\x00\x26\x25\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
     # mmap to recvmmsg:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
-    b"\x15\x00\x13\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x24\x23\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
+    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
     # mlockall to recvmmsg:
     b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to recvmmsg
     b"\x15\x00\x22\x21\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
@@ -559,8 +555,9 @@ _AARCH64 = (
     b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
     b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
     b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
-    b"\x15\x00\x0b\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
-    b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293 rseq                -> allow else errno(EPERM)
+    b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
+    # mmap, msync, pkey_alloc:
+    b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
     # pidfd_send_signal to pidfd_open:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)

@@ -10,6 +10,7 @@
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, tree, prices
       | diagram    all tests as one graph, equal parts once
+      | rejoin     tests at several places that can be one (ranges)
       | assemble   instructions
       | bounds     what they cost, and what the best program could
     program
@@ -28,8 +29,9 @@ from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, NumberLine, Span, number_lines
 from seccompgen.compile.onword import TooManyError
-from seccompgen.compile.prices import prices
-from seccompgen.compile.weights import samples, span_weights
+from seccompgen.compile.prices import prices, saved_instruction
+from seccompgen.compile.rejoin import Frequencies, rejoined
+from seccompgen.compile.weights import TOTAL, samples, span_weights
 from seccompgen.compile.words import Words
 from seccompgen.errors import Diagnostic, InputError
 from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
@@ -49,13 +51,17 @@ __all__ = [
     "compile_policy",
 ]
 
+_ROUNDING = 1e-9
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.architectures import Abi
+    from seccompgen.compile.diagram import NodeId
     from seccompgen.errors import Position
     from seccompgen.model import Origin, Policy
     from seccompgen.objective import Objective
+    from seccompgen.program import Cost
     from seccompgen.tables import Tables
 
 
@@ -106,8 +112,9 @@ class Making:
         paid = prices(self._objective)
         arguments = Arguments(self.functions, self._words, graph, abi, paid, hints)
         ret, origin = otherwise
-        root = graph.leaf(ret, (origin,))
+        foreign = graph.leaf(ret, (origin,))
         weighed: list[Weighed] = []
+        roots: list[NodeId] = []
         for line in reversed(lines):
             seen = [samples(span.answer, sets) for span in line.spans]
             # Elsewhere the least values are what callers are taken to pass: small programs and
@@ -121,13 +128,38 @@ class Making:
             ]
             weights = span_weights(line.spans, self._objective)
             weighed.insert(0, Weighed(line, weights, seen))
-            inside = dispatch(line.spans, plans, weights, arguments, graph, paid)
-            arch = Value(ARCH_OFFSET)
-            root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
-        instructions, origins = assemble(graph, root)
-        costs = cost(instructions, weighed, abi)
+            roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))
+
         least = bound(weighed, ret, sets)
-        return Program(abi, self._compat, instructions, origins, costs, least)
+
+        def finished(roots: Sequence[NodeId]) -> Program:
+            root, arch = foreign, Value(ARCH_OFFSET)
+            for line, inside in reversed(list(zip(lines, roots, strict=True))):
+                root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
+            instructions, origins = assemble(graph, root)
+            costs = cost(instructions, weighed, abi)
+            return Program(abi, self._compat, instructions, origins, costs, least)
+
+        trees = finished(roots)
+        price = saved_instruction(self._objective, len(lines[0].spans))
+        frequencies = [Frequencies(one.line.spans, one.weights) for one in weighed]
+        shared = rejoined(graph, roots, frequencies, price)
+        if shared == roots:
+            return trees
+        shorter = finished(shared)
+        return shorter if _pays(shorter.cost, trees.cost, price) else trees
+
+
+def _pays(new: Cost, old: Cost, price: float | None) -> bool:
+    """Return True if ``new`` is shorter than ``old``, has no longer path, and runs at that price.
+
+    `rejoin` sees to all of this but for jumps over more instructions than a jump can; what is
+    executed may differ in rounding.
+    """
+    saved = old.length - new.length
+    dearer = new.expected - old.expected
+    allowed = price is None or dearer <= price / TOTAL * saved + _ROUNDING
+    return saved > 0 and new.longest <= old.longest and allowed
 
 
 def _too_long(policy: Policy, program: Program) -> list[Diagnostic]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.compile.weights import TOTAL
 from seccompgen.objective import Optimize
 
 if TYPE_CHECKING:
@@ -51,3 +52,14 @@ def prices(objective: Objective) -> Prices:
             return _SIZE
         case Optimize.BALANCED:
             return _BALANCED if objective.bitmap else _BALANCED_NO_BITMAP
+
+
+def saved_instruction(objective: Objective, intervals: int) -> float | None:
+    """Return the weight of calls that may take a step more for an instruction less in all.
+
+    That is among tests on numbers, of which there are so many ``intervals``. None means any weight.
+    """
+    if objective.optimize is Optimize.SPEED:
+        return 0
+    paid = prices(objective)
+    return None if paid.short else paid.number_test / intervals * TOTAL

@@ -1,0 +1,156 @@
+"""Sets of values of one word as ranges, and the single tests that tell two sets apart.
+
+A set is a sorted tuple of ranges (first, last), both included, without overlap. A test of bits may
+count a long range to both of its outcomes; no value is ever lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.compile.diagram import Relation
+from seccompgen.compile.tree import some_with, some_without
+from seccompgen.model import U32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+
+EVERY: Ranges = ((0, U32),)
+_TAKEN_APART = 1 << 10
+"""A range up to this length is divided exactly by a test of bits."""
+_TRIED_ALONE = 8
+"""Values of a range up to this length are tried one by one."""
+
+
+class WordTest(NamedTuple):
+    """``word`` in ``relation`` to ``k``; ``holds`` says which outcome is meant."""
+
+    relation: Relation
+    k: int
+    holds: bool = True
+
+
+def joined(one: Ranges, other: Ranges) -> Ranges:
+    """Return the values of either."""
+    if not one or not other:
+        return one or other
+    found: list[tuple[int, int]] = []
+    for first, last in sorted((*one, *other)):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = found[-1][0], max(found[-1][1], last)
+        else:
+            found.append((first, last))
+    return tuple(found)
+
+
+def divided(values: Ranges, relation: Relation, k: int) -> tuple[Ranges, Ranges]:
+    """Return those of ``values`` for which the test can hold, and those for which it can fail."""
+    if relation is Relation.ANY_BITS:
+        return _by_bits(values, k)
+    if relation is Relation.EQ:
+        least, most = k, k
+    else:
+        least, most = k + (relation is Relation.GT), U32
+    inside: list[tuple[int, int]] = []
+    outside: list[tuple[int, int]] = []
+    for first, last in values:
+        if first < least:
+            outside.append((first, min(last, least - 1)))
+        if first <= most and last >= least:
+            inside.append((max(first, least), min(last, most)))
+        if last > most:
+            outside.append((max(first, most + 1), last))
+    return tuple(inside), tuple(outside)
+
+
+def _by_bits(values: Ranges, mask: int) -> tuple[Ranges, Ranges]:
+    some: list[tuple[int, int]] = []
+    none: list[tuple[int, int]] = []
+    stack = list(reversed(values))
+    while stack:
+        first, last = stack.pop()
+        if not some_with(first, last, mask):
+            none.append((first, last))
+        elif not some_without(first, last, mask):
+            some.append((first, last))
+        elif last - first > _TAKEN_APART:
+            some.append((first, last))
+            none.append((first, last))
+        else:
+            bit = (first ^ last).bit_length() - 1
+            middle = last >> bit << bit
+            stack += [(middle, last), (first, middle - 1)]
+    return tuple(some), tuple(none)
+
+
+def _any_bits(values: Ranges) -> int:
+    """Return the bits that are set in some of ``values``."""
+    found = 0
+    for first, last in values:
+        found |= first | (1 << (first ^ last).bit_length()) - 1
+    return found
+
+
+def _all_bits(values: Ranges) -> int:
+    """Return the bits that are set in all of ``values``."""
+    found = U32
+    for first, last in values:
+        found &= first & ~((1 << (first ^ last).bit_length()) - 1)
+    return found
+
+
+def mask_between(yes: Ranges, no: Ranges) -> int:
+    """Return a mask of which each of ``yes`` has a bit and none of ``no``, or 0.
+
+    With more bits a mask has more of ``yes``, so only the largest without one of ``no`` is tried.
+    """
+    mask = _any_bits(yes) & ~_any_bits(no)
+    return 0 if any(some_without(first, last, mask) for first, last in yes) else mask
+
+
+def test_between(yes: Ranges, no: Ranges) -> WordTest | None:
+    """Return a test that has the meant outcome for all of ``yes`` and none of ``no``, or None."""
+    return _holding(yes, no, holds=True) or _holding(no, yes, holds=False)
+
+
+def _holding(yes: Ranges, no: Ranges, *, holds: bool) -> WordTest | None:
+    if not yes or not no:
+        return None
+    if yes[0][0] == yes[-1][1] and not divided(no, Relation.EQ, yes[0][0])[0]:
+        return WordTest(Relation.EQ, yes[0][0], holds)
+    if yes[0][0] > no[-1][1]:
+        return WordTest(Relation.GE, yes[0][0], holds)
+    mask = mask_between(yes, no)
+    return WordTest(Relation.ANY_BITS, mask, holds) if mask else None
+
+
+def parts_taken(values: Ranges, others: Ranges) -> Iterator[tuple[Ranges, Ranges, WordTest]]:
+    """Yield what one test can take of ``values``: what it takes, what it leaves, and the test.
+
+    It leaves ``others`` alone. Of the tests for a size, and for bits, come those that take most;
+    single values come one by one.
+    """
+    least, most = others[0][0], others[-1][1]
+    taken, left = divided(values, Relation.GT, most)
+    if taken:
+        yield taken, left, WordTest(Relation.GE, taken[0][0])
+    left, taken = divided(values, Relation.GE, least)
+    if taken:
+        yield taken, left, WordTest(Relation.GE, least, holds=False)
+    mask = _any_bits(values) & ~_any_bits(others)
+    if mask:
+        taken, left = _by_bits(values, mask)
+        yield taken, left, WordTest(Relation.ANY_BITS, mask)
+    shared = _all_bits(others)
+    while shared:
+        bit = shared & -shared
+        shared ^= bit
+        left, taken = _by_bits(values, bit)
+        if taken:
+            yield taken, left, WordTest(Relation.ANY_BITS, bit, holds=False)
+    for first, last in values:
+        if last - first < _TRIED_ALONE:
+            for k in range(first, last + 1):
+                yield (*divided(values, Relation.EQ, k), WordTest(Relation.EQ, k))
