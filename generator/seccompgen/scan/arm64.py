@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seccompgen.architectures import ABIS
@@ -19,8 +20,10 @@ from seccompgen.scan.machine import (
     Register,
     Slot,
     Step,
+    TableLoad,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.usage import Frames, is_only_compared
 
 if TYPE_CHECKING:
@@ -33,13 +36,23 @@ _MEMORY = re.compile(
     r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?"
 )
 _REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
+_CONDITIONS = (
+    *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
+    *("hi", "ls", "ge", "lt", "gt", "le", "al", "nv"),
+)
+_KEYS = ["ia", "ib", "da", "db", "iza", "izb", "dza", "dzb", "i", "d"]
 _STOPS = frozenset(
     {"b", "br", "ret", "udf", "brk", "hlt", "retaa", "retab", "braa", "brab", "braaz", "brabz"}
 )
+_GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
+_SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
+"""Sign a pointer, check that, or take it off again."""
 _CALLS = frozenset({"bl", "blr", "blraa", "blrab", "blraaz", "blrabz"})
-_MAX_BOUND = 4096
 _SETS = frozenset({"mov", "adrp", "adr", "ldr"})
-_INDEXED = re.compile(r"\[\w+, [wx]\d+")
+_INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
+_UNSIGNED = frozenset({"b.hi", "b.ls", "b.hs", "b.lo"})
+"""Branches on which of two numbers without a sign is larger."""
+_KEEPS_FLAGS = frozenset({"mov", "adrp", "adr", "add", "ldr", "nop", "movz", "sub"})
 _STACK = ("sp", "x29")
 _STUB_BYTES = 20
 _ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
@@ -87,7 +100,7 @@ class Arm64:
 
     def events(
         self,
-        image: Image,  # noqa: ARG002 - a page says that an address is meant, wherever it is loaded
+        image: Image,
         code: Sequence[Instruction],
     ) -> Iterator[Event]:
         """See ``Machine``.
@@ -95,13 +108,11 @@ class Arm64:
         An address is made of a page and the rest; they need not stand together, so every page that
         the function puts into the register counts.
         """
-        pages: dict[str, set[int]] = defaultdict(set)
-        for _, _, mnemonic, operands in code:
-            if mnemonic == "adrp":
-                name, _, page = operands.partition(", ")
-                pages[_whole(name)].add(_number(page))
+        pages = _pages_of(code)
+        for place, page in _carried(code, pages):
+            yield Event(Kind.PAGE, place, page)
         for i, (address, _, mnemonic, operands) in enumerate(code):
-            if mnemonic in {"bl", "b"} or mnemonic[:2] == "b.":
+            if mnemonic in {"bl", "b"} or mnemonic[:2] == "b." or mnemonic[:3] == "bc.":
                 kind = Kind.CALL if mnemonic == "bl" else Kind.JUMP
                 yield Event(kind, address, _number(operands))
             elif mnemonic in {"cbz", "cbnz", "tbz", "tbnz"}:
@@ -114,10 +125,14 @@ class Arm64:
                 yield Event(Kind.ENTER, address)
             elif mnemonic == "adr":
                 yield Event(Kind.REFERENCE, address, _number(operands.partition(", ")[2]))
-            elif mnemonic in {"cmp", "and", "subs"}:
-                last = operands.rpartition(", ")[2]
-                if last[:1] == "#" and 0 < _number(last) < _MAX_BOUND:
-                    yield Event(Kind.BOUND, address, _number(last))
+            elif mnemonic == "ret":
+                if _return_register(code, i):
+                    yield Event(Kind.INDIRECT_JUMP, address)
+            elif mnemonic == ".byte":
+                if _is_unread(image, code, i):
+                    yield Event(Kind.UNREAD, address)
+            elif mnemonic == "movk" and not image.relocatable:
+                yield from _parts(code, i)
             elif pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
                 yield from self._reference(code, i, pages)
 
@@ -187,16 +202,52 @@ class Arm64:
             return location
         return location if location.base == "sp" and location.offset >= 0 else None
 
-    def table_targets(
+    def target(self, instruction: Instruction) -> Location | None:
+        """See ``Machine``."""
+        return Register(_whole(instruction[3].partition(", ")[0]) or "x30")
+
+    def sets(self, instruction: Instruction) -> str:
+        """See ``Machine``."""
+        if instruction[2][:2] in {"st", "cm", "cb", "tb", "b."}:
+            return ""
+        return _whole(instruction[3].partition(", ")[0])
+
+    def copied(self, instruction: Instruction) -> str | None:
+        """See ``Machine``."""
+        if instruction[2] not in {"mov", "uxtw", "sxtw", "uxtb", "uxth", "ubfiz"}:
+            return None
+        return _whole(instruction[3].split(", ")[1]) or None
+
+    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+        """See ``Machine``."""
+        _, _, mnemonic, operands = code[index]
+        parts = operands.split(", ")
+        last = _number(parts[-1]) if parts[-1][:1] == "#" else -1
+        if last < 0:
+            return None
+        if mnemonic == "and" and len(parts) == 3:
+            return _whole(parts[0]), last
+        if mnemonic == "cmp" and len(parts) == 2:
+            following = (one[2] for one in code[index + 1 :] if one[2] not in _KEEPS_FLAGS)
+            if next(following, "") in _UNSIGNED:
+                return _whole(parts[0]), last
+        return None
+
+    def table_load(self, instruction: Instruction) -> TableLoad | None:
+        """See ``Machine``."""
+        match = _INDEXED.search(instruction[3])
+        if match is None or instruction[2] not in _ENTRY_SIZES:
+            return None
+        return TableLoad(_whole(match["base"]), _whole(match["index"]))
+
+    def tables(
         self,
         image: Image,
         code: Sequence[Instruction],
         references: Iterable[int],
         bases: Iterable[int],
-        most: int,
         function: Span,
-        within: Span,
-    ) -> Iterator[int]:
+    ) -> Iterator[Iterator[int]]:
         """See ``Machine``."""
         loads = {
             mnemonic: _ENTRY_SIZES[mnemonic]
@@ -207,18 +258,16 @@ class Arm64:
         }
         signs = {"sxt" in one[3] for one in code if one[2] == "add" and "xt" in one[3]}
         for table in references:
-            yield from word_targets(image, table, 8, most, within)
+            yield word_targets(image, table, 8)
             if image.is_only_go:
                 continue  # whose tables are of whole addresses
-            yield from relative_targets(image, table, 4, most, table, within)
+            yield relative_targets(image, table, 4, table)
             for base in bases:
-                for mnemonic, size in (loads or _ENTRY_SIZES).items():
-                    # Small entries lead to some place near, whatever they are.
-                    limits = within if size == 4 else function
+                for mnemonic, size in loads.items():
                     for signed in {mnemonic[3:4] == "s"} | signs:
-                        yield from relative_targets(
-                            image, table, size, most, base, limits, scale=4, signed=signed
-                        )
+                        targets = relative_targets(image, table, size, base, scale=4, signed=signed)
+                        # Small entries lead to some place near, whatever they are.
+                        yield targets if size == 4 else takewhile(function.contains, targets)
 
     def _over_call(
         self,
@@ -232,14 +281,14 @@ class Arm64:
             if own and image.function_at(_number(instruction[3])).startswith("runtime.morestack"):
                 return Moved((location,))  # which touches nothing that is on the stack
             if self._frames.may_be_written(image, code, location, by_call=True):
-                return Lost("a call may have changed it on the stack")
+                return Lost(Why.STORED)
             return Moved((location,))
         preserved = location.name == "sp" or 19 <= int(location.name[1:]) <= 29
         if preserved and not image.is_go:
             return Moved((location,))
         if location.name == "x0":
-            return Lost("it is what a call returned")
-        return Lost("a call may have changed it")
+            return Lost(Why.RETURNED)
+        return Lost(Why.CHANGED)
 
     def _register_before(
         self, image: Image, instruction: Instruction, operands: list[str], location: Register
@@ -263,6 +312,10 @@ class Arm64:
                         return Moved((Register(source),), amount if mnemonic == "add" else -amount)
                 case "ldr" | "ldur" | "ldrsw":
                     return self._loaded(operands[1:])
+                case "eor" | "ror" if len(operands) == 3:
+                    return Lost(Why.DECODED, mnemonic)
+                case _ if mnemonic in _SIGNS:
+                    return Moved((location,))
                 case "csel":
                     return self._selected(operands)
         if mnemonic == "ldp" and location.name in {target, _whole(operands[1])}:
@@ -270,7 +323,7 @@ class Arm64:
             return self._loaded(operands[2:], 0 if location.name == target else step)
         raw = image.read(instruction[0], instruction[1])
         if location.name in self._written(raw):
-            return Lost(f"it is computed ({mnemonic})")
+            return Lost(Why.COMPUTED, mnemonic)
         return Moved((location,))
 
     @staticmethod
@@ -280,11 +333,11 @@ class Arm64:
         if source[:1] == "#":
             return Known(_number(source))
         name = _whole(source)
-        return Moved((Register(name),)) if name and name != "sp" else Lost("it is computed (mov)")
+        return Moved((Register(name),)) if name and name != "sp" else Lost(Why.COMPUTED, "mov")
 
     def _selected(self, operands: list[str]) -> Step:
         if any(one in {"wzr", "xzr"} for one in operands[1:3]):
-            return Lost("it is computed (csel)")
+            return Lost(Why.COMPUTED, "csel")
         return Moved(tuple(Register(_whole(one)) for one in operands[1:3]))
 
     @staticmethod
@@ -292,7 +345,7 @@ class Arm64:
         memory = _memory(", ".join(operands))
         if memory and memory.base in _STACK:
             return Moved((Slot(memory.base, memory.offset + further),))
-        return Lost("it is loaded from memory")
+        return Lost(Why.MEMORY)
 
     def _written_by(self, raw: bytes) -> frozenset[str]:
         """Return the registers that an instruction writes, in part or by implication."""
@@ -327,7 +380,7 @@ class Arm64:
                 return Moved((Slot(_whole(operands[1]), slot.offset),))
         raw = image.read(instruction[0], instruction[1])
         if slot.base in self._written(raw):
-            return Lost(f"the stack pointer is computed ({mnemonic})")
+            return Lost(Why.NO_STACK, mnemonic)
         return Moved((slot,))
 
     def _after_store(
@@ -342,10 +395,10 @@ class Arm64:
         memory = _memory(instruction[3])
         if memory is None or memory.base not in _STACK:
             if self._frames.may_be_written(image, code, slot, by_call=False):
-                return Lost("a store may have changed it on the stack")
+                return Lost(Why.STORED)
             return Moved((slot,))
         if memory.base != slot.base:
-            return Lost("a store may have changed it on the stack")
+            return Lost(Why.STORED)
         stored = [one for one in operands if "[" not in one and one[:1] != "#"]
         width = _width(stored[-1] if stored else "", mnemonic)
         # Before or after, the slot counts from where the base was when the instruction began.
@@ -357,7 +410,7 @@ class Arm64:
             if start == place and width in {4, 8} and mnemonic in {"str", "stur", "stp"}:
                 return self._copied(name)
             if start < place + 4 and place < start + width:
-                return Lost("a part of it is set alone")
+                return Lost(Why.PART)
         return Moved((Slot(slot.base, place),))
 
     @staticmethod
@@ -372,6 +425,104 @@ class Arm64:
             if mnemonic in _CALLS:
                 break
         return 0
+
+
+def _pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
+    """Return the pages that ``adrp`` puts into each register."""
+    pages: dict[str, set[int]] = defaultdict(set)
+    for _, _, mnemonic, operands in code:
+        if mnemonic == "adrp":
+            name, _, page = operands.partition(", ")
+            pages[_whole(name)].add(_number(page))
+    return pages
+
+
+def _carried(code: Sequence[Instruction], pages: dict[str, set[int]]) -> Iterator[tuple[int, int]]:
+    """Yield the pages that a function does not only load from, or add to: by place.
+
+    They may be in another register then, or in another function, when the rest is added.
+    """
+    if not pages:
+        return
+    end = code[-1][0] + code[-1][1]
+    for i, (place, _, mnemonic, operands) in enumerate(code):
+        if mnemonic == "adrp":
+            name, _, page = operands.partition(", ")
+            if _is_carried(code, i, _whole(name), end):
+                yield place, _number(page)
+
+
+def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int) -> bool:
+    word = re.compile(rf"\b[wx]{register[1:]}\b")
+    for _, _, mnemonic, operands in code[index + 1 :]:
+        if mnemonic in {"ret", "br"}:
+            return bool(word.search(operands))
+        if mnemonic in _GOES:
+            # What is called gets no halves of addresses, but a part laid elsewhere may.
+            target = _number(operands.rpartition(", ")[2])
+            if not code[0][0] <= target < end:
+                return True
+            if mnemonic == "b":
+                return False  # how it goes on elsewhere in the function, the rest of it shows
+            continue
+        if not word.search(operands):
+            continue
+        first, _, rest = operands.partition(", ")
+        memory = _memory(operands)
+        based = memory is not None and memory.base == register and not memory.moves
+        if mnemonic[:2] == "st" and based:
+            if word.search(operands.partition("[")[0]):
+                return True
+            continue
+        added = mnemonic == "add" and rest.count(", ") == 1 and ", #" in rest
+        if (
+            word.search(rest)
+            and not (mnemonic[:3] in {"ldr", "ldp", "prf"} and based)
+            and not added
+        ):
+            return True
+        if _whole(first) == register or (mnemonic == "ldp" and word.search(rest.partition(",")[0])):
+            return False
+    return False
+
+
+def _parts(code: Sequence[Instruction], index: int) -> Iterator[Event]:
+    """Yield the number that ``movz`` and some ``movk`` put together, the last at ``index``."""
+    register = _whole(code[index][3].partition(", ")[0])
+    value, known = 0, 0
+    for _, _, mnemonic, operands in reversed(code[: index + 1]):
+        parts = operands.split(", ")
+        if _whole(parts[0]) != register:
+            continue
+        if mnemonic not in {"movk", "movz", "mov"} or parts[1][:1] != "#":
+            return
+        shift = _number(parts[2].removeprefix("lsl ")) if len(parts) > 2 else 0
+        if mnemonic != "movk":
+            value |= _number(parts[1]) & ~known
+            break
+        value |= (_number(parts[1]) << shift) & ~known
+        known |= 0xFFFF << shift
+    yield Event(Kind.REFERENCE, code[index][0], value)
+
+
+def _return_register(code: Sequence[Instruction], index: int) -> bool:
+    """Return True if the return at ``index`` goes where the function says, not the caller."""
+    operands = code[index][3]
+    if operands and _whole(operands) != "x30":
+        return True
+    before = code[index - 1] if index else code[index]
+    return before[2] in {"mov", "add", "sub", "orr"} and before[3][:3] in {"x30", "lr,"}
+
+
+def _is_unread(image: Image, code: Sequence[Instruction], index: int) -> bool:
+    """Return True if control may run into the word there, which no instruction is known for.
+
+    Whatever goes elsewhere, or enters the kernel, is in one group of encodings (Arm ARM, C4.1).
+    """
+    place, size, _, _ = code[index]
+    word = int.from_bytes(image.read(place, 4), "little")
+    branches = size < 4 or word >> 26 & 7 == 5
+    return branches and (index == 0 or code[index - 1][2] not in _STOPS)
 
 
 def _stack_pointer(instruction: Instruction) -> Slot | None:

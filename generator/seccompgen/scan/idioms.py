@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Place
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ def is_glibc_request(follower: Follower, lost: Value) -> bool:
 
     It is a function that only setuid and its like call, with what is to be done in memory.
     """
-    if lost.lost is None or "memory" not in lost.reason:
+    if lost.lost is None or lost.reason is not Why.MEMORY:
         return False
     graph = follower.graph
     image = graph.images[lost.lost.image]
-    for start, _ in graph.cells_at(lost.lost):
-        edges = graph.edges.get(start, ())
+    for start in graph.cells_at(lost.lost):
+        edges = tuple(graph.edges_to(start))
         callers = {image.function_at(edge.source.address).lstrip("_") for edge in edges}
         if callers and start not in graph.taken and callers <= _GLIBC_CALLERS:
             return True
@@ -68,12 +69,12 @@ def is_glibc_handler(follower: Follower, lost: Value) -> bool:
     It is a function that tells signal 33 (SIGSETXID) and code -6 (SI_TKILL) from others, and
     loads what it is to call from memory.
     """
-    if lost.lost is None or "memory" not in lost.reason:
+    if lost.lost is None or lost.reason is not Why.MEMORY:
         return False
     for cell in follower.graph.cells_at(lost.lost):
         compared = {
             operands.rpartition(", ")[2].lstrip("#")
-            for _, _, mnemonic, operands in follower.code(*cell)
+            for _, _, mnemonic, operands in follower.code(cell)
             if mnemonic in {"cmp", "cmn"}
         }
         if "0x21" in compared and compared & {"-6", "0xfffffffa", "6"}:
@@ -104,5 +105,5 @@ def resolve(
     asked_for = {number_of(name) for name in GLIBC_SETXID} & seen - {None}
     for handler in handlers:
         for number in sorted(filter(None, asked_for)):
-            found[handler._replace(number=number, reason="", lost=None)] = None
+            found[handler._replace(number=number, reason=None, detail="", lost=None)] = None
     return list(found)

@@ -18,9 +18,12 @@ from seccompgen.scan.machine import (
     Register,
     Slot,
     Step,
+    TableLoad,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.usage import Frames, is_only_compared
+from seccompgen.scan.vectors import vector_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,22 +34,24 @@ _RELATIVE = re.compile(r"\[rip(?: ([+-]) (\w+))?\]")
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<inside>[^]]+)\]")
 _SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
-_MAX_BOUND = 4096
+_INDEXED = re.compile(
+    r"\[(?:(?P<base>\w+) \+ )?(?P<index>\w+)(?:\*(?P<scale>[48]))?(?: [+-] \w+)?\]"
+)
+_UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
+"""Branches on which of two numbers without a sign is larger."""
+_KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
 _SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
+
+_ON_TOP = re.compile(r"[qd]word ptr \[[re]sp\],")
 
 _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)
 """A jump through a word, behind endbr and bnd."""
-_ENTERS = (b"\x0f\x05", b"\x0f\x34", b"\xcd\x80")
-"""syscall, sysenter and int 0x80."""
-
 _READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
 )
 """Mnemonics whose first operand may be memory that they only read."""
 _STOPS = frozenset({"jmp", "ret", "retf", "iretd", "iretq", "ud2", "hlt", "int3", "ud1", "ud0"})
 _FAR = frozenset({"lcall", "ljmp"})
-_RESYNCHRONISED = 16
-"""Instructions after which decoding is taken to have fallen in with the true ones."""
 _CONDITIONAL = re.compile(r"j(?!mp)|loop|xbegin")
 
 
@@ -98,6 +103,8 @@ class X86:
         mode = capstone.CS_MODE_64 if bits == 64 else capstone.CS_MODE_32
         self._quick = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._quick.skipdata = True
+        if bits == 64:  # in 32 bits the same bytes are other instructions
+            self._quick.skipdata_setup = (".byte", _skipped, None)
         self._detailed = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._detailed.detail = True
         self._frames = Frames("rsp", self.word, self._frame_size, _stack_pointer)
@@ -116,7 +123,10 @@ class X86:
                 yield from self._transfer(address, size, word, operands)
                 if operands[:1].isdigit():
                     continue
-            elif word in _FAR or (word == ".byte" and self._hides_entrance(image, code, i)):
+            elif word == "ret":
+                if i and _sets_return(code[i - 1]):
+                    yield Event(Kind.INDIRECT_JUMP, address)
+            elif word in _FAR or (word == ".byte" and self._is_unread(code, i)):
                 yield Event(Kind.UNREAD, address)
             elif word in {"syscall", "sysenter", "int"}:
                 if word != "int" or operands == "0x80":
@@ -131,10 +141,6 @@ class X86:
                     made = Kind.REFERENCE if word == "lea" else Kind.LOAD
                     kind = Kind.COMPARISON if only else made
                     yield Event(kind, address, _offset(match) + address + size)
-            elif word in {"cmp", "and", "sub"}:
-                last = operands.rpartition(", ")[2]
-                if last[0].isdigit() and int(last, 0) < _MAX_BOUND:
-                    yield Event(Kind.BOUND, address, int(last, 0))
             if absolute and "0x" in operands:
                 for text in _ABSOLUTE.findall(operands):
                     yield Event(Kind.REFERENCE, address, int(text, 16))
@@ -154,21 +160,17 @@ class X86:
             yield Event(Kind.INDIRECT_CALL if call else Kind.INDIRECT_JUMP, address)
 
     @staticmethod
-    def _hides_entrance(image: Image, code: Sequence[Instruction], index: int) -> bool:
-        """Return True if behind bytes that are no instruction the kernel may be entered, unseen.
+    def _is_unread(code: Sequence[Instruction], index: int) -> bool:
+        """Return True if control may run into the bytes there, which are no instruction.
 
-        Decoding goes on at the next byte, perhaps in the middle of an instruction, until it falls
-        in with the true ones.
+        Instructions of vectors that are newer than the disassembler are stepped over as a whole.
         """
-        window = code[index : index + _RESYNCHRONISED]
-        start, end = window[0][0], window[-1][0] + window[-1][1]
-        data = image.read(start, end - start)
-        seen = {one[0] for one in window if one[2] in {"syscall", "sysenter", "int"}}
-        return any(
-            start + match.start() not in seen
-            for enters in _ENTERS
-            for match in re.finditer(re.escape(enters), data)
-        )
+        if code[index][1] > 1:
+            return False
+        if index == 0:
+            return True
+        _, size, mnemonic, _ = code[index - 1]
+        return size > 1 if mnemonic == ".byte" else mnemonic.rpartition(" ")[2] not in _STOPS
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """See ``Machine``."""
@@ -216,23 +218,65 @@ class X86:
             return Slot("rsp", location.offset - self.word)
         return None
 
-    def table_targets(
+    def target(self, instruction: Instruction) -> Location | None:
+        """See ``Machine``."""
+        if self.returns(instruction):
+            return Slot("rsp", 0)
+        operand = instruction[3]
+        if operand in _REGISTERS:
+            return Register(_REGISTERS[operand][0])
+        memory = _memory(operand)
+        if memory and memory.plain and memory.base in {"rsp", "rbp"}:
+            return Slot(memory.base, memory.offset)
+        return None
+
+    def sets(self, instruction: Instruction) -> str:
+        """See ``Machine``."""
+        if instruction[2].rpartition(" ")[2] in _READ_ONLY:
+            return ""
+        return _REGISTERS.get(instruction[3].partition(", ")[0], ("", 0))[0]
+
+    def copied(self, instruction: Instruction) -> str | None:
+        """See ``Machine``."""
+        if instruction[2] not in {"mov", "movsxd", "movzx", "movsx"}:
+            return None
+        return _REGISTERS.get(instruction[3].rpartition(", ")[2], (None, 0))[0]
+
+    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+        """See ``Machine``."""
+        _, _, mnemonic, operands = code[index]
+        first, _, last = operands.rpartition(", ")
+        if mnemonic not in {"cmp", "and"} or first not in _REGISTERS or not last[:1].isdigit():
+            return None
+        if mnemonic == "cmp":
+            following = (one[2] for one in code[index + 1 :] if one[2] not in _KEEPS_FLAGS)
+            if next(following, "") not in _UNSIGNED:
+                return None
+        return _REGISTERS[first][0], int(last, 0)
+
+    def table_load(self, instruction: Instruction) -> TableLoad | None:
+        """See ``Machine``."""
+        match = _INDEXED.search(instruction[3])
+        if match is None or instruction[2] in {"lea", "nop"}:
+            return None
+        base = _REGISTERS.get(match["base"] or "", (None, 0))[0] if match["scale"] else None
+        return TableLoad(base, _REGISTERS.get(match["index"], ("", 0))[0])
+
+    def tables(
         self,
         image: Image,
         code: Sequence[Instruction],  # noqa: ARG002 - entries are wide enough to tell
         references: Iterable[int],
         bases: Iterable[int],
-        most: int,
         function: Span,  # noqa: ARG002 - entries are wide enough to tell
-        within: Span,
-    ) -> Iterator[int]:
+    ) -> Iterator[Iterator[int]]:
         """See ``Machine``."""
         for table in references:
-            yield from word_targets(image, table, self.word, most, within)
+            yield word_targets(image, table, self.word)
             if image.is_only_go:
                 continue  # whose tables are of whole addresses
             for base in (table, *bases):
-                yield from relative_targets(image, table, 4, most, base, within)
+                yield relative_targets(image, table, 4, base)
 
     def _over_call(
         self,
@@ -245,13 +289,13 @@ class X86:
             own = instruction[3] == "dword ptr gs:[0x10]" or _grows_stack(image, instruction[3])
             if own or not self._frames.may_be_written(image, code, location, by_call=True):
                 return Moved((location,))
-            return Lost("a call may have changed it on the stack")
+            return Lost(Why.STORED)
         preserved = _PRESERVED if self.word == 8 else _PRESERVED_I386
         if location.name == "rsp" or (location.name in preserved and not image.is_go):
             return Moved((location,))
         if location.name == "rax":
-            return Lost("it is what a call returned")
-        return Lost("a call may have changed it")
+            return Lost(Why.RETURNED)
+        return Lost(Why.CHANGED)
 
     def _register_before(
         self,
@@ -267,10 +311,10 @@ class X86:
             _CONDITIONAL.match(word) and word[:4] != "loop"
         ):
             return Moved((location,))
-        if target != location.name or word in {"xchg", "xadd", "cmpxchg"}:
+        if target != location.name or word in {"xadd", "cmpxchg"}:
             return self._unless_written(image, instruction, location)
         if width < 32:
-            return Lost("a part of it is set alone")
+            return Lost(Why.PART)
         if word in {"xor", "sub"} and operands[1] == operands[0]:
             return Known(0)
         constant = int(operands[-1], 0) if _is_number(operands[-1]) else None
@@ -285,6 +329,10 @@ class X86:
                 return Moved((location,), constant if word == "add" else -constant)
             case "inc" | "dec":
                 return Moved((location,), 1 if word == "inc" else -1)
+            case "xor" | "ror" | "rol":
+                return Lost(Why.DECODED, word)
+            case "xchg" | "movq" | "movd":  # out of vectors, where words are only kept
+                return self._load(operands[1])
             case "or" if constant is not None and constant & 0xFFFFFFFF == 0xFFFFFFFF:
                 return Known(constant)
             case "and" if constant == 0:
@@ -301,11 +349,11 @@ class X86:
     def _load(self, source: str) -> Step:
         if source in _REGISTERS:
             name, width = _REGISTERS[source]
-            return Moved((Register(name),)) if width >= 32 else Lost("it is a part of a register")
+            return Moved((Register(name),)) if width >= 32 else Lost(Why.PART)
         memory = _memory(source)
         if memory and memory.plain and memory.base in {"rsp", "rbp"} and memory.size >= 4:
             return Moved((Slot(memory.base, memory.offset),))
-        return Lost("it is loaded from memory")
+        return Lost(Why.MEMORY)
 
     def _address(self, instruction: Instruction, source: str) -> Step:
         memory = _memory(source)
@@ -315,12 +363,12 @@ class X86:
             return Known(memory.offset)
         if memory and memory.plain and memory.base not in {"rsp", None}:
             return Moved((Register(memory.base or ""),), memory.offset)
-        return Lost("it is computed (lea)")
+        return Lost(Why.COMPUTED, "lea")
 
     def _unless_written(self, image: Image, instruction: Instruction, location: Register) -> Step:
         raw = image.read(instruction[0], instruction[1])
         if location.name in self._written(raw):
-            return Lost(f"it is computed ({instruction[2]})")
+            return Lost(Why.COMPUTED, instruction[2])
         return Moved((location,))
 
     def _written_by(self, raw: bytes) -> frozenset[str]:
@@ -356,7 +404,7 @@ class X86:
             return self._after_store(image, code, word, operands, slot)
         raw = image.read(instruction[0], instruction[1])
         if slot.base in self._written(raw) and word not in {"push", "pop", "ret"}:
-            return Lost(f"the stack pointer is computed ({word})")
+            return Lost(Why.NO_STACK, word)
         return Moved((slot,))
 
     def _stack_before(self, word: str, operands: list[str], slot: Slot) -> Step | None:
@@ -364,13 +412,15 @@ class X86:
         offset, step = slot.offset, self.word
         if word == "push":
             if offset < step:
-                return self._stored(operands[0]) if offset == 0 else Lost("a part of it is set")
+                return self._stored(operands[0]) if offset == 0 else Lost(Why.PART)
             return Moved((Slot("rsp", offset - step),))
         if word in {"pushfq", "pushfd"}:
-            return Moved((Slot("rsp", offset - step),)) if offset >= step else Lost("it is flags")
+            return (
+                Moved((Slot("rsp", offset - step),)) if offset >= step else Lost(Why.COMPUTED, word)
+            )
         if word in {"popfq", "popfd"} or (word == "pop" and operands[0] in _REGISTERS):
             if word == "pop" and _REGISTERS[operands[0]][0] == "rsp":
-                return Lost("the stack pointer is loaded")
+                return Lost(Why.NO_STACK, word)
             return Moved((Slot("rsp", offset + step),))
         if word == "leave":
             return Moved((Slot("rbp", offset + step),))
@@ -384,7 +434,7 @@ class X86:
             if word == "mov" and operands[1] in {"rbp", "ebp"}:
                 return Moved((Slot("rbp", offset),))
             if word not in {"cmp", "test"}:
-                return Lost(f"the stack pointer is computed ({word})")
+                return Lost(Why.NO_STACK, word)
         return None
 
     def _base_before(
@@ -402,7 +452,7 @@ class X86:
         if memory and memory.plain and memory.base in {"rsp", "rbp"}:
             return Moved((Slot(memory.base, slot.offset + memory.offset),))
         step = self._unless_written(image, instruction, Register(slot.base))
-        return Moved((slot,)) if isinstance(step, Moved) else Lost("it is loaded from memory")
+        return Moved((slot,)) if isinstance(step, Moved) else Lost(Why.MEMORY)
 
     def _after_store(
         self,
@@ -417,12 +467,12 @@ class X86:
             if memory.offset == slot.offset and word == "mov" and memory.size >= 4:
                 return self._stored(operands[1])
             apart = memory.offset + memory.size <= slot.offset or slot.offset + 4 <= memory.offset
-            return Moved((slot,)) if apart else Lost("a part of it is set alone")
+            return Moved((slot,)) if apart else Lost(Why.PART)
         if memory and memory.plain and memory.base in {"rip", None}:
             return Moved((slot,))
         on_stack = "sp" in operands[0] or "bp" in operands[0]
         if on_stack or self._frames.may_be_written(image, code, slot, by_call=False):
-            return Lost("a store may have changed it on the stack")
+            return Lost(Why.STORED)
         return Moved((slot,))
 
     def _stored(self, source: str) -> Step:
@@ -430,7 +480,7 @@ class X86:
             return Known(int(source, 0))
         if source in _REGISTERS:
             name, width = _REGISTERS[source]
-            return Moved((Register(name),)) if width >= 32 else Lost("a part of it is set alone")
+            return Moved((Register(name),)) if width >= 32 else Lost(Why.PART)
         return self._load(source)
 
     def _frame_size(self, code: Sequence[Instruction]) -> int:
@@ -446,6 +496,14 @@ class X86:
             elif mnemonic in {"call", "ret"}:
                 break
         return size
+
+
+def _sets_return(instruction: Instruction) -> bool:
+    """Return True if ``instruction`` puts a word where a return finds its address."""
+    mnemonic, operands = instruction[2:]
+    return mnemonic == "push" or (
+        mnemonic in {"mov", "xchg"} and _ON_TOP.match(operands) is not None
+    )
 
 
 def _leaves(instruction: Instruction) -> bool:
@@ -508,3 +566,8 @@ def _offset(match: re.Match[str]) -> int:
 
 def _is_number(text: str) -> bool:
     return text[:1].isdigit() or (text[:1] == "-" and text[1:2].isdigit())
+
+
+def _skipped(data: Any, size: int, offset: int, user: Any) -> int:  # noqa: ARG001 - capstone's form
+    """Return how many bytes to step over that the disassembler does not know."""
+    return vector_length(data[offset : min(size, offset + 16)]) or 1

@@ -1,0 +1,332 @@
+"""The code of one image: divided into functions, decoded when asked, each with its ways."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.image import Span
+from seccompgen.scan.jumps import Function, is_whole, table_targets
+from seccompgen.scan.machine import Event, Kind
+from seccompgen.scan.ways import (
+    Context,
+    Goes,
+    Harmless,
+    Imports,
+    Pointer,
+    Reaches,
+    Takes,
+    Unclear,
+    Way,
+    ways_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.architectures import Abi
+    from seccompgen.scan.image import Image
+    from seccompgen.scan.machine import Instruction, Machine
+
+_OVERLAY_BYTES = 256
+_ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
+"""What glibc takes the address of only to see whether a signal came while it ran (nptl)."""
+_GO_PANICS = (
+    "runtime.throw",
+    "runtime.fatal",
+    "runtime.gopanic",
+    "runtime.goPanic",
+    "runtime.panic",
+)
+"""How the names of Go's functions begin that end in a panic, and so never return."""
+_LEAVING = frozenset({Kind.INDIRECT_JUMP, Kind.JUMP_SLOT, Kind.UNREAD})
+
+
+class Reading(NamedTuple):
+    """A function, decoded: its instructions, where they start, and the ways of each.
+
+    ``inner`` are the jumps and calls within it, by where they go, as place and whether it is a
+    call. ``entrances`` are where it enters the kernel, and whether by a foreign ABI.
+    """
+
+    code: list[Instruction]
+    addresses: list[int]
+    ways: list[tuple[int, Way]]
+    inner: dict[int, list[tuple[int, bool]]]
+    entrances: tuple[tuple[int, bool], ...]
+    leaves: bool
+    """something in it may lead out of it, other than a call"""
+
+
+class Facts(NamedTuple):
+    """All that a function leads to, whatever else is there: the same in every program.
+
+    ``endless`` is True if nothing leads out of it but calls. ``goes`` is code outside of it that
+    it jumps to or calls, ``imports`` the same by name; ``takes`` and ``takes_imports`` are those
+    whose address it makes, ``reaches`` what is there without. ``after`` is what a function calls at
+    its very end, by address or name, empty if that is unknown, None if it does not.
+    """
+
+    start: int
+    end: int
+    endless: bool
+    goes: tuple[int, ...]
+    takes: tuple[int, ...]
+    reaches: tuple[int, ...]
+    imports: tuple[str, ...]
+    takes_imports: tuple[str, ...]
+    entrances: tuple[tuple[int, bool], ...]
+    unclear: tuple[tuple[int, str, str], ...]
+    """places, each with the name of a Why and more of it"""
+    after: int | str | None
+
+
+class Layout:
+    """The code of an image, divided at every address where something is known to start."""
+
+    def __init__(self, image: Image) -> None:
+        starts = {span.start for span in image.code}
+        starts |= {function.address for function in image.functions}
+        starts |= {_past_signal_mark(image, frame) for frame in image.frames}
+        starts |= set(image.roots)
+        if image.relocatable:  # else a pointer may be a number that looks like one
+            starts |= image.pointers
+        self._image = image
+        self._starts = sorted(filter(image.in_code, starts))
+        self._set = frozenset(self._starts)
+
+    def cell(self, address: int) -> tuple[int, int] | None:
+        """Return start and end of what ``address`` lies in; None outside of code."""
+        for span in self._image.code:
+            if span.start <= address < span.end:
+                i = bisect_right(self._starts, address)
+                end = self._starts[i] if i < len(self._starts) else span.end
+                return self._starts[i - 1], min(end, span.end)
+        return None
+
+    def __contains__(self, address: int) -> bool:
+        """Return True if something starts at ``address``."""
+        return address in self._set
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the starts."""
+        return iter(self._starts)
+
+
+def _past_signal_mark(image: Image, frame: int) -> int:
+    """Return where the function of ``frame`` starts.
+
+    glibc describes its return from signals from a byte before, since unwinders look there.
+    """
+    known = {b"\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", b"\xb8\xad\x00\x00\x00\xcd\x80"}
+    return frame + 1 if any(image.read(frame + 1, len(one)) == one for one in known) else frame
+
+
+@lru_cache(maxsize=8)
+def machine_for(abi: Abi) -> Machine:
+    """Return the processor whose code a program of ``abi`` is."""
+    from seccompgen.scan.arm64 import Arm64  # noqa: PLC0415 - one of them is needed
+    from seccompgen.scan.x86 import X86  # noqa: PLC0415
+
+    return Arm64() if abi.name == "aarch64" else X86(bits=abi.bits)
+
+
+@lru_cache(maxsize=256)
+def code_of(image: Image) -> Code:
+    """Return the code of ``image``, the same every time."""
+    return Code(image)
+
+
+class Code:
+    """The code of one image."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.machine = machine_for(image.abi)
+        self._stubs: dict[int, str | None] = {}
+        self._decoded = lru_cache(maxsize=512)(self._decode)
+        self.read = lru_cache(maxsize=512)(self._read)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where its functions are."""
+        return Layout(self.image)
+
+    def begins(self, address: int) -> bool:
+        """Return True if an instruction of the function around starts at ``address``."""
+        cell = self.layout.cell(address)
+        if cell is None:
+            return False
+        addresses = self._decoded(*cell)[1]
+        at = bisect_left(addresses, address)
+        return at < len(addresses) and addresses[at] == address
+
+    def may_begin(self, address: int) -> bool:
+        """Return True unless ``address`` is known to be in the middle of an instruction."""
+        cell = self.layout.cell(address)
+        if cell is None:
+            return False
+        return self.begins(address) or any(one[2] == ".byte" for one in self._decoded(*cell)[0])
+
+    def overlay_end(self, address: int) -> int:
+        """Return where the code at ``address`` falls in with that of the function around it."""
+        cell = self.layout.cell(address)
+        assert cell
+        code = self.machine.disassemble(self.image, address, min(cell[1], address + _OVERLAY_BYTES))
+        around = frozenset(self._decoded(*cell)[1])
+        return next((one[0] for one in code if one[0] in around), cell[1])
+
+    def stub(self, address: int) -> str | None:
+        """Return the name of the import that the code at ``address`` does nothing but jump to."""
+        if address not in self._stubs:
+            slots = self.image.slots
+            slot = self.machine.stub_slot(self.image, address) if slots else None
+            self._stubs[address] = None if slot is None else slots.get(slot)
+        return self._stubs[address]
+
+    def taken(self, address: int) -> Way:
+        """Return what it means that ``address`` is made, or stands in data."""
+        image = self.image
+        if image.is_go and address not in self.layout:
+            return Harmless("all functions are known, and this is a number that looks like one")
+        name = self.stub(address)
+        if name is not None:
+            return Imports(name, is_call=False, is_taken=True)
+        if not image.relocatable and image.frames and not self.may_begin(address):
+            return Harmless("a number that looks like an address, in an instruction")
+        if image.function_at(address) in _ONLY_COMPARED:
+            return Reaches(address)
+        return Takes(address)
+
+    def facts(self, start: int, end: int) -> Facts:
+        """Return what the function from ``start`` to ``end`` leads to."""
+        reading = self._read(start, end)
+        goes: set[int] = set()
+        takes: set[int] = set()
+        reaches: set[int] = set()
+        imports: set[str] = set()
+        takes_imports: set[str] = set()
+        unclear: set[tuple[int, str, str]] = set()
+        for source, way in reading.ways:
+            match way:
+                case Goes(address):
+                    if address not in reading.inner:
+                        goes.add(address)
+                case Takes(address):
+                    takes.add(address)
+                case Reaches(address):
+                    reaches.add(address)
+                case Imports(name, _, is_taken):
+                    (takes_imports if is_taken else imports).add(name)
+                case Unclear(why, detail):
+                    unclear.add((source, why.name, detail))
+                case Pointer() | Harmless():
+                    pass  # taken where it was made, or no code
+        reaches.update(self.image.landings.get(start, ()))
+        last = self._last(reading.code)
+        ends_in_call = last is not None and self.machine.is_call(last)
+        stops = last is not None and (self.machine.stops(last) or ends_in_call)
+        panics = self.image.is_go and self.image.function_at(start).startswith(_GO_PANICS)
+        follows = ends_in_call and self.image.in_code(end) and self.image.starts_function(end)
+        return Facts(
+            start,
+            end,
+            panics or (stops and not reading.leaves),
+            tuple(sorted(goes)),
+            tuple(sorted(takes)),
+            tuple(sorted(reaches)),
+            tuple(sorted(imports)),
+            tuple(sorted(takes_imports)),
+            reading.entrances,
+            tuple(sorted(unclear)),
+            self._called(reading, last[0]) if follows and last else None,
+        )
+
+    def _called(self, reading: Reading, call: int) -> int | str:
+        for source, way in reading.ways:
+            if source == call and isinstance(way, Goes):
+                return way.address
+            if source == call and isinstance(way, Imports) and not way.is_taken:
+                return way.name
+        return ""
+
+    def _last(self, code: Sequence[Instruction]) -> Instruction | None:
+        return next((one for one in reversed(code) if not self.machine.is_padding(one)), None)
+
+    def _decode(self, start: int, end: int) -> tuple[list[Instruction], list[int]]:
+        code = self.machine.disassemble(self.image, start, end)
+        return code, [instruction[0] for instruction in code]
+
+    def _read(self, start: int, end: int) -> Reading:
+        machine, image = self.machine, self.image
+        code, addresses = self._decoded(start, end)
+        here = frozenset(addresses)
+        events = list(machine.events(image, code))
+        context = Context(image, start, end)
+        sources: dict[int, list[int]] = defaultdict(list)
+        for event in events:
+            if event.kind is Kind.JUMP and event.value in here:
+                sources[event.value].append(event.address)
+        function = Function(image, Span(start, end), code, addresses, sources)
+        ways: list[tuple[int, Way]] = []
+        for event in events:
+            if event.kind in {Kind.INDIRECT_CALL, Kind.INDIRECT_JUMP}:
+                found = self._indirect(context, function, events, event)
+            else:
+                found = ways_of(context, event.kind, event.value)
+            ways += [(event.address, self._settled(way)) for way in found]
+        ways += [(event, way) for event, way in self._onward(end, code)]
+        inner: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+        for source, way in ways:
+            if isinstance(way, Goes) and way.address in here:
+                inner[way.address].append((source, way.is_call))
+        entering = {Kind.ENTER, Kind.FOREIGN}
+        leaves = any(
+            event.kind in _LEAVING or (event.kind is Kind.JUMP and not start <= event.value < end)
+            for event in events
+        ) or any(map(machine.returns, code))
+        return Reading(
+            code,
+            addresses,
+            ways,
+            dict(inner),
+            tuple((e.address, e.kind is Kind.FOREIGN) for e in events if e.kind in entering),
+            leaves,
+        )
+
+    def _settled(self, way: Way) -> Way:
+        """Return ``way``, to the import itself if it leads to the stub of one."""
+        match way:
+            case Goes(address, is_call):
+                name = self.stub(address)
+                return way if name is None else Imports(name, is_call, is_taken=False)
+            case Takes(address):
+                return self.taken(address)
+        return way
+
+    def _indirect(
+        self, context: Context, function: Function, events: Sequence[Event], event: Event
+    ) -> list[Way]:
+        """Return the ways of a call or jump to where a register, a word or a table says."""
+        index = bisect_left(function.addresses, event.address)
+        target = self.machine.target(function.code[index])
+        whole = is_whole(self.machine, function, index, target)
+        targets: list[int] = []
+        if event.kind is Kind.INDIRECT_JUMP and not self.machine.returns(function.code[index]):
+            targets = table_targets(self.machine, function, events, index, self.begins)
+        ways: list[Way] = [Goes(one, is_call=False) for one in targets]
+        if whole:
+            # What is not of the table, if it is one, is a pointer: either way it is covered.
+            return [*ways, *ways_of(context, event.kind, 0)]
+        return ways or ways_of(context, Kind.SUM, 0)
+
+    def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
+        """Yield the way to what follows, where control may go on to it."""
+        last = self._last(code)
+        if last is None or self.machine.stops(last) or not self.image.in_code(end):
+            return
+        if self.machine.is_call(last) and self.image.starts_function(end):
+            return  # see ``after`` of the facts
+        yield last[0], Goes(end, is_call=False)

@@ -1,0 +1,192 @@
+"""Indirect jumps and calls: by a pointer that somebody made whole, or from a jump table.
+
+A jump table is read as far as its index is checked just before the jump. Where no check is seen, it
+is read as far as its entries lead to instructions of the function, or to a part of it that was
+laid elsewhere: what a compiler lays in a table leads nowhere else, so the first that does is not
+of the table. Either way all that the jump can do is covered, or nothing is returned.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.scan.machine import Event, Kind, Known, Lost
+from seccompgen.scan.unknown import Why
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from seccompgen.scan.image import Image, Span
+    from seccompgen.scan.machine import Instruction, Location, Machine, TableLoad
+
+_NEAR_BYTES = 96
+"""How far before an indirect jump the code that prepares it may start."""
+_MOST_ENTRIES = 4096
+_MAX_STATES = 2000
+_DATA = frozenset({Kind.REFERENCE, Kind.LOAD, Kind.COMPARISON})
+
+_WHOLE = frozenset({Why.MEMORY, Why.RETURNED, Why.CHANGED, Why.STORED, Why.NO_STACK, Why.DECODED})
+"""Origins of a pointer that was made elsewhere, and whole.
+
+What is decoded, by an exclusive or with a secret, was whole when it was encoded (PTR_MANGLE of
+glibc).
+"""
+
+
+class Function(NamedTuple):
+    """A function as these questions need it.
+
+    ``sources`` are the jumps within it, by where they go.
+    """
+
+    image: Image
+    span: Span
+    code: Sequence[Instruction]
+    addresses: Sequence[int]
+    sources: Mapping[int, Sequence[int]]
+
+
+def is_whole(machine: Machine, function: Function, index: int, location: Location | None) -> bool:
+    """Return True if ``location`` holds a pointer that was made whole, before ``code[index]``.
+
+    ``location`` is None for a word of memory.
+    """
+    if location is None:
+        return True
+    seen = {(index, location, 0)}
+    waiting = [(index, location, 0)]
+    code = function.code
+    while waiting:
+        at, where, add = waiting.pop()
+        before = [
+            bisect_left(function.addresses, source)
+            for source in function.sources.get(function.addresses[at], ())
+        ]
+        if at > 0 and not machine.stops(code[at - 1]):
+            before.append(at - 1)
+        if not before and add:
+            return False
+        for earlier in before:
+            step = machine.before(function.image, code, earlier, where)
+            if isinstance(step, Known):
+                if add or not (step.value == 0 or function.image.in_code(step.value)):
+                    return False  # but where code is, its address counts as taken
+            elif isinstance(step, Lost):
+                if add or step.why not in _WHOLE:
+                    return False
+            else:
+                for place in step.places:
+                    state = (earlier, place, add + step.add)
+                    if state not in seen:
+                        seen.add(state)
+                        waiting.append(state)
+        if len(seen) > _MAX_STATES:
+            return False
+    return True
+
+
+def table_targets(
+    machine: Machine,
+    function: Function,
+    events: Sequence[Event],
+    index: int,
+    may_enter: Callable[[int], bool],
+) -> list[int]:
+    """Return where the jump ``code[index]`` can go by a jump table; nothing if none is understood.
+
+    ``may_enter`` says whether an address outside of the function is an instruction of its image.
+    """
+    image = function.image
+    jump = function.addresses[index]
+    first = bisect_left(function.addresses, jump - _NEAR_BYTES)
+    window = function.code[first : index + 1]
+    load = _load_in(machine, window)
+    if load is None:
+        return []
+    bound = _bound(machine, window, load)
+    everywhere = [one for one in events if one.kind in _DATA]
+    near = [one for one in everywhere if jump - _NEAR_BYTES <= one.address <= jump]
+    bases = [one.value for one in near if function.span.start <= one.value < function.span.end]
+
+    def reads(references: Iterable[int], bases: Iterable[int]) -> list[int]:
+        found: list[int] = []
+        for targets in machine.tables(image, window, references, bases, function.span):
+            found += _plausible(function, targets, bound, may_enter)
+        return found
+
+    for table in _candidates(machine, function, near, load):
+        targets = reads([table], bases)
+        if targets:
+            return list(dict.fromkeys(targets))
+    bases = [
+        one.value for one in everywhere if function.span.start <= one.value < function.span.end
+    ]
+    tables = [one.value for one in everywhere if not image.in_code(one.value)]
+    return list(dict.fromkeys(reads(dict.fromkeys(tables), dict.fromkeys(bases))))
+
+
+def _candidates(
+    machine: Machine, function: Function, near: Sequence[Event], load: tuple[int, TableLoad]
+) -> list[int]:
+    """Return what may be the table, the likeliest first: the base that is loaded from."""
+    data = [one for one in reversed(near) if not function.image.in_code(one.value)]
+    if load[1].base:
+        data.sort(
+            key=lambda one: (
+                machine.sets(function.code[bisect_left(function.addresses, one.address)])
+                != load[1].base
+            )
+        )
+    return list(dict.fromkeys(one.value for one in data))
+
+
+def _load_in(machine: Machine, window: Sequence[Instruction]) -> tuple[int, TableLoad] | None:
+    """Return the last load by an index, and where it stands in ``window``."""
+    for i in range(len(window) - 1, -1, -1):
+        load = machine.table_load(window[i])
+        if load:
+            return i, load
+    return None
+
+
+def _bound(
+    machine: Machine, window: Sequence[Instruction], found: tuple[int, TableLoad]
+) -> int | None:
+    """Return what the index is compared with before the load; None where that is not seen."""
+    i, load = found
+    index = load.by
+    for at in range(i - 1, -1, -1):
+        instruction = window[at]
+        compared = machine.compared(window, at)
+        if compared and compared[0] == index:
+            return compared[1]
+        if machine.sets(instruction) == index:
+            copied = machine.copied(instruction)
+            if copied is None:
+                return None
+            index = copied
+    return None
+
+
+def _plausible(
+    function: Function,
+    targets: Iterator[int],
+    bound: int | None,
+    may_enter: Callable[[int], bool],
+) -> list[int]:
+    """Return ``targets`` as far as they are of the table; none of one that is none."""
+    found: list[int] = []
+    span, addresses = function.span, function.addresses
+    most = _MOST_ENTRIES if bound is None else bound + 1
+    for target in targets:
+        if len(found) >= most:
+            break
+        if span.start <= target < span.end:
+            at = bisect_left(addresses, target)
+            if at >= len(addresses) or addresses[at] != target:
+                break
+        elif not may_enter(target):
+            break
+        found.append(target)
+    return found if bound is None or len(found) >= bound else []
