@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.errors import SeccompgenError
 from seccompgen.scan.code import Facts, code_of
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Imports, Reaches, Takes
 
 if TYPE_CHECKING:
@@ -98,8 +100,7 @@ def analyse(
     analyses = []
     for image, functions in zip(images, found, strict=True):
         taken, reached, imported = _stands_in_data(image)
-        ends = {facts.start: facts.end for facts in functions}
-        overlays = tuple(_overlays(image, functions, (*taken, *reached), ends))
+        overlays = tuple(_overlays(image, functions, (*taken, *reached)))
         analyses.append(Analysis(tuple(functions), overlays, taken, reached, imported))
     return analyses
 
@@ -141,22 +142,29 @@ def _stands_in_data(image: Image) -> tuple[tuple[int, ...], tuple[int, ...], tup
     return tuple(sorted(taken)), tuple(sorted(reached)), tuple(sorted(imported))
 
 
-def _overlays(
-    image: Image, functions: Sequence[Facts], others: Iterable[int], ends: Mapping[int, int]
-) -> Iterator[Facts]:
-    """Yield what starts in the middle of the instructions of ``functions``, because of a jump."""
+def _overlays(image: Image, functions: Sequence[Facts], others: Iterable[int]) -> Iterator[Facts]:
+    """Yield what starts where ``functions`` have no instruction, because something leads there."""
     code = code_of(image)
+    starts = {facts.start for facts in functions}
+    dead = sorted(span for facts in functions for span in facts.dead)
+    gone_to = {one for facts in functions for one in facts.goes}
     seen: set[int] = set()
     waiting = [*others, *(one for facts in functions for one in _targets(facts))]
     while waiting:
         address = waiting.pop()
-        if address in ends or address in seen or not image.in_code(address):
+        if address in starts or address in seen or not image.in_code(address):
             continue
         seen.add(address)
-        if code.begins(address):
+        at = bisect_right(dead, (address, sys.maxsize)) - 1
+        if code.begins(address) and not (at >= 0 and address < dead[at][1]):
             continue
         facts = code.facts(address, code.overlay_end(address))
+        unread = any(why == Why.NO_INSTRUCTION.name for _, why, _ in facts.unclear)
+        strange = unread or not all(map(code.begins, facts.goes))
+        if strange and address not in gone_to and not image.starts_function(address):
+            continue  # a table, whose address is taken
         waiting += _targets(facts)
+        gone_to.update(facts.goes)
         yield facts
 
 

@@ -20,6 +20,7 @@ from seccompgen.scan.machine import (
     Register,
     Slot,
     Step,
+    Sum,
     TableLoad,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
@@ -206,6 +207,30 @@ class Arm64:
         """See ``Machine``."""
         return Register(_whole(instruction[3].partition(", ")[0]) or "x30")
 
+    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
+        """See ``Machine``."""
+        parts = instruction[3].split(", ")
+        names = [_whole(part) for part in parts]
+        if instruction[2] != "add" or len(parts) != 3 or location != Register(names[0]):
+            return None
+        if not all(names) or parts[0][0] != "x":
+            return None
+        return Register(names[1]), Register(names[2])
+
+    def is_half(self, instruction: Instruction, location: Location) -> bool:
+        """See ``Machine``."""
+        half = instruction[3][:1] == "w" and self.sets(instruction)
+        return bool(half) and location == Register(str(half))
+
+    def as_sum(
+        self,
+        image: Image,  # noqa: ARG002
+        instruction: Instruction,  # noqa: ARG002
+        register: str,  # noqa: ARG002
+    ) -> Sum | None:
+        """See ``Machine``; no library is known that jumps so."""
+        return None
+
     def sets(self, instruction: Instruction) -> str:
         """See ``Machine``."""
         if instruction[2][:2] in {"st", "cm", "cb", "tb", "b."}:
@@ -311,7 +336,9 @@ class Arm64:
                     if source and source != "sp":
                         return Moved((Register(source),), amount if mnemonic == "add" else -amount)
                 case "ldr" | "ldur" | "ldrsw":
-                    return self._loaded(operands[1:])
+                    found = self._loaded(operands[1:])
+                    narrow = mnemonic == "ldrsw" or operands[0][0] == "w"
+                    return Lost(Why.NARROW) if isinstance(found, Lost) and narrow else found
                 case "eor" | "ror" if len(operands) == 3:
                     return Lost(Why.DECODED, mnemonic)
                 case _ if mnemonic in _SIGNS:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.image import Span
-from seccompgen.scan.jumps import Function, is_whole, table_targets
+from seccompgen.scan.jumps import Function, is_whole, stays_within, table_targets
 from seccompgen.scan.machine import Event, Kind
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (
+    CALLS,
     Context,
     Goes,
     Harmless,
@@ -58,6 +61,8 @@ class Reading(NamedTuple):
     entrances: tuple[tuple[int, bool], ...]
     leaves: bool
     """something in it may lead out of it, other than a call"""
+    dead: tuple[tuple[int, int], ...]
+    """see ``Facts``"""
 
 
 class Facts(NamedTuple):
@@ -66,7 +71,8 @@ class Facts(NamedTuple):
     ``endless`` is True if nothing leads out of it but calls. ``goes`` is code outside of it that
     it jumps to or calls, ``imports`` the same by name; ``takes`` and ``takes_imports`` are those
     whose address it makes, ``reaches`` what is there without. ``after`` is what a function calls at
-    its very end, by address or name, empty if that is unknown, None if it does not.
+    its very end, by address or name, empty if that is unknown, None if it does not. ``dead`` are
+    the spans that are no code, and to which nothing in it leads.
     """
 
     start: int
@@ -81,6 +87,11 @@ class Facts(NamedTuple):
     unclear: tuple[tuple[int, str, str], ...]
     """places, each with the name of a Why and more of it"""
     after: int | str | None
+    dead: tuple[tuple[int, int], ...]
+
+
+def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
+    return any(start <= address < end for start, end in spans)
 
 
 class Layout:
@@ -175,7 +186,8 @@ class Code:
         cell = self.layout.cell(address)
         assert cell
         code = self.machine.disassemble(self.image, address, min(cell[1], address + _OVERLAY_BYTES))
-        around = frozenset(self._decoded(*cell)[1])
+        reading = self.read(*cell)
+        around = {one for one in reading.addresses if not _inside(one, reading.dead)}
         return next((one[0] for one in code if one[0] in around), cell[1])
 
     def stub(self, address: int) -> str | None:
@@ -209,6 +221,7 @@ class Code:
         imports: set[str] = set()
         takes_imports: set[str] = set()
         unclear: set[tuple[int, str, str]] = set()
+        said: set[tuple[Why, str]] = set()
         for source, way in reading.ways:
             match way:
                 case Goes(address):
@@ -221,7 +234,10 @@ class Code:
                 case Imports(name, _, is_taken):
                     (takes_imports if is_taken else imports).add(name)
                 case Unclear(why, detail):
-                    unclear.add((source, why.name, detail))
+                    if (why, detail) not in said:
+                        unclear.add((source, why.name, detail))
+                    if why is Why.NO_INSTRUCTION:  # what follows is decoded by chance
+                        said.add((why, detail))
                 case Pointer() | Harmless():
                     pass  # taken where it was made, or no code
         reaches.update(self.image.landings.get(start, ()))
@@ -242,6 +258,7 @@ class Code:
             reading.entrances,
             tuple(sorted(unclear)),
             self._called(reading, last[0]) if follows and last else None,
+            reading.dead,
         )
 
     def _called(self, reading: Reading, call: int) -> int | str:
@@ -282,6 +299,9 @@ class Code:
         for source, way in ways:
             if isinstance(way, Goes) and way.address in here:
                 inner[way.address].append((source, way.is_call))
+        dead = self._dead(function, ways)
+        if dead:
+            ways = [(source, way) for source, way in ways if not _inside(source, dead)]
         entering = {Kind.ENTER, Kind.FOREIGN}
         leaves = any(
             event.kind in _LEAVING or (event.kind is Kind.JUMP and not start <= event.value < end)
@@ -294,6 +314,68 @@ class Code:
             dict(inner),
             tuple((e.address, e.kind is Kind.FOREIGN) for e in events if e.kind in entering),
             leaves,
+            dead,
+        )
+
+    def _dead(
+        self, function: Function, ways: Sequence[tuple[int, Way]]
+    ) -> tuple[tuple[int, int], ...]:
+        """Return the spans to which nothing in the function leads, and that are no code.
+
+        They have bytes that are no instruction, or lead into the middle of one. Tables and texts
+        lie between the instructions of some functions, behind jumps and returns. What they seem to
+        do does not count; if something else leads into them after all, what is there is read from
+        where it leads (`analysis`).
+        """
+        code, addresses, image = function.code, function.addresses, function.image
+        strange = {one[0] for one in code if one[2] == ".byte"}
+        strange |= {
+            source
+            for source, way in ways
+            if isinstance(way, Goes) and way.address not in self.layout
+            if not self.begins(way.address)
+        }
+        if not strange or image.is_go:  # Go goes on behind a return, after a panic
+            return ()
+        leads: dict[int, list[int]] = defaultdict(list)
+        for source, way in ways:
+            if isinstance(way, Goes):
+                leads[source].append(way.address)
+        alive: set[int] = set()
+
+        def flood(start: int) -> set[int]:
+            reached: set[int] = set()
+            waiting = [start]
+            while waiting:
+                at = bisect_left(addresses, waiting.pop())
+                while (
+                    at < len(addresses)
+                    and addresses[at] not in alive
+                    and addresses[at] not in reached
+                ):
+                    reached.add(addresses[at])
+                    waiting += filter(function.span.contains, leads.get(addresses[at], ()))
+                    if self.machine.stops(code[at]):
+                        break
+                    at += 1
+            return reached
+
+        alive |= flood(addresses[0])
+        for pad in (one for pads in image.landings.values() for one in pads):
+            if function.span.contains(pad):
+                alive |= flood(pad)
+        for event in self.machine.events(image, code):
+            # A label whose address is made is code, or a table that is read from there.
+            if event.kind is Kind.REFERENCE and function.span.contains(event.value):
+                reached = flood(event.value)
+                if not reached & strange:
+                    alive |= reached
+        runs = groupby(code, lambda one: one[0] not in alive)
+        spans = [list(run) for is_dead, run in runs if is_dead]
+        return tuple(
+            (run[0][0], run[-1][0] + run[-1][1])
+            for run in spans
+            if any(one[0] in strange for one in run)
         )
 
     def _settled(self, way: Way) -> Way:
@@ -320,7 +402,14 @@ class Code:
         if whole:
             # What is not of the table, if it is one, is a pointer: either way it is covered.
             return [*ways, *ways_of(context, event.kind, 0)]
-        return ways or ways_of(context, Kind.SUM, 0)
+        if ways:
+            return ways
+        entering = {Kind.ENTER, Kind.FOREIGN, *CALLS}
+        if not any(one.kind in entering for one in events) and stays_within(
+            self.machine, function, index, target
+        ):
+            return [Harmless("it goes on within the function, which calls nothing")]
+        return ways_of(context, Kind.SUM, 0)
 
     def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
         """Yield the way to what follows, where control may go on to it."""

@@ -133,18 +133,8 @@ def _names(binary: Binary) -> Span:
 
 
 def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[int, ...]]:
-    """Return where exceptions go on outside of the frame that they came to, by its start."""
-    found: dict[int, tuple[int, ...]] = {}
-    for frame in frames:
-        if frame.handlers:
-            outside = [
-                pad
-                for pad in read_landings(binary, frame)
-                if not frame.start <= pad < frame.start + frame.size
-            ]
-            if outside:
-                found[frame.start] = tuple(outside)
-    return found
+    """Return where exceptions go on that come to a frame, by its start."""
+    return {frame.start: tuple(read_landings(binary, frame)) for frame in frames if frame.handlers}
 
 
 def _words_that_point_into_code(binary: Binary) -> dict[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.analysis import Known
@@ -153,9 +154,8 @@ class _Explorer:
         self.entrances: list[Entrance] = []
         self.unclear: dict[Place, tuple[Why, str]] = {}
         self.overlays: set[Place] = set()
-        self.asks = False
-        """True once functions are got by their names."""
-        self.named: set[str] = set()
+        self.asking: set[int] = set()
+        """Which images get functions by their names, or hand names to those that do."""
 
     def graph(self) -> Graph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
@@ -165,7 +165,7 @@ class _Explorer:
             for address in analysis.reached:
                 self._reach(Place(i, address))
             for name in analysis.imported:
-                self._take_import(name)
+                self._take_import(i, name)
             for address, why, detail in image.unread:
                 self.unclear[Place(i, address)] = why, detail
             if image.is_go:
@@ -205,23 +205,35 @@ class _Explorer:
             self.taken.add(place)
             self._reach(place)
 
-    def _take_import(self, name: str) -> None:
-        self._import(name)
+    def _take_import(self, number: int, name: str) -> None:
+        self._import(number, name)
         for place in self.exports.get(name, ()):
             self._take(place)
 
-    def _import(self, name: str) -> None:
-        """Note that ``name`` is used.
+    def _import(self, number: int, name: str) -> None:
+        """Note that the image of that index uses ``name``.
 
-        By dlsym(), all exports can be had whose names stand in the data of any file: who asks may
-        have got the name from another.
+        By dlsym(), all exports can be had whose names stand in its data, or in that of an image
+        that it may have got the name from: one that uses something of it.
         """
-        if name not in _BY_NAME or self.asks:
+        if name not in _BY_NAME:
             return
-        self.asks = True
-        texts = frozenset[str]().union(*(image.texts for image in self.images))
-        for other in sorted(texts & self.exports.keys()):
-            self._take_import(other)
+        waiting = [number]
+        while waiting:
+            asking = waiting.pop()
+            if asking in self.asking:
+                continue
+            self.asking.add(asking)
+            waiting += [
+                i for i, used in enumerate(self.uses) if used & set(self.images[asking].exports)
+            ]
+            for other in sorted(self.images[asking].texts & self.exports.keys()):
+                self._take_import(asking, other)
+
+    @cached_property
+    def uses(self) -> list[set[str]]:
+        """The names that each image takes from others."""
+        return [{*image.slots.values(), *image.imported_pointers} for image in self.images]
 
     def _follow(self, cell: Place) -> None:
         """Follow all that leads out of one function."""
@@ -234,14 +246,14 @@ class _Explorer:
         for address in facts.reaches:
             self._reach(Place(number, address))
         for name in facts.imports:
-            self._import(name)
+            self._import(number, name)
             if name not in self.exports and name not in self.images[number].weak:
                 self.unclear[cell] = Why.NO_FILE, name
             for place in self.exports.get(name, ()):
                 self.callers[place].add(cell)
                 self._reach(place)
         for name in facts.takes_imports:
-            self._take_import(name)
+            self._take_import(number, name)
         for address, foreign in facts.entrances:
             self.entrances.append(Entrance(Place(number, address), foreign))
         for address, why, detail in facts.unclear:

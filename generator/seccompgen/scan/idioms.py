@@ -27,6 +27,7 @@ GLIBC_SETXID = frozenset(
 
 Each function that asks for one also makes it itself, so that it is found there.
 """
+_LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
 
@@ -51,7 +52,7 @@ def is_glibc_request(follower: Follower, lost: Value) -> bool:
 
     It is a function that only setuid and its like call, with what is to be done in memory.
     """
-    if lost.lost is None or lost.reason is not Why.MEMORY:
+    if lost.lost is None or lost.reason not in _LOADED:
         return False
     graph = follower.graph
     image = graph.images[lost.lost.image]
@@ -69,7 +70,7 @@ def is_glibc_handler(follower: Follower, lost: Value) -> bool:
     It is a function that tells signal 33 (SIGSETXID) and code -6 (SI_TKILL) from others, and
     loads what it is to call from memory.
     """
-    if lost.lost is None or lost.reason is not Why.MEMORY:
+    if lost.lost is None or lost.reason not in _LOADED:
         return False
     for cell in follower.graph.cells_at(lost.lost):
         compared = {

@@ -67,7 +67,7 @@ class Image:
     ``imported_pointers`` names whose address the loader puts there. ``roots`` is where
     others start it: the entry point, initialisers and finalisers. ``frames`` are the starts of
     what .eh_frame describes: each a function, or a part of one that was laid elsewhere.
-    ``landings`` are where exceptions go on outside of these, by the start. ``names`` is where the
+    ``landings`` are where exceptions go on that come to these. ``names`` is where the
     names of dynamic symbols lie.
     """
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.scan.machine import Event, Kind, Known, Lost
+from seccompgen.scan.machine import Event, Kind, Known, Lost, Register
 from seccompgen.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ _NEAR_BYTES = 96
 """How far before an indirect jump the code that prepares it may start."""
 _MOST_ENTRIES = 4096
 _MAX_STATES = 2000
+_MAX_INTERVAL_STEPS = 400
 _DATA = frozenset({Kind.REFERENCE, Kind.LOAD, Kind.COMPARISON})
 
-_WHOLE = frozenset({Why.MEMORY, Why.RETURNED, Why.CHANGED, Why.STORED, Why.NO_STACK, Why.DECODED})
+_WORDS = frozenset({Why.MEMORY, Why.STORED})
+_WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
 """Origins of a pointer that was made elsewhere, and whole.
 
 What is decoded, by an exclusive or with a secret, was whole when it was encoded (PTR_MANGLE of
@@ -50,40 +52,107 @@ class Function(NamedTuple):
 def is_whole(machine: Machine, function: Function, index: int, location: Location | None) -> bool:
     """Return True if ``location`` holds a pointer that was made whole, before ``code[index]``.
 
-    ``location`` is None for a word of memory.
+    ``location`` is None for a word of memory. Whole is also the sum of two words of memory, which
+    nobody makes but who loads programs: where a file is loaded, plus an address of that file. All
+    such addresses are known, from the file's own tables. The entries of jump tables are narrower,
+    or are added to an address that the code makes.
     """
     if location is None:
         return True
-    seen = {(index, location, 0)}
-    waiting = [(index, location, 0)]
+    first = (index, location, False)
+    seen, waiting = {first}, [first]
     code = function.code
     while waiting:
-        at, where, add = waiting.pop()
-        before = [
-            bisect_left(function.addresses, source)
-            for source in function.sources.get(function.addresses[at], ())
-        ]
-        if at > 0 and not machine.stops(code[at - 1]):
-            before.append(at - 1)
-        if not before and add:
-            return False
-        for earlier in before:
-            step = machine.before(function.image, code, earlier, where)
-            if isinstance(step, Known):
-                if add or not (step.value == 0 or function.image.in_code(step.value)):
-                    return False  # but where code is, its address counts as taken
-            elif isinstance(step, Lost):
-                if add or step.why not in _WHOLE:
-                    return False
+        at, where, in_sum = waiting.pop()
+        for earlier in _before(machine, function, at):
+            if not in_sum and machine.is_half(code[earlier], where) and function.image.relocatable:
+                continue  # such a file is loaded above what half a word can say
+            summands = machine.summands(code[earlier], where)
+            if summands is not None:
+                places, in_sum_before = summands, True
             else:
-                for place in step.places:
-                    state = (earlier, place, add + step.add)
-                    if state not in seen:
-                        seen.add(state)
-                        waiting.append(state)
+                step = machine.before(function.image, code, earlier, where)
+                if isinstance(step, Known):
+                    if not _is_taken(function, step.value, in_sum=in_sum):
+                        return False
+                    continue
+                if isinstance(step, Lost):
+                    if step.why not in (_WORDS if in_sum else _WHOLE):
+                        return False
+                    continue
+                if step.add:
+                    return False
+                places, in_sum_before = step.places, in_sum
+            for place in places:
+                state = (earlier, place, in_sum_before)
+                if state not in seen:
+                    seen.add(state)
+                    waiting.append(state)
         if len(seen) > _MAX_STATES:
             return False
     return True
+
+
+def _is_taken(function: Function, value: int, *, in_sum: bool) -> bool:
+    """Return True for null, and an address of code: it counts as taken where it is made."""
+    return value == 0 or (not in_sum and function.image.in_code(value))
+
+
+def _before(machine: Machine, function: Function, index: int) -> list[int]:
+    """Return from which instructions control gets to ``code[index]``, within the function."""
+    sources = function.sources.get(function.addresses[index], ())
+    found = [bisect_left(function.addresses, source) for source in sources]
+    if index > 0 and _goes_on(machine, function, index - 1):
+        found.append(index - 1)
+    return found
+
+
+def _goes_on(machine: Machine, function: Function, index: int) -> bool:
+    """Return True if control may come out of ``code[index]``; nothing comes out of mere padding."""
+    while machine.is_padding(function.code[index]):
+        if index == 0 or function.addresses[index] in function.sources:
+            return True
+        index -= 1
+    return not machine.stops(function.code[index])
+
+
+def stays_within(
+    machine: Machine, function: Function, index: int, location: Location | None
+) -> bool:
+    """Return True if the jump ``code[index]`` goes to some instruction of the function itself.
+
+    It does if it goes to a label plus a number that is cut off, as in copies of a loop. What it
+    does to numbers of calls is not followed, so only a function counts that has none.
+    """
+    if not isinstance(location, Register):
+        return False
+    found = _interval(machine, function, index, location.name, [_MAX_INTERVAL_STEPS])
+    span = function.span
+    return found is not None and span.start <= found[0] and found[1] < span.end
+
+
+def _interval(
+    machine: Machine, function: Function, index: int, register: str, left: list[int]
+) -> tuple[int, int] | None:
+    """Return between which numbers ``register`` is before ``code[index]``; None if unknown."""
+    low: int | None = None
+    high = 0
+    earlier = _before(machine, function, index)
+    left[0] -= len(earlier)
+    if not earlier or left[0] < 0:
+        return None
+    for before in earlier:
+        made = machine.as_sum(function.image, function.code[before], register)
+        if made is None:
+            return None
+        least, most = made.constant, made.constant + made.rest
+        for name, factor in made.terms:
+            part = _interval(machine, function, before, name, left)
+            if part is None:
+                return None
+            least, most = least + part[0] * factor, most + part[1] * factor
+        low, high = least if low is None else min(low, least), max(high, most)
+    return None if low is None else (low, high)
 
 
 def table_targets(

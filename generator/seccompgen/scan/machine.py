@@ -109,6 +109,14 @@ class Lost:
 Step: TypeAlias = Known | Moved | Lost
 
 
+class Sum(NamedTuple):
+    """``constant``, plus each register of ``terms`` so many times, plus at most ``rest``."""
+
+    terms: tuple[tuple[str, int], ...]
+    constant: int = 0
+    rest: int = 0
+
+
 class TableLoad(NamedTuple):
     """A load from ``base``, if that is one register, at the place that register ``by`` says."""
 
@@ -165,6 +173,18 @@ class Machine(Protocol):
 
     def target(self, instruction: Instruction) -> Location | None:
         """Return what holds where the indirect call or jump goes; None for a word of memory."""
+
+    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
+        """Return of which places ``location`` is the sum after ``instruction``; None if of none.
+
+        A word of memory that is added is left out.
+        """
+
+    def is_half(self, instruction: Instruction, location: Location) -> bool:
+        """Return True if it puts half a word into ``location``, and clears the other half."""
+
+    def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
+        """Return what ``register`` holds after ``instruction``; None if that may be anything."""
 
     def sets(self, instruction: Instruction) -> str:
         """Return the register that its first operand is, or an empty text."""

@@ -10,8 +10,9 @@ class Why(Enum):
 
     # Why a number, or where an indirect call leads, could not be followed back.
     MEMORY = "it is loaded from memory"
+    NARROW = "it is loaded from memory, as less than a word"
     COMPUTED = "it is computed"
-    DECODED = "it is decoded"
+    DECODED = "it is computed by an exclusive or, or a rotation"
     PART = "a part of it is set alone"
     RETURNED = "it is what a call returned"
     CHANGED = "a call may have changed it"

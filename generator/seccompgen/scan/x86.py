@@ -18,6 +18,7 @@ from seccompgen.scan.machine import (
     Register,
     Slot,
     Step,
+    Sum,
     TableLoad,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
@@ -230,6 +231,68 @@ class X86:
             return Slot(memory.base, memory.offset)
         return None
 
+    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
+        """See ``Machine``."""
+        first, _, second = instruction[3].partition(", ")
+        if instruction[2] != "add":
+            return None
+        if isinstance(location, Slot):
+            memory = _memory(first)
+            same = (
+                memory
+                and memory.plain
+                and (memory.base, memory.offset)
+                == (
+                    location.base,
+                    location.offset,
+                )
+            )
+            if not same or second not in _REGISTERS or not memory or memory.size < self.word:
+                return None
+            return location, Register(_REGISTERS[second][0])
+        if first not in _REGISTERS:
+            return None
+        name, width = _REGISTERS[first]
+        if location != Register(name) or width != 8 * self.word:
+            return None
+        if second in _REGISTERS:
+            return location, Register(_REGISTERS[second][0])
+        return (location,) if "[" in second else None
+
+    def is_half(self, instruction: Instruction, location: Location) -> bool:
+        """See ``Machine``."""
+        if self.word == 4 or instruction[2] in _READ_ONLY:
+            return False
+        name, width = _REGISTERS.get(instruction[3].partition(", ")[0], ("", 0))
+        return width == 32 and location == Register(name)
+
+    def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
+        """See ``Machine``."""
+        address, size, mnemonic, operands = instruction
+        parts = operands.split(", ")
+        name, width = _REGISTERS.get(parts[0], ("", 0))
+        if self.is_call(instruction):
+            return None
+        if name != register or mnemonic in _READ_ONLY:
+            written = self._written(image.read(address, size))
+            return None if register in written else Sum(((register, 1),))
+        if width < 32:
+            return None
+        number = int(parts[-1], 0) if _is_number(parts[-1]) else None
+        other = _REGISTERS.get(parts[-1], ("", 0))[0]
+        match mnemonic:
+            case "and" if number is not None and number >= 0:
+                return Sum((), rest=number)
+            case "shl" if number is not None:
+                return Sum(((register, 1 << number),))
+            case "add" if other:
+                return Sum(((register, 1), (other, 1)))
+            case "mov" if other:
+                return Sum(((other, 1),))
+            case "lea":
+                return _lea_sum(address + size, parts[1])
+        return None
+
     def sets(self, instruction: Instruction) -> str:
         """See ``Machine``."""
         if instruction[2].rpartition(" ")[2] in _READ_ONLY:
@@ -353,7 +416,7 @@ class X86:
         memory = _memory(source)
         if memory and memory.plain and memory.base in {"rsp", "rbp"} and memory.size >= 4:
             return Moved((Slot(memory.base, memory.offset),))
-        return Lost(Why.MEMORY)
+        return Lost(Why.NARROW if memory and memory.size < self.word else Why.MEMORY)
 
     def _address(self, instruction: Instruction, source: str) -> Step:
         memory = _memory(source)
@@ -411,8 +474,10 @@ class X86:
         """Follow what moves the stack pointer; None where ``word`` does not."""
         offset, step = slot.offset, self.word
         if word == "push":
-            if offset < step:
-                return self._stored(operands[0]) if offset == 0 else Lost(Why.PART)
+            if offset == 0:
+                return self._stored(operands[0])
+            if abs(offset) < step:
+                return Lost(Why.PART)
             return Moved((Slot("rsp", offset - step),))
         if word in {"pushfq", "pushfd"}:
             return (
@@ -529,6 +594,24 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     ):
         return Slot("rsp", 0)
     return None
+
+
+def _lea_sum(following: int, source: str) -> Sum | None:
+    """Return what ``lea`` of ``source`` makes, before the instruction at ``following``."""
+    match = _MEMORY.search(source)
+    terms: list[tuple[str, int]] = []
+    constant = 0
+    if not match or " - " in match["inside"]:
+        return None
+    for part in match["inside"].split(" + "):
+        name, _, factor = part.partition("*")
+        if _is_number(name):
+            constant += int(name, 0)
+        elif name == "rip":
+            constant += following
+        else:
+            terms.append((_REGISTERS.get(name, (name, 0))[0], int(factor or "1")))
+    return Sum(tuple(terms), constant)
 
 
 def _memory(operand: str) -> _Memory | None:
