@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import click
 from seccompgen.cli.common import (
     default_action_option,
     json_option,
+    no_cache_option,
+    progress,
     read_tables,
     tables_option,
 )
@@ -18,11 +21,11 @@ from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Action
-    from seccompgen.scan import Scan, Unknown
+    from seccompgen.scan import Means, Scan, Unknown
     from seccompgen.tables import Tables
 
 
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     help="The root of the system that BINARY is to run on.",
 )
 @tables_option
+@no_cache_option
 @json_option
 def scan(
     binaries: tuple[Path, ...],
@@ -96,6 +100,7 @@ def scan(
     *,
     sites: bool,
     accept_unknown: bool,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Find the calls that BINARY can make, from its code, and write the policy that allows them.
@@ -121,7 +126,9 @@ def scan(
     allowed, denied = _names("--allow", allow), _names("--deny", deny)
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
-    found = [scan_one(path, tables, libraries, directories, root) for path in binaries]
+    with progress("reading code") as report:
+        how = _means(tables, report, cached=not no_cache)
+        found = [scan_one(path, tables, libraries, directories, root, how) for path in binaries]
     calls = _calls(found, allowed, denied, tables)
     content = None
     if output:
@@ -142,6 +149,20 @@ def scan(
         raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
     for diagnostic in map(_diagnostic, unknown):
         say(diagnostic, err=True)
+
+
+def _means(tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool) -> Means:
+    """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
+    from seccompgen.build import cache_directory  # noqa: PLC0415
+    from seccompgen.pool import available_cpus, spread  # noqa: PLC0415
+    from seccompgen.scan import Kept, Means  # noqa: PLC0415
+
+    directory = cache_directory() if cached else None
+    return Means(
+        spread=partial(spread, workers=available_cpus()),
+        kept=Kept(directory / "scans", tables) if directory else None,
+        report=report,
+    )
 
 
 def _names(option: str, texts: Iterable[str]) -> set[str]:

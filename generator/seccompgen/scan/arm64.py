@@ -49,6 +49,8 @@ _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _
 _SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
 """Sign a pointer, check that, or take it off again."""
 _CALLS = frozenset({"bl", "blr", "blraa", "blrab", "blraaz", "blrabz"})
+_COMPARES = frozenset({"cmp", "cmn", "tst", "ccmp", "ccmn"})
+"""What writes no register, whatever the disassembler says of its first."""
 _SETS = frozenset({"mov", "adrp", "adr", "ldr"})
 _INDEXED = re.compile(r"\[(?P<base>\w+), (?P<index>[wx]\d+)")
 _UNSIGNED = frozenset({"b.hi", "b.ls", "b.hs", "b.lo"})
@@ -211,6 +213,8 @@ class Arm64:
         """See ``Machine``."""
         parts = instruction[3].split(", ")
         names = [_whole(part) for part in parts]
+        if instruction[2] == "csel" and location == Register(names[0]) and "xzr" in parts:
+            return tuple(Register(one) for one in names[1:3] if one != "xzr")  # or null
         if instruction[2] != "add" or len(parts) != 3 or location != Register(names[0]):
             return None
         if not all(names) or parts[0][0] != "x":
@@ -320,6 +324,8 @@ class Arm64:
     ) -> Step:
         mnemonic = instruction[2]
         target = _whole(operands[0]) if operands else ""
+        if mnemonic in _COMPARES:
+            return Moved((location,))
         if target == location.name:
             match mnemonic:
                 case "mov" | "movz" | "orr" if operands[1:] and len(operands) == 2:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from seccompgen.scan.machine import Instruction, Machine
 
 _OVERLAY_BYTES = 256
+_LONG_BYTES = 1 << 14
 _ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
 """What glibc takes the address of only to see whether a signal came while it ran (nptl)."""
 _GO_PANICS = (
@@ -44,6 +45,8 @@ _GO_PANICS = (
     "runtime.panic",
 )
 """How the names of Go's functions begin that end in a panic, and so never return."""
+_NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
+"""Functions of other files that do not return, as the C standard and the ABI have it."""
 _LEAVING = frozenset({Kind.INDIRECT_JUMP, Kind.JUMP_SLOT, Kind.UNREAD})
 
 
@@ -105,7 +108,19 @@ class Layout:
         if image.relocatable:  # else a pointer may be a number that looks like one
             starts |= image.pointers
         self._image = image
-        self._starts = sorted(filter(image.in_code, starts))
+        self._arrange(starts)
+        if image.frames and image.functions:
+            return
+        # Little is known of a stripped file; but what is called is a function, too.
+        long = [
+            one for one in map(self.cell, self._starts) if one and one[1] - one[0] > _LONG_BYTES
+        ]
+        for cell in long:
+            starts |= _called_in(image, *cell)
+        self._arrange(starts)
+
+    def _arrange(self, starts: set[int]) -> None:
+        self._starts = sorted(filter(self._image.in_code, starts))
         self._set = frozenset(self._starts)
 
     def cell(self, address: int) -> tuple[int, int] | None:
@@ -124,6 +139,17 @@ class Layout:
     def __iter__(self) -> Iterator[int]:
         """Iterate over the starts."""
         return iter(self._starts)
+
+
+def _called_in(image: Image, start: int, end: int) -> set[int]:
+    """Return which instructions from ``start`` to ``end`` are called by others there."""
+    machine = machine_for(image.abi)
+    code = machine.disassemble(image, start, end)
+    boundaries = {instruction[0] for instruction in code}
+    calls = [one for one in code if machine.is_call(one)]
+    return boundaries & {
+        event.value for event in machine.events(image, calls) if event.kind is Kind.CALL
+    }
 
 
 def _past_signal_mark(image: Image, frame: int) -> int:
@@ -157,6 +183,7 @@ class Code:
         self.image = image
         self.machine = machine_for(image.abi)
         self._stubs: dict[int, str | None] = {}
+        self._endless: dict[int, bool] = {}
         self._decoded = lru_cache(maxsize=512)(self._decode)
         self.read = lru_cache(maxsize=512)(self._read)
 
@@ -261,6 +288,28 @@ class Code:
             reading.dead,
         )
 
+    def _is_endless(self, address: int) -> bool:
+        """Return True if what starts there never comes back, as far as it can be seen at once."""
+        if address not in self._endless:
+            name = self.stub(address)
+            cell = self.layout.cell(address)
+            if name is not None or cell is None or cell[0] != address:
+                self._endless[address] = name in _NO_RETURN
+            else:
+                code = self._decoded(*cell)[0]
+                last = self._last(code)
+                self._endless[address] = (
+                    last is not None
+                    and (self.machine.stops(last) or self.machine.is_call(last))
+                    and not any(map(self.machine.returns, code))
+                    and not any(
+                        event.kind in _LEAVING
+                        or (event.kind is Kind.JUMP and not cell[0] <= event.value < cell[1])
+                        for event in self.machine.events(self.image, code)
+                    )
+                )
+        return self._endless[address]
+
     def _called(self, reading: Reading, call: int) -> int | str:
         for source, way in reading.ways:
             if source == call and isinstance(way, Goes):
@@ -280,39 +329,52 @@ class Code:
         machine, image = self.machine, self.image
         code, addresses = self._decoded(start, end)
         here = frozenset(addresses)
+        span = range(start, end)
         events = list(machine.events(image, code))
         context = Context(image, start, end)
         sources: dict[int, list[int]] = defaultdict(list)
-        for event in events:
-            if event.kind is Kind.JUMP and event.value in here:
-                sources[event.value].append(event.address)
-        function = Function(image, Span(start, end), code, addresses, sources)
         ways: list[tuple[int, Way]] = []
+        entrances: list[tuple[int, bool]] = []
+        leaves = any(map(machine.returns, code))
+        others: list[Event] = []
         for event in events:
-            if event.kind in {Kind.INDIRECT_CALL, Kind.INDIRECT_JUMP}:
+            kind, address, value = event
+            if kind is Kind.JUMP and value in here:
+                sources[value].append(address)
+                ways.append((address, Goes(value, is_call=False)))
+            else:
+                others.append(event)
+                leaves = leaves or kind in _LEAVING or (kind is Kind.JUMP and value not in span)
+                if kind is Kind.ENTER or kind is Kind.FOREIGN:
+                    entrances.append((address, kind is Kind.FOREIGN))
+        called = {event.address: event.value for event in others if event.kind is Kind.CALL}
+
+        def endless(call: int) -> bool:
+            return call in called and self._is_endless(called[call])
+
+        function = Function(image, Span(start, end), code, addresses, sources, endless)
+        for event in others:
+            if event.kind is Kind.INDIRECT_CALL or event.kind is Kind.INDIRECT_JUMP:
                 found = self._indirect(context, function, events, event)
             else:
                 found = ways_of(context, event.kind, event.value)
-            ways += [(event.address, self._settled(way)) for way in found]
-        ways += [(event, way) for event, way in self._onward(end, code)]
+            ways += [
+                (event.address, self._settled(way)) for way in found if type(way) is not Harmless
+            ]
+        ways += self._onward(end, code)
         inner: dict[int, list[tuple[int, bool]]] = defaultdict(list)
         for source, way in ways:
-            if isinstance(way, Goes) and way.address in here:
+            if type(way) is Goes and way.address in here:
                 inner[way.address].append((source, way.is_call))
         dead = self._dead(function, ways)
         if dead:
             ways = [(source, way) for source, way in ways if not _inside(source, dead)]
-        entering = {Kind.ENTER, Kind.FOREIGN}
-        leaves = any(
-            event.kind in _LEAVING or (event.kind is Kind.JUMP and not start <= event.value < end)
-            for event in events
-        ) or any(map(machine.returns, code))
         return Reading(
             code,
             addresses,
             ways,
             dict(inner),
-            tuple((e.address, e.kind is Kind.FOREIGN) for e in events if e.kind in entering),
+            tuple(entrances),
             leaves,
             dead,
         )
@@ -397,7 +459,9 @@ class Code:
         whole = is_whole(self.machine, function, index, target)
         targets: list[int] = []
         if event.kind is Kind.INDIRECT_JUMP and not self.machine.returns(function.code[index]):
-            targets = table_targets(self.machine, function, events, index, self.begins)
+            targets = table_targets(
+                self.machine, function, events, index, self.begins, only_near=whole
+            )
         ways: list[Way] = [Goes(one, is_call=False) for one in targets]
         if whole:
             # What is not of the table, if it is one, is a pointer: either way it is covered.

@@ -24,6 +24,8 @@ _NEAR_BYTES = 96
 """How far before an indirect jump the code that prepares it may start."""
 _MOST_ENTRIES = 4096
 _MAX_STATES = 2000
+_MOST_REFERENCES = 300
+"""References to data of a function of which each may be a table; of more it is not tried."""
 _MAX_INTERVAL_STEPS = 400
 _DATA = frozenset({Kind.REFERENCE, Kind.LOAD, Kind.COMPARISON})
 
@@ -39,7 +41,8 @@ glibc).
 class Function(NamedTuple):
     """A function as these questions need it.
 
-    ``sources`` are the jumps within it, by where they go.
+    ``sources`` are the jumps within it, by where they go; ``endless`` says whether the call at an
+    address never comes back.
     """
 
     image: Image
@@ -47,6 +50,7 @@ class Function(NamedTuple):
     code: Sequence[Instruction]
     addresses: Sequence[int]
     sources: Mapping[int, Sequence[int]]
+    endless: Callable[[int], bool]
 
 
 def is_whole(machine: Machine, function: Function, index: int, location: Location | None) -> bool:
@@ -113,7 +117,10 @@ def _goes_on(machine: Machine, function: Function, index: int) -> bool:
         if index == 0 or function.addresses[index] in function.sources:
             return True
         index -= 1
-    return not machine.stops(function.code[index])
+    instruction = function.code[index]
+    if machine.is_call(instruction):
+        return not function.endless(instruction[0])
+    return not machine.stops(instruction)
 
 
 def stays_within(
@@ -161,10 +168,13 @@ def table_targets(
     events: Sequence[Event],
     index: int,
     may_enter: Callable[[int], bool],
+    *,
+    only_near: bool,
 ) -> list[int]:
     """Return where the jump ``code[index]`` can go by a jump table; nothing if none is understood.
 
-    ``may_enter`` says whether an address outside of the function is an instruction of its image.
+    With ``only_near``, a table counts only if it is named just before. ``may_enter`` says whether
+    an address outside of the function is an instruction of its image.
     """
     image = function.image
     jump = function.addresses[index]
@@ -184,15 +194,43 @@ def table_targets(
             found += _plausible(function, targets, bound, may_enter)
         return found
 
-    for table in _candidates(machine, function, near, load):
+    named = _named(machine, function, first + load[0], load[1].base)
+    for table in (*named, *_candidates(machine, function, near, load)):
         targets = reads([table], bases)
         if targets:
             return list(dict.fromkeys(targets))
+    if only_near or len(everywhere) > _MOST_REFERENCES:
+        return []
     bases = [
         one.value for one in everywhere if function.span.start <= one.value < function.span.end
     ]
     tables = [one.value for one in everywhere if not image.in_code(one.value)]
     return list(dict.fromkeys(reads(dict.fromkeys(tables), dict.fromkeys(bases))))
+
+
+def _named(machine: Machine, function: Function, index: int, register: str | None) -> list[int]:
+    """Return the one address that ``register`` has before ``code[index]``, if all ways say so."""
+    if register is None:
+        return []
+    first: tuple[int, Location] = (index, Register(register))
+    seen, waiting = {first}, [first]
+    found: set[int] = set()
+    while waiting and len(seen) < _MAX_STATES:
+        at, where = waiting.pop()
+        before = _before(machine, function, at)
+        if not before and at == 0:
+            return []  # elsewhere, only this jump or one like it leads there
+        for earlier in before:
+            step = machine.before(function.image, function.code, earlier, where)
+            if isinstance(step, Known):
+                found.add(step.value)
+            elif isinstance(step, Lost) or step.add:
+                return []
+            else:
+                new = {(earlier, place) for place in step.places} - seen
+                seen |= new
+                waiting += new
+    return sorted(found) if len(found) == 1 else []
 
 
 def _candidates(

@@ -24,6 +24,8 @@ Instruction: TypeAlias = tuple[int, int, str, str]
 class Kind(Enum):
     """What an instruction does that matters beyond its function."""
 
+    __hash__ = object.__hash__  # Enum's own takes longer than all that is done with it
+
     CALL = auto()
     """calls the code at ``value``"""
     JUMP = auto()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
@@ -19,11 +21,11 @@ from seccompgen.scan.values import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from seccompgen.scan.analysis import Spread
     from seccompgen.scan.graph import Graph
     from seccompgen.scan.image import Image
+    from seccompgen.scan.kept import Kept
     from seccompgen.scan.values import Value
     from seccompgen.scan.ways import Place
     from seccompgen.tables import Table, Tables
@@ -39,20 +41,33 @@ _VDSO_CALLS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a scan may use: processes, what is kept of earlier ones, and who wants to know of it."""
+
+    spread: Spread = alone
+    kept: Kept | None = None
+    report: Callable[[int, int], None] | None = None
+
+
+ALONE = Means()
+
+
 def scan(
     path: Path,
     tables: Tables,
     libraries: Sequence[Path],
     directories: Sequence[Path],
     root: Path,
-    spread: Spread = alone,
-    report: Callable[[int, int], None] | None = None,
+    means: Means = ALONE,
 ) -> Scan:
     """Find what the program at ``path`` can call.
 
     ``libraries`` are further ones that it loads while it runs; libraries are looked for in
     ``directories`` and, as ld.so does, below ``root``. Raises InputError for a file that cannot be
     scanned, OutsideError where the packages for it are not installed.
+
+    ``means`` do not affect the result.
     """
     missing = [name for module, name in _PACKAGES.items() if not importlib.util.find_spec(module)]
     if missing:
@@ -64,6 +79,11 @@ def scan(
     if program.abi.name not in tables.tables:
         raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
     binaries = load(program, libraries, directories, root)
+    extra = {str(one) for one in libraries}
+    loaded = [i for i, binary in enumerate(binaries) if binary.path in extra]
+    result = means.kept.result(binaries, loaded) if means.kept else None
+    if result:
+        return result
     images = tuple(map(image_of, binaries))
     if program.abi.name == "i386" and not images[0].is_only_go:
         raise InputError(
@@ -72,17 +92,25 @@ def scan(
                 Position(str(path)),
             )
         )
-    extra = {str(one) for one in libraries}
-    loaded = [i for i, image in enumerate(images) if image.path in extra]
-    analyses = analyse(images, spread, report)
-    graph = explore(images, machine_for(program.abi), analyses, loaded)
-    table = tables.tables[program.abi.name]
+    kept = [means.kept.analysis(image) if means.kept else None for image in images]
+    new = tuple(image for image, known in zip(images, kept, strict=True) if known is None)
+    made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
+    found = [known or made[image] for image, known in zip(images, kept, strict=True)]
+    graph = explore(images, machine_for(program.abi), found, loaded)
+    result = _result(str(path), graph, tables.tables[program.abi.name])
+    if means.kept:
+        means.kept.add(made.items(), (binaries, loaded, result))
+    return result
+
+
+def _result(path: str, graph: Graph, table: Table) -> Scan:
+    images = graph.images
     sites, unknown = _sites(graph, table)
     unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
     implied = tuple(_implied(images, table, {site.name for site in sites}))
     return Scan(
-        path=str(path),
-        abi=program.abi,
+        path=path,
+        abi=images[0].abi,
         is_go=images[0].is_go,
         files=tuple((image.path, image.sha256) for image in images),
         sites=sites,
@@ -139,7 +167,7 @@ def _shown(graph: Graph, place: Place, besides: Place) -> str:
     shown = f"{place.address:#x}"
     if function:
         shown += f" ({function})"
-    return shown if place.image == besides.image else f"{shown} of {path}"
+    return shown if place.image == besides.image else f"{shown} of {Path(path).name}"
 
 
 def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[Implied]:
