@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from seccompgen.tables import Tables
 
 
+_HOSTS = {"i386": "x86_64"}
+"""ABIs of which programs also run on a kernel of another."""
+
+
 @click.command()
 @click.argument(
     "binaries", nargs=-1, required=True, metavar="BINARY...", type=click.Path(path_type=Path)
@@ -220,10 +224,19 @@ def _content(
             return render_go_allowlist(calls, package, heading)
         except ValueError as error:
             raise InputError(f"--format go: {error}; scan one BINARY") from None
+    guests = [abi for abi in calls if abi.name in _HOSTS]
+    # They run on the larger kernel, too, where a program of that answers for them as well.
+    hosts = [_HOSTS[abi.name] for abi in guests if _HOSTS[abi.name] in tables.tables]
+    wanted = calls | {
+        tables.tables[name].abi: calls.get(tables.tables[name].abi, []) for name in hosts
+    }
     if form == "python":
-        return render_python_allowlist(calls, action, tables, description, heading)
-    allowed = {abi: [Allowed(name) for name in names] for abi, names in calls.items()}
-    return write_policy(description, allowed, action, tables, "\n".join(heading)).encode()
+        return render_python_allowlist(wanted, guests, action, tables, description, heading)
+    allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
+    text = write_policy(
+        description, allowed, action, tables, "\n".join(heading), compat_arches=guests
+    )
+    return text.encode()
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:

@@ -36,6 +36,7 @@ _NUMBER = re.compile(r"#?(-?(?:0x[0-9a-f]+|\d+))")
 _MEMORY = re.compile(
     r"\[(?P<base>\w+)(?:, #(?P<offset>-?\w+))?\](?P<pre>!)?(?:, #(?P<post>-?\w+))?"
 )
+_WORD = re.compile(r"[a-z]\w*")
 _REGISTER = re.compile(r"[wx](\d+|zr)|[wx]?sp|fp|lr")
 _CONDITIONS = (
     *("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc"),
@@ -240,6 +241,28 @@ class Arm64:
         if instruction[2][:2] in {"st", "cm", "cb", "tb", "b."}:
             return ""
         return _whole(instruction[3].partition(", ")[0])
+
+    def dies(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"udf", "brk", "hlt"}
+
+    def mentions(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        return any(_whole(one) == register for one in _WORD.findall(instruction[3]))
+
+    def is_comparison(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {*_COMPARES, "cbz", "cbnz", "tbz", "tbnz"}
+
+    def only_sets(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        first, _, rest = instruction[3].partition(", ")
+        others = {_whole(one) for one in _WORD.findall(rest)}
+        if instruction[2] == "ldp":
+            return "[" in rest and register not in {
+                _whole(one) for one in _WORD.findall(rest.partition("[")[2])
+            }
+        return _whole(first) == register and instruction[2] in _SETS and register not in others
 
     def copied(self, instruction: Instruction) -> str | None:
         """See ``Machine``."""

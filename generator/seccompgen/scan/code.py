@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.image import Span
-from seccompgen.scan.jumps import Function, is_whole, stays_within, table_targets
+from seccompgen.scan.jumps import Function, is_whole, only_calls, stays_within, table_targets
 from seccompgen.scan.machine import Event, Kind
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import (
@@ -352,12 +352,22 @@ class Code:
         def endless(call: int) -> bool:
             return call in called and self._is_endless(called[call])
 
-        function = Function(image, Span(start, end), code, addresses, sources, endless)
+        leads = {event.address: event.value for event in events if event.kind is Kind.JUMP}
+        function = Function(image, Span(start, end), code, addresses, sources, leads, endless)
         for event in others:
             if event.kind is Kind.INDIRECT_CALL or event.kind is Kind.INDIRECT_JUMP:
                 found = self._indirect(context, function, events, event)
             else:
                 found = ways_of(context, event.kind, event.value)
+            if event.kind is Kind.LOAD and found:
+                calls = self._only_calls(function, event)
+                if calls is not None:  # as good as a call through the slot
+                    ways += [
+                        (call, self._settled(way))
+                        for call in calls
+                        for way in ways_of(context, Kind.CALL_SLOT, event.value)
+                    ]
+                    continue
             ways += [
                 (event.address, self._settled(way)) for way in found if type(way) is not Harmless
             ]
@@ -474,6 +484,13 @@ class Code:
         ):
             return [Harmless("it goes on within the function, which calls nothing")]
         return ways_of(context, Kind.SUM, 0)
+
+    def _only_calls(self, function: Function, event: Event) -> list[int] | None:
+        """Return which instructions call what is loaded from a slot, if nothing else is done."""
+        image = self.image
+        if event.value not in image.slots and event.value not in image.own_slots:
+            return None
+        return only_calls(self.machine, function, bisect_left(function.addresses, event.address))
 
     def _onward(self, end: int, code: Sequence[Instruction]) -> Iterator[tuple[int, Way]]:
         """Yield the way to what follows, where control may go on to it."""

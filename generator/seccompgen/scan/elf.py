@@ -169,7 +169,7 @@ def _headers_end(binary: Binary) -> int:
 
 
 def _words_anywhere(binary: Binary, starts: set[int] | frozenset[int]) -> set[int]:
-    """Return the ``starts`` of functions that stand in data at any place, in four bytes.
+    """Return the ``starts`` of functions that stand in data at any place, or in four bytes.
 
     A packed structure has its pointers where it likes, and small tables have them cut short. What
     looks like the start of a function by accident is rare.
@@ -177,15 +177,24 @@ def _words_anywhere(binary: Binary, starts: set[int] | frozenset[int]) -> set[in
     form = struct.Struct("<I")
     found: set[int] = set()
     headers = _headers_end(binary)
+    # What handles exceptions has distances; it is read as what it is.
+    frames = binary.spans_of(lambda name: name.startswith((".eh_frame", ".gcc_except_table")))
+    apart = sorted((*binary.code, *frames))
     for segment in binary.segments:
         begin = min(max(segment.address, headers), segment.end)
-        inside = [span for span in binary.code if begin <= span.start < segment.end]
+        inside = [span for span in apart if begin <= span.start < segment.end]
         for span in (*inside, Span(segment.end, segment.end)):
             data = segment.data[begin - segment.address : span.start - segment.address]
+            begin_of = begin
             begin = span.end
             for shift in range(4):
                 whole = (len(data) - shift) // 4 * 4
                 if whole > 0:
-                    words = form.iter_unpack(data[shift : shift + whole])
-                    found |= {value for (value,) in words} & starts
+                    words = [value for (value,) in form.iter_unpack(data[shift : shift + whole])]
+                    aligned = (begin_of + shift) % 4 == 0
+                    found |= {
+                        value
+                        for value, following in zip(words, [*words[1:], 0], strict=True)
+                        if (aligned or following == 0) and value in starts
+                    }
     return found

@@ -20,6 +20,11 @@ _GO_HANDLER = "runtime.runPerThreadSyscall"
 _GO_REQUEST = "syscall.runtime_doAllThreadsSyscall"
 """Both in src/runtime/os_linux.go of Go; the second under the name that package syscall knows."""
 
+_GO_FCNTL = frozenset(
+    {"syscall.forkAndExecInChild1", "syscall.fcntl", "syscall.FcntlFlock"}
+    | {"internal/syscall/unix.fcntl", "internal/syscall/unix.Fcntl"}
+)
+
 GLIBC_SETXID = frozenset(
     {"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups"}
 )
@@ -45,6 +50,34 @@ def go_all_threads(follower: Follower, lost: Value) -> list[Value] | None:
         for address in requests
         for value in follower.values(Place(lost.lost.image, address), graph.machine.go_argument)
     ]
+
+
+def go_fcntl(
+    follower: Follower, lost: Value, number_of: Callable[[str], int | None]
+) -> list[Value] | None:
+    """Return the calls that Go makes by its variable fcntl64Syscall, if ``lost`` is of that.
+
+    It has the number of fcntl, or of fcntl64 on 32-bit systems, from the start or as soon as the
+    program runs (src/syscall/flock_linux.go and flock_linux_32bit.go); what it has at first is
+    checked.
+    """
+    if lost.lost is None or lost.reason not in _LOADED:
+        return None
+    place, graph = lost.lost, follower.graph
+    image = graph.images[place.image]
+    if not image.is_go or image.function_at(place.address) not in _GO_FCNTL:
+        return None
+    numbers = {number_of("fcntl"), number_of("fcntl64")} - {None}
+    for cell in graph.cells_at(place):
+        code = [one for one in follower.code(cell) if one[0] == place.address]
+        for event in graph.machine.events(image, code):
+            word = image.read(event.value, image.abi.bits // 8)
+            if int.from_bytes(word, "little") in numbers:
+                return [
+                    lost._replace(number=n, reason=None, lost=None)
+                    for n in sorted(filter(None, numbers))
+                ]
+    return None
 
 
 def is_glibc_request(follower: Follower, lost: Value) -> bool:
@@ -95,6 +128,8 @@ def resolve(
     for value in values:
         if value.number is None:
             asked = go_all_threads(follower, value)
+            if asked is None:
+                asked = go_fcntl(follower, value, number_of)
             if asked is not None:
                 found.update(dict.fromkeys(asked))
                 continue

@@ -138,6 +138,11 @@ class Image:
         return starts[bisect_left(starts, low) : bisect_left(starts, high)]
 
     @cached_property
+    def starts(self) -> frozenset[int]:
+        """Where functions start."""
+        return frozenset(self._starts)
+
+    @cached_property
     def _starts(self) -> list[int]:
         return sorted({one for one in (*self._addresses, *self.frames) if self.in_code(one)})
 

@@ -41,7 +41,8 @@ glibc).
 class Function(NamedTuple):
     """A function as these questions need it.
 
-    ``sources`` are the jumps within it, by where they go; ``endless`` says whether the call at an
+    ``sources`` are the jumps within it, by where they go, ``leads`` where all jumps go, by where
+    they are; ``endless`` says whether the call at an
     address never comes back.
     """
 
@@ -50,6 +51,7 @@ class Function(NamedTuple):
     code: Sequence[Instruction]
     addresses: Sequence[int]
     sources: Mapping[int, Sequence[int]]
+    leads: Mapping[int, int]
     endless: Callable[[int], bool]
 
 
@@ -297,3 +299,54 @@ def _plausible(
             break
         found.append(target)
     return found if bound is None or len(found) >= bound else []
+
+
+def only_calls(machine: Machine, function: Function, index: int) -> list[int] | None:
+    """Return which instructions call what ``code[index]`` loads, if it is used for nothing else.
+
+    None if it may be handed on: copied, stored, or carried out of the function.
+    """
+    code = function.code
+    register = machine.sets(code[index])
+    if not register:
+        return None
+    calls: list[int] = []
+    seen: set[int] = set()
+    waiting = _after(machine, function, index)
+    while waiting:
+        at = waiting.pop()
+        if at is None:
+            return None
+        if at in seen:
+            continue
+        seen.add(at)
+        instruction = code[at]
+        if machine.target(instruction) == Register(register) and machine.is_call(instruction):
+            calls.append(instruction[0])
+        elif machine.mentions(instruction, register):
+            if machine.is_comparison(instruction):
+                pass
+            elif machine.only_sets(instruction, register):
+                continue
+            else:
+                return None
+        waiting += _after(machine, function, at)
+    return calls
+
+
+def _after(machine: Machine, function: Function, index: int) -> list[int | None]:
+    """Return the instructions that may follow ``code[index]``; None for some elsewhere."""
+    instruction = function.code[index]
+    found: list[int | None] = []
+    if instruction[0] in function.leads:
+        target = function.leads[instruction[0]]
+        at = bisect_left(function.addresses, target)
+        inside = at < len(function.addresses) and function.addresses[at] == target
+        found.append(at if inside else None)
+    if machine.returns(instruction) or (
+        machine.is_call(instruction) and function.endless(instruction[0])
+    ):
+        return found
+    if machine.stops(instruction):
+        return found if found or machine.dies(instruction) else [None]
+    return [*found, index + 1 if index + 1 < len(function.code) else None]

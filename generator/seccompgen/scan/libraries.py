@@ -21,6 +21,9 @@ _TRIPLETS = {
     "i386": "i386-linux-gnu",
 }
 _MAX_INCLUDES = 100
+_OF_MUSL = frozenset(
+    f"lib{name}.so" for name in ("c", "pthread", "rt", "m", "dl", "util", "xnet", "resolv", "crypt")
+)
 
 
 def load(
@@ -46,6 +49,8 @@ def load(
     ]
     usual = tuple(dict.fromkeys(_usual(program.abi, root)))
     known = {name for binary in binaries for name in (binary.soname, binary.name)}
+    if Path(program.interpreter).name.startswith("ld-musl-"):
+        known |= _OF_MUSL  # which is all of these, under the name of the interpreter
     for binary in binaries:  # which grows
         for needed in binary.needed:
             if needed in known:

@@ -191,6 +191,18 @@ class Machine(Protocol):
     def sets(self, instruction: Instruction) -> str:
         """Return the register that its first operand is, or an empty text."""
 
+    def dies(self, instruction: Instruction) -> bool:
+        """Return True for what stops control by a signal, and so leads nowhere."""
+
+    def mentions(self, instruction: Instruction, register: str) -> bool:
+        """Return True if any operand is, or has in it, a part of ``register``."""
+
+    def is_comparison(self, instruction: Instruction) -> bool:
+        """Return True for what only compares its operands, none of which is in memory."""
+
+    def only_sets(self, instruction: Instruction, register: str) -> bool:
+        """Return True if it puts something into ``register`` that does not depend on it."""
+
     def copied(self, instruction: Instruction) -> str | None:
         """Return the register that it copies to another, wholly or its low part."""
 

@@ -123,7 +123,22 @@ def _reference(context: Context, kind: Kind, value: int) -> list[Way]:
     ways: list[Way] = []
     for table in tables:
         ways += _slots_between(image, table.start, table.end)
-    return ways or _made(context, kind, value)
+    return ways or _made(context, kind, value) + _by_distance(image, value)
+
+
+def _by_distance(image: Image, table: int) -> list[Way]:
+    """Return the functions of which the distances from ``table`` stand there, in four bytes each.
+
+    Compilers lay tables of virtual functions so where nothing is to be relocated.
+    """
+    found: list[Way] = []
+    data = image.read(table, _TABLE_BYTES) if not image.in_code(table) else b""
+    for i in range(0, len(data) - 3, 4):
+        target = table + int.from_bytes(data[i : i + 4], "little", signed=True)
+        if not image.in_code(target) or target not in image.starts:
+            break
+        found.append(Takes(target))
+    return found
 
 
 def _page(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
@@ -171,6 +186,7 @@ def _sum(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001
 
 
 PAGE = 4096
+_TABLE_BYTES = 4096
 
 WAYS: dict[Kind, Callable[[Context, Kind, int], list[Way]]] = {
     Kind.CALL: _direct,

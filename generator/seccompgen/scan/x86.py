@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _RELATIVE = re.compile(r"\[rip(?: ([+-]) (\w+))?\]")
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<inside>[^]]+)\]")
+_WORD = re.compile(r"[a-z]\w*")
 _SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
 _INDEXED = re.compile(
     r"\[(?:(?P<base>\w+) \+ )?(?P<index>\w+)(?:\*(?P<scale>[48]))?(?: [+-] \w+)?\]"
@@ -83,6 +84,7 @@ def _register_names() -> dict[str, tuple[str, int]]:
 
 
 _REGISTERS = _register_names()
+_LOW = frozenset({"al", "bl", "cl", "dl", "sil", "dil"})
 _PRESERVED = frozenset({"rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"})
 """Registers that a C function leaves as they were (System V ABI, x86-64)."""
 _PRESERVED_I386 = frozenset({"rbx", "rbp", "rsp", "rsi", "rdi"})
@@ -118,6 +120,7 @@ class X86:
     def events(self, image: Image, code: Sequence[Instruction]) -> Iterator[Event]:
         """See ``Machine``."""
         absolute = not image.relocatable
+        bases = {table.start for table in image.slot_tables}
         for i, (address, size, mnemonic, operands) in enumerate(code):
             word = mnemonic.rpartition(" ")[2]
             if word == "call" or word[0] == "j" or word[:4] == "loop" or word == "xbegin":
@@ -139,9 +142,12 @@ class X86:
                     only = word in {"lea", "mov"} and is_only_compared(
                         code, i, _SETS, _leaves, _branches
                     )
-                    made = Kind.REFERENCE if word == "lea" else Kind.LOAD
-                    kind = Kind.COMPARISON if only else made
-                    yield Event(kind, address, _offset(match) + address + size)
+                    value = _offset(match) + address + size
+                    # The base of the slots is of use only with distances, which movabs makes;
+                    # else it is the end of what lies before it.
+                    end = value in bases and not any(one[2] == "movabs" for one in code)
+                    made = Kind.REFERENCE if word == "lea" and not end else Kind.LOAD
+                    yield Event(Kind.COMPARISON if only else made, address, value)
             if absolute and "0x" in operands:
                 for text in _ABSOLUTE.findall(operands):
                     yield Event(Kind.REFERENCE, address, int(text, 16))
@@ -150,6 +156,9 @@ class X86:
         call = word == "call"
         if operands[:1].isdigit():
             yield Event(Kind.CALL if call else Kind.JUMP, address, int(operands, 0))
+            return
+        if operands.startswith(("ptr [", "fword ptr [")):
+            yield Event(Kind.UNREAD, address)  # to another code segment
             return
         match = _RELATIVE.search(operands)
         if match:
@@ -209,6 +218,10 @@ class X86:
             return self._over_call(image, code, instruction, location)
         if isinstance(location, Slot):
             return self._slot_before(image, code, instruction, word, operands, location)
+        if word == "mov" and index and operands[0] in _LOW and _is_number(operands[1]):
+            name = _REGISTERS[operands[0]][0]
+            if location.name == name and _clears(code[index - 1], name):
+                return Known(int(operands[1], 0) & 0xFF)
         return self._register_before(image, instruction, word, operands, location)
 
     def at_caller(self, location: Location) -> Location | None:
@@ -299,6 +312,31 @@ class X86:
             return ""
         return _REGISTERS.get(instruction[3].partition(", ")[0], ("", 0))[0]
 
+    def dies(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"ud2", "ud1", "ud0", "hlt", "int3"}
+
+    def mentions(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        return any(
+            _REGISTERS.get(one, ("", 0))[0] == register for one in _WORD.findall(instruction[3])
+        )
+
+    def is_comparison(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"cmp", "test"} and "[" not in instruction[3]
+
+    def only_sets(self, instruction: Instruction, register: str) -> bool:
+        """See ``Machine``."""
+        first, _, rest = instruction[3].partition(", ")
+        name, width = _REGISTERS.get(first, ("", 0))
+        if name != register or width < 32:
+            return False
+        if instruction[2] in {"xor", "sub"} and rest == first:
+            return True
+        others = {_REGISTERS.get(one, ("", 0))[0] for one in _WORD.findall(rest)}
+        return instruction[2] in _SETS and register not in others
+
     def copied(self, instruction: Instruction) -> str | None:
         """See ``Machine``."""
         if instruction[2] not in {"mov", "movsxd", "movzx", "movsx"}:
@@ -374,6 +412,8 @@ class X86:
             _CONDITIONAL.match(word) and word[:4] != "loop"
         ):
             return Moved((location,))
+        if word in {"popal", "popaw"}:
+            return Lost(Why.MEMORY)
         if target != location.name or word in {"xadd", "cmpxchg"}:
             return self._unless_written(image, instruction, location)
         if width < 32:
@@ -569,6 +609,12 @@ def _sets_return(instruction: Instruction) -> bool:
     return mnemonic == "push" or (
         mnemonic in {"mov", "xchg"} and _ON_TOP.match(operands) is not None
     )
+
+
+def _clears(instruction: Instruction, name: str) -> bool:
+    first, _, second = instruction[3].partition(", ")
+    whole, width = _REGISTERS.get(first, ("", 0))
+    return instruction[2] == "xor" and first == second and whole == name and width >= 32
 
 
 def _leaves(instruction: Instruction) -> bool:
