@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.scan.analysis import alone, analyse
 from seccompgen.scan.binary import read_binary
-from seccompgen.scan.code import machine_for
 from seccompgen.scan.elf import image_of
 from seccompgen.scan.found import Implied, Scan, Site, Unknown
 from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
+from seccompgen.scan.layout import machine_for
 from seccompgen.scan.libraries import load
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.values import Follower

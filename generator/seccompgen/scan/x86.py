@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.architectures import ABIS
 from seccompgen.scan.machine import (
@@ -18,13 +18,20 @@ from seccompgen.scan.machine import (
     Register,
     Slot,
     Step,
-    Sum,
-    TableLoad,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
 from seccompgen.scan.unknown import Why
 from seccompgen.scan.usage import Frames, is_only_compared
 from seccompgen.scan.vectors import vector_length
+from seccompgen.scan.x86_instructions import (
+    READ_ONLY,
+    REGISTERS,
+    SETS,
+    STOPS,
+    X86Instructions,
+    is_number,
+    memory_operand,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,57 +40,15 @@ if TYPE_CHECKING:
 
 _RELATIVE = re.compile(r"\[rip(?: ([+-]) (\w+))?\]")
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
-_MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<inside>[^]]+)\]")
-_WORD = re.compile(r"[a-z]\w*")
-_SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
-_INDEXED = re.compile(
-    r"\[(?:(?P<base>\w+) \+ )?(?P<index>\w+)(?:\*(?P<scale>[48]))?(?: [+-] \w+)?\]"
-)
-_UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
-"""Branches on which of two numbers without a sign is larger."""
-_KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
-_SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
 
 _ON_TOP = re.compile(r"[qd]word ptr \[[re]sp\],")
 
 _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)
 """A jump through a word, behind endbr and bnd."""
-_READ_ONLY = frozenset(
-    {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
-)
-"""Mnemonics whose first operand may be memory that they only read."""
-_STOPS = frozenset({"jmp", "ret", "retf", "iretd", "iretq", "ud2", "hlt", "int3", "ud1", "ud0"})
 _FAR = frozenset({"lcall", "ljmp"})
 _CONDITIONAL = re.compile(r"j(?!mp)|loop|xbegin")
 
 
-class _Memory(NamedTuple):
-    """An operand in memory; ``base`` is None unless it is one register without an index."""
-
-    base: str | None
-    offset: int
-    size: int
-    plain: bool
-    """neither index nor segment: base and offset say it all"""
-
-
-def _register_names() -> dict[str, tuple[str, int]]:
-    """Return the name of the whole register, and the width in bits, by the name of any part."""
-    names: dict[str, tuple[str, int]] = {}
-    for letter in "abcd":
-        parts = ((f"r{letter}x", 64), (f"e{letter}x", 32), (f"{letter}x", 16))
-        for name, width in (*parts, (f"{letter}l", 8), (f"{letter}h", 8)):
-            names[name] = (f"r{letter}x", width)
-    for stem in ("si", "di", "bp", "sp"):
-        for name, width in ((f"r{stem}", 64), (f"e{stem}", 32), (stem, 16), (f"{stem}l", 8)):
-            names[name] = (f"r{stem}", width)
-    for n in range(8, 16):
-        for suffix, width in (("", 64), ("d", 32), ("w", 16), ("b", 8)):
-            names[f"r{n}{suffix}"] = (f"r{n}", width)
-    return names
-
-
-_REGISTERS = _register_names()
 _LOW = frozenset({"al", "bl", "cl", "dl", "sil", "dil"})
 _PRESERVED = frozenset({"rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"})
 """Registers that a C function leaves as they were (System V ABI, x86-64)."""
@@ -91,7 +56,7 @@ _PRESERVED_I386 = frozenset({"rbx", "rbp", "rsp", "rsi", "rdi"})
 _STACK = Register("rsp")
 
 
-class X86:
+class X86(X86Instructions):
     """An x86 processor in 64-bit or 32-bit mode."""
 
     number = Register("rax")
@@ -140,7 +105,7 @@ class X86:
                 match = _RELATIVE.search(operands)
                 if match:
                     only = word in {"lea", "mov"} and is_only_compared(
-                        code, i, _SETS, _leaves, _branches
+                        code, i, SETS, _leaves, _branches
                     )
                     value = _offset(match) + address + size
                     # The base of the slots is of use only with distances, which movabs makes;
@@ -180,7 +145,7 @@ class X86:
         if index == 0:
             return True
         _, size, mnemonic, _ = code[index - 1]
-        return size > 1 if mnemonic == ".byte" else mnemonic.rpartition(" ")[2] not in _STOPS
+        return size > 1 if mnemonic == ".byte" else mnemonic.rpartition(" ")[2] not in STOPS
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """See ``Machine``."""
@@ -189,23 +154,6 @@ class X86:
             return None
         displacement = int.from_bytes(match["displacement"], "little", signed=self.word == 8)
         return displacement + (address + match.end() if self.word == 8 else 0)
-
-    def stops(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2].rpartition(" ")[2] in _STOPS
-
-    def returns(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2].rpartition(" ")[2] in {"ret", "retf", "iretd", "iretq"}
-
-    def is_call(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2].rpartition(" ")[2] == "call"
-
-    def is_padding(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        words = instruction[2].split()
-        return words[-1] in {"nop", "int3"} or instruction[2:] == ("xchg", "ax, ax")
 
     def before(
         self, image: Image, code: Sequence[Instruction], index: int, location: Location
@@ -218,150 +166,11 @@ class X86:
             return self._over_call(image, code, instruction, location)
         if isinstance(location, Slot):
             return self._slot_before(image, code, instruction, word, operands, location)
-        if word == "mov" and index and operands[0] in _LOW and _is_number(operands[1]):
-            name = _REGISTERS[operands[0]][0]
+        if word == "mov" and index and operands[0] in _LOW and is_number(operands[1]):
+            name = REGISTERS[operands[0]][0]
             if location.name == name and _clears(code[index - 1], name):
                 return Known(int(operands[1], 0) & 0xFF)
         return self._register_before(image, instruction, word, operands, location)
-
-    def at_caller(self, location: Location) -> Location | None:
-        """See ``Machine``."""
-        if isinstance(location, Register):
-            return location
-        if location.base == "rsp" and location.offset >= self.word:
-            return Slot("rsp", location.offset - self.word)
-        return None
-
-    def target(self, instruction: Instruction) -> Location | None:
-        """See ``Machine``."""
-        if self.returns(instruction):
-            return Slot("rsp", 0)
-        operand = instruction[3]
-        if operand in _REGISTERS:
-            return Register(_REGISTERS[operand][0])
-        memory = _memory(operand)
-        if memory and memory.plain and memory.base in {"rsp", "rbp"}:
-            return Slot(memory.base, memory.offset)
-        return None
-
-    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
-        """See ``Machine``."""
-        first, _, second = instruction[3].partition(", ")
-        if instruction[2] != "add":
-            return None
-        if isinstance(location, Slot):
-            memory = _memory(first)
-            same = (
-                memory
-                and memory.plain
-                and (memory.base, memory.offset)
-                == (
-                    location.base,
-                    location.offset,
-                )
-            )
-            if not same or second not in _REGISTERS or not memory or memory.size < self.word:
-                return None
-            return location, Register(_REGISTERS[second][0])
-        if first not in _REGISTERS:
-            return None
-        name, width = _REGISTERS[first]
-        if location != Register(name) or width != 8 * self.word:
-            return None
-        if second in _REGISTERS:
-            return location, Register(_REGISTERS[second][0])
-        return (location,) if "[" in second else None
-
-    def is_half(self, instruction: Instruction, location: Location) -> bool:
-        """See ``Machine``."""
-        if self.word == 4 or instruction[2] in _READ_ONLY:
-            return False
-        name, width = _REGISTERS.get(instruction[3].partition(", ")[0], ("", 0))
-        return width == 32 and location == Register(name)
-
-    def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
-        """See ``Machine``."""
-        address, size, mnemonic, operands = instruction
-        parts = operands.split(", ")
-        name, width = _REGISTERS.get(parts[0], ("", 0))
-        if self.is_call(instruction):
-            return None
-        if name != register or mnemonic in _READ_ONLY:
-            written = self._written(image.read(address, size))
-            return None if register in written else Sum(((register, 1),))
-        if width < 32:
-            return None
-        number = int(parts[-1], 0) if _is_number(parts[-1]) else None
-        other = _REGISTERS.get(parts[-1], ("", 0))[0]
-        match mnemonic:
-            case "and" if number is not None and number >= 0:
-                return Sum((), rest=number)
-            case "shl" if number is not None:
-                return Sum(((register, 1 << number),))
-            case "add" if other:
-                return Sum(((register, 1), (other, 1)))
-            case "mov" if other:
-                return Sum(((other, 1),))
-            case "lea":
-                return _lea_sum(address + size, parts[1])
-        return None
-
-    def sets(self, instruction: Instruction) -> str:
-        """See ``Machine``."""
-        if instruction[2].rpartition(" ")[2] in _READ_ONLY:
-            return ""
-        return _REGISTERS.get(instruction[3].partition(", ")[0], ("", 0))[0]
-
-    def dies(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2] in {"ud2", "ud1", "ud0", "hlt", "int3"}
-
-    def mentions(self, instruction: Instruction, register: str) -> bool:
-        """See ``Machine``."""
-        return any(
-            _REGISTERS.get(one, ("", 0))[0] == register for one in _WORD.findall(instruction[3])
-        )
-
-    def is_comparison(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2] in {"cmp", "test"} and "[" not in instruction[3]
-
-    def only_sets(self, instruction: Instruction, register: str) -> bool:
-        """See ``Machine``."""
-        first, _, rest = instruction[3].partition(", ")
-        name, width = _REGISTERS.get(first, ("", 0))
-        if name != register or width < 32:
-            return False
-        if instruction[2] in {"xor", "sub"} and rest == first:
-            return True
-        others = {_REGISTERS.get(one, ("", 0))[0] for one in _WORD.findall(rest)}
-        return instruction[2] in _SETS and register not in others
-
-    def copied(self, instruction: Instruction) -> str | None:
-        """See ``Machine``."""
-        if instruction[2] not in {"mov", "movsxd", "movzx", "movsx"}:
-            return None
-        return _REGISTERS.get(instruction[3].rpartition(", ")[2], (None, 0))[0]
-
-    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
-        """See ``Machine``."""
-        _, _, mnemonic, operands = code[index]
-        first, _, last = operands.rpartition(", ")
-        if mnemonic not in {"cmp", "and"} or first not in _REGISTERS or not last[:1].isdigit():
-            return None
-        if mnemonic == "cmp":
-            following = (one[2] for one in code[index + 1 :] if one[2] not in _KEEPS_FLAGS)
-            if next(following, "") not in _UNSIGNED:
-                return None
-        return _REGISTERS[first][0], int(last, 0)
-
-    def table_load(self, instruction: Instruction) -> TableLoad | None:
-        """See ``Machine``."""
-        match = _INDEXED.search(instruction[3])
-        if match is None or instruction[2] in {"lea", "nop"}:
-            return None
-        base = _REGISTERS.get(match["base"] or "", (None, 0))[0] if match["scale"] else None
-        return TableLoad(base, _REGISTERS.get(match["index"], ("", 0))[0])
 
     def tables(
         self,
@@ -406,7 +215,7 @@ class X86:
         operands: list[str],
         location: Register,
     ) -> Step:
-        target, width = _REGISTERS.get(operands[0], ("", 0)) if operands else ("", 0)
+        target, width = REGISTERS.get(operands[0], ("", 0)) if operands else ("", 0)
         # cdqe extends what is below bit 32, and no more than that is the number.
         if word in {"push", "nop", "cmp", "test", "jmp", "ret", "endbr64", "cdqe"} or (
             _CONDITIONAL.match(word) and word[:4] != "loop"
@@ -420,7 +229,7 @@ class X86:
             return Lost(Why.PART)
         if word in {"xor", "sub"} and operands[1] == operands[0]:
             return Known(0)
-        constant = int(operands[-1], 0) if _is_number(operands[-1]) else None
+        constant = int(operands[-1], 0) if is_number(operands[-1]) else None
         match word:
             case "mov" | "movabs" | "movsxd":
                 if constant is not None:
@@ -450,16 +259,16 @@ class X86:
         return self._unless_written(image, instruction, location)
 
     def _load(self, source: str) -> Step:
-        if source in _REGISTERS:
-            name, width = _REGISTERS[source]
+        if source in REGISTERS:
+            name, width = REGISTERS[source]
             return Moved((Register(name),)) if width >= 32 else Lost(Why.PART)
-        memory = _memory(source)
+        memory = memory_operand(source)
         if memory and memory.plain and memory.base in {"rsp", "rbp"} and memory.size >= 4:
             return Moved((Slot(memory.base, memory.offset),))
         return Lost(Why.NARROW if memory and memory.size < self.word else Why.MEMORY)
 
     def _address(self, instruction: Instruction, source: str) -> Step:
-        memory = _memory(source)
+        memory = memory_operand(source)
         if memory and memory.plain and memory.base == "rip":
             return Known(instruction[0] + instruction[1] + memory.offset)
         if memory and memory.plain and memory.base is None:
@@ -478,10 +287,10 @@ class X86:
         """Return the whole registers that an instruction writes, in part or by implication."""
         decoded: Any = next(self._detailed.disasm(raw, 0), None)
         if decoded is None:
-            return frozenset(name for name, _ in _REGISTERS.values())  # bytes that are none
+            return frozenset(name for name, _ in REGISTERS.values())  # bytes that are none
         _, written = decoded.regs_access()
         names = (decoded.reg_name(one) for one in written)
-        found = {_REGISTERS[name][0] for name in names if name in _REGISTERS}
+        found = {REGISTERS[name][0] for name in names if name in REGISTERS}
         if decoded.mnemonic in {"syscall", "int"}:
             found |= {"rax"} | ({"rcx", "r11"} if decoded.mnemonic == "syscall" else set())
         return frozenset(found)
@@ -499,11 +308,11 @@ class X86:
             moved = self._stack_before(word, operands, slot)
             if moved:
                 return moved
-        elif operands and _REGISTERS.get(operands[0], ("", 0))[0] == slot.base:
+        elif operands and REGISTERS.get(operands[0], ("", 0))[0] == slot.base:
             return self._base_before(image, instruction, word, operands, slot)
         if word == "xchg" and len(operands) > 1:
             operands = sorted(operands, key=lambda one: "[" not in one)
-        if word not in _READ_ONLY and operands and "[" in operands[0] and word != "lea":
+        if word not in READ_ONLY and operands and "[" in operands[0] and word != "lea":
             return self._after_store(image, code, word, operands, slot)
         raw = image.read(instruction[0], instruction[1])
         if slot.base in self._written(raw) and word not in {"push", "pop", "ret"}:
@@ -523,17 +332,17 @@ class X86:
             return (
                 Moved((Slot("rsp", offset - step),)) if offset >= step else Lost(Why.COMPUTED, word)
             )
-        if word in {"popfq", "popfd"} or (word == "pop" and operands[0] in _REGISTERS):
-            if word == "pop" and _REGISTERS[operands[0]][0] == "rsp":
+        if word in {"popfq", "popfd"} or (word == "pop" and operands[0] in REGISTERS):
+            if word == "pop" and REGISTERS[operands[0]][0] == "rsp":
                 return Lost(Why.NO_STACK, word)
             return Moved((Slot("rsp", offset + step),))
         if word == "leave":
             return Moved((Slot("rbp", offset + step),))
         if operands and operands[0] in {"rsp", "esp"}:
-            if word in {"sub", "add"} and _is_number(operands[1]):
+            if word in {"sub", "add"} and is_number(operands[1]):
                 amount = int(operands[1], 0)
                 return Moved((Slot("rsp", offset + (amount if word == "add" else -amount)),))
-            memory = _memory(operands[1]) if word == "lea" else None
+            memory = memory_operand(operands[1]) if word == "lea" else None
             if memory and memory.plain and memory.base in {"rsp", "rbp"}:
                 return Moved((Slot(memory.base, offset + memory.offset),))
             if word == "mov" and operands[1] in {"rbp", "ebp"}:
@@ -553,7 +362,7 @@ class X86:
         """Follow a slot whose base register is set: to the stack pointer, or to who knows what."""
         if word == "mov" and operands[1] in {"rsp", "esp"}:
             return Moved((Slot("rsp", slot.offset),))
-        memory = _memory(operands[1]) if word == "lea" else None
+        memory = memory_operand(operands[1]) if word == "lea" else None
         if memory and memory.plain and memory.base in {"rsp", "rbp"}:
             return Moved((Slot(memory.base, slot.offset + memory.offset),))
         step = self._unless_written(image, instruction, Register(slot.base))
@@ -567,7 +376,7 @@ class X86:
         operands: list[str],
         slot: Slot,
     ) -> Step:
-        memory = _memory(operands[0])
+        memory = memory_operand(operands[0])
         if memory and memory.plain and memory.base == slot.base:
             if memory.offset == slot.offset and word == "mov" and memory.size >= 4:
                 return self._stored(operands[1])
@@ -581,10 +390,10 @@ class X86:
         return Moved((slot,))
 
     def _stored(self, source: str) -> Step:
-        if _is_number(source):
+        if is_number(source):
             return Known(int(source, 0))
-        if source in _REGISTERS:
-            name, width = _REGISTERS[source]
+        if source in REGISTERS:
+            name, width = REGISTERS[source]
             return Moved((Register(name),)) if width >= 32 else Lost(Why.PART)
         return self._load(source)
 
@@ -596,7 +405,7 @@ class X86:
                 size += self.word
             elif mnemonic in {"sub", "add"} and operands[:5] in {"rsp, ", "esp, "}:
                 amount = operands[5:]
-                if _is_number(amount):
+                if is_number(amount):
                     return size + abs(int(amount, 0))
             elif mnemonic in {"call", "ret"}:
                 break
@@ -613,7 +422,7 @@ def _sets_return(instruction: Instruction) -> bool:
 
 def _clears(instruction: Instruction, name: str) -> bool:
     first, _, second = instruction[3].partition(", ")
-    whole, width = _REGISTERS.get(first, ("", 0))
+    whole, width = REGISTERS.get(first, ("", 0))
     return instruction[2] == "xor" and first == second and whole == name and width >= 32
 
 
@@ -630,7 +439,7 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     _, _, mnemonic, operands = instruction
     target, _, source = operands.partition(", ")
     if mnemonic == "lea" and target not in {"rsp", "rbp", "esp", "ebp"}:
-        memory = _memory(source)
+        memory = memory_operand(source)
         if memory and memory.base in {"rsp", "rbp"}:
             return Slot(memory.base if memory.plain else "", memory.offset)
     elif (
@@ -642,46 +451,9 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     return None
 
 
-def _lea_sum(following: int, source: str) -> Sum | None:
-    """Return what ``lea`` of ``source`` makes, before the instruction at ``following``."""
-    match = _MEMORY.search(source)
-    terms: list[tuple[str, int]] = []
-    constant = 0
-    if not match or " - " in match["inside"]:
-        return None
-    for part in match["inside"].split(" + "):
-        name, _, factor = part.partition("*")
-        if _is_number(name):
-            constant += int(name, 0)
-        elif name == "rip":
-            constant += following
-        else:
-            terms.append((_REGISTERS.get(name, (name, 0))[0], int(factor or "1")))
-    return Sum(tuple(terms), constant)
-
-
-def _memory(operand: str) -> _Memory | None:
-    match = _MEMORY.search(operand)
-    if not match:
-        return None
-    size = _SIZES.get(match["size"] or "", 64)
-    parts = re.split(r" ([+-]) ", match["inside"])
-    base: str | None = None
-    offset, plain = 0, not match["segment"] or match["segment"] in {"ds", "ss"}
-    signs = ["+", *parts[1::2]]
-    for sign, part in zip(signs, parts[::2], strict=True):
-        if _is_number(part):
-            offset += int(part, 0) if sign == "+" else -int(part, 0)
-        elif base is None and "*" not in part:
-            base = _REGISTERS.get(part, (part, 0))[0]
-        else:
-            plain = False
-    return _Memory(base, offset, size, plain)
-
-
 def _grows_stack(image: Image, target: str) -> bool:
     """Return True if the call of ``target`` makes Go's stack larger, and touches nothing on it."""
-    if not image.is_go or not _is_number(target):
+    if not image.is_go or not is_number(target):
         return False
     return image.function_at(int(target, 0)).startswith("runtime.morestack")
 
@@ -691,10 +463,6 @@ def _offset(match: re.Match[str]) -> int:
     value = int(match[2], 0) if match[2] else 0
     value = value - (1 << 64) if value >> 63 else value
     return -value if match[1] == "-" else value
-
-
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or (text[:1] == "-" and text[1:2].isdigit())
 
 
 def _skipped(data: Any, size: int, offset: int, user: Any) -> int:  # noqa: ARG001 - capstone's form
