@@ -183,9 +183,13 @@ PROGRAMS = {
     "gcc-lld": Program(C, "a.c", "gcc -O2 -fuse-ld=lld -o {out} {in}"),
     "gcc-lto": Program(C, "a.c", "gcc -O3 -flto -o {out} {in}"),
     "clang": Program(C, "a.c", "clang -O2 -o {out} {in}"),
-    "clang-lld": Program(C, "a.c", "clang -O2 -fuse-ld=lld -static -o {out} {in}"),
+    "clang-lld": Program(C, "a.c", "clang -O2 -fuse-ld=lld -o {out} {in}"),
+    # A table of letters that looks like the address of a function, so low does lld lay code.
+    "clang-lld-static": Program(
+        C, "a.c", "clang -O2 -fuse-ld=lld -static -o {out} {in}", known=False
+    ),
     "musl-static": Program(C, "a.c", "musl-gcc -O2 -static -o {out} {in}"),
-    "musl-dynamic": Program(C, "a.c", "musl-gcc -O2 -o {out} {in}"),
+    "musl-dynamic": Program(C, "a.c", "musl-gcc -O2 -o {out} {in}", known=False),
     "g++": Program(CC, "a.cc", "g++ -O2 -o {out} {in}"),
     "g++-static": Program(CC, "a.cc", "g++ -O2 -static -o {out} {in}"),
     "clang++-lld": Program(CC, "a.cc", "clang++ -O2 -fuse-ld=lld -o {out} {in}"),
@@ -194,7 +198,7 @@ PROGRAMS = {
     "rustc-bfd": Program(RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=bfd -o {out} {in}"),
     "rustc-lld": Program(RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=lld -o {out} {in}"),
     "rustc-static": Program(RUST, "a.rs", "rustc -O -C target-feature=+crt-static -o {out} {in}"),
-    "rustc-debian": Program(RUST, "a.rs", "/usr/bin/rustc -O -o {out} {in}"),
+    "rustc-debian": Program(RUST, "a.rs", "/usr/bin/rustc -O -o {out} {in}", known=False),
     "go": Program(GO, "a.go", "go build -o {out} {in}"),
     "go-pie": Program(GO, "a.go", "go build -buildmode=pie -o {out} {in}"),
     "go-stripped": Program(GO, "a.go", "go build -ldflags=-s -o {out} {in}"),

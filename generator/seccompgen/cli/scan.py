@@ -113,7 +113,7 @@ def scan(
     architectures perhaps, the policy allows what any can call. The libraries that it is loaded
     with are read as well, from this machine or below --root.
 
-    Exit code 1, and nothing written, where the number of a call could not be determined.
+    Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
     from seccompgen.policy import parse_action  # noqa: PLC0415 - keeps --help fast
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
