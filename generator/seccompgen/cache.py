@@ -10,20 +10,19 @@ error: without a directory to use, everything is compiled.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import re
-import secrets
 import sys
 from dataclasses import astuple, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seccompgen import store
 from seccompgen.errors import Position
 from seccompgen.model import Origin
 from seccompgen.program import Cost, Program, decode
+from seccompgen.store import KEPT_SECONDS, drop_unused, opened, read_entry, sha256, write_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
     from seccompgen.model import Policy
     from seccompgen.objective import Objective
     from seccompgen.tables import Tables
-
-_KEPT_SECONDS = 30 * 24 * 3600
-"""How long an entry stays that nobody reads."""
 
 
 class ProgramCache:
@@ -70,66 +66,29 @@ class ProgramCache:
             for policy, programs in made:
                 names = self._names(policy, (program.abi for program in programs))
                 for (_, name), program in zip(names, programs, strict=True):
-                    written = _write(place, name, _entry(name, program, _numbers(policy)))
-            _drop_unused(place, before=written - _KEPT_SECONDS)
+                    written = write_entry(place, name, _entry(program, _numbers(policy)))
+            drop_unused(place, before=written - KEPT_SECONDS)
 
     def _names(self, policy: Policy, abis: Iterable[Abi]) -> Iterator[tuple[Abi, str]]:
         # The repr of these values holds all their fields, and is the same for the same value.
         about = repr(_placeless(policy))
         for abi in abis:
-            yield abi, _sha256(repr((self._common, about, abi.name)).encode())
+            yield abi, sha256(repr((self._common, about, abi.name)).encode())
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """Give a descriptor of the directory, or None where it is not to be used.
-
-        Whoever writes here decides what the filters of other programs let through. So the
-        directory must be ours and nobody else's to write; the descriptor makes sure that what
-        is used is what was checked.
-        """
-        place = None
-        with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):
-                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                place = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-                stack.callback(os.close, place)
-                status = os.fstat(place)
-                if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not self._compiler:
-                    place = None
-            yield place
+        """Give a descriptor of the directory, or None where it is not to be used."""
+        with opened(self._directory) as place:
+            yield place if self._compiler else None
 
 
 _ROOTS = ("seccompgen.proved", "seccompgen.cache")
 """Files that decide a program, and that keep it."""
 
-_IMPORT = re.compile(
-    r"^[ ]*from (?P<module>seccompgen[.\w]*) import (?P<names>\([^)]*\)|[^\n#]+)"
-    r"|^[ ]*import (?P<whole>seccompgen[.\w]*)",
-    re.MULTILINE,
-)
-
 
 def deciding_files(package: Path) -> list[Path]:
-    """Return the source files that decide a program: those of `_ROOTS` and of all they import.
-
-    Imports are found by how they are written, wherever they stand, so that none is missed that
-    only types need; ``package`` is the directory of seccompgen.
-    """
-    found: set[Path] = set()
-    todo = set(_ROOTS)
-    while todo:
-        name = todo.pop()
-        place = package.joinpath(*name.split(".")[1:])
-        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-        if file in found or not file.is_file():
-            continue  # a name out of a module is looked for as a module, too
-        found.add(file)
-        todo.add(name.rpartition(".")[0] or name)
-        for match in _IMPORT.finditer(file.read_text(encoding="utf-8")):
-            module = match["module"] or match["whole"]
-            todo.add(module)
-            todo |= {f"{module}.{one}" for one in re.findall(r"\w+", match["names"] or "")}
-    return sorted(found)
+    """Return the source files that decide a program; ``package`` is where seccompgen is."""
+    return store.deciding_files(package, _ROOTS)
 
 
 def _fingerprint() -> str:
@@ -140,13 +99,13 @@ def _fingerprint() -> str:
     """
     package = Path(__file__).parent
     sources = [
-        (str(path.relative_to(package)), _sha256(path.read_bytes()))
+        (str(path.relative_to(package)), sha256(path.read_bytes()))
         for path in deciding_files(package)
     ]
     if not sources:
         return ""
     versions = sys.implementation.name, tuple(sys.version_info), metadata.version("numpy")
-    return _sha256(repr((sources, versions)).encode())
+    return sha256(repr((sources, versions)).encode())
 
 
 def _numbers(policy: Policy) -> dict[str, str]:
@@ -181,11 +140,7 @@ def _placeless(policy: Policy) -> Policy:
     )
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _entry(name: str, program: Program, files: Mapping[str, str]) -> bytes:
+def _entry(program: Program, files: Mapping[str, str]) -> bytes:
     numbers: dict[Origin, int] = {}
     of = [[numbers.setdefault(o, len(numbers)) for o in each] for each in program.origins]
     where = [(o.label, _placed(o.position, files)) for o in numbers]
@@ -197,17 +152,14 @@ def _entry(name: str, program: Program, files: Mapping[str, str]) -> bytes:
         "origins": places,
         "of": of,
     }
-    payload = json.dumps(data, separators=(",", ":")).encode()
-    # The name is hashed as well, or the entry of another program would pass for this one's.
-    return _sha256(name.encode() + payload).encode() + b"\n" + payload
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
     """Return the program in entry ``name``, or None if there is none or it is damaged."""
     try:
-        with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=place), "rb") as file:
-            digest, _, payload = file.read().partition(b"\n")
-        if digest != _sha256(name.encode() + payload).encode():
+        payload = read_entry(place, name)
+        if payload is None:
             return None
         data = json.loads(payload)
         files = {number: file for file, number in _numbers(policy).items()}
@@ -226,30 +178,5 @@ def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
             Cost(*data["cost"]),
             Cost(*data["bound"]),
         )
-    except (OSError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None
-
-
-def _write(place: int, name: str, content: bytes) -> float:
-    """Put an entry in place whole, since other runs read and write; return its mtime."""
-    temporary = f".{secrets.token_hex(8)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    try:
-        with os.fdopen(os.open(temporary, flags, 0o600, dir_fd=place), "wb") as file:
-            file.write(content)
-            file.flush()
-            written = os.fstat(file.fileno()).st_mtime
-        os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary, dir_fd=place)
-        raise
-    return written
-
-
-def _drop_unused(place: int, before: float) -> None:
-    with os.scandir(place) as entries:
-        unused = [e.name for e in entries if e.stat(follow_symlinks=False).st_mtime < before]
-    for name in unused:
-        with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=place)

@@ -110,6 +110,7 @@ def emit(place: Path) -> list[str]:
         *(
             render_python_allowlist(
                 {ABIS[abi]: names for abi in abis},
+                [ABIS["i386"]][: len(abis) - 1],
                 parse_action("errno(EPERM)"),
                 tables,
                 'Allows "this".',

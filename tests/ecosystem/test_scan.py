@@ -81,6 +81,16 @@ func main() {
 }
 """
 
+GO_HELLO = """
+package main
+
+import "fmt"
+
+func main() {
+	fmt.Println("hello")
+}
+"""
+
 GO_SETUID = """
 package main
 
@@ -311,3 +321,12 @@ def test_the_policy_lets_the_program_run(tmp_path: Path) -> None:
         check=False,
     )
     assert (run.returncode, run.stdout) == (0, "1 x\n"), run.stderr
+
+
+def test_a_386_program_runs_on_x86_64(tmp_path: Path) -> None:
+    """Its policy names both, and ``run`` installs it where Python is x86_64."""
+    path = go_program(tmp_path, GO_HELLO, arch="386")
+    policy = tmp_path / "policy.yml"
+    assert seccompgen("scan", path, "-o", policy, "--default-action", "kill_process").code == 0
+    run = seccompgen("run", policy, "--", path)
+    assert (run.code, run.out) == (0, "hello\n"), run.err

@@ -99,7 +99,9 @@ def test_a_32_bit_program_is_refused(tmp_path: Path) -> None:
     load = struct.pack("<8I", 1, 0, 0x8048000, 0x8048000, 0x60, 0x60, 5, 0x1000)
     path = tmp_path / "file"
     path.write_bytes(ident + head + load + b"\xb8\x01\0\0\0\xcd\x80" + bytes(5))
-    assert refusal(path) == "is a 32-bit x86 program; of these, scan reads those of Go only"
+    assert refusal(path) == (
+        "is a 32-bit x86 program; of these, scan reads those of Go only, without C"
+    )
 
 
 def outcome(path: Path, content: bytes) -> bool:

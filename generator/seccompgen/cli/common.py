@@ -63,9 +63,7 @@ profile_option = click.option(
     metavar="FILE",
     help="How often which call is made: the table of 'strace -c', or lines 'name: count'.",
 )
-no_cache_option = click.option(
-    "--no-cache", is_flag=True, help="Compile everything anew, as --check does."
-)
+no_cache_option = click.option("--no-cache", is_flag=True, help="Take nothing from earlier runs.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

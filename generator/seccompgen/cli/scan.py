@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import click
 from seccompgen.cli.common import (
     default_action_option,
     json_option,
+    no_cache_option,
+    progress,
     read_tables,
     tables_option,
 )
@@ -18,12 +21,16 @@ from seccompgen.console import print_json, say
 from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from seccompgen.architectures import Abi
     from seccompgen.model import Action
-    from seccompgen.scan import Scan, Unknown
+    from seccompgen.scan import Means, Scan, Unknown
     from seccompgen.tables import Tables
+
+
+_HOSTS = {"i386": "x86_64"}
+"""ABIs of which programs also run on a kernel of another."""
 
 
 @click.command()
@@ -80,6 +87,7 @@ if TYPE_CHECKING:
     help="The root of the system that BINARY is to run on.",
 )
 @tables_option
+@no_cache_option
 @json_option
 def scan(
     binaries: tuple[Path, ...],
@@ -96,6 +104,7 @@ def scan(
     *,
     sites: bool,
     accept_unknown: bool,
+    no_cache: bool,
     as_json: bool,
 ) -> None:
     """Find the calls that BINARY can make, from its code, and write the policy that allows them.
@@ -104,7 +113,7 @@ def scan(
     architectures perhaps, the policy allows what any can call. The libraries that it is loaded
     with are read as well, from this machine or below --root.
 
-    Exit code 1, and nothing written, where the number of a call could not be determined.
+    Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
     from seccompgen.policy import parse_action  # noqa: PLC0415 - keeps --help fast
     from seccompgen.scan import scan as scan_one  # noqa: PLC0415
@@ -121,7 +130,9 @@ def scan(
     allowed, denied = _names("--allow", allow), _names("--deny", deny)
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
-    found = [scan_one(path, tables, libraries, directories, root) for path in binaries]
+    with progress("reading code") as report:
+        how = _means(tables, report, cached=not no_cache)
+        found = [scan_one(path, tables, libraries, directories, root, how) for path in binaries]
     calls = _calls(found, allowed, denied, tables)
     content = None
     if output:
@@ -142,6 +153,20 @@ def scan(
         raise AnswerNo(*map(_diagnostic, unknown), _advice(output))
     for diagnostic in map(_diagnostic, unknown):
         say(diagnostic, err=True)
+
+
+def _means(tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool) -> Means:
+    """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
+    from seccompgen.build import cache_directory  # noqa: PLC0415
+    from seccompgen.pool import available_cpus, spread  # noqa: PLC0415
+    from seccompgen.scan import Kept, Means  # noqa: PLC0415
+
+    directory = cache_directory() if cached else None
+    return Means(
+        spread=partial(spread, workers=available_cpus()),
+        kept=Kept(directory / "scans", tables) if directory else None,
+        report=report,
+    )
 
 
 def _names(option: str, texts: Iterable[str]) -> set[str]:
@@ -199,10 +224,19 @@ def _content(
             return render_go_allowlist(calls, package, heading)
         except ValueError as error:
             raise InputError(f"--format go: {error}; scan one BINARY") from None
+    guests = [abi for abi in calls if abi.name in _HOSTS]
+    # They run on the larger kernel, too, where a program of that answers for them as well.
+    hosts = [_HOSTS[abi.name] for abi in guests if _HOSTS[abi.name] in tables.tables]
+    wanted = calls | {
+        tables.tables[name].abi: calls.get(tables.tables[name].abi, []) for name in hosts
+    }
     if form == "python":
-        return render_python_allowlist(calls, action, tables, description, heading)
-    allowed = {abi: [Allowed(name) for name in names] for abi, names in calls.items()}
-    return write_policy(description, allowed, action, tables, "\n".join(heading)).encode()
+        return render_python_allowlist(wanted, guests, action, tables, description, heading)
+    allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
+    text = write_policy(
+        description, allowed, action, tables, "\n".join(heading), compat_arches=guests
+    )
+    return text.encode()
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:

@@ -40,6 +40,7 @@ def render_go_allowlist(
 
 def render_python_allowlist(
     calls: Mapping[Abi, Sequence[str]],
+    compat_arches: Sequence[Abi],
     default_action: Action,
     tables: Tables,
     description: str,
@@ -59,6 +60,7 @@ def render_python_allowlist(
         "allowlist.py.j2",
         {},
         arches=[abi.name for abi in calls],
+        compat_arches=[abi.name for abi in compat_arches],
         default_action=str(default_action),
         description=json.dumps(description),
         groups=groups,

@@ -30,12 +30,13 @@ class Unknown:
     """A place where something could not be determined, and why.
 
     It is the number that the kernel is entered with; where ``leads_on`` is True, it is the code
-    that can run from there.
+    that can run from there. ``kind`` is the name of a `Why`, ``reason`` a sentence to read.
     """
 
     path: str
     address: int
     function: str
+    kind: str
     reason: str
     leads_on: bool = False
 

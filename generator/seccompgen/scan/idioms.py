@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Place
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ _GO_HANDLER = "runtime.runPerThreadSyscall"
 _GO_REQUEST = "syscall.runtime_doAllThreadsSyscall"
 """Both in src/runtime/os_linux.go of Go; the second under the name that package syscall knows."""
 
+_GO_FCNTL = frozenset(
+    {"syscall.forkAndExecInChild1", "syscall.fcntl", "syscall.FcntlFlock"}
+    | {"internal/syscall/unix.fcntl", "internal/syscall/unix.Fcntl"}
+)
+
 GLIBC_SETXID = frozenset(
     {"setuid", "setgid", "setreuid", "setregid", "setresuid", "setresgid", "setgroups"}
 )
@@ -26,6 +32,7 @@ GLIBC_SETXID = frozenset(
 
 Each function that asks for one also makes it itself, so that it is found there.
 """
+_LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
 
@@ -45,17 +52,45 @@ def go_all_threads(follower: Follower, lost: Value) -> list[Value] | None:
     ]
 
 
+def go_fcntl(
+    follower: Follower, lost: Value, number_of: Callable[[str], int | None]
+) -> list[Value] | None:
+    """Return the calls that Go makes by its variable fcntl64Syscall, if ``lost`` is of that.
+
+    It has the number of fcntl, or of fcntl64 on 32-bit systems, from the start or as soon as the
+    program runs (src/syscall/flock_linux.go and flock_linux_32bit.go); what it has at first is
+    checked.
+    """
+    if lost.lost is None or lost.reason not in _LOADED:
+        return None
+    place, graph = lost.lost, follower.graph
+    image = graph.images[place.image]
+    if not image.is_go or image.function_at(place.address) not in _GO_FCNTL:
+        return None
+    numbers = {number_of("fcntl"), number_of("fcntl64")} - {None}
+    for cell in graph.cells_at(place):
+        code = [one for one in follower.code(cell) if one[0] == place.address]
+        for event in graph.machine.events(image, code):
+            word = image.read(event.value, image.abi.bits // 8)
+            if int.from_bytes(word, "little") in numbers:
+                return [
+                    lost._replace(number=n, reason=None, lost=None)
+                    for n in sorted(filter(None, numbers))
+                ]
+    return None
+
+
 def is_glibc_request(follower: Follower, lost: Value) -> bool:
     """Return True if ``lost`` is where glibc asks the other threads, then makes the call itself.
 
     It is a function that only setuid and its like call, with what is to be done in memory.
     """
-    if lost.lost is None or "memory" not in lost.reason:
+    if lost.lost is None or lost.reason not in _LOADED:
         return False
     graph = follower.graph
     image = graph.images[lost.lost.image]
-    for start, _ in graph.cells_at(lost.lost):
-        edges = graph.edges.get(start, ())
+    for start in graph.cells_at(lost.lost):
+        edges = tuple(graph.edges_to(start))
         callers = {image.function_at(edge.source.address).lstrip("_") for edge in edges}
         if callers and start not in graph.taken and callers <= _GLIBC_CALLERS:
             return True
@@ -68,12 +103,12 @@ def is_glibc_handler(follower: Follower, lost: Value) -> bool:
     It is a function that tells signal 33 (SIGSETXID) and code -6 (SI_TKILL) from others, and
     loads what it is to call from memory.
     """
-    if lost.lost is None or "memory" not in lost.reason:
+    if lost.lost is None or lost.reason not in _LOADED:
         return False
     for cell in follower.graph.cells_at(lost.lost):
         compared = {
             operands.rpartition(", ")[2].lstrip("#")
-            for _, _, mnemonic, operands in follower.code(*cell)
+            for _, _, mnemonic, operands in follower.code(cell)
             if mnemonic in {"cmp", "cmn"}
         }
         if "0x21" in compared and compared & {"-6", "0xfffffffa", "6"}:
@@ -93,6 +128,8 @@ def resolve(
     for value in values:
         if value.number is None:
             asked = go_all_threads(follower, value)
+            if asked is None:
+                asked = go_fcntl(follower, value, number_of)
             if asked is not None:
                 found.update(dict.fromkeys(asked))
                 continue
@@ -104,5 +141,5 @@ def resolve(
     asked_for = {number_of(name) for name in GLIBC_SETXID} & seen - {None}
     for handler in handlers:
         for number in sorted(filter(None, asked_for)):
-            found[handler._replace(number=number, reason="", lost=None)] = None
+            found[handler._replace(number=number, reason=None, detail="", lost=None)] = None
     return list(found)

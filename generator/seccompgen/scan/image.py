@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.architectures import Abi
+    from seccompgen.scan.unknown import Why
 
 
-_TEXT = re.compile(rb"(?<![\w$.])(\w{2,64})\0")
+_TEXT = re.compile(rb"(\w{2,250})\0", re.ASCII)
+"""A name that may be looked up; no function has a longer one."""
 
 
 class Span(NamedTuple):
@@ -23,6 +24,10 @@ class Span(NamedTuple):
 
     start: int
     end: int
+
+    def contains(self, address: int) -> bool:
+        """Return True if ``address`` is one of these."""
+        return self.start <= address < self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Segment:
     address: int
     data: bytes
     executable: bool
+    writable: bool
 
     @property
     def end(self) -> int:
@@ -56,11 +62,13 @@ class Image:
     are what others can import, by name, every version of it. ``slots`` are words that the loader
     fills with the address of the function named, ``own_slots`` those that hold a code address of
     the file itself; ``slot_tables`` are where these lie. ``weak`` are names that it can
-    do without, ``unread`` places of what its loader is told and we do not understand, and why.
+    do without, ``unread`` places of what it says and we do not understand, why, and more of it.
     ``pointers`` are code addresses that stand in other data,
     ``imported_pointers`` names whose address the loader puts there. ``roots`` is where
     others start it: the entry point, initialisers and finalisers. ``frames`` are the starts of
     what .eh_frame describes: each a function, or a part of one that was laid elsewhere.
+    ``landings`` are where exceptions go on that come to these. ``names`` is where the
+    names of dynamic symbols lie.
     """
 
     path: str
@@ -77,20 +85,14 @@ class Image:
     own_slots: Mapping[int, int]
     slot_tables: tuple[Span, ...]
     weak: frozenset[str]
-    unread: tuple[tuple[int, str], ...]
+    unread: tuple[tuple[int, Why, str], ...]
     pointers: frozenset[int]
     imported_pointers: frozenset[str]
     roots: tuple[int, ...]
     frames: frozenset[int]
-    soname: str
-    needed: tuple[str, ...]
-    runpath: tuple[str, ...]
+    landings: Mapping[int, tuple[int, ...]]
+    names: Span
     interpreter: str
-
-    @property
-    def name(self) -> str:
-        """The file's own name, without its directory."""
-        return Path(self.path).name
 
     @property
     def is_only_go(self) -> bool:
@@ -130,15 +132,34 @@ class Image:
         found = self.functions[i] if i >= 0 else None
         return bool(found and found.address == address and (found.size or self.is_go))
 
+    def starts_between(self, low: int, high: int) -> list[int]:
+        """Return where functions start from ``low`` up to but not ``high``."""
+        starts = self._starts
+        return starts[bisect_left(starts, low) : bisect_left(starts, high)]
+
+    @cached_property
+    def starts(self) -> frozenset[int]:
+        """Where functions start."""
+        return frozenset(self._starts)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return sorted({one for one in (*self._addresses, *self.frames) if self.in_code(one)})
+
     @cached_property
     def texts(self) -> frozenset[str]:
-        """The words that stand in its data, each ended by a zero byte."""
-        return frozenset(
+        """The words that stand in it, each ended by a zero byte, and how these end.
+
+        A linker may lay a name into the end of a longer one. Left out is where the names of dynamic
+        symbols stand.
+        """
+        words = {
             match[1].decode()
             for segment in self.segments
-            if not segment.executable
             for match in _TEXT.finditer(segment.data)
-        )
+            if not self.names.start <= segment.address + match.start() < self.names.end
+        }
+        return frozenset(word[i:] for word in words for i in range(len(word) - 1))
 
     @cached_property
     def _addresses(self) -> list[int]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError, Position
 from seccompgen.reading import read_file
-from seccompgen.scan.elf import read_image
+from seccompgen.scan.binary import read_binary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.architectures import Abi
-    from seccompgen.scan.image import Image
+    from seccompgen.scan.binary import Binary
 
 _TRIPLETS = {
     "x86_64": "x86_64-linux-gnu",
@@ -21,55 +21,60 @@ _TRIPLETS = {
     "i386": "i386-linux-gnu",
 }
 _MAX_INCLUDES = 100
+_OF_MUSL = frozenset(
+    f"lib{name}.so" for name in ("c", "pthread", "rt", "m", "dl", "util", "xnet", "resolv", "crypt")
+)
 
 
 def load(
-    program: Image, extra: Sequence[Path], directories: Sequence[Path], root: Path
-) -> tuple[Image, ...]:
+    program: Binary, extra: Sequence[Path], directories: Sequence[Path], root: Path
+) -> tuple[Binary, ...]:
     """Return ``program``, its interpreter, the libraries ``extra``, and all that these need.
 
     Libraries are looked for as ld.so does: where a file's own RUNPATH says, in ``directories``,
     then in those of ld.so.conf and the usual ones, these below ``root``. Raises InputError, with
     a line for each, for those that are not found.
     """
-    images = [program]
+    binaries = [program]
     if program.interpreter:
-        images.append(_interpreter(program, root))
-    images += [read_image(path) for path in extra]
+        binaries.append(_interpreter(program, root))
+    binaries += [read_binary(path) for path in extra]
     problems = [
         Diagnostic(
-            f"is for {image.abi.name}, but {program.path} for {program.abi.name}",
-            Position(image.path),
+            f"is for {binary.abi.name}, but {program.path} for {program.abi.name}",
+            Position(binary.path),
         )
-        for image in images
-        if image.abi != program.abi
+        for binary in binaries
+        if binary.abi != program.abi
     ]
     usual = tuple(dict.fromkeys(_usual(program.abi, root)))
-    known = {name for image in images for name in (image.soname, image.name)}
-    for image in images:  # which grows
-        for needed in image.needed:
+    known = {name for binary in binaries for name in (binary.soname, binary.name)}
+    if Path(program.interpreter).name.startswith("ld-musl-"):
+        known |= _OF_MUSL  # which is all of these, under the name of the interpreter
+    for binary in binaries:  # which grows
+        for needed in binary.needed:
             if needed in known:
                 continue
             known.add(needed)
-            places = [*_runpath(image, root), *directories, *usual]
+            places = [*_runpath(binary, root), *directories, *usual]
             found = _find(needed, places, program.abi)
             if found:
-                images.append(found)
+                binaries.append(found)
                 known.add(found.soname)
                 continue
             problems.append(
                 Diagnostic(
                     f"needs {needed}, which is not found: name its directory with "
                     "--library-path, or the root of the system it is on with --root",
-                    Position(image.path),
+                    Position(binary.path),
                 )
             )
     if problems:
         raise InputError(*problems)
-    return tuple(images)
+    return tuple(binaries)
 
 
-def _interpreter(program: Image, root: Path) -> Image:
+def _interpreter(program: Binary, root: Path) -> Binary:
     path = root / program.interpreter.lstrip("/")
     if not path.is_file():
         raise InputError(
@@ -79,26 +84,26 @@ def _interpreter(program: Image, root: Path) -> Image:
                 Position(program.path),
             )
         )
-    return read_image(path)
+    return read_binary(path)
 
 
-def _find(name: str, places: Iterable[Path], abi: Abi) -> Image | None:
+def _find(name: str, places: Iterable[Path], abi: Abi) -> Binary | None:
     """Return the first library of that name that is for ``abi``; others are passed by."""
     for place in places:
         path = Path(name) if "/" in name else place / name
         if path.is_file():
             try:
-                image = read_image(path)
+                binary = read_binary(path)
             except InputError:
                 continue  # a linker script, or another machine's
-            if image.abi == abi:
-                return image
+            if binary.abi == abi:
+                return binary
     return None
 
 
-def _runpath(image: Image, root: Path) -> Iterator[Path]:
-    origin = str(Path(image.path).resolve().parent)
-    for part in image.runpath:
+def _runpath(binary: Binary, root: Path) -> Iterator[Path]:
+    origin = str(Path(binary.path).resolve().parent)
+    for part in binary.runpath:
         for spelling in ("$ORIGIN", "${ORIGIN}"):
             if spelling in part:
                 yield Path(part.replace(spelling, origin))

@@ -11,10 +11,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.architectures import Abi
     from seccompgen.scan.image import Image, Span
+    from seccompgen.scan.unknown import Why
 
 Instruction: TypeAlias = tuple[int, int, str, str]
 """Address, size in bytes, mnemonic, operands."""
@@ -22,6 +23,8 @@ Instruction: TypeAlias = tuple[int, int, str, str]
 
 class Kind(Enum):
     """What an instruction does that matters beyond its function."""
+
+    __hash__ = object.__hash__  # Enum's own takes longer than all that is done with it
 
     CALL = auto()
     """calls the code at ``value``"""
@@ -47,8 +50,10 @@ class Kind(Enum):
     """enters the kernel, by this machine's own ABI"""
     FOREIGN = auto()
     """enters the kernel by another ABI: int 0x80 in a 64-bit program"""
-    BOUND = auto()
-    """compares something with the small number ``value``: how long a jump table may be"""
+    SUM = auto()
+    """goes to where a sum says that comes from no jump table which is understood"""
+    PAGE = auto()
+    """computes an address in the page at ``value``, and it is not seen which"""
 
 
 class Event(NamedTuple):
@@ -94,12 +99,31 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It holds something that the analysis does not follow; ``why`` says what."""
+    """It holds something that the analysis does not follow.
 
-    why: str
+    ``why`` says what, ``detail`` the instruction if that tells more.
+    """
+
+    why: Why
+    detail: str = ""
 
 
 Step: TypeAlias = Known | Moved | Lost
+
+
+class Sum(NamedTuple):
+    """``constant``, plus each register of ``terms`` so many times, plus at most ``rest``."""
+
+    terms: tuple[tuple[str, int], ...]
+    constant: int = 0
+    rest: int = 0
+
+
+class TableLoad(NamedTuple):
+    """A load from ``base``, if that is one register, at the place that register ``by`` says."""
+
+    base: str | None
+    by: str
 
 
 class Machine(Protocol):
@@ -149,19 +173,58 @@ class Machine(Protocol):
         None if no caller determines it.
         """
 
-    def table_targets(
+    def target(self, instruction: Instruction) -> Location | None:
+        """Return what holds where the indirect call or jump goes; None for a word of memory."""
+
+    def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
+        """Return of which places ``location`` is the sum after ``instruction``; None if of none.
+
+        A word of memory that is added is left out.
+        """
+
+    def is_half(self, instruction: Instruction, location: Location) -> bool:
+        """Return True if it puts half a word into ``location``, and clears the other half."""
+
+    def as_sum(self, image: Image, instruction: Instruction, register: str) -> Sum | None:
+        """Return what ``register`` holds after ``instruction``; None if that may be anything."""
+
+    def sets(self, instruction: Instruction) -> str:
+        """Return the register that its first operand is, or an empty text."""
+
+    def dies(self, instruction: Instruction) -> bool:
+        """Return True for what stops control by a signal, and so leads nowhere."""
+
+    def mentions(self, instruction: Instruction, register: str) -> bool:
+        """Return True if any operand is, or has in it, a part of ``register``."""
+
+    def is_comparison(self, instruction: Instruction) -> bool:
+        """Return True for what only compares its operands, none of which is in memory."""
+
+    def only_sets(self, instruction: Instruction, register: str) -> bool:
+        """Return True if it puts something into ``register`` that does not depend on it."""
+
+    def copied(self, instruction: Instruction) -> str | None:
+        """Return the register that it copies to another, wholly or its low part."""
+
+    def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
+        """Return the register that ``code[index]`` keeps from being above a number, and that.
+
+        It does so by a comparison and a branch on it, or by cutting bits off.
+        """
+
+    def table_load(self, instruction: Instruction) -> TableLoad | None:
+        """Return the registers of a load that may be from a jump table."""
+
+    def tables(
         self,
         image: Image,
         code: Sequence[Instruction],
         references: Iterable[int],
         bases: Iterable[int],
-        most: int,
         function: Span,
-        within: Span,
-    ) -> Iterable[int]:
-        """Yield the code addresses that jump tables at ``references`` may hold.
+    ) -> Iterator[Iterator[int]]:
+        """Yield what jump tables at ``references`` may lead to, in each form that they may have.
 
         ``code`` is what prepares the jump. ``bases`` are code addresses that it names: entries
-        may count from one of them. A table has ``most`` entries at most, all of them ``within``,
-        or in ``function`` if they are too small to tell.
+        may count from one of them.
         """

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
-from seccompgen.scan.elf import read_image
+from seccompgen.scan.analysis import alone, analyse
+from seccompgen.scan.binary import read_binary
+from seccompgen.scan.elf import image_of
 from seccompgen.scan.found import Implied, Scan, Site, Unknown
 from seccompgen.scan.graph import explore
 from seccompgen.scan.idioms import resolve
+from seccompgen.scan.layout import machine_for
 from seccompgen.scan.libraries import load
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.values import Follower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
-    from seccompgen.architectures import Abi
+    from seccompgen.scan.analysis import Spread
     from seccompgen.scan.graph import Graph
     from seccompgen.scan.image import Image
-    from seccompgen.scan.machine import Machine
+    from seccompgen.scan.kept import Kept
     from seccompgen.scan.values import Value
     from seccompgen.scan.ways import Place
     from seccompgen.tables import Table, Tables
@@ -30,11 +35,22 @@ _PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
 _RESTARTED = "the kernel makes it to go on after a signal"
 _FROM_SIGNALS = "the kernel's trampoline makes it to return from a signal handler"
 _VDSO = "the vDSO makes it where it cannot answer by itself"
-_FOREIGN = "it enters the kernel by another ABI, which the policy does not allow"
 _VDSO_CALLS = (
     *("clock_gettime", "clock_getres", "gettimeofday", "getrandom"),
     *("clock_gettime64", "clock_getres_time64"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a scan may use: processes, what is kept of earlier ones, and who wants to know of it."""
+
+    spread: Spread = alone
+    kept: Kept | None = None
+    report: Callable[[int, int], None] | None = None
+
+
+ALONE = Means()
 
 
 def scan(
@@ -43,12 +59,15 @@ def scan(
     libraries: Sequence[Path],
     directories: Sequence[Path],
     root: Path,
+    means: Means = ALONE,
 ) -> Scan:
     """Find what the program at ``path`` can call.
 
     ``libraries`` are further ones that it loads while it runs; libraries are looked for in
     ``directories`` and, as ld.so does, below ``root``. Raises InputError for a file that cannot be
     scanned, OutsideError where the packages for it are not installed.
+
+    ``means`` do not affect the result.
     """
     missing = [name for module, name in _PACKAGES.items() if not importlib.util.find_spec(module)]
     if missing:
@@ -56,50 +75,58 @@ def scan(
             f"scan needs {' and '.join(missing)}, which this Python does not have: "
             "pip install 'seccompgen[scan]'"
         )
-    program = read_image(path)
-    if program.abi.name == "i386" and not program.is_go:
+    program = read_binary(path)
+    if program.abi.name not in tables.tables:
+        raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
+    binaries = load(program, libraries, directories, root)
+    extra = {str(one) for one in libraries}
+    loaded = [i for i, binary in enumerate(binaries) if binary.path in extra]
+    result = means.kept.result(binaries, loaded) if means.kept else None
+    if result:
+        return result
+    images = tuple(map(image_of, binaries))
+    if program.abi.name == "i386" and not images[0].is_only_go:
         raise InputError(
             Diagnostic(
-                "is a 32-bit x86 program; of these, scan reads those of Go only",
+                "is a 32-bit x86 program; of these, scan reads those of Go only, without C",
                 Position(str(path)),
             )
         )
-    if program.abi.name not in tables.tables:
-        raise InputError(f"Linux {tables.tag} has no {program.abi.name}")
-    images = load(program, libraries, directories, root)
-    extra = {str(one) for one in libraries}
-    loaded = [i for i, image in enumerate(images) if image.path in extra]
-    graph = explore(images, _machine(program.abi), loaded)
-    table = tables.tables[program.abi.name]
+    kept = [means.kept.analysis(image) if means.kept else None for image in images]
+    new = tuple(image for image, known in zip(images, kept, strict=True) if known is None)
+    made = dict(zip(new, analyse(new, means.spread, means.report), strict=True))
+    found = [known or made[image] for image, known in zip(images, kept, strict=True)]
+    graph = explore(images, machine_for(program.abi), found, loaded)
+    result = _result(str(path), graph, tables.tables[program.abi.name])
+    if means.kept:
+        means.kept.add(made.items(), (binaries, loaded, result))
+    return result
+
+
+def _result(path: str, graph: Graph, table: Table) -> Scan:
+    images = graph.images
     sites, unknown = _sites(graph, table)
-    unknown = tuple(sorted({*unknown, *_unclear(graph)}))
+    unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
     implied = tuple(_implied(images, table, {site.name for site in sites}))
     return Scan(
-        path=str(path),
-        abi=program.abi,
-        is_go=program.is_go,
+        path=path,
+        abi=images[0].abi,
+        is_go=images[0].is_go,
         files=tuple((image.path, image.sha256) for image in images),
         sites=sites,
         implied=implied,
-        unknown=unknown,
+        unknown=tuple(sorted(unknown)),
         notes=tuple(_notes(graph, {site.name for site in sites})),
     )
 
 
-def _machine(abi: Abi) -> Machine:
-    from seccompgen.scan.arm64 import Arm64  # noqa: PLC0415 - one of them is needed
-    from seccompgen.scan.x86 import X86  # noqa: PLC0415
-
-    return Arm64() if abi.name == "aarch64" else X86(bits=abi.bits)
-
-
-def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], tuple[Unknown, ...]]:
+def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
     follower = Follower(graph)
     values: dict[Value, None] = {}
-    unknown: dict[Place, list[str]] = {}
+    unknown: set[Unknown] = set()
     for entrance in graph.entrances:
         if entrance.foreign:
-            unknown.setdefault(entrance.place, []).append(_FOREIGN)
+            unknown.add(_unknown(graph, entrance.place, Why.FOREIGN))
         else:
             values.update(dict.fromkeys(follower.numbers(entrance.place)))
     sites: set[Site] = set()
@@ -108,27 +135,26 @@ def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], tuple[Unknown,
         name = table.names.get(value.number) if value.number is not None else None
         if name is not None and value.number is not None:
             sites.add(Site(path, value.site.address, function, name, value.number))
-            continue
-        reason = value.reason
-        if value.number is not None:
-            reason = f"Linux {table.tag} has no call of the number {value.number:#x}"
-        elif value.lost is not None and value.lost != value.site:
-            reason += f", at {_shown(graph, value.lost, besides=value.site)}"
-        unknown.setdefault(value.site, []).append(reason)
-    return tuple(sorted(sites)), tuple(
-        sorted(
-            Unknown(path, place.address, function, " or ".join(sorted(set(reasons))))
-            for place, reasons in unknown.items()
-            for path, function in [_where(graph, place)]
-        )
-    )
+        elif value.number is not None:
+            what = f"Linux {table.tag} has no call of the number {value.number:#x}"
+            unknown.add(Unknown(path, value.site.address, function, _kind(Why.NO_CALL), what))
+        else:
+            at = ""
+            if value.lost is not None and value.lost != value.site:
+                at = f"at {_shown(graph, value.lost, besides=value.site)}"
+            detail = ", ".join(filter(None, (value.detail, at)))
+            unknown.add(_unknown(graph, value.site, value.reason or Why.NO_CODE, detail))
+    return tuple(sorted(sites)), unknown
 
 
-def _unclear(graph: Graph) -> Iterator[Unknown]:
-    """Yield from where it is not known which code can run."""
-    for place, why in graph.unclear.items():
-        path, function = _where(graph, place)
-        yield Unknown(path, place.address, function, why, leads_on=True)
+def _unknown(graph: Graph, place: Place, why: Why, detail: str = "") -> Unknown:
+    path, function = _where(graph, place)
+    reason = why.value + (f" ({detail})" if detail else "")
+    return Unknown(path, place.address, function, _kind(why), reason, why.leads_on)
+
+
+def _kind(why: Why) -> str:
+    return why.name.lower()
 
 
 def _where(graph: Graph, place: Place) -> tuple[str, str]:
@@ -141,7 +167,7 @@ def _shown(graph: Graph, place: Place, besides: Place) -> str:
     shown = f"{place.address:#x}"
     if function:
         shown += f" ({function})"
-    return shown if place.image == besides.image else f"{shown} of {path}"
+    return shown if place.image == besides.image else f"{shown} of {Path(path).name}"
 
 
 def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[Implied]:

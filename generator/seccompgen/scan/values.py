@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.scan.machine import Known, Lost, Moved
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.ways import Place
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Value(NamedTuple):
 
     site: Place
     number: int | None
-    reason: str = ""
+    reason: Why | None = None
+    detail: str = ""
     lost: Place | None = None
 
 
@@ -46,11 +47,10 @@ class Follower:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._decoded = lru_cache(maxsize=4096)(self._read_code)
 
-    def code(self, start: Place, end: int) -> list[Instruction]:
+    def code(self, cell: Place) -> list[Instruction]:
         """Return the instructions of a function."""
-        return self._decoded(start, end)[0]
+        return self.graph.read(cell).code
 
     def numbers(self, entrance: Place) -> list[Value]:
         """Return every value that the number can have at ``entrance``."""
@@ -70,36 +70,32 @@ class Follower:
                     seen.add(result)
                     waiting.append(result)
             if len(seen) > _MAX_STATES:
-                return [Value(place, None, "too many ways lead here", place)]
+                return [Value(place, None, Why.TOO_MUCH, lost=place)]
         return list(found)
-
-    def _read_code(self, start: Place, end: int) -> tuple[list[Instruction], list[int]]:
-        graph = self.graph
-        code = graph.machine.disassemble(graph.images[start.image], start.address, end)
-        return code, [instruction[0] for instruction in code]
 
     def _back(self, state: _State) -> Iterator[_State | Value]:
         """Go back from ``state`` to where ways join, or to where the value comes from."""
         cells = self.graph.cells_at(state.place)
         if not cells:
-            yield self._lost(state, state.place, "the code around it is not understood")
-        for start, end in cells:
-            yield from self._back_within(state, start, end)
+            yield self._lost(state, state.place, Why.NO_CODE)
+        for cell in cells:
+            yield from self._back_within(state, cell)
 
-    def _back_within(self, state: _State, start: Place, end: int) -> Iterator[_State | Value]:
+    def _back_within(self, state: _State, cell: Place) -> Iterator[_State | Value]:
         graph, image = self.graph, state.place.image
-        code, addresses = self._decoded(start, end)
+        reading = graph.read(cell)
+        code, addresses = reading.code, reading.addresses
         index = bisect_left(addresses, state.place.address)
         location, add = state.location, state.add
         only_padding = False
         while True:
             here = Place(image, addresses[index])
-            joined = list(self._joined(state, here, location, add, is_start=index == 0))
+            joined = list(self._joined(state, here, location, add))
             yield from joined
-            goes_on = index > 0 and not self._stops(code[index - 1], image)
+            goes_on = index > 0 and not self._stops(code[index - 1], cell)
             if not goes_on:
-                if index > 0 and not joined and not only_padding:
-                    yield self._lost(state, here, "it is not known how control gets there")
+                if not joined and not only_padding:
+                    yield self._lost(state, here, Why.NO_WAY_HERE if index else Why.NO_CALLER)
                 return
             index -= 1
             # Where control arrives behind padding, nothing comes out of the padding.
@@ -111,27 +107,23 @@ class Follower:
                 return
             location, add = step.places[0], add + step.add
 
-    def _stops(self, instruction: Instruction, image: int) -> bool:
+    def _stops(self, instruction: Instruction, cell: Place) -> bool:
         """Return True if control does not come out of ``instruction`` to the next."""
         machine = self.graph.machine
         return machine.stops(instruction) or (
-            machine.is_call(instruction) and self.graph.never_returns(Place(image, instruction[0]))
+            machine.is_call(instruction) and self.graph.never_returns(cell, instruction[0])
         )
 
     def _joined(
-        self, state: _State, here: Place, location: Location, add: int, *, is_start: bool
+        self, state: _State, here: Place, location: Location, add: int
     ) -> Iterator[_State | Value]:
         """Yield where else the value may come from at ``here``: jumps, callers, pointers."""
         graph = self.graph
-        for edge in graph.edges.get(here, ()):
+        for edge in graph.edges_to(here):
             yield from self._through(state, edge, location, add)
         if here in graph.taken:
             name = graph.images[here.image].function_at(here.address)
-            what = f"{name}, which" if name else "a function that"
-            yield self._lost(state, here, f"it is handed to {what} is called by a pointer")
-        elif is_start and here not in graph.edges and graph.images[here.image].is_go:
-            # The linker kept it, so something refers to it in a way that is not seen.
-            yield self._lost(state, here, "it is handed to a function without known callers")
+            yield self._lost(state, here, Why.POINTER, name)
 
     def _through(
         self, state: _State, edge: Edge, location: Location, add: int
@@ -142,7 +134,7 @@ class Follower:
             return
         at_caller = machine.at_caller(location)
         if at_caller is None:
-            yield self._lost(state, edge.source, "it is on the stack of nobody")
+            yield self._lost(state, edge.source, Why.NOBODY)
         else:
             yield _State(edge.source, at_caller, add, edge.source)
 
@@ -151,10 +143,10 @@ class Follower:
     ) -> Iterator[_State | Value]:
         """Step over the instruction at ``source``: a jump, or what control just goes on from."""
         for cell in self.graph.cells_at(source):
-            code, addresses = self._decoded(*cell)
-            index = bisect_left(addresses, source.address)
+            reading = self.graph.read(cell)
+            index = bisect_left(reading.addresses, source.address)
             image = self.graph.images[source.image]
-            step = self.graph.machine.before(image, code, index, location)
+            step = self.graph.machine.before(image, reading.code, index, location)
             yield from self._stepped(state, source, step, add)
 
     def _stepped(
@@ -163,11 +155,11 @@ class Follower:
         if isinstance(step, Known):
             yield Value(state.site, (step.value + add) & _U32)
         elif isinstance(step, Lost):
-            yield self._lost(state, before, step.why)
+            yield self._lost(state, before, step.why, step.detail)
         else:
             for place in step.places:
                 yield _State(before, place, add + step.add, state.site)
 
     @staticmethod
-    def _lost(state: _State, place: Place, why: str) -> Value:
-        return Value(state.site, None, why, place)
+    def _lost(state: _State, place: Place, why: Why, detail: str = "") -> Value:
+        return Value(state.site, None, why, detail, place)

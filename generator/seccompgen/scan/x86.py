@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.architectures import ABIS
 from seccompgen.scan.machine import (
@@ -20,7 +20,18 @@ from seccompgen.scan.machine import (
     Step,
 )
 from seccompgen.scan.tables import relative_targets, word_targets
+from seccompgen.scan.unknown import Why
 from seccompgen.scan.usage import Frames, is_only_compared
+from seccompgen.scan.vectors import vector_length
+from seccompgen.scan.x86_instructions import (
+    READ_ONLY,
+    REGISTERS,
+    SETS,
+    STOPS,
+    X86Instructions,
+    is_number,
+    memory_operand,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,61 +40,23 @@ if TYPE_CHECKING:
 
 _RELATIVE = re.compile(r"\[rip(?: ([+-]) (\w+))?\]")
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
-_MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<inside>[^]]+)\]")
-_SIZES = {"byte": 1, "word": 2, "dword": 4, "qword": 8, "xword": 10, "xmmword": 16}
-_MAX_BOUND = 4096
-_SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
+
+_ON_TOP = re.compile(r"[qd]word ptr \[[re]sp\],")
 
 _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)
 """A jump through a word, behind endbr and bnd."""
-_ENTERS = (b"\x0f\x05", b"\x0f\x34", b"\xcd\x80")
-"""syscall, sysenter and int 0x80."""
-
-_READ_ONLY = frozenset(
-    {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
-)
-"""Mnemonics whose first operand may be memory that they only read."""
-_STOPS = frozenset({"jmp", "ret", "retf", "iretd", "iretq", "ud2", "hlt", "int3", "ud1", "ud0"})
 _FAR = frozenset({"lcall", "ljmp"})
-_RESYNCHRONISED = 16
-"""Instructions after which decoding is taken to have fallen in with the true ones."""
 _CONDITIONAL = re.compile(r"j(?!mp)|loop|xbegin")
 
 
-class _Memory(NamedTuple):
-    """An operand in memory; ``base`` is None unless it is one register without an index."""
-
-    base: str | None
-    offset: int
-    size: int
-    plain: bool
-    """neither index nor segment: base and offset say it all"""
-
-
-def _register_names() -> dict[str, tuple[str, int]]:
-    """Return the name of the whole register, and the width in bits, by the name of any part."""
-    names: dict[str, tuple[str, int]] = {}
-    for letter in "abcd":
-        parts = ((f"r{letter}x", 64), (f"e{letter}x", 32), (f"{letter}x", 16))
-        for name, width in (*parts, (f"{letter}l", 8), (f"{letter}h", 8)):
-            names[name] = (f"r{letter}x", width)
-    for stem in ("si", "di", "bp", "sp"):
-        for name, width in ((f"r{stem}", 64), (f"e{stem}", 32), (stem, 16), (f"{stem}l", 8)):
-            names[name] = (f"r{stem}", width)
-    for n in range(8, 16):
-        for suffix, width in (("", 64), ("d", 32), ("w", 16), ("b", 8)):
-            names[f"r{n}{suffix}"] = (f"r{n}", width)
-    return names
-
-
-_REGISTERS = _register_names()
+_LOW = frozenset({"al", "bl", "cl", "dl", "sil", "dil"})
 _PRESERVED = frozenset({"rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"})
 """Registers that a C function leaves as they were (System V ABI, x86-64)."""
 _PRESERVED_I386 = frozenset({"rbx", "rbp", "rsp", "rsi", "rdi"})
 _STACK = Register("rsp")
 
 
-class X86:
+class X86(X86Instructions):
     """An x86 processor in 64-bit or 32-bit mode."""
 
     number = Register("rax")
@@ -98,6 +71,8 @@ class X86:
         mode = capstone.CS_MODE_64 if bits == 64 else capstone.CS_MODE_32
         self._quick = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._quick.skipdata = True
+        if bits == 64:  # in 32 bits the same bytes are other instructions
+            self._quick.skipdata_setup = (".byte", _skipped, None)
         self._detailed = capstone.Cs(capstone.CS_ARCH_X86, mode)
         self._detailed.detail = True
         self._frames = Frames("rsp", self.word, self._frame_size, _stack_pointer)
@@ -110,13 +85,17 @@ class X86:
     def events(self, image: Image, code: Sequence[Instruction]) -> Iterator[Event]:
         """See ``Machine``."""
         absolute = not image.relocatable
+        bases = {table.start for table in image.slot_tables}
         for i, (address, size, mnemonic, operands) in enumerate(code):
             word = mnemonic.rpartition(" ")[2]
             if word == "call" or word[0] == "j" or word[:4] == "loop" or word == "xbegin":
                 yield from self._transfer(address, size, word, operands)
                 if operands[:1].isdigit():
                     continue
-            elif word in _FAR or (word == ".byte" and self._hides_entrance(image, code, i)):
+            elif word == "ret":
+                if i and _sets_return(code[i - 1]):
+                    yield Event(Kind.INDIRECT_JUMP, address)
+            elif word in _FAR or (word == ".byte" and self._is_unread(code, i)):
                 yield Event(Kind.UNREAD, address)
             elif word in {"syscall", "sysenter", "int"}:
                 if word != "int" or operands == "0x80":
@@ -126,15 +105,14 @@ class X86:
                 match = _RELATIVE.search(operands)
                 if match:
                     only = word in {"lea", "mov"} and is_only_compared(
-                        code, i, _SETS, _leaves, _branches
+                        code, i, SETS, _leaves, _branches
                     )
-                    made = Kind.REFERENCE if word == "lea" else Kind.LOAD
-                    kind = Kind.COMPARISON if only else made
-                    yield Event(kind, address, _offset(match) + address + size)
-            elif word in {"cmp", "and", "sub"}:
-                last = operands.rpartition(", ")[2]
-                if last[0].isdigit() and int(last, 0) < _MAX_BOUND:
-                    yield Event(Kind.BOUND, address, int(last, 0))
+                    value = _offset(match) + address + size
+                    # The base of the slots is of use only with distances, which movabs makes;
+                    # else it is the end of what lies before it.
+                    end = value in bases and not any(one[2] == "movabs" for one in code)
+                    made = Kind.REFERENCE if word == "lea" and not end else Kind.LOAD
+                    yield Event(Kind.COMPARISON if only else made, address, value)
             if absolute and "0x" in operands:
                 for text in _ABSOLUTE.findall(operands):
                     yield Event(Kind.REFERENCE, address, int(text, 16))
@@ -143,6 +121,9 @@ class X86:
         call = word == "call"
         if operands[:1].isdigit():
             yield Event(Kind.CALL if call else Kind.JUMP, address, int(operands, 0))
+            return
+        if operands.startswith(("ptr [", "fword ptr [")):
+            yield Event(Kind.UNREAD, address)  # to another code segment
             return
         match = _RELATIVE.search(operands)
         if match:
@@ -154,21 +135,17 @@ class X86:
             yield Event(Kind.INDIRECT_CALL if call else Kind.INDIRECT_JUMP, address)
 
     @staticmethod
-    def _hides_entrance(image: Image, code: Sequence[Instruction], index: int) -> bool:
-        """Return True if behind bytes that are no instruction the kernel may be entered, unseen.
+    def _is_unread(code: Sequence[Instruction], index: int) -> bool:
+        """Return True if control may run into the bytes there, which are no instruction.
 
-        Decoding goes on at the next byte, perhaps in the middle of an instruction, until it falls
-        in with the true ones.
+        Instructions of vectors that are newer than the disassembler are stepped over as a whole.
         """
-        window = code[index : index + _RESYNCHRONISED]
-        start, end = window[0][0], window[-1][0] + window[-1][1]
-        data = image.read(start, end - start)
-        seen = {one[0] for one in window if one[2] in {"syscall", "sysenter", "int"}}
-        return any(
-            start + match.start() not in seen
-            for enters in _ENTERS
-            for match in re.finditer(re.escape(enters), data)
-        )
+        if code[index][1] > 1:
+            return False
+        if index == 0:
+            return True
+        _, size, mnemonic, _ = code[index - 1]
+        return size > 1 if mnemonic == ".byte" else mnemonic.rpartition(" ")[2] not in STOPS
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """See ``Machine``."""
@@ -177,23 +154,6 @@ class X86:
             return None
         displacement = int.from_bytes(match["displacement"], "little", signed=self.word == 8)
         return displacement + (address + match.end() if self.word == 8 else 0)
-
-    def stops(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2].rpartition(" ")[2] in _STOPS
-
-    def returns(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2].rpartition(" ")[2] in {"ret", "retf", "iretd", "iretq"}
-
-    def is_call(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        return instruction[2].rpartition(" ")[2] == "call"
-
-    def is_padding(self, instruction: Instruction) -> bool:
-        """See ``Machine``."""
-        words = instruction[2].split()
-        return words[-1] in {"nop", "int3"} or instruction[2:] == ("xchg", "ax, ax")
 
     def before(
         self, image: Image, code: Sequence[Instruction], index: int, location: Location
@@ -206,33 +166,27 @@ class X86:
             return self._over_call(image, code, instruction, location)
         if isinstance(location, Slot):
             return self._slot_before(image, code, instruction, word, operands, location)
+        if word == "mov" and index and operands[0] in _LOW and is_number(operands[1]):
+            name = REGISTERS[operands[0]][0]
+            if location.name == name and _clears(code[index - 1], name):
+                return Known(int(operands[1], 0) & 0xFF)
         return self._register_before(image, instruction, word, operands, location)
 
-    def at_caller(self, location: Location) -> Location | None:
-        """See ``Machine``."""
-        if isinstance(location, Register):
-            return location
-        if location.base == "rsp" and location.offset >= self.word:
-            return Slot("rsp", location.offset - self.word)
-        return None
-
-    def table_targets(
+    def tables(
         self,
         image: Image,
         code: Sequence[Instruction],  # noqa: ARG002 - entries are wide enough to tell
         references: Iterable[int],
         bases: Iterable[int],
-        most: int,
         function: Span,  # noqa: ARG002 - entries are wide enough to tell
-        within: Span,
-    ) -> Iterator[int]:
+    ) -> Iterator[Iterator[int]]:
         """See ``Machine``."""
         for table in references:
-            yield from word_targets(image, table, self.word, most, within)
+            yield word_targets(image, table, self.word)
             if image.is_only_go:
                 continue  # whose tables are of whole addresses
             for base in (table, *bases):
-                yield from relative_targets(image, table, 4, most, base, within)
+                yield relative_targets(image, table, 4, base)
 
     def _over_call(
         self,
@@ -245,13 +199,13 @@ class X86:
             own = instruction[3] == "dword ptr gs:[0x10]" or _grows_stack(image, instruction[3])
             if own or not self._frames.may_be_written(image, code, location, by_call=True):
                 return Moved((location,))
-            return Lost("a call may have changed it on the stack")
+            return Lost(Why.STORED)
         preserved = _PRESERVED if self.word == 8 else _PRESERVED_I386
         if location.name == "rsp" or (location.name in preserved and not image.is_go):
             return Moved((location,))
         if location.name == "rax":
-            return Lost("it is what a call returned")
-        return Lost("a call may have changed it")
+            return Lost(Why.RETURNED)
+        return Lost(Why.CHANGED)
 
     def _register_before(
         self,
@@ -261,19 +215,21 @@ class X86:
         operands: list[str],
         location: Register,
     ) -> Step:
-        target, width = _REGISTERS.get(operands[0], ("", 0)) if operands else ("", 0)
+        target, width = REGISTERS.get(operands[0], ("", 0)) if operands else ("", 0)
         # cdqe extends what is below bit 32, and no more than that is the number.
         if word in {"push", "nop", "cmp", "test", "jmp", "ret", "endbr64", "cdqe"} or (
             _CONDITIONAL.match(word) and word[:4] != "loop"
         ):
             return Moved((location,))
-        if target != location.name or word in {"xchg", "xadd", "cmpxchg"}:
+        if word in {"popal", "popaw"}:
+            return Lost(Why.MEMORY)
+        if target != location.name or word in {"xadd", "cmpxchg"}:
             return self._unless_written(image, instruction, location)
         if width < 32:
-            return Lost("a part of it is set alone")
+            return Lost(Why.PART)
         if word in {"xor", "sub"} and operands[1] == operands[0]:
             return Known(0)
-        constant = int(operands[-1], 0) if _is_number(operands[-1]) else None
+        constant = int(operands[-1], 0) if is_number(operands[-1]) else None
         match word:
             case "mov" | "movabs" | "movsxd":
                 if constant is not None:
@@ -285,6 +241,10 @@ class X86:
                 return Moved((location,), constant if word == "add" else -constant)
             case "inc" | "dec":
                 return Moved((location,), 1 if word == "inc" else -1)
+            case "xor" | "ror" | "rol":
+                return Lost(Why.DECODED, word)
+            case "xchg" | "movq" | "movd":  # out of vectors, where words are only kept
+                return self._load(operands[1])
             case "or" if constant is not None and constant & 0xFFFFFFFF == 0xFFFFFFFF:
                 return Known(constant)
             case "and" if constant == 0:
@@ -299,38 +259,38 @@ class X86:
         return self._unless_written(image, instruction, location)
 
     def _load(self, source: str) -> Step:
-        if source in _REGISTERS:
-            name, width = _REGISTERS[source]
-            return Moved((Register(name),)) if width >= 32 else Lost("it is a part of a register")
-        memory = _memory(source)
+        if source in REGISTERS:
+            name, width = REGISTERS[source]
+            return Moved((Register(name),)) if width >= 32 else Lost(Why.PART)
+        memory = memory_operand(source)
         if memory and memory.plain and memory.base in {"rsp", "rbp"} and memory.size >= 4:
             return Moved((Slot(memory.base, memory.offset),))
-        return Lost("it is loaded from memory")
+        return Lost(Why.NARROW if memory and memory.size < self.word else Why.MEMORY)
 
     def _address(self, instruction: Instruction, source: str) -> Step:
-        memory = _memory(source)
+        memory = memory_operand(source)
         if memory and memory.plain and memory.base == "rip":
             return Known(instruction[0] + instruction[1] + memory.offset)
         if memory and memory.plain and memory.base is None:
             return Known(memory.offset)
         if memory and memory.plain and memory.base not in {"rsp", None}:
             return Moved((Register(memory.base or ""),), memory.offset)
-        return Lost("it is computed (lea)")
+        return Lost(Why.COMPUTED, "lea")
 
     def _unless_written(self, image: Image, instruction: Instruction, location: Register) -> Step:
         raw = image.read(instruction[0], instruction[1])
         if location.name in self._written(raw):
-            return Lost(f"it is computed ({instruction[2]})")
+            return Lost(Why.COMPUTED, instruction[2])
         return Moved((location,))
 
     def _written_by(self, raw: bytes) -> frozenset[str]:
         """Return the whole registers that an instruction writes, in part or by implication."""
         decoded: Any = next(self._detailed.disasm(raw, 0), None)
         if decoded is None:
-            return frozenset(name for name, _ in _REGISTERS.values())  # bytes that are none
+            return frozenset(name for name, _ in REGISTERS.values())  # bytes that are none
         _, written = decoded.regs_access()
         names = (decoded.reg_name(one) for one in written)
-        found = {_REGISTERS[name][0] for name in names if name in _REGISTERS}
+        found = {REGISTERS[name][0] for name in names if name in REGISTERS}
         if decoded.mnemonic in {"syscall", "int"}:
             found |= {"rax"} | ({"rcx", "r11"} if decoded.mnemonic == "syscall" else set())
         return frozenset(found)
@@ -348,43 +308,47 @@ class X86:
             moved = self._stack_before(word, operands, slot)
             if moved:
                 return moved
-        elif operands and _REGISTERS.get(operands[0], ("", 0))[0] == slot.base:
+        elif operands and REGISTERS.get(operands[0], ("", 0))[0] == slot.base:
             return self._base_before(image, instruction, word, operands, slot)
         if word == "xchg" and len(operands) > 1:
             operands = sorted(operands, key=lambda one: "[" not in one)
-        if word not in _READ_ONLY and operands and "[" in operands[0] and word != "lea":
+        if word not in READ_ONLY and operands and "[" in operands[0] and word != "lea":
             return self._after_store(image, code, word, operands, slot)
         raw = image.read(instruction[0], instruction[1])
         if slot.base in self._written(raw) and word not in {"push", "pop", "ret"}:
-            return Lost(f"the stack pointer is computed ({word})")
+            return Lost(Why.NO_STACK, word)
         return Moved((slot,))
 
     def _stack_before(self, word: str, operands: list[str], slot: Slot) -> Step | None:
         """Follow what moves the stack pointer; None where ``word`` does not."""
         offset, step = slot.offset, self.word
         if word == "push":
-            if offset < step:
-                return self._stored(operands[0]) if offset == 0 else Lost("a part of it is set")
+            if offset == 0:
+                return self._stored(operands[0])
+            if abs(offset) < step:
+                return Lost(Why.PART)
             return Moved((Slot("rsp", offset - step),))
         if word in {"pushfq", "pushfd"}:
-            return Moved((Slot("rsp", offset - step),)) if offset >= step else Lost("it is flags")
-        if word in {"popfq", "popfd"} or (word == "pop" and operands[0] in _REGISTERS):
-            if word == "pop" and _REGISTERS[operands[0]][0] == "rsp":
-                return Lost("the stack pointer is loaded")
+            return (
+                Moved((Slot("rsp", offset - step),)) if offset >= step else Lost(Why.COMPUTED, word)
+            )
+        if word in {"popfq", "popfd"} or (word == "pop" and operands[0] in REGISTERS):
+            if word == "pop" and REGISTERS[operands[0]][0] == "rsp":
+                return Lost(Why.NO_STACK, word)
             return Moved((Slot("rsp", offset + step),))
         if word == "leave":
             return Moved((Slot("rbp", offset + step),))
         if operands and operands[0] in {"rsp", "esp"}:
-            if word in {"sub", "add"} and _is_number(operands[1]):
+            if word in {"sub", "add"} and is_number(operands[1]):
                 amount = int(operands[1], 0)
                 return Moved((Slot("rsp", offset + (amount if word == "add" else -amount)),))
-            memory = _memory(operands[1]) if word == "lea" else None
+            memory = memory_operand(operands[1]) if word == "lea" else None
             if memory and memory.plain and memory.base in {"rsp", "rbp"}:
                 return Moved((Slot(memory.base, offset + memory.offset),))
             if word == "mov" and operands[1] in {"rbp", "ebp"}:
                 return Moved((Slot("rbp", offset),))
             if word not in {"cmp", "test"}:
-                return Lost(f"the stack pointer is computed ({word})")
+                return Lost(Why.NO_STACK, word)
         return None
 
     def _base_before(
@@ -398,11 +362,11 @@ class X86:
         """Follow a slot whose base register is set: to the stack pointer, or to who knows what."""
         if word == "mov" and operands[1] in {"rsp", "esp"}:
             return Moved((Slot("rsp", slot.offset),))
-        memory = _memory(operands[1]) if word == "lea" else None
+        memory = memory_operand(operands[1]) if word == "lea" else None
         if memory and memory.plain and memory.base in {"rsp", "rbp"}:
             return Moved((Slot(memory.base, slot.offset + memory.offset),))
         step = self._unless_written(image, instruction, Register(slot.base))
-        return Moved((slot,)) if isinstance(step, Moved) else Lost("it is loaded from memory")
+        return Moved((slot,)) if isinstance(step, Moved) else Lost(Why.MEMORY)
 
     def _after_store(
         self,
@@ -412,25 +376,25 @@ class X86:
         operands: list[str],
         slot: Slot,
     ) -> Step:
-        memory = _memory(operands[0])
+        memory = memory_operand(operands[0])
         if memory and memory.plain and memory.base == slot.base:
             if memory.offset == slot.offset and word == "mov" and memory.size >= 4:
                 return self._stored(operands[1])
             apart = memory.offset + memory.size <= slot.offset or slot.offset + 4 <= memory.offset
-            return Moved((slot,)) if apart else Lost("a part of it is set alone")
+            return Moved((slot,)) if apart else Lost(Why.PART)
         if memory and memory.plain and memory.base in {"rip", None}:
             return Moved((slot,))
         on_stack = "sp" in operands[0] or "bp" in operands[0]
         if on_stack or self._frames.may_be_written(image, code, slot, by_call=False):
-            return Lost("a store may have changed it on the stack")
+            return Lost(Why.STORED)
         return Moved((slot,))
 
     def _stored(self, source: str) -> Step:
-        if _is_number(source):
+        if is_number(source):
             return Known(int(source, 0))
-        if source in _REGISTERS:
-            name, width = _REGISTERS[source]
-            return Moved((Register(name),)) if width >= 32 else Lost("a part of it is set alone")
+        if source in REGISTERS:
+            name, width = REGISTERS[source]
+            return Moved((Register(name),)) if width >= 32 else Lost(Why.PART)
         return self._load(source)
 
     def _frame_size(self, code: Sequence[Instruction]) -> int:
@@ -441,11 +405,25 @@ class X86:
                 size += self.word
             elif mnemonic in {"sub", "add"} and operands[:5] in {"rsp, ", "esp, "}:
                 amount = operands[5:]
-                if _is_number(amount):
+                if is_number(amount):
                     return size + abs(int(amount, 0))
             elif mnemonic in {"call", "ret"}:
                 break
         return size
+
+
+def _sets_return(instruction: Instruction) -> bool:
+    """Return True if ``instruction`` puts a word where a return finds its address."""
+    mnemonic, operands = instruction[2:]
+    return mnemonic == "push" or (
+        mnemonic in {"mov", "xchg"} and _ON_TOP.match(operands) is not None
+    )
+
+
+def _clears(instruction: Instruction, name: str) -> bool:
+    first, _, second = instruction[3].partition(", ")
+    whole, width = REGISTERS.get(first, ("", 0))
+    return instruction[2] == "xor" and first == second and whole == name and width >= 32
 
 
 def _leaves(instruction: Instruction) -> bool:
@@ -461,7 +439,7 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     _, _, mnemonic, operands = instruction
     target, _, source = operands.partition(", ")
     if mnemonic == "lea" and target not in {"rsp", "rbp", "esp", "ebp"}:
-        memory = _memory(source)
+        memory = memory_operand(source)
         if memory and memory.base in {"rsp", "rbp"}:
             return Slot(memory.base if memory.plain else "", memory.offset)
     elif (
@@ -473,28 +451,9 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     return None
 
 
-def _memory(operand: str) -> _Memory | None:
-    match = _MEMORY.search(operand)
-    if not match:
-        return None
-    size = _SIZES.get(match["size"] or "", 64)
-    parts = re.split(r" ([+-]) ", match["inside"])
-    base: str | None = None
-    offset, plain = 0, not match["segment"] or match["segment"] in {"ds", "ss"}
-    signs = ["+", *parts[1::2]]
-    for sign, part in zip(signs, parts[::2], strict=True):
-        if _is_number(part):
-            offset += int(part, 0) if sign == "+" else -int(part, 0)
-        elif base is None and "*" not in part:
-            base = _REGISTERS.get(part, (part, 0))[0]
-        else:
-            plain = False
-    return _Memory(base, offset, size, plain)
-
-
 def _grows_stack(image: Image, target: str) -> bool:
     """Return True if the call of ``target`` makes Go's stack larger, and touches nothing on it."""
-    if not image.is_go or not _is_number(target):
+    if not image.is_go or not is_number(target):
         return False
     return image.function_at(int(target, 0)).startswith("runtime.morestack")
 
@@ -506,5 +465,6 @@ def _offset(match: re.Match[str]) -> int:
     return -value if match[1] == "-" else value
 
 
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or (text[:1] == "-" and text[1:2].isdigit())
+def _skipped(data: Any, size: int, offset: int, user: Any) -> int:  # noqa: ARG001 - capstone's form
+    """Return how many bytes to step over that the disassembler does not know."""
+    return vector_length(data[offset : min(size, offset + 16)]) or 1
