@@ -359,7 +359,7 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 
 # Where a file is opened otherwise, and why nobody can make that wait, or read without an end.
 OTHERWISE = {
-    "cache.py": "a directory of the user's own, which is checked; each entry behind a hash",
+    "store.py": "a directory of the user's own, which is checked; each entry behind a hash",
     "cli/record.py": "an output",
     "cli/run.py": "an output",
     "fetch/local.py": "an archive that was seen to be a regular file; its members have limits",

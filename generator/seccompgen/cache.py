@@ -98,10 +98,7 @@ def _fingerprint() -> str:
     otherwise: what an older one made would be stale to `--check`, which takes nothing from here.
     """
     package = Path(__file__).parent
-    sources = [
-        (str(path.relative_to(package)), sha256(path.read_bytes()))
-        for path in deciding_files(package)
-    ]
+    sources = store.hashed(package, deciding_files(package))
     if not sources:
         return ""
     versions = sys.implementation.name, tuple(sys.version_info), metadata.version("numpy")
@@ -158,10 +155,9 @@ def _entry(program: Program, files: Mapping[str, str]) -> bytes:
 def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
     """Return the program in entry ``name``, or None if there is none or it is damaged."""
     try:
-        payload = read_entry(place, name)
-        if payload is None:
+        data = read_entry(place, name)
+        if data is None:
             return None
-        data = json.loads(payload)
         files = {number: file for file, number in _numbers(policy).items()}
         origins = [
             Origin(label, _placed(Position(*where), files)) for label, *where in data["origins"]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,14 +51,14 @@ def opened(directory: Path) -> Iterator[int | None]:
         yield place
 
 
-def read_entry(place: int, name: str) -> bytes | None:
-    """Return what entry ``name`` holds, or None if there is none or it is damaged."""
+def read_entry(place: int, name: str) -> Any:
+    """Return the JSON that entry ``name`` holds, or None if there is none or it is damaged."""
     try:
         with os.fdopen(os.open(name, os.O_RDONLY, dir_fd=place), "rb") as file:
             digest, _, payload = file.read().partition(b"\n")
-    except OSError:
+        return json.loads(payload) if digest == _digest(name, payload) else None
+    except (OSError, ValueError, RecursionError):
         return None
-    return payload if digest == _digest(name, payload) else None
 
 
 def write_entry(place: int, name: str, payload: bytes) -> float:
@@ -112,3 +113,8 @@ def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
             todo.add(module)
             todo |= {f"{module}.{one}" for one in re.findall(r"\w+", match["names"] or "")}
     return sorted(found)
+
+
+def hashed(package: Path, files: Iterable[Path]) -> list[tuple[str, str]]:
+    """Return each of ``files`` below ``package`` with the hash of its content."""
+    return [(str(path.relative_to(package)), sha256(path.read_bytes())) for path in files]

@@ -285,7 +285,7 @@ class Code:
                 found = self._indirect(context, function, events, event)
             else:
                 found = ways_of(context, event.kind, event.value)
-            if event.kind is Kind.LOAD and found:
+            if event.kind is Kind.LOAD and not any(type(way) is Unclear for way in found):
                 calls = self._only_calls(function, event)
                 if calls is not None:  # as good as a call through the slot
                     ways += [

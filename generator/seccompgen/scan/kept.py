@@ -25,6 +25,7 @@ from seccompgen.store import (
     KEPT_SECONDS,
     deciding_files,
     drop_unused,
+    hashed,
     opened,
     read_entry,
     sha256,
@@ -52,18 +53,18 @@ class Kept:
 
     def result(self, binaries: Sequence[Binary], loaded: Iterable[int]) -> Scan | None:
         """Return the result of the scan of ``binaries``, if it is here."""
-        payload = self._read(self._of_result(binaries, loaded))
+        data = self._read(self._of_result(binaries, loaded))
         with contextlib.suppress(*_DAMAGED):
-            if payload is not None:
-                return _scan_from(json.loads(payload), binaries)
+            if data is not None:
+                return _scan_from(data, binaries)
         return None
 
     def analysis(self, image: Image) -> Analysis | None:
         """Return the analysis of ``image``, if it is here."""
-        payload = self._read(self._of_image(image.sha256))
+        data = self._read(self._of_image(image.sha256))
         with contextlib.suppress(*_DAMAGED):
-            if payload is not None:
-                return _analysis_from(json.loads(payload))
+            if data is not None:
+                return _analysis_from(data)
         return None
 
     def add(
@@ -91,21 +92,20 @@ class Kept:
         contents = [binary.sha256 for binary in binaries]
         return sha256(repr((self._code, self._tables, contents, sorted(loaded))).encode())
 
-    def _read(self, name: str) -> bytes | None:
+    def _read(self, name: str) -> Any:
         with opened(self._directory) as place, contextlib.suppress(OSError):
             if place is not None and self._code:
-                payload = read_entry(place, name)
-                if payload is not None:
+                data = read_entry(place, name)
+                if data is not None:
                     os.utime(name, dir_fd=place)
-                return payload
+                return data
         return None
 
 
 def fingerprint() -> str:
     """Hash what decides a result; return an empty text where that is not at hand."""
     package = Path(__file__).parents[1]
-    files = deciding_files(package, _ROOTS)
-    sources = [(str(path.relative_to(package)), sha256(path.read_bytes())) for path in files]
+    sources = hashed(package, deciding_files(package, _ROOTS))
     try:
         versions = [metadata.version(name) for name in ("capstone", "pyelftools")]
     except metadata.PackageNotFoundError:
