@@ -15,8 +15,8 @@ from itertools import product
 
 import interpreter as bpf
 import kernel
-from seccompgen.architectures import ABIS
-from seccompgen.program import decode
+from seccompgen.core.abis import ABIS
+from seccompgen.core.program import decode
 from seccompgen.verify.kernel import constant_allow
 
 PROBES = 250

@@ -13,16 +13,16 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from libseccomp import PYTHON
-from seccompgen.program import decode
+from seccompgen.core.program import decode
 from seccompgen.verify import Code, Difference, Meaning, meaning, oracle, prove
 from seccompgen.verify.call import ARCH, NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Policy
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.tables import Tables
 
 _EXPORT = """
 import json, os, seccomp, sys, tempfile

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import interpreter
 from oracle import ABIS, U32, U64
 from resolved import OPERATIONS, Atom, Conjunction, Entry, read
-from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from strategies import argument_vectors, compiled, plain_tables
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from seccompgen.objective import Objective
+    from seccompgen.core.objective import Objective
 
 OURS = Path(__file__).parent / "data" / "policies"
 SHARED = Path(__file__).parents[2] / "shared" / "corpus"

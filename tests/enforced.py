@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kernel import install_raw
-from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy, shipped_tables
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import build_policy, shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import libseccomp
 from oracle import ABIS, U32, U64, action_value
 from proving import TABLES, loaded
-from seccompgen import architectures
 from seccompgen.compile import compile_policy
-from seccompgen.program import Instruction, decode
+from seccompgen.core import abis as architectures
+from seccompgen.core.program import Instruction, decode
 from seccompgen.verify import Code, Operation, Stack
 from strategies import plain_tables
 

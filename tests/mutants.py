@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import interpreter
 from interpreter import ABS, ACCEPTED, ALU, CONDITIONAL_JUMPS, DATA_SIZE, JA, JMP, LD, RET, U32, W
 from proving import ran
-from seccompgen.program import Instruction
+from seccompgen.core.program import Instruction
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, prove
 from seccompgen.verify.call import ARCH, WORDS, Call, word_at
 

@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,10 @@ import interpreter
 import oracle
 from conformance.test_stock import CONSTANTS, STOCK, read_policy
 from hypothesis import HealthCheck, Phase, settings
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
-from seccompgen.errors import UndecidedError
-from seccompgen.filters import read_filters
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import UndecidedError
+from seccompgen.filters.module import read_filters
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
 from seccompgen.verify.call import Call
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import strategies
     from interpreter import ByteOrder, Result
-    from seccompgen.model import Policy
-    from seccompgen.program import Instruction
+    from seccompgen.core.model import Policy
+    from seccompgen.core.program import Instruction
     from seccompgen.verify import Meaning
     from seccompgen.verify.stack import Side
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import InputError
+from seccompgen.core.errors import InputError
 from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.model import Policy
-    from seccompgen.tables import Tables
+    from seccompgen.core.model import Policy
+    from seccompgen.core.tables import Tables
 
 _OPERATIONS = ("Equal", "NotEqual", "GreaterThan", "LessThan", "BitsSet", "BitsNotSet")
 _ACTIONS = ("allow", "errno(1)", "errno(13)", "log", "trap", "kill_process")

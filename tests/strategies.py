@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import interpreter
 from hypothesis import strategies as st
 from oracle import ABIS, LOW_WORDS, U32, U64, Meaning, argument_test
-from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from oracle import PolicyDict, Tables
-    from seccompgen.model import Policy
-    from seccompgen.objective import Objective
-    from seccompgen.program import Program
-    from seccompgen.tables import Tables as RealTables
+    from seccompgen.core.model import Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables as RealTables
 
 Entry: TypeAlias = "Mapping[str, Any]"
 Vector: TypeAlias = tuple[int, ...]
@@ -363,7 +363,7 @@ def plain_tables() -> dict[str, dict[str, int]]:
 
 @cache
 def _shipped() -> RealTables:
-    from seccompgen.build import shipped_tables
+    from seccompgen.pipeline.build import shipped_tables
 
     return shipped_tables()
 

@@ -17,15 +17,15 @@ from types import SimpleNamespace
 
 import pytest
 from command import ROOT, snapshot
-from seccompgen import cache as cache_module
-from seccompgen.architectures import ABIS
-from seccompgen.build import Built, Means, build_policy, shipped_tables
-from seccompgen.cache import ProgramCache
-from seccompgen.errors import Position
-from seccompgen.objective import Objective, Optimize, Profile
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Position
+from seccompgen.core.objective import Objective, Optimize, Profile
+from seccompgen.core.program import RET_K, Instruction
+from seccompgen.core.tables import Table, Tables
+from seccompgen.pipeline import cache as cache_module
+from seccompgen.pipeline.build import Built, Means, build_policy, shipped_tables
+from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.policy import load_policy
-from seccompgen.program import RET_K, Instruction
-from seccompgen.tables import Table, Tables
 
 TABLES = shipped_tables()
 POLICY = (
@@ -202,7 +202,7 @@ BUILD = """
 import sys
 from pathlib import Path
 import seccompgen
-from seccompgen.build import Means, build_policy, shipped_tables
+from seccompgen.pipeline.build import Means, build_policy, shipped_tables
 assert seccompgen.__file__.startswith(sys.argv[1]), seccompgen.__file__
 built = build_policy(Path(sys.argv[2]), shipped_tables(), means=Means(1, Path(sys.argv[3])))
 print([len(program.instructions) for program in built.programs])
@@ -232,7 +232,7 @@ def test_another_compiler_compiles(policy: Path, place: Path, tmp_path: Path) ->
     lengths()
     poison_all(place)
     assert lengths() == "[1, 1]\n"
-    for outside in ("scan/x86.py", "cli/build.py", "render/listing.py"):
+    for outside in ("observe/scan/x86.py", "cli/build.py", "render/listing.py"):
         with (package / outside).open("a") as file:
             file.write("\n# changed\n")
     assert lengths() == "[1, 1]\n"
@@ -244,9 +244,9 @@ def test_another_compiler_compiles(policy: Path, place: Path, tmp_path: Path) ->
 
 LOADED = """
 import pickle, sys
-import seccompgen.cache, seccompgen.proved
+import seccompgen.pipeline.cache, seccompgen.pipeline.proved
 with open(sys.argv[1], "rb") as file:
-    seccompgen.proved.compile_proved(*pickle.load(file))
+    seccompgen.pipeline.proved.compile_proved(*pickle.load(file))
 for name, module in sys.modules.items():
     if name.startswith("seccompgen"):
         print(module.__file__)
@@ -266,14 +266,14 @@ def test_what_decides_a_program_is_what_is_loaded_to_make_one(policy: Path, tmp_
     named = {str(path) for path in cache_module.deciding_files(package)}
     assert set(loaded) <= named
     beyond = {str(Path(path).relative_to(package)) for path in named - set(loaded)}
-    assert beyond <= {"objective.py", "sets.py", "verify/smt.py"}
+    assert beyond <= {"core/objective.py", "core/sets.py", "verify/smt.py"}
 
 
 def test_each_file_that_decides_is_in_the_key_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = copy_of_the_source(tmp_path)
-    monkeypatch.setattr(cache_module, "__file__", str(package / "cache.py"))
+    monkeypatch.setattr(cache_module, "__file__", str(package / "pipeline" / "cache.py"))
     deciding = set(cache_module.deciding_files(package))
     first = cache_module._fingerprint()
     for path in sorted(package.rglob("*.py")):

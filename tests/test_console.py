@@ -19,8 +19,8 @@ import pytest
 from command import ROOT, Result, inside, seccompgen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.console import print_json, say, told
-from seccompgen.errors import Diagnostic, Position
+from seccompgen.core.errors import Diagnostic, Position
+from seccompgen.io.console import print_json, say, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NO_BUNDLES = {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
 PACKAGE = ROOT / "generator" / "seccompgen"
-CONSOLE = PACKAGE / "console.py"
+CONSOLE = PACKAGE / "io/console.py"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\r\x9b31m\u202e\u2066\u200b\ufeff\u2028"
 """A title, a clear screen, a return, a C1 control, and what turns or hides text."""
 OBEYED = re.compile(r"[^\n\t\x20-\x7e\xa1-\xac\xae-\u200a\u2030-\u205f\u2070-\ud7ff\uf900-\ufdff]")

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from seccompgen.architectures import ABIS
-from seccompgen.errnos import ERRNO_NAMES, errno_name, errno_number
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errnos import ERRNO_NAMES, errno_name, errno_number
 from upstream import NEW, REAL
 
 # Debian's package linux-libc-dev has the headers of many architectures; the kernel's own are there

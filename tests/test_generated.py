@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from seccompgen.architectures import ABIS
-from seccompgen.build import Means, cache_directory, shipped_tables
-from seccompgen.files import project_outputs
-from seccompgen.filters import read_filters
-from seccompgen.program import Instruction
-from seccompgen.project import find_project
+from seccompgen.core.abis import ABIS
+from seccompgen.core.program import Instruction
+from seccompgen.filters.module import read_filters
+from seccompgen.pipeline.build import Means, cache_directory, shipped_tables
+from seccompgen.pipeline.files import project_outputs
+from seccompgen.pipeline.project import find_project
 from seccompgen.render import listing
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import snapshot
-from seccompgen import outputs
-from seccompgen.errors import OutsideError
-from seccompgen.outputs import Outputs
+from seccompgen.core.errors import OutsideError
+from seccompgen.io import outputs
+from seccompgen.io.outputs import Outputs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 from pool_work import die_at_three, long_answer, refuse_odd, square
-from seccompgen import pool
-from seccompgen.errors import Diagnostic, InputError, OutsideError, Position, SeccompgenError
-from seccompgen.pool import available_cpus, spread
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position, SeccompgenError
+from seccompgen.pipeline import pool
+from seccompgen.pipeline.pool import available_cpus, spread
 
 TESTS = Path(__file__).parent
 
@@ -114,7 +114,7 @@ NOWHERE = """
 import multiprocessing.spawn, os, sys
 sys.path.insert(0, sys.argv[1])
 from pool_work import square
-from seccompgen import pool
+from seccompgen.pipeline import pool
 pool.START_UP = 1e-9
 multiprocessing.spawn.set_executable(sys.argv[2])
 found = list(pool.spread(square, 1, range(4), 3))
@@ -160,7 +160,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from pool_work import nap
-from seccompgen import pool
+from seccompgen.pipeline import pool
 pool.START_UP = 1e-9
 if __name__ == "__main__":
     list(pool.spread(nap, Path(sys.argv[2]), range(9), 3))

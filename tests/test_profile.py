@@ -11,9 +11,9 @@ import pytest
 from corpus import OURS, SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.build import shipped_tables
-from seccompgen.errors import InputError
-from seccompgen.profile import read_profile, unknown_calls
+from seccompgen.core.errors import InputError
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.policy.profile import read_profile, unknown_calls
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, Result, inside, seccompgen
-from seccompgen.build import load_tables, shipped_tables
-from seccompgen.errors import InputError, SeccompgenError
-from seccompgen.filters import read_banner, read_filters
-from seccompgen.lockfile import render_lock, render_matrix
-from seccompgen.manifest import read_manifest
+from seccompgen.core.errors import InputError, SeccompgenError
+from seccompgen.core.tables import Tables
+from seccompgen.filters.manifest import read_manifest
+from seccompgen.filters.module import read_banner, read_filters
+from seccompgen.io.reading import parse_toml, read_file, read_start
+from seccompgen.kernel.lockfile import render_lock, render_matrix
+from seccompgen.pipeline.build import load_tables, shipped_tables
+from seccompgen.pipeline.project import read_project
 from seccompgen.policy import load_policy
-from seccompgen.profile import read_profile
-from seccompgen.project import read_project
-from seccompgen.reading import parse_toml, read_file, read_start
-from seccompgen.tables import Tables
+from seccompgen.policy.profile import read_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,22 +359,22 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
 
 # Where a file is opened otherwise, and why nobody can make that wait, or read without an end.
 OTHERWISE = {
-    "store.py": "a directory of the user's own, which is checked; each entry behind a hash",
+    "io/store.py": "a directory of the user's own, checked; each entry behind a hash",
     "cli/record.py": "an output",
     "cli/run.py": "an output",
-    "fetch/local.py": "an archive that was seen to be a regular file; its members have limits",
-    "outputs.py": "what was staged, and a pipe to a child of its own",
-    "pytest_plugin.py": "an environment variable of its own",
-    "reading.py": "the place itself",
-    "record/attach.py": "files of /proc",
-    "record/untraced.py": "memory of a process that is traced, in /proc",
+    "kernel/fetch/local.py": "an archive that is a regular file; its members have limits",
+    "io/outputs.py": "what was staged, and a pipe to a child of its own",
+    "distribute/pytest_plugin.py": "an environment variable of its own",
+    "io/reading.py": "the place itself",
+    "observe/record/attach.py": "files of /proc",
+    "observe/record/untraced.py": "memory of a process that is traced, in /proc",
     "render/templates.py": "parts of seccompgen",
-    "scaffold.py": "pyproject.toml, after project.py has read it; stock policies",
-    "trace/launch.py": "files of /proc; a message of its own child",
-    "trace/process.py": "files of /proc",
-    "streams.py": "/dev/null",
-    "scan/elf.py": "bytes that were read",
-    "scan/scanner.py": "a function of its own that is called load",
+    "distribute/scaffold.py": "pyproject.toml, after project.py has read it; stock policies",
+    "observe/run/launch.py": "files of /proc; a message of its own child",
+    "observe/run/process.py": "files of /proc",
+    "io/streams.py": "/dev/null",
+    "observe/scan/elf.py": "bytes that were read",
+    "observe/scan/scanner.py": "a function of its own that is called load",
 }
 OPENING = {"open", "read_bytes", "read_text", "fdopen", "load", "loads", "model_validate_json"}
 OURS = {"lockfile.load", "cache.load", "store.load", "tar.open"}

@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import interpreter
 from corpus import translated
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
 from seccompgen.compile.arguments import Arguments, Hints
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Graph
@@ -29,10 +27,12 @@ from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
 from seccompgen.compile.weights import samples, span_weights
 from seccompgen.compile.words import Words
-from seccompgen.errors import InputError
-from seccompgen.objective import Objective, Optimize
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError
+from seccompgen.core.objective import Objective, Optimize
+from seccompgen.core.sets import Sets
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
-from seccompgen.sets import Sets
 
 if TYPE_CHECKING:
     import random

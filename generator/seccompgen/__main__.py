@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import click
 
-    from seccompgen.errors import SeccompgenError
+    from seccompgen.core.errors import SeccompgenError
 
 
 def main() -> None:
     """Run the command line; end with an exit code of design and a line for every error."""
-    from seccompgen.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
-    from seccompgen.streams import finish_streams, take_streams  # noqa: PLC0415
+    from seccompgen.core.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
+    from seccompgen.io.streams import finish_streams, take_streams  # noqa: PLC0415
 
     take_streams()
     # Where the parent has it ignored, nobody learns how a child ended.
@@ -36,8 +36,8 @@ def _run() -> int:
     import click  # noqa: PLC0415 - kept off the import of the package
 
     from seccompgen.cli import command  # noqa: PLC0415
-    from seccompgen.console import say  # noqa: PLC0415
-    from seccompgen.errors import OutsideError, SeccompgenError  # noqa: PLC0415
+    from seccompgen.core.errors import OutsideError, SeccompgenError  # noqa: PLC0415
+    from seccompgen.io.console import say  # noqa: PLC0415
 
     try:
         code = command.main(standalone_mode=False)
@@ -71,8 +71,8 @@ def _usage(error: click.ClickException) -> list[str]:
 
 def _tell(error: SeccompgenError) -> int:
     """Print an error, if that is possible; return its exit code."""
-    from seccompgen.console import say  # noqa: PLC0415 - kept off the import of the package
-    from seccompgen.errors import OutsideError  # noqa: PLC0415
+    from seccompgen.core.errors import OutsideError  # noqa: PLC0415
+    from seccompgen.io.console import say  # noqa: PLC0415 - kept off the import of the package
 
     if error.diagnostics:
         with contextlib.suppress(OutsideError):  # the exit code says it, too

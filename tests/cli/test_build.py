@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import RENEW, ROOT, inside, said, snapshot
-from seccompgen import files, outputs
-from seccompgen.build import shipped_tables
+from seccompgen.io import outputs
+from seccompgen.pipeline import files
+from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +234,7 @@ def test_builds_into_siblings_do_not_wait_for_each_other(args: tuple[str, ...], 
 
 
 def while_compiling_either(pause: Callable[[], None]) -> None:
-    from seccompgen import vendor
+    from seccompgen.distribute import vendor
 
     once_before(vendor, "filter_files", pause)
     while_compiling(pause)
@@ -294,7 +295,7 @@ def test_so_does_one_of_a_project_to_which_a_policy_was_added(here: Path) -> Non
 
 
 def test_a_combination_is_made_anew_as_well(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seccompgen import combine
+    from seccompgen.filters import combine
 
     (here / "other.yml").write_text(POLICY.replace("read, ", ""))
     both = ("intersect", "worker.yml", "other.yml", "--name", "both", "-o", "out")

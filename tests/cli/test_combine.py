@@ -13,7 +13,7 @@ import kernel
 import pytest
 from command import RENEW, ROOT, inside, said, seccompgen, snapshot
 from interpreter import assemble
-from seccompgen.build import shipped_tables
+from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -423,11 +423,11 @@ def test_a_file_name_cannot_break_out_of_a_comment(here: Path) -> None:
 def test_a_program_that_the_kernel_would_find_too_long_is_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seccompgen.combine.BPF_MAXINSNS", 16)
+    monkeypatch.setattr("seccompgen.filters.combine.BPF_MAXINSNS", 16)
     for operation, advice in (("intersect", "stack the filters, or combine fewer"), ("union", "")):
         args = (operation, "one.yml", "two.yml", "--name", "x", "-o", "out")
         if operation == "union":
-            monkeypatch.setattr("seccompgen.combine.BPF_MAXINSNS", 4)
+            monkeypatch.setattr("seccompgen.filters.combine.BPF_MAXINSNS", 4)
             advice = "combine fewer"  # noqa: PLW2901 - the other case
         (line,) = refused(here, *args)
         assert line.startswith("x: the program for x86_64 has ")

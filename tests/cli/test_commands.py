@@ -14,9 +14,9 @@ import pytest
 from command import RENEW, ROOT, checkout, inside, seccompgen, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.build import shipped_tables
 from seccompgen.cli import command
-from seccompgen.errors import SeccompgenError
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.pipeline.build import shipped_tables
 from upstream import TREES
 
 if TYPE_CHECKING:

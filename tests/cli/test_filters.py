@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import pytest
 from command import ROOT, Result, forked, inside, said, seccompgen, snapshot
-from seccompgen import cli, pytest_plugin
-from seccompgen.build import build_policy, shipped_tables
-from seccompgen.stock import stock_policies
+from seccompgen import cli
+from seccompgen.distribute import pytest_plugin
+from seccompgen.pipeline.build import build_policy, shipped_tables
+from seccompgen.policy.stock import stock_policies
 
 POLICY = """\
 description: Lets a small program run.

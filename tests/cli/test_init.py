@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, inside, said, snapshot
-from seccompgen.scaffold import KINDS
-from seccompgen.stock import stock_policies
+from seccompgen.distribute.scaffold import KINDS
+from seccompgen.policy.stock import stock_policies
 from transcript import blocks, replay
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from command import ROOT, checkout, seccompgen, snapshot
-from seccompgen import pool
-from seccompgen.architectures import ABIS
-from seccompgen.build import Means, build_policies, shipped_tables
-from seccompgen.errors import InputError
-from seccompgen.files import filter_files
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError
+from seccompgen.pipeline import pool
+from seccompgen.pipeline.build import Means, build_policies, shipped_tables
+from seccompgen.pipeline.files import filter_files
 
 TABLES = shipped_tables()
 STOCK = sorted((ROOT / "policies").glob("*.yml"))

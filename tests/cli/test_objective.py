@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import ROOT, inside, seccompgen, snapshot
-from seccompgen.architectures import ABIS
-from seccompgen.build import Means, build_policy, shipped_tables
 from seccompgen.compile import compile_policy
-from seccompgen.objective import Objective, Optimize
+from seccompgen.core.abis import ABIS
+from seccompgen.core.objective import Objective, Optimize
+from seccompgen.pipeline.build import Means, build_policy, shipped_tables
 from seccompgen.policy import load_policy
-from seccompgen.profile import read_profile
+from seccompgen.policy.profile import read_profile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -267,7 +267,7 @@ def test_a_policy_that_means_the_same_says_so(project: Path) -> None:
 
 
 def test_other_tables_make_it_stale(project: Path) -> None:
-    from seccompgen.build import shipped_tables
+    from seccompgen.pipeline.build import shipped_tables
 
     tag = shipped_tables().tag
     manifest = project / "app" / "sandbox" / "seccomp-manifest.json"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import ROOT, Result, inside, said, seccompgen
 from interpreter import assemble
-from seccompgen.build import shipped_tables
+from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import pytest
 from oracle import U32
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Graph, Leaf, Relation, Value
-from seccompgen.errors import Position
-from seccompgen.model import Origin
+from seccompgen.core.errors import Position
+from seccompgen.core.model import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

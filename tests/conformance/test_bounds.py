@@ -11,8 +11,8 @@ from corpus import NAMES, corpus, translated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import ABIS
-from seccompgen.objective import DEFAULT_OBJECTIVE, Objective, Optimize
-from seccompgen.program import Cost
+from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective, Optimize
+from seccompgen.core.program import Cost
 from strategies import Call, interesting_calls, plain_tables, policies, programs
 
 

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from interpreter import ABS, JA, JEQ, JGE, JGT, JMP, JSET, LD, RET, W
 from oracle import ABIS, RETURN_VALUES, U32, Meaning, action_value
-from seccompgen.apart import take_apart
-from seccompgen.architectures import ABIS as REAL_ABIS
-from seccompgen.build import PLAIN_MEANS, shipped_tables
-from seccompgen.combine import combine, parts_of, stack_of
 from seccompgen.compile import Making
-from seccompgen.errors import InputError, Position
-from seccompgen.filters import read_filters
-from seccompgen.model import Origin
-from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.abis import ABIS as REAL_ABIS
+from seccompgen.core.errors import InputError, Position
+from seccompgen.core.model import Origin
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.filters.combine import combine, parts_of, stack_of
+from seccompgen.filters.lift import take_apart
+from seccompgen.filters.module import read_filters
+from seccompgen.pipeline.build import PLAIN_MEANS, shipped_tables
 from seccompgen.policy import parse_action
 from seccompgen.verify import Code, Difference, Operation, Proof, prove
 from seccompgen.verify.kernel import translated_length
@@ -43,7 +43,7 @@ from strategies import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seccompgen.program import Instruction, Program
+    from seccompgen.core.program import Instruction, Program
 
 ROOT = Path(__file__).parents[2]
 TABLES = shipped_tables()
@@ -534,7 +534,7 @@ def test_a_random_program_taken_apart_makes_one_that_is_proved_equal(
 
 
 def as_instruction(one: tuple[int, int, int, int]) -> Instruction:
-    from seccompgen.program import Instruction
+    from seccompgen.core.program import Instruction
 
     return Instruction(*one)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 import seccompgen.compile
 from random_policies import random_policy
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
 from seccompgen.compile import compile_policy
 from seccompgen.compile.words import NO, YES, Words
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.verify import Code, Proof, meaning, prove
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from corpus import NAMES, SETS, Figures, best_peers, corpus, figures, our_program, translated
 from oracle import ABIS, Meaning
-from seccompgen.objective import DEFAULT_OBJECTIVE, Objective
+from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from strategies import assert_bitmap_holds, compiled, plain_tables
 
 WITHOUT_BITMAP = Objective(bitmap=False)

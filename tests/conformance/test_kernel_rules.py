@@ -17,7 +17,7 @@ import kernel
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from seccompgen.program import Instruction
+from seccompgen.core.program import Instruction
 from seccompgen.verify.kernel import (
     MAX_INSNS_PER_PATH,
     constant_allow,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from oracle import ABIS, U64, Meaning
-from seccompgen.errors import InputError
+from seccompgen.core.errors import InputError
 from strategies import Call, assert_means, compiled, interesting_calls, plain_tables
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 from interpreter import ABS, ARGS, LD, W, decode
 from libseccomp_abis import random_policy
 from oracle import ABIS, LOW_WORDS
-from seccompgen import architectures
-from seccompgen.architectures import HighWords
+from seccompgen.core import abis as architectures
+from seccompgen.core.abis import HighWords
 from strategies import compiled, plain_tables
 
 KERNEL = Path(__file__).parents[3] / "shared" / "kernel"

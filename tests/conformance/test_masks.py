@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import interpreter
 import pytest
 from oracle import ABIS, U32, U64, Meaning
-from seccompgen.objective import DEFAULT_OBJECTIVE, Objective, Optimize
+from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective, Optimize
 from strategies import Call, assert_means, interesting_calls, plain_tables, programs
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from corpus import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import Meaning
-from seccompgen.objective import Objective, Optimize, Profile
+from seccompgen.core.objective import Objective, Optimize, Profile
 from strategies import (
     assert_bitmap_holds,
     assert_means,

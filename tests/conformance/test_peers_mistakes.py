@@ -20,8 +20,8 @@ import kernel
 import pytest
 from command import seccompgen, snapshot
 from oracle import ABIS, RETURN_VALUES, U32, U64, Meaning
-from seccompgen.errors import InputError
-from seccompgen.objective import Objective, Optimize, Profile
+from seccompgen.core.errors import InputError
+from seccompgen.core.objective import Objective, Optimize, Profile
 from strategies import (
     STRANGE_ARCHES,
     Call,

@@ -19,7 +19,7 @@ from seccompgen.compile.ranges import (
 from seccompgen.compile.ranges import (
     test_between as between,
 )
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 bounded = settings(derandomize=True, deadline=None, database=None, max_examples=300)
 SMALL = range(64)

@@ -17,9 +17,9 @@ from seccompgen.compile import Answer, Function, Span
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.rejoin import Frequencies, rejoined
-from seccompgen.errors import Position
-from seccompgen.model import Origin
-from seccompgen.objective import Objective, Optimize
+from seccompgen.core.errors import Position
+from seccompgen.core.model import Origin
+from seccompgen.core.objective import Objective, Optimize
 from strategies import programs
 
 if TYPE_CHECKING:

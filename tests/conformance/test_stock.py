@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from oracle import ABIS, Meaning
 from ruamel.yaml import YAML
-from seccompgen.architectures import find_abi
-from seccompgen.filters import read_module
+from seccompgen.core.abis import find_abi
+from seccompgen.filters.module import read_module
 from strategies import assert_bitmap_holds, assert_means, interesting_calls, plain_tables
 
 ROOT = Path(__file__).parents[2]

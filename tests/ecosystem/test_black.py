@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import black
 import pytest
 from command import ROOT, inside
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import parse_action
 from seccompgen.render import render_python_allowlist, render_table, render_tables_package
 

@@ -23,8 +23,8 @@ import pytest
 from command import ROOT, inside
 from engines import ALONE, Engine
 from pages import follow
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command import seccompgen
-from seccompgen.build import shipped_tables
+from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

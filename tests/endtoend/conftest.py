@@ -8,9 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from seccompgen.build import build_policies, shipped_tables
-from seccompgen.files import filter_files
-from seccompgen.outputs import Outputs
+from seccompgen.io.outputs import Outputs
+from seccompgen.pipeline.build import build_policies, shipped_tables
+from seccompgen.pipeline.files import filter_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import kernel
 import pytest
-from seccompgen.errors import InputError
+from seccompgen.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,12 +12,12 @@ import containers
 import libseccomp
 import pytest
 from command import RENEW, ROOT, inside, said, snapshot
-from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy, shipped_tables
-from seccompgen.errors import AnswerNo, InputError
-from seccompgen.files import require_profile_proof
-from seccompgen.oci import architecture, profile
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.pipeline.build import build_policy, shipped_tables
+from seccompgen.pipeline.files import require_profile_proof
 from seccompgen.policy import load_policy
+from seccompgen.policy.oci import architecture, profile
 from seccompgen.render import render_profile
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,7 +13,7 @@ import pytest
 from command import RENEW, inside, said, seccompgen, snapshot
 from extremes import BARE, LISTENING
 from pages import follow
-from seccompgen.architectures import ABIS
+from seccompgen.core.abis import ABIS
 from seccompgen.render.targets import TARGETS
 
 GOLDEN = Path(__file__).parent / "golden"

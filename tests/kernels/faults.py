@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oracle import ABIS
-from seccompgen.architectures import HighWords
-from seccompgen.build import shipped_tables
 from seccompgen.compile import compile_policy
+from seccompgen.core.abis import HighWords
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oracle import PolicyDict
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
 
 _ARGUMENTS = 16
 _LOAD, _JEQ, _RET = 0x20, 0x15, 0x06

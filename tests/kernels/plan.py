@@ -19,8 +19,8 @@ from kernels.inside.machine_code import INT80, NATIVE
 from kernels.policies import HARMLESS
 from kernels.table import enosys, numbers
 from oracle import ABIS, RETURN_VALUES, U32, Meaning
-from seccompgen import architectures
-from seccompgen import program as bpf
+from seccompgen.core import abis as architectures
+from seccompgen.core import program as bpf
 from seccompgen.verify.kernel import constant_allow
 from strategies import EDGE_NUMBERS, argument_vectors, plain_tables, rules_by_number
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from seccompgen.build import build_policies, shipped_tables
-from seccompgen.errors import SeccompgenError
-from seccompgen.files import filter_files
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.pipeline.build import build_policies, shipped_tables
+from seccompgen.pipeline.files import filter_files
 
 TABLES = shipped_tables()
 SLOW = settings(max_examples=250, deadline=None, derandomize=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.build import shipped_tables
-from seccompgen.errors import InputError
+from seccompgen.core.errors import InputError
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.errors import Diagnostic
+    from seccompgen.core.errors import Diagnostic
 
 TABLES = shipped_tables()
 HEAD = "default_action: errno\narches: [x86_64]\n"

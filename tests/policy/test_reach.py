@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.errors import Position
-from seccompgen.model import U32, U64, Action, ActionKind, All, Comparison, Op, Origin, Rule
-from seccompgen.reach import reach
+from seccompgen.core.errors import Position
+from seccompgen.core.model import U32, U64, Action, ActionKind, All, Comparison, Op, Origin, Rule
+from seccompgen.core.reach import reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.architectures import ABIS, Abi
-from seccompgen.build import shipped_tables
-from seccompgen.errors import InputError
-from seccompgen.model import U32, U64, Action, ActionKind, All, Comparison, Condition, Op
+from seccompgen.core.abis import ABIS, Abi
+from seccompgen.core.errors import InputError
+from seccompgen.core.model import U32, U64, Action, ActionKind, All, Comparison, Condition, Op
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import Allowed, load_policy, write_policy
 
 TABLES = shipped_tables()

@@ -21,8 +21,8 @@ from hypothesis import given, settings
 from libseccomp_abis import NAMES, compiled, guarded, peers, random_policy
 from mutants import answered, fate, mutants, random_mutant, random_program
 from proving import TABLES, as_call, both, bounded, loaded, ran, spread_out, stock
-from seccompgen.architectures import ABIS
 from seccompgen.compile import compile_policy
+from seccompgen.core.abis import ABIS
 from seccompgen.verify import Code, Difference, Proof, meaning
 from strategies import interesting_calls, plain_tables, policies
 

@@ -14,8 +14,6 @@ import pytest
 from breaking import Edit, break_functions
 from proving import TABLES, decided, loaded, ran
 from seccompgen.__main__ import main
-from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy
 from seccompgen.compile import compile_policy, lower
 from seccompgen.compile.arguments import Arguments
 from seccompgen.compile.assemble import _Code
@@ -23,9 +21,11 @@ from seccompgen.compile.chain import _Chain
 from seccompgen.compile.diagram import Graph
 from seccompgen.compile.dispatch import _Builder
 from seccompgen.compile.functions import Functions
-from seccompgen.errors import AnswerNo
-from seccompgen.model import Action
-from seccompgen.program import word_offset
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo
+from seccompgen.core.model import Action
+from seccompgen.core.program import word_offset
+from seccompgen.pipeline.build import build_policy
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
 from strategies import plain_tables
 

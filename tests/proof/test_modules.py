@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside
-from seccompgen.build import shipped_tables
-from seccompgen.errors import SeccompgenError
-from seccompgen.filters import read_module
-from seccompgen.proofs import claims_of_programs
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.filters.claims import claims_of_programs
+from seccompgen.filters.module import read_module
+from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,23 +13,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kernel import require_x86_64
 from recording import calls, confined, record, run
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
-from seccompgen.errors import Position
-from seccompgen.model import FilterFlag
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Position
+from seccompgen.core.model import FilterFlag
+from seccompgen.observe.record.generalise import allowed_calls
+from seccompgen.observe.record.implied import Facts, implied, why
+from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
+from seccompgen.observe.record.observations import End, Number, Recording
+from seccompgen.observe.record.seen import Calls
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy, write_policy
-from seccompgen.record.generalise import allowed_calls
-from seccompgen.record.implied import Facts, implied, why
-from seccompgen.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
-from seccompgen.record.observations import End, Number, Recording
-from seccompgen.record.seen import Calls
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.model import Policy
+    from seccompgen.core.model import Policy
 
 require_x86_64()
 

@@ -17,7 +17,7 @@ from command import ROOT, Result, inside, seccompgen
 from kernel import i386_call, require_x86_64
 from kernel import run as run_in_child
 from recording import calls, confined, record, run
-from seccompgen.build import shipped_tables
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
 from benchmarks import record as benchmark
@@ -25,7 +25,7 @@ from benchmarks import record as benchmark
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.model import Policy
+    from seccompgen.core.model import Policy
 
 require_x86_64()
 

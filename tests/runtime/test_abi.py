@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import kernel
 import pytest
 from helpers.runtime import changes, install, runtime, status
-from seccompgen.architectures import ABIS, Abi
+from seccompgen.core.abis import ABIS, Abi
 from strategies import plain_tables
 
 if TYPE_CHECKING:

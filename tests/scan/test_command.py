@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import inside, said, seccompgen
 from scan.programs import compiled
-from seccompgen.build import shipped_tables
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command import inside, said, seccompgen, snapshot
 from scan.programs import compiled
-from seccompgen.build import shipped_tables
-from seccompgen.errors import SeccompgenError
-from seccompgen.scan import scan
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.observe.scan import scan
+from seccompgen.pipeline.build import shipped_tables
 
 TABLES = shipped_tables()
 DYNAMIC = Path("/bin/cat")

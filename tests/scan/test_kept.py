@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scan.programs import compiled
-from seccompgen.build import shipped_tables
-from seccompgen.scan import Kept, Means, Scan, analysis, scan, scanner
-from seccompgen.scan import kept as kept_module
-from seccompgen.store import deciding_files
+from seccompgen.io.store import deciding_files
+from seccompgen.observe.scan import Kept, Means, Scan, analysis, scan, scanner
+from seccompgen.observe.scan import kept as kept_module
+from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

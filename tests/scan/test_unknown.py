@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from scan.programs import compiled
-from seccompgen.build import shipped_tables
-from seccompgen.scan import Scan, jumps, scan
-from seccompgen.scan import code as code_module
-from seccompgen.scan.unknown import Why
+from seccompgen.observe.scan import Scan, jumps, scan
+from seccompgen.observe.scan import code as code_module
+from seccompgen.observe.scan.unknown import Why
+from seccompgen.pipeline.build import shipped_tables
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="the programs are written for x86_64"

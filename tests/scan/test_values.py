@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from scan.programs import compiled
-from seccompgen.build import shipped_tables
-from seccompgen.scan import Scan, scan
+from seccompgen.observe.scan import Scan, scan
+from seccompgen.pipeline.build import shipped_tables
 
 TABLES = shipped_tables()
 ALWAYS = {"restart_syscall"}

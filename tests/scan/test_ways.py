@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from scan.programs import compiled
-from seccompgen.build import shipped_tables
-from seccompgen.scan import Scan, scan
-from seccompgen.scan.machine import Kind
-from seccompgen.scan.ways import WAYS
+from seccompgen.observe.scan import Scan, scan
+from seccompgen.observe.scan.machine import Kind
+from seccompgen.observe.scan.ways import WAYS
+from seccompgen.pipeline.build import shipped_tables
 
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64", reason="the programs are written for x86_64"

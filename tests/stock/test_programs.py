@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
-from seccompgen.architectures import ABIS
-from seccompgen.build import Means, build_policy, cache_directory, shipped_tables
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import Means, build_policy, cache_directory, shipped_tables
 from stock.confine import POLICIES
 
 if TYPE_CHECKING:
-    from seccompgen.build import Built
-    from seccompgen.program import Program
+    from seccompgen.core.program import Program
+    from seccompgen.pipeline.build import Built
 
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 HIGH = 1 << 32

@@ -7,14 +7,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from seccompgen.parse import CANDIDATES, parse
+from seccompgen.kernel.parse import CANDIDATES, parse
 from upstream import TREES, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
 
 
 @cache

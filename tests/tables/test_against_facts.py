@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.architectures import ABIS
-from seccompgen.build import shipped_tables
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import shipped_tables
 from upstream import NEW, OLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
 
 ALL_SINCE_LONG = set(ABIS) - {"loongarch32", "s390", "ia64"}
 

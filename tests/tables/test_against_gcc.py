@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.build import shipped_tables
+from seccompgen.pipeline.build import shipped_tables
 from upstream import OLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
 
 GCC = shutil.which("gcc")
 INCLUDE = Path("/usr/include")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from seccompgen.errors import SeccompgenError
-from seccompgen.lockfile import load, render_lock, render_matrix
-from seccompgen.parse import parse
-from seccompgen.tables import Tables
+from seccompgen.core.errors import SeccompgenError
+from seccompgen.core.tables import Tables
+from seccompgen.kernel.lockfile import load, render_lock, render_matrix
+from seccompgen.kernel.parse import parse
 from upstream import NEW
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.errors import Diagnostic, OutsideError, Position
-from seccompgen.parse.cpp import Macro, Source, evaluate, preprocess
+from seccompgen.core.errors import Diagnostic, OutsideError, Position
+from seccompgen.kernel.parse.cpp import Macro, Source, evaluate, preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from seccompgen.parse.cpp import Included
+    from seccompgen.kernel.parse.cpp import Included
 
 FILES = {
     "a.h": "#define A 1\n",

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from seccompgen.errors import AnswerNo, InputError, OutsideError
-from seccompgen.fetch import DEFAULT_SOURCES, fetch, get, web
-from seccompgen.parse import CANDIDATES, parse
-from seccompgen.tables import UpstreamFile
+from seccompgen.core.errors import AnswerNo, InputError, OutsideError
+from seccompgen.core.tables import UpstreamFile
+from seccompgen.kernel.fetch import DEFAULT_SOURCES, fetch, get, web
+from seccompgen.kernel.parse import CANDIDATES, parse
 from upstream import MINIATURE, NEW, OLD, Upstream, refused_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
     from upstream import Fault
 
 TABLE = "arch/sh/kernel/syscalls/syscall.tbl"
@@ -232,7 +232,7 @@ def test_ctrl_c_ends_it_whatever_the_time_limit() -> None:
     with Upstream(faults={"*": "silent"}) as server:
         code = (
             "import signal\n"
-            "from seccompgen.fetch import fetch\n"
+            "from seccompgen.kernel.fetch import fetch\n"
             "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # may be ignored here
             f"fetch({server.url!r}, 'v7.3.4', [f'a/{{n}}' for n in range(20)])\n"
         )
@@ -399,7 +399,7 @@ def test_hostile_tarball(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         fetch(archive(("linux/../" + TABLE, b"a\n"), ("/" + TABLE, b"a\n")), NEW, PATHS)
     with pytest.raises(InputError, match="larger than 4 MiB"):
         fetch(archive(("linux/" + TABLE, b"#" * ((4 << 20) + 1))), NEW, PATHS)
-    monkeypatch.setattr("seccompgen.fetch.local.MAX_TARBALL", 100)
+    monkeypatch.setattr("seccompgen.kernel.fetch.local.MAX_TARBALL", 100)
     with pytest.raises(InputError, match="unpacks to more"):
         fetch(archive(("linux/other", b"#" * 101)), NEW, PATHS)
 

@@ -8,10 +8,10 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.architectures import ABIS
-from seccompgen.errors import AnswerNo, InputError
-from seccompgen.lockfile import load, render_lock, render_matrix
-from seccompgen.tables import Table, Tables, UpstreamFile
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.tables import Table, Tables, UpstreamFile
+from seccompgen.kernel.lockfile import load, render_lock, render_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable

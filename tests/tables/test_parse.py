@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from seccompgen.architectures import ABIS
-from seccompgen.errors import InputError, OutsideError
-from seccompgen.parse import CANDIDATES, parse
-from seccompgen.parse.sources import VIEWS
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import InputError, OutsideError
+from seccompgen.kernel.parse import CANDIDATES, parse
+from seccompgen.kernel.parse.sources import VIEWS
 from upstream import NEW, OLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
 
     Tree: TypeAlias = Callable[[str], dict[str, bytes]]
     TablesOf: TypeAlias = Callable[[str], Tables]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from seccompgen.errors import OutsideError
-from seccompgen.parse.kbuild import read_assignments
-from seccompgen.parse.tbl import read_rows
+from seccompgen.core.errors import OutsideError
+from seccompgen.kernel.parse.kbuild import read_assignments
+from seccompgen.kernel.parse.tbl import read_rows
 
 
 def rows(text: str) -> list[tuple[int, str, str]]:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from breaking import Edit, break_functions
-from seccompgen.errors import OutsideError
-from seccompgen.parse import CANDIDATES, assemble, parse, tbl
-from seccompgen.parse.assemble import _numbers, _Resolver, _Tree
-from seccompgen.parse.cpp import _Reader
-from seccompgen.parse.kbuild import read_assignments
-from seccompgen.parse.sources import VIEWS, View
-from seccompgen.parse.tbl import read_rows
+from seccompgen.core.errors import OutsideError
+from seccompgen.kernel.parse import CANDIDATES, assemble, parse, tbl
+from seccompgen.kernel.parse.assemble import _numbers, _Resolver, _Tree
+from seccompgen.kernel.parse.cpp import _Reader
+from seccompgen.kernel.parse.kbuild import read_assignments
+from seccompgen.kernel.parse.sources import VIEWS, View
+from seccompgen.kernel.parse.tbl import read_rows
 from upstream import MINIATURE, NEW, OLD
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 from command import Result, seccompgen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seccompgen.fetch.shown import shown_url, without_credentials
+from seccompgen.kernel.fetch.shown import shown_url, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import interpreter
 import pytest
 from kernel import ALLOW, ERRNO, KILL_PROCESS, LOG, NEW_LISTENER, TRACE, USER_NOTIF
-from seccompgen.architectures import ABIS
-from seccompgen.build import build_policy, shipped_tables
-from seccompgen.model import ActionKind
-from seccompgen.program import Instruction, encode
-from seccompgen.trace.asking import asking, asking_about
-from seccompgen.trace.token import Token, with_token
+from seccompgen.core.abis import ABIS
+from seccompgen.core.model import ActionKind
+from seccompgen.core.program import Instruction, encode
+from seccompgen.observe.run.asking import asking, asking_about
+from seccompgen.observe.run.token import Token, with_token
+from seccompgen.pipeline.build import build_policy, shipped_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,8 +179,8 @@ def test_a_computed_answer_is_asked_unless_it_lets_the_call_through() -> None:
 
 
 def test_the_package_has_no_module_that_its_drawing_does_not_name() -> None:
-    import seccompgen.trace
+    import seccompgen.observe.run
 
-    drawing = seccompgen.trace.__doc__ or ""
-    for path in Path(seccompgen.trace.__file__).parent.glob("[!_]*.py"):
+    drawing = seccompgen.observe.run.__doc__ or ""
+    for path in Path(seccompgen.observe.run.__file__).parent.glob("[!_]*.py"):
         assert f" {path.stem} " in f"{drawing} ", path.stem

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from seccompgen.trace.python import line_at
-from seccompgen.trace.symbols import file_symbols
+from seccompgen.observe.run.python import line_at
+from seccompgen.observe.run.symbols import file_symbols
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -285,7 +285,7 @@ def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]
 SLOW_TO_LOOK = """
 import os
 from seccompgen.__main__ import main
-from seccompgen.trace import ptrace
+from seccompgen.observe.run import ptrace
 first_wait = ptrace.wait
 def wait(flags=0):
     ptrace.wait = first_wait

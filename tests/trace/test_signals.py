@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from seccompgen.trace.signals import Came, Signals, blocked, hand_on, poll
+from seccompgen.observe.run.signals import Came, Signals, blocked, hand_on, poll
 
 # Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import kernel
 import pytest
 from command import Result, forked, seccompgen
-from seccompgen.build import shipped_tables
-from seccompgen.model import FilterFlag
-from seccompgen.trace.notification import Fail, Notification
-from seccompgen.trace.startup import Startup
+from seccompgen.core.model import FilterFlag
+from seccompgen.observe.run.notification import Fail, Notification
+from seccompgen.observe.run.startup import Startup
+from seccompgen.pipeline.build import shipped_tables
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:

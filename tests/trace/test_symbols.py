@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import kernel
 import pytest
 from command import forked
-from seccompgen.trace.symbols import file_symbols
+from seccompgen.observe.run.symbols import file_symbols
 
 if TYPE_CHECKING:
     from pathlib import Path

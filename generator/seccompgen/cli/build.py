@@ -28,14 +28,14 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
-from seccompgen.console import print_json, say
-from seccompgen.errors import InputError
+from seccompgen.core.errors import InputError
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seccompgen.files import Compiled
-    from seccompgen.program import Program
+    from seccompgen.core.program import Program
+    from seccompgen.pipeline.files import Compiled
 
 
 @click.command()
@@ -104,9 +104,9 @@ def build(
     POLICY, all policies of the project that the current directory lies in (its pyproject.toml has
     a section [tool.seccompgen]).
     """
-    from seccompgen.build import build_policies  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.changes import new_filters  # noqa: PLC0415
-    from seccompgen.files import (  # noqa: PLC0415
+    from seccompgen.filters.changes import new_filters  # noqa: PLC0415
+    from seccompgen.pipeline.build import build_policies  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.files import (  # noqa: PLC0415
         Compiled,
         depfile,
         filter_files,
@@ -116,7 +116,7 @@ def build(
         read_files,
         require_writable,
     )
-    from seccompgen.project import find_project  # noqa: PLC0415
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
     if depfile_target is not None and not depfile_path:
         raise InputError("--depfile-target needs --depfile")

@@ -19,8 +19,8 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
-from seccompgen.console import print_json
-from seccompgen.errors import InputError
+from seccompgen.core.errors import InputError
+from seccompgen.io.console import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,12 +112,12 @@ def _combine(
     as_json: bool,
     action: str | None = None,
 ) -> None:
-    from seccompgen.build import is_device, is_module_name, module_name  # noqa: PLC0415
-    from seccompgen.changes import New  # noqa: PLC0415
-    from seccompgen.combine import combine, combined_files, parts_of  # noqa: PLC0415
-    from seccompgen.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
-    from seccompgen.model import ActionKind  # noqa: PLC0415
-    from seccompgen.outputs import Outputs, exclusive  # noqa: PLC0415
+    from seccompgen.core.model import ActionKind  # noqa: PLC0415
+    from seccompgen.filters.changes import New  # noqa: PLC0415
+    from seccompgen.filters.combine import combine, combined_files, parts_of  # noqa: PLC0415
+    from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
+    from seccompgen.pipeline.build import is_device, is_module_name, module_name  # noqa: PLC0415
+    from seccompgen.pipeline.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
     from seccompgen.policy import parse_action  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415
 
@@ -145,7 +145,7 @@ def _combine(
             check_outputs(Outputs(files), [New(name, name, found.programs)], tables)
             break
         with exclusive(output.absolute().parent):
-            # As `files.put` does, and why.
+            # As `pipeline.files.put` does, and why.
             if found.is_current():
                 refuse_to_overwrite(files)
                 print_notes(found.notes)

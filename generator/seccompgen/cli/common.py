@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.architectures import ALIASES, find_abi
-from seccompgen.console import say
-from seccompgen.errors import AnswerNo, InputError, did_you_mean
-from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
+from seccompgen.core.abis import ALIASES, find_abi
+from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
+from seccompgen.io.console import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from seccompgen.architectures import Abi
-    from seccompgen.build import Means
-    from seccompgen.changes import New
-    from seccompgen.errors import Diagnostic
-    from seccompgen.locate import Located
-    from seccompgen.objective import Objective
-    from seccompgen.outputs import Outputs
-    from seccompgen.program import Program
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Diagnostic
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.changes import New
+    from seccompgen.filters.locate import Located
+    from seccompgen.io.outputs import Outputs
+    from seccompgen.pipeline.build import Means
 
 _QUIET_SECONDS = 1.0
 
@@ -69,15 +69,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def read_tables(directory: Path | None) -> Tables:
     """Return the tables in ``directory``, or the shipped ones."""
-    from seccompgen.shipped import load_tables, shipped_tables  # noqa: PLC0415
+    from seccompgen.kernel.shipped import load_tables, shipped_tables  # noqa: PLC0415
 
     return load_tables(directory) if directory else shipped_tables()
 
 
 def means(*, cached: bool) -> Means:
     """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.build import Means, cache_directory  # noqa: PLC0415
-    from seccompgen.pool import available_cpus  # noqa: PLC0415
+    from seccompgen.pipeline.build import Means, cache_directory  # noqa: PLC0415
+    from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
     return Means(available_cpus(), directory / "programs" if directory else None)
@@ -85,7 +85,7 @@ def means(*, cached: bool) -> Means:
 
 def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:
     """Return the objective that these options ask for."""
-    from seccompgen.build import read_objective  # noqa: PLC0415
+    from seccompgen.pipeline.build import read_objective  # noqa: PLC0415
 
     goal = Optimize(optimize) if optimize else DEFAULT_OBJECTIVE.optimize
     return read_objective(goal, bitmap=not no_bitmap, profile=profile)
@@ -93,28 +93,28 @@ def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) ->
 
 def one_filter(word: str) -> Path:
     """Return the file that FILTER stands for; raise InputError if it is not one."""
-    from seccompgen.locate import locate_one  # noqa: PLC0415
+    from seccompgen.filters.locate import locate_one  # noqa: PLC0415
 
     return _paths(locate_one(word))[0]
 
 
 def all_filters(words: Iterable[str]) -> tuple[Path, ...]:
     """Return all files that FILTERs stand for."""
-    from seccompgen.locate import locate_all  # noqa: PLC0415
+    from seccompgen.filters.locate import locate_all  # noqa: PLC0415
 
     return _paths(locate_all(words))
 
 
 def policies_named(words: Iterable[str], wanted_by: str) -> tuple[Path, ...]:
     """Return the policy files that words stand for; ``wanted_by`` is what needs their rules."""
-    from seccompgen.locate import locate_policies  # noqa: PLC0415
+    from seccompgen.filters.locate import locate_policies  # noqa: PLC0415
 
     return _paths(locate_policies(words, wanted_by))
 
 
 def policy_named(word: str, wanted_by: str) -> Path:
     """Return the one policy file that a word stands for, as above."""
-    from seccompgen.locate import locate_policy  # noqa: PLC0415
+    from seccompgen.filters.locate import locate_policy  # noqa: PLC0415
 
     return _paths(locate_policy(word, wanted_by))[0]
 
@@ -143,7 +143,7 @@ def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> N
 
     ``filters`` are those whose files are among the outputs.
     """
-    from seccompgen.changes import explain  # noqa: PLC0415
+    from seccompgen.filters.changes import explain  # noqa: PLC0415
 
     stale = outputs.stale(lambda path, content: explain(path, content, filters, tables))
     if stale:

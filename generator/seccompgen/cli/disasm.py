@@ -14,13 +14,13 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
-from seccompgen.console import print_json, say
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.filters import Filter
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.module import Filter
 
 
 @click.command()
@@ -37,7 +37,7 @@ def disasm(
     filter, or a raw .bpf file. What is shown comes from the instructions, not from a module's
     comments. For a policy, each line also tells which part of which file it comes from.
     """
-    from seccompgen.filters import read_filters  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.module import read_filters  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import json_option
-from seccompgen.console import print_json, say
-from seccompgen.scaffold import KINDS
+from seccompgen.distribute.scaffold import KINDS
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
-    from seccompgen.scaffold import Scaffold
+    from seccompgen.distribute.scaffold import Scaffold
 
 _HOW = {
     "web_worker": "where a worker starts; with gunicorn, in post_worker_init of gunicorn.conf.py",
@@ -41,8 +41,8 @@ def init(policy: str, output: str | None, *, as_json: bool) -> None:
 
     Nothing that is there is overwritten: files are kept, and pyproject.toml is added to.
     """
-    from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.scaffold import plan  # noqa: PLC0415
+    from seccompgen.distribute.scaffold import plan  # noqa: PLC0415
+    from seccompgen.io.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
 
     root = Path.cwd()
     with exclusive(root):

@@ -17,18 +17,18 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.console import print_json, say
-from seccompgen.errors import EXIT_NO, InputError, OutsideError
-from seccompgen.reading import read_start
+from seccompgen.core.errors import EXIT_NO, InputError, OutsideError
+from seccompgen.io.console import print_json, say
+from seccompgen.io.reading import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.model import Action, Policy
-    from seccompgen.record.coverage import Coverage, Refused
-    from seccompgen.record.observations import Recording
-    from seccompgen.record.session import Wish
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.model import Action, Policy
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.observe.record.coverage import Coverage, Refused
+    from seccompgen.observe.record.observations import Recording
+    from seccompgen.observe.record.session import Wish
 
 _INTERRUPTED = 130
 _TESTS_SHOWN = 5
@@ -108,10 +108,10 @@ def record(
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
-    from seccompgen.record.session import Wish, observe  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.record.tracer import Interrupted  # noqa: PLC0415
-    from seccompgen.trace.launch import find_command  # noqa: PLC0415
-    from seccompgen.trace.process import Process  # noqa: PLC0415
+    from seccompgen.observe.record.session import Wish, observe  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.record.tracer import Interrupted  # noqa: PLC0415
+    from seccompgen.observe.run.launch import find_command  # noqa: PLC0415
+    from seccompgen.observe.run.process import Process  # noqa: PLC0415
 
     if not output and not against_word:
         raise InputError("say where the policy goes (-o POLICY), or what to compare (--against)")
@@ -148,7 +148,7 @@ def record(
         _write(recording, wish, tables, output, Path(name).name, action)
     found = None
     if recording and against:
-        from seccompgen.record.coverage import coverage  # noqa: PLC0415
+        from seccompgen.observe.record.coverage import coverage  # noqa: PLC0415
 
         found = coverage(recording, against, table.abi, tables)
         if not as_json:
@@ -167,7 +167,7 @@ def _load(path: Path, tables: Tables) -> Policy:
 
 def _refusal(text: str) -> Action:
     """Return the action that a policy answers to all other calls, which must refuse them."""
-    from seccompgen.model import ActionKind  # noqa: PLC0415
+    from seccompgen.core.model import ActionKind  # noqa: PLC0415
     from seccompgen.policy import parse_action  # noqa: PLC0415
 
     try:
@@ -195,7 +195,7 @@ def _own_table(tables: Tables) -> Table:
 
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
-    from seccompgen.record.session import HEADING  # noqa: PLC0415
+    from seccompgen.observe.record.session import HEADING  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
         raise InputError(f"{output}: the policy is written as YAML, so name it .yml or .yaml")
@@ -225,8 +225,8 @@ def _note(text: str) -> None:
 
 def _print_run(recording: Recording, command: str, tables: Tables, *, writes: bool) -> None:
     """Say on stderr what a reader of the policy has to know about the run."""
-    from seccompgen.record.generalise import unnamed  # noqa: PLC0415
-    from seccompgen.text import printable  # noqa: PLC0415
+    from seccompgen.core.text import printable  # noqa: PLC0415
+    from seccompgen.observe.record.generalise import unnamed  # noqa: PLC0415
 
     end = recording.end
     if end.signal:
@@ -269,8 +269,8 @@ def _write(
     command: str,
     action: Action,
 ) -> None:
-    from seccompgen.outputs import Outputs  # noqa: PLC0415
-    from seccompgen.record.session import policy_text  # noqa: PLC0415
+    from seccompgen.io.outputs import Outputs  # noqa: PLC0415
+    from seccompgen.observe.record.session import policy_text  # noqa: PLC0415
 
     text = policy_text(recording, wish, tables, output, command, action)
     try:
@@ -321,7 +321,7 @@ def _print_seen(one: Refused) -> None:
 
 
 def _refused(one: Refused, tables: Tables) -> str:
-    from seccompgen.record.observations import Number, abi_of  # noqa: PLC0415
+    from seccompgen.observe.record.observations import Number, abi_of  # noqa: PLC0415
     from seccompgen.render import call_text, ret_action  # noqa: PLC0415
 
     abi = abi_of(Number(one.call.arch, one.call.nr))
@@ -337,7 +337,7 @@ def _times(times: int) -> str:
 
 def _tests(labels: Iterable[str]) -> str:
     """Say in which tests a call was refused, where it was in tests."""
-    from seccompgen.text import printable  # noqa: PLC0415
+    from seccompgen.core.text import printable  # noqa: PLC0415
 
     names = [printable(label) for label in sorted(labels) if label]
     more = len(names) - _TESTS_SHOWN
@@ -348,7 +348,7 @@ def _tests(labels: Iterable[str]) -> str:
 def _as_json(
     recording: Recording | None, found: Coverage | None, tables: Tables
 ) -> dict[str, object]:
-    from seccompgen.record.observations import abi_of, name_of  # noqa: PLC0415
+    from seccompgen.observe.record.observations import abi_of, name_of  # noqa: PLC0415
 
     report: dict[str, object] = {}
     if recording:

@@ -20,19 +20,19 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.console import say, write_lines
-from seccompgen.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.io.console import say, write_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import NoReturn, TextIO
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Settings
-    from seccompgen.tables import Tables
-    from seccompgen.trace.launch import Command, Confinement
-    from seccompgen.trace.process import Process
-    from seccompgen.trace.refusal import Judged, Refusal
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Settings
+    from seccompgen.core.tables import Tables
+    from seccompgen.observe.run.launch import Command, Confinement
+    from seccompgen.observe.run.process import Process
+    from seccompgen.observe.run.refusal import Judged, Refusal
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """What the kernel says that has no listener for us: one is above, or it is too old."""
@@ -97,7 +97,7 @@ def run(
     not. Exit codes of its own: 127 COMMAND was not found, 126 it cannot be executed, 2 the policy
     is wrong, 3 the kernel does not take the filter.
     """
-    from seccompgen.trace.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.run.launch import become, find_command  # noqa: PLC0415 - keeps --help fast
 
     if not words:
         raise click.UsageError("say which command to run: seccompgen run FILTER -- COMMAND")
@@ -134,17 +134,17 @@ class _Loaded:
     settings: Settings
 
     def confinement(self, settings: Settings) -> Confinement:
-        from seccompgen.trace.launch import Confinement  # noqa: PLC0415 - keeps --help fast
+        from seccompgen.observe.run.launch import Confinement  # noqa: PLC0415 - keeps --help fast
 
         return Confinement(self.name, self.judged.table, self.judged.instructions, settings)
 
 
 def _load(path: Path, tables: Tables) -> _Loaded:
-    from seccompgen.build import build_policy  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.filters import read_filters, read_module  # noqa: PLC0415
-    from seccompgen.locate import Kind, kind_of  # noqa: PLC0415
-    from seccompgen.model import Settings  # noqa: PLC0415
-    from seccompgen.trace.refusal import Judged  # noqa: PLC0415
+    from seccompgen.core.model import Settings  # noqa: PLC0415
+    from seccompgen.filters.locate import Kind, kind_of  # noqa: PLC0415
+    from seccompgen.filters.module import read_filters, read_module  # noqa: PLC0415
+    from seccompgen.observe.run.refusal import Judged  # noqa: PLC0415
+    from seccompgen.pipeline.build import build_policy  # noqa: PLC0415 - keeps --help fast
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
@@ -176,7 +176,7 @@ def _running_abi(tables: Tables) -> Abi:
 
 def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Settings:
     """Return how a command is confined: it is one thread, and holds no listener."""
-    from seccompgen.model import FilterFlag  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.core.model import FilterFlag  # noqa: PLC0415 - keeps --help fast
 
     flags = settings.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
     if log:
@@ -187,7 +187,7 @@ def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Se
 
 def _warn(judged: Judged, command: Command, settings: Settings, tables: Tables) -> None:
     """Say what about the command and the filter is likely to surprise."""
-    from seccompgen.trace.surprises import surprises  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.run.surprises import surprises  # noqa: PLC0415 - keeps --help fast
 
     print_notes(
         Diagnostic(f"note: {text}") for text in surprises(judged, command, settings, tables)
@@ -230,13 +230,13 @@ def _trace(
     *,
     permissive: bool,
 ) -> None:
-    from seccompgen.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.text import printable  # noqa: PLC0415
-    from seccompgen.trace import notify, tracer  # noqa: PLC0415
-    from seccompgen.trace.asking import asking  # noqa: PLC0415
-    from seccompgen.trace.launch import FilterError  # noqa: PLC0415
-    from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
-    from seccompgen.trace.signals import end_like  # noqa: PLC0415
+    from seccompgen.core.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.core.text import printable  # noqa: PLC0415
+    from seccompgen.observe.run import notify, tracer  # noqa: PLC0415
+    from seccompgen.observe.run.asking import asking  # noqa: PLC0415
+    from seccompgen.observe.run.launch import FilterError  # noqa: PLC0415
+    from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
+    from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
 
     told: set[int] = set()
 
@@ -275,13 +275,13 @@ def _trace_after_marker(
     *,
     permissive: bool,
 ) -> NoReturn:
-    from seccompgen.model import ActionKind  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.trace import tracer  # noqa: PLC0415
-    from seccompgen.trace.asking import asking, asking_about  # noqa: PLC0415
-    from seccompgen.trace.refusal import judge_by  # noqa: PLC0415
-    from seccompgen.trace.signals import end_like  # noqa: PLC0415
-    from seccompgen.trace.startup import Startup  # noqa: PLC0415
-    from seccompgen.trace.steps import INSTALLERS  # noqa: PLC0415
+    from seccompgen.core.model import ActionKind  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.run import tracer  # noqa: PLC0415
+    from seccompgen.observe.run.asking import asking, asking_about  # noqa: PLC0415
+    from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
+    from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
+    from seccompgen.observe.run.startup import Startup  # noqa: PLC0415
+    from seccompgen.observe.run.steps import INSTALLERS  # noqa: PLC0415
 
     abi, question = loaded.judged.abi, ActionKind.TRACE
     several = [tables.tables[name] for name in (abi.name, *abi.siblings) if name in tables.tables]

@@ -17,16 +17,16 @@ from seccompgen.cli.common import (
     read_tables,
     tables_option,
 )
-from seccompgen.console import print_json, say
-from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Action
-    from seccompgen.scan import Means, Scan, Unknown
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action
+    from seccompgen.core.tables import Tables
+    from seccompgen.observe.scan import Means, Scan, Unknown
 
 
 _HOSTS = {"i386": "x86_64"}
@@ -115,8 +115,8 @@ def scan(
 
     Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
+    from seccompgen.observe.scan import scan as scan_one  # noqa: PLC0415
     from seccompgen.policy import parse_action  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.scan import scan as scan_one  # noqa: PLC0415
 
     tables = read_tables(tables_directory)
     try:
@@ -157,9 +157,9 @@ def scan(
 
 def _means(tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool) -> Means:
     """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.build import cache_directory  # noqa: PLC0415
-    from seccompgen.pool import available_cpus, spread  # noqa: PLC0415
-    from seccompgen.scan import Kept, Means  # noqa: PLC0415
+    from seccompgen.observe.scan import Kept, Means  # noqa: PLC0415
+    from seccompgen.pipeline.build import cache_directory  # noqa: PLC0415
+    from seccompgen.pipeline.pool import available_cpus, spread  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
     return Means(
@@ -254,7 +254,7 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
 
 
 def _write(output: Path, content: bytes) -> bool:
-    from seccompgen.outputs import Outputs  # noqa: PLC0415
+    from seccompgen.io.outputs import Outputs  # noqa: PLC0415
 
     if output.is_dir():
         raise InputError(f"{output} is a directory; name the file to write")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from seccompgen.cli.common import json_option, read_tables, require_abi, tables_option
-from seccompgen.console import print_json, say
-from seccompgen.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.tables import Table, Tables
 
 
 @click.command()

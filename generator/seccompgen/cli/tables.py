@@ -15,16 +15,16 @@ from seccompgen.cli.common import (
     print_written,
     progress,
 )
-from seccompgen.console import print_json, say
-from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.build import AbiChange, Built
-    from seccompgen.outputs import Outputs
-    from seccompgen.project import Project
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
+    from seccompgen.io.outputs import Outputs
+    from seccompgen.pipeline.build import AbiChange, Built
+    from seccompgen.pipeline.project import Project
 
 
 @click.command()
@@ -54,8 +54,8 @@ def tables(
     the lock is at the tag already, nothing is fetched. Every file is verified against the lock
     of its tag. Elsewhere, say with -o where the tables go.
     """
-    from seccompgen.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.project import find_project  # noqa: PLC0415
+    from seccompgen.io.outputs import exclusive  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
     if output:
         with exclusive(output.absolute().parent):
@@ -73,20 +73,20 @@ def tables(
 def _into_directory(
     directory: Path, tag: str | None, source: str | None, *, check: bool, as_json: bool
 ) -> None:
-    from seccompgen.build import (  # noqa: PLC0415
+    from seccompgen.core.tables import release  # noqa: PLC0415
+    from seccompgen.io.outputs import Outputs  # noqa: PLC0415
+    from seccompgen.pipeline.build import (  # noqa: PLC0415
         LOCK_NAME,
         load_tables,
         resolve_tables,
         shipped_tables,
     )
-    from seccompgen.files import (  # noqa: PLC0415
+    from seccompgen.pipeline.files import (  # noqa: PLC0415
         orphaned_tables,
         refuse_to_overwrite,
         require_writable,
         table_files,
     )
-    from seccompgen.outputs import Outputs  # noqa: PLC0415
-    from seccompgen.tables import release  # noqa: PLC0415
 
     require_writable(directory)
     before = load_tables(directory) if (directory / LOCK_NAME).exists() else None
@@ -105,9 +105,9 @@ def _into_directory(
 def _into_project(
     project: Project, tag: str | None, source: str | None, *, check: bool, as_json: bool
 ) -> None:
-    from seccompgen.build import LOCK_NAME, load_tables, resolve_tables  # noqa: PLC0415
-    from seccompgen.files import project_outputs  # noqa: PLC0415
-    from seccompgen.tables import release  # noqa: PLC0415
+    from seccompgen.core.tables import release  # noqa: PLC0415
+    from seccompgen.pipeline.build import LOCK_NAME, load_tables, resolve_tables  # noqa: PLC0415
+    from seccompgen.pipeline.files import project_outputs  # noqa: PLC0415
 
     wanted = tag or project.linux
     if wanted is None:
@@ -141,8 +141,8 @@ def _finish(
     as_json: bool,
 ) -> None:
     """Say what the tag brings, then check or write."""
-    from seccompgen.build import absent_abis, compare_tables  # noqa: PLC0415
-    from seccompgen.changes import new_filters  # noqa: PLC0415
+    from seccompgen.filters.changes import new_filters  # noqa: PLC0415
+    from seccompgen.pipeline.build import absent_abis, compare_tables  # noqa: PLC0415
 
     changes = compare_tables(before, after) if before else []
     absent = absent_abis(after)

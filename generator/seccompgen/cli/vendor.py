@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from seccompgen.architectures import ABIS
 from seccompgen.cli.common import (
     arches_option,
     bitmap_option,
@@ -25,8 +24,9 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
-from seccompgen.console import print_json
-from seccompgen.errors import AnswerNo, InputError
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.io.console import print_json
 
 
 @click.command()
@@ -68,7 +68,7 @@ def vendor(
     beside them says what they were made from. With DEST alone, it is brought to what its manifest
     says, from the policies as they are now.
     """
-    from seccompgen import vendor as vendoring  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415 - keeps --help fast
 
     if check and force:
         raise InputError("--check overwrites nothing: leave --force out")

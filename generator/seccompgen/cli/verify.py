@@ -19,14 +19,14 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
-from seccompgen.console import print_json, say
-from seccompgen.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
+from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.proofs import Claim, Verdict
-    from seccompgen.tables import Tables
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.claims import Claim, Verdict
 
 arch_option = click.option(
     "--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file."
@@ -73,8 +73,8 @@ def verify(
     beside it; a raw .bpf file; or a directory, for all that lie in it. Without any, all modules of
     the project that the current directory lies in.
     """
-    from seccompgen.locate import Kind, kind_of  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.proofs import claims_of_policy, claims_of_programs  # noqa: PLC0415
+    from seccompgen.filters.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
+    from seccompgen.filters.locate import Kind, kind_of  # noqa: PLC0415 - keeps --help fast
 
     if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
@@ -128,7 +128,7 @@ def equiv(
     A FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
     filter, or a raw .bpf file, whoever made it.
     """
-    from seccompgen.proofs import claims_of_two  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.claims import claims_of_two  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
@@ -138,8 +138,8 @@ def equiv(
 
 def _project_modules() -> dict[Path, Path | None]:
     """Return the modules that the project's policies are generated to, with these policies."""
-    from seccompgen.build import module_name  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.project import find_project  # noqa: PLC0415
+    from seccompgen.pipeline.build import module_name  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
     project = find_project(Path.cwd())
     if project is None:
@@ -164,7 +164,7 @@ def _report(
 
     Raises AnswerNo if anything is not as it should be, UndecidedError if that is all that is known.
     """
-    from seccompgen.proofs import decide  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.claims import decide  # noqa: PLC0415 - keeps --help fast
     from seccompgen.verify import Difference, Method, available_methods  # noqa: PLC0415
 
     methods = (Method(method),) if method else available_methods()

@@ -33,10 +33,10 @@ from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
 from seccompgen.compile.words import Words
-from seccompgen.errors import Diagnostic, InputError
-from seccompgen.objective import DEFAULT_OBJECTIVE, Optimize
-from seccompgen.program import ARCH_OFFSET, BPF_MAXINSNS, Program
-from seccompgen.sets import Sets
+from seccompgen.core.errors import Diagnostic, InputError
+from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
+from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, Program
+from seccompgen.core.sets import Sets
 
 __all__ = [
     "Answer",
@@ -56,13 +56,13 @@ _ROUNDING = 1e-9
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.architectures import Abi
     from seccompgen.compile.diagram import NodeId
-    from seccompgen.errors import Position
-    from seccompgen.model import Origin, Policy
-    from seccompgen.objective import Objective
-    from seccompgen.program import Cost
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import Origin, Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Cost
+    from seccompgen.core.tables import Tables
 
 
 def compile_policy(

@@ -46,14 +46,13 @@ from seccompgen.compile.tree import (
     least_budget,
     less,
 )
-from seccompgen.model import U32, Op
-from seccompgen.program import word_offset
-from seccompgen.sets import comparisons
+from seccompgen.core.model import U32, Op
+from seccompgen.core.program import word_offset
+from seccompgen.core.sets import comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from seccompgen.architectures import Abi
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
     from seccompgen.compile.linefacts import Seen
@@ -63,7 +62,8 @@ if TYPE_CHECKING:
     from seccompgen.compile.tree import Costs, Tree
     from seccompgen.compile.words import WordId, Words
     from seccompgen.compile.wordtrees import WordTrees
-    from seccompgen.model import Origin, Rule
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin, Rule
 
 PlanId: TypeAlias = int
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.compile.diagram import Leaf, Relation, Test
-from seccompgen.model import U32
-from seccompgen.program import (
+from seccompgen.core.model import U32
+from seccompgen.core.program import (
     ALU_AND_K,
     JMP_JA,
     JMP_JEQ_K,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from seccompgen.compile.diagram import Graph, NodeId, Value
-    from seccompgen.model import Origin
+    from seccompgen.core.model import Origin
 
 MAX_OFFSET = 255
 """The largest ``jt`` and ``jf``, which have 8 bits."""

@@ -27,8 +27,8 @@ from heapq import heapify, heappop, heapreplace
 from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.model import U32, U64
-from seccompgen.program import (
+from seccompgen.core.model import U32, U64
+from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
     JMP_JA,
@@ -42,17 +42,17 @@ from seccompgen.program import (
     Cost,
     word_offset,
 )
-from seccompgen.sets import ALL
+from seccompgen.core.sets import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from seccompgen.architectures import Abi
     from seccompgen.compile.functions import Function
     from seccompgen.compile.lower import NumberLine, Span
     from seccompgen.compile.onword import Sample
-    from seccompgen.program import Instruction
-    from seccompgen.sets import Sets
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.program import Instruction
+    from seccompgen.core.sets import Sets
 
 _Args: TypeAlias = tuple[int, ...]
 

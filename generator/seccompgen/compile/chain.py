@@ -15,16 +15,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.diagram import Relation, Value
-from seccompgen.model import U32, U64, Op
-from seccompgen.program import word_offset
-from seccompgen.sets import comparisons
+from seccompgen.core.model import U32, U64, Op
+from seccompgen.core.program import word_offset
+from seccompgen.core.sets import comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.architectures import Abi
     from seccompgen.compile.diagram import Graph, NodeId
-    from seccompgen.model import Comparison, Condition, Origin
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Comparison, Condition, Origin
 
 _HALVES = (U32, U64 ^ U32)
 

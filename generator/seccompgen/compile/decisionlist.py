@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.compile.tree import keeps_word, preparations
 from seccompgen.compile.words import NO, YES
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

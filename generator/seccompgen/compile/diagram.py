@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.model import Origin
+    from seccompgen.core.model import Origin
 
 NodeId: TypeAlias = int
 

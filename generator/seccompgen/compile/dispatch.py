@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seccompgen.architectures import X32_SYSCALL_BIT
 from seccompgen.compile.diagram import Relation, Value
 from seccompgen.compile.search import Search
 from seccompgen.compile.tree import (
@@ -23,8 +22,9 @@ from seccompgen.compile.tree import (
     some_without,
 )
 from seccompgen.compile.weights import TOTAL
-from seccompgen.model import U32
-from seccompgen.program import NR_OFFSET
+from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.model import U32
+from seccompgen.core.program import NR_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.model import U32
-from seccompgen.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
+from seccompgen.core.model import U32
+from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

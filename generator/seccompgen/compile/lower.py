@@ -18,19 +18,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.architectures import X32_SYSCALL_BIT
 from seccompgen.compile.functions import ORIGINAL, Function
-from seccompgen.model import U32, ActionKind, condition_for
-from seccompgen.reach import reach
+from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.model import U32, ActionKind, condition_for
+from seccompgen.core.reach import reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from seccompgen.architectures import Abi
     from seccompgen.compile.functions import Functions
-    from seccompgen.model import Condition, Origin, Policy, Rule
-    from seccompgen.sets import Box
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Condition, Origin, Policy, Rule
+    from seccompgen.core.sets import Box
+    from seccompgen.core.tables import Table, Tables
 
 Origins: TypeAlias = "tuple[Origin, ...]"
 

@@ -32,7 +32,7 @@ from seccompgen.compile.tree import (
     less,
     some_without,
 )
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

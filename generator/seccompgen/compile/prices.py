@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.compile.weights import TOTAL
-from seccompgen.objective import Optimize
+from seccompgen.core.objective import Optimize
 
 if TYPE_CHECKING:
-    from seccompgen.objective import Objective
+    from seccompgen.core.objective import Objective
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.diagram import Relation
 from seccompgen.compile.tree import some_with, some_without
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -50,8 +50,8 @@ from seccompgen.compile.ranges import (
     parts_taken,
     test_between,
 )
-from seccompgen.model import U32
-from seccompgen.program import NR_OFFSET
+from seccompgen.core.model import U32
+from seccompgen.core.program import NR_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.diagram import Graph, NodeId, Value
     from seccompgen.compile.lower import Span
     from seccompgen.compile.ranges import Ranges
-    from seccompgen.model import Origin
+    from seccompgen.core.model import Origin
 
 _STEPS = 10_000
 """Lists that are looked at, and lists that are tried together with others."""

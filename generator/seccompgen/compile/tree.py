@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

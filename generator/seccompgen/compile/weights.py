@@ -15,15 +15,15 @@ from __future__ import annotations
 from math import fsum
 from typing import TYPE_CHECKING
 
-from seccompgen.model import U32, ActionKind
+from seccompgen.core.model import U32, ActionKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.compile.lower import Answer, Span
     from seccompgen.compile.onword import Sample
-    from seccompgen.objective import Objective
-    from seccompgen.sets import Box, Sets
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.sets import Box, Sets
 
 TOTAL = 1 << 20
 """The weight of all calls together, about."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seccompgen.sets import NOTHING
+from seccompgen.core.sets import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from seccompgen.sets import Sets
+    from seccompgen.core.sets import Sets
 
 BITS = 32
 YES, NO = "yes", "no"

@@ -24,7 +24,7 @@ from seccompgen.compile.tree import (
     preparations,
     weighed,
 )
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

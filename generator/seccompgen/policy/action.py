@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from seccompgen.errnos import ERRNO_NAMES
-from seccompgen.errors import did_you_mean
-from seccompgen.model import ERRNO_MAX, RET_DATA_MAX, Action, ActionKind
+from seccompgen.core.errnos import ERRNO_NAMES
+from seccompgen.core.errors import did_you_mean
+from seccompgen.core.model import ERRNO_MAX, RET_DATA_MAX, Action, ActionKind
 
 _EPERM = 1
 _ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)

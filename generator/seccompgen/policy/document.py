@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from seccompgen.errors import Diagnostic, InputError, Position
-from seccompgen.reading import decode_text, parse_toml
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.io.reading import decode_text, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

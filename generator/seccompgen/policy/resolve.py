@@ -8,9 +8,9 @@ import pathlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from seccompgen.architectures import ALIASES, Abi, find_abi
-from seccompgen.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
-from seccompgen.model import (
+from seccompgen.core.abis import ALIASES, Abi, find_abi
+from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
+from seccompgen.core.model import (
     U64,
     Action,
     ActionKind,
@@ -22,17 +22,17 @@ from seccompgen.model import (
     Rule,
     serves_both,
 )
+from seccompgen.core.reach import DeadRule, reach
+from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
 from seccompgen.policy.schema import PolicyFile, validate
-from seccompgen.reach import DeadRule, reach
-from seccompgen.reading import read_file
-from seccompgen.stock import stock_policies
+from seccompgen.policy.stock import stock_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.schema import Argument
-    from seccompgen.tables import Table, Tables
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from seccompgen.errors import Diagnostic, InputError, Position, did_you_mean
-from seccompgen.model import U32, U64, Action, FilterFlag, Op
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.policy.action import parse_action
 
 if TYPE_CHECKING:

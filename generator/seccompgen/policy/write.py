@@ -6,15 +6,15 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.model import U64, All, Comparison, FilterFlag, Op
-from seccompgen.text import printable
+from seccompgen.core.model import U64, All, Comparison, FilterFlag, Op
+from seccompgen.core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Action, Condition
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action, Condition
+    from seccompgen.core.tables import Tables
 
 _NO_FLAGS = FilterFlag(0)
 _WIDTH = 96

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from seccompgen.model import RET_DATA_MAX, FilterFlag
-from seccompgen.objective import DEFAULT_OBJECTIVE
-from seccompgen.program import RET_K, programs_sha256
-from seccompgen.text import printable
+from seccompgen.core.model import RET_DATA_MAX, FilterFlag
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.program import RET_K, programs_sha256
+from seccompgen.core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.model import Policy
-    from seccompgen.objective import Objective
-    from seccompgen.program import Program
-    from seccompgen.tables import Tables
+    from seccompgen.core.model import Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
 
 WIDTH = 96
 """The longest line of prose in a module, in characters."""

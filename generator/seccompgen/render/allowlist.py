@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from seccompgen.core.text import printable
 from seccompgen.render.templates import render_python, render_text
-from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Action
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action
+    from seccompgen.core.tables import Tables
 
 _GOARCH = {"x86_64": "amd64", "aarch64": "arm64", "i386": "386"}
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.architectures import X32_SYSCALL_BIT
-from seccompgen.model import U32
+from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.tables import Table, Tables
 
 
 def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, shown: int = 0) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,23 +8,23 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import Diagnostic, InputError, Position
-from seccompgen.model import FilterFlag
-from seccompgen.objective import DEFAULT_OBJECTIVE
-from seccompgen.program import INSTRUCTION_SIZE
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.model import FilterFlag
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.program import INSTRUCTION_SIZE
+from seccompgen.core.text import printable
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
 from seccompgen.render.listing import listing
 from seccompgen.render.templates import BANNERS, render_python, render_text, template_source
-from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Policy
-    from seccompgen.objective import Objective
-    from seccompgen.program import Program
-    from seccompgen.tables import Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)

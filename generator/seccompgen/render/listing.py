@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.errnos import errno_name
-from seccompgen.model import RET_DATA_MAX, U32, Action, ActionKind
-from seccompgen.program import (
+from seccompgen.core.errnos import errno_name
+from seccompgen.core.model import RET_DATA_MAX, U32, Action, ActionKind
+from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
     ARGS_OFFSET,
@@ -30,9 +30,9 @@ from seccompgen.program import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.architectures import Abi
-    from seccompgen.program import Instruction
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.program import Instruction
+    from seccompgen.core.tables import Table, Tables
 
 _JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _MOST_NAMES = 3

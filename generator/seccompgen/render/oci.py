@@ -6,11 +6,11 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.model import RET_DATA_MAX, ActionKind, FilterFlag
-from seccompgen.oci import ProfileRule
+from seccompgen.core.model import RET_DATA_MAX, ActionKind, FilterFlag
+from seccompgen.policy.oci import ProfileRule
 
 if TYPE_CHECKING:
-    from seccompgen.oci import Profile
+    from seccompgen.policy.oci import Profile
 
 _FEW = 4
 """So many names fit on the line of their rule."""

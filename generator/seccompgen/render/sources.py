@@ -7,23 +7,23 @@ import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.errnos import errno_number
-from seccompgen.errors import Diagnostic, InputError, Position
-from seccompgen.model import FilterFlag
-from seccompgen.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.errnos import errno_number
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.model import FilterFlag
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.text import printable
 from seccompgen.render.about import WIDTH, about_policy, actions, banner
 from seccompgen.render.listing import listing
 from seccompgen.render.targets import TARGETS
 from seccompgen.render.templates import BANNERS, render_text
-from seccompgen.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.model import Policy
-    from seccompgen.objective import Objective
-    from seccompgen.program import Program
-    from seccompgen.tables import Tables
+    from seccompgen.core.model import Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
 
 # kill_thread, trap, errno, trace, allow: as old as filters, and older than the question.
 _OLD_ACTIONS = {0x00000000, 0x00030000, 0x00050000, 0x7FF00000, 0x7FFF0000}

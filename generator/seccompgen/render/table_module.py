@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.architectures import ALIASES
+from seccompgen.core.abis import ALIASES
 from seccompgen.render.templates import render_python, render_text
 
 if TYPE_CHECKING:
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.tables import Table, Tables
 
 
 def render_table(table: Table) -> bytes:

@@ -20,7 +20,7 @@ from enum import Enum
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from seccompgen.errors import OutsideError, UndecidedError
+from seccompgen.core.errors import OutsideError, UndecidedError
 from seccompgen.verify.call import ZERO_HIGH_WORDS
 from seccompgen.verify.kernel import kernel_objections
 from seccompgen.verify.machine import Code

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from seccompgen.architectures import ABIS, HighWords
-from seccompgen.model import U32
+from seccompgen.core.abis import ABIS, HighWords
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Callable

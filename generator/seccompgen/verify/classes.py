@@ -20,7 +20,7 @@ from itertools import accumulate
 from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from seccompgen.errors import UndecidedError
+from seccompgen.core.errors import UndecidedError
 from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, WORDS, Call
 from seccompgen.verify.followers import Ask, Question, follower

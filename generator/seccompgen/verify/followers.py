@@ -10,8 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from seccompgen.errors import UndecidedError
-from seccompgen.model import U32
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import U32
 from seccompgen.verify import machine
 from seccompgen.verify.call import ARCH, NR, word_at
 from seccompgen.verify.machine import Code

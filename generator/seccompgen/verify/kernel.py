@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.model import U32, ActionKind
-from seccompgen.program import (
+from seccompgen.core.model import U32, ActionKind
+from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
     BPF_MAXINSNS,
@@ -28,7 +28,7 @@ from seccompgen.verify.call import DATA_SIZE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.program import Instruction
+    from seccompgen.core.program import Instruction
 
 MAX_INSNS_PER_PATH = 32768
 """eBPF instructions that the filters of one thread may have together (kernel/seccomp.c)."""

@@ -11,13 +11,13 @@ import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from seccompgen.model import U32
+from seccompgen.core.model import U32
 from seccompgen.verify.call import DATA_SIZE, word_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.program import Instruction
+    from seccompgen.core.program import Instruction
     from seccompgen.verify.call import Call
 
 # An opcode is a class, and in it an operation and where the operand is: K, or X (A for RET).

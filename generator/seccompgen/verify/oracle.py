@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from seccompgen.errnos import errno_number
-from seccompgen.model import U32, U64, All, Comparison, Op
+from seccompgen.core.errnos import errno_number
+from seccompgen.core.model import U32, U64, All, Comparison, Op
 from seccompgen.verify.call import ARCH, ARGS, NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from seccompgen.architectures import Abi
-    from seccompgen.model import Action, Condition, Origin, Policy, Rule
-    from seccompgen.tables import Table, Tables
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action, Condition, Origin, Policy, Rule
+    from seccompgen.core.tables import Table, Tables
     from seccompgen.verify.call import Call
 
 _MINUS_ONE = U32

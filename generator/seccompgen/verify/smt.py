@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import z3
 
-from seccompgen.errors import UndecidedError
-from seccompgen.model import ActionKind
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import ActionKind
 from seccompgen.verify import machine
 from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, Call, word_at
 from seccompgen.verify.kernel import rank

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.model import ActionKind
+from seccompgen.core.model import ActionKind
 from seccompgen.verify.kernel import rank, strictest
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning

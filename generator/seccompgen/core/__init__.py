@@ -1,0 +1,1 @@
+"""The vocabulary of every other room: frozen values, without I/O."""

@@ -1,0 +1,113 @@
+"""A finished filter: classic BPF instructions, and the part of the policy each comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin
+
+# include/uapi/linux/bpf_common.h; the forms that seccomp accepts and that we emit.
+LD_W_ABS = 0x20
+ALU_AND_K = 0x54
+JMP_JA = 0x05
+JMP_JEQ_K = 0x15
+JMP_JGT_K = 0x25
+JMP_JGE_K = 0x35
+JMP_JSET_K = 0x45
+RET_K = 0x06
+
+BPF_MAXINSNS = 4096
+"""The longest program the kernel takes (include/uapi/linux/bpf_common.h)."""
+INSTRUCTION_SIZE = 8
+"""sizeof(struct sock_filter) in bytes."""
+
+NR_OFFSET = 0
+ARCH_OFFSET = 4
+ARGS_OFFSET = 16
+"""Offsets in bytes into struct seccomp_data (include/uapi/linux/seccomp.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One ``struct sock_filter``: ``code`` is 16 bits, ``jt`` and ``jf`` 8, ``k`` 32."""
+
+    code: int
+    jt: int
+    jf: int
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Instructions: in all, on the longest path, and executed by a call in the mean.
+
+    The mean is over the calls of the program's own audit value, as often as the compiler took
+    them to be made.
+    """
+
+    length: int
+    longest: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program for ``abi``; ``origins[i]`` is where instruction ``i`` comes from.
+
+    ``compat`` are the further ABIs it answers for. ``cost`` is what it costs, ``bound`` what no
+    program for the same policy can undercut, in each of the three.
+    """
+
+    abi: Abi
+    compat: tuple[Abi, ...]
+    instructions: tuple[Instruction, ...]
+    origins: tuple[tuple[Origin, ...], ...]
+    cost: Cost
+    bound: Cost
+
+    def to_bytes(self) -> bytes:
+        """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""
+        return encode(self.instructions, self.abi)
+
+
+def programs_sha256(programs: Mapping[str, bytes]) -> str:
+    """Return one hash, as hex, over programs by the names of their ABIs."""
+    lines = (f"{abi} {data.hex()}\n" for abi, data in sorted(programs.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def encode(instructions: Iterable[Instruction], abi: Abi) -> bytes:
+    """Return an array of ``struct sock_filter`` in the byte order of ``abi``."""
+    layout = _layout(abi)
+    return b"".join(layout.pack(i.code, i.jt, i.jf, i.k) for i in instructions)
+
+
+def decode(data: bytes, abi: Abi) -> tuple[Instruction, ...]:
+    """Read an array of ``struct sock_filter`` in the byte order of ``abi``.
+
+    Raises ValueError if the length is not a multiple of 8 bytes.
+    """
+    if len(data) % INSTRUCTION_SIZE:
+        raise ValueError(f"{len(data)} bytes are not a whole number of 8-byte instructions")
+    return tuple(Instruction(*fields) for fields in _layout(abi).iter_unpack(data))
+
+
+def _layout(abi: Abi) -> struct.Struct:
+    return struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
+
+
+def word_offset(argument: int, half: str, abi: Abi) -> int:
+    """Return the offset of the ``"lo"`` or ``"hi"`` 32-bit word of ``args[argument]``.
+
+    ``args`` are 64-bit values in the target's byte order, so the high word comes first on
+    big-endian ABIs.
+    """
+    first = "lo" if abi.byte_order == "little" else "hi"
+    return ARGS_OFFSET + 8 * argument + (0 if half == first else 4)

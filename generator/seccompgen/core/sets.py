@@ -1,0 +1,245 @@
+"""Sets of argument values, exactly: of one 64-bit argument, and boxes of all six.
+
+A set is a reduced ordered binary decision diagram over the 64 bits, in which masks, ranges and
+lists of values are one thing, equal sets are the same node, and all operations are exact
+(Bryant, Graph-Based Algorithms for Boolean Function Manipulation, 1986). The highest bit is
+looked at first, so that the high word of an argument is the upper half of its diagram and the
+low word the lower half, and a walk from zero to one meets the values in ascending order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.core.model import U32, U64, All, Comparison, Op
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.model import Condition
+
+BITS = 64
+"""The level of NOTHING and ALL: beyond the last bit."""
+NOTHING, ALL = 0, 1
+"""The empty set and the set of all 64-bit values."""
+
+Box: TypeAlias = tuple[int, int, int, int, int, int]
+"""A set for each of the six arguments; the box is their product."""
+
+EVERYTHING: Box = (ALL,) * 6
+
+
+class Sets:
+    """Sets as nodes (level, set where that bit is 0, set where it is 1), each made once.
+
+    Level 0 is bit 63, level 63 is bit 0.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[tuple[int, int, int]] = [(BITS, 0, 0), (BITS, 0, 0)]
+        # The least and the greatest member, bits above the node's level taken as 0 and as 1.
+        self._least = [U64, 0]
+        self._greatest = [0, U64]
+        self._known: dict[tuple[int, int, int], int] = {}
+        self._minus: dict[tuple[int, int], int] = {}
+        self._both: dict[tuple[int, int], int] = {}
+        self._members: dict[tuple[int, int], int] = {}
+
+    def node(self, level: int, zero: int, one: int) -> int:
+        """Return the set whose members have ``zero`` or ``one`` below the bit at ``level``."""
+        if zero == one:
+            return zero
+        key = (level, zero, one)
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = len(self.nodes)
+            self.nodes.append(key)
+            bit = 1 << (BITS - 1 - level)
+            self._least.append(self._least[one] | bit if zero == NOTHING else self._least[zero])
+            greatest = self._greatest[zero] & ~bit if one == NOTHING else self._greatest[one]
+            self._greatest.append(greatest)
+        return found
+
+    def _branches(self, a: int, b: int) -> tuple[int, int, int, int, int]:
+        """Return the first level that a or b look at, and both sets where it is 0 and 1."""
+        (level_a, zero_a, one_a), (level_b, zero_b, one_b) = self.nodes[a], self.nodes[b]
+        if level_a < level_b:
+            return level_a, zero_a, one_a, b, b
+        if level_b < level_a:
+            return level_b, a, a, zero_b, one_b
+        return level_a, zero_a, one_a, zero_b, one_b
+
+    def minus(self, a: int, b: int) -> int:
+        """Return a without b; the recursion is at most 64 deep."""
+        if a == NOTHING or b in (ALL, a):
+            return NOTHING
+        if b == NOTHING:
+            return a
+        found = self._minus.get((a, b))
+        if found is None:
+            level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
+            found = self.node(level, self.minus(zero_a, zero_b), self.minus(one_a, one_b))
+            self._minus[a, b] = found
+        return found
+
+    def both(self, a: int, b: int) -> int:
+        """Return what is in a and in b."""
+        if b == ALL or a in (NOTHING, b):
+            return a
+        if a == ALL or b == NOTHING:
+            return b
+        if a > b:
+            a, b = b, a
+        found = self._both.get((a, b))
+        if found is None:
+            level, zero_a, one_a, zero_b, one_b = self._branches(a, b)
+            found = self.node(level, self.both(zero_a, zero_b), self.both(one_a, one_b))
+            self._both[a, b] = found
+        return found
+
+    def either(self, a: int, b: int) -> int:
+        """Return what is in a or in b."""
+        return self.minus(ALL, self.both(self.minus(ALL, a), self.minus(ALL, b)))
+
+    def has(self, a: int, value: int) -> bool:
+        """Return True if ``value`` is in a."""
+        while a > ALL:
+            level, zero, one = self.nodes[a]
+            a = one if value >> (BITS - 1 - level) & 1 else zero
+        return a == ALL
+
+    def least(self, a: int) -> int:
+        """Return the smallest member of a, which must have one."""
+        return self._least[a]
+
+    def member(self, a: int, ones: int) -> int:
+        """Return a member of a, which must have one; the smallest for ``ones`` 0.
+
+        A bit of the low word that may be either is as in ``ones``. Bits above the first that a
+        looks at are 0, and the high word is as small as can be.
+        """
+        if a == ALL:
+            return 0
+        found = self._members.get((a, ones))
+        if found is None:
+            found = self._members[a, ones] = self._member(a, ones)
+        return found
+
+    def _member(self, a: int, ones: int) -> int:
+        value = 0
+        looked = False
+        node = a
+        for level in range(BITS):
+            bit = 1 << (BITS - 1 - level)
+            own, zero, one = self.nodes[node]
+            if own == level and NOTHING in (zero, one):
+                chosen = zero == NOTHING
+            else:
+                chosen = bool(ones & bit) and (looked or own == level)
+            if own == level:
+                looked |= bit <= U32
+                node = one if chosen else zero
+            value |= bit * chosen
+        return value
+
+    def disjoint(self, a: int, b: int) -> bool:
+        """Return True if no value is in a and in b; at once if one lies below the other."""
+        if self._greatest[a] < self._least[b] or self._greatest[b] < self._least[a]:
+            return True
+        return self.both(a, b) == NOTHING
+
+    def masked(self, mask: int, value: int) -> int:
+        """Return the x for which ``x & mask == value``."""
+        if value & ~mask:
+            return NOTHING
+        result = ALL
+        for bit in range(BITS):
+            if mask >> bit & 1:
+                branches = (NOTHING, result) if value >> bit & 1 else (result, NOTHING)
+                result = self.node(BITS - 1 - bit, *branches)
+        return result
+
+    def above(self, mask: int, value: int) -> int:
+        """Return the x for which ``x & mask > value``."""
+        result = NOTHING
+        for bit in range(BITS):
+            if mask >> bit & 1:
+                branches = (NOTHING, result) if value >> bit & 1 else (result, ALL)
+                result = self.node(BITS - 1 - bit, *branches)
+            elif value >> bit & 1:
+                result = NOTHING
+        return result
+
+    def below(self, value: int, width: int) -> int:
+        """Return the x whose low ``width`` bits are less than ``value``."""
+        if value >> width:
+            return ALL
+        result = NOTHING
+        for bit in range(width):
+            branches = (ALL, result) if value >> bit & 1 else (result, NOTHING)
+            result = self.node(BITS - 1 - bit, *branches)
+        return result
+
+    def of(self, test: Comparison) -> int:
+        """Return the values that satisfy ``test``."""
+        full = U64 if test.width == 64 else U32
+        match test.op:
+            case Op.EQ:
+                return self.masked(full, test.value)
+            case Op.NE:
+                return self.minus(ALL, self.masked(full, test.value))
+            case Op.LT:
+                return self.below(test.value, test.width)
+            case Op.LE:
+                return self.below(test.value + 1, test.width)
+            case Op.GE:
+                return self.minus(ALL, self.below(test.value, test.width))
+            case Op.GT:
+                return self.minus(ALL, self.below(test.value + 1, test.width))
+            case Op.MASKED_EQ:
+                return self.masked(test.mask & full, test.value)
+            case Op.NO_BITS:
+                return self.masked(test.value, 0)
+            case Op.ANY_BITS:
+                return self.minus(ALL, self.masked(test.value, 0))
+
+    def box(self, condition: Condition | None) -> Box:
+        """Return the arguments that satisfy ``condition``."""
+        box = list(EVERYTHING)
+        for test in comparisons(condition):
+            box[test.argument] = self.both(box[test.argument], self.of(test))
+        return box[0], box[1], box[2], box[3], box[4], box[5]
+
+    def without(self, box: Box, cut: Box) -> list[Box]:
+        """Return disjoint boxes that make up ``box`` without ``cut``."""
+        if any(map(self.disjoint, box, cut)):
+            return [box]
+        common = [self.both(a, b) for a, b in zip(box, cut, strict=True)]
+        pieces = []
+        for n in range(6):
+            rest = self.minus(box[n], cut[n])
+            if rest != NOTHING:
+                pieces.append((*common[:n], rest, *box[n + 1 :]))
+        return pieces  # type: ignore[return-value] # six parts each
+
+    def merged(self, box: Box, other: Box) -> Box | None:
+        """Return the union of two boxes where it is a box again because one argument differs."""
+        found = None
+        for n in range(6):
+            if box[n] != other[n]:
+                if found is not None:
+                    return None
+                found = n
+        if found is None:
+            return box
+        union = self.either(box[found], other[found])
+        return (*box[:found], union, *box[found + 1 :])  # type: ignore[return-value] # six
+
+
+def comparisons(condition: Condition | None) -> Iterator[Comparison]:
+    """Yield every comparison of ``condition``, all of which must hold."""
+    if isinstance(condition, Comparison):
+        yield condition
+    elif isinstance(condition, All):
+        for part in condition.parts:
+            yield from comparisons(part)

@@ -1,0 +1,124 @@
+"""System call tables as values: what one kernel tag says about every ABI."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.core.abis import Abi
+
+_TAG = re.compile(r"v(?P<major>[0-9]{1,3})\.(?P<minor>[0-9]{1,3})(\.[0-9]{1,5})?(-rc[0-9]{1,3})?")
+_OLDEST = (5, 10)
+
+
+def release(tag: str) -> tuple[int, int]:
+    """Return (major, minor) of an upstream tag such as ``v7.3.4`` or ``v7.4-rc1``.
+
+    Raises InputError where ``tag`` is no such name, or is older than v5.10.
+    """
+    match = _TAG.fullmatch(tag)
+    if not match:
+        raise InputError(f"{tag!r} is not a Linux release tag; write it like v7.3.4 or v7.4-rc1")
+    version = (int(match["major"]), int(match["minor"]))
+    if version < _OLDEST:
+        raise InputError(f"{tag} is too old: tags from v5.10 on can be read")
+    return version
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFile:
+    """A file of the kernel tree that a table was made from; ``size`` is in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str, content: bytes) -> UpstreamFile:
+        """Describe ``content``."""
+        return cls(path, len(content), hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True)
+class Table:
+    """The system calls of one ABI at one tag.
+
+    ``numbers`` maps every name that user space may use to the value that ``seccomp_data.nr``
+    holds for it (32 bits; x32 with bit 30, MIPS with its base). Two names may share a number.
+    """
+
+    abi: Abi
+    tag: str
+    numbers: Mapping[str, int]
+    inputs: tuple[UpstreamFile, ...]
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Number to name; where several share a number, the one that sorts first."""
+        return {self.numbers[name]: name for name in sorted(self.numbers, reverse=True)}
+
+    @cached_property
+    def has_filters(self) -> bool:
+        """True if kernels of this tag have SECCOMP_MODE_FILTER on this ABI."""
+        since = self.abi.filters_since
+        return since is not None and release(self.tag) >= since
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash over the inputs, as hex: sha256 of a line ``sha256  path`` for each."""
+        lines = "".join(f"{file.sha256}  {file.path}\n" for file in self.inputs)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Every table of one tag, by canonical ABI name; ABIs that the tag lacks are not there."""
+
+    tag: str
+    tables: Mapping[str, Table] = field(repr=False)
+
+    @cached_property
+    def files(self) -> tuple[UpstreamFile, ...]:
+        """Every upstream file that some table was made from, sorted by path."""
+        unique = {file.path: file for table in self.tables.values() for file in table.inputs}
+        return tuple(unique[path] for path in sorted(unique))
+
+    def dispatched_with(self, abi: Abi) -> tuple[Table, ...]:
+        """Return the tables of other ABIs that a task of ``abi`` can call through by the number.
+
+        A MIPS kernel finds the handler of any of its ABIs by the number, whatever ABI the task is
+        of (arch/mips/kernel/scall*.S).
+        """
+        if not abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS"):
+            return ()
+        return tuple(
+            table
+            for table in self.tables.values()
+            if table.abi.audit_arch_name.startswith("AUDIT_ARCH_MIPS")
+            and table.abi.byte_order == abi.byte_order
+            and table.abi != abi
+        )
+
+    def digest_for(self, abis: Iterable[Abi]) -> str:
+        """One hash, as hex, over all that matters to programs that answer for ``abis``."""
+        answered = tuple(abis)
+        names = {abi.name for abi in answered}
+        names |= {table.abi.name for abi in answered for table in self.dispatched_with(abi)}
+        return self.digest(names)
+
+    def digest(self, names: Iterable[str]) -> str:
+        """One hash, as hex, over what the tables of ABIs ``names`` say: nothing else matters."""
+        lines = [
+            f"{name} {call} {nr}\n"
+            for name in sorted(names)
+            for call, nr in sorted(self.tables[name].numbers.items())
+        ]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Filters on their way into applications: vendored, scaffolded, built by plugins."""

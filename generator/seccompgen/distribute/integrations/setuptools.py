@@ -1,0 +1,147 @@
+"""A build command for setuptools, for projects whose ``build-system.requires`` names seccompgen."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, ClassVar
+
+from setuptools import Command
+from setuptools.errors import BaseError
+
+if TYPE_CHECKING:
+    from setuptools import Distribution
+
+    from seccompgen.pipeline.project import Project
+
+_COMMAND = "build_seccomp"
+_US = re.compile(r"\s*seccompgen(?![\w.-])", re.IGNORECASE)
+
+
+def finalize_distribution_options(distribution: Distribution) -> None:
+    """Make building filters the first part of ``build``, if the project asks for it.
+
+    setuptools calls this for every project that is built where seccompgen is installed.
+    """
+    if _COMMAND in distribution.cmdclass or not _asks_for_us(Path("pyproject.toml")):
+        return
+    build = distribution.get_command_class("build")
+    # A class of its own, since setuptools' is that of all projects.
+    parts = [(_COMMAND, None), *build.sub_commands]
+    distribution.cmdclass["build"] = type("build", (build,), {"sub_commands": parts})
+    distribution.cmdclass[_COMMAND] = BuildSeccomp
+
+
+def _asks_for_us(pyproject: Path) -> bool:
+    from seccompgen.core.errors import InputError  # noqa: PLC0415 - loaded for other projects too
+    from seccompgen.io.reading import decode_text, parse_toml, read_file  # noqa: PLC0415
+
+    try:
+        name = str(pyproject)
+        data = parse_toml(decode_text(read_file(pyproject), name), name)
+        requires = data["build-system"]["requires"]
+        return any(_US.match(requirement) for requirement in requires)
+    except (OSError, InputError, LookupError, TypeError):
+        return False  # setuptools itself says what is wrong with it
+
+
+class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent when types are checked
+    """A sub-command of ``build``, by the protocol setuptools.command.build.SubCommand."""
+
+    description = "compile seccomp policies into filter modules"
+    user_options: ClassVar[list[tuple[str, str, str]]] = []
+    editable_mode = False
+
+    def initialize_options(self) -> None:
+        """Leave open what `finalize_options` takes from ``build_py``."""
+        self.build_lib: str | None = None
+
+    def finalize_options(self) -> None:
+        """Take the directory that becomes the wheel from ``build_py``."""
+        self.set_undefined_options("build_py", ("build_lib", "build_lib"))
+
+    def run(self) -> None:
+        """Build the filters in place, then copy them to where the wheel is made from."""
+        from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
+        from seccompgen.io.console import told  # noqa: PLC0415 - loaded for other projects too
+
+        try:
+            self._run()
+        except SeccompgenError as error:
+            # From this one setuptools makes a message and no traceback.
+            message = "\n".join(["the seccomp filters cannot be built:", told(error.diagnostics)])
+            raise BaseError(message) from None
+
+    def _run(self) -> None:
+        from seccompgen.distribute.integrations.in_place import bring_up_to_date  # noqa: PLC0415
+        from seccompgen.io.outputs import Outputs  # noqa: PLC0415
+        from seccompgen.io.reading import MAX_FILTER, read_file  # noqa: PLC0415
+        from seccompgen.pipeline.files import orphaned_filters  # noqa: PLC0415
+
+        package = bring_up_to_date(Path.cwd())
+        for line in package.told:
+            self.announce(line, 2)
+        name = self._package(package.project)
+        packages = self.distribution.packages or []
+        if name not in packages:
+            # It was not there when setuptools looked for packages.
+            self.distribution.packages = [*packages, name]
+        if self.editable_mode:
+            return
+        there = self._place(package.project)
+        files = {there / path.name: read_file(path, MAX_FILTER) for path in package.files}
+        # build_lib is kept from one build to the next, so it may hold what the tree no longer does.
+        Outputs(files, orphaned_filters(replace(package.project, output=there), files)).write()
+
+    def get_source_files(self) -> list[str]:
+        """Return what an sdist needs so that the filters can be built from it."""
+        from seccompgen.distribute.integrations.in_place import sources  # noqa: PLC0415
+
+        project = self._project()
+        return [str(path.relative_to(project.root)) for path in sources(project)]
+
+    def get_outputs(self) -> list[str]:
+        """Return the files that become part of the wheel."""
+        return list(self.get_output_mapping())
+
+    def get_output_mapping(self) -> dict[str, str]:
+        """Map the files that become part of the wheel to those in the tree."""
+        from seccompgen.pipeline.files import package_names  # noqa: PLC0415
+
+        project = self._project()
+        there = self._place(project)
+        here = project.output.relative_to(project.root)
+        return {str(there / name): str(here / name) for name in package_names(project)}
+
+    def _project(self) -> Project:
+        from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
+        from seccompgen.distribute.integrations.in_place import require_project  # noqa: PLC0415
+        from seccompgen.io.console import told  # noqa: PLC0415
+
+        try:
+            return require_project(Path.cwd())
+        except SeccompgenError as error:
+            raise BaseError(told(error.diagnostics)) from None
+
+    def _place(self, project: Project) -> Path:
+        """Return the directory that becomes the filter package of the wheel."""
+        assert self.build_lib is not None, "finalized by setuptools before it asks for anything"
+        return Path(self.build_lib, *self._package(project).split("."))
+
+    def _package(self, project: Project) -> str:
+        """Return the dotted name under which the filter package is imported."""
+        below = project.output.relative_to(project.root).as_posix()
+        # Directories of packages, the deepest first; "" is that of all others.
+        places = sorted((self.distribution.package_dir or {}).items(), key=lambda x: -len(x[1]))
+        for name, directory in places:
+            where = PurePosixPath(directory)
+            if PurePosixPath(below).is_relative_to(where):
+                rest = PurePosixPath(below).relative_to(where).parts
+                return ".".join([*filter(None, [name]), *rest])
+        if any(name == "" for name, _ in places):
+            from seccompgen.core.text import printable  # noqa: PLC0415
+
+            place = printable(f"{project.pyproject}: output {below}")
+            raise BaseError(f"{place} is not where the packages are")
+        return below.replace("/", ".")

@@ -1,0 +1,245 @@
+"""What ``init`` adds to a project: a policy, a test of it, and where things are."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass
+from keyword import iskeyword
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_POLICIES = "seccomp"
+_FILTERS = "sandbox"
+_STOCK = "stock"
+"""Below the directory of policies, where nothing is a policy of its own."""
+_NO_PROGRAM_OF_ITS_OWN = {"tests", "test", "docs", "examples", "build", "dist"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Python that makes a call, as a line for ``python -c`` without double quotes."""
+
+    what: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a stock policy is shown at work, and what rules of one's own are good for with it."""
+
+    refused: _Call
+    allowed: _Call
+    more: str
+    action: str
+    names: str
+
+
+_NO_PROGRAMS = _Call("other_programs", "import os; os.execv('/bin/true', ['true'])")
+_MORE_REFUSED = ("To refuse more, for example", "errno(EPERM)", "ptrace, process_vm_writev")
+_KINDS = {
+    "no_network": _Kind(
+        _Call("internet_sockets", "import socket; socket.socket(socket.AF_INET)"),
+        _Call("pipes", "import os; os.pipe()"),
+        *_MORE_REFUSED,
+    ),
+    "no_exec": _Kind(_NO_PROGRAMS, _Call("files", "open('/dev/null', 'w')"), *_MORE_REFUSED),
+    "compute_only": _Kind(
+        _Call("files", "open('/dev/null')"),
+        _Call("memory", "bytearray(1 << 24)"),
+        *("If your program needs more, for example a look at files", "allow", "newfstatat, statx"),
+    ),
+    "web_worker": _Kind(
+        _NO_PROGRAMS,
+        _Call("imports", "import http.server"),
+        *("If your program needs more, for example upstreams to ask", "allow", "socket, connect"),
+    ),
+}
+KINDS = tuple(sorted(_KINDS))
+"""The stock policies that a project can start from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaffold:
+    """What is missing in a project: whole files, and text at the end of its pyproject.toml.
+
+    ``kept`` are the files that are there already. ``package`` is the name by which the filters
+    will be imported, ``test`` the file that tries the policy's.
+    """
+
+    files: Mapping[Path, bytes]
+    pyproject: Path
+    stanza: str
+    kept: tuple[Path, ...]
+    policy: str
+    package: str
+    output: Path
+    test: Path
+
+    def write(self) -> None:
+        """Add what is missing. No byte that is there is changed.
+
+        Raises OutsideError if the file system refuses.
+        """
+        from seccompgen.io.outputs import Outputs  # noqa: PLC0415 - keeps --help fast
+
+        if self.stanza and self.pyproject.exists() and not os.access(self.pyproject, os.W_OK):
+            raise OutsideError(f"cannot write {self.pyproject}: Permission denied")
+        Outputs(self.files).write()
+        if self.stanza:
+            # Added to, not replaced: it may be a link, or have a mode of its own.
+            with self.pyproject.open("a", encoding="utf-8", newline="") as file:
+                file.write(self.stanza)
+
+
+def plan(root: Path, kind: str, output: str | None = None) -> Scaffold:
+    """Return what the project in the directory ``root`` lacks for a policy of ``kind``.
+
+    ``output`` is the package for the filters, relative to ``root``; None takes what pyproject.toml
+    says, or a place in the project's one package, or beside its modules. Raises InputError if
+    there is more than one package, or something else is in the place.
+    """
+    from seccompgen.pipeline.project import read_project  # noqa: PLC0415
+
+    pyproject = root / "pyproject.toml"
+    project = read_project(pyproject) if pyproject.exists() else None
+    stanza = ""
+    if project:
+        if output is not None and Path(os.path.normpath(root / output)) != project.output:
+            message = f"[tool.seccompgen] has another output already: {project.output}"
+            raise InputError(Diagnostic(message, Position(str(pyproject))))
+        policies, filters = project.policies, project.output
+    else:
+        policies, filters = root / _POLICIES, _place(root, output)
+    for place in (policies, filters):
+        if not place.is_relative_to(root):
+            raise InputError(f"{place} is not in this project, {root}, where 'init' adds things")
+    source, package = _imported(root, filters)
+    if not project:
+        stanza = _stanza(pyproject, policies.relative_to(root), filters.relative_to(root))
+    tests = root / next((name for name in ("tests", "test") if (root / name).is_dir()), "tests")
+    test = tests / f"test_seccomp_{kind}.py"
+    files = _policy_files(kind, policies, filters.relative_to(root))
+    files[test] = _test(kind, policies.relative_to(root), package, source.relative_to(root))
+    kept = tuple(path for path in files if os.path.lexists(path))
+    missing = {path: data for path, data in files.items() if path not in kept}
+    return Scaffold(missing, pyproject, stanza, kept, kind, package, filters, test)
+
+
+def _place(root: Path, output: str | None) -> Path:
+    """Return the directory of the filter package in a project that has none."""
+    if output is None:
+        packages = _packages(root)
+        if len(packages) > 1:
+            names = ", ".join(str(path.relative_to(root)) for path in packages)
+            first = packages[0].relative_to(root) / _FILTERS
+            raise InputError(f"several packages are here ({names}): say which, as --output {first}")
+        filters = (packages[0] if packages else root) / _FILTERS
+    else:
+        filters = Path(os.path.normpath(root / output))
+    # A package goes before the module of its name, which nobody could import any more.
+    for there in (filters, filters.with_name(f"{filters.name}.py")):
+        if os.path.lexists(there):
+            name = there.relative_to(root) if there.is_relative_to(root) else there
+            raise InputError(f"{name} is there already: say where filters may go with --output DIR")
+    return filters
+
+
+def _packages(root: Path) -> list[Path]:
+    """Return the packages of a project that lie in no other, also those in a namespace package."""
+    found: list[Path] = []
+    for pattern in ("*/__init__.py", "src/**/__init__.py"):
+        for path in sorted(root.glob(pattern)):
+            if not any(path.is_relative_to(package) for package in found):
+                found.append(path.parent)
+    return [package for package in found if package.name not in _NO_PROGRAM_OF_ITS_OWN]
+
+
+def _imported(root: Path, filters: Path) -> tuple[Path, str]:
+    """Return the directory from which the filter package is imported, and its name there."""
+    source = root / "src"
+    if not filters.is_relative_to(source) or (source / "__init__.py").exists():
+        source = root
+    parts = filters.relative_to(source).parts
+    if not parts or not all(part.isidentifier() and not iskeyword(part) for part in parts):
+        raise InputError(
+            f"{filters.relative_to(root)} cannot be the place of a Python package: say where "
+            "filters may go with --output DIR"
+        )
+    return source, ".".join(parts)
+
+
+def _stanza(pyproject: Path, policies: Path, filters: Path) -> str:
+    """Return what to add to ``pyproject``, so that it says what it said, and where things are."""
+    stanza = (
+        "# `seccompgen build` compiles the policies into the output; commit both.\n"
+        f'[tool.seccompgen]\npolicies = "{policies.as_posix()}"\noutput = "{filters.as_posix()}"\n'
+    )
+    if not pyproject.exists():
+        return stanza
+    text = pyproject.read_bytes().decode()
+    gap = "" if not text or text.endswith("\n") else "\n"
+    added = f"{gap}\n{stanza}" if text else stanza
+    if "\r\n" in text:
+        added = added.replace("\n", "\r\n")
+    try:
+        before = tomllib.loads(text)
+        after = tomllib.loads(text + added)
+        tools = after["tool"]
+        del tools["seccompgen"]
+        if "tool" not in before:
+            del after["tool"]
+        same = before == after
+    except (tomllib.TOMLDecodeError, LookupError, TypeError):
+        same = False
+    if not same:
+        message = (
+            "a table [tool.seccompgen] cannot be added at its end; add it yourself, with "
+            f'policies = "{policies.as_posix()}" and output = "{filters.as_posix()}"'
+        )
+        raise InputError(Diagnostic(message, Position(str(pyproject))))
+    return added
+
+
+def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]:
+    """Return the project's own policy, and copies of what it includes, which stay as they are."""
+    from seccompgen.pipeline.build import shipped_tables  # noqa: PLC0415
+    from seccompgen.policy import load_policy  # noqa: PLC0415
+    from seccompgen.policy.stock import stock_policies  # noqa: PLC0415
+    from seccompgen.render import render_text  # noqa: PLC0415
+
+    known = _KINDS[kind]
+    own = render_text(
+        "init_policy.yml.j2",
+        policy=kind,
+        directory=_STOCK,
+        output=filters.as_posix(),
+        more=known.more,
+        action=known.action,
+        names=known.names,
+    )
+    stock, _ = load_policy(stock_policies()[kind], shipped_tables())
+    copied = [Path(file) for file, _ in stock.sources]
+    files = {policies / f"{kind}.yml": own.encode()}
+    return files | {policies / _STOCK / path.name: path.read_bytes() for path in reversed(copied)}
+
+
+def _test(kind: str, policies: Path, package: str, source: Path) -> bytes:
+    from seccompgen.render import render_text  # noqa: PLC0415
+
+    known = _KINDS[kind]
+    return render_text(
+        "init_test.py.j2",
+        policy=kind,
+        policy_file=(policies / f"{kind}.yml").as_posix(),
+        package=package,
+        up=1,
+        below="".join(f' / "{part}"' for part in source.parts),
+        refused=known.refused,
+        allowed=known.allowed,
+    ).encode()

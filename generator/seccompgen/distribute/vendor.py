@@ -1,0 +1,415 @@
+"""Filters put into an application with a manifest, by which stale and edited are told apart."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import shlex
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.objective import Objective
+from seccompgen.filters.changes import program_changes
+from seccompgen.filters.manifest import (
+    MANIFEST_NAME,
+    Hashed,
+    Manifest,
+    Vendored,
+    read_manifest,
+    render_manifest,
+    sha256,
+)
+from seccompgen.io.outputs import Outputs, exclusive
+from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.pipeline.build import are_current, build_policies, is_device
+from seccompgen.pipeline.files import filter_files
+from seccompgen.pipeline.project import POLICY_SUFFIXES
+from seccompgen.policy.profile import read_profile
+from seccompgen.policy.stock import stock_policies
+from seccompgen.render import render_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Built, Means
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to lie in ``dest``, all of it: a package directory, or one file.
+
+    ``arches`` narrows down what ABIs the policies name; empty: all of them. ``recorded`` says that
+    it was read from the manifest of ``dest``.
+    """
+
+    dest: Path
+    single_file: bool
+    policies: tuple[Path, ...]
+    arches: tuple[Abi, ...]
+    objective: Objective
+    recorded: bool = False
+
+    @property
+    def manifest(self) -> Path:
+        """Where its manifest lies."""
+        return manifest_path(self.dest)
+
+    def file_of(self, one: Built) -> str:
+        """Return the name of the file that holds a filter."""
+        return self.dest.name if self.single_file else f"{one.module_name}.py"
+
+    def again(self, *, force: bool = False) -> str:
+        """Return what brings ``dest`` to this request."""
+        if self.recorded:
+            return f"seccompgen vendor {_quoted(self.dest)}{' --force' * force}"
+        return f"the same command {'with --force' if force else 'without --check'}"
+
+
+class State(Enum):
+    """What a file in an application is, beside what it would be if it were vendored now."""
+
+    STALE = "stale"
+    EDITED = "edited"
+    FOREIGN = "foreign"
+    MISSING = "missing"
+    SUPERFLUOUS = "superfluous"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is not as it should be with a file, and in ``text`` what to do about it."""
+
+    path: Path
+    state: State
+    text: str
+
+    @property
+    def diagnostic(self) -> Diagnostic:
+        """The finding as it is told."""
+        return Diagnostic(self.text, Position(str(self.path)))
+
+
+@dataclass(frozen=True, slots=True)
+class Vendoring:
+    """A request that was compiled: the filters, the outputs that it takes, what is not so yet."""
+
+    built: Sequence[Built]
+    outputs: Outputs
+    findings: Sequence[Finding]
+
+    def write(self, *, force: bool) -> list[Path]:
+        """Bring the tree to the outputs; return what changed.
+
+        Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
+        vendored it.
+        """
+        losses = {State.EDITED, State.FOREIGN}
+        found = [finding.diagnostic for finding in self.findings if finding.state in losses]
+        if found and not force:
+            raise InputError(*found)
+        return self.outputs.write()
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def manifest_path(dest: Path) -> Path:
+    """Return where the manifest of a package directory or of a single file lies."""
+    if dest.suffix == ".py":
+        return dest.with_name(f"{dest.stem}.{MANIFEST_NAME}")
+    return dest / MANIFEST_NAME
+
+
+def check_dest(dest: Path, *, single_file: bool) -> None:
+    """Raise InputError if ``dest`` cannot be the package, or with ``single_file`` the module."""
+    if dest.suffix in POLICY_SUFFIXES:
+        raise InputError(f"say where to vendor it: seccompgen vendor {_quoted(dest)} DEST")
+    if single_file != (dest.suffix == ".py"):
+        other = "must end in .py" if single_file else "is a package: for one module"
+        raise InputError(f"{dest}: DEST {other} with --single-file")
+    name = dest.absolute().name.removesuffix(".py")
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise InputError(f"{dest}: Python cannot import {name!r}: choose another name")
+    if is_device(name):
+        raise InputError(f"{dest}: {name!r} is a device on Windows: choose another name")
+    if single_file and dest.is_dir():
+        raise InputError(f"{dest}: is a directory: choose another name")
+    if not single_file and dest.exists() and not dest.is_dir():
+        raise InputError(f"{dest}: is not a directory: choose another name")
+
+
+def recorded_request(dest: Path) -> Request:
+    """Return what the manifest of ``dest`` says was vendored there. Raises InputError without."""
+    path = manifest_path(dest)
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise InputError(
+            f"{dest}: has no manifest: name the policies, too: seccompgen vendor POLICY... "
+            f"{_quoted(dest)}"
+        )
+    stock = stock_policies()
+    problems, policies = [], []
+    for one in manifest.filters:
+        policy = stock.get(one.policy) if one.stock else _from_manifest(path, one.policy)
+        if policy is None or not policy.is_file():
+            what = "stock policy" if one.stock else "policy"
+            text = f"its {what} {policy or one.policy} is not there: restore it, or name it anew"
+            problems.append(Diagnostic(text, Position(str(path.parent / one.file))))
+        else:
+            policies.append(policy)
+    if problems:
+        # What was made of it cannot be compared, but it can still be told whether it was touched.
+        raise InputError(*problems, *_edited(path, manifest))
+    profile = manifest.profile
+    return Request(
+        dest,
+        manifest.single_file,
+        tuple(policies),
+        tuple(ABIS[name] for name in manifest.arches),
+        Objective(
+            manifest.optimize,
+            manifest.bitmap,
+            read_profile(_from_manifest(path, profile.name)) if profile else None,
+        ),
+        recorded=True,
+    )
+
+
+def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
+    """Say which files beside the manifest at ``path`` are not what it says they were."""
+    for name, digest in manifest.files.items():
+        file = path.parent / name
+        if file.is_file() and sha256(read_file(file, MAX_FILTER)) != digest:
+            yield Diagnostic("edited: no longer what was vendored", Position(str(file)))
+
+
+def check(
+    request: Request,
+    tables: Tables,
+    means: Means,
+    progress: Callable[[int, int], None] | None = None,
+) -> Vendoring:
+    """Compile ``request``, and compare it with what lies in its place.
+
+    Raises InputError with all errors of the policies.
+    """
+    before = _manifest_before(request, force=False)
+    built, files = _compile(request, tables, means, progress)
+    return _beside(request, before, built, files, tables, explained=True)
+
+
+def vendor(
+    read_request: Callable[[], Request],
+    tables: Tables,
+    means: Means,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    force: bool = False,
+) -> tuple[Vendoring, list[Path]]:
+    """Compile a request, and bring what lies in its place to it; return what changed, too.
+
+    With ``force``, files are overwritten that were edited, and a manifest that cannot be read
+    counts as none. The place is locked only while it is compared and replaced; what was read
+    before that and is another now is read and compiled again.
+    """
+    while True:
+        request = read_request()
+        _manifest_before(request, force=force)
+        built, files = _compile(request, tables, means, progress)
+        with exclusive(request.dest.absolute().parent):
+            if not are_current(built) or (request.recorded and read_request() != request):
+                continue
+            before = _manifest_before(request, force=force)
+            found = _beside(request, before, built, files, tables, explained=False)
+            return found, found.write(force=force)
+
+
+def _manifest_before(request: Request, *, force: bool) -> Manifest | None:
+    if request.single_file and len(request.policies) > 1:
+        raise InputError("--single-file is one module, for one POLICY: vendor a package, or twice")
+    try:
+        return read_manifest(request.manifest)
+    except InputError:
+        if not force:
+            raise
+        return None
+
+
+def _compile(
+    request: Request,
+    tables: Tables,
+    means: Means,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[Sequence[Built], dict[Path, bytes]]:
+    """Return the filters that are asked for, and their files."""
+    built = build_policies(
+        request.policies, tables, request.arches, progress, request.objective, means
+    )
+    if not request.single_file:
+        return built, filter_files(built, tables, request.dest, means=means)
+    (one,) = built
+    text = render_filter(one.policy, one.programs, tables, one.objective, single_file=True)
+    return built, {request.dest: text}
+
+
+def _beside(
+    request: Request,
+    before: Manifest | None,
+    built: Sequence[Built],
+    files: dict[Path, bytes],
+    tables: Tables,
+    *,
+    explained: bool,
+) -> Vendoring:
+    """Compare ``files`` with what lies in their place; ``explained`` says how programs change."""
+    after = _manifest(request, built, files, tables)
+    findings = list(_compare(request, before, after, built, files, tables, explained=explained))
+    orphans = frozenset(one.path for one in findings if one.path not in files)
+    if not findings:
+        findings += _compare_manifest(request, before, after)
+    files[request.manifest] = render_manifest(after)
+    init = request.dest / "__init__.py"
+    if not request.single_file and not init.exists():
+        # From then on it is the application's, so it has no place in the manifest.
+        files[init] = b""
+        findings.append(Finding(init, State.MISSING, f"is missing; to make it: {request.again()}"))
+    return Vendoring(built, Outputs(files, orphans), findings)
+
+
+def _manifest(
+    request: Request, built: Sequence[Built], files: Mapping[Path, bytes], tables: Tables
+) -> Manifest:
+    stock = {path: name for name, path in stock_policies().items()}
+    profile = request.objective.profile
+    filters = []
+    for path, one in zip(request.policies, built, strict=True):
+        served = [abi for program in one.programs for abi in (program.abi, *program.compat)]
+        filters.append(
+            Vendored(
+                file=request.file_of(one),
+                policy=stock.get(path) or _to_manifest(request.manifest, path),
+                stock=path in stock,
+                sources=tuple(
+                    Hashed(name=Path(file).name, sha256=digest)
+                    for file, digest in one.policy.sources
+                ),
+                linux=tables.tag,
+                tables_sha256=tables.digest_for(served),
+                abis=tuple(program.abi.name for program in one.programs),
+            )
+        )
+    return Manifest(
+        single_file=request.single_file,
+        arches=tuple(abi.name for abi in request.arches),
+        optimize=request.objective.optimize,
+        bitmap=request.objective.bitmap,
+        profile=Hashed(
+            name=_to_manifest(request.manifest, Path(profile.file)), sha256=profile.sha256
+        )
+        if profile
+        else None,
+        filters=tuple(sorted(filters, key=lambda one: one.file)),
+        files={path.name: sha256(data) for path, data in sorted(files.items())},
+    )
+
+
+def _to_manifest(manifest: Path, path: Path) -> str:
+    """Return ``path`` as a manifest names it: from its own directory, whatever links lead there.
+
+    Raises InputError for a name that no text holds.
+    """
+    name = Path(os.path.relpath(path.resolve(), manifest.parent.resolve())).as_posix()
+    if not name.isprintable():
+        raise InputError(f"unprintable characters in {name!r}: rename it")
+    return name
+
+
+def _from_manifest(manifest: Path, name: str) -> Path:
+    """Return the file that a manifest names, as a path from the current directory."""
+    return Path(os.path.relpath(manifest.parent.resolve() / name))
+
+
+def _compare(
+    request: Request,
+    before: Manifest | None,
+    after: Manifest,
+    built: Sequence[Built],
+    files: Mapping[Path, bytes],
+    tables: Tables,
+    *,
+    explained: bool,
+) -> Iterator[Finding]:
+    """Say of each file, but the manifest, what is not as it should be."""
+    known = before.files if before else {}
+    filters = {request.file_of(one): one for one in built}
+    for path in sorted({*files, *(request.manifest.parent / name for name in known)}):
+        there = read_file(path, MAX_FILTER) if path.is_file() else None
+        wanted = files.get(path)
+        digest = known.get(path.name)
+        if there == wanted:
+            continue
+        if there is None:
+            yield Finding(path, State.MISSING, f"is missing; to make it: {request.again()}")
+        elif before is None or digest is None:
+            text = "is not seccompgen's to overwrite, as no manifest has it: rename it, choose"
+            yield Finding(path, State.FOREIGN, f"{text} another DEST, or say --force")
+        elif sha256(there) != digest:
+            text = "edited: no longer what was vendored; undo that, or to overwrite it:"
+            yield Finding(path, State.EDITED, f"{text} {request.again(force=True)}")
+        elif wanted is None:
+            text = f"superfluous: nothing makes it any more; to remove it: {request.again()}"
+            yield Finding(path, State.SUPERFLUOUS, text)
+        else:
+            reason = "this seccompgen has another"
+            if explained and path.name in filters:
+                one = filters[path.name]
+                source = Path(one.policy.sources[-1][0]).name
+                differs = program_changes(path, one.programs, source, tables)
+                reason = f"{_reason(before, after, path.name)}; {differs}"
+            yield Finding(path, State.STALE, f"stale: {reason}; to renew it: {request.again()}")
+
+
+def _compare_manifest(
+    request: Request, before: Manifest | None, after: Manifest
+) -> Iterator[Finding]:
+    """Say what is not as it should be with a manifest beside files that are."""
+    path = request.manifest
+    if before is None:
+        yield Finding(path, State.MISSING, f"is missing; to make it: {request.again()}")
+    elif before != after:
+        reasons = dict.fromkeys(_reason(before, after, one.file) for one in after.filters)
+        text = f"stale: {'; '.join(reasons)}; to renew it: {request.again()}"
+        yield Finding(path, State.STALE, text)
+
+
+def _reason(before: Manifest, after: Manifest, file: str) -> str:
+    """Say why ``file`` was made otherwise by the one than it would be by the other."""
+    reasons = []
+    old = next((one for one in before.filters if one.file == file), None)
+    new = next(one for one in after.filters if one.file == file)
+    if old is None:
+        return "it was vendored as something else"
+    was = {(source.name, source.sha256) for source in old.sources}
+    now = {(source.name, source.sha256) for source in new.sources}
+    if changed := sorted({name for name, _ in was ^ now}):
+        reasons.append(f"{', '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed")
+    elif (old.policy, old.stock) != (new.policy, new.stock):
+        reasons.append(f"its policy is {new.policy}, was {old.policy}")
+    if old.linux != new.linux:
+        reasons.append(f"the tables are of Linux {new.linux}, were of {old.linux}")
+    elif old.abis == new.abis and old.tables_sha256 != new.tables_sha256:
+        reasons.append("the tables have changed")
+    if before.profile != after.profile:
+        reasons.append("the profile has changed")
+    if before.arches != after.arches:
+        reasons.append("--arch asks for other ABIs")
+    if (before.optimize, before.bitmap) != (after.optimize, after.bitmap):
+        reasons.append("it is to be optimised otherwise")
+    return ", ".join(reasons) or "this seccompgen makes it otherwise"

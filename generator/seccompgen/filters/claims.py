@@ -1,0 +1,414 @@
+"""What ``verify`` and ``equiv`` prove: files into pairs of sides, and each pair decided."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
+from seccompgen.core.model import RET_DATA_MAX, Settings
+from seccompgen.core.program import LD_W_ABS, RET_K, decode, programs_sha256
+from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
+from seccompgen.filters.locate import Kind, kind_of, vendored_from
+from seccompgen.filters.module import (
+    module_docstring,
+    parse_generated,
+    read_banner,
+    read_filters,
+    read_module,
+    require_same,
+)
+from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.pipeline.build import PLAIN_MEANS, build_policy, difference_text
+from seccompgen.pipeline.files import support_files
+from seccompgen.pipeline.pool import spread
+from seccompgen.pipeline.project import find_project
+from seccompgen.policy import load_policy, parse_action
+from seccompgen.policy.stock import stock_policies
+from seccompgen.render import policy_docstring
+from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
+from seccompgen.verify.call import ARGS, word_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin, Policy
+    from seccompgen.core.program import Instruction
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.module import Banner, Filter
+    from seccompgen.pipeline.build import Means
+    from seccompgen.verify import Method, Operation
+    from seccompgen.verify.call import Call
+    from seccompgen.verify.stack import Side
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That two sides are one for ``abi``; ``names`` is how reports call them, ``file`` is where.
+
+    ``policies`` are the files that say what the program should do, where ``file`` is none itself.
+    """
+
+    file: str
+    abi: Abi
+    names: tuple[str, str]
+    sides: tuple[Side, Side]
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a claim; UndecidedError says why that is nothing."""
+
+    claim: Claim
+    result: Proof | Difference | UndecidedError
+
+    def text(self, tables: Tables) -> str:
+        """Return a difference, or why it was not decided, as one line."""
+        assert not isinstance(self.result, Proof)
+        if isinstance(self.result, UndecidedError):
+            return "; ".join(map(str, self.result.diagnostics))
+        call = self.result.call
+        shown = max(_arguments_looked_at(side, call) for side in self.claim.sides)
+        return difference_text(self.result, self.claim.names, self.claim.abi, tables, shown)
+
+    def executed(self, side: int) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
+        """Return the program of a side, and which of it runs where they differ, if it is one."""
+        code = self.claim.sides[side]
+        if not isinstance(code, Code) or not isinstance(self.result, Difference):
+            return (), ()
+        return code.instructions, code.run(self.result.call)[1]
+
+    def origin(self, side: int) -> Origin | None:
+        """Return the part of the policy of a side that decides where they differ, if it is one."""
+        policy = self.claim.sides[side]
+        if not isinstance(policy, Meaning) or not isinstance(self.result, Difference):
+            return None
+        return policy.case(self.result.call).origin
+
+
+def _arguments_looked_at(side: Side, call: Call) -> int:
+    """Return up to which argument ``side`` looks to answer ``call``; 0 if at none."""
+    match side:
+        case Meaning():
+            fields = [test.field for test in side.case(call).tests]
+        case Code():
+            loads = (side.instructions[at] for at in side.run(call)[1])
+            fields = [word_at(one.k, side.byte_order) // 2 for one in loads if one.code == LD_W_ABS]
+        case Stack():
+            return max(_arguments_looked_at(part, call) for part in side.parts)
+    return max(0, max(fields, default=0) - ARGS + 1)
+
+
+def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means) -> list[Claim]:
+    """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
+    built = build_policy(path, tables, [only] if only else [], means=means)
+    return [
+        _claim(path, built.policy, program.abi, program.instructions, tables)
+        for program in built.programs
+    ]
+
+
+def claims_of_programs(
+    path: Path,
+    policy_path: Path | None,
+    tables: Tables,
+    only: Abi | None,
+    *,
+    with_runtime: bool = True,
+) -> tuple[list[Claim], list[Diagnostic]]:
+    """Return the claims that the programs in ``path`` are their policy, and what is not so besides.
+
+    ``path`` is a generated module or raw instructions. Without ``policy_path`` it must be a
+    module whose policy lies beside it, or where the project keeps policies. ``with_runtime``, what
+    a module imports from beside it counts as well.
+    """
+    claims, problems = _claims_of_programs(path, policy_path, tables, only)
+    if path.suffix == ".py" and with_runtime:
+        problems += _runtime_problems(path)
+    return claims, problems
+
+
+def _claims_of_programs(
+    path: Path, policy_path: Path | None, tables: Tables, only: Abi | None
+) -> tuple[list[Claim], list[Diagnostic]]:
+    filters = read_filters(path, tables, only)
+    banner = None
+    if kind_of(path) is Kind.MODULE and (policy_path is None or _has_banner(path)):
+        banner = read_banner(path)
+    if policy_path is None:
+        if banner is None:
+            raise InputError(f"{path}: say with --policy which policy these instructions are for")
+        if banner.made:
+            return _claims_of_combined(path, banner, banner.made, filters, tables)
+        policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
+    policy, _ = load_policy(policy_path, tables)
+    stale: list[Diagnostic] = []
+    if banner:
+        stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
+    if kind_of(path) is Kind.MODULE:
+        stale += _installed_otherwise(path, policy.settings, tables)
+    if banner and not stale:
+        abis = [ABIS[name] for name in read_module(path).programs]
+        stale += _said_otherwise(path, policy_docstring(policy, abis, tables))
+    strange = [one.abi.name for one in filters if one.abi not in policy.arches]
+    if strange:
+        text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
+        if not stale:
+            raise InputError(Diagnostic(text, Position(str(path))))
+        stale.append(Diagnostic(text, Position(str(path))))
+    claims = [
+        replace(
+            _claim(path, policy, one.abi, one.instructions, tables), policies=(str(policy_path),)
+        )
+        for one in filters
+        if one.abi in policy.arches
+    ]
+    return claims, stale
+
+
+def _claims_of_combined(
+    path: Path,
+    banner: Banner,
+    made: tuple[Operation, str],
+    filters: Sequence[Filter],
+    tables: Tables,
+) -> tuple[list[Claim], list[Diagnostic]]:
+    """Return the claims that programs made of several filters answer as these do together."""
+    advice = "put a copy beside the module"
+    files = [_find(path, *part, advice) for part in banner.parts]
+    parts = parts_of(files, tables, filters[0].abi if len(filters) == 1 else None)
+    operation, refusal = made[0], parse_action(made[1]) if made[1] else None
+    claims = [
+        Claim(
+            str(path),
+            one.abi,
+            ("the stack", "program"),
+            (
+                stack_of(operation, refusal, parts, one.abi),
+                Code(one.instructions, one.abi.byte_order),
+            ),
+            tuple(map(str, files)),
+        )
+        for one in filters
+    ]
+    sources = [(str(part.path), part.sha256) for part in parts]
+    stale = _stale(path, banner, sources, partial(compat_of, parts), tables)
+    stale += _installed_otherwise(path, settings_of(parts), tables)
+    if not stale:
+        abis = [ABIS[name] for name in read_module(path).programs]
+        stale += _said_otherwise(path, docstring_of(operation, refusal, parts, abis))
+    return claims, stale
+
+
+def _claim(
+    path: Path, policy: Policy, abi: Abi, instructions: tuple[Instruction, ...], tables: Tables
+) -> Claim:
+    sides = meaning(policy, abi, tables), Code(instructions, abi.byte_order)
+    return Claim(str(path), abi, ("policy", "program"), sides)
+
+
+def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> list[Claim]:
+    """Return the claims that two filters are one, for each ABI; policies are not compiled.
+
+    Raises AnswerNo if only one of them has a program for some ABI.
+    """
+    ours, its = (_sides(path, tables, only) for path in (left, right))
+    lonely = [
+        Diagnostic(
+            f"no program for {name}, which {other} has; --arch compares one ABI alone",
+            Position(str(path)),
+        )
+        for path, other, names in (
+            (right, left, ours.keys() - its.keys()),
+            (left, right, its.keys() - ours.keys()),
+        )
+        for name in ABIS
+        if name in names
+    ]
+    if lonely:
+        raise AnswerNo(*lonely)
+    names = (str(left), str(right))
+    return [
+        Claim(f"{left} = {right}", ABIS[name], names, (side, its[name]))
+        for name, side in ours.items()
+    ]
+
+
+def _sides(path: Path, tables: Tables, only: Abi | None) -> dict[str, Side]:
+    """Return what is in a FILTER, by the name of the ABI: programs, or what a policy means."""
+    if kind_of(path) is not Kind.POLICY:
+        filters = read_filters(path, tables, only)
+        return {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters}
+    policy, _ = load_policy(path, tables)
+    abis = [abi for abi in policy.arches if only in {None, abi}]
+    if not abis:
+        raise InputError(f"{path}: not for {only.name if only else ''}: its arches leave that out")
+    return {abi.name: meaning(policy, abi, tables) for abi in abis}
+
+
+def decide(
+    claims: Sequence[Claim], methods: tuple[Method, ...], means: Means = PLAIN_MEANS
+) -> Iterator[Verdict]:
+    """Yield the verdict on each claim, by all of ``methods``; see `verify.prove`."""
+    with contextlib.closing(spread(_decide_one, methods, claims, means.workers)) as results:
+        for claim, result in zip(claims, results, strict=True):
+            if isinstance(result, SeccompgenError) and not isinstance(result, UndecidedError):
+                place = Position(claim.file)
+                raise type(result)(
+                    *(Diagnostic(f"{claim.abi.name}: {one}", place) for one in result.diagnostics)
+                )
+            yield Verdict(claim, result)
+
+
+def _decide_one(methods: tuple[Method, ...], claim: Claim) -> Proof | Difference:
+    """Do one job; named at the top of a module, so that a worker finds it."""
+    return prove(*claim.sides, methods)
+
+
+# --- the policy of a module ----------------------------------------------------------------------
+
+
+def _has_banner(path: Path) -> bool:
+    try:
+        read_banner(path)
+    except InputError:
+        return False
+    return True
+
+
+def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
+    """Return the file that a banner names, by the manifest, beside the module, or in the project.
+
+    Of several it is one that has not changed, if there is one; the stock policy of that name counts
+    last. ``advice`` is what to do if there is none at all.
+    """
+    projects = [find_project(place) for place in (path.absolute().parent, Path.cwd())]
+    places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
+    recorded = vendored_from(path)
+    there = [recorded] if recorded and recorded.name == name and recorded.is_file() else []
+    there += [place / name for place in places if (place / name).is_file()]
+    there += [file for file in stock_policies().values() if file.name == name]
+    for candidate in there:
+        if hashlib.sha256(read_file(candidate, MAX_FILTER)).hexdigest() == sha256:
+            return candidate
+    if there:
+        return there[0]
+    looked = ", ".join(map(str, places))
+    raise InputError(
+        Diagnostic(
+            f"what it was made from, {name}, is not to be found in {looked}; {advice}",
+            Position(str(path)),
+        )
+    )
+
+
+def _stale(
+    path: Path,
+    banner: Banner,
+    sources: Sequence[tuple[str, str]],
+    compat: Callable[[Abi], tuple[Abi, ...]],
+    tables: Tables,
+) -> list[Diagnostic]:
+    """Return what of the module's banner is not so.
+
+    ``sources`` are the files that it should be made from, with their sha256; ``compat`` tells for
+    which further ABIs a program answers.
+    """
+    if banner.tag != tables.tag:
+        what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
+        advice = "say with --tables DIR where those are, or generate it again"
+        raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path))))
+    programs = read_module(path).programs
+    abis = [ABIS[name] for name in programs]
+    answered = [other for abi in abis for other in (abi, *compat(abi))]
+    problems = []
+    made_from = [sha256 for _, sha256 in banner.policies or banner.parts]
+    if made_from != [sha256 for _, sha256 in sources]:
+        changed = [file for file, sha256 in sources if sha256 not in made_from]
+        files = " and ".join(changed or [sources[-1][0]])
+        problems.append(f"stale: not made from {files} as it is now")
+    if banner.programs_sha256 != programs_sha256(programs):
+        problems.append("its programs are not those that were proved when it was generated")
+    elif banner.tables_sha256 != tables.digest_for(answered):
+        problems.append("stale: the tables are no longer those that it was made from")
+    return [Diagnostic(f"{text}; generate it again", Position(str(path))) for text in problems]
+
+
+def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list[Diagnostic]:
+    """Return what of a module's install() is not as it has to be."""
+    module = read_module(path)
+    abis = {name: ABIS[name] for name in module.programs}
+    answers = {
+        one.k & ~RET_DATA_MAX
+        for name, data in module.programs.items()
+        for one in decode(data, abis[name])
+        if one.code == RET_K
+    }
+    own = {name: table.numbers["seccomp"] for name, table in tables.tables.items() if name in abis}
+    pairs = zip(Settings._fields, module.settings, settings, strict=True)
+    wrong = [name for name, is_so, should_be in pairs if is_so != should_be]
+    wrong += ["actions"] if module.actions != answers else []
+    wrong += ["the number of seccomp(2)"] if module.numbers != own else []
+    text = f"its install() is not as it should be ({', '.join(wrong)}); generate it again"
+    return [Diagnostic(text, Position(str(path)))] if wrong else []
+
+
+def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
+    """Return that a module's docstring, by which people know it, does not say ``docstring``."""
+    if module_docstring(path).split() == docstring.split():
+        return []
+    text = "its docstring is not what seccompgen says of this policy; generate it again"
+    return [Diagnostic(text, Position(str(path)))]
+
+
+# --- what is imported with a module --------------------------------------------------------------
+
+_ADVICE = "generate it again, or leave it out with --no-runtime"
+
+
+def _runtime_problems(path: Path) -> list[Diagnostic]:
+    """Return what of the files that a module imports is not as seccompgen writes it.
+
+    That is the runtime, and for a policy with a listener what its supervisor imports. What Python
+    would import instead of one of these, or of the module, is told as well.
+    """
+    module = read_module(path)
+    files = {} if module.single_file else support_files(path.parent, [module.settings.flags])
+    problems = [
+        Diagnostic(f"Python imports this instead of {file.name}; remove it", Position(str(other)))
+        for file in (path, *files)
+        for other in _imported_instead(file)
+    ]
+    what = f"not what this seccompgen writes; {_ADVICE}"
+    for file, content in files.items():
+        try:
+            there = parse_generated(file, read_file(file, MAX_FILTER))
+            require_same(file, there.body, parse_generated(file, content).body, what)
+        except InputError as error:
+            problems += error.diagnostics
+        except OSError as error:
+            text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
+            problems.append(Diagnostic(text, Position(str(file))))
+    return problems
+
+
+def _imported_instead(file: Path) -> list[Path]:
+    """Return what goes before ``file`` when Python looks for its name: packages, machine code."""
+    package = sorted(file.with_suffix("").glob("__init__.*"))
+    beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
+    return [*package, *(one for one in beside if one.suffix in {".so", ".pyd"})]

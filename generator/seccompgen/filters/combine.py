@@ -1,0 +1,386 @@
+"""Several filters made into one program: as the kernel would stack them, or otherwise.
+
+The parts may be anything that a command line calls FILTER. What they answer together is the
+meaning of the combination; it is taken apart, compiled, and proved like a policy's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.compile import Making, TooManyError
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
+from seccompgen.core.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.program import BPF_MAXINSNS, RET_K
+from seccompgen.filters.lift import take_apart
+from seccompgen.filters.locate import Kind, kind_of
+from seccompgen.filters.module import read_filters, read_module
+from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
+from seccompgen.pipeline.files import support_files
+from seccompgen.pipeline.pool import spread
+from seccompgen.policy import load_policy
+from seccompgen.policy.stock import stock_policies
+from seccompgen.render import combined_docstring, render_combined
+from seccompgen.verify import (
+    Code,
+    Difference,
+    Operation,
+    Stack,
+    kernel_objections,
+    meaning,
+    prove,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action, Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Means
+    from seccompgen.verify.stack import Side
+
+
+@dataclass(frozen=True)
+class Part:
+    """A FILTER that is combined: what it is for each ABI, and its policy where it is one.
+
+    ``settings`` is None for raw instructions, which do not tell.
+    """
+
+    path: Path
+    sha256: str
+    sides: Mapping[str, Side]
+    policy: Policy | None
+    settings: Settings | None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """``parts`` under ``operation``, the oldest first, with a program for each ABI of them all.
+
+    ``refusal`` is what SUBTRACT answers at least to what it takes away.
+    """
+
+    name: str
+    operation: Operation
+    refusal: Action | None
+    parts: tuple[Part, ...]
+    programs: tuple[Program, ...]
+    notes: tuple[Diagnostic, ...]
+
+    def is_current(self) -> bool:
+        """Return whether the files of its parts are still what was read."""
+        read = {(str(part.path), part.sha256) for part in self.parts}
+        read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
+        return are_unchanged(read)
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the parts that have any, which agree."""
+        return settings_of(self.parts)
+
+
+def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[Part, ...]:
+    """Return the FILTERs in the files ``paths``.
+
+    Raises InputError with everything that is wrong with any of them.
+    """
+    parts: list[Part] = []
+    problems: list[Diagnostic] = []
+    for path in paths:
+        try:
+            parts.append(_part(path, tables, only))
+        except InputError as error:
+            problems += error.diagnostics
+    if not problems and len(parts) < 2:
+        found = "".join(f"there is only {part.path}: " for part in parts)
+        problems.append(
+            Diagnostic(f"{found}name at least two filters, or a directory that has them")
+        )
+    if problems:
+        raise InputError(*problems)
+    return tuple(parts)
+
+
+def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
+    settings = None
+    if not str(path).isprintable():
+        # The name goes into comments of the module that is made.
+        raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
+    if kind_of(path) is not Kind.POLICY:
+        filters = read_filters(path, tables, only)
+        sides: dict[str, Side] = {
+            one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters
+        }
+        policy = None
+        if kind_of(path) is Kind.MODULE:
+            settings = read_module(path).settings
+    else:
+        policy, _ = load_policy(path, tables)
+        if only and only not in policy.arches:
+            raise InputError(f"{path}: not for {only.name}: its arches leave that out")
+        settings = policy.settings
+        sides = {
+            abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
+        }
+    sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
+    return Part(path, sha256, sides, policy, settings)
+
+
+def combine(
+    name: str,
+    operation: Operation,
+    refusal: Action | None,
+    parts: tuple[Part, ...],
+    tables: Tables,
+    means: Means,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> Combined:
+    """Compile and prove ``parts`` as one, for each ABI that all of them have.
+
+    Raises InputError if they have none in common, or disagree on how to be installed. SUBTRACT
+    without ``refusal`` answers the default action of the first, which must be a refusal then.
+    """
+    _require_agreement(parts)
+    if operation is Operation.SUBTRACT and refusal is None:
+        refusal = _refusal_of(parts[0])
+    everywhere = [n for n in ABIS if any(n in part.sides for part in parts)]
+    common = [n for n in everywhere if all(n in part.sides for part in parts)]
+    if not common:
+        raise InputError(
+            "there is no ABI that all of these filters have a program for",
+            *(Diagnostic(f"is for {', '.join(p.sides)}", Position(str(p.path))) for p in parts),
+        )
+    missing = [(part.path, [n for n in everywhere if n not in part.sides]) for part in parts]
+    notes = [
+        Diagnostic(f"has no program for {', '.join(abis)}; left out", Position(str(path)))
+        for path, abis in missing
+        if abis
+    ]
+    jobs = [
+        (ABIS[n], compat_of(parts, ABIS[n]), stack_of(operation, refusal, parts, ABIS[n]))
+        for n in common
+    ]
+    task = name, tuple(part.path for part in parts), tables, objective
+    results = list(spread(_combine_one, task, jobs, means.workers))
+    programs = []
+    for result in results:
+        if isinstance(result, SeccompgenError):
+            raise result
+        programs.append(result)
+    return Combined(name, operation, refusal, parts, tuple(programs), tuple(notes))
+
+
+def stack_of(
+    operation: Operation, refusal: Action | None, parts: Sequence[Part], abi: Abi
+) -> Stack:
+    """Return what ``parts`` are together for ``abi``, which all of them have."""
+    sides = tuple(part.sides[abi.name] for part in parts)
+    return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
+
+
+def settings_of(parts: Sequence[Part]) -> Settings:
+    """Return how ``parts`` are installed, on which those that say it agree."""
+    return next((part.settings for part in parts if part.settings), Settings())
+
+
+def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
+    """Return the further ABIs that some policy among ``parts`` answers for besides ``abi``."""
+    return tuple(
+        dict.fromkeys(
+            other for part in parts if part.policy for other in part.policy.compat_of(abi)
+        )
+    )
+
+
+def _refusal_of(part: Part) -> Action:
+    default = part.policy.default_action if part.policy else None
+    if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
+        raise InputError(
+            Diagnostic(
+                "say with --action what is answered to calls that are taken away from it, for "
+                "example --action 'errno(EPERM)'",
+                Position(str(part.path)),
+            )
+        )
+    return default
+
+
+_Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
+"""What all jobs are done with; first the name of the combination, and the files of its parts."""
+
+
+def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Program:
+    """Do one job; named at the top of a module, so that a worker finds it."""
+    name, paths, tables, objective = task
+    abi, compat, stack = job
+    making = Making(abi, compat, objective)
+    origin = Origin(stack.operation.value, Position(name))
+    stacks = stack.operation is Operation.INTERSECT
+    instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
+    try:
+        apart = take_apart(stack, (abi, *compat), making.functions, tables, origin)
+        otherwise = apart.otherwise, origin
+        program = making.program(apart.lines, otherwise, origin, apart.hints)
+    except TooManyError:
+        raise InputError(
+            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
+        ) from None
+    except UndecidedError as error:
+        text = f"{abi.name}: cannot be combined: {error}"
+        guilty = [
+            Diagnostic(
+                f"{text}; {'stack it, or ' if stacks else ''}leave it out", Position(str(path))
+            )
+            for path, side in zip(paths, stack.parts, strict=True)
+            if _why_not(side, abi, compat, tables) == str(error)
+        ]
+        raise InputError(*dict.fromkeys(guilty) or [f"{name}: {text}; {instead}"]) from None
+    length = len(program.instructions)
+    if length > BPF_MAXINSNS:
+        raise InputError(
+            f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
+            f"{BPF_MAXINSNS}; {instead}"
+        )
+    objections = kernel_objections(program.instructions)
+    assert not objections, objections
+    found = prove(stack, Code(program.instructions, abi.byte_order))
+    if isinstance(found, Difference):
+        text = difference_text(found, ("the stack", "program"), abi, tables)
+        raise AnswerNo(f"{name}: seccompgen made a wrong program, and does not write it: {text}")
+    return program
+
+
+def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> str:
+    """Return why ``side`` alone cannot be taken apart, or nothing if it can."""
+    making = Making(abi, compat, DEFAULT_OBJECTIVE)
+    try:
+        take_apart(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
+    except UndecidedError as error:
+        return str(error)
+    return ""
+
+
+def _require_agreement(parts: Sequence[Part]) -> None:
+    """Raise InputError where parts want to be installed differently: one program cannot."""
+    first = next((part for part in parts if part.settings), None)
+    problems = []
+    for part in parts:
+        if first and first.settings and part.settings:
+            both = zip(Settings._fields, part.settings, first.settings, strict=True)
+            different = [name for name, own, its in both if own != its]
+            if different:
+                text = f"{' and '.join(different)} differ from those of {first.path}"
+                advice = "one program is installed in one way, so let them be the same"
+                problems.append(Diagnostic(f"{text}; {advice}", Position(str(part.path))))
+    if problems:
+        raise InputError(*problems)
+
+
+def _require_listener(combined: Combined) -> None:
+    """Raise InputError if a program asks a listener that nobody gets."""
+    asks = any(
+        one.code == RET_K and one.k & ~RET_DATA_MAX == ActionKind.USER_NOTIF.value
+        for program in combined.programs
+        for one in program.instructions
+    )
+    if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
+        raise InputError(
+            f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "
+            "its parts do not have; write flags: [new_listener] in their policies"
+        )
+
+
+_TITLES = {
+    Operation.INTERSECT: "What {names} answer as a stack: the strictest of their answers.",
+    Operation.UNION: "What any of {names} lets through: the laxest of their answers.",
+    Operation.SUBTRACT: "What {first} answers, without what {rest} let through: that is {refusal}.",
+}
+
+
+def combined_files(
+    combined: Combined, tables: Tables, directory: Path, form: str
+) -> dict[Path, bytes]:
+    """Return the files that hold ``combined`` under ``directory``; ``form`` is python or bpf.
+
+    Raises InputError if that would replace a part, or a module asks a listener that nobody gets.
+    """
+    files = _files(combined, tables, directory, form)
+    parts = {part.path.resolve() for part in combined.parts}
+    replaced = [path for path in files if path.resolve() in parts]
+    if replaced:
+        text = "is one of the filters, and would be replaced: choose another --name, or directory"
+        raise InputError(*(Diagnostic(text, Position(str(path))) for path in replaced))
+    return files
+
+
+def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> dict[Path, bytes]:
+    if form == "bpf":
+        return {
+            directory / f"{combined.name}.{program.abi.name}.bpf": program.to_bytes()
+            for program in combined.programs
+        }
+    _require_listener(combined)
+    stock = {path: name for name, path in stock_policies().items()}
+    words = [stock.get(part.path, part.path.name) for part in combined.parts]
+    only = combined.programs[0].abi.name if len(combined.programs) == 1 else ""
+    refusal = str(combined.refusal) if combined.refusal else ""
+    made = combined.operation.value
+    options = f" --action {shlex.quote(refusal)}" if refusal else ""
+    options += f" --arch {only}" if only else ""
+    source = render_combined(
+        f"{made}  {refusal}".rstrip(),
+        *_description(combined.operation, combined.refusal, combined.parts),
+        combined.programs,
+        tables,
+        combined.settings,
+        f"seccompgen {made} {shlex.join(words)}{options} --name {combined.name} -o DIR",
+    )
+    return {
+        directory / f"{module_name(combined.name)}.py": source,
+        **support_files(directory, [combined.settings.flags]),
+    }
+
+
+def docstring_of(
+    operation: Operation, refusal: Action | None, parts: Sequence[Part], abis: Sequence[Abi]
+) -> str:
+    """Return the docstring of the module that holds what ``parts`` are together, for ``abis``."""
+    about = _description(operation, refusal, parts)
+    return combined_docstring(*about, settings_of(parts), abis)
+
+
+def _description(
+    operation: Operation, refusal: Action | None, parts: Sequence[Part]
+) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return the title of the module of ``parts``, and (name, sha256, description) of each."""
+    names = [part.path.name for part in parts]
+    title = _TITLES[operation].format(
+        names=_listed(names), first=names[0], rest=_listed(names[1:]), refusal=refusal or ""
+    )
+    return title, [(part.path.name, part.sha256, _first_line(part.policy)) for part in parts]
+
+
+def _first_line(policy: Policy | None) -> str:
+    return policy.description.partition("\n")[0] if policy else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,208 @@
+"""Any filter taken apart: what it answers, as the number lines that the compiler starts from.
+
+The filter is followed for one audit value that it asks for after the other, for one number of
+each class that it tells apart, and for all arguments at once. Where it answers, the comparisons on
+the way make a box of arguments. Only ways that calls can take are followed, so the boxes of one
+number never overlap, and together they are everything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
+from seccompgen.core.sets import EVERYTHING, NOTHING
+from seccompgen.verify.call import ARCH, ARGS, INSTRUCTION_POINTER, NR
+from seccompgen.verify.classes import MOST_CLASSES, Classes
+from seccompgen.verify.followers import Ask, follower
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from seccompgen.compile import Functions
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin
+    from seccompgen.core.sets import Box, Sets
+    from seccompgen.core.tables import Tables
+    from seccompgen.verify.followers import Follower, Question, State
+    from seccompgen.verify.stack import Side
+
+_MOST_STEPS = 2_000_000
+_MOST_SPANS = 2000
+
+
+class Apart(NamedTuple):
+    """``lines`` for audit values that the filter asks for, and the answer under all others."""
+
+    lines: list[NumberLine]
+    otherwise: int
+    hints: Hints
+
+
+def take_apart(
+    side: Side, answered: Iterable[Abi], functions: Functions, tables: Tables, origin: Origin
+) -> Apart:
+    """Return what ``side`` answers, the audit values of ``answered`` first.
+
+    The origin of everything is ``origin``. Raises UndecidedError where a filter does what cannot
+    be told in boxes, or that would be too many.
+    """
+    return _TakingApart(side, functions, tables, origin).result(answered)
+
+
+class _TakingApart:
+    def __init__(self, side: Side, functions: Functions, tables: Tables, origin: Origin) -> None:
+        self._follower: Follower = follower(side)
+        self._functions = functions
+        self._sets: Sets = functions.sets
+        self._tables = tables
+        self._origin = origin
+        self._steps = 0
+        self._asked: set[Question] = set()
+        self._ask_all()
+        self._numbers = Classes((q for q in self._asked if q.word == 2 * NR), MOST_CLASSES)
+
+    def result(self, answered: Iterable[Abi]) -> Apart:
+        arches = dict.fromkeys(abi.audit_arch for abi in answered)
+        arches |= dict.fromkeys(
+            k
+            for question in sorted(self._asked, key=str)
+            for k in question.constants
+            if question.word == 2 * ARCH
+        )
+        lines = [NumberLine(arch, (), self._spans(arch)) for arch in arches]
+        strange = next(arch for arch in range(U32) if arch not in arches)
+        other = self._spans(strange)
+        if len(other) > 1 or other[0].answer.function.rules:
+            raise UndecidedError(
+                "it answers calls through unknown architectures by their number or arguments; "
+                "combine it with a filter that looks at the architecture"
+            )
+        otherwise = other[0].answer.function.default
+        kept = [
+            line
+            for line in lines
+            if len(line.spans) > 1 or line.spans[0].answer.function != other[0].answer.function
+        ]
+        return Apart(kept or lines[:1], otherwise, self._hints())
+
+    def _ask_all(self) -> None:
+        """Collect every question, whether calls come to it or not."""
+        seen: set[State] = {self._follower.start}
+        waiting: list[State] = [self._follower.start]
+        while waiting:
+            step = self._follower.step(waiting.pop())
+            if isinstance(step, Ask):
+                question = step.question
+                self._asked.add(question)
+                if question.word == 2 * ARCH and (question.more or question.mask != U32):
+                    raise UndecidedError("it compares the architecture other than for equality")
+                if question.word // 2 == INSTRUCTION_POINTER:
+                    raise UndecidedError("it looks at the instruction pointer")
+                new = [way for way in (step.true, step.false) if way not in seen]
+                seen.update(new)
+                waiting += new
+                self._count()
+
+    def _spans(self, arch: int) -> tuple[Span, ...]:
+        """Return the spans of the numbers that come under ``arch``."""
+        answers: dict[Function, Answer] = {}
+        of_class = []
+        for nr in self._numbers.members:
+            answer = self._answer(list(self._answers(arch, nr)))
+            answers.setdefault(answer.function, answer)
+            of_class.append(answer.function)
+        words = Words()
+        line = self._numbers.fold([words.constant(one) for one in of_class], words.node)
+        names = self._names(arch)
+        spans: list[Span] = []
+        for first, last, function in words.intervals(line):
+            if len(spans) == _MOST_SPANS:
+                # Every other number may be answered otherwise: that is billions of spans.
+                raise UndecidedError("it tells calls apart by the lowest bits of their numbers")
+            assert isinstance(function, Function)
+            calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
+            spans.append(Span(first, last, answers[function], calls))
+        return tuple(spans)
+
+    def _names(self, arch: int) -> dict[int, str]:
+        tables = [t for t in self._tables.tables.values() if t.abi.audit_arch == arch]
+        return {nr: name for table in tables for nr, name in table.names.items()}
+
+    def _answer(self, boxes: list[tuple[Box, int]]) -> Answer:
+        """Return the answer of disjoint ``boxes`` that together are everything."""
+        often = [ret for _, ret in boxes]
+        # What most boxes say is left to the default; of equals, what is refused.
+        default = max(dict.fromkeys(often), key=lambda ret: (often.count(ret), -ret))
+        derived = self._functions.derive(
+            [(box, ret) for box, ret in sorted(boxes, key=lambda part: part[1]) if ret != default],
+            default,
+        )
+        rules = derived.function.rules
+        asked = tuple((box, ret == ActionKind.ALLOW.value) for box, ret in rules)
+        origins = (self._origin,)
+        return Answer(derived.function, (origins,) * len(rules), origins, (), asked)
+
+    # --- following ---------------------------------------------------------------------------
+
+    def _answers(self, arch: int, nr: int) -> Iterator[tuple[Box, int]]:
+        """Yield (box of arguments, answer) for the calls of one number."""
+        waiting = [(self._follower.start, EVERYTHING)]
+        while waiting:
+            state, box = waiting.pop()
+            step = self._follower.step(state)
+            if not isinstance(step, Ask):
+                yield box, _known(step)
+                continue
+            self._count()
+            question, true, false = step
+            field = question.word // 2
+            if field in {ARCH, NR}:
+                yes = question.holds(arch if field == ARCH else nr)
+                waiting.append((true if yes else false, box))
+                continue
+            argument = field - ARGS
+            own = box[argument]
+            inside = self._sets.both(own, self._set(question))
+            for way, part in ((true, inside), (false, self._sets.minus(own, inside))):
+                if part != NOTHING:
+                    waiting.append((way, _with(box, argument, part)))
+
+    def _set(self, question: Question) -> int:
+        """Return the 64-bit values of which a word is as ``question`` asks."""
+        shift = 32 * (question.word % 2)
+        mask, k = question.mask << shift, question.k << shift
+        return self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
+
+    def _count(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise UndecidedError("too many cases to tell apart")
+
+    # --- what the search may try -------------------------------------------------------------
+
+    def _hints(self) -> Hints:
+        masks: dict[tuple[int, int], dict[tuple[int, int], None]] = {}
+        constants: dict[tuple[int, int], dict[int, list[Origin]]] = {}
+        for question in sorted(self._asked, key=str):
+            field, half = divmod(question.word, 2)
+            word = field - ARGS, half
+            if field < ARGS:
+                continue
+            constants.setdefault(word, {})[question.k] = [self._origin]
+            if question.mask not in {0, U32} and not question.more:
+                masks.setdefault(word, {})[question.mask, question.k] = None
+        return Hints({word: tuple(found) for word, found in masks.items()}, constants)
+
+
+def _with(box: Box, argument: int, part: int) -> Box:
+    return (*box[:argument], part, *box[argument + 1 :])  # type: ignore[return-value] # six parts
+
+
+def _known(ret: int) -> int:
+    """Return ``ret``; raise UndecidedError if no kernel would know its action."""
+    if ret & ~RET_DATA_MAX not in {kind.value for kind in ActionKind}:
+        raise UndecidedError(f"it answers {ret:#010x}, which is no action")
+    return ret

@@ -1,0 +1,199 @@
+"""Find what a command line calls FILTER: a file, the files of a directory, or a stock policy.
+
+The one place that decides this, for every command. The name of a stock policy is that policy,
+whatever lies in the current directory: nobody is confined by another filter than the one that was
+asked for because a file of its name came along. A path, such as ``./no_network``, is that file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.pipeline.project import POLICY_SUFFIXES
+from seccompgen.policy.stock import stock_policies
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
+"""Endings of the names of FILTERs."""
+
+
+class Kind(Enum):
+    """The form that a file holds a filter in, as messages call it."""
+
+    POLICY = "a policy"
+    MODULE = "a generated module"
+    RAW = "raw instructions"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The files that words of a command line stand for, and notes on how they were understood."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[Diagnostic, ...] = ()
+
+
+def kind_of(path: Path) -> Kind:
+    """Return the form of a filter's file, which the end of its name tells."""
+    return {".py": Kind.MODULE, ".bpf": Kind.RAW}.get(path.suffix, Kind.POLICY)
+
+
+def locate(word: str) -> Located:
+    """Return the file, or all files, that a FILTER stands for; a directory for those in it.
+
+    Raises InputError if there is none, with the nearest names that there are.
+    """
+    stock = stock_policies()
+    there = _is_there(word)
+    if word in stock:
+        text = f"the stock policy is meant; for what lies here, write ./{word}"
+        notes = (Diagnostic(text, Position(word)),) if there else ()
+        return Located((stock[word],), notes)
+    if not there:
+        raise InputError(_missing(word))
+    path = Path(word)
+    return Located(tuple(_filters_in(path)) if path.is_dir() else (path,))
+
+
+def locate_all(words: Iterable[str]) -> Located:
+    """Return all files that FILTERs stand for; raise InputError with everything that is wrong."""
+    paths: list[Path] = []
+    notes: list[Diagnostic] = []
+    problems: list[Diagnostic] = []
+    for word in words:
+        try:
+            found = locate(word)
+        except InputError as error:
+            problems += error.diagnostics
+        else:
+            paths += found.paths
+            notes += found.notes
+    if problems:
+        raise InputError(*problems)
+    return Located(tuple(paths), tuple(notes))
+
+
+def locate_one(word: str) -> Located:
+    """Return the one file that FILTER stands for. Raises InputError if that is several."""
+    found = locate(word)
+    if len(found.paths) > 1:
+        names = ", ".join(str(path) for path in found.paths)
+        text = f"has {len(found.paths)} filters, and here one is needed: name one of {names}"
+        raise InputError(Diagnostic(text, Position(word)))
+    return found
+
+
+def locate_policies(words: Iterable[str], wanted_by: str) -> Located:
+    """Return the policy files that FILTERs stand for.
+
+    Raises InputError for what has no rules any more, with the policy that it was made from;
+    ``wanted_by`` is what needs rules, as messages call it.
+    """
+    return _require_rules(locate_all(words), wanted_by)
+
+
+def locate_policy(word: str, wanted_by: str) -> Located:
+    """Return the one policy file that FILTER stands for; see `locate_one` and `locate_policies`."""
+    return _require_rules(locate_one(word), wanted_by)
+
+
+def _require_rules(found: Located, wanted_by: str) -> Located:
+    problems = []
+    for path in found.paths:
+        if kind_of(path) is not Kind.POLICY:
+            source = _source_text(path)
+            text = f"is {kind_of(path).value}, and {wanted_by} needs the rules of a policy"
+            problems.append(Diagnostic(f"{text}: name {source}", Position(str(path))))
+    if problems:
+        raise InputError(*problems)
+    return found
+
+
+def vendored_from(path: Path) -> Path | None:
+    """Return the policy that a manifest beside the module at ``path`` says it was made from."""
+    from seccompgen.filters.manifest import MANIFEST_NAME, read_manifest  # noqa: PLC0415 - pydantic
+
+    for manifest_path in (
+        path.with_name(MANIFEST_NAME),
+        path.with_name(f"{path.stem}.{MANIFEST_NAME}"),
+    ):
+        try:
+            manifest = read_manifest(manifest_path)
+        except (InputError, OSError):
+            continue
+        for one in manifest.filters if manifest else ():
+            if one.file == path.name:
+                if one.stock:
+                    return stock_policies().get(one.policy)
+                return Path(os.path.relpath(path.parent.resolve() / one.policy))
+    return None
+
+
+def _source_text(path: Path) -> str:
+    """Say which policy the filter at ``path`` was made from, as far as a manifest tells."""
+    if kind_of(path) is Kind.RAW:
+        return "the policy that they were compiled from"
+    made_from = "the policy that it was made from"
+    if policy := vendored_from(path):
+        stock = {file: name for name, file in stock_policies().items()}
+        return f"{made_from}, {stock.get(policy, policy)}"
+    return f"{made_from}, as its banner says"
+
+
+def _is_there(word: str) -> bool:
+    """Return whether there is a file or directory of that name."""
+    try:
+        Path(word).stat()
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            return False
+        raise InputError(f"cannot read {word}: {error.strerror}") from None
+    return True
+
+
+def _missing(word: str) -> str:
+    """Say that there is no such FILTER, and what is nearest to it."""
+    path, stock = Path(word), stock_policies()
+    with_suffix = (f"{word}{suffix}" for suffix in sorted(FILTER_SUFFIXES))
+    if named := next((name for name in with_suffix if Path(name).is_file()), None):
+        near = f" (did you mean {named!r}?)"
+    elif near := did_you_mean(path.stem, stock):
+        near = near.replace("mean ", "mean the stock policy ")
+    else:
+        near = _near_file(path)
+    if path.suffix in FILTER_SUFFIXES or os.sep in word:
+        return f"cannot read {word}: No such file or directory{near}"
+    these = "" if near else f"; these are {', '.join(stock)}"
+    return f"{word}: neither a file nor a stock policy{these}{near}"
+
+
+def _near_file(path: Path) -> str:
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.suffix in FILTER_SUFFIXES]
+    except OSError:
+        return ""
+    return did_you_mean(path.name, names)
+
+
+def _filters_in(directory: Path) -> list[Path]:
+    """Return the FILTERs in ``directory``, but what is no filter of a generated package."""
+    from seccompgen.filters.manifest import MANIFEST_NAME  # noqa: PLC0415 - pydantic
+    from seccompgen.pipeline.files import NOTIFICATION_NAME  # noqa: PLC0415 - takes the compiler's imports
+
+    found = [
+        path
+        for path in sorted(directory.iterdir())
+        if path.suffix in FILTER_SUFFIXES and not path.name.startswith("_") and path.is_file()
+        if path.name != NOTIFICATION_NAME and not path.name.endswith(MANIFEST_NAME)
+    ]
+    if not found:
+        raise InputError(Diagnostic("no filters in this directory", Position(str(directory))))
+    return found

@@ -1,0 +1,1 @@
+"""Files that others made, the terminal, and what a command writes."""

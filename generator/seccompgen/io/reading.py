@@ -1,0 +1,130 @@
+"""Files that others made: read up to a limit, as text, as TOML; no failure is a traceback.
+
+Whoever names a file may not have made it, and whoever made it may mean harm: a device without an
+end, a pipe that nobody writes to, a number of a million digits.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_TEXT = 8 << 20
+"""Bytes of a text file, if nothing else is said; the longest of ours has 200 KiB."""
+
+MAX_FILTER = 16 << 20
+"""Bytes of a filter in a file. A module has up to 27 programs of 4096 lines of 75 bytes."""
+
+_CHUNK = 1 << 20
+_DESCRIPTOR = re.compile(r"/dev/stdin|(/dev/fd|/proc/self/fd)/[0-9]+")
+"""The name of what a shell hands over: standard input, or a process substitution ``<(...)``."""
+
+
+def read_file(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> bytes:
+    """Return the content of the regular file at ``path``, of at most ``limit`` bytes.
+
+    With ``pipes`` it may also be what a shell handed over, ``/dev/stdin`` or ``/dev/fd/63``,
+    whatever that is. Raises OSError, always with a reason in ``strerror``, if it cannot be read, is
+    anything else, or is larger. Never waits for a pipe that stands in a file's place.
+    """
+    content = _read(path, limit + 1, pipes=pipes)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {_size(limit)}", str(path))
+    return content
+
+
+def read_start(path: Path, length: int) -> bytes:
+    """Return the first ``length`` bytes of a regular file, or all that it has; as `read_file`."""
+    return _read(path, length, pipes=False)
+
+
+def _read(path: Path, most: int, *, pipes: bool) -> bytes:
+    name = str(path)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        handed_over = pipes and _DESCRIPTOR.fullmatch(name) is not None
+        # Looked at before it is opened as well: to open a device may already do something.
+        if not handed_over:
+            _require_regular(os.stat(path).st_mode, name)  # noqa: PTH116 - as os.open and os.read
+            flags |= os.O_NONBLOCK
+        descriptor = os.open(path, flags)
+    except ValueError as error:  # a NUL in the path
+        raise OSError(errno.EINVAL, str(error), name) from None
+    try:
+        if not handed_over:
+            _require_regular(os.fstat(descriptor).st_mode, name)
+        chunks = []
+        while most and (chunk := os.read(descriptor, min(most, _CHUNK))):
+            chunks.append(chunk)
+            most -= len(chunk)
+        return b"".join(chunks)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from None
+    finally:
+        os.close(descriptor)
+
+
+def _require_regular(mode: int, name: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", name)
+
+
+def _size(limit: int) -> str:
+    return f"{limit >> 20} MiB" if limit >> 20 else f"{limit >> 10} KiB"
+
+
+def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
+    """Return ``content`` as text, with ``bom`` less a byte order mark.
+
+    Raises InputError, with the position, if it is no UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig" if bom else "utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        raise InputError(Diagnostic("not UTF-8 text", Position(file, line, column))) from None
+
+
+_PLACE = re.compile(r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end.*)\)", re.S)
+_KEY = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+# tomllib takes time by the square of a key's parts, 50 s for 64 KiB.
+_LONG_KEY = re.compile(rf"(?<![\w\"'-]){_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{32}}", re.ASCII)
+# int() takes no more, and says so without a place.
+_LONG_NUMBER = re.compile(r"(?<![\w.])[+-]?[0-9_]{4300}", re.ASCII)
+
+
+def parse_toml(text: str, file: str) -> dict[str, Any]:
+    """Return what a TOML text says; raise InputError, with a position, if it is none."""
+    if key := _LONG_KEY.search(text):
+        raise InputError(_at(text, key.start(), file, "a key of more than 32 parts"))
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise InputError(_at(text, 0, file, "nested too deeply")) from None
+    except ValueError as error:  # also what int() and datetime() say of impossible values
+        if match := _PLACE.fullmatch(str(error)):
+            at = match["line"] and Position(file, int(match["line"]), int(match["column"]))
+            lines = text.split("\n")
+            position = at or Position(file, len(lines), len(lines[-1]) + 1)
+            raise InputError(Diagnostic(f"not TOML: {match['what']}", position)) from None
+        number = _LONG_NUMBER.search(text)
+        what = "a number of too many digits" if number else str(error)
+        raise InputError(_at(text, number.start() if number else 0, file, what)) from None
+
+
+def _at(text: str, at: int, file: str, what: str) -> Diagnostic:
+    line = text.count("\n", 0, at) + 1
+    position = Position(file, line, at - text.rfind("\n", 0, at))
+    return Diagnostic(f"not TOML: {what}", position)

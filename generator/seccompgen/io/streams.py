@@ -1,0 +1,89 @@
+"""The standard streams of a command: what cannot be written ends it with exit code 3.
+
+Three things would say otherwise. click ends with 1, an answer, where a reader goes away. Python
+writes the rest of a buffer once more as it ends, and turns every exit code into 120 if that fails
+again. And where a stream is closed, it takes print() for done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import select
+import sys
+from typing import TYPE_CHECKING, cast
+
+from seccompgen.core.errors import OutsideError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from typing_extensions import Buffer
+
+
+def take_streams() -> None:
+    """Replace this process's standard streams by those of this module.
+
+    One that is closed is opened on /dev/null until a command is executed, or a file of ours would
+    get its number. That takes what goes to standard error: an exit code says it as well. But it is
+    open for reading only where results go: who wants none says so.
+    """
+    for name, mode in (("stdin", os.O_RDONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, mode)
+            setattr(sys, name, os.fdopen(lowest, "r" if name == "stdin" else "w", closefd=False))
+    for name, called in (("stdout", "standard output"), ("stderr", "standard error")):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.flush()
+            with contextlib.suppress(
+                io.UnsupportedOperation
+            ):  # a program of ours may keep the text
+                setattr(sys, name, _text(stream, called))
+
+
+def finish_streams() -> None:
+    """Write what is left in buffers; OutsideError if that is something of standard output.
+
+    What goes to standard error, the exit code says as well.
+    """
+    with contextlib.suppress(OutsideError):
+        sys.stderr.flush()
+    sys.stdout.flush()
+
+
+def _text(stream: io.TextIOWrapper, name: str) -> TextIO:
+    """Return a text stream like ``stream``; a path that is no UTF-8 can be printed to it."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Descriptor(stream.fileno(), name)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
+
+
+class _Descriptor(io.FileIO):
+    """A descriptor to which a first write that fails raises OutsideError, and no further one.
+
+    The error has nothing to tell where the reader has gone away: ``| head`` has what it wants.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._called = name
+        self._failed = False
+        super().__init__(descriptor, "w", closefd=False)
+
+    def write(self, data: Buffer) -> int:
+        """Write some of ``data``, and wait for a reader if the descriptor does not block."""
+        if self._failed:
+            return memoryview(data).nbytes
+        try:
+            while (written := cast("int | None", super().write(data))) is None:
+                select.select((), (self,), ())
+        except OSError as error:
+            self._failed = True
+            if isinstance(error, BrokenPipeError):
+                raise OutsideError from None
+            raise OutsideError(f"{self._called}: {error.strerror}") from None
+        return written

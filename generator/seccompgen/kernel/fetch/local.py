@@ -1,0 +1,141 @@
+"""Read upstream files from a kernel checkout or a release tarball, as a file server would."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import tarfile
+import zlib
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
+from seccompgen.io.reading import read_start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+MAX_FILE = 4 << 20
+"""Bytes; the largest file that any tag needs has under 100 KiB."""
+MAX_TARBALL = 16 << 30
+"""Bytes of all members, unpacked; a release has about 1.6 GB."""
+
+_MAKEFILE = "Makefile"
+
+
+def read_directory(
+    root: Path,
+    tag: str,
+    paths: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, bytes]:
+    """Return those of ``paths`` that ``root`` has; a symbolic link is the text of the link.
+
+    Raises InputError where ``root`` is no kernel tree, or one of another release than ``tag``,
+    and OutsideError for files that cannot be read.
+    """
+    found: dict[str, bytes] = {}
+    top = root.resolve()
+    for done, path in enumerate((_MAKEFILE, *paths)):
+        place = top / path
+        try:
+            if not place.parent.resolve().is_relative_to(top):
+                continue
+            if place.is_symlink():
+                found[path] = str(place.readlink()).encode()
+            elif place.is_file():
+                found[path] = _limited(path, read_start(place, MAX_FILE + 1))
+        except OSError as error:
+            raise OutsideError(
+                Diagnostic(f"cannot be read: {error.strerror}", Position(str(place)))
+            ) from None
+        if progress and done:
+            progress(done, len(paths))
+    return _checked(found, root, tag, paths)
+
+
+def read_tarball(
+    archive: Path,
+    tag: str,
+    paths: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, bytes]:
+    """Return those of ``paths`` that ``archive`` has below its top directory, in one pass.
+
+    Raises InputError where ``archive`` is damaged, no kernel, or one of another release than
+    ``tag``, and OutsideError where it cannot be read.
+    """
+    wanted = {_MAKEFILE, *paths}
+    found: dict[str, bytes] = {}
+    unpacked = 0
+    try:
+        read_start(archive, 1)  # no pipe and no device, at which opening would wait
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                unpacked += member.size
+                if unpacked > MAX_TARBALL:
+                    raise InputError(
+                        Diagnostic("unpacks to more than 16 GiB", Position(str(archive)))
+                    )
+                top, _, path = member.name.removeprefix("./").partition("/")
+                if not top or path not in wanted:
+                    continue
+                if member.issym():
+                    found[path] = member.linkname.encode()
+                elif member.isfile():
+                    stream = tar.extractfile(member)
+                    content = stream.read(MAX_FILE + 1) if stream else b""
+                    if len(content) < min(member.size, MAX_FILE + 1):
+                        raise EOFError
+                    found[path] = _limited(path, content)
+                if progress:
+                    progress(len(found.keys() - {_MAKEFILE}), len(paths))
+            # An archive ends in two empty blocks. Where it was cut between two members, tarfile
+            # takes that for its end, and tables would be missing without a word.
+            if not (tar.fileobj and tar.fileobj.read(1)):
+                raise EOFError
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
+        reason = str(error) or "it ends too soon"
+        raise InputError(
+            Diagnostic(f"not a readable tarball: {reason}", Position(str(archive)))
+        ) from None
+    except OSError as error:
+        raise OutsideError(
+            Diagnostic(f"cannot be read: {error.strerror or error}", Position(str(archive)))
+        ) from None
+    return _checked(found, archive, tag, paths)
+
+
+def _limited(path: str, content: bytes) -> bytes:
+    if len(content) > MAX_FILE:
+        raise InputError(Diagnostic("larger than 4 MiB, which no source file is", Position(path)))
+    return content
+
+
+def _checked(
+    found: Mapping[str, bytes], root: Path, tag: str, paths: Sequence[str]
+) -> dict[str, bytes]:
+    """Drop the Makefile, once it has been seen to be the release's."""
+    result = {path: found[path] for path in paths if path in found}
+    if not result:
+        raise InputError(f"{str(root)!r} has no file of a kernel tree")
+    actual = _release_of(found.get(_MAKEFILE, b"").decode("utf-8", "replace"))
+    if actual and actual != tag:
+        raise InputError(f"{str(root)!r} is Linux {actual}, not {tag}")
+    return result
+
+
+def _release_of(makefile: str) -> str:
+    """Return the tag that a kernel's Makefile states, or an empty string."""
+    fields = dict(
+        re.findall(
+            r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ \t]*=[ \t]*(\S*)[ \t\r]*$",
+            makefile,
+            re.MULTILINE,
+        )
+    )
+    if not fields.get("VERSION") or not fields.get("PATCHLEVEL"):
+        return ""
+    sublevel = fields.get("SUBLEVEL", "")
+    patch = f".{sublevel}" if sublevel not in {"", "0"} else ""
+    return f"v{fields['VERSION']}.{fields['PATCHLEVEL']}{patch}{fields.get('EXTRAVERSION', '')}"

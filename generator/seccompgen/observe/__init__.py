@@ -1,0 +1,1 @@
+"""Programs watched while they run, and read without running them."""

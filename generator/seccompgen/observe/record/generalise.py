@@ -1,0 +1,93 @@
+"""From what was seen to what shall be allowed: names, conditions, and what is implied.
+
+Values of an argument that selects something are listed. Of flags, each set of bits that was seen
+and every part of it is allowed, but no mix of two: seen as read-write and as read-execute, memory
+is never both. What is part of something else is left to `merge` to drop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import Comparison, Condition, Op
+from seccompgen.observe.record.implied import Facts, implied, why
+from seccompgen.observe.record.multiplexed import is_multiplexed, stands_for
+from seccompgen.observe.record.observations import abi_of, name_of
+from seccompgen.observe.record.worth import worth
+from seccompgen.policy import Allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+    from seccompgen.observe.record.observations import Arguments, Number, Recording
+    from seccompgen.observe.record.worth import Worth
+
+
+def allowed_calls(
+    recording: Recording, tables: Tables, *, constrained: bool
+) -> dict[Abi, tuple[Allowed, ...]]:
+    """Return what a policy has to allow, for each ABI that was used, by name.
+
+    If ``constrained``, only with such arguments, where they are worth constraining. Calls that
+    ``tables`` have no name for are left out; `unnamed` lists them.
+    """
+    found: dict[Abi, dict[str, Allowed]] = {}
+    for number, values in recording.calls.items():
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi is None or name is None:
+            continue
+        about = worth(name, abi)
+        conditions = _conditions(about, values) if about and constrained else ()
+        found.setdefault(abi, {})[name] = allowed(name, conditions, _made_for(name, values))
+    before: dict[Abi, set[str]] = {}
+    for number in recording.startup:
+        abi, name = abi_of(number), name_of(number, tables)
+        if abi and name:
+            before.setdefault(abi, set()).add(name)
+    for abi, calls in found.items():
+        facts = Facts(
+            calls.keys() | before.get(abi, set()),
+            recording.threads,
+            recording.processes,
+            late=recording.marked or recording.attached,
+            unseen=recording.attached,
+        )
+        for name in implied(facts, tables.tables[abi.name].numbers):
+            calls.setdefault(name, allowed(name))
+    return {abi: tuple(calls.values()) for abi, calls in found.items()}
+
+
+def allowed(name: str, conditions: tuple[Condition, ...] = (), comment: str = "") -> Allowed:
+    """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
+    return Allowed(name, conditions, comment or why(name))
+
+
+def _made_for(name: str, values: Iterable[Arguments]) -> str:
+    """Return what a run made a call for that stands for several, for a comment."""
+    numbers = [value for one in values for index, value in one if index == 0]
+    if not is_multiplexed(name) or not numbers:
+        return ""
+    return f"this run: {', '.join(stands_for(name, numbers))}"
+
+
+def unnamed(recording: Recording, tables: Tables) -> list[Number]:
+    """Return the calls that ``tables`` have no name for."""
+    return [number for number in recording.calls if name_of(number, tables) is None]
+
+
+def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Condition, ...]:
+    """Return the alternatives that cover ``calls``, none if everything shall be allowed."""
+    kept = [dict(arguments) for arguments in calls]
+    if not all(about.index in arguments for arguments in kept):
+        return ()
+    seen = sorted({arguments[about.index] & about.mask for arguments in kept})
+    if not about.bits:
+        tests = [Comparison(about.index, Op.EQ, value, width=about.width) for value in seen]
+    else:
+        tests = [
+            Comparison(about.index, Op.NO_BITS, ~one & about.mask, width=about.width)
+            for one in seen
+        ]
+    return tuple(tests)

@@ -1,0 +1,262 @@
+"""What traced processes called, as far as it counts: calls, arguments, markers, refusals.
+
+A call is a key: audit value, number, and the arguments that are kept of it. Of each process the
+keys are kept apart as long as it may come to a marker, which makes what was before it void.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32
+from seccompgen.observe.record.observations import Number, Recording, Sighting
+from seccompgen.observe.run import ptrace
+from seccompgen.observe.run.process import Process
+from seccompgen.observe.run.steps import Step, step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from seccompgen.observe.record.observations import Argument, Arguments, End
+
+    Key = tuple[int, ...]
+
+LABELLED = 0x7E577E57
+"""The fourth argument of a marker that says with the fifth where in memory the process's label is.
+
+The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
+"""
+ALWAYS_SEEN = frozenset({"seccomp", "prctl", "clone", "clone3"})
+"""Calls that install filters, or start what is to be traced: none of them may run unseen."""
+_LABEL_MAX = 1024
+"""Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to look at.
+
+    ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
+    None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
+    ``refuses`` says of which calls each is counted: as what ``sight`` makes of a process's label,
+    a stopped thread, and what `ptrace.CallReader` read. Of a call as many combinations of arguments
+    are kept as ``most`` says, None for all; where there are more, none is.
+    """
+
+    arguments: Callable[[Number], Sequence[Argument]]
+    names: Callable[[Number], str | None]
+    after_marker: bool = False
+    refuses: Callable[[Number, Arguments], bool] | None = None
+    sight: Callable[[str, int, Sequence[int]], Sighting] = lambda label, *_: Sighting(label)
+    most: int | None = None
+
+
+class Calls:
+    """Keys of calls, of each call only so many that have different arguments.
+
+    A call with more is kept as one key without arguments: then no argument says anything. Thus
+    what is kept does not grow with what is called.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self.keys: set[Key] = set()
+        self._most = most
+        self._counts: Counter[Key] = Counter()
+
+    def add(self, key: Key) -> None:
+        """Add a call, if it is not there, nor stands for anything already."""
+        call = key[:2]
+        if key in self.keys or call in self.keys:
+            return
+        self.keys.add(key)
+        self._counts[call] += 1
+        if len(key) > 2 and self._most is not None and self._counts[call] > self._most:
+            self._generalise(call)
+
+    def _generalise(self, call: Key) -> None:
+        self.keys = {one for one in self.keys if one[:2] != call} | {call}
+
+    def update(self, other: Calls) -> None:
+        """Add all that ``other`` has."""
+        for key in other.keys:
+            if len(key) == 2 and self._counts[key]:
+                self._generalise(key)
+            self.add(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.keys.clear()
+        self._counts.clear()
+
+
+@dataclass(slots=True)
+class Traced:
+    """A traced process: what it called that counts, and how far it is.
+
+    ``marked`` is 0 before its marker, 1 after a call that only marks, 2 after it installed a
+    filter; ``doubtful`` is True if the former may be half of a question. ``before_marker`` is the
+    number of its threads then. ``filtered`` is True if it has a filter of its own.
+    """
+
+    seen: Calls
+    threads: int = 0
+    marked: int = 0
+    before_marker: int = 0
+    filtered: bool = False
+    label_at: int = 0
+    label: str = ""
+    refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
+    owes: bool = False
+    doubtful: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What is done with a call: ``keep`` are index and mask of arguments; ``name`` is its name."""
+
+    keep: tuple[tuple[int, int], ...]
+    name: str | None
+
+
+@dataclass
+class Seen:
+    """All that was seen so far, and what a new call adds to it."""
+
+    watch: Watch
+    threads: bool = False
+    processes: bool = False
+    attached: bool = False
+    _all: Calls = field(init=False)
+    _startup: set[Key] = field(default_factory=set)
+    _refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
+    _verdicts: dict[Key, bool] = field(default_factory=dict)
+    _kinds: dict[Key, _Kind] = field(default_factory=dict)
+    _filters: bool = False
+    _marked: int = 0
+    _before_marker: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with nothing."""
+        self._all = Calls(self.watch.most)
+
+    def recording(self, end: End, unprivileged: Iterable[str]) -> Recording:
+        """Return what was seen, in the order of numbers."""
+        calls: dict[Number, set[Arguments]] = {}
+        for key in sorted(self._all.keys):
+            number, arguments = self._kept(key)
+            calls.setdefault(number, set()).add(arguments)
+        refusals: dict[tuple[Number, Arguments], dict[Sighting, int]] = {}
+        for (key, seen), times in self._refused.items():
+            refusals.setdefault(self._kept(key), {})[seen] = times
+        return Recording(
+            {number: frozenset(values) for number, values in calls.items()},
+            end,
+            refusals,
+            tuple(unprivileged),
+            filters=self._filters,
+            marked=self._marked > 0,
+            startup=frozenset(self._kept(key)[0] for key in self._startup),
+            threads=self.threads,
+            processes=self.processes,
+            before_marker=self._before_marker,
+            attached=self.attached,
+        )
+
+    def _kept(self, key: Key) -> tuple[Number, Arguments]:
+        """Return a call and what was kept of its arguments, which ``key`` stands for."""
+        arch, nr, *values = key
+        kind = self._kinds.get((arch, nr))
+        indices = (index for index, _ in kind.keep) if kind and values else ()
+        return Number(arch, nr & U32), tuple(zip(indices, values, strict=True))
+
+    def add(self, number: Number) -> None:
+        """Count a call that the command needs, though it made none that was seen."""
+        self._all.add(number)
+
+    def new_process(self, parent: Traced | None, *, filtered: bool = False) -> Traced:
+        """Return a process that has made no call yet; it is as far as ``parent`` is."""
+        seen = Calls(self.watch.most) if self.watch.after_marker else self._all
+        refused: Counter[tuple[Key, Sighting]] = Counter()
+        if not self.watch.after_marker:
+            refused = self._refused
+        if parent is None:
+            return Traced(seen, filtered=filtered, refused=refused)
+        label = parent.label_at, parent.label
+        return Traced(seen, 0, parent.marked, 0, parent.filtered, *label, refused)
+
+    def ended(self, process: Traced) -> None:
+        """Count what a process called that has no thread any more."""
+        if process.marked:
+            self._all.update(process.seen)
+            self._refused.update(process.refused)
+            self._before_marker = max(self._before_marker, process.before_marker)
+        elif self.watch.after_marker:
+            self._startup.update(key[:2] for key in process.seen.keys)
+
+    def called(self, tid: int, process: Traced, call: tuple[int, ...]) -> str | None:
+        """Count a call, given as `ptrace.CallReader.read` returns it.
+
+        Return its name if it is one of `ALWAYS_SEEN`, of which the tracer has to know.
+        """
+        key = call[1:3]
+        kind = self._kinds.get(key)
+        if kind is None:
+            kind = self._kinds[key] = self._kind(key)
+        if kind.keep:
+            key += tuple(call[3 + index] & mask for index, mask in kind.keep)
+        if key not in process.seen.keys:
+            process.seen.add(key)
+        # Who has a filter is stopped at the entry, and once more where that lets the call through.
+        first = call[0] == ptrace.OP_ENTRY or not process.filtered
+        counts = process.marked or not self.watch.after_marker
+        if self.watch.refuses and first and counts and self._refuses(key):
+            process.refused[key, self.watch.sight(self.label(tid, process), tid, call)] += 1
+        return kind.name if kind.name in ALWAYS_SEEN else None
+
+    def _kind(self, key: Key) -> _Kind:
+        number = Number(key[0], key[1] & U32)
+        arguments = self.watch.arguments(number)
+        return _Kind(tuple((one.index, one.mask) for one in arguments), self.watch.names(number))
+
+    def _refuses(self, key: Key) -> bool:
+        verdict = self._verdicts.get(key)
+        if verdict is None and self.watch.refuses:
+            verdict = self._verdicts[key] = self.watch.refuses(*self._kept(key))
+        return bool(verdict)
+
+    def label(self, tid: int, process: Traced) -> str:
+        """Return what a process says that it is at; one that it executed is at the same."""
+        if process.label_at:
+            process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
+        return process.label
+
+    def filters(self, tid: int, process: Traced, name: str, args: Sequence[int]) -> bool:
+        """See whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.
+
+        Return True if that is the first of the process's own, if nothing refuses it.
+        """
+        step = step_of(name, args, Process(tid))
+        if step is Step.MARKS and name == "seccomp" and args[3] & U32 == LABELLED:
+            process.label_at, process.owes = args[4], True
+        if step is Step.EMPTY and process.doubtful:
+            process.marked = 0
+            self._marked -= 1
+        degree = {Step.MARKS: 1, Step.INSTALLS: 2}.get(step, 0)
+        process.doubtful = step is Step.MARKS and process.marked == 0
+        if self.watch.after_marker and process.marked < degree:
+            self._marked += 1
+            process.marked = degree
+            process.before_marker = process.threads
+            self._startup.update(key[:2] for key in process.seen.keys)
+            process.seen.clear()
+            process.refused.clear()
+        if degree < 2:
+            return False
+        # The plugin of pytest puts the policy in force, which is no filter of the tests' own.
+        self._filters = self._filters or not process.owes
+        process.owes = False
+        first, process.filtered = not process.filtered, True
+        return first

@@ -1,0 +1,172 @@
+"""Recording, end to end: a command and what is known already, to the text of a policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import AnswerNo, InputError, Position
+from seccompgen.core.model import U32, U64, Action, ActionKind, FilterFlag
+from seccompgen.core.program import RET_K, Instruction
+from seccompgen.observe.record.generalise import allowed_calls
+from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
+from seccompgen.observe.record.multiplexed import is_multiplexed
+from seccompgen.observe.record.observations import Argument, abi_of, name_of
+from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
+from seccompgen.observe.record.tracer import trace
+from seccompgen.observe.record.worth import worth
+from seccompgen.observe.run.launch import Command
+from seccompgen.policy import write_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import PurePath
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.observe.record.observations import Number, Recording
+
+HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
+"""The first line of every policy that is written here."""
+
+_TRACE = Action(ActionKind.TRACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What to record.
+
+    With ``constrained`` calls are allowed only with the arguments that were seen, where these are
+    worth it. With ``after_marker`` only what follows a process's marker counts. What ``known``
+    policies allow runs at full speed, unseen, and is part of the result. What the rules of
+    ``against`` look at is kept, for `coverage.coverage`; then nothing runs unseen.
+    """
+
+    constrained: bool = False
+    after_marker: bool = False
+    known: tuple[Policy, ...] = ()
+    against: Policy | None = None
+
+
+def observe(
+    command: Command | Sequence[int], wish: Wish, table: Table, tables: Tables
+) -> Recording:
+    """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
+
+    It may be processes that run already. Raises what `tracer.trace` or `attach.attach` raises;
+    AnswerNo if a marker was waited for and never came.
+    """
+
+    def name(number: Number) -> str | None:
+        return name_of(number, tables)
+
+    def arguments(number: Number) -> list[Argument]:
+        return _arguments(number, name(number), wish)
+
+    known = () if wish.against else wish.known
+    # A comparison wants to know of each call; otherwise one with more is allowed with any.
+    most = None if wish.against else MOST_LOOKED_AT
+    watch = Watch(arguments, name, wish.after_marker, most=most)
+    if wish.against:
+        from seccompgen.observe.record.coverage import (  # noqa: PLC0415 - only where it is asked for
+            judged_by,
+            refusing,
+            sights,
+        )
+
+        watch = dataclasses.replace(
+            watch,
+            refuses=refusing(wish.against, table.abi, tables),
+            sight=sights(judged_by(wish.against, table.abi, tables), tables),
+        )
+    if not isinstance(command, Command):
+        from seccompgen.observe.record.attach import attach  # noqa: PLC0415 - only where it is asked for
+
+        return attach(command, watch)
+    recording = trace(command, watch, table, _program(known, table.abi, tables))
+    if wish.after_marker and not recording.marked:
+        raise AnswerNo(
+            "nothing is written: no process called seccomp(SECCOMP_SET_MODE_FILTER, ...), which "
+            "marks the end of the startup; call install() of any filter where yours will be, or "
+            "seccomp(SECCOMP_SET_MODE_FILTER, 0, NULL), which does nothing"
+        )
+    return recording
+
+
+def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
+    """Return the arguments of a call to keep."""
+    abi = abi_of(number)
+    if name is None or abi is None:
+        return []
+    masks: dict[int, int] = {0: U32} if is_multiplexed(name) else {}
+    about = worth(name, abi) if wish.constrained else None
+    if about:
+        masks[about.index] = about.mask
+    if wish.against:
+        from seccompgen.observe.record.coverage import arguments_of  # noqa: PLC0415
+
+        masks |= dict.fromkeys(arguments_of(wish.against, name), U64)
+    return [Argument(index, mask) for index, mask in sorted(masks.items())]
+
+
+def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruction, ...]:
+    """Return a filter that allows what ``known`` policies allow, and has all else traced."""
+    rules = tuple(
+        rule
+        for policy in known
+        if abi in policy.arches
+        for rule in policy.rules
+        if rule.name not in ALWAYS_SEEN
+    )
+    if not rules:
+        return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
+    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+
+    policy = dataclasses.replace(
+        known[0],
+        arches=(abi,),
+        compat_arches=(),
+        default_action=_TRACE,
+        unknown_action=_TRACE,
+        bad_arch_action=_TRACE,
+        rules=rules,
+    )
+    return compile_policy(policy, abi, tables).instructions
+
+
+def policy_text(
+    recording: Recording | None,
+    wish: Wish,
+    tables: Tables,
+    output: PurePath,
+    command: str,
+    default_action: Action,
+) -> str:
+    """Return the policy that allows what was recorded, and what the known policies allow.
+
+    ``output`` is where it will be, ``command`` the name of what was recorded, if anything was.
+    Calls that ``tables`` do not name fail with ENOSYS under the policy, as on a kernel that does
+    not have them. Raises InputError where there is nothing to allow.
+    """
+    several = [needs_of_policy(policy, tables) for policy in wish.known]
+    if recording:
+        calls = allowed_calls(recording, tables, constrained=wish.constrained)
+        if calls:
+            several.append(needs_of_calls(calls, tsync=recording.before_marker > 1))
+    needs = merge(several, Position(str(output)))
+    if not any(needs.calls.values()):
+        raise InputError("nothing was called, so there is no policy to write")
+    known = next((policy.description for policy in wish.known if policy.description), "")
+    return write_policy(
+        known or f"What {command or 'several workloads'} calls.",
+        needs.calls,
+        default_action,
+        tables,
+        HEADING,
+        arches=needs.arches,
+        compat_arches=needs.compat_arches,
+        unknown_action=Action(ActionKind.ERRNO, errno_name="ENOSYS"),
+        flags=FilterFlag.TSYNC if needs.tsync else FilterFlag(0),
+    )

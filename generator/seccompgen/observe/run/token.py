@@ -1,0 +1,106 @@
+"""What lets a command be started under a filter that forbids to start it.
+
+A command is started by execve under the filter that is already in force; but a policy that is
+worth having often refuses execve. The kernel hands six arguments of every call to filters, and
+execve takes three. So the launcher puts 192 random bits (93 on 32-bit ABIs) into the others, and
+a few instructions before the program allow execve with exactly these. They are gone from memory
+and registers once the command runs, so that it cannot make such a call: for everything it can do,
+the filter is the program alone. The launcher's last words (write, exit_group) pass in the same
+way, where the program refuses them.
+
+Who can learn the token: whoever may read the memory of a supervisor, which forked the launcher and
+still has it (a process that became the command has not); and root outside, by dumping the filter
+(PTRACE_SECCOMP_GET_FILTER wants CAP_SYS_ADMIN, and a tracer without filters of its own). Where
+audit logs execve, its record holds the first of the three words.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32, ActionKind, FilterFlag
+from seccompgen.core.program import (
+    ALU_AND_K,
+    ARCH_OFFSET,
+    JMP_JEQ_K,
+    JMP_JSET_K,
+    LD_W_ABS,
+    NR_OFFSET,
+    RET_K,
+    Instruction,
+    word_offset,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.abis import Abi
+
+_ARGUMENTS = (3, 4, 5)
+"""Those that execve, write, exit_group and sendmsg do not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What ``args[3]``, ``args[4]`` and ``args[5]`` of a call hold that may pass."""
+
+    words: tuple[int, int, int]
+
+    @classmethod
+    def new(cls, abi: Abi) -> Token:
+        """Return a token that nobody knows; 31 bits a word where a ``long`` has 32."""
+        # One bit less on 32 bits: a kernel of 64 may show the word with its sign extended.
+        excess = 0 if abi.bits == 64 else 33
+        a, b, c = (int.from_bytes(os.urandom(8)) >> excess for _ in _ARGUMENTS)
+        return cls((a, b, c))
+
+
+def with_token(
+    instructions: Sequence[Instruction],
+    abi: Abi,
+    token: Token,
+    numbers: Sequence[int],
+    asks_for_listeners: int | None = None,
+) -> tuple[Instruction, ...]:
+    """Return the program that also allows the calls ``numbers`` if they hold ``token``.
+
+    Where ``asks_for_listeners`` is the number of seccomp(2), that call is a user notification if
+    its flags want a listener. Anything else is answered by ``instructions``, from the same state
+    of the machine; a call of another number passes without a look at its arguments, so that the
+    kernel's bitmap of constant answers is what it was.
+    """
+    if not numbers and asks_for_listeners is None:
+        return tuple(instructions)
+    halves = ("lo", "hi") if abi.bits == 64 else ("lo",)
+    words = [
+        (word_offset(argument, half, abi), word >> (32 if half == "hi" else 0) & U32)
+        for argument, word in zip(_ARGUMENTS, token.words, strict=True)
+        for half in halves
+    ]
+    asked = [] if asks_for_listeners is None else [asks_for_listeners]
+    check = 3 + len(numbers) + len(asked)
+    ask = check + 2 * len(words) + 1
+    rest = ask + 3 * len(asked)
+    code = [
+        Instruction(LD_W_ABS, 0, 0, ARCH_OFFSET),
+        Instruction(JMP_JEQ_K, 0, rest - 2, abi.audit_arch),
+        Instruction(LD_W_ABS, 0, 0, NR_OFFSET),
+    ]
+    tests = [(nr, check) for nr in numbers] + [(nr, ask) for nr in asked]
+    for nr, target in tests:
+        after = len(code) + 1
+        last = after == check
+        code.append(Instruction(JMP_JEQ_K, target - after, rest - after if last else 0, nr))
+    for offset, value in words:
+        code.append(Instruction(LD_W_ABS, 0, 0, offset))
+        code.append(Instruction(JMP_JEQ_K, 0, rest - len(code) - 1, value))
+    code.append(Instruction(RET_K, 0, 0, ActionKind.ALLOW.value))
+    for _ in asked:
+        code.append(Instruction(LD_W_ABS, 0, 0, word_offset(1, "lo", abi)))
+        code.append(Instruction(JMP_JSET_K, 0, 1, FilterFlag.NEW_LISTENER.value))
+        code.append(Instruction(RET_K, 0, 0, ActionKind.USER_NOTIF.value))
+    # A program may rely on an A of 0; that is what it was before the loads.
+    code.append(Instruction(ALU_AND_K, 0, 0, 0))
+    return (*code, *instructions)

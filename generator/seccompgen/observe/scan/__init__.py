@@ -1,0 +1,17 @@
+"""What a program can call, from its code, without running it.
+
+``libraries`` finds what a program is loaded with, each a ``binary``; ``elf`` reads these as an
+``image`` (``symbols``, ``relocations``, ``frames``, and ``pclntab`` for the names of Go). ``code``
+divides it into functions and reads these, one by one: ``ways`` says how an instruction leads to
+code, ``jumps`` where computed ones go. ``analysis`` has the facts of all functions, which ``kept``
+keeps. ``graph`` finds the code that can run, ``values`` the numbers it enters the kernel with
+(``idioms`` those that pass through memory). What is not understood is ``unknown``. ``machine``
+says what these ask of a processor; ``x86`` and ``arm64`` answer, with ``tables`` for jump tables,
+``vectors`` for instructions too new, and ``usage`` for what becomes of addresses.
+"""
+
+from seccompgen.observe.scan.found import Implied, Scan, Site, Unknown
+from seccompgen.observe.scan.kept import Kept
+from seccompgen.observe.scan.scanner import Means, scan
+
+__all__ = ["Implied", "Kept", "Means", "Scan", "Site", "Unknown", "scan"]

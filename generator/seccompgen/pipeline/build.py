@@ -1,0 +1,402 @@
+"""From policies and tables to proved programs: the pipeline up to what is rendered."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import keyword
+import os
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    Position,
+    SeccompgenError,
+    UndecidedError,
+)
+from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
+from seccompgen.core.program import Program
+from seccompgen.io.reading import read_file
+from seccompgen.kernel import shipped
+from seccompgen.pipeline.cache import ProgramCache
+from seccompgen.pipeline.pool import spread
+from seccompgen.policy.profile import read_profile, unknown_calls
+from seccompgen.verify import kernel_objections, meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.objective import Optimize
+    from seccompgen.core.tables import Tables
+    from seccompgen.verify import Difference
+
+LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
+load_tables, shipped_tables = shipped.load_tables, shipped.shipped_tables
+"""What builds wants these, too; `shipped` is for who only looks numbers up, and is quicker."""
+_DEVICES = frozenset(
+    ("aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
+)
+
+
+def is_device(name: str) -> bool:
+    """Return True if Windows takes a file of that name for a device, whatever its name ends in.
+
+    Where such a file or directory is in a repository, nobody can check it out there. Go refuses
+    it in import paths on every system.
+    """
+    stem = unicodedata.normalize("NFKC", name).partition(".")[0]
+    return stem.strip().casefold() in _DEVICES
+
+
+def module_name(policy_name: str) -> str:
+    """Return the name of a policy's module: the file's, an underscore for what Python forbids."""
+    # An import looks for the file of a name's NFKC form, however the name is written.
+    return unicodedata.normalize("NFKC", policy_name).replace("-", "_").replace(".", "_")
+
+
+def is_module_name(name: str) -> bool:
+    """Return True if a filter module may have that name, beside those that we write ourselves."""
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in _RESERVED
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A policy with its programs, what is worth telling about it, and what it was built for."""
+
+    policy: Policy
+    programs: tuple[Program, ...]
+    notes: tuple[Diagnostic, ...]
+    objective: Objective = DEFAULT_OBJECTIVE
+
+    @property
+    def module_name(self) -> str:
+        """The name of its module."""
+        return module_name(self.policy.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """How programs are come by, which never shows in them.
+
+    Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
+    again, or everything is if it is None.
+    """
+
+    workers: int = 1
+    cache: Path | None = None
+
+
+PLAIN_MEANS = Means()
+
+
+@dataclass(frozen=True, slots=True)
+class AbiChange:
+    """What a bump of the tag does to one ABI; ``renumbered`` maps a name to (before, after)."""
+
+    abi: str
+    gained: Mapping[str, int]
+    lost: Mapping[str, int]
+    renumbered: Mapping[str, tuple[int, int]]
+
+
+def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) -> Objective:
+    """Return the objective of these choices; ``profile`` is the file of one, or None.
+
+    Raises InputError with every error of that file.
+    """
+    return Objective(optimize, bitmap, read_profile(profile) if profile else None)
+
+
+def build_policy(
+    path: Path,
+    tables: Tables,
+    only: Sequence[Abi] = (),
+    objective: Objective = DEFAULT_OBJECTIVE,
+    means: Means = PLAIN_MEANS,
+) -> Built:
+    """Read and compile the policy at ``path``, for the ABIs ``only`` or all that it asks for."""
+    built, problems = _build([path], tables, only, objective, means, None)
+    if problems:
+        raise InputError(*problems)
+    return built[0]
+
+
+def build_policies(
+    paths: Sequence[Path],
+    tables: Tables,
+    only: Sequence[Abi] = (),
+    progress: Callable[[int, int], None] | None = None,
+    objective: Objective = DEFAULT_OBJECTIVE,
+    means: Means = PLAIN_MEANS,
+) -> list[Built]:
+    """Build every policy; raise one InputError with the errors of all of them.
+
+    ``progress`` is told how many programs there are of how many.
+    """
+    built, problems = _build(paths, tables, only, objective, means, progress)
+    names: dict[str, str] = {}
+    for one in built:
+        name, file = one.module_name, one.policy.sources[-1][0]
+        if is_device(one.policy.name):
+            text = f"{one.policy.name!r} is a device on Windows, where no file can have that name"
+            problems.append(Diagnostic(f"{text}; rename the policy", Position(file)))
+        elif not is_module_name(name):
+            problems.append(
+                Diagnostic(
+                    f"{name!r} cannot be the name of a Python module; rename the file",
+                    Position(file),
+                )
+            )
+        elif name in names:
+            problems.append(
+                Diagnostic(
+                    f"would be module {name!r}, as {names[name]} is; rename one of the files",
+                    Position(file),
+                )
+            )
+        names[name] = file
+    if problems:
+        raise InputError(*problems)
+    return built
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A policy as it was read, and the ABIs that it is to be compiled for."""
+
+    policy: Policy
+    notes: tuple[Diagnostic, ...]
+    arches: tuple[Abi, ...]
+
+
+_Job: TypeAlias = tuple[int, "Abi"]
+"""A program to make: which policy of a list, for which ABI."""
+_Task: TypeAlias = "tuple[tuple[Policy, ...], Tables, Objective]"
+"""What all jobs are done with."""
+
+
+def _build(
+    paths: Sequence[Path],
+    tables: Tables,
+    only: Sequence[Abi],
+    objective: Objective,
+    means: Means,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Built], list[Diagnostic]]:
+    """Return what could be built, and the problems of the rest, both in the order of ``paths``."""
+    read = [_read(path, tables, only) for path in paths]
+    good = [item for item in read if isinstance(item, _Read)]
+    compiled = iter(_compile(good, tables, objective, means, progress))
+    about_profile = unknown_calls(objective.profile, tables) if objective.profile else ()
+    built: list[Built] = []
+    problems: list[Diagnostic] = []
+    for path, item in zip(paths, read, strict=True):
+        try:
+            if isinstance(item, InputError):
+                raise item
+            programs = tuple(_accepted(path, result) for result in next(compiled))
+        except InputError as error:
+            problems.extend(error.diagnostics)
+        else:
+            built.append(Built(item.policy, programs, (*about_profile, *item.notes), objective))
+    return built, problems
+
+
+def are_current(built: Iterable[Built]) -> bool:
+    """Return whether the files that filters were built from are still what was read."""
+    read = {pair for one in built for pair in one.policy.sources}
+    read |= {(p.file, p.sha256) for one in built if (p := one.objective.profile)}
+    return are_unchanged(read)
+
+
+def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
+    """Return whether files are still those that were ``read``, given with their sha256.
+
+    What is no regular file, such as a pipe, cannot be read again, and counts as it was.
+    """
+    try:
+        return all(
+            hashlib.sha256(read_file(Path(file))).hexdigest() == digest
+            for file, digest in read
+            if Path(file).is_file() or not Path(file).exists()
+        )
+    except OSError:
+        return False
+
+
+def _read(path: Path, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+
+    try:
+        policy, notes = load_policy(path, tables)
+    except InputError as error:
+        return error
+    strange = [abi.name for abi in only if abi not in policy.arches]
+    if strange:
+        return InputError(f"{path}: not for {', '.join(strange)}: its arches leave that out")
+    return _Read(policy, notes, tuple(abi for abi in policy.arches if not only or abi in only))
+
+
+def _compile(
+    read: Sequence[_Read],
+    tables: Tables,
+    objective: Objective,
+    means: Means,
+    progress: Callable[[int, int], None] | None,
+) -> list[list[Program | SeccompgenError]]:
+    """Return, for each policy, what became of the program for each of its ABIs."""
+    cache = ProgramCache(means.cache, tables, objective) if means.cache else None
+    results: dict[_Job, Program | SeccompgenError] = {}
+    for i, item in enumerate(read):
+        kept = cache.load(item.policy, item.arches) if cache else {}
+        for abi, program in kept.items():
+            if not kernel_objections(program.instructions):
+                results[i, abi] = program
+    jobs = [(i, abi) for i, item in enumerate(read) for abi in item.arches]
+    missing = [job for job in jobs if job not in results]
+    task = (tuple(item.policy for item in read), tables, objective)
+    made: list[list[Program]] = [[] for _ in read]
+    try:
+        with contextlib.closing(spread(_compile_one, task, missing, means.workers)) as news:
+            for job, result in zip(missing, news, strict=True):
+                results[job] = result
+                if isinstance(result, Program):
+                    made[job[0]].append(result)
+                if progress:
+                    progress(len(results), len(jobs))
+    finally:
+        # What was made before a Ctrl-C needs not be made again.
+        if cache and any(made):
+            cache.save(zip((item.policy for item in read), made, strict=True))
+    return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
+
+
+def _compile_one(task: _Task, job: _Job) -> Program:
+    """Compile a program and prove it; named at the top of a module, so that a worker finds it.
+
+    What is in the cache has been through here, by the same source. Raises AnswerNo if the program
+    is not what the policy means, UndecidedError if nobody knows.
+    """
+    from seccompgen.pipeline.proved import compile_proved  # noqa: PLC0415 - numpy takes 100 ms to import
+
+    policies, tables, objective = task
+    i, abi = job
+    policy = policies[i]
+    try:
+        program, found = compile_proved(policy, abi, tables, objective)
+    except UndecidedError as error:
+        text = f"the program for {abi.name} is not written, since what it does {error}"
+        raise UndecidedError(Diagnostic(text, Position(policy.sources[-1][0]))) from None
+    if found:
+        text = difference_text(found, ("policy", "program"), abi, tables)
+        raise AnswerNo(
+            Diagnostic(
+                f"seccompgen made a wrong program for {abi.name}, and does not write it: {text}; "
+                "please report this, with the policy",
+                meaning(policy, abi, tables).case(found.call).origin.position,
+            )
+        )
+    return program
+
+
+def difference_text(
+    found: Difference, names: tuple[str, str], abi: Abi, tables: Tables, shown: int = 0
+) -> str:
+    """Return ``found`` as one line, the two sides by ``names``.
+
+    At least ``shown`` arguments are shown; ``abi`` says how errno numbers are called.
+    """
+    from seccompgen.render import call_text, ret_action  # noqa: PLC0415 - jinja2
+
+    call = found.call
+    left, right = ret_action(found.left, abi), ret_action(found.right, abi)
+    if left == right:
+        left, right = f"{found.left:#010x}", f"{found.right:#010x}"
+    text = call_text(call.nr, call.arch, call.args, tables, shown)
+    pointer = f" from {call.instruction_pointer:#x}" if call.instruction_pointer else ""
+    return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"
+
+
+def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
+    """Return the program; raise the error, or one if the kernel would refuse the program."""
+    if isinstance(result, SeccompgenError):
+        raise result
+    objections = kernel_objections(result.instructions)
+    if objections:
+        # Nothing a user can do; but a filter that the kernel refuses must never be written.
+        raise InputError(*(f"{path}: {result.abi.name}: {text}" for text in objections))
+    return result
+
+
+_RESERVED = {"_runtime", "notification", "tables", "__init__"}
+
+
+def resolve_tables(
+    tag: str,
+    source: str | None,
+    known: Tables | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tables:
+    """Return the tables of ``tag``: downloaded, or ``known`` where these are of that tag.
+
+    With ``source``, files are always read anew and compared with what ``known`` locks of the
+    same tag. Raises AnswerNo where they differ, OutsideError where they cannot be had.
+    """
+    locked = known if known and known.tag == tag else None
+    if locked and source is None:
+        return locked
+    from seccompgen.kernel.fetch import fetch, shown_url  # noqa: PLC0415 - requests takes 60 ms to import
+    from seccompgen.kernel.parse import CANDIDATES, parse  # noqa: PLC0415
+
+    expected = {file.path: file for file in locked.files} if locked else {}
+    files = fetch(
+        source, tag, CANDIDATES, expected=expected, progress=progress, cache=cache_directory()
+    )
+    tables = parse(tag, files)
+    if locked and tables != locked:
+        raise AnswerNo(
+            f"{shown_url(source or '')} gives other tables for {tag} than the lock, from the same "
+            "files: was the lock made by another seccompgen? Remove it to make it anew"
+        )
+    return tables
+
+
+def cache_directory() -> Path | None:
+    """Return where downloads and programs are kept (XDG), or None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME") or ""
+    if Path(base).is_absolute():
+        return Path(base) / "seccompgen"
+    try:
+        return Path.home() / ".cache" / "seccompgen"
+    except RuntimeError:
+        return None
+
+
+def absent_abis(tables: Tables) -> list[str]:
+    """Return the ABIs that seccompgen knows and the tag of ``tables`` does not have."""
+    return [name for name in ABIS if name not in tables.tables]
+
+
+def compare_tables(before: Tables, after: Tables) -> list[AbiChange]:
+    """Return what changes for each ABI, leaving out those that stay the same."""
+    changes = []
+    for name in ABIS:
+        old = before.tables[name].numbers if name in before.tables else {}
+        new = after.tables[name].numbers if name in after.tables else {}
+        change = AbiChange(
+            name,
+            {call: nr for call, nr in new.items() if call not in old},
+            {call: nr for call, nr in old.items() if call not in new},
+            {call: (old[call], nr) for call, nr in new.items() if old.get(call, nr) != nr},
+        )
+        if change.gained or change.lost or change.renumbered:
+            changes.append(change)
+    return changes

@@ -1,0 +1,418 @@
+"""What is written: filters in every form, projects and their tables; and what is left over."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.errors import (
+    AnswerNo,
+    Diagnostic,
+    InputError,
+    OutsideError,
+    Position,
+    SeccompgenError,
+)
+from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
+from seccompgen.io.outputs import Outputs, exclusive
+from seccompgen.io.reading import read_start
+from seccompgen.kernel import lockfile
+from seccompgen.pipeline.build import (
+    LOCK_NAME,
+    MATRIX_NAME,
+    PLAIN_MEANS,
+    SHIPPED,
+    absent_abis,
+    are_current,
+    build_policies,
+    difference_text,
+    module_name,
+    read_objective,
+)
+from seccompgen.pipeline.pool import spread
+from seccompgen.pipeline.project import read_project
+from seccompgen.policy.oci import architecture
+from seccompgen.policy.oci import profile as oci_profile
+from seccompgen.verify import Code, Difference, Meaning, prove
+from seccompgen.verify.call import ARCH, ARGS, NR
+from seccompgen.verify.oracle import Case, OneOf, Test
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Built, Means
+    from seccompgen.pipeline.project import Project
+    from seccompgen.policy.oci import Profile
+
+RUNTIME_NAME = "_runtime.py"
+NOTIFICATION_NAME = "notification.py"
+_PACKAGE_NAME = "__init__.py"
+_MAX_BANNER = 1 << 20
+_TYPED_NAME = "py.typed"
+
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
+"""What filters can be written as: see `filter_files`."""
+
+
+def filter_files(
+    built: Sequence[Built],
+    tables: Tables,
+    directory: Path,
+    form: str = "python",
+    means: Means = PLAIN_MEANS,
+) -> dict[Path, bytes]:
+    """Return the files that hold ``built`` under ``directory``; ``form`` is one of `FORMATS`.
+
+    Raises one InputError with all that cannot be said in that form.
+    """
+    files: dict[Path, bytes] = {}
+    problems: list[Diagnostic] = []
+    task = (tables, form)
+    with contextlib.closing(spread(_render_one, task, built, means.workers)) as rendered:
+        for some in rendered:
+            if isinstance(some, InputError):
+                problems.extend(some.diagnostics)
+            elif isinstance(some, SeccompgenError):
+                raise some
+            else:
+                files |= {directory / name: data for name, data in some.items()}
+    if problems:
+        raise InputError(*problems)
+    if form == "python":
+        files |= support_files(directory, [one.policy.flags for one in built])
+    return files
+
+
+def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, bytes]:
+    """Return what lies in ``directory`` beside filters that have these flags.
+
+    That is the runtime, and where one of them makes a listener, what its supervisor needs.
+    """
+    from seccompgen.render import render_notification, render_runtime  # noqa: PLC0415 - jinja2
+
+    files = {directory / RUNTIME_NAME: render_runtime()}
+    if any(each & FilterFlag.NEW_LISTENER for each in flags):
+        files[directory / NOTIFICATION_NAME] = render_notification()
+    return files
+
+
+def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
+    """Return the files of one policy, by their paths below the directory of all."""
+    from seccompgen import render  # noqa: PLC0415 - black, jinja2
+
+    tables, form = task
+    if form == "bpf":
+        return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
+    if form == "python":
+        source = render.render_filter(one.policy, one.programs, tables, one.objective)
+        return {f"{one.module_name}.py": source}
+    if form == "oci":
+        return {
+            f"{one.policy.name}.{profile.abi.name}.json": render.render_profile(profile)
+            for profile in _profiles(one, tables)
+        }
+    language = {"c": render.render_c, "rust": render.render_rust, "go": render.render_go}[form]
+    return language(one.module_name, one.policy, one.programs, tables, one.objective)
+
+
+def _profiles(one: Built, tables: Tables) -> list[Profile]:
+    """Return the OCI profiles of a policy, each proved to be the program for its ABI."""
+    fit = [program for program in one.programs if architecture(program.abi)]
+    if not fit:
+        abis = ", ".join(program.abi.name for program in one.programs)
+        text = f"an OCI profile can be exact for no ABI of these: {abis}; name one of 64 bits"
+        raise InputError(Diagnostic(text, one.policy.arches_origin.position))
+    made: list[Profile] = []
+    problems: dict[Diagnostic, None] = {}
+    for program in fit:
+        try:
+            profile = oci_profile(one.policy, program.abi, tables)
+        except InputError as error:
+            problems |= dict.fromkeys(error.diagnostics)
+        else:
+            require_profile_proof(one.policy, profile, program, tables)
+            made.append(profile)
+    if problems:
+        raise InputError(*problems)
+    return made
+
+
+def require_profile_proof(
+    policy: Policy, profile: Profile, program: Program, tables: Tables
+) -> None:
+    """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""
+    code = Code(program.instructions, program.abi.byte_order)
+    found = prove(_profile_meaning(profile, tables), code)
+    if isinstance(found, Difference):
+        text = difference_text(found, ("profile", "program"), program.abi, tables)
+        raise AnswerNo(
+            Diagnostic(
+                f"seccompgen made a wrong OCI profile for {program.abi.name}, and does not write "
+                f"it: {text}; please report this, with the policy",
+                Position(policy.sources[-1][0]),
+            )
+        )
+
+
+_RELATIONS = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
+
+
+def _profile_meaning(profile: Profile, tables: Tables) -> Meaning:
+    """Return what runtimes make of a profile, by the specification and seccomp_rule_add(3).
+
+    Its rules do not overlap, so that here it does not matter which comes first.
+    """
+    abi, numbers = profile.abi, tables.tables[profile.abi.name].numbers
+    origin = Origin("the OCI profile", Position(""))
+    foreign = ActionKind.KILL_THREAD.value
+    through = Test(ARCH, "==", abi.audit_arch)
+    cases = []
+    if abi.name == "x86_64":
+        x32 = Test(NR, "!=", U32), Test(NR, "!=", 0, X32_SYSCALL_BIT)
+        cases.append(Case((through, *x32), foreign, origin))
+    for rule in profile.rules:
+        tests: list[Test | OneOf] = [through, OneOf(NR, frozenset(numbers[n] for n in rule.names))]
+        for match in rule.matches:
+            if match.op == "MASKED_EQ":
+                tests.append(Test(ARGS + match.index, "==", match.value_two, match.value))
+            else:
+                tests.append(Test(ARGS + match.index, _RELATIONS[match.op], match.value))
+        cases.append(Case(tuple(tests), rule.ret, origin))
+    cases += [Case((through,), profile.default, origin), Case((), foreign, origin)]
+    return Meaning(abi, tuple(cases))
+
+
+def left_out(built: Built, form: str) -> tuple[Diagnostic, ...]:
+    """Return what is worth telling of a policy's programs that have no place in ``form``."""
+    from seccompgen.render.targets import TARGETS  # noqa: PLC0415
+
+    def has_place(abi: Abi) -> bool:
+        if form == "oci":
+            return architecture(abi) is not None
+        return form in {"python", "bpf"} or getattr(TARGETS[abi.name], form) is not None
+
+    names = [program.abi.name for program in built.programs if not has_place(program.abi)]
+    if not names:
+        return ()
+    text = f"{form} has nothing for {', '.join(names)}, so that these are left out"
+    return (Diagnostic(text, Position(built.policy.sources[-1][0])),)
+
+
+def read_files(
+    built: Iterable[Built], tables: Path | None = None, project: Project | None = None
+) -> list[Path]:
+    """Return all that decides what was built: what was read, and seccompgen's own files.
+
+    ``tables`` is the directory of the tables, None for those that are part of seccompgen. Of a
+    ``project``, the directory of policies is there as well, since a new file in it is a policy.
+    """
+    from seccompgen.render.templates import template_files  # noqa: PLC0415 - jinja2
+
+    found = [Path(file) for one in built for file, _ in one.policy.sources]
+    found += [Path(one.objective.profile.file) for one in built if one.objective.profile]
+    if project:
+        found += [project.pyproject, project.policies]
+    found += [(tables or SHIPPED) / name for name in (LOCK_NAME, MATRIX_NAME)]
+    found += sorted(Path(__file__).parents[1].rglob("*.py"))
+    return list(dict.fromkeys(found + template_files()))
+
+
+def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None) -> bytes:
+    """Return a depfile that says ``outputs``, or ``target``, depend on ``inputs``.
+
+    Paths below the current directory are relative to it, as build files have them. Raises
+    InputError for a name that no depfile can hold.
+    """
+    from seccompgen.render import render_depfile  # noqa: PLC0415 - jinja2
+
+    here = Path.cwd()
+
+    def name(path: Path) -> str:
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+    targets = [name(path) for path in outputs] if target is None else [target]
+    return render_depfile(targets, [name(path) for path in inputs])
+
+
+def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
+    """Return the table package in ``package``, and the lock and the matrix in ``kernel``."""
+    from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415
+
+    matrix = lockfile.render_matrix(tables)
+    files = {package / f"{name}.py": render_table(t) for name, t in tables.tables.items()}
+    files[package / "__init__.py"] = render_tables_package(tables)
+    files[kernel / MATRIX_NAME] = matrix
+    files[kernel / LOCK_NAME] = lockfile.render_lock(tables, matrix)
+    return files
+
+
+def project_filters(
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: Means = PLAIN_MEANS,
+) -> tuple[list[Built], dict[Path, bytes]]:
+    """Return every filter of ``project`` and the files of its filter package."""
+    from seccompgen.render import render_package  # noqa: PLC0415
+
+    objective = read_objective(project.optimize, bitmap=project.bitmap, profile=project.profile)
+    built = build_policies(project.policy_files(), tables, (), progress, objective, means)
+    files = filter_files(built, tables, project.output, means=means)
+    ours = project.kernel.is_dir()
+    if ours:
+        # In our own checkout it is there to be read, whatever flags the stock filters have.
+        files |= support_files(project.output, [FilterFlag.NEW_LISTENER])
+    about = {
+        one.module_name: (one.policy.description or "no description").splitlines()[0]
+        for one in built
+    }
+    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag, tables=ours)
+    files[project.output / _TYPED_NAME] = b""
+    return built, files
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """Filters with the files that they are written to, and the project if they are all of one."""
+
+    built: Sequence[Built]
+    files: Mapping[Path, bytes]
+    project: Project | None = None
+
+    def outputs(self) -> Outputs:
+        """Return what is to be written, beside what is there now.
+
+        Raises InputError if a file is in the way that seccompgen did not generate.
+        """
+        refuse_to_overwrite(self.files)
+        if self.project:
+            return Outputs(self.files, orphaned_filters(self.project, self.files))
+        return Outputs(self.files, orphaned_programs(self.files))
+
+    def is_current(self) -> bool:
+        """Return whether what it was made from is still the same."""
+        if self.project:
+            main = [Path(one.policy.sources[-1][0]) for one in self.built]
+            now = read_project(self.project.pyproject)
+            if now != self.project or now.policy_files() != main:
+                return False
+        return are_current(self.built)
+
+
+def put(make: Callable[[], Compiled], place: Path) -> tuple[Compiled, list[Path]]:
+    """Write what ``make`` compiles; return it, and the files that changed.
+
+    ``place`` is locked (`outputs.exclusive`) only while files are replaced. Runs that compiled at
+    the same time replace them one after the other, so the last must not have read what an earlier
+    one found changed: under the lock, what was read is looked at again, and compiled anew if it is
+    another by then.
+    """
+    while True:
+        compiled = make()
+        with exclusive(place):
+            if compiled.is_current():
+                return compiled, compiled.outputs().write()
+
+
+def package_names(project: Project) -> list[str]:
+    """Return the names of the files in the filter package of ``project``, as it was last built."""
+    modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
+    # Whether a filter has a listener is not to be known without reading its policy.
+    listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
+    return [*modules, RUNTIME_NAME, *listeners, _PACKAGE_NAME, _TYPED_NAME]
+
+
+def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:
+    """Return the modules in the project's filter package whose policies are gone.
+
+    Those that were made of several filters have none, and are left alone.
+    """
+    ours = (path for path in project.output.glob("*.py") if _is_ours(path))
+    return frozenset(path for path in ours if not _is_combined(path)) - set(files)
+
+
+def orphaned_programs(files: Iterable[Path]) -> frozenset[Path]:
+    """Return the Go files beside ``files`` of ABIs that their policies no longer have."""
+    packages = {path.parent for path in files if path.suffix == ".go"}
+    there = (path for package in packages for path in package.glob("*.go"))
+    return frozenset(path for path in there if _is_ours(path)) - set(files)
+
+
+def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
+    """Return the table modules in ``package`` of ABIs that the tag does not have."""
+    absent = (package / f"{name}.py" for name in absent_abis(tables))
+    return frozenset(path for path in absent if path.is_file() and _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
+
+    # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
+    if not path.is_file():
+        return False
+    # Headers began as Rust modules do, until they were made for C89.
+    known = [BANNERS[suffix].encode() for suffix in (path.suffix, ".rs")]
+    return read_start(path, max(map(len, known))).startswith(tuple(known))
+
+
+def _is_combined(path: Path) -> bool:
+    lines = read_start(path, _MAX_BANNER).splitlines()
+    banner = itertools.takewhile(lambda line: line.startswith(b"#"), lines)
+    return any(line.startswith(b"#   made ") for line in banner)
+
+
+def project_outputs(
+    project: Project,
+    tables: Tables,
+    progress: Callable[[int, int], None] | None = None,
+    means: Means = PLAIN_MEANS,
+) -> tuple[list[Built], Outputs]:
+    """Return all that is generated in our checkout from ``tables``, and every filter in it.
+
+    That is pin, lock, tables and filters, also those of the examples that commit theirs: what is
+    written as one step is never new in one place and old in another.
+    """
+    built: list[Built] = []
+    files: dict[Path, bytes] = {}
+    superfluous: frozenset[Path] = frozenset()
+    for one in (project, *_examples(project)):
+        filters, written = project_filters(one, tables, progress, means)
+        built += filters
+        files |= written
+        superfluous |= orphaned_filters(one, written)
+    package = project.output / "tables"
+    files |= table_files(tables, package, project.kernel)
+    if tables.tag != project.linux:
+        files[project.pyproject] = project.with_pin(tables.tag)
+    return built, Outputs(files, superfluous | orphaned_tables(tables, package))
+
+
+def _examples(project: Project) -> list[Project]:
+    """Return the projects in ``examples`` whose filters are there, sorted."""
+    found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
+    return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]
+
+
+def refuse_to_overwrite(files: Iterable[Path]) -> None:
+    """Raise InputError if a source file is there already that seccompgen did not generate."""
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
+
+    there = (path for path in files if path.suffix in BANNERS and path.is_file())
+    foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
+    if foreign:
+        message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"
+        raise InputError(*(Diagnostic(message, Position(str(path))) for path in foreign))
+
+
+def require_writable(directory: Path) -> None:
+    """Raise OutsideError if ``directory`` exists and is none."""
+    if directory.exists() and not directory.is_dir():
+        raise OutsideError(f"{directory} is not a directory")

@@ -1,0 +1,208 @@
+"""Spread calls over processes: the same results in the same order, however many there are.
+
+Not with concurrent.futures: its workers share one pipe, of which the parent holds both ends, so
+that a worker killed while it writes a result leaves the parent waiting for the rest for ever.
+Here every worker has a pipe of its own, which ends when the worker does, whatever it was doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from seccompgen.core.errors import OutsideError, SeccompgenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
+
+START_UP = 0.3
+"""What starting processes costs, in seconds: less work than that is done faster without."""
+
+_NEW_OBJECTS = 100_000
+"""So many new objects are waited for, during a job, before garbage in cycles is looked for.
+
+Compiling keeps most of what it makes; to look every 700 objects takes a tenth of the time.
+"""
+
+_LEARNING = -1
+"""In place of a job's index: the worker is starting up."""
+
+_S = TypeVar("_S")
+_J = TypeVar("_J")
+_R = TypeVar("_R")
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may use."""
+    count = getattr(os, "process_cpu_count", None)  # Python 3.13
+    return (count() or 1) if count else len(os.sched_getaffinity(0))
+
+
+def spread(
+    work: Callable[[_S, _J], _R], shared: _S, jobs: Sequence[_J], workers: int
+) -> Generator[_R | SeccompgenError]:
+    """Yield ``work(shared, job)``, or the SeccompgenError that it raised, for each job in turn.
+
+    Begins in this process, and goes on in up to ``workers`` others if what the first jobs took
+    says that it pays; all values must pickle then, and the main module bear being imported.
+    Close the iterator to end the workers. Raises OutsideError if a worker dies.
+    """
+    started = time.monotonic()
+    for done, job in enumerate(jobs):
+        left = len(jobs) - done
+        # The first job imports what all need, so that much of the time says nothing of the rest.
+        spent = max(0.0, time.monotonic() - started - START_UP)
+        ahead = spent / done * left if done else 0
+        useful = min(workers, left, 1 + int(ahead / START_UP))
+        if ahead - ahead / useful > START_UP and sys.executable:
+            yield from _in_processes(work, shared, jobs[done:], useful)
+            return
+        yield _attempt(work, shared, job)
+
+
+def _attempt(work: Callable[[_S, _J], _R], shared: _S, job: _J) -> _R | SeccompgenError:
+    often = gc.get_threshold()
+    gc.set_threshold(often[0] and _NEW_OBJECTS, *often[1:])
+    try:
+        return work(shared, job)
+    except SeccompgenError as error:
+        return error
+    finally:
+        gc.set_threshold(*often)
+
+
+def _in_processes(
+    work: Callable[[_S, _J], _R], shared: _S, jobs: Sequence[_J], workers: int
+) -> Iterator[_R | SeccompgenError]:
+    team: dict[Connection[Any, Any], BaseProcess] = {}
+    try:
+        _hire(team, workers)
+        task = pickle.dumps((work, shared))
+        for connection in team:
+            with contextlib.suppress(ConnectionError):  # it is dead, which shows when it is read
+                connection.send_bytes(task)
+        results: dict[int, _R | SeccompgenError] = {}
+        yielded = 0
+        for index, result in _unordered(team, jobs):
+            results[index] = result
+            while yielded in results:
+                yield results.pop(yielded)
+                yielded += 1
+        # Not one process came up: where none may be created, it takes longer and that is all.
+        for job in jobs[yielded:]:
+            yield _attempt(work, shared, job)
+    finally:
+        for process in team.values():
+            process.kill()
+        for connection, process in team.items():
+            process.join()
+            connection.close()
+
+
+def _hire(team: dict[Connection[Any, Any], BaseProcess], workers: int) -> None:
+    """Add up to ``workers`` processes to ``team``, as many as the system gives.
+
+    They are started anew: a copy of this process would hold its file locks, and the locks that
+    its threads hold at that moment.
+    """
+    from multiprocessing import get_context, resource_tracker  # noqa: PLC0415 - few runs need it
+
+    context = get_context("spawn")
+    with contextlib.suppress(OSError), warnings.catch_warnings():
+        # Where no process comes up, not even the tracker does, and Python warns of that.
+        warnings.simplefilter("ignore")
+        # Started within what follows, it would unblock the signal.
+        resource_tracker.ensure_running()
+        with _interrupts_held():
+            for _ in range(workers):
+                here, there = context.Pipe()
+                process = context.Process(target=_serve, args=(there,), daemon=True)
+                process.start()
+                there.close()
+                team[here] = process
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Put off Ctrl-C until the end of the block, and for ever in processes that start in it.
+
+    A terminal sends it to workers as well. The parent ends them; a traceback from the middle of
+    their start-up would help nobody, nor would one because their start was cut short.
+    """
+    held: list[int] = []
+    # The block is inherited. It holds for this thread only, and a library may have others.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Only the main thread may set a handler, and only one of Python's can be put back.
+    handler = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread() and handler is not None
+    try:
+        if in_main:
+            signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _unordered(
+    team: Mapping[Connection[Any, Any], BaseProcess], jobs: Sequence[Any]
+) -> Iterator[tuple[int, Any]]:
+    """Yield (index of the job, result) as results come; nothing if no process came up."""
+    from multiprocessing.connection import wait  # noqa: PLC0415
+
+    at = dict.fromkeys(team, _LEARNING)
+    waiting = iter(range(len(jobs)))
+    while at:
+        ready = wait(list(at))
+        for connection in [one for one in at if one in ready]:
+            index = at.pop(connection)
+            try:
+                result = connection.recv()
+            except (EOFError, OSError):
+                if index == _LEARNING:
+                    continue
+                raise OutsideError(
+                    "a compiling process died: was it killed, is memory short? Nothing was "
+                    "written; run it again, or on one CPU: taskset -c 0 seccompgen ..."
+                ) from None
+            following = next(waiting, None)
+            if following is not None:
+                with contextlib.suppress(ConnectionError):
+                    connection.send(jobs[following])
+                at[connection] = following
+            if index != _LEARNING:
+                yield index, result
+
+
+def _serve(connection: Connection[Any, Any]) -> None:
+    """Be a worker: learn the task, say so, then answer jobs until the parent goes away."""
+    # The pipe tells that as well, but only between two jobs, and a job may be long.
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):
+        work, shared = connection.recv()
+        connection.send(None)
+        while True:
+            job = connection.recv()
+            connection.send(_attempt(work, shared, job))
+
+
+def _follow_parent() -> None:
+    from multiprocessing import parent_process  # noqa: PLC0415
+
+    parent = parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,151 @@
+"""A checkout or project that uses seccompgen: where its pyproject.toml says things are."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.objective import Optimize
+from seccompgen.io.reading import decode_text, parse_toml, read_file
+
+_PIN = re.compile(rb'^(?P<before>[ \t]*linux[ \t]*=[ \t]*)"(?P<tag>[^"\n]*)"', re.MULTILINE)
+_SECTION = re.compile(
+    rb"^\[tool\.seccompgen\][^\n]*\n(?P<body>(?:(?!\[)[^\n]*\n)*(?:(?!\[)[^\n]*))", re.MULTILINE
+)
+_TEXTS = {"linux", "policies", "output", "profile"}
+_GOALS = [goal.value for goal in Optimize]
+_SWITCHES = {"bitmap", "committed"}
+_KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
+
+
+POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
+"""How names of policy files end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What ``[tool.seccompgen]`` of a pyproject.toml says; paths are absolute.
+
+    ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
+    package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
+    a file or None, make the objective of every filter (`objective.Objective`). ``committed`` means
+    that the package is under version control, so that who builds a wheel is not to change it.
+    """
+
+    pyproject: Path
+    linux: str | None
+    policies: Path
+    output: Path
+    optimize: Optimize
+    bitmap: bool
+    profile: Path | None
+    committed: bool
+
+    @property
+    def root(self) -> Path:
+        """The directory of pyproject.toml."""
+        return self.pyproject.parent
+
+    @property
+    def kernel(self) -> Path:
+        """Where seccompgen's own checkout keeps the lock and the matrix."""
+        return self.root / "generator" / "seccompgen" / "kernel"
+
+    def policy_files(self) -> list[Path]:
+        """Return the policy files, sorted; those that start with ``_`` are only included."""
+        found = [
+            path
+            for path in sorted(self.policies.glob("*"))
+            if path.suffix in POLICY_SUFFIXES and path.name[0] not in "_."
+        ]
+        if not found:
+            raise InputError(f"no policy files in {self.policies}")
+        return found
+
+    def with_pin(self, tag: str) -> bytes:
+        """Return the text of pyproject.toml with the pin at ``tag``, nothing else changed."""
+        text = read_file(self.pyproject)
+        section = _SECTION.search(text)
+        pin = _PIN.search(text, *section.span("body")) if section else None
+        if not pin:
+            raise InputError(
+                Diagnostic(
+                    "no line 'linux = \"...\"' in [tool.seccompgen]", Position(str(self.pyproject))
+                )
+            )
+        return text[: pin.start("tag")] + tag.encode() + text[pin.end("tag") :]
+
+
+def find_project(start: Path) -> Project | None:
+    """Return the project that ``start`` lies in: the nearest pyproject.toml that names us."""
+    for directory in (start, *start.parents):
+        pyproject = directory / "pyproject.toml"
+        if pyproject.is_file():
+            project = read_project(pyproject)
+            if project:
+                return project
+    return None
+
+
+def read_project(pyproject: Path) -> Project | None:
+    """Return what ``pyproject`` says, or None if it does not name us; InputError if it is wrong."""
+    try:
+        content = read_file(pyproject)
+    except OSError as error:
+        raise InputError(f"cannot read {pyproject}: {error.strerror}") from None
+    data = parse_toml(decode_text(content, str(pyproject)), str(pyproject))
+    tool = data.get("tool")
+    section = tool.get("seccompgen") if isinstance(tool, dict) else None
+    if not isinstance(section, dict):
+        return None
+    problems = [
+        Diagnostic(f"[tool.seccompgen]: {what}", _position(pyproject, content, key))
+        for key, value in section.items()
+        if (what := _problem(key, value))
+    ]
+    if problems:
+        raise InputError(*problems)
+
+    def place(name: str) -> Path:
+        return Path(os.path.normpath(pyproject.parent / name))
+
+    return Project(
+        pyproject=pyproject,
+        linux=section.get("linux"),
+        policies=place(section.get("policies", "policies")),
+        output=place(section.get("output", "generated/seccomp_filters")),
+        optimize=Optimize(section.get("optimize", "balanced")),
+        bitmap=section.get("bitmap", True),
+        profile=place(section["profile"]) if "profile" in section else None,
+        committed=section.get("committed", False),
+    )
+
+
+def _problem(key: str, value: object) -> str:
+    """Return what is wrong with a key of our section, or an empty string."""
+    if key not in _KEYS:
+        return f"unknown key {key!r}{did_you_mean(key, _KEYS)}"
+    if key in _TEXTS and not isinstance(value, str):
+        return f"{key!r} must be text"
+    if key in _SWITCHES and not isinstance(value, bool):
+        return f"{key!r} must be true or false"
+    if key == "optimize" and value not in _GOALS:
+        hint = did_you_mean(str(value), _GOALS)
+        return f"'optimize' must be one of {', '.join(_GOALS)}, not {value!r}{hint}"
+    return ""
+
+
+def _position(pyproject: Path, content: bytes, key: str) -> Position:
+    """Return where ``key`` of our section stands, as far as a plain spelling of it is found."""
+    section = _SECTION.search(content)
+    spelling = re.compile(rb"^[ \t]*[\"']?(?P<key>%s)[\"']?[ \t]*=" % re.escape(key.encode()), re.M)
+    found = spelling.search(content, *section.span("body")) if section else None
+    if not found:
+        return Position(str(pyproject))
+    start = found.start("key")
+    line_start = content.rfind(b"\n", 0, start) + 1
+    column = len(content[line_start:start].decode()) + 1
+    return Position(str(pyproject), content.count(b"\n", 0, start) + 1, column)

@@ -1,0 +1,34 @@
+"""Compile a program and compare it with its policy: all that decides a program is imported here.
+
+The cache takes the files of these imports for the compiler (`cache.deciding_files`), so nothing of
+how results are told, or written, belongs here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.compile import compile_policy
+from seccompgen.verify import Code, Difference, kernel_objections, meaning, prove
+
+if TYPE_CHECKING:
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import Program
+    from seccompgen.core.tables import Tables
+
+
+def compile_proved(
+    policy: Policy, abi: Abi, tables: Tables, objective: Objective
+) -> tuple[Program, Difference | None]:
+    """Return the program of ``policy`` for ``abi``, and where it is not what the policy means.
+
+    The second is None for a proved program, and for one that the kernel would not take, of which
+    `verify.kernel_objections` tells. Raises what `compile_policy` and `prove` raise.
+    """
+    program = compile_policy(policy, abi, tables, objective)
+    if kernel_objections(program.instructions):
+        return program, None
+    found = prove(meaning(policy, abi, tables), Code(program.instructions, abi.byte_order))
+    return program, found if isinstance(found, Difference) else None

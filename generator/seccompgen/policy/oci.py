@@ -1,0 +1,296 @@
+"""A policy as a seccomp profile of the OCI runtime specification, or why it cannot be one.
+
+Container runtimes hand a profile to libseccomp, so it means what libseccomp makes of it: a rule
+names calls and compares each argument once, all of which must hold; rules have no order; a call
+that no rule matches gets the default action, as does a number that libseccomp does not know; other
+ABIs get kill_thread, whatever the profile says.
+
+A policy's first match becomes rules that do not overlap. What libseccomp answers rightly is used
+and nothing else: one rule with any comparisons where that is the whole of what a call's arguments
+decide, and otherwise rules of ``MASKED_EQ`` alone (its trees go wrong where several rules of one
+call compare by order or by ``NE``).
+
+Sources: runtime-spec's config-linux.md, seccomp_rule_add(3).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op
+from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets, comparisons
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Action, Origin, Policy, Rule
+    from seccompgen.core.tables import Table, Tables
+
+MOST_ALTERNATIVES = 256
+"""More rules for one call are refused: nobody could read them, and a runtime adds one by one."""
+
+_KILL_THREAD = ActionKind.KILL_THREAD.value
+_EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s390x"}
+
+# Where libseccomp makes two rules of one: the call itself, and the call that it can be reached
+# through as well, by a number in the first argument.
+MULTIPLEXED = {
+    "socketcall": (
+        "socket bind connect listen accept getsockname getpeername socketpair send recv sendto "
+        "recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg"
+    ),
+    "ipc": ("semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One comparison of an argument, 0 to 5, unsigned and 64 bits wide.
+
+    ``op`` is SCMP_CMP_*; for MASKED_EQ ``value`` is the mask and ``value_two`` what must remain.
+    """
+
+    index: int
+    op: str
+    value: int
+    value_two: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRule:
+    """Calls by name, what must all hold of their arguments, and the SECCOMP_RET value then."""
+
+    names: tuple[str, ...]
+    matches: tuple[Match, ...]
+    ret: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A profile for one ABI: ``default`` is a SECCOMP_RET value, ``flags`` those of its filter."""
+
+    abi: Abi
+    architecture: str
+    default: int
+    flags: FilterFlag
+    rules: tuple[ProfileRule, ...]
+
+
+def architecture(abi: Abi) -> str | None:
+    """Return how a profile calls ``abi``; None if no profile is exact for it.
+
+    Those of 64 bits are that containers run on, but for MIPS: there libseccomp takes calls through
+    another of its ABIs for unknown ones. On ABIs of 32 bits it compares halves of arguments, and
+    reaches calls through others.
+    """
+    if abi.name not in _EXACT:
+        return None
+    return next(name for name in abi.aliases if name.startswith("SCMP_ARCH_"))
+
+
+def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
+    """Return the profile for ``abi``, for which `architecture` has a name.
+
+    Raises one InputError with all that a profile cannot say, each at its place in the policy.
+    """
+    name = architecture(abi)
+    assert name is not None
+    problems = [*_settings(policy, abi), *_actions(policy)]
+    if problems:
+        raise InputError(*problems)
+    default = policy.unknown_action.ret(abi)
+    table = tables.tables[abi.name]
+    by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
+    for rule in policy.rules:
+        if rule.name in table.numbers:
+            by_number[table.numbers[rule.name]].append(rule)
+    names: dict[int, list[str]] = {nr: [] for nr in by_number}
+    for call, nr in sorted(table.numbers.items()):
+        names[nr].append(call)
+    sets = Sets()
+    grouped: dict[tuple[tuple[tuple[Match, ...], int], ...], list[str]] = {}
+    for nr, rules in by_number.items():
+        try:
+            answers = _answers(sets, policy, abi, rules, default)
+        except _TooManyError:
+            text = f"an OCI profile would take more than {MOST_ALTERNATIVES} rules for "
+            text += f"{names[nr][0]}; make its conditions simpler"
+            problems.append(Diagnostic(text, rules[0].origin.position))
+        else:
+            grouped.setdefault(answers, []).extend(names[nr])
+    rules_of = {call: answers for answers, calls in grouped.items() for call in calls}
+    problems += _multiplexed(policy, abi, table, rules_of)
+    if problems:
+        raise InputError(*problems)
+    rules_made = tuple(
+        ProfileRule(tuple(calls), matches, ret)
+        for answers, calls in grouped.items()
+        for matches, ret in answers
+    )
+    flags = policy.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
+    return Profile(abi, name, default, flags, rules_made)
+
+
+def _settings(policy: Policy, abi: Abi) -> Iterator[Diagnostic]:
+    """Yield what the policy says as a whole and no profile can."""
+    if policy.bad_arch_action.ret(abi) != _KILL_THREAD:
+        yield Diagnostic(
+            f"an OCI profile cannot say bad_arch_action {policy.bad_arch_action}: runtimes answer "
+            "calls through other ABIs with kill_thread; say `bad_arch_action: kill_thread`, in a "
+            "policy that includes this one if others need it as it is",
+            policy.bad_arch_origin.position,
+        )
+    if policy.compat_of(abi):
+        others = ", ".join(other.name for other in policy.compat_of(abi))
+        yield Diagnostic(
+            f"an OCI profile is exact for one ABI of 64 bits alone; take {others} out of "
+            "compat_arches",
+            policy.arches_origin.position,
+        )
+    if policy.flags & (FilterFlag.NEW_LISTENER | FilterFlag.WAIT_KILLABLE_RECV):
+        yield Diagnostic(
+            "an OCI profile has no listener but where its runtime is told a socket for it; take "
+            "new_listener and wait_killable_recv out of flags",
+            Position(policy.sources[-1][0]),
+        )
+
+
+def _actions(policy: Policy) -> Iterator[Diagnostic]:
+    """Yield the actions that no profile can say, each once."""
+    said: list[tuple[Action, Origin]] = [
+        (policy.default_action, policy.default_origin),
+        (policy.unknown_action, policy.unknown_origin),
+        *((rule.action, rule.origin) for rule in policy.rules),
+    ]
+    for action, origin in dict.fromkeys(said):
+        if action.kind is ActionKind.USER_NOTIF:
+            text = "user_notif: a runtime must be told a socket for the listener; use another"
+        elif action.kind is ActionKind.TRAP and action.data:
+            text = f"{action}: libseccomp has trap without a number; say trap"
+        else:
+            continue
+        yield Diagnostic(f"an OCI profile cannot say {text}", origin.position)
+
+
+class _TooManyError(Exception):
+    """A call would take more than `MOST_ALTERNATIVES` rules."""
+
+
+def _answers(
+    sets: Sets, policy: Policy, abi: Abi, rules: Sequence[Rule], default: int
+) -> tuple[tuple[tuple[Match, ...], int], ...]:
+    """Return (what must hold, SECCOMP_RET value) for one call where it is not ``default``.
+
+    No two of these hold for the same arguments.
+    """
+    rest = policy.default_action.ret(abi)
+    (first, *others) = rules or (None,)
+    if first is None:
+        return () if rest == default else (((), rest),)
+    ret = first.action.ret(abi)
+    if not others and rest == default != ret and (plain := _plain(first)) is not None:
+        return ((plain, ret),)
+    pieces: list[tuple[Box, int]] = []
+    left = [EVERYTHING]
+    for rule in rules:
+        box = sets.box(rule.condition)
+        here = [hit for part in left if NOTHING not in (hit := _common(sets, part, box))]
+        pieces += ((hit, rule.action.ret(abi)) for hit in here)
+        left = [piece for part in left for piece in sets.without(part, box)]
+        if len(left) > MOST_ALTERNATIVES:
+            raise _TooManyError
+    pieces += ((part, rest) for part in left)
+    if len({ret for _, ret in pieces}) == 1:
+        pieces = [(EVERYTHING, pieces[0][1])]
+    found = [
+        (matches, ret)
+        for box, ret in pieces
+        if ret != default
+        for matches in itertools.islice(_alternatives(sets, box), MOST_ALTERNATIVES + 1)
+    ]
+    if len(found) > MOST_ALTERNATIVES:
+        raise _TooManyError
+    return tuple(found)
+
+
+def _common(sets: Sets, left: Box, right: Box) -> Box:
+    both = [sets.both(a, b) for a, b in zip(left, right, strict=True)]
+    return both[0], both[1], both[2], both[3], both[4], both[5]
+
+
+def _plain(rule: Rule) -> tuple[Match, ...] | None:
+    """Return the comparisons of a rule as they are; None if they are not so simple."""
+    tests = list(comparisons(rule.condition))
+    matches = [_match(test) for test in tests]
+    if len({test.argument for test in tests}) < len(tests) or None in matches:
+        return None
+    return tuple(match for match in matches if match)
+
+
+def _match(test: Comparison) -> Match | None:
+    counts = U64 if test.width == 64 else U32
+    match test.op:
+        case Op.MASKED_EQ:
+            return Match(test.argument, "MASKED_EQ", test.mask & counts, test.value)
+        case Op.NO_BITS:
+            return Match(test.argument, "MASKED_EQ", test.value, 0)
+        case Op.ANY_BITS:
+            return None
+        case Op.EQ if test.width == 32:
+            return Match(test.argument, "MASKED_EQ", U32, test.value)
+        case _ if test.width == 64:
+            return Match(test.argument, test.op.name, test.value)
+    return None
+
+
+def _alternatives(sets: Sets, box: Box) -> Iterator[tuple[Match, ...]]:
+    """Yield the conjunctions of MASKED_EQ that make up ``box`` together, none twice."""
+    ways = [
+        [Match(n, "EQ" if mask == U64 else "MASKED_EQ", *pair) for mask, pair in _cubes(sets, part)]
+        for n, part in enumerate(box)
+        if part != ALL
+    ]
+    yield from itertools.product(*ways)
+
+
+def _cubes(sets: Sets, node: int) -> Iterable[tuple[int, tuple[int, ...]]]:
+    """Yield (mask, operands of the comparison) of disjoint cubes that make up a set."""
+    stack = [(node, 0, 0)]
+    while stack:
+        at, mask, value = stack.pop()
+        if at == ALL:
+            yield mask, ((value,) if mask == U64 else (mask, value))
+        elif at != NOTHING:
+            level, zero, one = sets.nodes[at]
+            bit = 1 << (BITS - 1 - level)
+            stack += ((one, mask | bit, value | bit), (zero, mask | bit, value))
+
+
+def _multiplexed(
+    policy: Policy,
+    abi: Abi,
+    table: Table,
+    rules_of: dict[str, tuple[tuple[tuple[Match, ...], int], ...]],
+) -> Iterator[Diagnostic]:
+    """Yield the calls whose rules libseccomp would spread to others that have another answer."""
+    if abi.name not in {"ppc64", "ppc64le", "s390x"}:
+        return
+    for through, listed in MULTIPLEXED.items():
+        calls = set(listed.split())
+        answers = {rules_of[call] for call in (through, *sorted(calls)) if call in table.numbers}
+        plain = all(not matches for answer in answers for matches, _ in answer)
+        if len(answers) > 1 or not plain:
+            yield Diagnostic(
+                f"on {abi.name} libseccomp gives {through} the rules of all calls that can be made "
+                f"through it, so an OCI profile is exact only if they have one answer; give "
+                f"{through} and these the same, or leave {abi.name} out of arches: "
+                + ", ".join(sorted(calls & table.numbers.keys())),
+                next(
+                    (rule.origin.position for rule in policy.rules if rule.name in calls),
+                    policy.default_origin.position,
+                ),
+            )
