@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import seccompgen
 from command import ROOT, inside, said, snapshot
+from seccompgen.kernel.shipped import LOCK_NAME, MATRIX_NAME, SHIPPED
 from transcript import BIN, blocks, replay, section
 
 EXAMPLE = ROOT / "examples" / "make_ninja"
@@ -155,7 +156,7 @@ def test_it_names_all_that_decides_a_projects_filters(tmp_path: Path) -> None:
     named = inputs(tmp_path / "d")
     assert named[:5] == ["p/_b.yml", "p/w.yml", "counts", "pyproject.toml", "p"]
     package = Path(seccompgen.__file__).parent
-    own = {*package.rglob("*.py"), *(package / "kernel").iterdir()}
+    own = {*package.rglob("*.py"), SHIPPED / LOCK_NAME, SHIPPED / MATRIX_NAME}
     assert {str(path) for path in own} < set(named[5:])
     assert {Path(name).name for name in named} > {"filter.py.j2", "_runtime.py"}
     assert all((tmp_path / name).exists() for name in named)

@@ -263,6 +263,8 @@ class Scene:
             try:
                 os.close(reader)
                 os.setsid()
+                # Who started the suite may ignore it, as nohup does; what is ignored is inherited.
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)
                 if user is not None and os.geteuid() == 0:
                     os.setresgid(user, user, user)
                     os.setresuid(user, user, user)

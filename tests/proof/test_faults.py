@@ -75,7 +75,8 @@ ALIKE = [
 NAMES = sorted({nr: name for name, nr in sorted(plain_tables()["x86_64"].items())}.values())
 random.Random(0).shuffle(NAMES)
 LONG = [
-    condition(name, "allow", compare("Equal", 0x55, place % 6)) for place, name in enumerate(NAMES)
+    condition(name, "allow", compare("Equal", 0x55 + place % 7, place % 6))
+    for place, name in enumerate(NAMES)
 ]
 
 OFFSET = "len(self._out) - 1 - self._places[entry]"
