@@ -195,8 +195,7 @@ class Arm64(Arm64Instructions):
             if self._frames.may_be_written(image, code, location, by_call=True):
                 return Lost(Why.STORED)
             return Moved((location,))
-        preserved = location.name == "sp" or 19 <= int(location.name[1:]) <= 29
-        if preserved and not image.is_go:
+        if self.preserves(image, location.name):
             return Moved((location,))
         if location.name == "x0":
             return Lost(Why.RETURNED)

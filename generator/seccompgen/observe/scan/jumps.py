@@ -304,7 +304,8 @@ def _plausible(
 def only_calls(machine: Machine, function: Function, index: int) -> list[int] | None:
     """Return which instructions call what ``code[index]`` loads, if it is used for nothing else.
 
-    None if it may be handed on: copied, stored, or carried out of the function.
+    None if it may be handed on: copied, stored, given to a function that is called or back to the
+    caller, or carried out of the function. A register that functions preserve is handed to none.
     """
     code = function.code
     register = machine.sets(code[index])
@@ -321,8 +322,13 @@ def only_calls(machine: Machine, function: Function, index: int) -> list[int] | 
             continue
         seen.add(at)
         instruction = code[at]
+        kept = machine.preserves(function.image, register)
         if machine.target(instruction) == Register(register) and machine.is_call(instruction):
             calls.append(instruction[0])
+            if not kept:
+                continue  # it holds something else, when that comes back
+        elif not kept and (machine.is_call(instruction) or machine.returns(instruction)):
+            return None
         elif machine.mentions(instruction, register):
             if machine.is_comparison(instruction):
                 pass

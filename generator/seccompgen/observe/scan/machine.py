@@ -194,6 +194,9 @@ class Machine(Protocol):
     def dies(self, instruction: Instruction) -> bool:
         """Return True for what stops control by a signal, and so leads nowhere."""
 
+    def preserves(self, image: Image, register: str) -> bool:
+        """Return True if functions return with ``register`` as their callers had it."""
+
     def mentions(self, instruction: Instruction, register: str) -> bool:
         """Return True if any operand is, or has in it, a part of ``register``."""
 

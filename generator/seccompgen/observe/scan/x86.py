@@ -200,12 +200,16 @@ class X86(X86Instructions):
             if own or not self._frames.may_be_written(image, code, location, by_call=True):
                 return Moved((location,))
             return Lost(Why.STORED)
-        preserved = _PRESERVED if self.word == 8 else _PRESERVED_I386
-        if location.name == "rsp" or (location.name in preserved and not image.is_go):
+        if self.preserves(image, location.name):
             return Moved((location,))
         if location.name == "rax":
             return Lost(Why.RETURNED)
         return Lost(Why.CHANGED)
+
+    def preserves(self, image: Image, register: str) -> bool:
+        """See ``Machine``."""
+        preserved = _PRESERVED if self.word == 8 else _PRESERVED_I386
+        return register == "rsp" or (register in preserved and not image.is_go)
 
     def _register_before(
         self,
