@@ -195,7 +195,10 @@ PROGRAMS = {
     "clang++-lld": Program(CC, "a.cc", "clang++ -O2 -fuse-ld=lld -o {out} {in}"),
     "rustc": Program(RUST, "a.rs", "rustc -O -o {out} {in}"),
     "rustc-debug": Program(RUST, "a.rs", "rustc -o {out} {in}"),
-    "rustc-bfd": Program(RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=bfd -o {out} {in}"),
+    # It has the address of the C library's syscall(), and hands it on.
+    "rustc-bfd": Program(
+        RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=bfd -o {out} {in}", known=False
+    ),
     "rustc-lld": Program(RUST, "a.rs", "rustc -O -C link-arg=-fuse-ld=lld -o {out} {in}"),
     "rustc-static": Program(RUST, "a.rs", "rustc -O -C target-feature=+crt-static -o {out} {in}"),
     "rustc-debian": Program(RUST, "a.rs", "/usr/bin/rustc -O -o {out} {in}", known=False),
@@ -244,6 +247,8 @@ def made(directory: Path, program: Program) -> Path:
     )
     if run.returncode and "fuse-ld" in program.command:
         pytest.skip(f"cannot link so: {run.stderr.splitlines()[-1]}")
+    if run.returncode and "rustup" in run.stderr:
+        pytest.skip("rustup has no compiler for this user")
     assert run.returncode == 0, run.stderr
     return out
 
@@ -278,8 +283,9 @@ def test_an_aarch64_program_calls_nothing_else(tmp_path: Path, optimise: str, li
         [emulator, "-L", root, "-strace", path], capture_output=True, text=True, check=False
     )
     assert run.returncode == 7, run.stderr
-    called = set(re.findall(r"^\d+ (\w+)\(", run.stderr, re.MULTILINE))
+    called = set(re.findall(r"^\d+ ([a-z]\w*)\(", run.stderr, re.MULTILINE))
     assert len(called) > 10
     scan = seccompgen("scan", path, "--root", root, "--json")
-    assert scan.code == 0, scan.err
+    # Of the C library's file it says that it does not know how two functions format.
+    assert scan.code == (1 if link == "-pie" else 0), scan.err
     assert called - {"execve"} <= set(json.loads(scan.out)[0]["syscalls"])

@@ -127,6 +127,10 @@ class Arm64Instructions:
             return ""
         return whole(instruction[3].partition(", ")[0])
 
+    def makes_page(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] == "adrp"
+
     def preserves(self, image: Image, register: str) -> bool:
         """See ``Machine``."""
         return not image.is_go and (register == "sp" or 19 <= int(register[1:]) <= 29)

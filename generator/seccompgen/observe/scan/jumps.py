@@ -65,32 +65,37 @@ def is_whole(machine: Machine, function: Function, index: int, location: Locatio
     """
     if location is None:
         return True
-    first = (index, location, False)
+    first = (index, location, False, 0)
     seen, waiting = {first}, [first]
     code = function.code
     while waiting:
-        at, where, in_sum = waiting.pop()
+        at, where, in_sum, added = waiting.pop()
         for earlier in _before(machine, function, at):
             if not in_sum and machine.is_half(code[earlier], where) and function.image.relocatable:
                 continue  # such a file is loaded above what half a word can say
             summands = machine.summands(code[earlier], where)
             if summands is not None:
-                places, in_sum_before = summands, True
+                if added:
+                    return False
+                places, in_sum_before, added_before = summands, True, 0
             else:
                 step = machine.before(function.image, code, earlier, where)
                 if isinstance(step, Known):
-                    if not _is_taken(function, step.value, in_sum=in_sum):
+                    # A page and the rest, put together once, count as taken where that is done.
+                    if added and not machine.makes_page(code[earlier]):
+                        return False
+                    if not _is_taken(function, step.value + added, in_sum=in_sum):
                         return False
                     continue
                 if isinstance(step, Lost):
-                    if step.why not in (_WORDS if in_sum else _WHOLE):
+                    if added or step.why not in (_WORDS if in_sum else _WHOLE):
                         return False
                     continue
-                if step.add:
+                if step.add and (in_sum or added):
                     return False
-                places, in_sum_before = step.places, in_sum
+                places, in_sum_before, added_before = step.places, in_sum, added + step.add
             for place in places:
-                state = (earlier, place, in_sum_before)
+                state = (earlier, place, in_sum_before, added_before)
                 if state not in seen:
                     seen.add(state)
                     waiting.append(state)

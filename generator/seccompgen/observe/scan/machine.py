@@ -194,6 +194,9 @@ class Machine(Protocol):
     def dies(self, instruction: Instruction) -> bool:
         """Return True for what stops control by a signal, and so leads nowhere."""
 
+    def makes_page(self, instruction: Instruction) -> bool:
+        """Return True if it puts the page of an address into a register, without the rest."""
+
     def preserves(self, image: Image, register: str) -> bool:
         """Return True if functions return with ``register`` as their callers had it."""
 

@@ -229,6 +229,10 @@ class X86Instructions:
             return ""
         return REGISTERS.get(instruction[3].partition(", ")[0], ("", 0))[0]
 
+    def makes_page(self, instruction: Instruction) -> bool:  # noqa: ARG002 - it has none
+        """See ``Machine``."""
+        return False
+
     def dies(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
         return instruction[2] in {"ud2", "ud1", "ud0", "hlt", "int3"}
