@@ -50,6 +50,37 @@ def test_each_way_is_followed_or_unknown(
     assert any(one.leads_on for one in without.unknown)
 
 
+HANDED_ON = {
+    "to what is called": (
+        "taker: call *%rdi; ret",
+        "mov hidden@GOTPCREL(%rip), %rdi; call taker",
+    ),
+    "to the caller": (
+        "taker: mov hidden@GOTPCREL(%rip), %rax; ret",
+        "call taker; call *%rax",
+    ),
+    "over a call that preserves it": (
+        "taker: ret",
+        "mov hidden@GOTPCREL(%rip), %rbx; call taker; call *%rbx",
+    ),
+}
+
+
+@pytest.mark.parametrize(("taker", "way"), HANDED_ON.values(), ids=HANDED_ON)
+def test_a_pointer_that_a_register_hands_on_is_followed(
+    tmp_path: Path, taker: str, way: str
+) -> None:
+    """Calls on aarch64 and x86_64 hand main to the C library so."""
+    function = f'__asm__(".text; .type taker,@function; {taker}; .size taker,.-taker");'
+    path = compiled(
+        tmp_path,
+        HIDDEN + function + STARTS.replace("{way}", way).replace("}}", "}"),
+        *("-O1", "-static-pie", "-Wl,--no-relax"),
+    )
+    found = scan(path, shipped_tables(), (), (), Path("/"))
+    assert "getpid" in found.names
+
+
 def test_what_jumps_to_an_import_and_does_more_is_no_stub(tmp_path: Path) -> None:
     """A function of three instructions that enters the kernel and goes on elsewhere."""
     source = (
