@@ -164,6 +164,8 @@ def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
     script = FULL.format(full=full, names=names, python=sys.executable)
     if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespaces here")
+    if any(Path(sys.executable).is_relative_to(name) for name in names.split()):
+        pytest.skip("this Python lies where the disk is to be full")
     done = subprocess.run(
         ["unshare", "-Urm", "sh", "-c", script],
         env={**os.environ, "TMPDIR": str(other)},
