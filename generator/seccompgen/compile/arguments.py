@@ -104,7 +104,7 @@ class _Way(NamedTuple):
 
 
 class _Searched(NamedTuple):
-    """What a search found: ``trees``, with ``costs`` and ``size`` as in `_Way`.
+    """The result of a search: ``trees``, with ``costs`` and ``size`` as in `_Way`.
 
     ``intervals`` were searched for it.
     """

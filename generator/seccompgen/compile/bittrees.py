@@ -257,7 +257,7 @@ class _Cube(NamedTuple):
 
 
 class _State:
-    """What the tests so far have left: for each label the combinations, in ``points``.
+    """The combinations that earlier tests have left, for each label, in ``points``.
 
     ``care`` are all of them, ``count`` how many these are, ``labels`` those that are left.
     """

@@ -49,7 +49,7 @@ class Helpful(NamedTuple):
 
 
 class LineFacts:
-    """What is known of functions of one word.
+    """Facts about functions of one word.
 
     ``masks`` are candidates for tests, (mask, k) for ``word & mask == k``. A test costs ``price``
     for being there.

@@ -347,7 +347,7 @@ def _with_bit_of(mask: int) -> int:
 
 
 class _Pricing:
-    """What small trees cost, once it is known what follows at their ends."""
+    """The costs of small trees, once it is known what follows at their ends."""
 
     def __init__(self, price: int) -> None:
         self._price = price

@@ -70,7 +70,7 @@ _MOST_NUMBERS = 64
 
 
 class Frequencies:
-    """How often numbers of one line are asked for, exactly, on a scale of their own."""
+    """The exact weights of the numbers of one line, on a scale of their own."""
 
     def __init__(self, spans: Sequence[Span], weights: Sequence[int]) -> None:
         lengths = [span.last - span.first + 1 for span in spans]
@@ -91,7 +91,7 @@ class Frequencies:
 
 
 class _List(NamedTuple):
-    """What can be done at ``place``: ``first`` leads to ``to``, ``low`` and ``high`` are the rest.
+    """A step at ``place``: ``first`` leads to ``to``, ``low`` and ``high`` are the rest.
 
     These lead to the lower and the higher numbered of the two ends. Without ``first``, ``low`` and
     ``high`` are all. ``inner`` is the test that goes, and ``slower`` the executed instructions

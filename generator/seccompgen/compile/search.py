@@ -99,7 +99,7 @@ class _Ranges(NamedTuple):
 
 
 class _Form:
-    """What a search for ``items`` needs to know, but for what follows at the ends."""
+    """The part of a search for ``items`` that does not depend on what follows at the ends."""
 
     def __init__(self, items: Sequence[Item], price: int, effort: Effort) -> None:
         n = len(items)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEPT_SECONDS = 30 * 24 * 3600
-"""How long an entry stays that nobody reads."""
+"""The time that an entry stays though nobody reads it."""
 
 _IMPORT = re.compile(
     r"^[ ]*from (?P<module>seccompgen[.\w]*) import (?P<names>\([^)]*\)|[^\n#]+)"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
 load_tables, shipped_tables = shipped.load_tables, shipped.shipped_tables
-"""What builds wants these, too; `shipped` is for who only looks numbers up, and is quicker."""
+"""Builds need these, too; `shipped` alone is quicker to import, for looking numbers up."""
 _DEVICES = frozenset(
     ("aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a run on one ABI.
+    """The facts of a run on one ABI.
 
     ``called`` are names of calls, those of a startup that is left out among them. ``threads`` and
     ``processes`` say whether a process started a thread, or a process. ``late`` is True where the
@@ -75,7 +75,7 @@ _WAITS = "a shell's wait sleeps by it while children run"
 _COLLECTS = "a parent learns by it how a child ended"
 _INTERRUPTS = "among others, by runtimes that interrupt their own threads, as Go's does"
 _RUNTIME = tuple(map(_any, ("gettid", "sigaltstack", "rt_sigaction", "sched_getaffinity")))
-"""What Go's runtime calls as it starts, and few others."""
+"""Calls that Go's runtime makes as it starts, and few other programs make."""
 
 _RULES = (
     _Rule("exit_group", "processes end by it"),

@@ -60,7 +60,7 @@ class Sighting:
 
 
 Sightings: TypeAlias = "Mapping[Sighting, int]"
-"""How often what was seen."""
+"""The number of times that each was seen."""
 
 
 @dataclass(frozen=True, slots=True)

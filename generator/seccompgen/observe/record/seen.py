@@ -1,4 +1,4 @@
-"""What traced processes called, as far as it counts: calls, arguments, markers, refusals.
+"""The calls of traced processes, as far as they count: arguments, markers, refusals.
 
 A call is a key: audit value, number, and the arguments that are kept of it. Of each process the
 keys are kept apart as long as it may come to a marker, which makes what was before it void.
@@ -37,7 +37,7 @@ _LABEL_MAX = 1024
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What to look at.
+    """The things to look at.
 
     ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
     None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
@@ -115,7 +115,7 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What is done with a call: ``keep`` are index and mask of arguments; ``name`` is its name."""
+    """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name."""
 
     keep: tuple[tuple[int, int], ...]
     name: str | None

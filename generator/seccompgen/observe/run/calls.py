@@ -51,7 +51,7 @@ class Decoded:
 
     @property
     def kind(self) -> tuple[str, ...]:
-        """What this call has in common with others that differ in addresses alone."""
+        """The part of this call that it shares with others which differ in addresses alone."""
         kinds = SIGNATURES.get(self.name, ())
         texts = (text for _, text in self.arguments)
         told = (text for text, kind in zip(texts, kinds, strict=False) if kind != "ptr")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Stage(enum.IntEnum):
-    """How far a thread is: before its marker, after a call that only marks, after an install."""
+    """The progress of a thread: before its marker, after a mark alone, after an install."""
 
     STARTING = 0
     MARKED = 1

@@ -1,4 +1,4 @@
-"""What a call has to do with the installing of a filter: it asks, marks, or installs.
+"""The part of a call in the installing of a filter: it asks, marks, or installs.
 
 The runtime asks in two calls what the kernel has: without a program, then with one of no
 instructions. The first alone is what its marker() makes. Sources: seccomp(2), prctl(2).
@@ -31,7 +31,7 @@ _PROGRAM_LENGTH = 2
 
 
 class Step(enum.Enum):
-    """What a call has to do with the installing of a filter; EMPTY is of no instructions."""
+    """The part of a call in the installing of a filter; EMPTY is of no instructions."""
 
     NONE = enum.auto()
     ASKS = enum.auto()

@@ -66,7 +66,7 @@ class _Function(NamedTuple):
 
 @dataclass(frozen=True)
 class Symbols:
-    """What a file names: ``functions`` by address, and the addresses of exported ``objects``.
+    """The names in a file: ``functions`` by address, and the addresses of exported ``objects``.
 
     ``machine`` is its e_machine.
     """

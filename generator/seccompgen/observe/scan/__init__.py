@@ -1,4 +1,4 @@
-"""What a program can call, from its code, without running it.
+"""Find the calls that a program can make, from its code, without running it.
 
 ``libraries`` finds what a program is loaded with, each a ``binary``; ``elf`` reads these as an
 ``image`` (``symbols``, ``relocations``, ``frames``, and ``pclntab`` for the names of Go). ``code``

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from seccompgen.observe.scan.image import Image
 
 _JOB_BYTES = 1 << 17
-"""How much code one process is given at a time."""
+"""The amount of code that one process is given at a time."""
 
 
 class Analysis(NamedTuple):
-    """What a scan needs of an image, but for the decoding of single functions.
+    """The facts that a scan needs of an image, apart from the code of single functions.
 
     ``functions`` are sorted by their start. ``overlays`` begin within another, where control
     arrives in the middle of what looks like an instruction. ``taken`` are the addresses that stand

@@ -31,7 +31,7 @@ STOPS = frozenset(
 CALLS = frozenset({"bl", "blr", "blraa", "blrab", "blraaz", "blrabz"})
 
 COMPARES = frozenset({"cmp", "cmn", "tst", "ccmp", "ccmn"})
-"""What writes no register, whatever the disassembler says of its first."""
+"""Instructions that write no register, whatever the disassembler says of their first."""
 
 SETS = frozenset({"mov", "adrp", "adr", "ldr"})
 
@@ -43,7 +43,7 @@ UNSIGNED = frozenset({"b.hi", "b.ls", "b.hs", "b.lo"})
 KEEPS_FLAGS = frozenset({"mov", "adrp", "adr", "add", "ldr", "nop", "movz", "sub"})
 
 ENTRY_SIZES = {"ldrb": 1, "ldrsb": 1, "ldrh": 2, "ldrsh": 2, "ldr": 4, "ldrsw": 4}
-"""How many bytes an entry of a jump table has, by what loads it."""
+"""The bytes of a jump table's entry, by the instruction that loads it."""
 
 
 def whole(name: str) -> str:
@@ -62,7 +62,7 @@ def number(text: str) -> int:
 
 
 class Arm64Instructions:
-    """What can be told of an instruction by itself."""
+    """Facts about an instruction by itself."""
 
     word: int
     """bytes in a word"""

@@ -62,7 +62,7 @@ def broken_is_refused(path: str) -> Iterator[None]:
 
 
 class _ElfFile(Protocol):
-    """What is used of pyelftools' ELFFile, which has no types of its own worth having."""
+    """The part of pyelftools' ELFFile that is used, which has no types worth having."""
 
     elfclass: int
     little_endian: bool

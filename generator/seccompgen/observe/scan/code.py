@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _OVERLAY_BYTES = 256
 _ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}
-"""What glibc takes the address of only to see whether a signal came while it ran (nptl)."""
+"""Places whose address glibc takes only to see if a signal came while they ran (nptl)."""
 _GO_PANICS = (
     "runtime.throw",
     "runtime.fatal",
@@ -49,7 +49,7 @@ _GO_PANICS = (
     "runtime.goPanic",
     "runtime.panic",
 )
-"""How the names of Go's functions begin that end in a panic, and so never return."""
+"""Beginnings of the names of Go's functions that end in a panic, and so never return."""
 _NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
 """Functions of other files that do not return, as the C standard and the ABI have it."""
 _LEAVING = frozenset({Kind.INDIRECT_JUMP, Kind.JUMP_SLOT, Kind.UNREAD})

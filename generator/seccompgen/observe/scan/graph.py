@@ -155,7 +155,7 @@ class _Explorer:
         self.unclear: dict[Place, tuple[Why, str]] = {}
         self.overlays: set[Place] = set()
         self.asking: set[int] = set()
-        """Which images get functions by their names, or hand names to those that do."""
+        """Return the images that get functions by their names, or hand names to those that do."""
 
     def graph(self) -> Graph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.scan.machine import Instruction, Location, Machine, TableLoad
 
 _NEAR_BYTES = 96
-"""How far before an indirect jump the code that prepares it may start."""
+"""The distance before an indirect jump in which the code that prepares it may start."""
 _MOST_ENTRIES = 4096
 _MAX_STATES = 2000
 _MOST_REFERENCES = 300

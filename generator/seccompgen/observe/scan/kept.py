@@ -44,7 +44,7 @@ _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Kept:
-    """What is kept in ``directory``, of scans with ``tables``."""
+    """Results that are kept in ``directory``, of scans with ``tables``."""
 
     def __init__(self, directory: Path, tables: Tables) -> None:
         self._directory = directory

@@ -37,7 +37,7 @@ _RELOCATIONS = {
 
 @dataclass(slots=True)
 class Relocated:
-    """What is put where: ``words`` and ``slots`` by their place, code addresses as ``pointers``.
+    """Words of the loader: ``words`` and ``slots`` by place, code addresses as ``pointers``.
 
     ``imported`` are names whose address is put into data, ``unread`` the places of relocations
     that are not understood, why, and more of it.

@@ -43,7 +43,7 @@ _VDSO_CALLS = (
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a scan may use: processes, what is kept of earlier ones, and who wants to know of it."""
+    """Means of a scan: processes, results of earlier ones, and who is told how far it is."""
 
     spread: Spread = alone
     kept: Kept | None = None

@@ -117,7 +117,7 @@ def is_number(text: str) -> bool:
 
 
 class X86Instructions:
-    """What can be told of an instruction by itself."""
+    """Facts about an instruction by itself."""
 
     word: int
     """bytes in a word"""
