@@ -17,8 +17,8 @@ import black
 import pytest
 from command import ROOT, inside
 from seccompgen.core.abis import ABIS
+from seccompgen.core.model import Action
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import parse_action
 from seccompgen.render import render_python_allowlist, render_table, render_tables_package
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def emit(place: Path) -> list[str]:
             render_python_allowlist(
                 {ABIS[abi]: names for abi in abis},
                 [ABIS["i386"]][: len(abis) - 1],
-                parse_action("errno(EPERM)"),
+                Action.parse("errno(EPERM)"),
                 tables,
                 'Allows "this".',
                 ["Found in", "  a file"],

@@ -11,9 +11,9 @@ from seccompgen.cli.common import (
     means,
     one_filter,
     read_tables,
-    require_abi,
     tables_option,
 )
+from seccompgen.core.abis import require_abi
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import RET_DATA_MAX, Settings
+from seccompgen.core.model import RET_DATA_MAX, Action, Settings
 from seccompgen.core.program import LD_W_ABS, RET_K, decode, programs_sha256
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.locate import Kind, kind_of, vendored_from
@@ -36,7 +36,7 @@ from seccompgen.pipeline.build import PLAIN_MEANS, build_policy, difference_text
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
-from seccompgen.policy import load_policy, parse_action
+from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import policy_docstring
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
@@ -192,7 +192,7 @@ def _claims_of_combined(
     advice = "put a copy beside the module"
     files = [_find(path, *part, advice) for part in banner.parts]
     parts = parts_of(files, tables, filters[0].abi if len(filters) == 1 else None)
-    operation, refusal = made[0], parse_action(made[1]) if made[1] else None
+    operation, refusal = made[0], Action.parse(made[1]) if made[1] else None
     claims = [
         Claim(
             str(path),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
 
@@ -49,7 +49,7 @@ class _Section:
 
 def render_filter(
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
     *,
@@ -72,7 +72,7 @@ def render_combined(
     made: str,
     title: str,
     parts: Sequence[tuple[str, str, str]],
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     settings: tuple[FilterFlag, bool, bool],
     redo: str,
@@ -123,7 +123,7 @@ def _about_combined(
     )
 
 
-def _module(about: About, programs: Sequence[Program], tables: Tables) -> bytes:
+def _module(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> bytes:
     kind, name, _ = about.sources[0]
     if _ENCODING.match(f"#   {kind}  {printable(name)}"):
         text = "Python would take its name for an encoding (PEP 263): rename the file"
@@ -262,7 +262,7 @@ def _docstring_text(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _section(program: Program, tables: Tables) -> _Section:
+def _section(program: CompiledProgram, tables: Tables) -> _Section:
     abi = program.abi
     data = program.to_bytes()
     chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))

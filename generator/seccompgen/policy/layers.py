@@ -1,0 +1,201 @@
+"""The layers of a policy: its file and the files that it includes, or the values of a program."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
+from seccompgen.core.model import FilterFlag
+from seccompgen.io.reading import read_file
+from seccompgen.policy import values
+from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
+from seccompgen.policy.schema import PolicyFile, validate
+from seccompgen.policy.stock import stock_policies
+from seccompgen.policy.values import Filter, Source
+
+if TYPE_CHECKING:
+    from seccompgen.policy.schema import Group
+
+_T = TypeVar("_T")
+_MAX_INCLUDES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One file, or the values of a program, checked for itself."""
+
+    document: Document
+    base: Path
+    content: PolicyFile
+    sha256: str
+
+    @classmethod
+    def of(cls, document: Document, content: bytes) -> Layer:
+        """Check ``document``, which ``content`` says. Raises InputError with every error."""
+        checked, base = validate(document)
+        return cls(document, base, checked, hashlib.sha256(content).hexdigest())
+
+    @property
+    def file(self) -> str:
+        """The name of the file; of values, that of the file that would say the same."""
+        return self.document.file
+
+    def position(self, *path: str | int) -> Position:
+        """Return where a part of the policy stands."""
+        return self.document.position((*self.base, *path))
+
+
+def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:
+    """Return the layers of a policy, itself last; raise InputError with the errors of all."""
+    if not isinstance(source, pathlib.Path):
+        return [_layer_of_values(source)]
+    done: dict[pathlib.Path, Layer] = {}
+    problems: list[Diagnostic] = []
+    _read_layer(source, None, (), done, problems, notes)
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    return list(done.values())
+
+
+def _layer_of_values(value: values.Policy | Filter) -> Layer:
+    document = values.document_of(value)
+    name = document.file
+    if not name.isprintable() or os.sep in name:
+        raise InputError(Diagnostic(f"{name!r} cannot be the name of a file: choose another"))
+    return Layer.of(document, values.policy_text(document.data).encode())
+
+
+def setting(layers: list[Layer], key: str, default: _T) -> _T:
+    """Return what the outermost layer that sets ``key`` says, or ``default``."""
+    layer = holder(layers, key)
+    return getattr(layer.content, key) if layer else default
+
+
+def holder(layers: list[Layer], key: str) -> Layer | None:
+    """Return the layer whose ``key`` counts: the outermost that sets it."""
+    return next((x for x in reversed(layers) if getattr(x.content, key) is not None), None)
+
+
+def no_default(layers: list[Layer]) -> Diagnostic:
+    """Return that no layer says what happens to a call that no rule matches."""
+    return Diagnostic(
+        "'default_action' is missing: say what happens to a call that no rule matches, "
+        "such as errno or kill_process",
+        layers[-1].position(),
+    )
+
+
+def all_flags(layers: list[Layer]) -> FilterFlag:
+    """Return the flags of a policy."""
+    layer = holder(layers, "flags")
+    flags = FilterFlag(0)
+    for flag in (layer.content.flags or ()) if layer else ():
+        flags |= flag
+    return flags
+
+
+def _read_layer(
+    path: pathlib.Path,
+    included_at: Position | None,
+    chain: tuple[pathlib.Path, ...],
+    done: dict[pathlib.Path, Layer],
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> None:
+    if not str(path).isprintable():
+        problems.append(
+            Diagnostic(f"unprintable characters in {str(path)!r}: rename it", included_at)
+        )
+        return
+    # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
+    identity = pathlib.Path(os.path.realpath(path))
+    if identity in chain:
+        names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
+        problems.append(Diagnostic(f"a circle of includes: {names}", included_at))
+        return
+    if identity in done:
+        return
+    if len(chain) == _MAX_INCLUDES:
+        problems.append(Diagnostic(f"includes nested deeper than {_MAX_INCLUDES}", included_at))
+        return
+    try:
+        # Only what is named on the command line may be a pipe of the shell.
+        content = read_file(path, MAX_POLICY, pipes=not chain)
+    except OSError as error:
+        near = did_you_mean(path.stem, stock_policies()) if included_at else ""
+        near = near.replace("mean ", "mean the stock policy ")
+        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}{near}", included_at))
+        return
+    try:
+        layer = Layer.of(read_document(content, str(path)), content)
+    except SeccompgenError as error:
+        problems.extend(error.diagnostics)
+        return
+    for i, name in enumerate(layer.content.include):
+        where = layer.position("include", i)
+        file = _included(path.parent, name, where, notes)
+        _read_layer(file, where, (*chain, identity), done, problems, notes)
+    done[identity] = layer
+
+
+def _included(
+    directory: pathlib.Path, name: str, where: Position, notes: list[Diagnostic]
+) -> pathlib.Path:
+    """Return the file that a policy in ``directory`` includes: a stock policy, by its name, or one.
+
+    As on a command line (`locate`), a stock policy's name is that policy whatever lies there.
+    """
+    stock = stock_policies().get(name)
+    if stock and os.path.lexists(directory / name):
+        text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
+        notes.append(Diagnostic(text, where))
+    return stock or directory / name
+
+
+def read_filter(path: pathlib.Path) -> Filter:
+    """Return what the policy at ``path`` says with all that it includes, as values.
+
+    Raises InputError with every error of the files by themselves; whether their names and rules
+    mean something, `load_policy` tells.
+    """
+    layers = layers_of(path, [])
+    default = setting(layers, "default_action", None)
+    if default is None:
+        raise InputError(no_default(layers))
+    groups = [_group(group) for layer in layers for group in layer.content.syscalls]
+    policy = values.Policy(
+        default,
+        groups,
+        name=path.stem,
+        description=setting(layers, "description", ""),
+        arches=setting(layers, "arches", ()),
+        compat_arches=setting(layers, "compat_arches", ()),
+        unknown_action=setting(layers, "unknown_action", None),
+        bad_arch_action=setting(layers, "bad_arch_action", None),
+    )
+    return Filter(
+        policy,
+        flags=all_flags(layers),
+        no_new_privs=setting(layers, "no_new_privs", True),
+        install_on_import=setting(layers, "install_on_import", False),
+    )
+
+
+def _group(group: Group) -> values.SyscallGroup:
+    named = [
+        values.NameWithConditions(
+            entry.name,
+            [
+                values.Condition(a.argument, a.operation, a.value, mask=a.mask, width=a.width)
+                for a in entry.arguments
+            ],
+        )
+        for entry in group.names_with_args
+    ]
+    return values.SyscallGroup(
+        group.action, group.names, names_with_args=named, optional=group.optional
+    )
