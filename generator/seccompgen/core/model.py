@@ -361,7 +361,7 @@ class Policy:
 
     ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches``
     that its kernel can serve. ``sources`` names each file read, with its sha256; for a policy that
-    a program made (``in_memory``), the file that would say the same.
+    a program made (``in_memory``), its name with that of the text that would say the same.
     """
 
     name: str

@@ -37,6 +37,7 @@ from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy
+from seccompgen.policy.document import name_of
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import policy_docstring
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.filters.module import Banner, Filter
     from seccompgen.pipeline.build import Means
+    from seccompgen.policy.document import Source
     from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
     from seccompgen.verify.stack import Side
@@ -76,6 +78,11 @@ class Verdict:
 
     claim: Claim
     result: Proof | Difference | UndecidedError
+
+    @property
+    def proved(self) -> bool:
+        """True if the two sides are one for every call."""
+        return isinstance(self.result, Proof)
 
     def text(self, tables: Tables) -> str:
         """Return a difference, or why it was not decided, as one line."""
@@ -227,7 +234,7 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    ours, its = (_sides(path, tables, only) for path in (left, right))
+    ours, its = (sides_of(path, tables, only) for path in (left, right))
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
@@ -249,15 +256,16 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
     ]
 
 
-def _sides(path: Path, tables: Tables, only: Abi | None) -> dict[str, Side]:
+def sides_of(source: Source, tables: Tables, only: Abi | None) -> dict[str, Side]:
     """Return what is in a FILTER, by the name of the ABI: programs, or what a policy means."""
-    if kind_of(path) is not Kind.POLICY:
-        filters = read_filters(path, tables, only)
+    if isinstance(source, Path) and kind_of(source) is not Kind.POLICY:
+        filters = read_filters(source, tables, only)
         return {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters}
-    policy, _ = load_policy(path, tables)
+    policy, _ = load_policy(source, tables)
     abis = [abi for abi in policy.arches if only in {None, abi}]
     if not abis:
-        raise InputError(f"{path}: not for {only.name if only else ''}: its arches leave that out")
+        name = only.name if only else ""
+        raise InputError(f"{name_of(source)}: not for {name}: its arches leave that out")
     return {abi.name: meaning(policy, abi, tables) for abi in abis}
 
 

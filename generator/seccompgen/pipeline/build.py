@@ -26,8 +26,8 @@ from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.pipeline.pool import spread
+from seccompgen.policy.document import name_of
 from seccompgen.policy.profile import read_profile, unknown_calls
-from seccompgen.policy.values import name_of
 from seccompgen.verify import kernel_objections, meaning
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Optimize
     from seccompgen.core.tables import Tables
-    from seccompgen.policy.values import Source
+    from seccompgen.policy.document import Source
     from seccompgen.verify import Difference
 
 LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED

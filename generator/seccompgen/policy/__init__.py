@@ -1,8 +1,8 @@
 """The policy front end: a policy file and what it includes, checked, as a ``model.Policy``.
 
-``document`` reads YAML, JSON or TOML with positions, ``values`` are policies that a program makes,
-``schema`` says what may stand in either, ``resolve`` gives it meaning against the tables. ``write``
-goes the other way, for policies that a tool derives.
+``document`` reads YAML, JSON or TOML with positions, ``layers`` what a file includes, ``schema``
+says what may stand in it, ``resolve`` gives it meaning against the tables. ``write`` goes the other
+way, for policies that a tool derives.
 """
 
 from __future__ import annotations

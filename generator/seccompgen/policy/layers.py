@@ -1,24 +1,20 @@
-"""The layers of a policy: its file and the files that it includes, or the values of a program."""
+"""The layers of a policy: its file and the files that it includes, or a document in memory."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import pathlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
 from seccompgen.io.reading import read_file
-from seccompgen.policy import values
-from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
+from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
-from seccompgen.policy.values import Filter, Source
-
-if TYPE_CHECKING:
-    from seccompgen.policy.schema import Group
+from seccompgen.policy.yaml_text import policy_text
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
@@ -26,7 +22,7 @@ _MAX_INCLUDES = 32
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One file, or the values of a program, checked for itself."""
+    """One document, checked for itself."""
 
     document: Document
     base: Path
@@ -41,7 +37,7 @@ class Layer:
 
     @property
     def file(self) -> str:
-        """The name of the file; of values, that of the file that would say the same."""
+        """The name of the file; of a document in memory, that of the policy."""
         return self.document.file
 
     def position(self, *path: str | int) -> Position:
@@ -52,7 +48,7 @@ class Layer:
 def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:
     """Return the layers of a policy, itself last; raise InputError with the errors of all."""
     if not isinstance(source, pathlib.Path):
-        return [_layer_of_values(source)]
+        return [_layer_in_memory(source)]
     done: dict[pathlib.Path, Layer] = {}
     problems: list[Diagnostic] = []
     _read_layer(source, None, (), done, problems, notes)
@@ -61,12 +57,14 @@ def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:
     return list(done.values())
 
 
-def _layer_of_values(value: values.Policy | Filter) -> Layer:
-    document = values.document_of(value)
+def _layer_in_memory(document: Document) -> Layer:
     name = document.file
     if not name.isprintable() or os.sep in name:
         raise InputError(Diagnostic(f"{name!r} cannot be the name of a file: choose another"))
-    return Layer.of(document, values.policy_text(document.data).encode())
+    # The text is there once the data has been checked.
+    layer = Layer.of(document, b"")
+    digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
+    return replace(layer, sha256=digest)
 
 
 def setting(layers: list[Layer], key: str, default: _T) -> _T:
@@ -154,48 +152,3 @@ def _included(
         text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
         notes.append(Diagnostic(text, where))
     return stock or directory / name
-
-
-def read_filter(path: pathlib.Path) -> Filter:
-    """Return what the policy at ``path`` says with all that it includes, as values.
-
-    Raises InputError with every error of the files by themselves; whether their names and rules
-    mean something, `load_policy` tells.
-    """
-    layers = layers_of(path, [])
-    default = setting(layers, "default_action", None)
-    if default is None:
-        raise InputError(no_default(layers))
-    groups = [_group(group) for layer in layers for group in layer.content.syscalls]
-    policy = values.Policy(
-        default,
-        groups,
-        name=path.stem,
-        description=setting(layers, "description", ""),
-        arches=setting(layers, "arches", ()),
-        compat_arches=setting(layers, "compat_arches", ()),
-        unknown_action=setting(layers, "unknown_action", None),
-        bad_arch_action=setting(layers, "bad_arch_action", None),
-    )
-    return Filter(
-        policy,
-        flags=all_flags(layers),
-        no_new_privs=setting(layers, "no_new_privs", True),
-        install_on_import=setting(layers, "install_on_import", False),
-    )
-
-
-def _group(group: Group) -> values.SyscallGroup:
-    named = [
-        values.NameWithConditions(
-            entry.name,
-            [
-                values.Condition(a.argument, a.operation, a.value, mask=a.mask, width=a.width)
-                for a in entry.arguments
-            ],
-        )
-        for entry in group.names_with_args
-    ]
-    return values.SyscallGroup(
-        group.action, group.names, names_with_args=named, optional=group.optional
-    )

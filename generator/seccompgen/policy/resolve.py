@@ -20,6 +20,7 @@ from seccompgen.core.model import (
     serves_both,
 )
 from seccompgen.core.reach import DeadRule, reach
+from seccompgen.policy.document import Source, name_of
 from seccompgen.policy.layers import (
     Layer,
     all_flags,
@@ -28,7 +29,6 @@ from seccompgen.policy.layers import (
     no_default,
     setting,
 )
-from seccompgen.policy.values import Source, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -3,6 +3,7 @@
 from seccompgen.render.allowlist import render_go_allowlist, render_python_allowlist
 from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
+from seccompgen.render.disassembly import disassembly
 from seccompgen.render.filter_module import (
     combined_docstring,
     inlined_runtime,
@@ -25,6 +26,7 @@ __all__ = [
     "call_name",
     "call_text",
     "combined_docstring",
+    "disassembly",
     "inlined_runtime",
     "listing",
     "module_tree",

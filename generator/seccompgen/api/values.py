@@ -7,15 +7,12 @@ wrong file, with all else that is wrong.
 
 from __future__ import annotations
 
-import json
-import re
-import textwrap
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import Action, FilterFlag, Op
+from seccompgen.policy.yaml_text import POLICY_KEYS, policy_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,11 +20,6 @@ if TYPE_CHECKING:
     from seccompgen.policy.document import Document
 
 _NO_FLAGS = FilterFlag(0)
-_WIDTH = 96
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?")
-_WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
-"""Plain text that some YAML takes for another value, in any case."""
-
 _Path: TypeAlias = "tuple[str | int, ...]"
 
 
@@ -124,6 +116,20 @@ class Filter(_Value):
     no_new_privs: bool = field(default=True, kw_only=True)
     install_on_import: bool = field(default=False, kw_only=True)
 
+    def install(self) -> int:
+        """Compile the filter, and put it in force for the calling thread; it cannot be taken back.
+
+        With TSYNC every thread of the process is confined. Returns the listener's descriptor with
+        NEW_LISTENER, and -1 otherwise. A built filter does this without a compiler in the process,
+        in a thousandth of the time: see docs/library.md.
+
+        Raises InputError with everything that is wrong, SeccompError, with no filter in force,
+        where anything else is in the way.
+        """
+        from seccompgen.api.install import install  # noqa: PLC0415 - the compiler, and the runtime
+
+        return install(self)
+
     def to_yaml(self) -> str:
         """Return the text of a policy file that says the same; equal values give equal text.
 
@@ -134,15 +140,6 @@ class Filter(_Value):
         document = document_of(self)
         validate(document)
         return policy_text(document.data)
-
-
-Source: TypeAlias = "Path | Policy | Filter"
-"""What a policy is read from: a file, or values."""
-
-
-def name_of(source: Source) -> str:
-    """Return what messages call a policy: its file, or the name that a program gave it."""
-    return str(source) if isinstance(source, Path) else whole_of(source).policy.name
 
 
 def document_of(value: Policy | Filter) -> Document:
@@ -174,16 +171,9 @@ def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
     places: dict[_Path, _Path] = {(): ()}
     for owner, where in ((whole.policy, ("policy",)), (whole, ())):
         for key, value in _said(owner):
-            if key in _KEYS:
+            if key in POLICY_KEYS:
                 data[key] = _plain(value, (key,), (*where, key), places)
     return data, places
-
-
-_KEYS = (
-    *("description", "arches", "compat_arches", "default_action", "unknown_action"),
-    *("bad_arch_action", "no_new_privs", "flags", "install_on_import", "syscalls"),
-)
-"""The keys of a policy file, in the order in which `Filter.to_yaml` writes them."""
 
 
 def _said(value: Any) -> Iterator[tuple[str, Any]]:
@@ -233,55 +223,3 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def policy_text(data: dict[str, Any]) -> str:
-    """Return the text of a policy file that says ``data``, which has passed `schema.validate`."""
-    return "".join(f"{line}\n" for line in _lines(data))
-
-
-def _lines(data: dict[str, Any]) -> Iterator[str]:
-    for key in _KEYS[:-1]:
-        if key == "description" and _is_block(data.get(key, "")):
-            whole = data[key].endswith("\n")
-            yield f"description: |{'' if whole else '-'}"
-            yield from (f"  {line}".rstrip() for line in data[key].removesuffix("\n").split("\n"))
-        elif key in data:
-            yield f"{key}: {_flow(data[key])}"
-    yield "syscalls:"
-    for group in data["syscalls"]:
-        yield f"- action: {_flow(group['action'])}"
-        if "names" in group:
-            text = f"names: {_flow(group['names'])}"
-            yield from textwrap.wrap(
-                text, _WIDTH, initial_indent="  ", subsequent_indent="    ",
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
-        if "optional" in group:
-            yield f"  optional: {_flow(group['optional'])}"
-        if "names_with_args" in group:
-            yield "  names_with_args:"
-        for entry in group.get("names_with_args", ()):
-            yield f"  - name: {_flow(entry['name'])}"
-            yield "    arguments:"
-            yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
-
-
-def _is_block(text: str) -> bool:
-    """Return whether a block of YAML holds ``text`` as it is: plain lines, the last not empty."""
-    lines = text.removesuffix("\n").split("\n")
-    ends = bool(lines[0] and lines[-1]) and lines[0][0] != " "
-    return ends and all(line.isprintable() and line == line.rstrip() for line in lines)
-
-
-def _flow(value: Any) -> str:
-    """Return a value as YAML in one line."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_flow, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_flow(one)}' for key, one in value.items())}}}"
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and value > 9:
-        return f"{value:#x}"
-    return json.dumps(value)
