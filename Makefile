@@ -31,9 +31,9 @@ test: $(READY) system
 # One guest for each of two processors at a time.
 test-kernels: $(READY) qemu
 	rm -rf build/kernels
-	$(if $(REFRESH),PYTHONPATH=tests $(BIN)/python -c 'from kernels.packages import refresh; refresh()')
-	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/kernels
-	PYTHONPATH=tests $(BIN)/python -m kernels.matrix
+	$(if $(REFRESH),PYTHONPATH=tests/helpers:tests $(BIN)/python -c 'from guests.packages import refresh; refresh()')
+	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
+	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
 test-ecosystem: $(VENV)/.ecosystem system ecosystem
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
@@ -56,7 +56,7 @@ proof: $(READY)
 	$(BIN)/seccompgen verify
 
 evidence: $(READY) system
-	PYTHONPATH=tests $(BIN)/python tests/proof/evidence.py $(ARGS) > docs/evidence.md.new
+	PYTHONPATH=tests/helpers:tests $(BIN)/python tests/verify/evidence.py $(ARGS) > docs/evidence.md.new
 	mv docs/evidence.md.new docs/evidence.md
 
 bench: $(VENV)/.bench system
