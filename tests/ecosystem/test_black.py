@@ -49,7 +49,7 @@ DESCRIPTIONS = [
     "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 60,
     *("x" * width for width in range(80, 104)),
 ]
-"""What people may write that a formatter of docstrings could see otherwise than another."""
+"""Text that one formatter of docstrings might treat otherwise than another."""
 
 CHILD = """
 import json, sys

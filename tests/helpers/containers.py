@@ -1,4 +1,4 @@
-"""What container runtimes make of a seccomp profile, by libseccomp itself.
+"""The programs that container runtimes make of a seccomp profile, by libseccomp itself.
 
 The script does as runc and crun do (libcontainer/seccomp, libcrun/seccomp.c), written anew: default
 action, architectures, each name resolved, rules of the default action skipped, several comparisons

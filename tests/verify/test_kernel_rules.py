@@ -266,7 +266,7 @@ def test_random_programs() -> None:
 # --- the total limit -------------------------------------------------------------------------
 
 PENALTY = 4
-"""What each filter in force counts besides its length."""
+"""Instructions that the kernel counts for each filter in force besides its length."""
 ROOM = 2100
 """eBPF instructions that the filters below leave free."""
 

@@ -1,4 +1,4 @@
-"""What went wrong, as values: where, what, and which exit code it means."""
+"""Errors as values: where, what, and the exit code."""
 
 from __future__ import annotations
 

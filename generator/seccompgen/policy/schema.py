@@ -1,4 +1,4 @@
-"""What may stand in a policy file: types, ranges and spellings, all errors at once.
+"""The form of a policy file: types, ranges and spellings, all errors at once.
 
 A superset of go-seccomp-bpf's ``seccomp:`` section. Meaning that needs tables or other files
 is ``resolve``'s business.

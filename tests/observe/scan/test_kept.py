@@ -1,4 +1,4 @@
-"""What scans keep: the same result sooner, and never a wrong one."""
+"""Results that scans keep: the same sooner, and never a wrong one."""
 
 from __future__ import annotations
 
