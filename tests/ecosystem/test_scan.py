@@ -296,16 +296,6 @@ def test_calls_on_all_threads_of_go_are_found(tmp_path: Path) -> None:
     assert "setgid" not in found["syscalls"]
 
 
-def test_a_go_profile_compiles_where_it_may(tmp_path: Path) -> None:
-    """Beside a package of the same name as go-seccomp-bpf with no more than its types."""
-    path = go_program(tmp_path, GO_SETUID)
-    out = tmp_path / "profile"
-    out.mkdir()
-    assert seccompgen("scan", path, "-o", out / "profile.go", "--format", "go").code == 0
-    run = subprocess.run(["gofmt", "-l", out / "profile.go"], capture_output=True, check=True)
-    assert run.stdout == b""
-
-
 def test_the_policy_lets_the_program_run(tmp_path: Path) -> None:
     """The strictest test: every other call kills."""
     path = c_program(tmp_path, "gcc", "-O2", "-static")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import runpy
 import sys
 from typing import TYPE_CHECKING
 
@@ -105,8 +104,6 @@ def test_calls_are_allowed_and_denied(tmp_path: Path) -> None:
         (("--deny", "rite"), "unknown system call 'rite' on x86_64 (did you mean 'write'?)"),
         (("--allow", "read", "--deny", "read"), "allowed and denied: read; choose one"),
         (("--default-action", "errno(EWHAT)"), "--default-action: unknown errno 'EWHAT'"),
-        (("--format", "go", "--package", "a b"), "--package a b: cannot be the name"),
-        (("--format", "go", "--default-action", "kill_process"), "--format go: go-seccomp-bpf"),
         (("--library", "gone.so"), "gone.so: cannot be read"),
     ],
 )
@@ -116,29 +113,6 @@ def test_wrong_options_are_refused(tmp_path: Path, options: tuple[str, ...], mes
     assert run.code == 2
     assert run.err.startswith(message)
     assert not (tmp_path / "policy.yml").exists()
-
-
-def test_a_policy_may_come_as_python(tmp_path: Path) -> None:
-    compiled(tmp_path, KNOWN)
-    run = inside("scan", "program", "-o", "found.py", "--format", "python", cwd=tmp_path)
-    assert run.code == 0
-    policy = runpy.run_path(str(tmp_path / "found.py"))["POLICY"]
-    (tmp_path / "policy.json").write_text(json.dumps(policy))
-    assert names_of(tmp_path / "policy.json") == {"write", "exit", "restart_syscall"}
-
-
-def test_a_policy_may_come_as_go(tmp_path: Path) -> None:
-    compiled(tmp_path, KNOWN)
-    options = ("--format", "go", "--package", "sandbox")
-    run = inside("scan", "program", "-o", "found.go", *options, cwd=tmp_path)
-    assert run.code == 0
-    text = (tmp_path / "found.go").read_text()
-    assert re.findall(r'^\t{4}"(\w+)",$', text, re.MULTILINE) == [
-        "exit",
-        "restart_syscall",
-        "write",
-    ]
-    assert "\n//go:build linux && amd64\n\npackage sandbox\n" in text
 
 
 def test_json_has_all_of_it(tmp_path: Path) -> None:

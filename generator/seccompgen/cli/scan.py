@@ -44,15 +44,6 @@ _HOSTS = {"i386": "x86_64"}
     metavar="POLICY",
     help="The file to write; without it, only say what was found.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["yaml", "python", "go"]),
-    default="yaml",
-    show_default=True,
-    help="A policy file, the same as a value in Python, or a seccomp.Policy in Go.",
-)
-@click.option("--package", default="main", show_default=True, help="The package, with --format go.")
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
 @default_action_option
@@ -92,8 +83,6 @@ _HOSTS = {"i386": "x86_64"}
 def scan(
     binaries: tuple[Path, ...],
     output: Path | None,
-    form: str,
-    package: str,
     allow: tuple[str, ...],
     deny: tuple[str, ...],
     default_action: str,
@@ -123,10 +112,6 @@ def scan(
         action = parse_action(default_action)
     except ValueError as error:
         raise InputError(f"--default-action: {error}") from None
-    if form == "go" and str(action) != "errno(EPERM)":
-        raise InputError("--format go: go-seccomp-bpf answers EPERM; leave --default-action out")
-    if not package.isidentifier():
-        raise InputError(f"--package {package}: cannot be the name of a Go package")
     allowed, denied = _names("--allow", allow), _names("--deny", deny)
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
@@ -138,7 +123,7 @@ def scan(
     if output:
         if not calls:
             raise AnswerNo("nothing to write: no call was found, or all are denied")
-        content = _content(form, found, calls, action, tables, package, accept=accept_unknown)
+        content = _content(found, calls, action, tables, accept=accept_unknown)
     unknown = [one for result in found for one in result.unknown]
     refused = bool(unknown) and not accept_unknown
     written = _write(output, content) if output and content and not refused else False
@@ -204,39 +189,28 @@ def _calls(
 
 
 def _content(
-    form: str,
     found: list[Scan],
     calls: dict[Abi, list[str]],
     action: Action,
     tables: Tables,
-    package: str,
     *,
     accept: bool,
 ) -> bytes:
     from seccompgen.policy import Allowed, write_policy  # noqa: PLC0415
-    from seccompgen.render import render_go_allowlist, render_python_allowlist  # noqa: PLC0415
 
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
     description = f"What {programs} can call, as far as its code says it."
-    heading = _heading(found, accept=accept)
-    if form == "go":
-        try:
-            return render_go_allowlist(calls, package, heading)
-        except ValueError as error:
-            raise InputError(f"--format go: {error}; scan one BINARY") from None
     guests = [abi for abi in calls if abi.name in _HOSTS]
     # They run on the larger kernel, too, where a program of that answers for them as well.
     hosts = [_HOSTS[abi.name] for abi in guests if _HOSTS[abi.name] in tables.tables]
     wanted = calls | {
         tables.tables[name].abi: calls.get(tables.tables[name].abi, []) for name in hosts
     }
-    if form == "python":
-        return render_python_allowlist(wanted, guests, action, tables, description, heading)
     allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
-    text = write_policy(
-        description, allowed, action, tables, "\n".join(heading), compat_arches=guests
-    )
-    return text.encode()
+    heading = "\n".join(_heading(found, accept=accept))
+    return write_policy(
+        description, allowed, action, tables, heading, compat_arches=guests
+    ).encode()
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:
