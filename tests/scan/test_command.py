@@ -9,8 +9,11 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import seccompgen.cli.scan as command
 from command import inside, said, seccompgen
 from scan.programs import compiled
+from seccompgen.observe.scan.found import Caveat, Origin
+from seccompgen.observe.scan.unknown import Why
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
@@ -123,7 +126,20 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
     assert found["abi"] == "x86_64"
     assert found["syscalls"] == ["exit", "restart_syscall"]
     assert [(one["name"], one["function"]) for one in found["sites"]] == [("exit", "_start")]
-    assert [one["function"] for one in found["unknown"]] == ["_start"]
+    assert [(one["function"], one["kind"]) for one in found["unknown"]] == [("_start", "memory")]
+
+
+def test_codes_stay_and_each_has_its_text() -> None:
+    """Tools and suppressions name these: a code may be added, never renamed."""
+    why = (
+        "memory narrow computed decoded part returned changed stored no_stack nobody pointer"
+        " no_caller no_way_here no_code too_much no_call foreign no_way sum no_file no_instruction"
+        " relocation frames writable"
+    )
+    codes = [str(one) for kinds in (Why, Origin, Caveat) for one in kinds]
+    others = "restart signal_return vdso go_whole pointers loaded started"
+    assert codes == f"{why} {others}".split()
+    assert [*command._WHY, *command._ORIGIN, *command._CAVEAT] == codes
 
 
 def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> None:

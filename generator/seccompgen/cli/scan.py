@@ -19,6 +19,8 @@ from seccompgen.cli.common import (
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
+from seccompgen.observe.scan.found import Caveat, Origin
+from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +29,53 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
     from seccompgen.observe.scan import Means, Scan, Unknown
+    from seccompgen.observe.scan.found import Spot
 
+
+_WHY = {
+    Why.MEMORY: "it is loaded from memory",
+    Why.NARROW: "it is loaded from memory, as less than a word",
+    Why.COMPUTED: "it is computed",
+    Why.DECODED: "it is computed by an exclusive or, or a rotation",
+    Why.PART: "a part of it is set alone",
+    Why.RETURNED: "it is what a call returned",
+    Why.CHANGED: "a call may have changed it",
+    Why.STORED: "it may have been changed on the stack",
+    Why.NO_STACK: "the stack pointer is computed",
+    Why.NOBODY: "it is on the stack of nobody",
+    Why.POINTER: "it is handed to a function that is called by a pointer",
+    Why.NO_CALLER: "it is handed to a function without known callers",
+    Why.NO_WAY_HERE: "it is not known how control gets there",
+    Why.NO_CODE: "the code around it is not understood",
+    Why.TOO_MUCH: "too many ways lead here",
+    Why.NO_CALL: "the kernel has no call of that number",
+    Why.FOREIGN: "it enters the kernel by another ABI, which the policy does not allow",
+    Why.NO_WAY: "it is not understood where this leads",
+    Why.SUM: "where it goes is computed, and not from a jump table that is understood",
+    Why.NO_FILE: "no file that is read has the function",
+    Why.NO_INSTRUCTION: "control runs into bytes that are no instruction known here",
+    Why.RELOCATION: "its relocation is of a type that is not understood",
+    Why.FRAMES: "what catches exceptions is written in a form that is not understood",
+    Why.WRITABLE: "this code can be written, so that it may be other code when it runs",
+}
+_ORIGIN = {
+    Origin.RESTART: "the kernel makes it to go on after a signal",
+    Origin.SIGNAL_RETURN: ("the kernel's trampoline makes it to return from a signal handler"),
+    Origin.VDSO: "the vDSO makes it where it cannot answer by itself",
+}
+_CAVEAT = {
+    Caveat.GO_WHOLE: (
+        "all of a Go program counts as code that can run: its linker removes what cannot"
+    ),
+    Caveat.POINTERS: (
+        "a function whose address is taken counts as called: who calls it is not followed"
+    ),
+    Caveat.LOADED: (
+        "libraries that are loaded while it runs (dlopen, NSS, iconv) are not seen; name them "
+        "with --library"
+    ),
+    Caveat.STARTED: "programs that it starts are not seen; scan them, too",
+}
 
 _HOSTS = {"i386": "x86_64"}
 """ABIs of which programs also run on a kernel of another."""
@@ -218,12 +266,12 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     lines = ["Found by seccompgen scan in"]
     files = dict.fromkeys((Path(path).name, sha256) for one in found for path, sha256 in one.files)
     lines += [f"  {name} (sha256 {sha256})" for name, sha256 in files]
-    notes = dict.fromkeys(note for one in found for note in one.notes)
-    lines += [f"Note: {note}." for note in notes]
+    caveats = dict.fromkeys(caveat for one in found for caveat in one.caveats)
+    lines += [f"Note: {_CAVEAT[caveat]}." for caveat in caveats]
     unknown = [one for result in found for one in result.unknown]
     if accept and unknown:
         lines.append("It lacks what is called here, where the number is unknown:")
-        lines += [f"  {Path(one.path).name} {_place(one)}: {one.reason}" for one in unknown]
+        lines += [f"  {Path(one.path).name} {_place(one)}: {_reason(one)}" for one in unknown]
     return lines
 
 
@@ -240,7 +288,7 @@ def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
         for site in sorted(found.sites, key=lambda one: (one.name, one)):
             say(f"{site.name:24} {site.path}:{site.address:#x} {site.function}".rstrip())
         for one in found.implied:
-            say(f"{one.name:24} {one.reason}")
+            say(f"{one.name:24} {_ORIGIN[one.origin]}")
     kind = f"{found.abi.name}{', Go' if found.is_go else ''}"
     lost = f", {len(found.unknown)} of unknown number" if found.unknown else ""
     say(
@@ -250,18 +298,27 @@ def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
     left_out = sorted(denied & set(found.names))
     if left_out:
         say(f"denied: {', '.join(left_out)}")
-    for note in found.notes:
-        say(f"note: {note}", err=True)
+    for caveat in found.caveats:
+        say(f"note: {_CAVEAT[caveat]}", err=True)
 
 
-def _place(unknown: Unknown) -> str:
-    return f"{unknown.address:#x}" + (f" ({unknown.function})" if unknown.function else "")
+def _place(spot: Spot | Unknown) -> str:
+    return f"{spot.address:#x}" + (f" ({spot.function})" if spot.function else "")
+
+
+def _reason(unknown: Unknown) -> str:
+    more = [unknown.detail] if unknown.detail else []
+    lost = unknown.lost
+    if (lost.path, lost.address) != (unknown.path, unknown.address):
+        elsewhere = f" of {Path(lost.path).name}" if lost.path != unknown.path else ""
+        more.append(f"at {_place(lost)}{elsewhere}")
+    return _WHY[unknown.why] + (f" ({', '.join(more)})" if more else "")
 
 
 def _diagnostic(unknown: Unknown) -> Diagnostic:
-    what = "what can run from" if unknown.leads_on else "the number of the system call at"
+    what = "what can run from" if unknown.why.leads_on else "the number of the system call at"
     return Diagnostic(
-        f"{what} {_place(unknown)} is unknown: {unknown.reason}", Position(unknown.path)
+        f"{what} {_place(unknown)} is unknown: {_reason(unknown)}", Position(unknown.path)
     )
 
 
@@ -278,7 +335,20 @@ def _as_json(found: Scan) -> dict[str, object]:
         "files": [{"path": path, "sha256": sha256} for path, sha256 in found.files],
         "syscalls": list(found.names),
         "sites": [asdict(site) for site in found.sites],
-        "implied": [asdict(one) for one in found.implied],
-        "unknown": [asdict(one) for one in found.unknown],
-        "notes": list(found.notes),
+        "implied": [
+            {"name": one.name, "kind": one.origin, "reason": _ORIGIN[one.origin]}
+            for one in found.implied
+        ],
+        "unknown": [
+            {
+                "path": one.path,
+                "address": one.address,
+                "function": one.function,
+                "kind": one.why,
+                "reason": _reason(one),
+                "leads_on": one.why.leads_on,
+            }
+            for one in found.unknown
+        ],
+        "notes": [{"kind": one, "text": _CAVEAT[one]} for one in found.caveats],
     }
