@@ -102,9 +102,9 @@ def test_shipped_tables_that_are_damaged(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage = {shipped.LOCK_NAME: ("size = ", "length = "), shipped.MATRIX_NAME: (",1,", ",2,")}
-    for one in damage:
+    for one, change in damage.items():
         content = (shipped.SHIPPED / one).read_text()
-        (tmp_path / one).write_text(content.replace(*damage[one], 1) if one == name else content)
+        (tmp_path / one).write_text(content.replace(*change, 1) if one == name else content)
     monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     with pytest.raises(SeccompgenError) as caught:
         shipped.shipped_tables()
