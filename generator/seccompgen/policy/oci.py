@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
 
 MOST_ALTERNATIVES = 256
-"""More rules for one call are refused: nobody could read them, and a runtime adds one by one."""
+"""The most rules for one call. Nobody could read more, and a runtime adds them one by one."""
 
 _KILL_THREAD = ActionKind.KILL_THREAD.value
 _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s390x"}
@@ -74,9 +74,9 @@ class Profile:
 def architecture(abi: Abi) -> str | None:
     """Return how a profile calls ``abi``; None if no profile is exact for it.
 
-    Those of 64 bits are that containers run on, but for MIPS: there libseccomp takes calls through
-    another of its ABIs for unknown ones. On ABIs of 32 bits it compares halves of arguments, and
-    reaches calls through others.
+    Exact are the 64-bit ABIs on which containers run, except MIPS: there libseccomp treats calls
+    through another MIPS ABI as unknown ones. On 32-bit ABIs it compares halves of arguments, and
+    lets one call be made through another.
     """
     if abi.name not in _EXACT:
         return None
