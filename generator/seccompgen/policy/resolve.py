@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.policy.schema import Argument
 
 _MOST_HINTS = 50
-"""Of unknown names so many get a hint, each of which compares with every known name."""
+"""The most unknown names that get a suggestion; each is compared with every known name."""
 
 
 def load_policy(source: Source, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
