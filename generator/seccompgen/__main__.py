@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -11,15 +12,28 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     import click
 
     from seccompgen.core.errors import SeccompgenError
 
-_NEW_OBJECTS = 100_000
-"""So many new objects are waited for before garbage in cycles is looked for.
 
-Most of what a command makes it keeps: to look every 700 objects takes a sixth of its time.
-"""
+_OBJECTS = 100_000
+"""Objects made before a look for garbage: what is imported is none, and each look takes time."""
+
+
+def program() -> NoReturn:
+    """Run the command line, and end the process.
+
+    That is done at once, for to take the interpreter apart takes as long as to start it.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    atexit._run_exitfuncs()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def main() -> None:
@@ -27,7 +41,7 @@ def main() -> None:
     from seccompgen.core.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
     from seccompgen.io.streams import finish_streams, take_streams  # noqa: PLC0415
 
-    gc.set_threshold(_NEW_OBJECTS)
+    gc.set_threshold(_OBJECTS)
     take_streams()
     # Where the parent has it ignored, nobody learns how a child ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -36,7 +50,6 @@ def main() -> None:
         finish_streams()
     except OutsideError as error:
         code = _tell(error)
-    gc.freeze()  # or a tenth of a second goes into garbage that ends with the process anyway
     sys.exit(code)
 
 
@@ -90,4 +103,4 @@ def _tell(error: SeccompgenError) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    program()

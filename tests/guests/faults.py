@@ -54,7 +54,7 @@ _WITH_UNKNOWN = {**POLICY, "unknown_action": "errno(8)"}
 _KILLING = {**POLICY, "syscalls": [*_RULES, _rule("getegid", "kill_process", "Equal", 4, 1)]}
 _WITH_I386 = {**POLICY, "compat_arches": ["i386"]}
 MEANT = (POLICY, _WITH_UNKNOWN, _KILLING, _WITH_I386)
-"""The policies that the filters should be. Right ones differ in nothing, or faults prove nothing."""
+"""The policies that the filters should be. Right ones must differ in nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing to tell the user, and where it is; ``position`` is None if it is nowhere."""
+    """One thing to tell the user, and its place; ``position`` is None if it has none."""
 
     message: str
     position: Position | None = None

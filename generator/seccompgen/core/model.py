@@ -117,7 +117,7 @@ class Comparison:
         """Return what this asks of an argument of which only the low word counts."""
         op, value = self.op, self.value & U32
         if self.value > U32 and op not in {Op.ANY_BITS, Op.NO_BITS}:
-            # More than any word: always so, or never, as it is to have none of no bits, or any.
+            # The value is more than any word, so the answer is always the same one.
             op, value = Op.NO_BITS if op in {Op.NE, Op.LT, Op.LE} else Op.ANY_BITS, 0
         return replace(self, op=op, value=value, mask=self.mask & U32, width=32)
 
