@@ -15,7 +15,6 @@ from seccompgen.observe.scan.x86_instructions import STOPS
 from seccompgen.observe.scan.x86_operands import (
     REGISTERS,
     Memory,
-    Number,
     first_two,
     memory_of,
     word_of,
@@ -68,9 +67,12 @@ class X86(X86Values):
             address, _, mnemonic, operands = instruction
             word = mnemonic.rpartition(" ")[2]
             if word == "call" or word[0] == "j" or word[:4] == "loop" or word == "xbegin":
-                yield self._transfer(instruction)
-                if operands[:1].isdigit():
+                if operands[:1].isdigit():  # most are such
+                    yield Event(
+                        Kind.CALL if word == "call" else Kind.JUMP, address, int(operands, 0)
+                    )
                     continue
+                yield self._transfer(instruction)
             elif word in _SPECIAL:
                 yield from self._special(code, i)
             elif "rip" in operands:
@@ -80,17 +82,15 @@ class X86(X86Values):
                     yield Event(Kind.REFERENCE, address, int(text, 16))
 
     def _transfer(self, instruction: Instruction) -> Event:
-        """Return the event of a call or jump."""
+        """Return the event of a call or jump to where a register or a word says."""
         address, size, _, operands = instruction
         call = word_of(instruction) == "call"
         if operands.startswith(("ptr [", "fword ptr [")):
             return Event(Kind.UNREAD, address)  # to another code segment
-        match first_two(instruction)[0]:
-            case Number(target):
-                return Event(Kind.CALL if call else Kind.JUMP, address, target)
-            case Memory("rip", None, _, offset):
-                slot = offset + address + size
-                return Event(Kind.CALL_SLOT if call else Kind.JUMP_SLOT, address, slot)
+        memory = memory_of(instruction)
+        if memory and memory.plain and memory.base == "rip":
+            slot = memory.offset + address + size
+            return Event(Kind.CALL_SLOT if call else Kind.JUMP_SLOT, address, slot)
         if call and operands == KERNEL:
             return Event(Kind.ENTER, address)
         return Event(Kind.INDIRECT_CALL if call else Kind.INDIRECT_JUMP, address)

@@ -91,13 +91,16 @@ def operands_of(instruction: Instruction) -> tuple[Operand, ...]:
 
 def first_two(instruction: Instruction) -> tuple[Operand, Operand]:
     """Return the first two operands; None for one that is not there."""
-    first, second, *_ = (*_parsed(instruction[3]), None, None)
-    return first, second
+    operands = _parsed(instruction[3])
+    return operands[0] if operands else None, operands[1] if len(operands) > 1 else None
 
 
 def memory_of(instruction: Instruction) -> Memory | None:
     """Return the operand that is in memory, if there is one."""
-    return next((one for one in _parsed(instruction[3]) if isinstance(one, Memory)), None)
+    for operand in _parsed(instruction[3]):
+        if isinstance(operand, Memory):
+            return operand
+    return None
 
 
 @lru_cache(maxsize=1 << 16)
