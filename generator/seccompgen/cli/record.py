@@ -327,6 +327,8 @@ def _refused(one: Refused, tables: Tables) -> str:
     abi = abi_of(Number(one.call.arch, one.call.nr))
     answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
     text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
+    if one.more:
+        text += ", and with other arguments"
     line = f"{one.rule.position}: {text}: {answer} by {one.rule.label}"
     return f"{line}{_times(one.times)}{_tests(one.labels)}"
 
