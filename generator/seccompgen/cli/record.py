@@ -136,8 +136,10 @@ def record(
     table = _own_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
     if words or pids:
-        if against and table.abi not in against.arches:
-            raise InputError(f"{against_file}: not for {table.abi.name}, which this machine is")
+        if against_file and against and table.abi not in against.arches:
+            from seccompgen.pipeline.build import not_for  # noqa: PLC0415 - only where it is not
+
+            raise not_for(against_file, against, (table.abi,))
         try:
             recording = observe(pids or find_command(words), wish, table, tables)
         except Interrupted:

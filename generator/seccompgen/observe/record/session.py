@@ -109,7 +109,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
     )
     if not rules:
         return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
-    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+    from seccompgen.pipeline.build import proved_program  # noqa: PLC0415 - numpy takes 100 ms to import
 
     policy = dataclasses.replace(
         known[0],
@@ -120,7 +120,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
         bad_arch_action=_TRACE,
         rules=rules,
     )
-    return compile_policy(policy, abi, tables).instructions
+    return proved_program(policy, abi, tables).instructions
 
 
 def policy_text(
