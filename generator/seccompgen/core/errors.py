@@ -24,6 +24,11 @@ class Position:
     line: int = 0
     column: int = 0
 
+    @classmethod
+    def after(cls, file: str, text: str) -> Position:
+        """Return the place in ``file`` that follows ``text``, with which it begins."""
+        return cls(file, text.count("\n") + 1, len(text) - text.rfind("\n"))
+
     def __str__(self) -> str:
         """Render as ``file:line:column``, without the parts that are unknown (0)."""
         parts = [self.file]
@@ -94,9 +99,12 @@ def cannot(what: str, path: object, error: OSError) -> str:
     return f"cannot {what} {path}: {error.strerror or error}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string."""
+def did_you_mean(word: str, known: Iterable[str], what: str = "") -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string.
+
+    ``what`` goes before the name, such as ``the stock policy ``.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - only where something is wrong
 
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f" (did you mean {what}{near[0]!r}?)" if near else ""

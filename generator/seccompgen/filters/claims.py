@@ -19,8 +19,8 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import RET_DATA_MAX, Settings
-from seccompgen.core.program import LD_W_ABS, RET_K, decode, programs_sha256
+from seccompgen.core.model import Settings
+from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.locate import Kind, kind_of, vendored_from
 from seccompgen.filters.module import (
@@ -354,10 +354,9 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
     module = read_module(path)
     abis = {name: ABIS[name] for name in module.programs}
     answers = {
-        one.k & ~RET_DATA_MAX
+        action
         for name, data in module.programs.items()
-        for one in decode(data, abis[name])
-        if one.code == RET_K
+        for action in actions_of(decode(data, abis[name]))
     }
     own = {name: table.numbers["seccomp"] for name, table in tables.tables.items() if name in abis}
     pairs = zip(Settings._fields, module.settings, settings, strict=True)

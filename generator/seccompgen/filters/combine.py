@@ -21,9 +21,9 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
+from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from seccompgen.core.program import BPF_MAXINSNS, RET_K
+from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.filters.lift import take_apart
 from seccompgen.filters.locate import Kind, kind_of
 from seccompgen.filters.module import read_filters, read_module
@@ -296,11 +296,7 @@ def _require_agreement(parts: Sequence[Part]) -> None:
 
 def _require_listener(combined: Combined) -> None:
     """Raise InputError if a program asks a listener that nobody gets."""
-    asks = any(
-        one.code == RET_K and one.k & ~RET_DATA_MAX == ActionKind.USER_NOTIF.value
-        for program in combined.programs
-        for one in program.instructions
-    )
+    asks = any(ActionKind.USER_NOTIF.value in program.actions for program in combined.programs)
     if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
         raise InputError(
             f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "

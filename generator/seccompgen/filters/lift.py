@@ -128,7 +128,7 @@ class _TakingApart:
         return tuple(spans)
 
     def _names(self, arch: int) -> dict[int, str]:
-        tables = [t for t in self._tables.tables.values() if t.abi.audit_arch == arch]
+        tables = self._tables.under(arch)
         return {nr: name for table in tables for nr, name in table.names.items()}
 
     def _answer(self, boxes: list[tuple[Box, int]]) -> Answer:

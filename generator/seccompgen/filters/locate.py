@@ -165,10 +165,8 @@ def _missing(word: str) -> str:
     with_suffix = (f"{word}{suffix}" for suffix in sorted(FILTER_SUFFIXES))
     if named := next((name for name in with_suffix if Path(name).is_file()), None):
         near = f" (did you mean {named!r}?)"
-    elif near := did_you_mean(path.stem, stock):
-        near = near.replace("mean ", "mean the stock policy ")
     else:
-        near = _near_file(path)
+        near = did_you_mean(path.stem, stock, "the stock policy ") or _near_file(path)
     if path.suffix in FILTER_SUFFIXES or os.sep in word:
         return f"cannot read {word}: No such file or directory{near}"
     these = "" if near else f"; these are {', '.join(stock)}"

@@ -92,9 +92,12 @@ def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
     try:
         return content.decode("utf-8-sig" if bom else "utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        raise InputError(Diagnostic("not UTF-8 text", Position(file, line, column))) from None
+        raise InputError(Diagnostic("not UTF-8 text", undecodable(error, file))) from None
+
+
+def undecodable(error: UnicodeDecodeError, file: str) -> Position:
+    """Return the place of the first byte that is no UTF-8."""
+    return Position.after(file, error.object[: error.start].decode())
 
 
 _PLACE = re.compile(r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end.*)\)", re.S)
@@ -116,8 +119,7 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
     except ValueError as error:  # also what int() and datetime() say of impossible values
         if match := _PLACE.fullmatch(str(error)):
             at = match["line"] and Position(file, int(match["line"]), int(match["column"]))
-            lines = text.split("\n")
-            position = at or Position(file, len(lines), len(lines[-1]) + 1)
+            position = at or Position.after(file, text)
             raise InputError(Diagnostic(f"not TOML: {match['what']}", position)) from None
         number = _LONG_NUMBER.search(text)
         what = "a number of too many digits" if number else str(error)
@@ -125,6 +127,4 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
 
 
 def _at(text: str, at: int, file: str, what: str) -> Diagnostic:
-    line = text.count("\n", 0, at) + 1
-    position = Position(file, line, at - text.rfind("\n", 0, at))
-    return Diagnostic(f"not TOML: {what}", position)
+    return Diagnostic(f"not TOML: {what}", Position.after(file, text[:at]))

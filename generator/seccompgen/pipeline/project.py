@@ -145,7 +145,4 @@ def _position(pyproject: Path, content: bytes, key: str) -> Position:
     found = spelling.search(content, *section.span("body")) if section else None
     if not found:
         return Position(str(pyproject))
-    start = found.start("key")
-    line_start = content.rfind(b"\n", 0, start) + 1
-    column = len(content[line_start:start].decode()) + 1
-    return Position(str(pyproject), content.count(b"\n", 0, start) + 1, column)
+    return Position.after(str(pyproject), content[: found.start("key")].decode())

@@ -83,9 +83,8 @@ def _read_yaml(text: str, file: str) -> Document:
             return node
 
     if tag := _LONG_TAG.search(text):
-        line = text.count("\n", 0, tag.start()) + 1
-        column = tag.start() - text.rfind("\n", 0, tag.start())
-        raise InputError(Diagnostic("not YAML: a tag too long", Position(file, line, column)))
+        where = Position.after(file, text[: tag.start()])
+        raise InputError(Diagnostic("not YAML: a tag too long", where))
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = Bounded
     try:

@@ -155,8 +155,9 @@ def _read_layer(
         # Only what is named on the command line may be a pipe of the shell.
         content = read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
-        near = did_you_mean(path.stem, stock_policies()) if included_at else ""
-        near = near.replace("mean ", "mean the stock policy ")
+        near = ""
+        if included_at:
+            near = did_you_mean(path.stem, stock_policies(), "the stock policy ")
         problems.append(Diagnostic(f"cannot read {path}: {error.strerror}{near}", included_at))
         return
     try:
