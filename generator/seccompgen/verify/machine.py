@@ -1,4 +1,7 @@
-"""A program as the kernel runs it, on one call: what it answers, and by which instructions.
+"""A program as the kernel runs it: what each instruction does, on numbers or on terms.
+
+`Machine.step` is the one reading of instructions; who follows programs otherwise than on one
+call, as `followers` and `smt` do, says what its values are, and where to go at a branch.
 
 Sources: seccomp(2), Documentation/networking/filter.rst, net/core/filter.c. A and X are 0 at
 first; arithmetic is of 32 bits, unsigned; a division by an X of 0 ends the program with the
@@ -8,14 +11,15 @@ answer 0, and a shift counts by X modulo 32, as in the kernel's translation to e
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from seccompgen.core.model import U32
 from seccompgen.verify.call import DATA_SIZE, word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from seccompgen.core.program import Instruction
     from seccompgen.verify.call import Call
@@ -27,12 +31,13 @@ ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG = range(0, 0x90, 0x10)
 XOR = 0xA0
 JA, JEQ, JGT, JGE, JSET = range(0, 0x50, 0x10)
 SOURCE_X, RET_A, TXA = 0x08, 0x10, 0x80
+DIV_X = ALU | DIV | SOURCE_X
 
 ARITHMETIC: dict[int, Callable[[int, int], int]] = {
     ADD: operator.add,
     SUB: operator.sub,
     MUL: operator.mul,
-    DIV: operator.floordiv,
+    DIV: lambda a, operand: a // operand if operand else 0,
     OR: operator.or_,
     AND: operator.and_,
     LSH: lambda a, operand: a << operand % 32,
@@ -40,7 +45,7 @@ ARITHMETIC: dict[int, Callable[[int, int], int]] = {
     NEG: lambda a, _: -a,
     XOR: operator.xor,
 }
-"""What A becomes, before it is cut to 32 bits; a DIV by 0 does not get here."""
+"""What A becomes, before it is cut to 32 bits; a DIV by 0 ends the program instead."""
 JUMPS: dict[int, Callable[[int, int], bool]] = {
     JEQ: operator.eq,
     JGT: operator.gt,
@@ -48,6 +53,100 @@ JUMPS: dict[int, Callable[[int, int], bool]] = {
     JSET: lambda a, operand: a & operand != 0,
 }
 """When a conditional jump goes its true way."""
+
+
+V = TypeVar("V")
+"""A value of 32 bits, as a subclass of `Machine` has it."""
+
+
+class Registers(NamedTuple, Generic[V]):
+    """What a program has before the instruction at ``at``."""
+
+    at: int
+    a: V
+    x: V
+    memory: tuple[V, ...]
+
+
+class Return(NamedTuple, Generic[V]):
+    """The end of the program, and its answer."""
+
+    value: V
+
+
+class Branch(NamedTuple, Generic[V]):
+    """Two ways to go on, by what ``operation``, one of `JUMPS`, says of ``a`` and ``operand``."""
+
+    operation: int
+    a: V
+    operand: V
+    true: Registers[V] | Return[V]
+    false: Registers[V] | Return[V]
+
+
+class Machine(ABC, Generic[V]):
+    """A program that runs on values of some kind, which subclasses know: numbers, or terms."""
+
+    def __init__(self, code: Code) -> None:
+        self._code = code
+
+    @abstractmethod
+    def number(self, value: int) -> V:
+        """Return a constant of the program."""
+
+    @abstractmethod
+    def word(self, number: int) -> V:
+        """Return a word of the call."""
+
+    @abstractmethod
+    def computed(self, operation: int, a: V, operand: V) -> V:
+        """Return what A becomes by ``operation``, one of `ARITHMETIC`."""
+
+    @property
+    def start(self) -> Registers[V]:
+        """What every program begins with."""
+        zero = self.number(0)
+        return Registers(0, zero, zero, (zero,) * 16)
+
+    def step(self, registers: Registers[V]) -> Registers[V] | Branch[V] | Return[V]:
+        """Return what the next instruction does."""
+        at, a, x, memory = registers
+        one = self._code.instructions[at]
+        code, k = one.code, one.k
+        mode, operation = code & 0xE0, code & 0xF0
+        operand = x if code & SOURCE_X else self.number(k)
+        at += 1
+        kind = code & 0x07
+        if kind == LD:
+            a = self._loaded(mode, k, memory)
+        elif kind == LDX:
+            x = self._loaded(mode, k, memory)
+        elif kind == ST:
+            memory = (*memory[:k], a, *memory[k + 1 :])
+        elif kind == STX:
+            memory = (*memory[:k], x, *memory[k + 1 :])
+        elif kind == ALU:
+            a = self.computed(operation, a, operand)
+            if code == DIV_X:
+                zero = self.number(0)
+                return Branch(JEQ, x, zero, Return(zero), Registers(at, a, x, memory))
+        elif kind == JMP and operation != JA:
+            true, false = (Registers(at + way, a, x, memory) for way in (one.jt, one.jf))
+            return Branch(operation, a, operand, true, false)
+        elif kind == JMP:
+            at += k
+        elif kind == RET:
+            return Return(a if code & RET_A else operand)
+        elif code & TXA:
+            a = x
+        else:
+            x = a
+        return Registers(at, a, x, memory)
+
+    def _loaded(self, mode: int, k: int, memory: tuple[V, ...]) -> V:
+        if mode == ABS:
+            return self.word(word_at(k, self._code.byte_order))
+        return memory[k] if mode == MEM else self.number(DATA_SIZE if mode == LEN else k)
 
 
 @dataclass(frozen=True)
@@ -63,43 +162,31 @@ class Code:
 
     def run(self, call: Call) -> tuple[int, tuple[int, ...]]:
         """Return the SECCOMP_RET value for ``call``, and the indices of what was executed."""
+        machine = _Run(self, call)
         path: list[int] = []
-        memory = [0] * 16
-        a = x = at = 0
-        while True:
-            path.append(at)
-            one = self.instructions[at]
-            code, k = one.code, one.k
-            mode, operation = code & 0xE0, code & 0xF0
-            operand = x if code & SOURCE_X else k
-            at += 1
-            if code & 0x07 == LD and mode == ABS:
-                a = call.word(word_at(k, self.byte_order))
-            elif code & 0x07 == LD:
-                a = loaded(mode, k, memory)
-            elif code & 0x07 == LDX:
-                x = loaded(mode, k, memory)
-            elif code & 0x07 == ST:
-                memory[k] = a
-            elif code & 0x07 == STX:
-                memory[k] = x
-            elif code & 0x07 == ALU:
-                if operation == DIV and operand == 0:
-                    return 0, tuple(path)
-                a = ARITHMETIC[operation](a, operand) & U32
-            elif code & 0x07 == JMP:
-                at += k if operation == JA else one.jt if JUMPS[operation](a, operand) else one.jf
-            elif code & 0x07 == RET:
-                return a if code & RET_A else k, tuple(path)
-            elif code & TXA:
-                a = x
+        here: Registers[int] | Branch[int] | Return[int] = machine.start
+        while not isinstance(here, Return):
+            if isinstance(here, Branch):
+                true = JUMPS[here.operation](here.a, here.operand)
+                here = here.true if true else here.false
             else:
-                x = a
+                path.append(here.at)
+                here = machine.step(here)
+        return here.value, tuple(path)
 
 
-_T = TypeVar("_T")
+class _Run(Machine[int]):
+    """A program on one call."""
 
+    def __init__(self, code: Code, call: Call) -> None:
+        super().__init__(code)
+        self._call = call
 
-def loaded(mode: int, k: int, memory: Sequence[_T]) -> _T | int:
-    """Return what a load gets that does not look at the call: scratch memory, 64, or ``k``."""
-    return memory[k] if mode == MEM else DATA_SIZE if mode == LEN else k
+    def number(self, value: int) -> int:
+        return value
+
+    def word(self, number: int) -> int:
+        return self._call.word(number)
+
+    def computed(self, operation: int, a: int, operand: int) -> int:
+        return ARITHMETIC[operation](a, operand) & U32
