@@ -14,7 +14,7 @@ from conformance.test_stock import CONSTANTS, STOCK, read_policy
 from hypothesis import HealthCheck, Phase, settings
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
-from seccompgen.filters.module import read_filters
+from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
@@ -133,8 +133,7 @@ def stock() -> tuple[Stock, ...]:
     for path in STOCK:
         policy, _ = load_policy(path, TABLES)
         plain = read_policy(path)
-        for one in read_filters(GENERATED / f"{path.stem}.py", TABLES, None):
-            code = Code(one.instructions, one.abi.byte_order)
-            means = meaning(policy, one.abi, TABLES)
-            found.append(Stock(path.stem, one.abi.name, code, means, plain))
+        for abi, code in load_filter(GENERATED / f"{path.stem}.py", TABLES).programs.items():
+            means = meaning(policy, TABLES.tables[abi].abi, TABLES)
+            found.append(Stock(path.stem, abi, code, means, plain))
     return tuple(found)

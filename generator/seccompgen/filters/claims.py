@@ -22,17 +22,17 @@ from seccompgen.core.errors import (
 from seccompgen.core.model import Settings
 from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
+from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import Kind, kind_of, vendored_from
 from seccompgen.filters.module import (
     module_docstring,
     parse_generated,
     read_banner,
-    read_filters,
     read_module,
     require_same,
 )
 from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.pipeline.build import PLAIN_MEANS, build_policy, difference_text
+from seccompgen.pipeline.build import PLAIN_MEANS, difference_text
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin, Policy
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.module import Banner, Filter
+    from seccompgen.filters.load import LoadedFilter
+    from seccompgen.filters.module import Banner
     from seccompgen.pipeline.build import Means
     from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
@@ -116,11 +117,9 @@ def _arguments_looked_at(side: Side, call: Call) -> int:
 
 def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means) -> list[Claim]:
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
-    built = build_policy(path, tables, [only] if only else [], means=means)
-    return [
-        _claim(path, built.policy, program.abi, program.instructions, tables)
-        for program in built.programs
-    ]
+    loaded = compile_filter(path, tables, only, means)
+    assert loaded.policy
+    return _claims_of_codes(loaded, loaded.policy, tables)
 
 
 def claims_of_programs(
@@ -146,7 +145,7 @@ def claims_of_programs(
 def _claims_of_programs(
     path: Path, policy_path: Path | None, tables: Tables, only: Abi | None
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    filters = read_filters(path, tables, only)
+    loaded = load_filter(path, tables, only)
     banner = None
     if kind_of(path) is Kind.MODULE and (policy_path is None or _has_banner(path)):
         banner = read_banner(path)
@@ -154,57 +153,45 @@ def _claims_of_programs(
         if banner is None:
             raise InputError(f"{path}: say with --policy which policy these instructions are for")
         if banner.made:
-            return _claims_of_combined(path, banner, banner.made, filters, tables)
+            return _claims_of_combined(loaded, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
     policy, _ = load_policy(policy_path, tables)
     stale: list[Diagnostic] = []
     if banner:
         stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
-    if kind_of(path) is Kind.MODULE:
+    if loaded.settings:
         stale += _installed_otherwise(path, policy.settings, tables)
     if banner and not stale:
         abis = [ABIS[name] for name in read_module(path).programs]
         stale += _said_otherwise(path, policy_docstring(policy, abis, tables))
-    strange = [one.abi.name for one in filters if one.abi not in policy.arches]
+    strange = [name for name in loaded.programs if ABIS[name] not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
         if not stale:
             raise InputError(Diagnostic(text, Position(str(path))))
         stale.append(Diagnostic(text, Position(str(path))))
-    claims = [
-        replace(
-            _claim(path, policy, one.abi, one.instructions, tables), policies=(str(policy_path),)
-        )
-        for one in filters
-        if one.abi in policy.arches
-    ]
-    return claims, stale
+    claims = _claims_of_codes(loaded, policy, tables)
+    return [replace(claim, policies=(str(policy_path),)) for claim in claims], stale
 
 
 def _claims_of_combined(
-    path: Path,
-    banner: Banner,
-    made: tuple[Operation, str],
-    filters: Sequence[Filter],
-    tables: Tables,
+    loaded: LoadedFilter, banner: Banner, made: tuple[Operation, str], tables: Tables
 ) -> tuple[list[Claim], list[Diagnostic]]:
     """Return the claims that programs made of several filters answer as these do together."""
+    path, programs = loaded.path, loaded.programs
     advice = "put a copy beside the module"
     files = [_find(path, *part, advice) for part in banner.parts]
-    parts = parts_of(files, tables, filters[0].abi if len(filters) == 1 else None)
+    parts = parts_of(files, tables, ABIS[next(iter(programs))] if len(programs) == 1 else None)
     operation, refusal = made[0], parse_action(made[1]) if made[1] else None
     claims = [
         Claim(
             str(path),
-            one.abi,
+            ABIS[name],
             ("the stack", "program"),
-            (
-                stack_of(operation, refusal, parts, one.abi),
-                Code(one.instructions, one.abi.byte_order),
-            ),
+            (stack_of(operation, refusal, parts, ABIS[name]), code),
             tuple(map(str, files)),
         )
-        for one in filters
+        for name, code in programs.items()
     ]
     sources = [(str(part.path), part.sha256) for part in parts]
     stale = _stale(path, banner, sources, partial(compat_of, parts), tables)
@@ -215,11 +202,18 @@ def _claims_of_combined(
     return claims, stale
 
 
-def _claim(
-    path: Path, policy: Policy, abi: Abi, instructions: tuple[Instruction, ...], tables: Tables
-) -> Claim:
-    sides = meaning(policy, abi, tables), Code(instructions, abi.byte_order)
-    return Claim(str(path), abi, ("policy", "program"), sides)
+def _claims_of_codes(loaded: LoadedFilter, policy: Policy, tables: Tables) -> list[Claim]:
+    """Return the claims that programs are ``policy``, for its ABIs."""
+    return [
+        Claim(
+            str(loaded.path),
+            ABIS[name],
+            ("policy", "program"),
+            (meaning(policy, ABIS[name], tables), code),
+        )
+        for name, code in loaded.programs.items()
+        if ABIS[name] in policy.arches
+    ]
 
 
 def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> list[Claim]:
@@ -227,7 +221,7 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    ours, its = (_sides(path, tables, only) for path in (left, right))
+    ours, its = (load_filter(path, tables, only).sides for path in (left, right))
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
@@ -247,18 +241,6 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
         Claim(f"{left} = {right}", ABIS[name], names, (side, its[name]))
         for name, side in ours.items()
     ]
-
-
-def _sides(path: Path, tables: Tables, only: Abi | None) -> dict[str, Side]:
-    """Return what is in a FILTER, by the name of the ABI: programs, or what a policy means."""
-    if kind_of(path) is not Kind.POLICY:
-        filters = read_filters(path, tables, only)
-        return {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters}
-    policy, _ = load_policy(path, tables)
-    abis = [abi for abi in policy.arches if only in {None, abi}]
-    if not abis:
-        raise InputError(f"{path}: not for {only.name if only else ''}: its arches leave that out")
-    return {abi.name: meaning(policy, abi, tables) for abi in abis}
 
 
 def decide(

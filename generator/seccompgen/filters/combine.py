@@ -6,7 +6,6 @@ meaning of the combination; it is taken apart, compiled, and proved like a polic
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -25,13 +24,10 @@ from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.filters.lift import take_apart
-from seccompgen.filters.locate import Kind, kind_of
-from seccompgen.filters.module import read_filters, read_module
-from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
-from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import combined_docstring, render_combined
 from seccompgen.verify import (
@@ -40,12 +36,11 @@ from seccompgen.verify import (
     Operation,
     Stack,
     kernel_objections,
-    meaning,
     prove,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
@@ -53,22 +48,9 @@ if TYPE_CHECKING:
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.load import LoadedFilter
     from seccompgen.pipeline.build import Means
     from seccompgen.verify.stack import Side
-
-
-@dataclass(frozen=True)
-class Part:
-    """A FILTER that is combined: what it is for each ABI, and its policy where it is one.
-
-    ``settings`` is None for raw instructions, which do not tell.
-    """
-
-    path: Path
-    sha256: str
-    sides: Mapping[str, Side]
-    policy: Policy | None
-    settings: Settings | None
 
 
 @dataclass(frozen=True)
@@ -81,7 +63,7 @@ class Combined:
     name: str
     operation: Operation
     refusal: Action | None
-    parts: tuple[Part, ...]
+    parts: tuple[LoadedFilter, ...]
     programs: tuple[Program, ...]
     notes: tuple[Diagnostic, ...]
 
@@ -97,16 +79,19 @@ class Combined:
         return settings_of(self.parts)
 
 
-def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[Part, ...]:
+def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[LoadedFilter, ...]:
     """Return the FILTERs in the files ``paths``.
 
     Raises InputError with everything that is wrong with any of them.
     """
-    parts: list[Part] = []
+    parts: list[LoadedFilter] = []
     problems: list[Diagnostic] = []
     for path in paths:
         try:
-            parts.append(_part(path, tables, only))
+            if not str(path).isprintable():
+                # The name goes into comments of the module that is made.
+                raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
+            parts.append(load_filter(path, tables, only))
         except InputError as error:
             problems += error.diagnostics
     if not problems and len(parts) < 2:
@@ -119,36 +104,11 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[P
     return tuple(parts)
 
 
-def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
-    settings = None
-    if not str(path).isprintable():
-        # The name goes into comments of the module that is made.
-        raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
-    if kind_of(path) is not Kind.POLICY:
-        filters = read_filters(path, tables, only)
-        sides: dict[str, Side] = {
-            one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters
-        }
-        policy = None
-        if kind_of(path) is Kind.MODULE:
-            settings = read_module(path).settings
-    else:
-        policy, _ = load_policy(path, tables)
-        if only and only not in policy.arches:
-            raise InputError(f"{path}: not for {only.name}: its arches leave that out")
-        settings = policy.settings
-        sides = {
-            abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
-        }
-    sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
-    return Part(path, sha256, sides, policy, settings)
-
-
 def combine(
     name: str,
     operation: Operation,
     refusal: Action | None,
-    parts: tuple[Part, ...],
+    parts: tuple[LoadedFilter, ...],
     tables: Tables,
     means: Means,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -189,19 +149,19 @@ def combine(
 
 
 def stack_of(
-    operation: Operation, refusal: Action | None, parts: Sequence[Part], abi: Abi
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abi: Abi
 ) -> Stack:
     """Return what ``parts`` are together for ``abi``, which all of them have."""
     sides = tuple(part.sides[abi.name] for part in parts)
     return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
 
 
-def settings_of(parts: Sequence[Part]) -> Settings:
+def settings_of(parts: Sequence[LoadedFilter]) -> Settings:
     """Return how ``parts`` are installed, on which those that say it agree."""
     return next((part.settings for part in parts if part.settings), Settings())
 
 
-def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
+def compat_of(parts: Sequence[LoadedFilter], abi: Abi) -> tuple[Abi, ...]:
     """Return the further ABIs that some policy among ``parts`` answers for besides ``abi``."""
     return tuple(
         dict.fromkeys(
@@ -210,7 +170,7 @@ def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
     )
 
 
-def _refusal_of(part: Part) -> Action:
+def _refusal_of(part: LoadedFilter) -> Action:
     default = part.policy.default_action if part.policy else None
     if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
         raise InputError(
@@ -278,7 +238,7 @@ def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> s
     return ""
 
 
-def _require_agreement(parts: Sequence[Part]) -> None:
+def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
     """Raise InputError where parts want to be installed differently: one program cannot."""
     first = next((part for part in parts if part.settings), None)
     problems = []
@@ -356,7 +316,7 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
 
 
 def docstring_of(
-    operation: Operation, refusal: Action | None, parts: Sequence[Part], abis: Sequence[Abi]
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abis: Sequence[Abi]
 ) -> str:
     """Return the docstring of the module that holds what ``parts`` are together, for ``abis``."""
     about = _description(operation, refusal, parts)
@@ -364,7 +324,7 @@ def docstring_of(
 
 
 def _description(
-    operation: Operation, refusal: Action | None, parts: Sequence[Part]
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter]
 ) -> tuple[str, list[tuple[str, str, str]]]:
     """Return the title of the module of ``parts``, and (name, sha256, description) of each."""
     names = [part.path.name for part in parts]

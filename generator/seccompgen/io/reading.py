@@ -42,6 +42,14 @@ def read_file(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byte
     return content
 
 
+def read_input(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> bytes:
+    """Return what `read_file` does; raise InputError if that cannot be read."""
+    try:
+        return read_file(path, limit, pipes=pipes)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
 def read_start(path: Path, length: int) -> bytes:
     """Return the first ``length`` bytes of a regular file, or all that it has; as `read_file`."""
     return _read(path, length, pipes=False)

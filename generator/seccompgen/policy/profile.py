@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Profile
-from seccompgen.io.reading import decode_text, read_file
+from seccompgen.io.reading import decode_text, read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,10 +44,7 @@ def read_profile(path: Path) -> Profile:
     if not file.isprintable():
         # The name goes into a comment of generated code.
         raise InputError(f"unprintable characters in {file!r}: rename the profile")
-    try:
-        content = read_file(path, pipes=True)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    content = read_input(path, pipes=True)
     text = decode_text(content, file)
     reader = _Reader(file)
     lines = [line.rstrip("\r") for line in text.split("\n")]
