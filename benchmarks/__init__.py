@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 # The interpreter and the corpus are the tests' own, which are modules and no package.
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))

@@ -6,8 +6,8 @@ it does not work at all. What a policy says that it does not promise is shown to
 
 from __future__ import annotations
 
-import kernel
 import pytest
+import running_kernel as kernel
 from escape import attacks
 from escape.attack import ATTACKS, Attack, Outcome
 from escape.conftest import ABI

@@ -13,8 +13,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
+import running_kernel as kernel
 from oracle import ABIS, U32
 from strategies import compiled, plain_tables
 

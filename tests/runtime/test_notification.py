@@ -15,10 +15,9 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers.runtime import install, notification, runtime
-from kernel import (
+import running_kernel as kernel
+from running_kernel import (
     ALLOW,
     ERRNO,
     NEW_LISTENER,
@@ -28,6 +27,7 @@ from kernel import (
     always,
     on_call,
 )
+from runtime_template import install, notification, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable

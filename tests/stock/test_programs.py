@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
+from confine import POLICIES
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import Means, build_policy, cache_directory, shipped_tables
-from stock.confine import POLICIES
 
 if TYPE_CHECKING:
     from seccompgen.core.program import Program
