@@ -141,6 +141,7 @@ class _Loaded:
 
 def _load(path: Path, tables: Tables) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
+    from seccompgen.core.problems import Problem  # noqa: PLC0415
     from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.observe.run.refusal import Judged  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
@@ -148,7 +149,7 @@ def _load(path: Path, tables: Tables) -> _Loaded:
     abi = _running_abi(tables)
     loaded = compile_filter(path, tables, abi, means(cached=True))
     # What other ABIs lack is no news to who runs on this one.
-    print_notes(note for note in loaded.notes if "does not exist on" not in note.message)
+    print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
     judged = Judged(
         Position(str(path)),
         tables.tables[abi.name],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from seccompgen.core.problems import Problem
 
 EXIT_NO = 1
 """The answer is no: it differs, it is stale, it is refuted, there are findings."""
@@ -41,10 +43,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing to tell the user, and where it is; ``position`` is None if it is nowhere."""
+    """One thing to tell the user, and where it is; ``position`` is None if it is nowhere.
+
+    Programs go by ``kind``; nothing reads a message.
+    """
 
     message: str
     position: Position | None = None
+    kind: Problem | None = None
 
     def __str__(self) -> str:
         """Render as one line, ``file:line:column: message``."""
@@ -53,14 +59,16 @@ class Diagnostic:
 
 
 class SeccompgenError(Exception):
-    """Ends a command with diagnostics on stderr and ``exit_code``; never with a traceback."""
+    """Ends a command with diagnostics on stderr and ``exit_code``; never with a traceback.
+
+    ``kind`` is that of diagnostics which have none themselves.
+    """
 
     exit_code = EXIT_INPUT
 
-    def __init__(self, *diagnostics: Diagnostic | str) -> None:
-        self.diagnostics: tuple[Diagnostic, ...] = tuple(
-            item if isinstance(item, Diagnostic) else Diagnostic(item) for item in diagnostics
-        )
+    def __init__(self, *diagnostics: Diagnostic | str, kind: Problem | None = None) -> None:
+        found = (Diagnostic(item) if isinstance(item, str) else item for item in diagnostics)
+        self.diagnostics = tuple(one if one.kind else replace(one, kind=kind) for one in found)
         super().__init__("\n".join(map(str, self.diagnostics)))
 
     def __reduce__(self) -> tuple[type[SeccompgenError], tuple[Diagnostic, ...]]:

@@ -20,6 +20,7 @@ from seccompgen.core.errors import (
     UndecidedError,
 )
 from seccompgen.core.model import Settings
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.load import compile_filter, load_filter
@@ -151,7 +152,10 @@ def _claims_of_programs(
         banner = read_banner(path)
     if policy_path is None:
         if banner is None:
-            raise InputError(f"{path}: say with --policy which policy these instructions are for")
+            raise InputError(
+                f"{path}: say with --policy which policy these instructions are for",
+                kind=Problem.POLICY_NEEDED,
+            )
         if banner.made:
             return _claims_of_combined(loaded, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
@@ -168,8 +172,8 @@ def _claims_of_programs(
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
         if not stale:
-            raise InputError(Diagnostic(text, Position(str(path))))
-        stale.append(Diagnostic(text, Position(str(path))))
+            raise InputError(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
+        stale.append(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
     claims = _claims_of_codes(loaded, policy, tables)
     return [replace(claim, policies=(str(policy_path),)) for claim in claims], stale
 
@@ -226,6 +230,7 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
             Position(str(path)),
+            Problem.ABI_MISSING,
         )
         for path, other, names in (
             (right, left, ours.keys() - its.keys()),
@@ -252,7 +257,10 @@ def decide(
             if isinstance(result, SeccompgenError) and not isinstance(result, UndecidedError):
                 place = Position(claim.file)
                 raise type(result)(
-                    *(Diagnostic(f"{claim.abi.name}: {one}", place) for one in result.diagnostics)
+                    *(
+                        Diagnostic(f"{claim.abi.name}: {one}", place, one.kind)
+                        for one in result.diagnostics
+                    )
                 )
             yield Verdict(claim, result)
 
@@ -295,6 +303,7 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
         Diagnostic(
             f"what it was made from, {name}, is not to be found in {looked}; {advice}",
             Position(str(path)),
+            Problem.SOURCE_MISSING,
         )
     )
 
@@ -314,7 +323,7 @@ def _stale(
     if banner.tag != tables.tag:
         what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
         advice = "say with --tables DIR where those are, or generate it again"
-        raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path))))
+        raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path)), Problem.OTHER_TABLES))
     programs = read_module(path).programs
     abis = [ABIS[name] for name in programs]
     answered = [other for abi in abis for other in (abi, *compat(abi))]
@@ -328,7 +337,10 @@ def _stale(
         problems.append("its programs are not those that were proved when it was generated")
     elif banner.tables_sha256 != tables.digest_for(answered):
         problems.append("stale: the tables are no longer those that it was made from")
-    return [Diagnostic(f"{text}; generate it again", Position(str(path))) for text in problems]
+    return [
+        Diagnostic(f"{text}; generate it again", Position(str(path)), Problem.STALE_MODULE)
+        for text in problems
+    ]
 
 
 def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list[Diagnostic]:
@@ -346,7 +358,7 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
     wrong += ["actions"] if module.actions != answers else []
     wrong += ["the number of seccomp(2)"] if module.numbers != own else []
     text = f"its install() is not as it should be ({', '.join(wrong)}); generate it again"
-    return [Diagnostic(text, Position(str(path)))] if wrong else []
+    return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)] if wrong else []
 
 
 def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
@@ -354,7 +366,7 @@ def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
     if module_docstring(path).split() == docstring.split():
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
-    return [Diagnostic(text, Position(str(path)))]
+    return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]
 
 
 # --- what is imported with a module --------------------------------------------------------------
@@ -371,7 +383,11 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
     module = read_module(path)
     files = {} if module.single_file else support_files(path.parent, [module.settings.flags])
     problems = [
-        Diagnostic(f"Python imports this instead of {file.name}; remove it", Position(str(other)))
+        Diagnostic(
+            f"Python imports this instead of {file.name}; remove it",
+            Position(str(other)),
+            Problem.SHADOWED_MODULE,
+        )
         for file in (path, *files)
         for other in _imported_instead(file)
     ]
@@ -384,7 +400,7 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
             problems += error.diagnostics
         except OSError as error:
             text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
-            problems.append(Diagnostic(text, Position(str(file))))
+            problems.append(Diagnostic(text, Position(str(file)), Problem.OTHER_RUNTIME))
     return problems
 
 

@@ -22,6 +22,7 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.filters.lift import take_apart
 from seccompgen.filters.load import load_filter
@@ -90,14 +91,20 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[L
         try:
             if not str(path).isprintable():
                 # The name goes into comments of the module that is made.
-                raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
+                raise InputError(
+                    f"unprintable characters in {str(path)!r}: rename the file",
+                    kind=Problem.UNPRINTABLE_NAME,
+                )
             parts.append(load_filter(path, tables, only))
         except InputError as error:
             problems += error.diagnostics
     if not problems and len(parts) < 2:
         found = "".join(f"there is only {part.path}: " for part in parts)
         problems.append(
-            Diagnostic(f"{found}name at least two filters, or a directory that has them")
+            Diagnostic(
+                f"{found}name at least two filters, or a directory that has them",
+                kind=Problem.FEW_FILTERS,
+            )
         )
     if problems:
         raise InputError(*problems)
@@ -127,10 +134,15 @@ def combine(
         raise InputError(
             "there is no ABI that all of these filters have a program for",
             *(Diagnostic(f"is for {', '.join(p.sides)}", Position(str(p.path))) for p in parts),
+            kind=Problem.NO_COMMON_ABI,
         )
     missing = [(part.path, [n for n in everywhere if n not in part.sides]) for part in parts]
     notes = [
-        Diagnostic(f"has no program for {', '.join(abis)}; left out", Position(str(path)))
+        Diagnostic(
+            f"has no program for {', '.join(abis)}; left out",
+            Position(str(path)),
+            Problem.ABI_LEFT_OUT,
+        )
         for path, abis in missing
         if abis
     ]
@@ -178,6 +190,7 @@ def _refusal_of(part: LoadedFilter) -> Action:
                 "say with --action what is answered to calls that are taken away from it, for "
                 "example --action 'errno(EPERM)'",
                 Position(str(part.path)),
+                Problem.ACTION_NEEDED,
             )
         )
     return default
@@ -201,7 +214,8 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
         program = making.program(apart.lines, otherwise, origin, apart.hints)
     except TooManyError:
         raise InputError(
-            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
+            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}",
+            kind=Problem.NOT_COMBINED,
         ) from None
     except UndecidedError as error:
         text = f"{abi.name}: cannot be combined: {error}"
@@ -210,32 +224,37 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
                 f"{text}; {'stack it, or ' if stacks else ''}leave it out", Position(str(path))
             )
             for path, side in zip(paths, stack.parts, strict=True)
-            if _why_not(side, abi, compat, tables) == str(error)
+            if _why_not(side, abi, compat, tables) is error.diagnostics[0].kind
         ]
-        raise InputError(*dict.fromkeys(guilty) or [f"{name}: {text}; {instead}"]) from None
+        told = dict.fromkeys(guilty) or [f"{name}: {text}; {instead}"]
+        raise InputError(*told, kind=Problem.NOT_COMBINED) from None
     length = len(program.instructions)
     if length > BPF_MAXINSNS:
         raise InputError(
             f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
-            f"{BPF_MAXINSNS}; {instead}"
+            f"{BPF_MAXINSNS}; {instead}",
+            kind=Problem.LONG_PROGRAM,
         )
     objections = kernel_objections(program.instructions)
     assert not objections, objections
     found = prove(stack, Code(program.instructions, abi.byte_order))
     if isinstance(found, Difference):
         text = difference_text(found, ("the stack", "program"), abi, tables)
-        raise AnswerNo(f"{name}: seccompgen made a wrong program, and does not write it: {text}")
+        raise AnswerNo(
+            f"{name}: seccompgen made a wrong program, and does not write it: {text}",
+            kind=Problem.WRONG_PROGRAM,
+        )
     return program
 
 
-def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> str:
-    """Return why ``side`` alone cannot be taken apart, or nothing if it can."""
+def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> Problem | None:
+    """Return why ``side`` alone cannot be taken apart, None if it can."""
     making = Making(abi, compat, DEFAULT_OBJECTIVE)
     try:
         take_apart(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
     except UndecidedError as error:
-        return str(error)
-    return ""
+        return error.diagnostics[0].kind
+    return None
 
 
 def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
@@ -251,7 +270,7 @@ def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
                 advice = "one program is installed in one way, so let them be the same"
                 problems.append(Diagnostic(f"{text}; {advice}", Position(str(part.path))))
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems, kind=Problem.CONFLICTING_SETTINGS)
 
 
 def _require_listener(combined: Combined) -> None:
@@ -260,7 +279,8 @@ def _require_listener(combined: Combined) -> None:
     if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
         raise InputError(
             f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "
-            "its parts do not have; write flags: [new_listener] in their policies"
+            "its parts do not have; write flags: [new_listener] in their policies",
+            kind=Problem.NO_LISTENER,
         )
 
 
@@ -283,7 +303,8 @@ def combined_files(
     replaced = [path for path in files if path.resolve() in parts]
     if replaced:
         text = "is one of the filters, and would be replaced: choose another --name, or directory"
-        raise InputError(*(Diagnostic(text, Position(str(path))) for path in replaced))
+        told = (Diagnostic(text, Position(str(path))) for path in replaced)
+        raise InputError(*told, kind=Problem.REPLACED_FILTER)
     return files
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
+from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING, NOTHING
 from seccompgen.verify.call import ARCH, ARGS, INSTRUCTION_POINTER, NR
 from seccompgen.verify.classes import MOST_CLASSES, Classes
@@ -78,7 +79,8 @@ class _TakingApart:
         if len(other) > 1 or other[0].answer.function.rules:
             raise UndecidedError(
                 "it answers calls through unknown architectures by their number or arguments; "
-                "combine it with a filter that looks at the architecture"
+                "combine it with a filter that looks at the architecture",
+                kind=Problem.ARCH_UNCHECKED,
             )
         otherwise = other[0].answer.function.default
         kept = [
@@ -98,9 +100,14 @@ class _TakingApart:
                 question = step.question
                 self._asked.add(question)
                 if question.word == 2 * ARCH and (question.more or question.mask != U32):
-                    raise UndecidedError("it compares the architecture other than for equality")
+                    raise UndecidedError(
+                        "it compares the architecture other than for equality",
+                        kind=Problem.ARCH_COMPARED,
+                    )
                 if question.word // 2 == INSTRUCTION_POINTER:
-                    raise UndecidedError("it looks at the instruction pointer")
+                    raise UndecidedError(
+                        "it looks at the instruction pointer", kind=Problem.POINTER_COMPARED
+                    )
                 new = [way for way in (step.true, step.false) if way not in seen]
                 seen.update(new)
                 waiting += new
@@ -121,7 +128,10 @@ class _TakingApart:
         for first, last, function in words.intervals(line):
             if len(spans) == _MOST_SPANS:
                 # Every other number may be answered otherwise: that is billions of spans.
-                raise UndecidedError("it tells calls apart by the lowest bits of their numbers")
+                raise UndecidedError(
+                    "it tells calls apart by the lowest bits of their numbers",
+                    kind=Problem.SCATTERED_NUMBERS,
+                )
             assert isinstance(function, Function)
             calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
             spans.append(Span(first, last, answers[function], calls))
@@ -179,7 +189,7 @@ class _TakingApart:
     def _count(self) -> None:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            raise UndecidedError("too many cases to tell apart")
+            raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
 
     # --- what the search may try -------------------------------------------------------------
 
@@ -204,5 +214,7 @@ def _with(box: Box, argument: int, part: int) -> Box:
 def _known(ret: int) -> int:
     """Return ``ret``; raise UndecidedError if no kernel would know its action."""
     if ret & ~RET_DATA_MAX not in {kind.value for kind in ActionKind}:
-        raise UndecidedError(f"it answers {ret:#010x}, which is no action")
+        raise UndecidedError(
+            f"it answers {ret:#010x}, which is no action", kind=Problem.UNKNOWN_ACTION
+        )
     return ret

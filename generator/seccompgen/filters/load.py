@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
 from seccompgen.filters.locate import Kind, kind_of
 from seccompgen.filters.module import read_module
@@ -60,7 +61,10 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
     match kind_of(path):
         case Kind.RAW:
             if only is None:
-                raise InputError(f"{path}: say with --arch which ABI these instructions are for")
+                raise InputError(
+                    f"{path}: say with --arch which ABI these instructions are for",
+                    kind=Problem.ABI_NEEDED,
+                )
             content = read_input(path, MAX_FILTER)
             sha256 = hashlib.sha256(content).hexdigest()
             return LoadedFilter(path, sha256, {only.name: _decoded(path, only, content)})
@@ -72,12 +76,14 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
                 if only is None or only.name == name
             }
             if not programs:
-                raise InputError(f"{path}: no program for {wanted}")
+                raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
             return LoadedFilter(path, module.sha256, programs, module.settings)
     policy, notes = load_policy(path, tables)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
     if not meanings:
-        raise InputError(f"{path}: not for {wanted}: its arches leave that out")
+        raise InputError(
+            f"{path}: not for {wanted}: its arches leave that out", kind=Problem.ABI_MISSING
+        )
     return LoadedFilter(path, policy.sources[-1][1], meanings, policy.settings, policy, notes=notes)
 
 
@@ -102,12 +108,21 @@ def _decoded(path: Path, abi: Abi, data: bytes) -> Code:
     try:
         instructions = decode(data, abi)
     except ValueError as error:
-        raise InputError(Diagnostic(f"{abi.name}: {error}", where)) from None
+        raise InputError(
+            Diagnostic(f"{abi.name}: {error}", where, Problem.REFUSED_PROGRAM)
+        ) from None
     objections = kernel_objections(instructions)
     if objections:
         other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
         if not kernel_objections(decode(data, other)):
             text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
-            raise InputError(Diagnostic(f"{text}: are they for another ABI?", where))
-        raise InputError(*(Diagnostic(f"{abi.name}: {text}", where) for text in objections))
+            raise InputError(
+                Diagnostic(f"{text}: are they for another ABI?", where, Problem.REFUSED_PROGRAM)
+            )
+        raise InputError(
+            *(
+                Diagnostic(f"{abi.name}: {text}", where, Problem.REFUSED_PROGRAM)
+                for text in objections
+            )
+        )
     return Code(instructions, abi.byte_order)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Optimize  # noqa: TC001 - pydantic evaluates it
+from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def read_manifest(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        raise InputError(
+            f"cannot read {path}: {error.strerror}", kind=Problem.UNREADABLE_FILE
+        ) from None
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -124,5 +127,6 @@ def read_manifest(path: Path) -> Manifest | None:
             f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
             "all policies again: seccompgen vendor POLICY... DEST --force",
             Position(str(path)),
+            Problem.FOREIGN_MANIFEST,
         )
     )

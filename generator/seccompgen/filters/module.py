@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, FilterFlag, Settings
+from seccompgen.core.problems import Problem
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.verify import Operation
 
@@ -65,6 +66,7 @@ def read_banner(path: Path) -> Banner:
                 "its banner does not say what it was made from: generate it again, or name its "
                 "policy with --policy",
                 Position(str(path)),
+                Problem.NO_BANNER,
             )
         )
     ((tables, tables_sha256),) = said["tables"]
@@ -234,7 +236,11 @@ def parse_generated(path: Path, content: bytes) -> ast.Module:
             what = f"U+{ord(line[strange[0]]):04X} in it" if strange else "it names an encoding"
             column = strange[0] + 1 if strange else 1
             raise InputError(
-                Diagnostic(f"{_NO_MODULE}: {what}", Position(str(path), number, column))
+                Diagnostic(
+                    f"{_NO_MODULE}: {what}",
+                    Position(str(path), number, column),
+                    Problem.FOREIGN_MODULE,
+                )
             )
     return tree
 
@@ -256,10 +262,14 @@ def require_same(
     last = Position(str(path))
     for here, there in itertools.zip_longest(body, expected):
         if here is None:
-            raise InputError(Diagnostic(f"{_NO_MODULE}: what comes after this is missing", last))
+            raise InputError(
+                Diagnostic(
+                    f"{_NO_MODULE}: what comes after this is missing", last, Problem.FOREIGN_MODULE
+                )
+            )
         place = Position(str(path), here.lineno, here.col_offset + 1)
         if there is None or not _same(here, there):
-            raise InputError(Diagnostic(what, place))
+            raise InputError(Diagnostic(what, place, Problem.FOREIGN_MODULE))
         last = place
 
 
@@ -280,4 +290,4 @@ def _without_layout(statement: ast.stmt) -> ast.stmt:
 
 
 def _none_of_ours(path: Path) -> InputError:
-    return InputError(Diagnostic(_NO_MODULE, Position(str(path))))
+    return InputError(Diagnostic(_NO_MODULE, Position(str(path)), Problem.FOREIGN_MODULE))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op
+from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets, comparisons
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
     assert name is not None
     problems = [*_settings(policy, abi), *_actions(policy)]
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
     default = policy.unknown_action.ret(abi)
     table = tables.tables[abi.name]
     by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
@@ -125,7 +126,7 @@ def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
     rules_of = {call: answers for answers, calls in grouped.items() for call in calls}
     problems += _multiplexed(policy, abi, table, rules_of)
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
     rules_made = tuple(
         ProfileRule(tuple(calls), matches, ret)
         for answers, calls in grouped.items()

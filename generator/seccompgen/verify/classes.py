@@ -21,6 +21,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from seccompgen.core.errors import UndecidedError
+from seccompgen.core.problems import Problem
 from seccompgen.verify.bits import BitSets
 from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, WORDS, Call
 from seccompgen.verify.followers import Ask, Question, follower
@@ -103,7 +104,9 @@ class Classes:
                 longer.setdefault(one, begun | bit)
                 ways[places] = zero, one
             if len(longer) > self._most:
-                raise UndecidedError(f"a word falls into more than {self._most} classes")
+                raise UndecidedError(
+                    f"a word falls into more than {self._most} classes", kind=Problem.TOO_MANY_CASES
+                )
             self._longer.append(ways)
             alike = longer
         return alike
@@ -302,4 +305,6 @@ class _Comparison:
     def _count(self, steps: int) -> None:
         self._steps += steps
         if self._steps > MOST_STEPS:
-            raise UndecidedError(f"more than {MOST_STEPS:,} comparisons to follow")
+            raise UndecidedError(
+                f"more than {MOST_STEPS:,} comparisons to follow", kind=Problem.TOO_MANY_CASES
+            )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32
+from seccompgen.core.problems import Problem
 from seccompgen.verify import machine
 from seccompgen.verify.call import ARCH, NR
 from seccompgen.verify.machine import Branch, Code, Machine, Registers, Return
@@ -165,7 +166,7 @@ class _MaskingMachine(Machine[_Value]):
 
     def mixed(self, what: str) -> UndecidedError:
         """Return why the last instruction cannot be followed."""
-        return UndecidedError(f"instruction {self._at} {what}")
+        return UndecidedError(f"instruction {self._at} {what}", kind=Problem.MIXED_WORDS)
 
     def number(self, value: int) -> _Value:
         return value
