@@ -20,6 +20,7 @@ HEAD = "default_action: errno\narches: [x86_64]\n"
 
 def shown(diagnostic: Diagnostic, directory: Path) -> str:
     """What a user reads, whatever the directory and the pin are."""
+    assert diagnostic.kind, diagnostic
     return str(diagnostic).replace(f"{directory}/", "").replace(TABLES.tag, "TAG")
 
 
