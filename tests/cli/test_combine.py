@@ -294,8 +294,11 @@ def test_all_filters_that_cannot_be_combined_for_one_reason_are_named(here: Path
     lines = refused(
         here, "intersect", first, "one.yml", second, "--arch", "x86_64", "--name", "x", "-o", "out"
     )
-    assert [line.partition(":")[0] for line in lines] == ["first.bpf", "second.bpf"]
-    assert all("instruction 1 computes with a part of the call" in line for line in lines)
+    assert lines == [
+        f"{file}: x86_64: cannot be combined: instruction {at} computes with a part of the call; "
+        "stack it, or leave it out"
+        for file, at in (("first.bpf", 1), ("second.bpf", 2))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -218,15 +218,16 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
             kind=Problem.NOT_COMBINED,
         ) from None
     except UndecidedError as error:
-        text = f"{abi.name}: cannot be combined: {error}"
+        leave = f"{'stack it, or ' if stacks else ''}leave it out"
+        own = [_why_not(side, abi, compat, tables) for side in stack.parts]
         guilty = [
-            Diagnostic(
-                f"{text}; {'stack it, or ' if stacks else ''}leave it out", Position(str(path))
-            )
-            for path, side in zip(paths, stack.parts, strict=True)
-            if _why_not(side, abi, compat, tables) is error.diagnostics[0].kind
+            Diagnostic(f"{abi.name}: cannot be combined: {why}; {leave}", Position(str(path)))
+            for path, why in zip(paths, own, strict=True)
+            if why and why.kind is error.diagnostics[0].kind
         ]
-        told = dict.fromkeys(guilty) or [f"{name}: {text}; {instead}"]
+        told = dict.fromkeys(guilty) or [
+            f"{name}: {abi.name}: cannot be combined: {error}; {instead}"
+        ]
         raise InputError(*told, kind=Problem.NOT_COMBINED) from None
     length = len(program.instructions)
     if length > BPF_MAXINSNS:
@@ -247,13 +248,13 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
     return program
 
 
-def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> Problem | None:
+def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> Diagnostic | None:
     """Return why ``side`` alone cannot be taken apart, None if it can."""
     making = Making(abi, compat, DEFAULT_OBJECTIVE)
     try:
         take_apart(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
     except UndecidedError as error:
-        return error.diagnostics[0].kind
+        return error.diagnostics[0]
     return None
 
 
