@@ -1,4 +1,4 @@
-"""What other compilers of seccomp policies got wrong, or never finished: none of it is ours.
+"""Mistakes of other compilers of seccomp policies, and what they never finished: none is ours.
 
 The peers are libseccomp, minijail, kafel, go-seccomp-bpf, seccompiler and seccompy.
 """

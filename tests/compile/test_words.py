@@ -1,4 +1,4 @@
-"""Which words are searched by their intervals, and which by their bits."""
+"""The choice between searching a word by intervals and by bits."""
 
 from __future__ import annotations
 

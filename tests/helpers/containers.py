@@ -1,4 +1,4 @@
-"""What container runtimes make of a seccomp profile, by libseccomp itself.
+"""The programs that container runtimes make of a seccomp profile, by libseccomp itself.
 
 The script does as runc and crun do (libcontainer/seccomp, libcrun/seccomp.c), written anew: default
 action, architectures, each name resolved, rules of the default action skipped, several comparisons
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from libseccomp import PYTHON
 from seccompgen.core.program import decode
+from seccompgen.core.word import ARCH, NR
 from seccompgen.verify import Code, Difference, Meaning, meaning, oracle, prove
-from seccompgen.verify.call import ARCH, NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""What libseccomp makes of the same rules for the ABIs that it knows besides the machine's own.
+"""Programs by libseccomp, of the same rules, for the ABIs that it knows besides the machine's own.
 
 It translates names itself, so that its numbers are tested with it. Where it answers calls that no
 kernel makes in a way of its own, a guard says so: a program that, stacked on both, decides these

@@ -1,4 +1,4 @@
-"""What the tests of the provers share: policies as the model has them, and independent answers."""
+"""Help for tests of the provers: policies as the model has them, and independent answers."""
 
 from __future__ import annotations
 

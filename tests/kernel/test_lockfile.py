@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.errors import AnswerNo, InputError, SeccompgenError
 from seccompgen.core.tables import Table, Tables, UpstreamFile
+from seccompgen.kernel import shipped
 from seccompgen.kernel.lockfile import load, render_lock, render_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NAMES = ("kernel.lock.toml", "syscalls.csv")
 
@@ -82,6 +84,31 @@ def test_real_tables_come_back(tag: str, tables_of: Callable[[str], Tables]) -> 
     ]
     assert render_matrix(loaded) == matrix
     assert render_lock(loaded, matrix) == lock
+
+
+def test_shipped_tables_are_what_their_files_say() -> None:
+    quick, strict = shipped.shipped_tables(), shipped.load_tables(shipped.SHIPPED)
+    assert isinstance(strict.tables, dict)
+    assert not isinstance(quick.tables, dict)
+    assert (quick, [*quick.tables]) == (strict, [*strict.tables])
+    assert [[*table.numbers] for table in quick.tables.values()] == [
+        [*table.numbers] for table in strict.tables.values()
+    ]
+    assert "pdp11" not in quick.tables
+
+
+@pytest.mark.parametrize("name", [shipped.LOCK_NAME, shipped.MATRIX_NAME])
+def test_shipped_tables_that_are_damaged(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage = {shipped.LOCK_NAME: ("size = ", "length = "), shipped.MATRIX_NAME: (",1,", ",2,")}
+    for one, change in damage.items():
+        content = (shipped.SHIPPED / one).read_text()
+        (tmp_path / one).write_text(content.replace(*change, 1) if one == name else content)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
+    with pytest.raises(SeccompgenError) as caught:
+        shipped.shipped_tables()
+    assert str(tmp_path / name) in str(caught.value)
 
 
 def test_an_added_call_is_an_added_line() -> None:

@@ -1,4 +1,4 @@
-"""What decides the outputs, told to make and ninja: they do what is needed, and no more."""
+"""Dependencies of the outputs, for make and ninja: they do what is needed, and no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is committed under generated/: fresh, honest in its comments, light to import."""
+"""The committed modules under generated/: fresh, honest in their comments, light to import."""
 
 from __future__ import annotations
 

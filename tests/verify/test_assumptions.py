@@ -1,4 +1,4 @@
-"""What a proof assumes: of some ABIs, that arguments are as their kernels show them.
+"""The assumption of proofs for some ABIs: that arguments are as their kernels show them.
 
 The programs are those that a compiler makes that compares all 64 bits, as ours did.
 """

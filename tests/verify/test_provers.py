@@ -26,6 +26,7 @@ from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.program import Instruction
+from seccompgen.core.word import ARGS, Word
 from seccompgen.verify import Code, Difference, Method, Operation, Proof, Stack, meaning, prove
 from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
@@ -330,7 +331,7 @@ def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     means = meaning(policy, abi, TABLES)
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
     with pytest.raises(UndecidedError, match="more than 5000 classes"):
-        exhaustion.Classes([Question(2 * 3, 5 << n, 4 << n) for n in range(14)], most=5000)
+        exhaustion.Classes([Question(Word.low(ARGS), 5 << n, 4 << n) for n in range(14)], most=5000)
     assert prove(means, code, Method) == Proof(tuple(Method))
     mutant = random_mutant(random.Random(0), code)
     found = [prove(means, mutant, [method]) for method in Method]
@@ -503,6 +504,6 @@ def test_what_is_loaded_shares_no_code_with_the_compiler() -> None:
 def test_the_oracle_reads_the_policy_and_the_tables_only() -> None:
     path = PACKAGE / "verify" / "oracle.py"
     assert {name.removeprefix("seccompgen.") for name in imported_by(path)} <= {
-        *("core.errnos", "core.model", "core.abis", "core.tables"),
+        *("core.errnos", "core.model", "core.abis", "core.tables", "core.word"),
         *("verify", "verify.call"),
     }

@@ -18,6 +18,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
 )
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
+from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.io.reading import read_start
 from seccompgen.kernel import lockfile
@@ -38,7 +39,6 @@ from seccompgen.pipeline.project import read_project
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.verify import Code, Difference, Meaning, prove
-from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from seccompgen.core.program import Instruction
+    from seccompgen.core.word import Word
     from seccompgen.verify.call import Call
 
 # An opcode is a class, and in it an operation and where the operand is: K, or X (A for RET).
@@ -95,7 +96,7 @@ class Machine(ABC, Generic[V]):
         """Return a constant of the program."""
 
     @abstractmethod
-    def word(self, number: int) -> V:
+    def word(self, word: Word) -> V:
         """Return a word of the call."""
 
     @abstractmethod
@@ -185,8 +186,8 @@ class _Run(Machine[int]):
     def number(self, value: int) -> int:
         return value
 
-    def word(self, number: int) -> int:
-        return self._call.word(number)
+    def word(self, word: Word) -> int:
+        return self._call.word(word)
 
     def computed(self, operation: int, a: int, operand: int) -> int:
         return ARITHMETIC[operation](a, operand) & U32

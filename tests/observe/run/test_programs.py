@@ -1,4 +1,4 @@
-"""What is done to a program before a command starts under it, by the independent interpreter."""
+"""Changes to a program before a command starts under it, by the independent interpreter."""
 
 from __future__ import annotations
 

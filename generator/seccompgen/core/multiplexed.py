@@ -8,10 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
-from seccompgen.policy.oci import MULTIPLEXED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+MULTIPLEXED = {
+    "socketcall": (
+        "socket bind connect listen accept getsockname getpeername socketpair send recv sendto "
+        "recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg"
+    ),
+    "ipc": ("semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl"),
+}
+"""The calls that each stands for, in the order of their numbers."""
 
 _NUMBERS = {"socketcall": range(1, 21), "ipc": (*range(1, 5), *range(11, 15), *range(21, 25))}
 _READ = {"socketcall": U32, "ipc": 0xFFFF}
