@@ -155,10 +155,8 @@ def _claims_of_programs(
         banner = read_banner(path)
     if policy_path is None:
         if banner is None:
-            raise InputError(
-                f"{path}: say with --policy which policy these instructions are for",
-                kind=Problem.POLICY_NEEDED,
-            )
+            message = f"{path}: say with --policy which policy these instructions are for"
+            raise InputError(message, kind=Problem.POLICY_NEEDED)
         if banner.made:
             return _claims_of_combined(loaded, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
@@ -302,13 +300,8 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     if there:
         return there[0]
     looked = ", ".join(map(str, places))
-    raise InputError(
-        Diagnostic(
-            f"what it was made from, {name}, is not to be found in {looked}; {advice}",
-            Position(str(path)),
-            Problem.SOURCE_MISSING,
-        )
-    )
+    text = f"what it was made from, {name}, is not to be found in {looked}; {advice}"
+    raise InputError(Diagnostic(text, Position(str(path)), Problem.SOURCE_MISSING))
 
 
 def _stale(

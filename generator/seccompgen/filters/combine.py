@@ -91,21 +91,15 @@ def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[L
         try:
             if not str(path).isprintable():
                 # The name goes into comments of the module that is made.
-                raise InputError(
-                    f"unprintable characters in {str(path)!r}: rename the file",
-                    kind=Problem.UNPRINTABLE_NAME,
-                )
+                text = f"unprintable characters in {str(path)!r}: rename the file"
+                raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
             parts.append(load_filter(path, tables, only))
         except InputError as error:
             problems += error.diagnostics
     if not problems and len(parts) < 2:
         found = "".join(f"there is only {part.path}: " for part in parts)
-        problems.append(
-            Diagnostic(
-                f"{found}name at least two filters, or a directory that has them",
-                kind=Problem.FEW_FILTERS,
-            )
-        )
+        text = f"{found}name at least two filters, or a directory that has them"
+        problems.append(Diagnostic(text, kind=Problem.FEW_FILTERS))
     if problems:
         raise InputError(*problems)
     return tuple(parts)
@@ -185,14 +179,11 @@ def compat_of(parts: Sequence[LoadedFilter], abi: Abi) -> tuple[Abi, ...]:
 def _refusal_of(part: LoadedFilter) -> Action:
     default = part.policy.default_action if part.policy else None
     if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
-        raise InputError(
-            Diagnostic(
-                "say with --action what is answered to calls that are taken away from it, for "
-                "example --action 'errno(EPERM)'",
-                Position(str(part.path)),
-                Problem.ACTION_NEEDED,
-            )
+        text = (
+            "say with --action what is answered to calls that are taken away from it, for "
+            "example --action 'errno(EPERM)'"
         )
+        raise InputError(Diagnostic(text, Position(str(part.path)), Problem.ACTION_NEEDED))
     return default
 
 
@@ -213,10 +204,10 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
         otherwise = apart.otherwise, origin
         program = making.program(apart.lines, otherwise, origin, apart.hints)
     except TooManyError:
-        raise InputError(
-            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}",
-            kind=Problem.NOT_COMBINED,
-        ) from None
+        message = (
+            f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
+        )
+        raise InputError(message, kind=Problem.NOT_COMBINED) from None
     except UndecidedError as error:
         leave = f"{'stack it, or ' if stacks else ''}leave it out"
         own = [_why_not(side, abi, compat, tables) for side in stack.parts]
@@ -231,20 +222,18 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
         raise InputError(*told, kind=Problem.NOT_COMBINED) from None
     length = len(program.instructions)
     if length > BPF_MAXINSNS:
-        raise InputError(
+        message = (
             f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
-            f"{BPF_MAXINSNS}; {instead}",
-            kind=Problem.LONG_PROGRAM,
+            f"{BPF_MAXINSNS}; {instead}"
         )
+        raise InputError(message, kind=Problem.LONG_PROGRAM)
     objections = kernel_objections(program.instructions)
     assert not objections, objections
     found = prove(stack, Code(program.instructions, abi.byte_order))
     if isinstance(found, Difference):
         text = difference_text(found, ("the stack", "program"), abi, tables)
-        raise AnswerNo(
-            f"{name}: seccompgen made a wrong program, and does not write it: {text}",
-            kind=Problem.WRONG_PROGRAM,
-        )
+        message = f"{name}: seccompgen made a wrong program, and does not write it: {text}"
+        raise AnswerNo(message, kind=Problem.WRONG_PROGRAM)
     return program
 
 
@@ -278,11 +267,11 @@ def _require_listener(combined: Combined) -> None:
     """Raise InputError if a program asks a listener that nobody gets."""
     asks = any(ActionKind.USER_NOTIF.value in program.actions for program in combined.programs)
     if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
-        raise InputError(
+        text = (
             f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "
-            "its parts do not have; write flags: [new_listener] in their policies",
-            kind=Problem.NO_LISTENER,
+            "its parts do not have; write flags: [new_listener] in their policies"
         )
+        raise InputError(text, kind=Problem.NO_LISTENER)
 
 
 _TITLES = {

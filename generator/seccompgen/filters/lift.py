@@ -77,11 +77,11 @@ class _TakingApart:
         strange = next(arch for arch in range(U32) if arch not in arches)
         other = self._spans(strange)
         if len(other) > 1 or other[0].answer.function.rules:
-            raise UndecidedError(
+            text = (
                 "it answers calls through unknown architectures by their number or arguments; "
-                "combine it with a filter that looks at the architecture",
-                kind=Problem.ARCH_UNCHECKED,
+                "combine it with a filter that looks at the architecture"
             )
+            raise UndecidedError(text, kind=Problem.ARCH_UNCHECKED)
         otherwise = other[0].answer.function.default
         kept = [
             line
@@ -100,14 +100,11 @@ class _TakingApart:
                 question = step.question
                 self._asked.add(question)
                 if question.word == Word.low(ARCH) and (question.more or question.mask != U32):
-                    raise UndecidedError(
-                        "it compares the architecture other than for equality",
-                        kind=Problem.ARCH_COMPARED,
-                    )
+                    text = "it compares the architecture other than for equality"
+                    raise UndecidedError(text, kind=Problem.ARCH_COMPARED)
                 if question.word.field == INSTRUCTION_POINTER:
-                    raise UndecidedError(
-                        "it looks at the instruction pointer", kind=Problem.POINTER_COMPARED
-                    )
+                    text = "it looks at the instruction pointer"
+                    raise UndecidedError(text, kind=Problem.POINTER_COMPARED)
                 new = [way for way in (step.true, step.false) if way not in seen]
                 seen.update(new)
                 waiting += new
@@ -128,10 +125,8 @@ class _TakingApart:
         for first, last, function in words.intervals(line):
             if len(spans) == _MOST_SPANS:
                 # Every other number may be answered otherwise: that is billions of spans.
-                raise UndecidedError(
-                    "it tells calls apart by the lowest bits of their numbers",
-                    kind=Problem.SCATTERED_NUMBERS,
-                )
+                text = "it tells calls apart by the lowest bits of their numbers"
+                raise UndecidedError(text, kind=Problem.SCATTERED_NUMBERS)
             assert isinstance(function, Function)
             calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
             spans.append(Span(first, last, answers[function], calls))
@@ -212,7 +207,6 @@ def _with(box: Box, argument: int, part: int) -> Box:
 def _known(ret: int) -> int:
     """Return ``ret``; raise UndecidedError if no kernel would know its action."""
     if ret & ~RET_DATA_MAX not in {kind.value for kind in ActionKind}:
-        raise UndecidedError(
-            f"it answers {ret:#010x}, which is no action", kind=Problem.UNKNOWN_ACTION
-        )
+        text = f"it answers {ret:#010x}, which is no action"
+        raise UndecidedError(text, kind=Problem.UNKNOWN_ACTION)
     return ret

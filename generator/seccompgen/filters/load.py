@@ -61,10 +61,8 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
     match kind_of(path):
         case Kind.RAW:
             if only is None:
-                raise InputError(
-                    f"{path}: say with --arch which ABI these instructions are for",
-                    kind=Problem.ABI_NEEDED,
-                )
+                text = f"{path}: say with --arch which ABI these instructions are for"
+                raise InputError(text, kind=Problem.ABI_NEEDED)
             content = read_input(path, MAX_FILTER)
             sha256 = hashlib.sha256(content).hexdigest()
             return LoadedFilter(path, sha256, {only.name: _decoded(path, only, content)})
@@ -81,9 +79,8 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
     policy, notes = load_policy(path, tables)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
     if not meanings:
-        raise InputError(
-            f"{path}: not for {wanted}: its arches leave that out", kind=Problem.ABI_MISSING
-        )
+        text = f"{path}: not for {wanted}: its arches leave that out"
+        raise InputError(text, kind=Problem.ABI_MISSING)
     return LoadedFilter(path, policy.sources[-1][1], meanings, policy.settings, policy, notes=notes)
 
 
@@ -104,25 +101,17 @@ def compile_filter(path: Path, tables: Tables, only: Abi | None, means: Means) -
 
 
 def _decoded(path: Path, abi: Abi, data: bytes) -> Code:
-    where = Position(str(path))
     try:
         instructions = decode(data, abi)
+        wrong = [f"{abi.name}: {objection}" for objection in kernel_objections(instructions)]
     except ValueError as error:
-        raise InputError(
-            Diagnostic(f"{abi.name}: {error}", where, Problem.REFUSED_PROGRAM)
-        ) from None
-    objections = kernel_objections(instructions)
-    if objections:
-        other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
-        if not kernel_objections(decode(data, other)):
-            text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
-            raise InputError(
-                Diagnostic(f"{text}: are they for another ABI?", where, Problem.REFUSED_PROGRAM)
-            )
-        raise InputError(
-            *(
-                Diagnostic(f"{abi.name}: {text}", where, Problem.REFUSED_PROGRAM)
-                for text in objections
-            )
-        )
+        message = f"{path}: {abi.name}: {error}"
+        raise InputError(message, kind=Problem.REFUSED_PROGRAM) from None
+    other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
+    if wrong and not kernel_objections(decode(data, other)):
+        text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
+        wrong = [f"{text}: are they for another ABI?"]
+    if wrong:
+        told = (Diagnostic(text, Position(str(path))) for text in wrong)
+        raise InputError(*told, kind=Problem.REFUSED_PROGRAM)
     return Code(instructions, abi.byte_order)

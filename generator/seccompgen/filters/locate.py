@@ -112,9 +112,8 @@ def _require_rules(found: Located, wanted_by: str) -> Located:
         if kind_of(path) is not Kind.POLICY:
             source = _source_text(path)
             text = f"is {kind_of(path).value}, and {wanted_by} needs the rules of a policy"
-            problems.append(
-                Diagnostic(f"{text}: name {source}", Position(str(path)), Problem.NO_RULES)
-            )
+            message = f"{text}: name {source}"
+            problems.append(Diagnostic(message, Position(str(path)), Problem.NO_RULES))
     if problems:
         raise InputError(*problems)
     return found
@@ -158,9 +157,8 @@ def _is_there(word: str) -> bool:
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return False
-        raise InputError(
-            f"cannot read {word}: {error.strerror}", kind=Problem.UNREADABLE_FILE
-        ) from None
+        text = f"cannot read {word}: {error.strerror}"
+        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
     return True
 
 
@@ -198,7 +196,6 @@ def _filters_in(directory: Path) -> list[Path]:
         if path.name != NOTIFICATION_NAME and not path.name.endswith(MANIFEST_NAME)
     ]
     if not found:
-        raise InputError(
-            Diagnostic("no filters in this directory", Position(str(directory)), Problem.NO_FILTERS)
-        )
+        text = "no filters in this directory"
+        raise InputError(Diagnostic(text, Position(str(directory)), Problem.NO_FILTERS))
     return found

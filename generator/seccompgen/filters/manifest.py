@@ -109,9 +109,8 @@ def read_manifest(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", kind=Problem.UNREADABLE_FILE
-        ) from None
+        text = f"cannot read {path}: {error.strerror}"
+        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -122,11 +121,8 @@ def read_manifest(path: Path) -> Manifest | None:
         if render_manifest(manifest) == data:
             return manifest
         problem = "it was edited"
-    raise InputError(
-        Diagnostic(
-            f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
-            "all policies again: seccompgen vendor POLICY... DEST --force",
-            Position(str(path)),
-            Problem.FOREIGN_MANIFEST,
-        )
+    text = (
+        f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
+        "all policies again: seccompgen vendor POLICY... DEST --force"
     )
+    raise InputError(Diagnostic(text, Position(str(path)), Problem.FOREIGN_MANIFEST))

@@ -61,14 +61,11 @@ def read_banner(path: Path) -> Banner:
             made = Operation(match["operation"]), match["refusal"] or ""
     parts = bool(said["part"] and made)
     if bool(said["policy"]) == parts or len(said["tables"]) != 1 or len(said["proved"]) != 1:
-        raise InputError(
-            Diagnostic(
-                "its banner does not say what it was made from: generate it again, or name its "
-                "policy with --policy",
-                Position(str(path)),
-                Problem.NO_BANNER,
-            )
+        text = (
+            "its banner does not say what it was made from: generate it again, or name its "
+            "policy with --policy"
         )
+        raise InputError(Diagnostic(text, Position(str(path)), Problem.NO_BANNER))
     ((tables, tables_sha256),) = said["tables"]
     ((_, programs_sha256),) = said["proved"]
     return Banner(
@@ -235,12 +232,9 @@ def parse_generated(path: Path, content: bytes) -> ast.Module:
         if strange or (number <= 2 and _ENCODING.match(line)):
             what = f"U+{ord(line[strange[0]]):04X} in it" if strange else "it names an encoding"
             column = strange[0] + 1 if strange else 1
+            message = f"{_NO_MODULE}: {what}"
             raise InputError(
-                Diagnostic(
-                    f"{_NO_MODULE}: {what}",
-                    Position(str(path), number, column),
-                    Problem.FOREIGN_MODULE,
-                )
+                Diagnostic(message, Position(str(path), number, column), Problem.FOREIGN_MODULE)
             )
     return tree
 
@@ -262,11 +256,8 @@ def require_same(
     last = Position(str(path))
     for here, there in itertools.zip_longest(body, expected):
         if here is None:
-            raise InputError(
-                Diagnostic(
-                    f"{_NO_MODULE}: what comes after this is missing", last, Problem.FOREIGN_MODULE
-                )
-            )
+            text = f"{_NO_MODULE}: what comes after this is missing"
+            raise InputError(Diagnostic(text, last, Problem.FOREIGN_MODULE))
         place = Position(str(path), here.lineno, here.col_offset + 1)
         if there is None or not _same(here, there):
             raise InputError(Diagnostic(what, place, Problem.FOREIGN_MODULE))

@@ -47,9 +47,8 @@ def read_input(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byt
     try:
         return read_file(path, limit, pipes=pipes)
     except OSError as error:
-        raise InputError(
-            f"cannot read {path}: {error.strerror}", kind=Problem.UNREADABLE_FILE
-        ) from None
+        text = f"cannot read {path}: {error.strerror}"
+        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
 
 
 def read_start(path: Path, length: int) -> bytes:
@@ -102,9 +101,8 @@ def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
     try:
         return content.decode("utf-8-sig" if bom else "utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            Diagnostic("not UTF-8 text", undecodable(error, file), Problem.MALFORMED_FILE)
-        ) from None
+        where = undecodable(error, file)
+        raise InputError(Diagnostic("not UTF-8 text", where, Problem.MALFORMED_FILE)) from None
 
 
 def undecodable(error: UnicodeDecodeError, file: str) -> Position:
@@ -134,13 +132,13 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
         if match := _PLACE.fullmatch(str(error)):
             at = match["line"] and Position(file, int(match["line"]), int(match["column"]))
             position = at or Position.after(file, text)
-            raise InputError(
-                Diagnostic(f"not TOML: {match['what']}", position, Problem.MALFORMED_FILE)
-            ) from None
+            message = f"not TOML: {match['what']}"
+            raise InputError(Diagnostic(message, position, Problem.MALFORMED_FILE)) from None
         number = _LONG_NUMBER.search(text)
         what = "a number of too many digits" if number else str(error)
         raise InputError(_at(text, number.start() if number else 0, file, what)) from None
 
 
 def _at(text: str, at: int, file: str, what: str) -> Diagnostic:
-    return Diagnostic(f"not TOML: {what}", Position.after(file, text[:at]), Problem.MALFORMED_FILE)
+    position = Position.after(file, text[:at])
+    return Diagnostic(f"not TOML: {what}", position, Problem.MALFORMED_FILE)

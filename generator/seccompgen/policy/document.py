@@ -234,7 +234,7 @@ def _read_toml(text: str, file: str) -> Document:
     errors: list[Diagnostic] = []
     plain = _plain(data, (), document, itertools.count(), errors)
     if errors:
-        raise InputError(*errors, kind=Problem.TOO_LARGE)
+        raise InputError(*errors)
     return replace(document, data=plain)
 
 
@@ -259,7 +259,7 @@ def _plain(
         case int():
             if value.bit_length() <= _MAX_BITS:
                 return value
-            errors.append(Diagnostic(_TOO_LONG, document.position(path)))
+            errors.append(Diagnostic(_TOO_LONG, document.position(path), Problem.TOO_LARGE))
             return 0
     return str(value)
 

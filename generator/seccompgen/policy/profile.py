@@ -44,9 +44,8 @@ def read_profile(path: Path) -> Profile:
     file = str(path)
     if not file.isprintable():
         # The name goes into a comment of generated code.
-        raise InputError(
-            f"unprintable characters in {file!r}: rename the profile", kind=Problem.UNPRINTABLE_NAME
-        )
+        message = f"unprintable characters in {file!r}: rename the profile"
+        raise InputError(message, kind=Problem.UNPRINTABLE_NAME)
     content = read_input(path, pipes=True)
     text = decode_text(content, file)
     reader = _Reader(file)

@@ -152,13 +152,8 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
             )
         data, base = data["seccomp"], ("seccomp",)
     if not isinstance(data, dict):
-        raise InputError(
-            Diagnostic(
-                "a policy is a mapping with default_action and syscalls",
-                document.position(base),
-                Problem.WRONG_VALUE,
-            )
-        )
+        text = "a policy is a mapping with default_action and syscalls"
+        raise InputError(Diagnostic(text, document.position(base), Problem.WRONG_VALUE))
     try:
         result = PolicyFile.model_validate(data)
     except ValidationError as error:
@@ -192,15 +187,11 @@ def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(path[len(base) : -1])
-            return Diagnostic(
-                f"unknown key {key!r}{did_you_mean(str(key), known)}; known: {', '.join(known)}",
-                document.key_position(path),
-                Problem.UNKNOWN_KEY,
-            )
+            text = f"unknown key {key!r}{did_you_mean(str(key), known)}; known: {', '.join(known)}"
+            return Diagnostic(text, document.key_position(path), Problem.UNKNOWN_KEY)
         case "missing":
-            return Diagnostic(
-                f"{field} is missing", document.position(path[:-1]), Problem.MISSING_KEY
-            )
+            text = f"{field} is missing"
+            return Diagnostic(text, document.position(path[:-1]), Problem.MISSING_KEY)
         case "value_error":
             message = str(error["ctx"]["error"])
         case "int_type":
@@ -244,13 +235,8 @@ def _combinations(policy: PolicyFile, base: Path, document: Document) -> list[Di
     for i, group in enumerate(policy.syscalls):
         path = (*base, "syscalls", i)
         if not group.names and not group.names_with_args:
-            problems.append(
-                Diagnostic(
-                    "the group names no system call: fill names or names_with_args",
-                    document.position(path),
-                    Problem.EMPTY_GROUP,
-                )
-            )
+            message = "the group names no system call: fill names or names_with_args"
+            problems.append(Diagnostic(message, document.position(path), Problem.EMPTY_GROUP))
         for j, entry in enumerate(group.names_with_args):
             for k, argument in enumerate(entry.arguments):
                 where = document.position((*path, "names_with_args", j, "arguments", k))

@@ -317,6 +317,5 @@ class _Comparison:
     def _count(self, steps: int) -> None:
         self._steps += steps
         if self._steps > MOST_STEPS:
-            raise UndecidedError(
-                f"more than {MOST_STEPS:,} comparisons to follow", kind=Problem.TOO_MANY_CASES
-            )
+            text = f"more than {MOST_STEPS:,} comparisons to follow"
+            raise UndecidedError(text, kind=Problem.TOO_MANY_CASES)
