@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Policy
     from seccompgen.core.program import Instruction
     from seccompgen.verify import Meaning
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 TABLES = shipped_tables()
 GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
@@ -88,7 +88,7 @@ def spread_out(items: Iterable[Any], most: int) -> list[Any]:
 
 
 def both(
-    left: Side, right: Side, assuming: tuple[str, ...] = ()
+    left: FilterSemantics, right: FilterSemantics, assuming: tuple[str, ...] = ()
 ) -> tuple[dict[Method, Proof | Difference], str]:
     """Return what each method finds that can decide, having asserted that they agree.
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.build import Means
     from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Claim:
     file: str
     abi: Abi
     names: tuple[str, str]
-    sides: tuple[Side, Side]
+    sides: tuple[FilterSemantics, FilterSemantics]
     policies: tuple[str, ...] = ()
 
 
@@ -104,7 +104,7 @@ class Verdict:
         return policy.case(self.result.call).origin
 
 
-def _arguments_looked_at(side: Side, call: Call) -> int:
+def _arguments_looked_at(side: FilterSemantics, call: Call) -> int:
     """Return up to which argument ``side`` looks to answer ``call``; 0 if at none."""
     match side:
         case Meaning():

@@ -1,7 +1,7 @@
 """Several filters made into one program: as the kernel would stack them, or otherwise.
 
 The parts may be anything that a command line calls FILTER. What they answer together is the
-meaning of the combination; it is taken apart, compiled, and proved like a policy's.
+meaning of the combination; it is lifted, compiled, and proved like a policy's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
-from seccompgen.filters.lift import take_apart
+from seccompgen.filters.lift import lift
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import support_files
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
     from seccompgen.pipeline.build import Means
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,9 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
     stacks = stack.operation is Operation.INTERSECT
     instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
     try:
-        apart = take_apart(stack, (abi, *compat), making.functions, tables, origin)
-        otherwise = apart.otherwise, origin
-        program = making.program(apart.lines, otherwise, origin, apart.hints)
+        lifted = lift(stack, (abi, *compat), making.functions, tables, origin)
+        otherwise = lifted.otherwise, origin
+        program = making.program(lifted.lines, otherwise, origin, lifted.hints)
     except TooManyError:
         message = (
             f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
@@ -237,11 +237,13 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
     return program
 
 
-def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> Diagnostic | None:
-    """Return why ``side`` alone cannot be taken apart, None if it can."""
+def _why_not(
+    side: FilterSemantics, abi: Abi, compat: tuple[Abi, ...], tables: Tables
+) -> Diagnostic | None:
+    """Return why ``side`` alone cannot be lifted, None if it can."""
     making = Making(abi, compat, DEFAULT_OBJECTIVE)
     try:
-        take_apart(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
+        lift(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
     except UndecidedError as error:
         return error.diagnostics[0]
     return None

@@ -1,4 +1,4 @@
-"""Any filter taken apart: what it answers, as the number lines that the compiler starts from.
+"""Any filter lifted: what it answers, as the number lines that the compiler starts from.
 
 The filter is followed for one audit value that it asks for after the other, for one number of
 each class that it tells apart, and for all arguments at once. Where it answers, the comparisons on
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from seccompgen.core.sets import Box, Sets
     from seccompgen.core.tables import Tables
     from seccompgen.verify.followers import Follower, Question, State
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 _MOST_STEPS = 2_000_000
 _MOST_SPANS = 2000
 
 
-class Apart(NamedTuple):
+class Lifted(NamedTuple):
     """``lines`` for audit values that the filter asks for, and the answer under all others."""
 
     lines: list[NumberLine]
@@ -42,19 +42,25 @@ class Apart(NamedTuple):
     hints: Hints
 
 
-def take_apart(
-    side: Side, answered: Iterable[Abi], functions: Functions, tables: Tables, origin: Origin
-) -> Apart:
+def lift(
+    side: FilterSemantics,
+    answered: Iterable[Abi],
+    functions: Functions,
+    tables: Tables,
+    origin: Origin,
+) -> Lifted:
     """Return what ``side`` answers, the audit values of ``answered`` first.
 
     The origin of everything is ``origin``. Raises UndecidedError where a filter does what cannot
     be told in boxes, or that would be too many.
     """
-    return _TakingApart(side, functions, tables, origin).result(answered)
+    return _Lift(side, functions, tables, origin).result(answered)
 
 
-class _TakingApart:
-    def __init__(self, side: Side, functions: Functions, tables: Tables, origin: Origin) -> None:
+class _Lift:
+    def __init__(
+        self, side: FilterSemantics, functions: Functions, tables: Tables, origin: Origin
+    ) -> None:
         self._follower: Follower = follower(side)
         self._functions = functions
         self._sets: Sets = functions.sets
@@ -65,7 +71,7 @@ class _TakingApart:
         self._ask_all()
         self._numbers = Classes((q for q in self._asked if q.word == 2 * NR), MOST_CLASSES)
 
-    def result(self, answered: Iterable[Abi]) -> Apart:
+    def result(self, answered: Iterable[Abi]) -> Lifted:
         arches = dict.fromkeys(abi.audit_arch for abi in answered)
         arches |= dict.fromkeys(
             k
@@ -88,7 +94,7 @@ class _TakingApart:
             for line in lines
             if len(line.spans) > 1 or line.spans[0].answer.function != other[0].answer.function
         ]
-        return Apart(kept or lines[:1], otherwise, self._hints())
+        return Lifted(kept or lines[:1], otherwise, self._hints())
 
     def _ask_all(self) -> None:
         """Collect every question, whether calls come to it or not."""

@@ -62,7 +62,7 @@ class ProfileRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class OciProfile:
     """A profile for one ABI: ``default`` is a SECCOMP_RET value, ``flags`` those of its filter."""
 
     abi: Abi
@@ -84,7 +84,7 @@ def architecture(abi: Abi) -> str | None:
     return next(name for name in abi.aliases if name.startswith("SCMP_ARCH_"))
 
 
-def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
+def profile(policy: Policy, abi: Abi, tables: Tables) -> OciProfile:
     """Return the profile for ``abi``, for which `architecture` has a name.
 
     Raises one InputError with all that a profile cannot say, each at its place in the policy.
@@ -124,7 +124,7 @@ def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
         for matches, ret in answers
     )
     flags = policy.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
-    return Profile(abi, name, default, flags, rules_made)
+    return OciProfile(abi, name, default, flags, rules_made)
 
 
 def _settings(policy: Policy, abi: Abi) -> Iterator[Diagnostic]:

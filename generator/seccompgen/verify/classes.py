@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seccompgen.verify.followers import Follower, State
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 MOST_STEPS = 10_000_000
 """So many comparisons are followed, some seconds; then z3 is the better way."""
@@ -170,7 +170,9 @@ def _with(box: Box, word: int, classes: Any) -> Box:
     return (*box[:word], classes, *box[word + 1 :])
 
 
-def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call | int:
+def compare(
+    left: FilterSemantics, right: FilterSemantics, zero: frozenset[int] = frozenset()
+) -> Call | int:
     """Return a call that the two answer differently, or in how many classes they were compared.
 
     Under the audit values ``zero`` only calls count with arguments whose high words are 0. Raises

@@ -15,13 +15,13 @@ from seccompgen.core.model import U32
 from seccompgen.core.problems import Problem
 from seccompgen.core.word import ARCH, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.machine import Branch, Code, Machine, Registers, Return
+from seccompgen.verify.machine import Branch, Code, Interpreter, Registers, Return
 from seccompgen.verify.oracle import Meaning, OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.verify.stack import Side, Stack
+    from seccompgen.verify.stack import FilterSemantics, Stack
 
 
 class Question(NamedTuple):
@@ -133,14 +133,14 @@ _Value: TypeAlias = int | _Masked
 
 class _CodeFollower(Follower):
     def __init__(self, code: Code) -> None:
-        self._machine = _MaskingMachine(code)
-        super().__init__(self._machine.start)
+        self._interpreter = _MaskingInterpreter(code)
+        super().__init__(self._interpreter.start)
 
     def _next(self, state: Registers[_Value] | Return[_Value]) -> Step:
         here: Registers[_Value] | Branch[_Value] | Return[_Value] = state
         while not isinstance(here, Return):
             if isinstance(here, Branch):
-                asked = self._machine.asked(here.operation, here.a, here.operand)
+                asked = self._interpreter.asked(here.operation, here.a, here.operand)
                 if not isinstance(asked, bool):
                     # JSET is asked the other way round: whether all of the bits are 0.
                     turned = here.operation == machine.JSET
@@ -148,14 +148,14 @@ class _CodeFollower(Follower):
                     return Ask(asked, *ways)
                 here = here.true if asked else here.false
             else:
-                here = self._machine.step(here)
+                here = self._interpreter.step(here)
         answer: _Value = here.value
         if isinstance(answer, _Masked):
-            raise self._machine.mixed("answers with a part of the call")
+            raise self._interpreter.mixed("answers with a part of the call")
         return answer
 
 
-class _MaskingMachine(Machine[_Value]):
+class _MaskingInterpreter(Interpreter[_Value]):
     """A program on all calls at once: what it has is a number, or a word under a mask."""
 
     _at = 0
@@ -225,7 +225,7 @@ class _StackFollower(Follower):
         return Ask(question, _InPart(answers, true), _InPart(answers, false))
 
 
-def follower(side: Side) -> Follower:
+def follower(side: FilterSemantics) -> Follower:
     """Return the machine that asks what ``side`` asks."""
     if isinstance(side, Meaning):
         return _MeaningFollower(side)

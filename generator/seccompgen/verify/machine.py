@@ -1,6 +1,6 @@
 """A program as the kernel runs it: what each instruction does, on numbers or on terms.
 
-`Machine.step` is the one reading of instructions; who follows programs otherwise than on one
+`Interpreter.step` is the one reading of instructions; who follows programs otherwise than on one
 call, as `followers` and `smt` do, says what its values are, and where to go at a branch.
 
 Sources: seccomp(2), Documentation/networking/filter.rst, net/core/filter.c. A and X are 0 at
@@ -57,7 +57,7 @@ JUMPS: dict[int, Callable[[int, int], bool]] = {
 
 
 V = TypeVar("V")
-"""A value of 32 bits, as a subclass of `Machine` has it."""
+"""A value of 32 bits, as a subclass of `Interpreter` has it."""
 
 
 class Registers(NamedTuple, Generic[V]):
@@ -85,7 +85,7 @@ class Branch(NamedTuple, Generic[V]):
     false: Registers[V] | Return[V]
 
 
-class Machine(ABC, Generic[V]):
+class Interpreter(ABC, Generic[V]):
     """A program that runs on values of some kind, which subclasses know: numbers, or terms."""
 
     def __init__(self, code: Code) -> None:
@@ -163,20 +163,20 @@ class Code:
 
     def run(self, call: Call) -> tuple[int, tuple[int, ...]]:
         """Return the SECCOMP_RET value for ``call``, and the indices of what was executed."""
-        machine = _Run(self, call)
+        interpreter = _Run(self, call)
         path: list[int] = []
-        here: Registers[int] | Branch[int] | Return[int] = machine.start
+        here: Registers[int] | Branch[int] | Return[int] = interpreter.start
         while not isinstance(here, Return):
             if isinstance(here, Branch):
                 true = JUMPS[here.operation](here.a, here.operand)
                 here = here.true if true else here.false
             else:
                 path.append(here.at)
-                here = machine.step(here)
+                here = interpreter.step(here)
         return here.value, tuple(path)
 
 
-class _Run(Machine[int]):
+class _Run(Interpreter[int]):
     """A program on one call."""
 
     def __init__(self, code: Code, call: Call) -> None:

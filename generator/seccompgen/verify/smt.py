@@ -25,8 +25,8 @@ from seccompgen.verify.oracle import Meaning, OneOf
 from seccompgen.verify.stack import Operation
 
 if TYPE_CHECKING:
-    from seccompgen.verify.oracle import Test
-    from seccompgen.verify.stack import Side, Stack
+    from seccompgen.verify.oracle import FieldTest
+    from seccompgen.verify.stack import FilterSemantics, Stack
 
 Term: TypeAlias = Any
 """A z3 expression; z3 has no types that say more."""
@@ -59,7 +59,9 @@ class _Fields:
         return Call(nr, arch, (a, b, c, d, e, f), pointer)
 
 
-def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call | None:
+def compare(
+    left: FilterSemantics, right: FilterSemantics, zero: frozenset[int] = frozenset()
+) -> Call | None:
     """Return a call that the two answer differently, or None: there is none.
 
     Under the audit values ``zero`` only calls count with arguments whose high words are 0.
@@ -78,7 +80,7 @@ def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call
     return fields.call(solver.model())
 
 
-def _term(side: Side, fields: _Fields) -> Term:
+def _term(side: FilterSemantics, fields: _Fields) -> Term:
     match side:
         case Meaning():
             return _meaning(side, fields)
@@ -97,7 +99,7 @@ def _meaning(meaning: Meaning, fields: _Fields) -> Term:
     return term
 
 
-def _holds(test: Test | OneOf, fields: _Fields) -> Term:
+def _holds(test: FieldTest | OneOf, fields: _Fields) -> Term:
     field = fields.fields[test.field]
     if isinstance(test, OneOf):
         return z3.Or([field == value for value in sorted(test.values)])
@@ -135,7 +137,7 @@ def _strictest(terms: list[Term], fields: _Fields) -> Term:
     )
 
 
-class _TermMachine(machine.Machine[Term]):
+class _TermInterpreter(machine.Interpreter[Term]):
     def __init__(self, code: Code, fields: _Fields) -> None:
         super().__init__(code)
         self._fields = fields
@@ -161,7 +163,7 @@ class _Execution:
     """Runs a program on all calls at once; ``answer`` is what it returns."""
 
     def __init__(self, code: Code, fields: _Fields) -> None:
-        program = _TermMachine(code, fields)
+        program = _TermInterpreter(code, fields)
         # For each instruction the ways to it: under which condition, with which registers.
         self._ways: list[list[tuple[Term, Registers[Term]]]] = [[] for _ in code.instructions]
         self.answer = fields.number(0)
