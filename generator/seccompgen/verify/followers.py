@@ -15,7 +15,7 @@ from seccompgen.core.model import U32
 from seccompgen.core.problems import Problem
 from seccompgen.core.word import ARCH, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.machine import Branch, Code, Interpreter, Registers, Return
+from seccompgen.verify.machine import Branch, Code, Registers, Return, Values, step
 from seccompgen.verify.oracle import Meaning, OneOf
 
 if TYPE_CHECKING:
@@ -132,15 +132,19 @@ _Value: TypeAlias = int | _Masked
 
 
 class _CodeFollower(Follower):
+    """Runs a program on all calls at once: a value is a number, or a word under a mask."""
+
     def __init__(self, code: Code) -> None:
-        self._interpreter = _MaskingInterpreter(code)
-        super().__init__(self._interpreter.start)
+        self._code = code
+        self._at = 0
+        self._values: Values[_Value] = Values(int, lambda word: _Masked(word, U32), self._computed)
+        super().__init__(self._values.start)
 
     def _next(self, state: Registers[_Value] | Return[_Value]) -> Step:
         here: Registers[_Value] | Branch[_Value] | Return[_Value] = state
         while not isinstance(here, Return):
             if isinstance(here, Branch):
-                asked = self._interpreter.asked(here.operation, here.a, here.operand)
+                asked = self._asked(here.operation, here.a, here.operand)
                 if not isinstance(asked, bool):
                     # JSET is asked the other way round: whether all of the bits are 0.
                     turned = here.operation == machine.JSET
@@ -148,42 +152,26 @@ class _CodeFollower(Follower):
                     return Ask(asked, *ways)
                 here = here.true if asked else here.false
             else:
-                here = self._interpreter.step(here)
+                self._at = here.at
+                here = step(self._code, here, self._values)
         answer: _Value = here.value
         if isinstance(answer, _Masked):
-            raise self._interpreter.mixed("answers with a part of the call")
+            raise self._mixed("answers with a part of the call")
         return answer
 
-
-class _MaskingInterpreter(Interpreter[_Value]):
-    """A program on all calls at once: what it has is a number, or a word under a mask."""
-
-    _at = 0
-
-    def step(
-        self, registers: Registers[_Value]
-    ) -> Registers[_Value] | Branch[_Value] | Return[_Value]:
-        self._at = registers.at
-        return super().step(registers)
-
-    def mixed(self, what: str) -> UndecidedError:
+    def _mixed(self, what: str) -> UndecidedError:
         """Return why the last instruction cannot be followed."""
         return UndecidedError(f"instruction {self._at} {what}", kind=Problem.MIXED_WORDS)
 
-    def number(self, value: int) -> _Value:
-        return value
-
-    def word(self, word: Word) -> _Value:
-        return _Masked(word, U32)
-
-    def computed(self, operation: int, a: _Value, operand: _Value) -> _Value:
+    def _computed(self, operation: int, a: _Value, operand: _Value) -> _Value:
+        """Return what an ALU instruction leaves in A."""
         if isinstance(a, int) and isinstance(operand, int):
             return machine.ARITHMETIC[operation](a, operand) & U32
         if operation == machine.AND and isinstance(a, _Masked) and isinstance(operand, int):
             return _Masked(a.word, a.mask & operand)
-        raise self.mixed("computes with a part of the call")
+        raise self._mixed("computes with a part of the call")
 
-    def asked(self, operation: int, a: _Value, operand: _Value) -> Question | bool:
+    def _asked(self, operation: int, a: _Value, operand: _Value) -> Question | bool:
         """Return what a jump asks, or what it finds where that does not hang on the call.
 
         Of JSET the opposite is asked.
@@ -191,7 +179,7 @@ class _MaskingInterpreter(Interpreter[_Value]):
         if isinstance(a, int) and isinstance(operand, int):
             return machine.JUMPS[operation](a, operand)
         if isinstance(a, int) or not isinstance(operand, int):
-            raise self.mixed("compares two parts of the call, or one with itself")
+            raise self._mixed("compares two parts of the call, or one with itself")
         if operation == machine.JSET:
             return Question(a.word, a.mask & operand, 0)
         if operation == machine.JGE:

@@ -1,7 +1,7 @@
 """A program as the kernel runs it: what each instruction does, on numbers or on terms.
 
-`Interpreter.step` is the one reading of instructions; who follows programs otherwise than on one
-call, as `followers` and `smt` do, says what its values are, and where to go at a branch.
+`step` is the one reading of instructions; who follows programs otherwise than on one call, as
+`followers` and `smt` do, says what its values are, and where to go at a branch.
 
 Sources: seccomp(2), Documentation/networking/filter.rst, net/core/filter.c. A and X are 0 at
 first; arithmetic is of 32 bits, unsigned; a division by an X of 0 ends the program with the
@@ -11,7 +11,6 @@ answer 0, and a shift counts by X modulo 32, as in the kernel's translation to e
 from __future__ import annotations
 
 import operator
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
@@ -57,7 +56,7 @@ JUMPS: dict[int, Callable[[int, int], bool]] = {
 
 
 V = TypeVar("V")
-"""A value of 32 bits, as a subclass of `Interpreter` has it."""
+"""A value of 32 bits, in one of the ways in which programs are run."""
 
 
 class Registers(NamedTuple, Generic[V]):
@@ -85,23 +84,12 @@ class Branch(NamedTuple, Generic[V]):
     false: Registers[V] | Return[V]
 
 
-class Interpreter(ABC, Generic[V]):
-    """A program that runs on values of some kind, which subclasses know: numbers, or terms."""
+class Values(NamedTuple, Generic[V]):
+    """What values are: constants of the program, words of the call, and what ALU makes of two."""
 
-    def __init__(self, code: Code) -> None:
-        self._code = code
-
-    @abstractmethod
-    def number(self, value: int) -> V:
-        """Return a constant of the program."""
-
-    @abstractmethod
-    def word(self, word: Word) -> V:
-        """Return a word of the call."""
-
-    @abstractmethod
-    def computed(self, operation: int, a: V, operand: V) -> V:
-        """Return what A becomes by ``operation``, one of `ARITHMETIC`."""
+    number: Callable[[int], V]
+    word: Callable[[Word], V]
+    computed: Callable[[int, V, V], V]
 
     @property
     def start(self) -> Registers[V]:
@@ -109,45 +97,40 @@ class Interpreter(ABC, Generic[V]):
         zero = self.number(0)
         return Registers(0, zero, zero, (zero,) * 16)
 
-    def step(self, registers: Registers[V]) -> Registers[V] | Branch[V] | Return[V]:
-        """Return what the next instruction does."""
-        at, a, x, memory = registers
-        one = self._code.instructions[at]
-        code, k = one.code, one.k
-        mode, operation = code & 0xE0, code & 0xF0
-        operand = x if code & SOURCE_X else self.number(k)
-        at += 1
-        kind = code & 0x07
-        if kind == LD:
-            a = self._loaded(mode, k, memory)
-        elif kind == LDX:
-            x = self._loaded(mode, k, memory)
-        elif kind == ST:
-            memory = (*memory[:k], a, *memory[k + 1 :])
-        elif kind == STX:
-            memory = (*memory[:k], x, *memory[k + 1 :])
-        elif kind == ALU:
-            a = self.computed(operation, a, operand)
-            if code == DIV_X:
-                zero = self.number(0)
-                return Branch(JEQ, x, zero, Return(zero), Registers(at, a, x, memory))
-        elif kind == JMP and operation != JA:
-            true, false = (Registers(at + way, a, x, memory) for way in (one.jt, one.jf))
-            return Branch(operation, a, operand, true, false)
-        elif kind == JMP:
-            at += k
-        elif kind == RET:
-            return Return(a if code & RET_A else operand)
-        elif code & TXA:
-            a = x
-        else:
-            x = a
-        return Registers(at, a, x, memory)
 
-    def _loaded(self, mode: int, k: int, memory: tuple[V, ...]) -> V:
+def step(
+    code: Code, registers: Registers[V], values: Values[V]
+) -> Registers[V] | Branch[V] | Return[V]:
+    """Return what the next instruction does."""
+    at, a, x, memory = registers
+    one = code.instructions[at]
+    opcode, k = one.code, one.k
+    kind, mode, operation = opcode & 0x07, opcode & 0xE0, opcode & 0xF0
+    operand = x if opcode & SOURCE_X else values.number(k)
+    at += 1
+    if kind in {LD, LDX}:
         if mode == ABS:
-            return self.word(word_at(k, self._code.byte_order))
-        return memory[k] if mode == MEM else self.number(DATA_SIZE if mode == LEN else k)
+            loaded = values.word(word_at(k, code.byte_order))
+        else:
+            loaded = memory[k] if mode == MEM else values.number(DATA_SIZE if mode == LEN else k)
+        a, x = (loaded, x) if kind == LD else (a, loaded)
+    elif kind in {ST, STX}:
+        memory = (*memory[:k], a if kind == ST else x, *memory[k + 1 :])
+    elif kind == ALU:
+        a = values.computed(operation, a, operand)
+        if opcode == DIV_X:
+            zero = values.number(0)
+            return Branch(JEQ, x, zero, Return(zero), Registers(at, a, x, memory))
+    elif kind == JMP and operation != JA:
+        true, false = (Registers(at + way, a, x, memory) for way in (one.jt, one.jf))
+        return Branch(operation, a, operand, true, false)
+    elif kind == JMP:
+        at += k
+    elif kind == RET:
+        return Return(a if opcode & RET_A else operand)
+    else:
+        a, x = (x, x) if opcode & TXA else (a, a)
+    return Registers(at, a, x, memory)
 
 
 @dataclass(frozen=True)
@@ -163,31 +146,14 @@ class Code:
 
     def run(self, call: Call) -> tuple[int, tuple[int, ...]]:
         """Return the SECCOMP_RET value for ``call``, and the indices of what was executed."""
-        interpreter = _Run(self, call)
+        values = Values(int, call.word, lambda operation, *of: ARITHMETIC[operation](*of) & U32)
         path: list[int] = []
-        here: Registers[int] | Branch[int] | Return[int] = interpreter.start
+        here: Registers[int] | Branch[int] | Return[int] = values.start
         while not isinstance(here, Return):
             if isinstance(here, Branch):
                 true = JUMPS[here.operation](here.a, here.operand)
                 here = here.true if true else here.false
             else:
                 path.append(here.at)
-                here = interpreter.step(here)
+                here = step(self, here, values)
         return here.value, tuple(path)
-
-
-class _Run(Interpreter[int]):
-    """A program on one call."""
-
-    def __init__(self, code: Code, call: Call) -> None:
-        super().__init__(code)
-        self._call = call
-
-    def number(self, value: int) -> int:
-        return value
-
-    def word(self, word: Word) -> int:
-        return self._call.word(word)
-
-    def computed(self, operation: int, a: int, operand: int) -> int:
-        return ARITHMETIC[operation](a, operand) & U32

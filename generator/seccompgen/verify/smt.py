@@ -20,7 +20,7 @@ from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, Word
 from seccompgen.verify import machine
 from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import rank
-from seccompgen.verify.machine import Branch, Code, Registers, Return
+from seccompgen.verify.machine import Branch, Code, Registers, Return, Values, step
 from seccompgen.verify.oracle import Meaning, OneOf
 from seccompgen.verify.stack import Operation
 
@@ -137,41 +137,30 @@ def _strictest(terms: list[Term], fields: _Fields) -> Term:
     )
 
 
-class _TermInterpreter(machine.Interpreter[Term]):
-    def __init__(self, code: Code, fields: _Fields) -> None:
-        super().__init__(code)
-        self._fields = fields
-
-    def number(self, value: int) -> Term:
-        return self._fields.number(value)
-
-    def word(self, word: Word) -> Term:
-        return self._fields.word(word)
-
-    def computed(self, operation: int, a: Term, operand: Term) -> Term:
-        match operation:
-            case machine.DIV:
-                return z3.UDiv(a, operand)
-            case machine.LSH:
-                return a << (operand & 31)
-            case machine.RSH:
-                return z3.LShR(a, operand & 31)
-        return machine.ARITHMETIC[operation](a, operand)
+def _computed(operation: int, a: Term, operand: Term) -> Term:
+    match operation:
+        case machine.DIV:
+            return z3.UDiv(a, operand)
+        case machine.LSH:
+            return a << (operand & 31)
+        case machine.RSH:
+            return z3.LShR(a, operand & 31)
+    return machine.ARITHMETIC[operation](a, operand)
 
 
 class _Execution:
     """Runs a program on all calls at once; ``answer`` is what it returns."""
 
     def __init__(self, code: Code, fields: _Fields) -> None:
-        program = _TermInterpreter(code, fields)
+        values = Values(fields.number, fields.word, _computed)
         # For each instruction the ways to it: under which condition, with which registers.
         self._ways: list[list[tuple[Term, Registers[Term]]]] = [[] for _ in code.instructions]
         self.answer = fields.number(0)
-        self._go(z3.BoolVal(True, fields.context), program.start)
+        self._go(z3.BoolVal(True, fields.context), values.start)
         for ways in self._ways:
             if ways:
                 condition, registers = _met(ways)
-                self._go(condition, program.step(registers))
+                self._go(condition, step(code, registers, values))
 
     def _go(self, condition: Term, there: Registers[Term] | Branch[Term] | Return[Term]) -> None:
         """Note that calls for which ``condition`` holds come ``there``."""
