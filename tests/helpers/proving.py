@@ -13,10 +13,11 @@ import oracle
 from hypothesis import HealthCheck, Phase, settings
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
+from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
-from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
+from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
 from seccompgen.verify.call import Call
 from stock_policies import CONSTANTS, STOCK, read_policy
 from strategies import interesting_calls, plain_tables
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import strategies
     from interpreter import ByteOrder, Result
     from seccompgen.core.model import Policy
-    from seccompgen.core.program import Instruction
     from seccompgen.verify import Meaning
     from seccompgen.verify.stack import FilterSemantics
 
@@ -137,3 +137,9 @@ def stock() -> tuple[Stock, ...]:
             means = meaning(policy, TABLES.tables[abi].abi, TABLES)
             found.append(Stock(path.stem, abi, code, means, plain))
     return tuple(found)
+
+
+def little(*instructions: tuple[int, int, int, int]) -> Code:
+    code = Code(tuple(Instruction(*one) for one in instructions), "little")
+    assert not kernel_objections(code.instructions)
+    return code
