@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from seccomp_filters import _runtime
 
 from seccompgen.api.policies import compile, default_tables  # noqa: A004 - the library's own
-from seccompgen.core.model import RET_DATA_MAX
-from seccompgen.core.program import RET_K
 
 if TYPE_CHECKING:
     from seccompgen.api.values import Filter
@@ -19,11 +17,10 @@ def install(wanted: Filter) -> int:
     abi = _runtime.running_abi()
     program = compile(wanted, abi)
     number = default_tables().tables[abi].numbers["seccomp"]
-    answers = {one.k & ~RET_DATA_MAX for one in program.instructions if one.code == RET_K}
     return _runtime.install(
         wanted.policy.name,
         {abi: (number, program.to_bytes())},
         flags=int(wanted.flags),
         no_new_privs=wanted.no_new_privs,
-        actions=tuple(sorted(answers)),
+        actions=program.actions,
     )

@@ -17,21 +17,22 @@ from seccompgen.filters.claims import (
     claims_of_policy,
     claims_of_programs,
     decide,
-    sides_of,
 )
+from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import Kind, kind_of, locate_one
-from seccompgen.filters.module import read_filters
-from seccompgen.pipeline.build import PLAIN_MEANS, Means, build_policy
+from seccompgen.pipeline.build import PLAIN_MEANS, Means, build_policy, not_for
 from seccompgen.policy import load_policy
 from seccompgen.render import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Source
     from seccompgen.verify import Method
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 FilterLike: TypeAlias = "Policy | Filter | Program | Path | str"
 """A filter: values, a program, or as text what a command line calls FILTER."""
@@ -77,8 +78,11 @@ def programs_of(
     if isinstance(source, Policy | Filter):
         only_these = [only] if only else []
         return build_policy(document_of(source), tables, only_these, means=means).programs
-    read = read_filters(_path(source), tables, only, means)
-    return tuple(Program(one.abi, one.instructions, one.origins) for one in read)
+    read = compile_filter(_path(source), tables, only, means)
+    return tuple(
+        Program(ABIS[name], code.instructions, read.origins.get(name, ()))
+        for name, code in read.programs.items()
+    )
 
 
 def verify(
@@ -92,8 +96,8 @@ def verify(
     """Prove for each ABI that programs do what their policy says: ``seccompgen verify``.
 
     A ``source`` that is a policy is compiled; a generated module finds its own policy; any other
-    program needs ``policy``. Each of ``methods`` must find it so; default: all that are installed. A
-    verdict that is not ``proved`` has the call that differs, or why nobody knows.
+    program needs ``policy``. Each of ``methods`` must find it so; default: all that are installed.
+    A verdict that is not ``proved`` has the call that differs, or why nobody knows.
 
     Raises InputError where something is no filter, AnswerNo for a generated module that is stale.
     """
@@ -107,7 +111,7 @@ def verify(
     claims = []
     for program in programs_of(source, known, only):
         if program.abi not in meant.arches:
-            raise InputError(f"{meant.name}: not for {program.abi.name}: its arches leave that out")
+            raise not_for(meant.name, meant, [program.abi])
         claims.append(_claim(str(meant.name), program, meaning(meant, program.abi, known)))
     return tuple(decide(claims, asked))
 
@@ -150,17 +154,22 @@ def _own_claims(source: FilterLike, tables: Tables, only: Abi | None) -> list[Cl
     return claims
 
 
-def _claim(name: str, program: Program, meant: Side) -> Claim:
+def _claim(name: str, program: Program, meant: FilterSemantics) -> Claim:
     code = Code(program.instructions, program.abi.byte_order)
     return Claim(name, program.abi, ("policy", "program"), (meant, code))
 
 
-def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> dict[str, Side]:
+def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, FilterSemantics]:
+    """Return what a filter answers, by the names of its ABIs."""
     if isinstance(source, Program):
         return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
-    if isinstance(source, Policy | Filter):
-        return sides_of(document_of(source), tables, only)
-    return sides_of(_path(source), tables, only)
+    if isinstance(source, Path | str):
+        return load_filter(_path(source), tables, only).sides
+    policy, _ = load_policy(document_of(source), tables)
+    abis = [abi for abi in policy.arches if only in {None, abi}]
+    if only and not abis:
+        raise not_for(policy.name, policy, [only])
+    return {abi.name: meaning(policy, abi, tables) for abi in abis}
 
 
 def _path(source: Path | str) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import Action, FilterFlag, Op
+from seccompgen.core.problems import Problem
 from seccompgen.policy.yaml_text import POLICY_KEYS, policy_text
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def document_of(value: Policy | Filter) -> Document:
     positions = {path: Position(whole.policy.name, path=where) for path, where in places.items()}
     torn = [positions[path] for path, text in _texts(data, ()) if not _is_text(text)]
     if torn:
-        raise InputError(*(Diagnostic("half of a surrogate pair", where) for where in torn))
+        text = "half of a surrogate pair"
+        raise InputError(*(Diagnostic(text, where, Problem.WRONG_VALUE) for where in torn))
     return Document(whole.policy.name, data, {}, positions)
 
 

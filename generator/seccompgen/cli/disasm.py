@@ -19,8 +19,8 @@ from seccompgen.io.console import print_json, say
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.module import Filter
 
 
 @click.command()
@@ -35,43 +35,28 @@ def disasm(
 
     FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
     filter, or a raw .bpf file. What is shown comes from the instructions, not from a module's
-    comments. For a policy, each line also tells which part of which file it comes from.
+    comments. For a policy, each line also tells which part of which file it comes from. 'asm' makes
+    the same bytes of it again.
     """
-    from seccompgen.filters.module import read_filters  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render import disassembly  # noqa: PLC0415
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    filters = read_filters(one_filter(filter_word), tables, only, means(cached=True))
+    programs = programs_of(one_filter(filter_word), tables, only, means(cached=True))
     if as_json:
-        print_json([_as_json(one, tables) for one in filters])
+        print_json([_as_json(one, tables) for one in programs])
         return
-    for i, one in enumerate(filters):
-        if i:
-            say()
-        _show(one, tables, heading=len(filters) > 1)
+    say(*disassembly(programs, tables).splitlines())
 
 
-def _show(one: Filter, tables: Tables, *, heading: bool) -> None:
+def _as_json(program: Program, tables: Tables) -> dict[str, object]:
     from seccompgen.render import listing  # noqa: PLC0415
 
-    if heading:
-        say(f"# {one.abi.name}: {len(one.instructions)} instructions")
-    for i, line in enumerate(listing(one.instructions, one.abi, tables)):
-        if line.label:
-            say(f"{line.label}:")
-        origins = one.origins[i] if one.origins else ()
-        first = f"{origins[0].label}, {origins[0].position}" if origins else ""
-        more = f" and {len(origins) - 1} more" if len(origins) > 1 else ""
-        say(f"{i:5}  {line.text:52} {first}{more}".rstrip())
-
-
-def _as_json(one: Filter, tables: Tables) -> dict[str, object]:
-    from seccompgen.render import listing  # noqa: PLC0415
-
-    lines = listing(one.instructions, one.abi, tables)
+    lines = listing(program.instructions, program.abi, tables)
     return {
-        "abi": one.abi.name,
-        "audit_arch": one.abi.audit_arch,
+        "abi": program.abi.name,
+        "audit_arch": program.abi.audit_arch,
         "instructions": [
             {
                 "code": instruction.code,
@@ -87,9 +72,9 @@ def _as_json(one: Filter, tables: Tables) -> dict[str, object]:
                         "line": origin.position.line,
                         "column": origin.position.column,
                     }
-                    for origin in (one.origins[i] if one.origins else ())
+                    for origin in (program.origins[i] if program.origins else ())
                 ],
             }
-            for i, instruction in enumerate(one.instructions)
+            for i, instruction in enumerate(program.instructions)
         ],
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.model import Action, Op
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
@@ -30,10 +31,11 @@ from seccompgen.core.program import (
     Program,
     word_offset,
 )
+from seccompgen.core.word import ARGS, Word
 from seccompgen.verify import kernel_objections
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
@@ -91,7 +93,8 @@ class Assembler:
     def label(self, name: str, position: Position | None = None) -> None:
         """Let jumps to ``name`` lead to the instruction that comes next."""
         if name in self._labels:
-            self._problems.append(Diagnostic(f"the label {name!r} stands twice", position))
+            text = f"the label {name!r} stands twice"
+            self._problems.append(Diagnostic(text, position, Problem.WRONG_ASSEMBLY))
         self._labels[name] = len(self._items)
 
     def load_nr(self) -> None:
@@ -104,16 +107,16 @@ class Assembler:
 
     def load_low(self, argument: int) -> None:
         """Load the low 32 bits of an argument, 0 to 5, by the byte order of the ABI."""
-        self._load(argument, "lo")
+        self._load(argument, Word.low)
 
     def load_high(self, argument: int) -> None:
         """Load the high 32 bits of an argument, 0 to 5, by the byte order of the ABI."""
-        self._load(argument, "hi")
+        self._load(argument, Word.high)
 
-    def _load(self, argument: int, half: str) -> None:
+    def _load(self, argument: int, half: Callable[[int], Word]) -> None:
         if argument not in range(6):
             raise ValueError(f"a system call has arguments 0 to 5, not {argument}")
-        self.emit(LD_W_ABS, word_offset(argument, half, self.abi))
+        self.emit(LD_W_ABS, word_offset(half(ARGS + argument), self.abi))
 
     def and_mask(self, mask: int) -> None:
         """Keep the bits of ``mask``, of the word that is loaded."""
@@ -179,16 +182,17 @@ class Assembler:
         )
         objections = kernel_objections(instructions)
         if objections:
+            refused = Problem.REFUSED_PROGRAM
             raise InputError(
                 *(
-                    Diagnostic(str(one), None if one.at is None else self._position(one.at, starts))
+                    Diagnostic(str(one), self._position(one.at, starts), refused)
                     for one in objections
                 )
             )
         return Program(self.abi, instructions)
 
-    def _position(self, at: int, starts: Sequence[int]) -> Position | None:
-        return self._items[bisect_right(starts, at) - 1].position
+    def _position(self, at: int | None, starts: Sequence[int]) -> Position | None:
+        return None if at is None else self._items[bisect_right(starts, at) - 1].position
 
     def _misled(self) -> list[Diagnostic]:
         """Say of each jump to a label whether it leads nowhere, or back."""
@@ -204,7 +208,7 @@ class Assembler:
                     text = f"the label {name!r} stands at the end, where no instruction is"
                 else:
                     continue
-                problems.append(Diagnostic(text, item.position))
+                problems.append(Diagnostic(text, item.position, Problem.WRONG_ASSEMBLY))
         return problems
 
     def _lay_out(self) -> tuple[list[int], set[tuple[int, bool]]]:

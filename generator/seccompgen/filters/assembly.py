@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import Action
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import (
     ALU_AND_K,
     JMP_JA,
@@ -97,7 +98,7 @@ class _Reader:
         except _WrongError as error:
             start = found[min(error.at, len(found) - 1)].start() + 1
             where = Position(self._file, number, start)
-            self._problems.append(Diagnostic(str(error), where))
+            self._problems.append(Diagnostic(str(error), where, Problem.WRONG_ASSEMBLY))
 
     def programs(self) -> tuple[Program, ...]:
         """Return the programs that were asked for; raise InputError with all problems."""
@@ -113,7 +114,8 @@ class _Reader:
         wanted = tuple(one for one in made if self._only in {None, one.abi})
         if not wanted:
             name = self._only.name if self._only else "any ABI"
-            raise InputError(Diagnostic(f"no program for {name}", Position(self._file)))
+            where = Position(self._file)
+            raise InputError(Diagnostic(f"no program for {name}", where, Problem.ABI_MISSING))
         return wanted
 
     def _line(self, words: Sequence[str], where: Position) -> None:
@@ -148,7 +150,8 @@ class _Reader:
         except InputError as error:
             raise _WrongError(error.diagnostics[0].message, 1) from None
         if any(one.abi == abi for one in self._read):
-            self._problems.append(Diagnostic(f"a second program for {abi.name}", where))
+            text = f"a second program for {abi.name}"
+            self._problems.append(Diagnostic(text, where, Problem.WRONG_ASSEMBLY))
         self._read.append(Assembler(abi))
 
     def _instruction(self, target: Assembler, words: Sequence[str], where: Position) -> None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
+from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
 from seccompgen.policy.schema import PolicyFile, validate
@@ -60,7 +61,8 @@ def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:
 def _layer_in_memory(document: Document) -> Layer:
     name = document.file
     if not name.isprintable() or os.sep in name:
-        raise InputError(Diagnostic(f"{name!r} cannot be the name of a file: choose another"))
+        text = f"{name!r} cannot be the name of a file: choose another"
+        raise InputError(Diagnostic(text, kind=Problem.UNPRINTABLE_NAME))
     # The text is there once the data has been checked.
     layer = Layer.of(document, b"")
     digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
@@ -80,11 +82,11 @@ def holder(layers: list[Layer], key: str) -> Layer | None:
 
 def no_default(layers: list[Layer]) -> Diagnostic:
     """Return that no layer says what happens to a call that no rule matches."""
-    return Diagnostic(
+    text = (
         "'default_action' is missing: say what happens to a call that no rule matches, "
-        "such as errno or kill_process",
-        layers[-1].position(),
+        "such as errno or kill_process"
     )
+    return Diagnostic(text, layers[-1].position(), Problem.MISSING_KEY)
 
 
 def all_flags(layers: list[Layer]) -> FilterFlag:
@@ -105,28 +107,31 @@ def _read_layer(
     notes: list[Diagnostic],
 ) -> None:
     if not str(path).isprintable():
-        problems.append(
-            Diagnostic(f"unprintable characters in {str(path)!r}: rename it", included_at)
-        )
+        text = f"unprintable characters in {str(path)!r}: rename it"
+        problems.append(Diagnostic(text, included_at, Problem.UNPRINTABLE_NAME))
         return
     # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
     identity = pathlib.Path(os.path.realpath(path))
     if identity in chain:
         names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
-        problems.append(Diagnostic(f"a circle of includes: {names}", included_at))
+        text = f"a circle of includes: {names}"
+        problems.append(Diagnostic(text, included_at, Problem.CIRCULAR_INCLUDE))
         return
     if identity in done:
         return
     if len(chain) == _MAX_INCLUDES:
-        problems.append(Diagnostic(f"includes nested deeper than {_MAX_INCLUDES}", included_at))
+        text = f"includes nested deeper than {_MAX_INCLUDES}"
+        problems.append(Diagnostic(text, included_at, Problem.DEEP_INCLUDE))
         return
     try:
         # Only what is named on the command line may be a pipe of the shell.
         content = read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
-        near = did_you_mean(path.stem, stock_policies()) if included_at else ""
-        near = near.replace("mean ", "mean the stock policy ")
-        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}{near}", included_at))
+        near = ""
+        if included_at:
+            near = did_you_mean(path.stem, stock_policies(), "the stock policy ")
+        text = f"cannot read {path}: {error.strerror}{near}"
+        problems.append(Diagnostic(text, included_at, Problem.UNREADABLE_FILE))
         return
     try:
         layer = Layer.of(read_document(content, str(path)), content)
@@ -150,5 +155,5 @@ def _included(
     stock = stock_policies().get(name)
     if stock and os.path.lexists(directory / name):
         text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
-        notes.append(Diagnostic(text, where))
+        notes.append(Diagnostic(text, where, Problem.STOCK_POLICY_MEANT))
     return stock or directory / name

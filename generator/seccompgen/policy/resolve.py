@@ -19,6 +19,7 @@ from seccompgen.core.model import (
     Rule,
     serves_both,
 )
+from seccompgen.core.problems import Problem
 from seccompgen.core.reach import DeadRule, reach
 from seccompgen.policy.document import Source, name_of
 from seccompgen.policy.layers import (
@@ -67,12 +68,8 @@ def load_policy(source: Source, tables: Tables) -> tuple[Policy, tuple[Diagnosti
 
     rules = tuple(rule for layer in layers for rule in _rules(layer))
     if not rules:
-        problems.append(
-            Diagnostic(
-                "'syscalls' is missing or empty: the filter would do nothing of its own",
-                main.position(),
-            )
-        )
+        text = "'syscalls' is missing or empty: the filter would do nothing of its own"
+        problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     policy = Policy(
         name=source.stem if isinstance(source, Path) else name_of(source),
         description=setting(layers, "description", ""),
@@ -145,16 +142,18 @@ def _abis(
         table = tables.tables.get(abi.name) if abi else None
         if abi is None:
             hint = did_you_mean(spelling, ALIASES)
-            problems.append(Diagnostic(f"unknown architecture {spelling!r}{hint}", where))
+            text = f"unknown architecture {spelling!r}{hint}"
+            problems.append(Diagnostic(text, where, Problem.UNKNOWN_ABI))
         elif abi.filters_since is None:
-            problems.append(Diagnostic(f"Linux has no seccomp filters on {abi.name}", where))
+            text = f"Linux has no seccomp filters on {abi.name}"
+            problems.append(Diagnostic(text, where, Problem.ABI_WITHOUT_FILTERS))
         elif table is None or not table.has_filters:
             lack = f"seccomp filters on {abi.name}" if table else abi.name
             message = f"Linux {tables.tag} has no {lack}: left out"
-            notes.append(Diagnostic(message, where))
-            left_out.append(Diagnostic(message, where))
+            notes.append(Diagnostic(message, where, Problem.ABI_LEFT_OUT))
+            left_out.append(Diagnostic(message, where, Problem.ABI_LEFT_OUT))
         elif abi in result:
-            problems.append(Diagnostic(f"{abi.name} is listed twice", where))
+            problems.append(Diagnostic(f"{abi.name} is listed twice", where, Problem.REPEATED_ABI))
         else:
             result.append(abi)
     if not result and key == "arches":
@@ -169,12 +168,12 @@ def _check_compat(
     for i, other in enumerate(compat):
         if layer and not any(serves_both(abi, other) for abi in arches):
             names = ", ".join(abi.name for abi in arches)
+            text = (
+                f"no kernel serves {other.name} beside {names}; list it in 'arches' "
+                "if it shall have a program of its own"
+            )
             problems.append(
-                Diagnostic(
-                    f"no kernel serves {other.name} beside {names}; list it in 'arches' "
-                    "if it shall have a program of its own",
-                    layer.position("compat_arches", i),
-                )
+                Diagnostic(text, layer.position("compat_arches", i), Problem.UNSERVED_ABI)
             )
 
 
@@ -185,15 +184,14 @@ def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
     where = layer.position("flags")
     listener = bool(flags & FilterFlag.NEW_LISTENER)
     if flags & FilterFlag.TSYNC and listener and not flags & FilterFlag.TSYNC_ESRCH:
-        problems.append(
-            Diagnostic(
-                "tsync with new_listener needs tsync_esrch as well: the call can return "
-                "only one of a thread and a descriptor",
-                where,
-            )
+        text = (
+            "tsync with new_listener needs tsync_esrch as well: the call can return "
+            "only one of a thread and a descriptor"
         )
+        problems.append(Diagnostic(text, where, Problem.CONFLICTING_FLAGS))
     if flags & FilterFlag.WAIT_KILLABLE_RECV and not listener:
-        problems.append(Diagnostic("wait_killable_recv needs new_listener", where))
+        text = "wait_killable_recv needs new_listener"
+        problems.append(Diagnostic(text, where, Problem.CONFLICTING_FLAGS))
     return flags
 
 
@@ -212,7 +210,7 @@ def _unheard(policy: Policy) -> list[Diagnostic]:
         "fails with ENOSYS"
     )
     return [
-        Diagnostic(message, position)
+        Diagnostic(message, position, Problem.NO_LISTENER)
         for action, position in answers
         if action.kind is ActionKind.USER_NOTIF
     ]
@@ -259,14 +257,11 @@ def _check_names(
             hint = did_you_mean(rule.name, known) if len(problems) < _MOST_HINTS else ""
             if elsewhere:
                 hint = f" on {_some(lacking)}: Linux {tables.tag} has it on {_some(elsewhere)} only"
-            problems.append(Diagnostic(f"unknown system call {rule.name!r}{hint}", rule.position))
+            text = f"unknown system call {rule.name!r}{hint}"
+            problems.append(Diagnostic(text, rule.position, Problem.UNKNOWN_CALL))
         elif lacking and not rule.optional:
-            notes.append(
-                Diagnostic(
-                    f"{rule.name!r} does not exist on {_some(lacking)}: skipped there",
-                    rule.position,
-                )
-            )
+            text = f"{rule.name!r} does not exist on {_some(lacking)}: skipped there"
+            notes.append(Diagnostic(text, rule.position, Problem.CALL_SKIPPED))
 
 
 def _some(names: list[str]) -> str:
@@ -301,15 +296,16 @@ def _check_dead(
             if never and not rule.optional:
                 message = f"{rule.condition} is never true on {_some(never)}, where arguments have "
                 message += f"32 bits: this rule for {rule.name!r} is skipped there"
-                notes.append(Diagnostic(message, rule.position))
+                notes.append(Diagnostic(message, rule.position, Problem.RULE_SKIPPED))
             continue
         repeats = {other.action for other in dead.hidden_by} == {rule.action}
         if repeats and _group(rule) in alive:
             message = f"{rule.name!r} repeats {dead.hidden_by[0].position}"
-            notes.append(Diagnostic(message, rule.position))
+            notes.append(Diagnostic(message, rule.position, Problem.REPEATED_RULE))
         else:
             narrow = {abi.argument_bits for abi in found} == {32}
-            problems.append(Diagnostic(_explain_dead(dead, narrow=narrow), rule.position))
+            text = _explain_dead(dead, narrow=narrow)
+            problems.append(Diagnostic(text, rule.position, Problem.DEAD_RULE))
 
 
 def _group(rule: Rule) -> tuple[str, str]:
