@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import struct
-from collections import Counter
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import interpreter

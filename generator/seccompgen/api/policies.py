@@ -233,7 +233,10 @@ def vendor(
 
     place = Path(destination)
     vendoring.check_dest(place, single_file=single_file)
-    paths = tuple(path for one in _several(policies) if isinstance(path := source_of(one), Path))
+    sources = [source_of(one) for one in _several(policies)]
+    paths = tuple(one for one in sources if isinstance(one, Path))
+    if len(paths) < len(sources):
+        raise InputError("a manifest names files: write values to one first, by Filter.to_yaml()")
     only = tuple(require_abi(one) for one in arches)
     request = vendoring.Request(place, single_file, paths, only, objective)
     known, means = tables or default_tables(), Means(workers)

@@ -29,6 +29,7 @@ class Layer:
     base: Path
     content: PolicyFile
     sha256: str
+    in_memory: bool = False
 
     @classmethod
     def of(cls, document: Document, content: bytes) -> Layer:
@@ -38,8 +39,8 @@ class Layer:
 
     @property
     def file(self) -> str:
-        """The name of the file; of a document in memory, that of the policy."""
-        return self.document.file
+        """The name of the file; of a document in memory, of the file that would say the same."""
+        return f"{self.document.file}.yml" if self.in_memory else self.document.file
 
     def position(self, *path: str | int) -> Position:
         """Return where a part of the policy stands."""
@@ -66,7 +67,7 @@ def _layer_in_memory(document: Document) -> Layer:
     # The text is there once the data has been checked.
     layer = Layer.of(document, b"")
     digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
-    return replace(layer, sha256=digest)
+    return replace(layer, sha256=digest, in_memory=True)
 
 
 def setting(layers: list[Layer], key: str, default: _T) -> _T:

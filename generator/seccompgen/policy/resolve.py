@@ -87,7 +87,7 @@ def load_policy(source: Source, tables: Tables) -> tuple[Policy, tuple[Diagnosti
         install_on_import=setting(layers, "install_on_import", False),
         rules=rules,
         sources=tuple((layer.file, layer.sha256) for layer in layers),
-        in_memory=not isinstance(source, Path),
+        in_memory=main.in_memory,
     )
     problems += _unheard(policy)
     _check_names(policy, tables, problems, notes)
