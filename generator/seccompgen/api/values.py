@@ -121,8 +121,7 @@ class Filter(_Value):
         """Compile the filter, and put it in force for the calling thread; it cannot be taken back.
 
         With TSYNC every thread of the process is confined. Returns the listener's descriptor with
-        NEW_LISTENER, and -1 otherwise. A built filter does this without a compiler in the process,
-        in a thousandth of the time: see docs/library.md.
+        NEW_LISTENER, and -1 otherwise. For applications, build: docs/library.md says why.
 
         Raises InputError with everything that is wrong, SeccompError, with no filter in force,
         where anything else is in the way.
