@@ -153,6 +153,18 @@ def test_both_know_what_every_operation_does(code: int) -> None:
         assert Method.Z3 in assert_answered(program, call, ran(program, call).value)
 
 
+@pytest.mark.parametrize("load", [[(0x60, 0, 0)], [(0x61, 0, 0), (0x87, 0, 0)]], ids=["A", "X"])
+@pytest.mark.parametrize(("immediate", "store"), [(0x00, 0x02), (LDX_IMM, 0x03)], ids=["ST", "STX"])
+def test_both_know_each_of_the_scratch_words(
+    immediate: int, store: int, load: list[tuple[int, int, int]]
+) -> None:
+    kept = [step for k in range(16) for step in ((immediate, 0, 0, 100 + k), (store, 0, 0, k))]
+    for k in (0, 7, 15):
+        program = little(*kept, *((*one, k) for one in load), (RET_A, 0, 0, 0))
+        assert ran(program, Call(0, 0)).value == 100 + k
+        assert Method.Z3 in assert_answered(program, Call(0, 0), 100 + k)
+
+
 def assert_answered(code: Code, call: Call, answer: int) -> list[Method]:
     """Assert that every method finds ``answer`` to be that to ``call``; return which can tell."""
     found, _ = both(with_answer(code, call, answer), code)
