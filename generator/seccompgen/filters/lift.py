@@ -20,7 +20,7 @@ from seccompgen.verify.classes import MOST_CLASSES, Classes
 from seccompgen.verify.followers import Ask, follower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from seccompgen.compile import Functions
     from seccompgen.core.abis import Abi
@@ -69,7 +69,7 @@ class _Lift:
         self._steps = 0
         self._asked: set[Question] = set()
         self._ask_all()
-        self._numbers = Classes((q for q in self._asked if q.word == 2 * NR), MOST_CLASSES)
+        self._numbers = Classes((q for q in self._asked if q.word == Word.low(NR)), MOST_CLASSES)
 
     def result(self, answered: Iterable[Abi]) -> Lifted:
         arches = dict.fromkeys(abi.audit_arch for abi in answered)
@@ -119,13 +119,19 @@ class _Lift:
     def _spans(self, arch: int) -> tuple[Span, ...]:
         """Return the spans of the numbers that come under ``arch``."""
         answers: dict[Function, Answer] = {}
-        of_class = []
-        for nr in self._numbers.members:
-            answer = self._answer(list(self._answers(arch, nr)))
-            answers.setdefault(answer.function, answer)
-            of_class.append(answer.function)
         words = Words()
-        line = self._numbers.fold([words.constant(one) for one in of_class], words.node)
+        of_class = [0] * len(self._numbers.members)
+        left = self._numbers.all
+        while left:
+            alike, boxes = self._answers(arch, left)
+            left ^= alike
+            answer = self._answer(boxes)
+            answers.setdefault(answer.function, answer)
+            end = words.constant(answer.function)
+            while alike:
+                of_class[(alike & -alike).bit_length() - 1] = end
+                alike &= alike - 1
+        line = self._numbers.fold(of_class, words.node)
         names = self._names(arch)
         spans: list[Span] = []
         for first, last, function in words.intervals(line):
@@ -158,27 +164,38 @@ class _Lift:
 
     # --- following ---------------------------------------------------------------------------
 
-    def _answers(self, arch: int, nr: int) -> Iterator[tuple[Box, int]]:
-        """Yield (box of arguments, answer) for the calls of one number."""
+    def _answers(self, arch: int, numbers: int) -> tuple[int, list[tuple[Box, int]]]:
+        """Return (box of arguments, answer) for the calls of the least of ``numbers``.
+
+        And first all of ``numbers``, classes as bits of an int, that are answered so on the same
+        way.
+        """
+        least = numbers & -numbers
+        found: list[tuple[Box, int]] = []
         waiting = [(self._follower.start, EVERYTHING)]
         while waiting:
             state, box = waiting.pop()
             step = self._follower.step(state)
             if not isinstance(step, Ask):
-                yield box, _known(step)
+                found.append((box, _known(step)))
                 continue
             self._count()
             question, true, false = step
             word = question.word
-            if word.field in {ARCH, NR}:
-                yes = question.holds(arch if word.field == ARCH else nr)
-                waiting.append((true if yes else false, box))
+            if word.field == ARCH:
+                waiting.append((true if question.holds(arch) else false, box))
+                continue
+            if word.field == NR:
+                yes = self._numbers.true(question)
+                numbers &= yes if least & yes else ~yes
+                waiting.append((true if least & yes else false, box))
                 continue
             own = box[word.argument]
             inside = self._sets.both(own, self._set(question))
             for way, part in ((true, inside), (false, self._sets.minus(own, inside))):
                 if part != NOTHING:
                     waiting.append((way, _with(box, word.argument, part)))
+        return numbers, found
 
     def _set(self, question: Question) -> int:
         """Return the 64-bit values of which a word is as ``question`` asks."""
