@@ -26,6 +26,7 @@ from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
 from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.followers import Question
+from seccompgen.verify.partition import Classes
 from strategies import interesting_calls, plain_tables, policies
 
 if TYPE_CHECKING:
@@ -330,7 +331,7 @@ def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     means = meaning(policy, abi, TABLES)
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
     with pytest.raises(UndecidedError, match="more than 5000 classes"):
-        exhaustion.Classes([Question(Word.low(ARGS), 5 << n, 4 << n) for n in range(14)], most=5000)
+        Classes([Question(Word.low(ARGS), 5 << n, 4 << n) for n in range(14)], most=5000)
     assert prove(means, code, Method) == Proof(tuple(Method))
     mutant = random_mutant(random.Random(0), code)
     found = [prove(means, mutant, [method]) for method in Method]
