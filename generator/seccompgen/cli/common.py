@@ -161,12 +161,12 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
 
 def print_written(written: list[Path]) -> None:
     """Say what changed."""
+    from seccompgen.pipeline.packages import summary  # noqa: PLC0415 - keeps --help fast
+
     here = Path.cwd()
-    for path in written:
-        shown = path.relative_to(here) if path.is_relative_to(here) else path
-        say(f"wrote {shown}" if path.exists() else f"removed {shown}")
-    if not written:
-        say("everything is up to date")
+    shown = [path.relative_to(here) if path.is_relative_to(here) else path for path in written]
+    for line in summary(shown) or ["everything is up to date"]:
+        say(line)
 
 
 @contextlib.contextmanager

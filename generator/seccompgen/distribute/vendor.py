@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
-from seccompgen.filters.changes import program_changes
+from seccompgen.filters.changes import program_change, program_changes
 from seccompgen.filters.manifest import (
     MANIFEST_NAME,
     Hashed,
@@ -27,10 +27,17 @@ from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import are_current, build_policies, is_device
 from seccompgen.pipeline.files import filter_files
+from seccompgen.pipeline.packages import (
+    INIT_NAME,
+    beside_package,
+    filter_packages,
+    holds_program,
+    in_package,
+)
 from seccompgen.pipeline.project import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import render_filter
+from seccompgen.render import render_single_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,8 +68,12 @@ class Request:
         return manifest_path(self.dest)
 
     def file_of(self, one: Built) -> str:
-        """Return the name of the file that holds a filter."""
-        return self.dest.name if self.single_file else f"{one.module_name}.py"
+        """Return the name of the file, or of the package, that holds a filter."""
+        return self.dest.name if self.single_file else one.module_name
+
+    def name_of(self, path: Path) -> str:
+        """Return the path of a file as the manifest names it."""
+        return path.relative_to(self.manifest.parent).as_posix()
 
     def again(self, *, force: bool = False) -> str:
         """Return what brings ``dest`` to this request."""
@@ -255,8 +266,9 @@ def _compile(
     if not request.single_file:
         return built, filter_files(built, tables, request.dest, means=means)
     (one,) = built
-    text = render_filter(one.policy, one.programs, tables, one.objective, single_file=True)
-    return built, {request.dest: text}
+    return built, {
+        request.dest: render_single_file(one.policy, one.programs, tables, one.objective)
+    }
 
 
 def _beside(
@@ -271,7 +283,10 @@ def _beside(
     """Compare ``files`` with what lies in their place; ``explained`` says how programs change."""
     after = _manifest(request, built, files, tables)
     findings = list(_compare(request, before, after, built, files, tables, explained=explained))
-    orphans = frozenset(one.path for one in findings if one.path not in files)
+    known = before.files if before else {}
+    orphans = frozenset(
+        one.path for one in findings if one.path not in files and request.name_of(one.path) in known
+    )
     if not findings:
         findings += _compare_manifest(request, before, after)
     files[request.manifest] = render_manifest(after)
@@ -316,7 +331,7 @@ def _manifest(
         if profile
         else None,
         filters=tuple(sorted(filters, key=lambda one: one.file)),
-        files={path.name: sha256(data) for path, data in sorted(files.items())},
+        files={request.name_of(path): sha256(data) for path, data in sorted(files.items())},
     )
 
 
@@ -352,7 +367,8 @@ def _compare(
     for path in sorted({*files, *(request.manifest.parent / name for name in known)}):
         there = read_file(path, MAX_FILTER) if path.is_file() else None
         wanted = files.get(path)
-        digest = known.get(path.name)
+        name = request.name_of(path)
+        digest = known.get(name)
         if there == wanted:
             continue
         if there is None:
@@ -368,12 +384,33 @@ def _compare(
             yield Finding(path, State.SUPERFLUOUS, text)
         else:
             reason = "this seccompgen has another"
-            if explained and path.name in filters:
-                one = filters[path.name]
-                source = Path(one.policy.sources[-1][0]).name
-                differs = program_changes(path, one.programs, source, tables)
-                reason = f"{_reason(before, after, path.name)}; {differs}"
+            file, _, _ = name.partition("/")
+            if explained and file in filters:
+                effect = _effect(path, filters[file], tables)
+                reason = f"{_reason(before, after, file)}; {effect}"
             yield Finding(path, State.STALE, f"stale: {reason}; to renew it: {request.again()}")
+    yield from _strangers(files, known, request)
+
+
+def _effect(path: Path, one: Built, tables: Tables) -> str:
+    """Say what renewing the file at ``path`` would do to programs."""
+    if holds_program(path):
+        return program_change(path, one.programs)
+    source = Path(one.policy.sources[-1][0]).name
+    whole = path.parent if path.name == INIT_NAME else path
+    return program_changes(whole, one.programs, source, tables)
+
+
+def _strangers(
+    files: Mapping[Path, bytes], known: Mapping[str, str], request: Request
+) -> Iterator[Finding]:
+    """Say what lies in filter packages, or hidden beside them, and no manifest has."""
+    for package in sorted(filter_packages(files)):
+        there = [beside_package(package), *(in_package(package) if package.is_dir() else [])]
+        for path in there:
+            if path.exists() and path not in files and request.name_of(path) not in known:
+                text = f"is no part of the filter {package.name}, and no manifest has it: remove it"
+                yield Finding(path, State.FOREIGN, text)
 
 
 def _compare_manifest(

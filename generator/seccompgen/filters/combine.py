@@ -140,7 +140,10 @@ def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
         sides = {
             abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
         }
-    sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
+    if kind_of(path) is Kind.MODULE:
+        sha256 = read_module(path).sha256
+    else:
+        sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
     return Part(path, sha256, sides, policy, settings)
 
 
@@ -324,7 +327,7 @@ def combined_files(
     """
     files = _files(combined, tables, directory, form)
     parts = {part.path.resolve() for part in combined.parts}
-    replaced = [path for path in files if path.resolve() in parts]
+    replaced = [path for path in files if {path.resolve(), path.resolve().parent} & parts]
     if replaced:
         text = "is one of the filters, and would be replaced: choose another --name, or directory"
         raise InputError(*(Diagnostic(text, Position(str(path))) for path in replaced))
@@ -345,7 +348,7 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
     made = combined.operation.value
     options = f" --action {shlex.quote(refusal)}" if refusal else ""
     options += f" --arch {only}" if only else ""
-    source = render_combined(
+    package = render_combined(
         f"{made}  {refusal}".rstrip(),
         *_description(combined.operation, combined.refusal, combined.parts),
         combined.programs,
@@ -353,8 +356,9 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
         combined.settings,
         f"seccompgen {made} {shlex.join(words)}{options} --name {combined.name} -o DIR",
     )
+    place = directory / module_name(combined.name)
     return {
-        directory / f"{module_name(combined.name)}.py": source,
+        **{place / name: source for name, source in package.items()},
         **support_files(directory, [combined.settings.flags]),
     }
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,3 +185,16 @@ def _rename_all(staged: list[tuple[Path, str]], orphans: list[Path]) -> None:
     for path in orphans:
         with _writing(path):
             path.unlink(missing_ok=True)
+        _leave_nothing_of(path)
+
+
+def _leave_nothing_of(path: Path) -> None:
+    """Remove what a Python module leaves behind: its bytecode, and directories that are empty."""
+    cache = path.parent / "__pycache__"
+    with contextlib.suppress(OSError):
+        for bytecode in cache.glob(f"{glob.escape(path.stem)}.*.pyc"):
+            bytecode.unlink()
+        if path.suffix == ".py":
+            for directory in (cache, path.parent):
+                if directory.is_dir():
+                    directory.rmdir()

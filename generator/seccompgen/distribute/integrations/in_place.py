@@ -36,6 +36,7 @@ def bring_up_to_date(root: Path) -> Package:
         shipped_tables,
     )
     from seccompgen.pipeline.files import Compiled, project_filters, put  # noqa: PLC0415
+    from seccompgen.pipeline.packages import summary  # noqa: PLC0415
 
     project = require_project(root)
     cache = None if project.committed else cache_directory()
@@ -58,8 +59,7 @@ def bring_up_to_date(root: Path) -> Package:
     else:
         compiled, written = put(make, project.root)
     notes = [str(note) for one in compiled.built for note in one.notes]
-    told = [f"{'wrote' if path.exists() else 'removed'} {path}" for path in written]
-    lines = map(printable, (*dict.fromkeys(notes), *told))
+    lines = map(printable, (*dict.fromkeys(notes), *summary(written)))
     return Package(project, tuple(compiled.files), tuple(lines))
 
 
