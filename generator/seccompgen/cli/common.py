@@ -144,8 +144,9 @@ def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> N
     ``filters`` are those whose files are among the outputs.
     """
     from seccompgen.filters.changes import explain  # noqa: PLC0415
+    from seccompgen.pipeline.packages import heads  # noqa: PLC0415
 
-    stale = outputs.stale(lambda path, content: explain(path, content, filters, tables))
+    stale = outputs.stale(lambda path, content: explain(path, content, filters, tables), heads)
     if stale:
         hint = "run the same command without --check, look at what changes, and commit it"
         raise AnswerNo(*stale, hint)

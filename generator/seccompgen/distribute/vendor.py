@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Objective
-from seccompgen.filters.changes import program_change, program_changes
+from seccompgen.filters.changes import program_changes
 from seccompgen.filters.manifest import (
     MANIFEST_NAME,
     Hashed,
@@ -27,13 +27,7 @@ from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import are_current, build_policies, is_device
 from seccompgen.pipeline.files import filter_files
-from seccompgen.pipeline.packages import (
-    INIT_NAME,
-    beside_package,
-    filter_packages,
-    holds_program,
-    in_package,
-)
+from seccompgen.pipeline.packages import beside_package, filter_packages, heads, in_package
 from seccompgen.pipeline.project import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
@@ -92,6 +86,10 @@ class State(Enum):
     SUPERFLUOUS = "superfluous"
 
 
+_LOSSES = {State.EDITED, State.FOREIGN}
+"""Of a file that would be lost if it were vendored again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What is not as it should be with a file, and in ``text`` what to do about it."""
@@ -120,8 +118,7 @@ class Vendoring:
         Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
         vendored it.
         """
-        losses = {State.EDITED, State.FOREIGN}
-        found = [finding.diagnostic for finding in self.findings if finding.state in losses]
+        found = [finding.diagnostic for finding in self.findings if finding.state in _LOSSES]
         if found and not force:
             raise InputError(*found)
         return self.outputs.write()
@@ -283,10 +280,9 @@ def _beside(
     """Compare ``files`` with what lies in their place; ``explained`` says how programs change."""
     after = _manifest(request, built, files, tables)
     findings = list(_compare(request, before, after, built, files, tables, explained=explained))
-    known = before.files if before else {}
-    orphans = frozenset(
-        one.path for one in findings if one.path not in files and request.name_of(one.path) in known
-    )
+    known = {request.manifest.parent / name for name in (before.files if before else ())}
+    orphans = frozenset(path for path in known - files.keys() if path.is_file())
+    findings = _spoken_for(findings)
     if not findings:
         findings += _compare_manifest(request, before, after)
     files[request.manifest] = render_manifest(after)
@@ -364,6 +360,7 @@ def _compare(
     """Say of each file, but the manifest, what is not as it should be."""
     known = before.files if before else {}
     filters = {request.file_of(one): one for one in built}
+    effects: dict[str, str] = {}
     for path in sorted({*files, *(request.manifest.parent / name for name in known)}):
         there = read_file(path, MAX_FILTER) if path.is_file() else None
         wanted = files.get(path)
@@ -386,19 +383,23 @@ def _compare(
             reason = "this seccompgen has another"
             file, _, _ = name.partition("/")
             if explained and file in filters:
-                effect = _effect(path, filters[file], tables)
-                reason = f"{_reason(before, after, file)}; {effect}"
+                effects[file] = effects.get(file) or _effect(filters[file], path, file, tables)
+                reason = f"{_reason(before, after, file)}; {effects[file]}"
             yield Finding(path, State.STALE, f"stale: {reason}; to renew it: {request.again()}")
     yield from _strangers(files, known, request)
 
 
-def _effect(path: Path, one: Built, tables: Tables) -> str:
-    """Say what renewing the file at ``path`` would do to programs."""
-    if holds_program(path):
-        return program_change(path, one.programs)
+def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
+    """Say what renewing the filter ``file``, that ``path`` is or lies in, would do to programs."""
     source = Path(one.policy.sources[-1][0]).name
-    whole = path.parent if path.name == INIT_NAME else path
-    return program_changes(whole, one.programs, source, tables)
+    place = path if path.name == file else path.parent
+    return program_changes(place, one.programs, source, tables)
+
+
+def _spoken_for(findings: Sequence[Finding]) -> list[Finding]:
+    """Return ``findings`` without those that one on the package's __init__.py speaks for."""
+    told = heads(one.path for one in findings if one.state not in _LOSSES)
+    return [one for one in findings if one.state in _LOSSES or one.path in told]
 
 
 def _strangers(

@@ -52,7 +52,8 @@ def explain(path: Path, content: bytes, made: Sequence[New], tables: Tables) -> 
         if path.parent.name == module_name(one.name) and path.name == INIT_NAME:
             effect = program_changes(path.parent, one.programs, one.source, tables)
         elif path.parent.name == module_name(one.name) and holds_program(path):
-            return program_change(path, one.programs)
+            effect = program_changes(path.parent, one.programs, one.source, tables)
+            return f"it was edited, or this seccompgen lists it otherwise; {effect}"
         elif any(path.name == f"{one.name}.{p.abi.name}.bpf" for p in one.programs):
             return _raw_changes(path, one, tables)
         else:
@@ -73,17 +74,6 @@ def program_changes(path: Path, programs: Sequence[Program], source: str, tables
     except InputError:
         return "its programs cannot be compared, as another seccompgen made it"
     return _changes(old, programs, (path.name, source), tables)
-
-
-def program_change(path: Path, programs: Sequence[Program]) -> str:
-    """Say what writing ``programs`` would do to the one in a module of a filter package."""
-    abi = path.stem.removeprefix("_")
-    new = next((program.to_bytes() for program in programs if program.abi.name == abi), None)
-    try:
-        same = read_module(path.parent).programs[abi] == new
-    except (InputError, LookupError):
-        return "its program cannot be compared, as another seccompgen made it, or it was edited"
-    return f"its program {'stays the same' if same else 'would change'}"
 
 
 def _raw_changes(path: Path, one: New, tables: Tables) -> str:

@@ -79,6 +79,16 @@ def filter_packages(files: Iterable[Path]) -> set[Path]:
     return {path.parent for path in files if holds_program(path)}
 
 
+def heads(paths: Iterable[Path]) -> list[Path]:
+    """Return ``paths`` without the modules of programs whose package's __init__.py is among them.
+
+    With each program, that changes too: it names them all, and has the hash of them.
+    """
+    paths = list(paths)
+    packages = {path.parent for path in paths if path.name == INIT_NAME}
+    return [path for path in paths if not (holds_program(path) and path.parent in packages)]
+
+
 def summary(written: Iterable[Path]) -> list[str]:
     """Say what was written and removed, a line a file; a filter package is one line, too."""
     written = list(written)
