@@ -9,8 +9,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import kernel
 import pytest
+import running_kernel as kernel
 from command import RENEW, ROOT, inside, said, seccompgen, snapshot
 from interpreter import assemble
 from seccompgen.pipeline.build import shipped_tables

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside, said
-from kernel import require_x86_64
+from running_kernel import require_x86_64
 
 if TYPE_CHECKING:
     from pathlib import Path

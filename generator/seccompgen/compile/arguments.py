@@ -26,7 +26,7 @@ import numpy as np
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
-from seccompgen.compile.functions import HIGH, LOW, ORIGINAL, WORD, Derived, Function, Word
+from seccompgen.compile.functions import ORIGINAL, Derived, Function
 from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.onword import TooManyError, WordSearch
 from seccompgen.compile.search import ROUGH
@@ -49,6 +49,7 @@ from seccompgen.compile.tree import (
 from seccompgen.core.model import U32, Op
 from seccompgen.core.program import word_offset
 from seccompgen.core.sets import comparisons
+from seccompgen.core.word import Word, argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -228,8 +229,8 @@ class Arguments:
     def _normal(self, function: Function, samples: Iterable[Sample]) -> tuple[Sample, ...]:
         """Return ``samples`` reduced to the words that ``function`` looks at, _TOTAL in all."""
         masks = [0] * 6
-        for argument, half in self._functions.words(function):
-            masks[argument] |= U32 << 32 * half
+        for word in self._functions.words(function):
+            masks[word.argument] |= U32 << word.shift
         merged: dict[tuple[int, ...], int] = {}
         for args, weight in samples:
             key = tuple(a & m for a, m in zip(args, masks, strict=True))
@@ -290,12 +291,11 @@ class Arguments:
         return found
 
     def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
-        argument, half = word
         line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
         inside: list[list[Sample]] = [[] for _ in left]
         for args, weight in samples:
-            value = args[argument] >> 32 * half & U32
+            value = word.of(args[word.argument])
             values[value] = values.get(value, 0) + weight
             place = self._words.at(line, value)
             assert isinstance(place, int)
@@ -318,7 +318,7 @@ class Arguments:
             return found
         effort = ROUGH if rough else THOROUGH
         search = WordSearch(self._facts(word), ends, effort, stubborn=self._stubborn)
-        trees = search.best(line, seen, _UNSEEN if word[1] == LOW else _UNSEEN_HIGH)
+        trees = search.best(line, seen, _UNSEEN_HIGH if word.is_high else _UNSEEN)
         costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
         costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
         size = 1 + count_tests(trees.tree(UNBOUNDED))
@@ -346,8 +346,7 @@ class Arguments:
         if not plan.ways:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
-        argument, half = way.word
-        offset = word_offset(argument, "hi" if half == HIGH else "lo", self._abi)
+        offset = word_offset(way.word, self._abi)
         word = Value(offset)
         tests: list[NodeId] = []
         ends: list[End] = []
@@ -415,9 +414,9 @@ def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
     found: dict[Word, dict[int, list[Origin]]] = {}
     for rule in rules:
         for test in comparisons(rule.condition):
-            for half in (LOW, HIGH):
-                own = found.setdefault((test.argument, half), {})
-                own.setdefault(test.value >> WORD * half & U32, []).append(rule.origin)
+            for word in argument_words(test.argument):
+                own = found.setdefault(word, {})
+                own.setdefault(word.of(test.value), []).append(rule.origin)
     return found
 
 
@@ -437,8 +436,7 @@ def _masks(rules: Iterable[Rule]) -> dict[Word, tuple[tuple[int, int], ...]]:
                     mask, k = test.mask, test.value
                 case _:
                     continue
-            for half in (LOW, HIGH):
-                own, value = mask >> 32 * half & U32, k >> 32 * half & U32
-                if own not in (0, U32):
-                    found.setdefault((test.argument, half), {})[own, value] = None
+            for word in argument_words(test.argument):
+                if word.of(mask) not in (0, U32):
+                    found.setdefault(word, {})[word.of(mask), word.of(k)] = None
     return {word: tuple(masks) for word, masks in found.items()}

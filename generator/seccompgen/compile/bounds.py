@@ -43,6 +43,7 @@ from seccompgen.core.program import (
     word_offset,
 )
 from seccompgen.core.sets import ALL
+from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,9 +99,9 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[Weighed], abi: Abi
 
 def _words(args: _Args, abi: Abi) -> dict[int, int]:
     return {
-        word_offset(n, half, abi): arg >> shift & U32
+        word_offset(word, abi): word.of(arg)
         for n, arg in enumerate(args)
-        for half, shift in (("lo", 0), ("hi", 32))
+        for word in argument_words(n)
     }
 
 

@@ -1,4 +1,4 @@
-"""What went wrong, as values: where, what, and which exit code it means."""
+"""Errors as values: where, what, and the exit code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing to tell the user, and where it is; ``position`` is None if it is nowhere."""
+    """One thing to tell the user, and its place; ``position`` is None if it has none."""
 
     message: str
     position: Position | None = None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
+    from seccompgen.core.word import Word
 
 # include/uapi/linux/bpf_common.h; the forms that seccomp accepts and that we emit.
 LD_W_ABS = 0x20
@@ -103,11 +104,11 @@ def _layout(abi: Abi) -> struct.Struct:
     return struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
 
 
-def word_offset(argument: int, half: str, abi: Abi) -> int:
-    """Return the offset of the ``"lo"`` or ``"hi"`` 32-bit word of ``args[argument]``.
+def word_offset(word: Word, abi: Abi) -> int:
+    """Return the offset of a ``word`` of the arguments.
 
-    ``args`` are 64-bit values in the target's byte order, so the high word comes first on
+    These are 64-bit values in the target's byte order, so the high word comes first on
     big-endian ABIs.
     """
-    first = "lo" if abi.byte_order == "little" else "hi"
-    return ARGS_OFFSET + 8 * argument + (0 if half == first else 4)
+    second = word.is_high == (abi.byte_order == "little")
+    return ARGS_OFFSET + 8 * word.argument + 4 * second

@@ -21,6 +21,7 @@ from seccompgen.core.errors import (
 )
 from seccompgen.core.model import RET_DATA_MAX, Settings
 from seccompgen.core.program import LD_W_ABS, RET_K, decode, programs_sha256
+from seccompgen.core.word import ARGS
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.locate import Kind, kind_of, vendored_from
 from seccompgen.filters.module import (
@@ -40,7 +41,7 @@ from seccompgen.policy import load_policy, parse_action
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstring
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
-from seccompgen.verify.call import ARGS, word_at
+from seccompgen.verify.call import word_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,9 @@ def _arguments_looked_at(side: Side, call: Call) -> int:
             fields = [test.field for test in side.case(call).tests]
         case Code():
             loads = (side.instructions[at] for at in side.run(call)[1])
-            fields = [word_at(one.k, side.byte_order) // 2 for one in loads if one.code == LD_W_ABS]
+            fields = [
+                word_at(one.k, side.byte_order).field for one in loads if one.code == LD_W_ABS
+            ]
         case Stack():
             return max(_arguments_looked_at(part, call) for part in side.parts)
     return max(0, max(fields, default=0) - ARGS + 1)

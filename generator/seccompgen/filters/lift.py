@@ -14,7 +14,7 @@ from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.core.sets import EVERYTHING, NOTHING
-from seccompgen.verify.call import ARCH, ARGS, INSTRUCTION_POINTER, NR
+from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR, Word
 from seccompgen.verify.classes import MOST_CLASSES, Classes
 from seccompgen.verify.followers import Ask, follower
 
@@ -70,7 +70,7 @@ class _TakingApart:
             k
             for question in sorted(self._asked, key=str)
             for k in question.constants
-            if question.word == 2 * ARCH
+            if question.word == Word.low(ARCH)
         )
         lines = [NumberLine(arch, (), self._spans(arch)) for arch in arches]
         strange = next(arch for arch in range(U32) if arch not in arches)
@@ -97,9 +97,9 @@ class _TakingApart:
             if isinstance(step, Ask):
                 question = step.question
                 self._asked.add(question)
-                if question.word == 2 * ARCH and (question.more or question.mask != U32):
+                if question.word == Word.low(ARCH) and (question.more or question.mask != U32):
                     raise UndecidedError("it compares the architecture other than for equality")
-                if question.word // 2 == INSTRUCTION_POINTER:
+                if question.word.field == INSTRUCTION_POINTER:
                     raise UndecidedError("it looks at the instruction pointer")
                 new = [way for way in (step.true, step.false) if way not in seen]
                 seen.update(new)
@@ -158,21 +158,20 @@ class _TakingApart:
                 continue
             self._count()
             question, true, false = step
-            field = question.word // 2
-            if field in {ARCH, NR}:
-                yes = question.holds(arch if field == ARCH else nr)
+            word = question.word
+            if word.field in {ARCH, NR}:
+                yes = question.holds(arch if word.field == ARCH else nr)
                 waiting.append((true if yes else false, box))
                 continue
-            argument = field - ARGS
-            own = box[argument]
+            own = box[word.argument]
             inside = self._sets.both(own, self._set(question))
             for way, part in ((true, inside), (false, self._sets.minus(own, inside))):
                 if part != NOTHING:
-                    waiting.append((way, _with(box, argument, part)))
+                    waiting.append((way, _with(box, word.argument, part)))
 
     def _set(self, question: Question) -> int:
         """Return the 64-bit values of which a word is as ``question`` asks."""
-        shift = 32 * (question.word % 2)
+        shift = question.word.shift
         mask, k = question.mask << shift, question.k << shift
         return self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
 
@@ -184,12 +183,11 @@ class _TakingApart:
     # --- what the search may try -------------------------------------------------------------
 
     def _hints(self) -> Hints:
-        masks: dict[tuple[int, int], dict[tuple[int, int], None]] = {}
-        constants: dict[tuple[int, int], dict[int, list[Origin]]] = {}
+        masks: dict[Word, dict[tuple[int, int], None]] = {}
+        constants: dict[Word, dict[int, list[Origin]]] = {}
         for question in sorted(self._asked, key=str):
-            field, half = divmod(question.word, 2)
-            word = field - ARGS, half
-            if field < ARGS:
+            word = question.word
+            if word.field < ARGS:
                 continue
             constants.setdefault(word, {})[question.k] = [self._origin]
             if question.mask not in {0, U32} and not question.more:

@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import stat
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
@@ -109,6 +108,8 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
     """Return what a TOML text says; raise InputError, with a position, if it is none."""
     if key := _LONG_KEY.search(text):
         raise InputError(_at(text, key.start(), file, "a key of more than 32 parts"))
+    import tomllib  # noqa: PLC0415 - most files are something else
+
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -28,7 +28,7 @@ _EVERYWHERE = frozenset(
 )
 """Calls that each ABI has at each tag, and that some part of seccompgen relies on."""
 _MOST_ERRORS = 100
-"""As many are told; each is looked up in the whole text."""
+"""The most problems that are reported; each is looked up in the whole text."""
 
 
 def render_matrix(tables: Tables) -> bytes:
@@ -86,7 +86,8 @@ def load(lock: bytes, matrix: bytes, names: tuple[str, str]) -> Tables:
 def require_complete(tables: Tables, name: str) -> None:
     """Raise InputError if ``tables`` lack what every kernel has, so that they cannot be its own.
 
-    A hash tells that a matrix is the lock's, but not who wrote the two. ``name`` is the matrix.
+    A hash shows that a matrix belongs to a lock; it does not show who wrote them. ``name`` is the
+    matrix's, for messages.
     """
     errors = []
     for abi, table in tables.tables.items():

@@ -17,6 +17,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
 )
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
+from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel import lockfile
 from seccompgen.pipeline.build import (
@@ -43,7 +44,6 @@ from seccompgen.pipeline.project import read_project
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.verify import Code, Difference, Meaning, prove
-from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
 
 if TYPE_CHECKING:

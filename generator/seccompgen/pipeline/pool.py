@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 START_UP = 0.3
-"""What starting processes costs, in seconds: less work than that is done faster without."""
+"""Seconds that starting processes costs: less work than that is done faster without."""
 
 _NEW_OBJECTS = 100_000
 """So many new objects are waited for, during a job, before garbage in cycles is looked for.

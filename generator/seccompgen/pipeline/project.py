@@ -22,12 +22,12 @@ _KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
 
 
 POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
-"""How names of policy files end."""
+"""The endings of policy files' names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What ``[tool.seccompgen]`` of a pyproject.toml says; paths are absolute.
+    """The settings in ``[tool.seccompgen]`` of a pyproject.toml; paths are absolute.
 
     ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
     package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,

@@ -22,7 +22,7 @@ _MAX_NODES = 50_000
 _MAX_DEPTH = 50
 _MAX_DIGITS = 30
 _MAX_BITS = 100
-"""Of a number of as many decimal digits."""
+"""The bits of a number with the most decimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ _TAGS = {
 
 
 class _YamlBuilder:
-    """Turns ruamel's node tree into data; an own walk, since it must keep every position."""
+    """Turns ruamel's node tree into data; ruamel's own walk would not keep every position."""
 
     def __init__(self, file: str) -> None:
         self._file = file

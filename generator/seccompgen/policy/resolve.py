@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
 _MOST_HINTS = 50
-"""Of unknown names so many get a hint, each of which compares with every known name."""
+"""The most unknown names that get a suggestion; each is compared with every known name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class _Layer:
 
 
 def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
-    """Read the policy at ``path``; return it with notes that are worth telling but no errors.
+    """Read the policy at ``path``; return it, and notes: things worth telling that are no errors.
 
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.

@@ -1,4 +1,4 @@
-"""What may stand in a policy file: types, ranges and spellings, all errors at once.
+"""The form of a policy file: types, ranges and spellings, all errors at once.
 
 A superset of go-seccomp-bpf's ``seccomp:`` section. Meaning that needs tables or other files
 is ``resolve``'s business.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MOST_ERRORS = 200
-"""As many errors of a file are explained."""
+"""The most errors of one file that are explained."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATIONS = {
     "equal": Op.EQ,
@@ -166,7 +166,7 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
 
 
 def _explained(error: ValidationError, base: Path, document: Document) -> list[Diagnostic]:
-    """Return what is wrong, by position; of very much only a part, and how much more there is."""
+    """Return the errors by position; beyond a limit, their number only."""
     errors = error.errors()
     told = sorted({_explain(e, base, document) for e in errors[:_MOST_ERRORS]}, key=_by_position)
     if len(errors) > _MOST_ERRORS:

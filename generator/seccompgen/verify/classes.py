@@ -21,8 +21,9 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from seccompgen.core.errors import UndecidedError
+from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, WORDS, Word
 from seccompgen.verify.bits import BitSets
-from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, WORDS, Call
+from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask, Question, follower
 
 if TYPE_CHECKING:
@@ -150,9 +151,10 @@ def _first_with(constants: list[int], first: int, last: int, bit: int) -> int:
 
 # --- filters on sets of calls --------------------------------------------------------------------
 
-_NUMBERS = frozenset({2 * NR, 2 * ARCH})
+_ARCH = Word.low(ARCH)
+_NUMBERS = frozenset({Word.low(NR), _ARCH})
 """The words that say which system call it is."""
-_IS_ZERO = [Question(2 * field + 1) for field in range(ARGS, FIELDS)]
+_IS_ZERO = [Question(Word.high(field)) for field in range(ARGS, FIELDS)]
 """True if the high word of an argument is 0."""
 
 
@@ -169,16 +171,16 @@ class _Comparison:
     def __init__(self, left: Follower, right: Follower, zero: frozenset[int]) -> None:
         self._left = left
         self._right = right
-        self._arch_is_zero = Question(2 * ARCH, among=zero) if zero else None
+        self._arch_is_zero = Question(_ARCH, among=zero) if zero else None
         self._steps = 0
         self._known: dict[frozenset[Question], Classes | BitSets] = {}
         self._whole = Classes((), most=1)
-        self._words: list[Classes | BitSets] = [self._whole] * WORDS
+        self._words: list[Classes | BitSets] = [self._whole] * len(WORDS)
         """The classes of each word, as far as it is divided at present."""
 
     def result(self) -> Call | int:
         a, b = self._left, self._right
-        everywhere = (1,) * WORDS
+        everywhere = (1,) * len(WORDS)
         asked = self._questions(a, a.start, everywhere) | self._questions(b, b.start, everywhere)
         if self._arch_is_zero:
             asked.add(self._arch_is_zero)
@@ -197,13 +199,13 @@ class _Comparison:
 
     def _parted(self, box: Box) -> Iterator[tuple[Box, bool]]:
         """Yield the parts of ``box`` of which high words of arguments are 0, or may be anything."""
-        own = box[2 * ARCH]
+        own = box[_ARCH]
         zero = 0
         if self._arch_is_zero:
-            zero = own & self._words[2 * ARCH].true(self._arch_is_zero)
+            zero = own & self._words[_ARCH].true(self._arch_is_zero)
         for part, is_zero in ((zero, True), (own ^ zero, False)):
             if part:
-                yield (*box[: 2 * ARCH], part, *box[2 * ARCH + 1 :]), is_zero
+                yield (*box[:_ARCH], part, *box[_ARCH + 1 :]), is_zero
 
     def _arguments(
         self, box: Box, in_left: State | int, in_right: State | int, *, zero: bool
@@ -216,9 +218,9 @@ class _Comparison:
         asked = self._questions(a, in_left, box) | self._questions(b, in_right, box)
         if zero:
             asked.update(_IS_ZERO)
-        for word in set(range(WORDS)) - _NUMBERS:
+        for word in set(WORDS) - _NUMBERS:
             self._words[word] = self._classes(frozenset(q for q in asked if q.word == word))
-        parts = zip(range(WORDS), self._words, box, strict=True)
+        parts = zip(WORDS, self._words, box, strict=True)
         calls = tuple(own if word in _NUMBERS else classes.all for word, classes, own in parts)
         for question in _IS_ZERO if zero else ():
             only = self._words[question.word].true(question)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32
+from seccompgen.core.word import ARCH, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.call import ARCH, NR, word_at
+from seccompgen.verify.call import word_at
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, OneOf
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Question(NamedTuple):
     """Whether ``word & mask`` is ``k``, or ``more`` than it; or the word is one of ``among``."""
 
-    word: int
+    word: Word
     mask: int = U32
     k: int = 0
     more: bool = False
@@ -99,7 +100,7 @@ class _MeaningFollower(Follower):
         holds, fails = _InCase(state.case, state.test + 1), _InCase(state.case + 1)
         test = case.tests[state.test]
         if isinstance(test, OneOf):
-            return Ask(Question(2 * test.field, among=test.values), holds, fails)
+            return Ask(Question(Word.low(test.field), among=test.values), holds, fails)
         value, relation = test.value, test.relation
         # Only == and > are asked: the others are one of these, of the number before, or refuted.
         if relation in {"!=", "<=", "<"}:
@@ -109,10 +110,12 @@ class _MeaningFollower(Follower):
                 return self.step(holds)
             value -= 1
         more = relation not in {"==", "!="}
-        low = Question(2 * test.field, test.mask & U32, value & U32, more)
+        low = Question(Word.low(test.field), test.mask & U32, value & U32, more)
         if test.field in {NR, ARCH} or state.stage == 2:
             return Ask(low, holds, fails)
-        high = Question(2 * test.field + 1, test.mask >> 32, value >> 32, more and not state.stage)
+        high = Question(
+            Word.high(test.field), test.mask >> 32, value >> 32, more and not state.stage
+        )
         if high.more:
             return Ask(high, holds, state._replace(stage=1))
         return Ask(high, state._replace(stage=2), fails)
@@ -121,7 +124,7 @@ class _MeaningFollower(Follower):
 class _Masked(NamedTuple):
     """What a register holds: a word under a mask."""
 
-    word: int
+    word: Word
     mask: int
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import U32, U64, All, Comparison, Op
-from seccompgen.verify.call import ARCH, ARGS, NR
+from seccompgen.core.word import ARCH, ARGS, NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,8 +16,9 @@ import z3
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import ActionKind
+from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, Call, word_at
+from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.kernel import rank
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, OneOf
@@ -43,11 +44,11 @@ class _Fields:
     def number(self, value: int) -> Term:
         return z3.BitVecVal(value, 32, self.context)
 
-    def word(self, number: int) -> Term:
-        field, high = divmod(number, 2)
-        if field in {NR, ARCH}:
-            return self.fields[field]
-        return z3.Extract(63 if high else 31, 32 if high else 0, self.fields[field])
+    def word(self, word: Word) -> Term:
+        field = self.fields[word.field]
+        if word.field in {NR, ARCH}:
+            return field
+        return z3.Extract(word.shift + 31, word.shift, field)
 
     def call(self, model: z3.ModelRef) -> Call:
         """Return the call of ``model``; what the model leaves open is 0."""
@@ -66,7 +67,7 @@ def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call
     fields = _Fields(z3.Context())
     solver = z3.SolverFor("QF_BV", ctx=fields.context)
     for arch in sorted(zero):
-        high_words = z3.Concat([fields.word(2 * field + 1) for field in range(ARGS, FIELDS)])
+        high_words = z3.Concat([fields.word(Word.high(field)) for field in range(ARGS, FIELDS)])
         solver.add(z3.Implies(fields.fields[ARCH] == arch, high_words == 0))
     solver.add(_term(left, fields) != _term(right, fields))
     result = solver.check()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import AnswerNo, InputError, Position
 from seccompgen.core.model import U32, U64, Action, ActionKind, FilterFlag
+from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
-from seccompgen.observe.record.multiplexed import is_multiplexed
 from seccompgen.observe.record.observations import Argument, abi_of, name_of
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace

@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import errno
 import gc
-import json
 import os
 import signal
 import socket
@@ -268,6 +267,8 @@ def failure(started: Started) -> FilterError | None:
 def _told(message: bytes) -> FilterError | None:
     if not message.startswith(b"{"):
         return None
+    import json  # noqa: PLC0415 - only where something failed
+
     said = json.loads(message)
     return FilterError(said["text"], said["errno"])
 
@@ -308,6 +309,8 @@ def _in_child(
             os._exit(1)
         launcher.go(link)
     except OSError as error:
+        import json  # noqa: PLC0415
+
         told = {"text": str(_filter_error(error)), "errno": error.errno or 0}
         link.send(json.dumps(told).encode())
     finally:
