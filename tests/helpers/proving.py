@@ -133,7 +133,7 @@ def stock() -> tuple[Stock, ...]:
     for path in STOCK:
         policy, _ = load_policy(path, TABLES)
         plain = read_policy(path)
-        for one in read_filters(GENERATED / f"{path.stem}.py", TABLES, None):
+        for one in read_filters(GENERATED / path.stem, TABLES, None):
             code = Code(one.instructions, one.abi.byte_order)
             means = meaning(policy, one.abi, TABLES)
             found.append(Stock(path.stem, one.abi.name, code, means, plain))
