@@ -156,7 +156,7 @@ def test_the_other_operations_say_so_and_can_be_done_again(
 ) -> None:
     assert inside(*args, "--name", "made", "-o", "out", cwd=here).code == 0
     before = snapshot(here)
-    text = (here / "out" / "made.py").read_text()
+    text = (here / "out" / "made" / "__init__.py").read_text()
     assert f"\n#   made    {made}\n" in text
     assert f'"""{title}\n' in text
     (redo,) = (line for line in text.splitlines() if line.startswith("#   redo    seccompgen "))
@@ -164,9 +164,9 @@ def test_the_other_operations_say_so_and_can_be_done_again(
     again = [word.replace("DIR", "out") for word in shlex.split(redo)[3:]]
     assert inside(*again, "--check", cwd=here).code == 0
     assert snapshot(here) == before
-    proved = inside("verify", "out/made.py", cwd=here)
+    proved = inside("verify", "out/made", cwd=here)
     assert (proved.code, proved.err) == (0, "")
-    assert proved.out.startswith("out/made.py: proved for x86_64 (classes and z3)")
+    assert proved.out.startswith("out/made: proved for x86_64 (classes and z3)")
 
 
 def test_raw_instructions_and_json(here: Path) -> None:
@@ -406,7 +406,7 @@ def test_no_part_is_overwritten_with_the_whole(here: Path) -> None:
     before = snapshot(here)
     advice = "is one of the filters, and would be replaced: choose another --name, or directory"
     result = inside("intersect", "pkg", "--name", "one", "-o", "pkg", cwd=here)
-    assert (result.code, result.err.splitlines()[-1]) == (2, f"pkg/one/__init__.py: {advice}")
+    assert (result.code, result.err.splitlines()[-1]) == (2, f"pkg/one: {advice}")
     args = ("--arch", "x86_64", "--format", "bpf", "--name", "raw")
     result = inside("intersect", "one.yml", "raw.x86_64.bpf", *args, cwd=here)
     assert (result.code, result.err) == (2, f"raw.x86_64.bpf: {advice}\n")
@@ -531,7 +531,7 @@ def test_a_build_of_the_project_leaves_it_alone(here: Path) -> None:
     assert made.code == 0
     assert inside("build", cwd=here).code == 0
     (here / "seccomp" / "one.yml").unlink()
-    assert "removed out/one (2 files)\n" in inside("build", cwd=here).out
+    assert "removed out/one (3 files)\n" in inside("build", cwd=here).out
     assert (here / "out" / "both").exists()
     gone = inside("verify", "out/both", cwd=here)
     assert gone.code == 2

@@ -398,7 +398,7 @@ def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
 
 def _spoken_for(findings: Sequence[Finding]) -> list[Finding]:
     """Return ``findings`` without those that one on the package's __init__.py speaks for."""
-    told = heads(one.path for one in findings if one.state not in _LOSSES)
+    told = heads(one.path for one in findings)
     return [one for one in findings if one.state in _LOSSES or one.path in told]
 
 

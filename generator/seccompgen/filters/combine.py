@@ -327,7 +327,8 @@ def combined_files(
     """
     files = _files(combined, tables, directory, form)
     parts = {part.path.resolve() for part in combined.parts}
-    replaced = [path for path in files if {path.resolve(), path.resolve().parent} & parts]
+    places = dict.fromkeys(place for path in files for place in (path, path.parent))
+    replaced = [place for place in places if place.resolve() in parts]
     if replaced:
         text = "is one of the filters, and would be replaced: choose another --name, or directory"
         raise InputError(*(Diagnostic(text, Position(str(path))) for path in replaced))

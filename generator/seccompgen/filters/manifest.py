@@ -29,7 +29,8 @@ def sha256(data: bytes) -> str:
 def _file_name(name: str) -> str:
     """Return ``name``; raise ValueError if it could lead out of its directory."""
     parts = name.split("/")
-    if len(parts) > 2 or "\0" in name or any(PurePath(part).name != part for part in parts):
+    leads_out = ".." in parts or any(PurePath(part).name != part for part in parts)
+    if len(parts) > 2 or "\0" in name or leads_out:
         raise ValueError("must be the name of a file, or its path from a package beside this")
     return name
 
