@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.program import Instruction
-from seccompgen.filters.module import read_filters
+from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from interpreter import ByteOrder, Result
     from seccompgen.core.model import Policy
     from seccompgen.verify import Meaning
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 TABLES = shipped_tables()
 GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
@@ -88,7 +88,7 @@ def spread_out(items: Iterable[Any], most: int) -> list[Any]:
 
 
 def both(
-    left: Side, right: Side, assuming: tuple[str, ...] = ()
+    left: FilterSemantics, right: FilterSemantics, assuming: tuple[str, ...] = ()
 ) -> tuple[dict[Method, Proof | Difference], str]:
     """Return what each method finds that can decide, having asserted that they agree.
 
@@ -133,10 +133,9 @@ def stock() -> tuple[Stock, ...]:
     for path in STOCK:
         policy, _ = load_policy(path, TABLES)
         plain = read_policy(path)
-        for one in read_filters(GENERATED / path.stem, TABLES, None):
-            code = Code(one.instructions, one.abi.byte_order)
-            means = meaning(policy, one.abi, TABLES)
-            found.append(Stock(path.stem, one.abi.name, code, means, plain))
+        for abi, code in load_filter(GENERATED / path.stem, TABLES).programs.items():
+            means = meaning(policy, TABLES.tables[abi].abi, TABLES)
+            found.append(Stock(path.stem, abi, code, means, plain))
     return tuple(found)
 
 

@@ -27,10 +27,7 @@ from seccompgen.compile.assemble import assemble
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
 from seccompgen.compile.functions import ORIGINAL, Derived, Function
-from seccompgen.compile.linefacts import LineFacts
-from seccompgen.compile.onword import TooManyError, WordSearch
-from seccompgen.compile.search import ROUGH
-from seccompgen.compile.search import WORD as THOROUGH
+from seccompgen.compile.onword import TooManyError
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -41,8 +38,6 @@ from seccompgen.compile.tree import (
     End,
     Hole,
     Masked,
-    count_tests,
-    later,
     least_budget,
     less,
 )
@@ -56,12 +51,10 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
-    from seccompgen.compile.linefacts import Seen
     from seccompgen.compile.lower import Answer, Origins
-    from seccompgen.compile.onword import Sample
+    from seccompgen.compile.onword import Sample, SharedWords
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Costs, Tree
-    from seccompgen.compile.words import WordId, Words
     from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
@@ -104,18 +97,6 @@ class _Way(NamedTuple):
     size: int
 
 
-class _Searched(NamedTuple):
-    """The result of a search: ``trees``, with ``costs`` and ``size`` as in `_Way`.
-
-    ``intervals`` were searched for it.
-    """
-
-    trees: WordTrees
-    costs: Costs
-    size: int
-    intervals: int
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How a function is decided, for each budget: ``ways[choice[budget]]``.
@@ -156,14 +137,15 @@ class Arguments:
     def __init__(
         self,
         functions: Functions,
-        words: Words,
+        words: SharedWords,
         graph: Graph,
         abi: Abi,
         prices: Prices,
         hints: Hints,
     ) -> None:
         self._functions = functions
-        self._words = words
+        self._words = words.words
+        self._shared = words
         self._graph = graph
         self._abi = abi
         self._price = round(prices.word_test * SCALE * _TOTAL)
@@ -173,8 +155,6 @@ class Arguments:
         self._constants = hints.constants
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
-        self._lines: dict[Word, LineFacts] = {}
-        self._searches: dict[tuple[Word, WordId, Seen, bytes, bool, bool], _Searched] = {}
         self._used: set[PlanId] = set()
         self._spent = self._steps = self._intervals = 0
         self._stubborn = False
@@ -282,14 +262,6 @@ class Arguments:
             below=below[last],
         )
 
-    def _facts(self, word: Word) -> LineFacts:
-        found = self._lines.get(word)
-        if found is None:
-            found = self._lines[word] = LineFacts(
-                self._words, self._masks.get(word, ()), self._price
-            )
-        return found
-
     def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
         line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
@@ -305,25 +277,17 @@ class Arguments:
             for rest, own in zip(left, inside, strict=True)
         ]
         ends = np.array([self._plans[plan].costs for plan in labels])
-        found = self._searched(word, line, tuple(sorted(values.items())), ends)
+        # Several orders of words, and other programs, may have asked for the same.
+        found = self._shared.searches(self._masks.get(word, ()), self._price).best(
+            line,
+            tuple(sorted(values.items())),
+            _UNSEEN_HIGH if word.is_high else _UNSEEN,
+            ends,
+            rough=self._intervals > _SEARCHED,
+            stubborn=self._stubborn,
+        )
         self._intervals += found.intervals
         return _Way(word, found.trees, tuple(labels), left, found.costs, found.size)
-
-    def _searched(self, word: Word, line: WordId, seen: Seen, ends: Costs) -> _Searched:
-        """Return the best trees on ``word``, which several orders of words may ask for."""
-        rough = self._intervals > _SEARCHED
-        key = word, line, seen, ends.tobytes(), rough, self._stubborn
-        found = self._searches.get(key)
-        if found is not None:
-            return found
-        effort = ROUGH if rough else THOROUGH
-        search = WordSearch(self._facts(word), ends, effort, stubborn=self._stubborn)
-        trees = search.best(line, seen, _UNSEEN_HIGH if word.is_high else _UNSEEN)
-        costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
-        costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-        size = 1 + count_tests(trees.tree(UNBOUNDED))
-        found = self._searches[key] = _Searched(trees, costs, size, search.searched)
-        return found
 
     # --- building ---------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -284,6 +285,7 @@ def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]
 
 SLOW_TO_LOOK = """
 import os
+import re
 from seccompgen.__main__ import main
 from seccompgen.observe.run import ptrace
 first_wait = ptrace.wait
@@ -359,6 +361,23 @@ def test_a_program_for_another_abi_is_told_beforehand(
     no_parent.write_text("compat_arches: [i386]\n" + no_parent.read_text())
     done = run(*options, no_parent, "--", i386_program)
     assert (done.code, done.err) == (7, "")
+
+
+@pytest.mark.parametrize("command", [["run"], ["record", "--against"]])
+def test_a_policy_for_programs_of_another_abi_is_told_what_to_add(
+    no_parent: Path, i386_program: Path, command: list[str]
+) -> None:
+    rules = no_parent.read_text()
+    no_parent.write_text("arches: [i386]\n" + rules)
+    words: list[str | Path] = [*command, no_parent, "--", i386_program]
+    done = seccompgen(*words)
+    head = f"{no_parent}: not for x86_64: its arches leave that out; "
+    told = done.err.removeprefix(head)
+    assert (done.code, done.err) == (2, head + told)
+    found = re.search(r"write (arches: .*) and (compat_arches: .*)\n", told)
+    assert found, told
+    no_parent.write_text(f"{found[1]}\n{found[2]}\n" + rules)
+    assert seccompgen(*words).code == 7
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a setuid file")

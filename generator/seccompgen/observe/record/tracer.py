@@ -22,6 +22,7 @@ from seccompgen.observe.record.observations import End, Number, abi_of
 from seccompgen.observe.record.requests import Requests, answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.threads import Threads
+from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.events import Kind, happened
 from seccompgen.observe.run.launch import Confinement, close, end, failure, let_go, start
@@ -255,8 +256,6 @@ class Tracer:
 
 def _keep_traced(thread: Thread, name: str, call: tuple[int, ...]) -> None:
     """Have a thread start nothing that is not traced; say so where that cannot be."""
-    from seccompgen.observe.record.untraced import change  # noqa: PLC0415 - not every run starts any
-
     abi = abi_of(Number(call[1], call[2] & U32))
     try:
         thread.change = change(thread.tid, name, abi, call[3:]) if abi else None
