@@ -92,6 +92,7 @@ def test_a_value_prints_as_what_makes_it_and_is_frozen(value: object) -> None:
 
 
 def test_a_value_prints_as_one_would_type_it() -> None:
+    assert repr(Condition(3, Op.NE)) == "Condition(3, Op.NE)"
     group = SyscallGroup(
         Action.errno("EPERM"),
         ["ptrace"],
@@ -153,7 +154,9 @@ def test_a_value_means_what_its_file_means(
     assert read_filter(path) == value
 
 
-WRONG_TEXT = st.text(max_size=8) | st.sampled_from(["yes", "no", "~", "1", "[x]", "a: b", "#c", ""])
+WRONG_TEXT = st.text(max_size=8) | st.sampled_from(
+    ["true", "Null", "no", "~", "1", "a: b", "#c", "a \nb", "a\n b", "a\n\n"]
+)
 
 
 @given(WRONG_TEXT, WRONG_TEXT)

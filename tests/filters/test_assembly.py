@@ -191,6 +191,18 @@ def test_mistakes_are_told_together() -> None:
     ]
 
 
+@pytest.mark.parametrize("label_first", [True, False])
+def test_jumps_lead_forwards_only(*, label_first: bool) -> None:
+    asm = Assembler("x86_64")
+    asm.label("behind")
+    if label_first:
+        asm.load_nr()
+    asm.jump("behind")
+    asm.ret(Action.ALLOW)
+    with pytest.raises(InputError, match="the label 'behind' is behind: jumps lead forwards only"):
+        asm.program()
+
+
 def test_what_the_kernel_refuses_is_not_made() -> None:
     asm = Assembler("x86_64")
     with pytest.raises(InputError, match="0 instructions; the kernel takes 1 to 4096"):

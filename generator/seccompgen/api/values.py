@@ -40,7 +40,7 @@ class _Value:
         shown = []
         for one in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
             value = getattr(self, one.name)
-            if one.kw_only and value == one.default:
+            if value == one.default:
                 continue
             shown.append(f"{one.name}={value!r}" if one.kw_only else repr(value))
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -105,9 +105,10 @@ class _Disassembly(Listing):
         """Return a SECCOMP_RET value as a policy spells it, or in digits if none says so."""
         text = ret_action(ret, self._abi)
         try:
-            return text if Action.parse(text).ret(self._abi) == ret else f"{ret:#010x}"
+            Action.parse(text)
         except ValueError:
             return f"{ret:#010x}"
+        return text
 
     def _jump(self, i: int, text: str) -> str:
         ways = self._ways(i)
