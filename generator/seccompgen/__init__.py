@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from seccompgen.core.model import Action, ActionKind, FilterFlag, Op
     from seccompgen.core.objective import Objective, Optimize, Profile
+    from seccompgen.core.problems import Problem
     from seccompgen.core.program import CompiledProgram, Instruction, Program
     from seccompgen.core.tables import Table, Tables
     from seccompgen.filters.assembler import Assembler
@@ -70,6 +71,7 @@ __all__ = [
     "OutsideError",
     "Policy",
     "Position",
+    "Problem",
     "Profile",
     "Program",
     "Proof",
@@ -107,6 +109,7 @@ _HOMES = {
     "SeccompgenError UndecidedError",
     "seccompgen.core.model": "Action ActionKind FilterFlag Op",
     "seccompgen.core.objective": "Objective Optimize Profile",
+    "seccompgen.core.problems": "Problem",
     "seccompgen.core.program": "CompiledProgram Instruction Program",
     "seccompgen.core.tables": "Table Tables",
     "seccompgen.filters.assembler": "Assembler",

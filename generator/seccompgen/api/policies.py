@@ -17,6 +17,7 @@ from seccompgen.api.values import (
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.problems import Problem
 from seccompgen.kernel.shipped import shipped_tables
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def read_filter(policy: Path | str) -> Filter:
     read = layers.layers_of(path, [])
     default = layers.setting(read, "default_action", None)
     if default is None:
-        raise InputError(layers.no_default(read))
+        raise InputError(layers.no_default(read), kind=Problem.MISSING_KEY)
     return Filter(
         Policy(
             default,
@@ -196,7 +197,8 @@ def build(
     )
 
     if form not in FORMATS:
-        raise InputError(f"unknown format {form!r}; known: {', '.join(FORMATS)}")
+        text = f"unknown format {form!r}; known: {', '.join(FORMATS)}"
+        raise InputError(text, kind=Problem.WRONG_VALUE)
     place, known, means = Path(directory), tables or default_tables(), Means(workers)
     sources = [source_of(one) for one in _several(policies)]
     only = [require_abi(one) for one in arches]
@@ -236,7 +238,8 @@ def vendor(
     sources = [source_of(one) for one in _several(policies)]
     paths = tuple(one for one in sources if isinstance(one, Path))
     if len(paths) < len(sources):
-        raise InputError("a manifest names files: write values to one first, by Filter.to_yaml()")
+        text = "a manifest names files: write values to one first, by Filter.to_yaml()"
+        raise InputError(text, kind=Problem.POLICY_NEEDED)
     only = tuple(require_abi(one) for one in arches)
     request = vendoring.Request(place, single_file, paths, only, objective)
     known, means = tables or default_tables(), Means(workers)

@@ -9,6 +9,7 @@ from seccompgen.api.policies import default_tables
 from seccompgen.api.values import Filter, Policy, document_of
 from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.problems import Problem
 from seccompgen.core.program import Program
 from seccompgen.filters import assembly
 from seccompgen.filters.claims import (
@@ -55,7 +56,7 @@ def disassemble(program: Program, *, tables: Tables | None = None) -> str:
     Raises InputError where the kernel would refuse the program.
     """
     if objections := kernel_objections(program.instructions):
-        raise InputError(*map(str, objections))
+        raise InputError(*map(str, objections), kind=Problem.REFUSED_PROGRAM)
     return disassembly([program], tables or default_tables())
 
 
@@ -106,7 +107,7 @@ def verify(
     if policy is None and not isinstance(source, Program):
         return tuple(decide(_own_claims(source, known, only), asked))
     if policy is None:
-        raise InputError("say which policy this program is for")
+        raise InputError("say which policy this program is for", kind=Problem.POLICY_NEEDED)
     meant, _ = load_policy(_source(policy), known)
     claims = []
     for program in programs_of(source, known, only):
@@ -132,7 +133,8 @@ def equiv(
     known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
     ours, its = (_sides(one, known, only) for one in (left, right))
     if lonely := [name for name in ABIS if (name in ours) != (name in its)]:
-        raise AnswerNo(f"only one of the two has a program for {', '.join(lonely)}")
+        text = f"only one of the two has a program for {', '.join(lonely)}"
+        raise AnswerNo(text, kind=Problem.ABI_MISSING)
     names = ("left", "right")
     claims = [Claim("left = right", ABIS[one], names, (ours[one], its[one])) for one in ours]
     return tuple(decide(claims, methods or available_methods()))
