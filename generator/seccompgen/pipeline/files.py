@@ -61,9 +61,6 @@ RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
 _TYPED_NAME = "py.typed"
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
-"""What filters can be written as: see `filter_files`."""
-
 
 def filter_files(
     built: Sequence[Built],
@@ -72,9 +69,10 @@ def filter_files(
     form: str = "python",
     means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``built`` under ``directory``; ``form`` is one of `FORMATS`.
+    """Return the files that hold ``built`` under ``directory``.
 
-    Raises one InputError with all that cannot be said in that form.
+    ``form`` is ``python``, ``bpf``, ``c``, ``rust``, ``go`` or ``oci``. Raises one
+    InputError with all that cannot be said in that form.
     """
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
