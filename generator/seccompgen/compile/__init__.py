@@ -121,13 +121,11 @@ class Making:
             # short paths for them are short for the others, too.
             several = self._objective.optimize is Optimize.SPEED
             plans = [
-                arguments.plan(
-                    span.answer, asked if several else samples(span.answer, sets, several=False)
-                )
+                arguments.plan(span.answer, asked.several if several else asked.least)
                 for span, asked in zip(line.spans, seen, strict=True)
             ]
             weights = span_weights(line.spans, self._objective)
-            weighed.insert(0, Weighed(line, weights, seen))
+            weighed.insert(0, Weighed(line, weights, [one.several for one in seen]))
             roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))
 
         least = bound(weighed, ret, sets)
