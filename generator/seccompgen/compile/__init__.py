@@ -8,7 +8,8 @@
       | arguments  for each function the order of its words, a tree on each (onword, words,
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain)
       | dispatch   a tree on the number, that leads to the functions
-      |              both trees by dynamic programming: search, patterns, tree, prices
+      |              both trees by dynamic programming: search, patterns, shapes, tree,
+      |              prices
       | diagram    all tests as one graph, equal parts once
       | rejoin     tests at several places that can be one (ranges)
       | assemble   instructions
