@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 KILL = "kill_process"
 NAMES = {
@@ -168,7 +168,7 @@ def compiled(peer: Peer) -> Code:
     return Code(compile_policy(loaded(peer.policy), abi, TABLES).instructions, abi.byte_order)
 
 
-def guarded(abi: str, code: Code) -> Side:
+def guarded(abi: str, code: Code) -> FilterSemantics:
     """Return ``code`` with the calls decided for it that libseccomp sees in its own way."""
     ranges = seen_otherwise(abi)
     if not ranges:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 LD_ABS = LD | W | ABS
 
@@ -72,7 +72,7 @@ def _neighbours(one: Instruction) -> Iterator[Instruction]:
 
 
 def fate(
-    means: Side, original: Code, mutant: Code, answers: Sequence[tuple[Call, int]]
+    means: FilterSemantics, original: Code, mutant: Code, answers: Sequence[tuple[Call, int]]
 ) -> tuple[str, Difference | None]:
     """Return what becomes of ``mutant``, having asserted that it is so.
 

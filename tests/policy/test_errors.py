@@ -20,6 +20,7 @@ HEAD = "default_action: errno\narches: [x86_64]\n"
 
 def shown(diagnostic: Diagnostic, directory: Path) -> str:
     """Return the text that a user reads, without the directory and the pin."""
+    assert diagnostic.kind, diagnostic
     return str(diagnostic).replace(f"{directory}/", "").replace(TABLES.tag, "TAG")
 
 

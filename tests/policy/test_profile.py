@@ -59,6 +59,7 @@ def errors(directory: Path, content: bytes) -> list[str]:
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_profile(path)
+    assert all(one.kind for one in caught.value.diagnostics)
     return [str(one).removeprefix(f"{directory}/") for one in caught.value.diagnostics]
 
 

@@ -247,7 +247,7 @@ class Words:
                 yes_level, yes_zero, yes_one = nodes[yes]
                 no_level, no_zero, no_one = nodes[no]
                 top = level if level < yes_level else yes_level
-                top = min(top, no_level)
+                top = no_level if no_level < top else top
                 if level != top:
                     zero = one = choice
                 if yes_level != top:

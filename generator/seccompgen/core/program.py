@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.model import RET_DATA_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -73,9 +75,22 @@ class Program:
     cost: Cost
     bound: Cost
 
+    @property
+    def actions(self) -> tuple[int, ...]:
+        """What it can answer: see `actions_of`."""
+        return actions_of(self.instructions)
+
     def to_bytes(self) -> bytes:
         """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""
         return encode(self.instructions, self.abi)
+
+
+def actions_of(instructions: Iterable[Instruction]) -> tuple[int, ...]:
+    """Return the answers that a program returns as constants, without their data, ascending.
+
+    These are SECCOMP_RET_ACTION_FULL values.
+    """
+    return tuple(sorted({one.k & ~RET_DATA_MAX for one in instructions if one.code == RET_K}))
 
 
 def programs_sha256(programs: Mapping[str, bytes]) -> str:

@@ -198,6 +198,7 @@ def _unordered(
 
 def _serve(connection: Connection[Any, Any]) -> None:
     """Be a worker: learn the task, say so, then answer jobs until the parent goes away."""
+    gc.set_threshold(_NEW_OBJECTS)
     # The pipe tells that as well, but only between two jobs, and a job may be long.
     threading.Thread(target=_follow_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):

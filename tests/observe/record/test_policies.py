@@ -16,8 +16,9 @@ from running_kernel import require_x86_64
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Position
 from seccompgen.core.model import FilterFlag
+from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.implied import Facts, implied, why
+from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, Facts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import End, Number, Recording
 from seccompgen.observe.record.seen import Calls
@@ -211,15 +212,32 @@ def test_a_call_with_many_values_is_allowed_with_any(policy: Path) -> None:
             {"exit_group", "rt_sigreturn", "sigreturn", "rt_sigsuspend", "wait4"},
         ),
         ({"read"}, {"late": True}, {"exit_group", "getrandom"}),
+        ({"read"}, {"catches": {SIGCHLD}}, {"exit_group"}),
+        (
+            {"read"},
+            {"catches": {SIGCHLD}, "processes": True},
+            {"exit_group", "wait4", "kill where u32(arg1) == 0x11"},
+        ),
+        (
+            {"read", "gettid"},
+            {"catches": {SIGPIPE}},
+            {
+                "exit_group",
+                "getpid",
+                "tgkill where u32(arg2) == 0xd",
+                "tkill where u32(arg1) == 0xd",
+            },
+        ),
     ],
 )
 def test_what_a_run_brings_with_it(
-    called: set[str], facts: dict[str, bool], brings: set[str]
+    called: set[str], facts: dict[str, Any], brings: set[str]
 ) -> None:
     """On i386, which has both calls by which handlers return, and both widths of time."""
     found = implied(Facts(called, **facts), TABLES.tables["i386"].numbers)
-    assert {*found} == brings
-    assert all(why(name) for name in found)
+    texts = {" where ".join([one.name, *map(str, one.conditions)]): one.why for one in found}
+    assert {*texts} == brings
+    assert all(texts.values())
 
 
 # Merging
@@ -535,6 +553,35 @@ thread.join()
     )
     (line,) = (line for line in shown if line.startswith("    ") and "execve(" in line)
     assert re.search(rf"/subprocess.py:\d+ in Popen._execute_child, {script}:11 in start", line)
+
+
+def test_what_is_told_of_refusals_does_not_grow_with_what_is_called(policy: Path) -> None:
+    policy.write_text(
+        "default_action: allow\n"
+        "syscalls:\n"
+        "- action: errno(EACCES)\n"
+        "  names_with_args:\n"
+        "  - name: getsid\n"
+        "    arguments: [{argument: 0, operation: GreaterThan, value: 50000}]\n"
+        "- {action: errno(EIO), names_with_args: [{name: getsid, arguments: "
+        "[{argument: 0, operation: Equal, value: 7}]}]}\n"
+    )
+    source = (
+        "import os\nfor pid in [*range(50001, 51001), 7, 8]:\n"
+        "    try: os.getsid(pid)\n"
+        "    except OSError: pass\n"
+    )
+    told = seccompgen("record", "--against", policy, "--", *python(source))
+    first, *apart, more, told_of = (
+        line for line in told.err.splitlines() if line.startswith(f"{policy}:")
+    )
+    assert first == f"{policy}:7:49: getsid(7) on x86_64: errno(EIO) by rule 2"
+    assert len(apart) == MOST_REFUSED
+    assert more == (
+        f"{policy}:5:11: getsid({50001 + MOST_REFUSED:#x}) on x86_64, and with other arguments: "
+        f"errno(EACCES) by rule 1, {1000 - MOST_REFUSED} times"
+    )
+    assert told_of == f"{policy}: 2 of 2 rules reached; 1001 calls refused"
 
 
 def test_what_came_before_the_marker_is_not_looked_at(policy: Path) -> None:

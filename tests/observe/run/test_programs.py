@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,15 @@ import interpreter
 import pytest
 from running_kernel import ALLOW, ERRNO, KILL_PROCESS, LOG, NEW_LISTENER, TRACE, USER_NOTIF
 from seccompgen.core.abis import ABIS
-from seccompgen.core.model import ActionKind
-from seccompgen.core.program import Instruction, encode
-from seccompgen.observe.run.asking import asking, asking_about
+from seccompgen.core.model import U32, U64, ActionKind
+from seccompgen.core.program import RET_K, Instruction, encode
+from seccompgen.core.word import ARCH, ARGS, NR
+from seccompgen.observe.run.asking import asking, asking_about, lets_through
+from seccompgen.observe.run.steps import INSTALLERS
 from seccompgen.observe.run.token import Token, with_token
 from seccompgen.pipeline.build import build_policy, shipped_tables
+from seccompgen.verify import Code, Meaning, Proof, kernel_objections, meaning, prove
+from seccompgen.verify.oracle import Case, FieldTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,9 +125,12 @@ def test_a_program_that_relies_on_an_accumulator_of_zero_still_has_it() -> None:
         Instruction(0x06, 0, 0, ALLOW),
         Instruction(0x06, 0, 0, KILL_PROCESS),
     )
-    code = with_token(plain, abi, Token.new(abi), [59])
-    for nr in (0, 59, 60):
-        assert answer(code, "x86_64", nr, (), abi.audit_arch) == ALLOW
+    for code in (
+        with_token(plain, abi, Token.new(abi), [59]),
+        asking_about(INSTALLERS, [TABLES.tables["x86_64"]], plain, ActionKind.TRACE),
+    ):
+        for nr in (0, 59, 60):
+            assert answer(code, "x86_64", nr, (), abi.audit_arch) == ALLOW
 
 
 def test_tokens_do_not_repeat_and_fit_the_abi() -> None:
@@ -164,6 +172,60 @@ def test_calls_are_asked_about_on_each_abi_and_no_others(
             for arch in {table.abi.audit_arch for table in tables}:
                 expected = TRACE if (arch, nr) in pairs else answer(plain, "x86_64", nr, (1,), arch)
                 assert answer(code, "x86_64", nr, (1,), arch) == expected
+
+
+def changed(means: Meaning, *before: Case, question: ActionKind | None = None) -> Meaning:
+    """Return a meaning in which ``before`` comes first, and refusals are a question."""
+    cases = [
+        replace(case, ret=question.value) if question and not lets_through(case.ret) else case
+        for case in means.cases
+    ]
+    return Meaning(means.abi, (*before, *cases))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, table in TABLES.tables.items() if table.has_filters]
+)
+def test_what_is_made_of_a_program_is_proved_on_each_abi(name: str, tmp_path: Path) -> None:
+    """What `run` and `record` put in force, for a filter whose answers are of all kinds."""
+    abi, table = ABIS[name], TABLES.tables[name]
+    path = tmp_path / "policy.yml"
+    path.write_text(f"arches: [{name}]\nbad_arch_action: log\n{POLICY}")
+    built = build_policy(path, TABLES)
+    means, program = meaning(built.policy, abi, TABLES), built.programs[0].instructions
+    origin = means.cases[-1].origin
+
+    def proved(instructions: tuple[Instruction, ...], expected: Meaning) -> None:
+        assert not kernel_objections(instructions)
+        found = prove(expected, Code(instructions, abi.byte_order))
+        assert isinstance(found, Proof), found
+
+    def when(nr: int, *tests: FieldTest) -> tuple[FieldTest, ...]:
+        return FieldTest(ARCH, "==", abi.audit_arch), FieldTest(NR, "==", nr), *tests
+
+    trace, notify = ActionKind.TRACE, ActionKind.USER_NOTIF
+    everything = (Instruction(RET_K, 0, 0, trace.value),)
+    proved(everything, Meaning(abi, (Case((), trace.value, origin),)))
+    for question in (trace, notify):
+        proved(asking(program, question), changed(means, question=question))
+    asked = [Case(when(table.numbers[one]), trace.value, origin) for one in INSTALLERS]
+    questions = asking(program, trace)
+    proved(
+        asking_about(INSTALLERS, [table], questions, trace),
+        changed(means, *asked, question=trace),
+    )
+    token = Token.new(abi)
+    word = U64 if abi.bits == 64 else U32
+    holds = [FieldTest(ARGS + n, "==", value, word) for n, value in enumerate(token.words, 3)]
+    calls = [table.numbers[one] for one in ("execve", "write", "exit_group")]
+    opens = [Case(when(nr, *holds), ALLOW, origin) for nr in calls]
+    nr = table.numbers["seccomp"]
+    wants = Case(when(nr, FieldTest(ARGS + 1, "!=", 0, NEW_LISTENER)), USER_NOTIF, origin)
+    proved(with_token(program, abi, token, calls), changed(means, *opens))
+    proved(
+        with_token(asking(program, notify), abi, token, calls, asks_for_listeners=nr),
+        changed(means, *opens, wants, question=notify),
+    )
 
 
 def test_a_computed_answer_is_asked_unless_it_lets_the_call_through() -> None:

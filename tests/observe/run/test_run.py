@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -284,6 +285,7 @@ def test_privileges_are_kept_only_by_who_may(no_parent: Path, options: list[str]
 
 SLOW_TO_LOOK = """
 import os
+import re
 from seccompgen.__main__ import main
 from seccompgen.observe.run import ptrace
 first_wait = ptrace.wait
@@ -345,6 +347,16 @@ def test_wrong_input_is_said_before_anything_runs(no_parent: Path, tmp_path: Pat
     assert not mark.exists()
 
 
+def test_calls_that_other_abis_lack_are_no_news_here(tmp_path: Path) -> None:
+    policy = tmp_path / "p.yml"
+    policy.write_text(
+        "default_action: allow\nsyscalls:\n"
+        "- {action: errno, names: [open, acct]}\n- {action: errno, names: [acct, swapon]}\n"
+    )
+    done = run(policy, "--", "/bin/true")
+    assert (done.code, done.err) == (0, f"{policy}:4:27: note: 'acct' repeats {policy}:3:33\n")
+
+
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_program_for_another_abi_is_told_beforehand(
     no_parent: Path, i386_program: Path, options: list[str]
@@ -359,6 +371,23 @@ def test_a_program_for_another_abi_is_told_beforehand(
     no_parent.write_text("compat_arches: [i386]\n" + no_parent.read_text())
     done = run(*options, no_parent, "--", i386_program)
     assert (done.code, done.err) == (7, "")
+
+
+@pytest.mark.parametrize("command", [["run"], ["record", "--against"]])
+def test_a_policy_for_programs_of_another_abi_is_told_what_to_add(
+    no_parent: Path, i386_program: Path, command: list[str]
+) -> None:
+    rules = no_parent.read_text()
+    no_parent.write_text("arches: [i386]\n" + rules)
+    words: list[str | Path] = [*command, no_parent, "--", i386_program]
+    done = seccompgen(*words)
+    head = f"{no_parent}: not for x86_64: its arches leave that out; "
+    told = done.err.removeprefix(head)
+    assert (done.code, done.err) == (2, head + told)
+    found = re.search(r"write (arches: .*) and (compat_arches: .*)\n", told)
+    assert found, told
+    no_parent.write_text(f"{found[1]}\n{found[2]}\n" + rules)
+    assert seccompgen(*words).code == 7
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a setuid file")

@@ -7,6 +7,7 @@
     requests      signals that ask the recorder to end
     attach        processes that run already
     seen          what they called, as far as it counts, to an
+    answers       what a policy answers to it, as it is called
     untraced      CLONE_UNTRACED, by which a process would escape
     observations  `Recording`: what was seen, as frozen values
     implied       calls that a run needs though it need not show them
