@@ -1,4 +1,4 @@
-"""What filters cost: seccompgen's beside those of other tools, measured in one run."""
+"""The costs of filters: seccompgen's beside those of other tools, measured in one run."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What libseccomp makes of the same rules answers the same, where it can express them."""
+"""libseccomp's programs of the same rules answer the same, where it can express them."""
 
 from __future__ import annotations
 

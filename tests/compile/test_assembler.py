@@ -87,7 +87,7 @@ def assert_computes(
 
 @dataclass(frozen=True)
 class Target:
-    """What a far jump leads to: ``make`` adds it; its unit has ``size`` instructions.
+    """The target of a far jump: ``make`` adds it; its unit has ``size`` instructions.
 
     The instruction with ``k`` is found by it; ``ahead`` of that one the unit is entered.
     """

@@ -1,4 +1,4 @@
-"""What a program is said to cost is what it costs, and no program costs less than its bound."""
+"""Stated costs are the real ones, and no program costs less than its bound."""
 
 from __future__ import annotations
 

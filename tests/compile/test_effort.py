@@ -8,6 +8,7 @@ import pytest
 import seccompgen.compile
 from random_policies import random_policy
 from seccompgen.compile import compile_policy
+from seccompgen.compile.onword import SharedWords
 from seccompgen.compile.words import NO, YES, Words
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import shipped_tables
@@ -15,6 +16,10 @@ from seccompgen.verify import Code, Proof, meaning, prove
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.program import Program
 
 TABLES = shipped_tables()
 
@@ -53,18 +58,33 @@ def test_a_restriction_is_worked_out_once() -> None:
 def test_random_policies_take_no_more_work_than_they_did(
     seed: int, most: int, restrictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Words] = []
-
-    class Counted(Words):
-        def __init__(self) -> None:
-            super().__init__()
-            made.append(self)
-
-    monkeypatch.setattr(seccompgen.compile, "Words", Counted)
+    shared = SharedWords()
+    monkeypatch.setattr(seccompgen.compile, "shared_words", lambda: shared)
     policy = random_policy(tmp_path, seed, 16, TABLES)
     abi = ABIS["x86_64"]
     program = compile_policy(policy, abi, TABLES)
     found = prove(meaning(policy, abi, TABLES), Code(program.instructions, abi.byte_order))
     assert isinstance(found, Proof)
-    assert sum(words.steps for words in made) <= most
-    assert sum(words.restrictions for words in made) <= restrictions
+    assert shared.words.steps <= most
+    assert shared.words.restrictions <= restrictions
+
+
+def test_a_second_abi_asks_little_that_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = random_policy(tmp_path, 1, 16, TABLES)
+    alone = {abi.name: _compiled(policy, abi, monkeypatch) for abi in policy.arches}
+    shared = SharedWords()
+    monkeypatch.setattr(seccompgen.compile, "shared_words", lambda: shared)
+    work = []
+    for abi in policy.arches:
+        before = shared.words.steps + shared.words.restrictions
+        assert compile_policy(policy, abi, TABLES) == alone[abi.name]
+        work.append(shared.words.steps + shared.words.restrictions - before)
+    assert max(work[1:]) * 10 <= work[0]
+
+
+def _compiled(policy: Policy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Return the program for ``abi`` by a compiler that knows nothing yet."""
+    monkeypatch.setattr(seccompgen.compile, "shared_words", SharedWords)
+    return compile_policy(policy, abi, TABLES)

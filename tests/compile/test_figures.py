@@ -1,4 +1,4 @@
-"""What programs cost, beside the best of other compilers, on realistic policies."""
+"""The costs of programs, beside the best of other compilers, on realistic policies."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ _MASKED = re.compile(r"unsigned long (val, )?mask = -1UL;.*mask = 0xffffffff;.*&
 @pytest.mark.parametrize("tag", ["v6.1.176", "v7.3.4"])
 @pytest.mark.parametrize("abi", sorted(LOW_WORDS - {"i386"}))
 def test_the_kernel_shows_high_words_as_zero(abi: str, tag: str) -> None:
-    """That is so where registers have 32 bits, or are masked.
+    """High words are zero where registers have 32 bits, or are masked.
 
     Where an architecture has kernels of 64 bits, either mask, or call the 32-bit tasks of these
     something else.

@@ -1,4 +1,4 @@
-"""What a program is optimised for changes what it costs, and never what it means."""
+"""Objectives change what a program costs, and never what it means."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_size_is_worth_its_name(which: str) -> None:
 
 @of_each_corpus
 def test_speed_executes_least(which: str) -> None:
-    """What it weighs is a mix: it may lose a little on one part of it for more on another."""
+    """The objective is a mix: a program may lose a little on one part of it for more on another."""
     for bitmap, mainly in ((True, "conditional"), (False, "mean")):
         for column, slack in (("mean", 1.0), (mainly, 1.01)):
             total = {

@@ -23,8 +23,8 @@ from seccompgen.core.errors import InputError, Position
 from seccompgen.core.model import Origin
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.filters.combine import combine, parts_of, stack_of
-from seccompgen.filters.lift import take_apart
-from seccompgen.filters.module import read_filters
+from seccompgen.filters.lift import lift
+from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import PLAIN_MEANS, shipped_tables
 from seccompgen.policy import parse_action
 from seccompgen.verify import Code, Difference, Operation, Proof, prove
@@ -479,10 +479,10 @@ def stock(abi: str) -> dict[str, tuple[Instruction, ...]]:
     found = {}
     for path in sorted((ROOT / "generated" / "seccomp_filters").glob("[!_]*.py")):
         try:
-            (one,) = read_filters(path, TABLES, REAL_ABIS[abi])
+            loaded = load_filter(path, TABLES, REAL_ABIS[abi])
         except InputError:
             continue
-        found[path.stem] = one.instructions
+        found[path.stem] = loaded.programs[abi].instructions
     return found
 
 
@@ -501,7 +501,7 @@ def again(code: Code, abi: str) -> Program:
     """Take ``code`` apart, and compile what comes of it."""
     making = Making(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
-    apart = take_apart(code, [REAL_ABIS[abi]], making.functions, TABLES, origin)
+    apart = lift(code, [REAL_ABIS[abi]], making.functions, TABLES, origin)
     return making.program(apart.lines, (apart.otherwise, origin), origin, apart.hints)
 
 

@@ -1,4 +1,4 @@
-"""Which calls the kernel's bitmap should have, against the times that calls took."""
+"""The calls that the kernel's bitmap should have, against the times that calls took."""
 
 from __future__ import annotations
 

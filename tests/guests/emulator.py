@@ -40,7 +40,7 @@ _PARAMETERS = (
     "PYTHONMALLOC=malloc",
     "MALLOC_TOP_PAD_=33554432",
 )
-"""What the kernel does not know it hands to init as its environment. There Python wants no
+"""A parameter that the kernel does not know becomes a variable of init. There Python wants no
 randomness, which the machine has not gathered yet, and takes memory ahead, so that no filter sees
 it ask for some. To clear each page that the kernel takes, as Debian has it, takes emulated time."""
 
@@ -64,9 +64,9 @@ _LINE = re.compile(rb"^\|([A-Za-z0-9+/=]+)\|\r*$", re.M)
 _END = re.compile(rb"^@end\r*\n", re.M)
 
 _BEGUN = b"@init"
-"""What the guest's first process says first."""
+"""The first words of the guest's first process."""
 _BOOTS = 2
-"""How often a kernel is started that does not come to its first process: until then nothing of ours
+"""The starts of a kernel that does not come to its first process: until then nothing of ours
 runs, and an emulator may hang."""
 _PIPE = 1 << 20
 """Bytes that we may be behind with reading: QEMU drops what a virtio console writes to a full pipe,
@@ -84,7 +84,7 @@ class NoAnswer(RuntimeError):  # noqa: N818 - it is one
 
 
 class GuestFailed(RuntimeError):  # noqa: N818 - it did
-    """What ran in the guest raised; the text is the traceback there."""
+    """A script raised in the guest; the text is the traceback there."""
 
 
 def boot(

@@ -28,7 +28,7 @@ _IN_GUESTS = ("attack", "foreign", "run", "scene", "tracing")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How many attacks were held off, the others by name with what kept the guest from trying them,
+    """The number of attacks held off, the others by name with what kept the guest from trying them,
     and what is wrong: an attack on two policies counts twice."""
 
     tried: int

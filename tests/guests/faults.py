@@ -49,23 +49,23 @@ POLICY: dict[str, Any] = {
     "bad_arch_action": "errno(9)",
     "syscalls": _RULES,
 }
-"""What most of the filters should mean, but for ``arches``."""
+"""The policy that most of the filters should be, but for ``arches``."""
 _WITH_UNKNOWN = {**POLICY, "unknown_action": "errno(8)"}
 _KILLING = {**POLICY, "syscalls": [*_RULES, _rule("getegid", "kill_process", "Equal", 4, 1)]}
 _WITH_I386 = {**POLICY, "compat_arches": ["i386"]}
 MEANT = (POLICY, _WITH_UNKNOWN, _KILLING, _WITH_I386)
-"""What the filters should mean. Right ones must differ in nothing, or a fault proves nothing."""
+"""The policies that the filters should be. Right ones must differ in nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, a program with that fault, on which ABIs that matters ("" for all)."""
+    """A fault: its name, a program that has it, and the ABIs on which it matters ("" for all)."""
 
     what: str
     program: Callable[[str], bytes]
     abis: str = ""
     policy: PolicyDict = field(default_factory=lambda: POLICY)
-    """What it should mean."""
+    """The policy that it should be."""
 
 
 def _compiled(policy: dict[str, Any], abi: str, tables: Tables) -> bytes:

@@ -38,7 +38,7 @@ _PACKAGES = (
     "zlib1g",
     "dash",
 )
-"""What a user space is made of: Python, what it and ctypes are linked with, and a shell."""
+"""The packages of a user space: Python, the libraries of it and of ctypes, and a shell."""
 
 _LEFT_OUT = re.compile(
     r"(asyncio|concurrent|curses|dbm|distutils|email|ensurepip|html|http|idlelib|lib2to3|logging"

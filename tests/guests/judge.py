@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from guests.plan import Expected, Plan, Run
 
 LOST, PROCESS_KILLED, SIGNALLED, ODD = 100, 101, 102, 103
-"""What is seen of a call besides what ``inside.confined`` records: it was never made, the process
+"""Ends of a call besides those that ``inside.confined`` records: it was never made, the process
 was killed by SIGSYS, by another signal, child and tracer or supervisor disagree."""
 
 MAX_ERRNO = 4095
-"""What a call returns negated, at most, is an errno."""
+"""The highest errno: a call that fails returns it negated."""
 
 _KIND_NAMES = {
     0: "nothing seen",
@@ -40,7 +40,7 @@ _KIND_NAMES = {
 
 
 class Seen(NamedTuple):
-    """What became of one call: kind, its value, the seccomp_data.arch that the kernel told of."""
+    """The end of one call: kind, its value, the seccomp_data.arch that the kernel told of."""
 
     kind: int
     value: int = 0
@@ -53,7 +53,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How many calls and log records were judged, by filter what differed, in words."""
+    """The calls and log records judged, counted, and by filter the differences in words."""
 
     calls: int
     records: int

@@ -1,4 +1,4 @@
-"""Which machines are booted: kernel, user space and emulated hardware of each guest.
+"""The machines that are booted: kernel, user space and emulated hardware of each guest.
 
 Kernels and user spaces are Debian's. None is named by its version: of the packages of a suite the
 newest that fits a pattern is taken, so that "newest" stays so. What a machine needs to boot is in

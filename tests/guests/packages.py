@@ -52,11 +52,11 @@ _UNREACHABLE = re.compile(
 _REMARK = re.compile(
     r"Some index files failed|Unable to fetch some archives|Download is performed unsandboxed"
 )
-"""What apt adds to the cause of its failure, or to none."""
+"""Text that apt adds to the cause of its failure, or to none."""
 
 
 class Unavailable(Exception):  # noqa: N818 - not an error: whoever asks skips
-    """What could not be had here, in a sentence."""
+    """Something could not be had here; the text is a sentence."""
 
 
 class AptError(RuntimeError):
@@ -73,7 +73,7 @@ class Package:
 
     @property
     def identity(self) -> str:
-        """What no other package has: name, version, architecture."""
+        """The identity of a package: name, version, architecture."""
         return self.path.stem
 
 
@@ -118,7 +118,7 @@ def _packages(chosen: dict[str, tuple[str, str]], architecture: str) -> dict[str
 
 
 class _Index:
-    """What a suite has for an architecture, in apt's own form: in ``state``, as long as that is."""
+    """The packages of a suite for an architecture, in apt's own form; it lives in ``state``."""
 
     def __init__(self, suite: str, architecture: str, state: Path) -> None:
         uri, keyring = _mirror()

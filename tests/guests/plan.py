@@ -1,4 +1,4 @@
-"""What a guest is to do with the policies: programs, calls in order, and what must become of them.
+"""The plan of a guest: programs, calls in order, and what must become of them.
 
 A call that the kernel would make is tried only if it is harmless; what the policy answers
 otherwise is tried with any number.

@@ -20,7 +20,7 @@ POLICIES = 144
 HARMLESS = ("getpid", "getppid", "gettid", "getuid", "geteuid", "getgid", "getegid")
 
 EXIT = {"action": "allow", "names": ["exit"]}
-"""How children end."""
+"""Calls by which children end."""
 
 _ERRNOS = (
     *("errno", "errno(0)", "errno(1)", "errno(13)", "errno(255)", "errno(256)", "errno(4095)"),

@@ -1,4 +1,4 @@
-"""What a guest is to try of the stock filters and of install(), and what that must come to.
+"""The trials of the stock filters and of install() in a guest, and their right results.
 
 What is refused is tried without the filter as well, where it must come to something else. The
 policies say what they promise; seccomp(2), prctl(2) and proc_pid_status(5) say the rest.
@@ -52,7 +52,7 @@ _UNAMES = {
     "riscv64": "riscv64",
     "s390x": "s390x",
 }
-"""What uname(2) says, by Debian's name of the kernel's architecture."""
+"""The machine of uname(2), by Debian's name of the kernel's architecture."""
 
 
 def plan(guest: Guest) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which numbers a kernel must have, by our tables; ``inside.table`` asks it."""
+"""The numbers that a kernel must have, by our tables; ``inside.table`` asks it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 BEYOND = 30
-"""How many numbers past the end of a table are asked for."""
+"""The count of numbers past the end of a table that are asked for."""
 
 SINCE = {
     (5, 11): "epoll_pwait2",
@@ -109,7 +109,7 @@ ABSENT = (
     ),
     Absent("Debian's kernel has no CONFIG_RSEQ_SLICE_EXTENSION", "rseq_slice_yield"),
 )
-"""What is configured out or was never there. A reason that nowhere applies any more is an error."""
+"""Calls configured out or never there. A reason that nowhere applies any more is an error."""
 
 
 def numbers(abi: str) -> list[int]:

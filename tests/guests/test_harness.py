@@ -1,4 +1,4 @@
-"""What judges the guests can itself be wrong: here on answers that no guest gave.
+"""The judges of guests, on answers that no guest gave: they can be wrong as well.
 
 That it notices wrong filters and tables is tried in every guest (``faults``, ``run``).
 """

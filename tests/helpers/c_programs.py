@@ -20,7 +20,7 @@ static inline long enter(long nr, long a, long b, long c) {
 }
 #define FAR __attribute__((noinline, noipa))
 """
-"""What a program enters the kernel with; FAR functions are called as they stand."""
+"""Instructions that enter the kernel; FAR functions are called as they stand."""
 
 
 def compiled(directory: Path, source: str, *options: str, head: str = HEAD) -> Path:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RENEW = "run the same command without --check, look at what changes, and commit it"
-"""What ``--check`` says last, where something would change."""
+"""The last line of ``--check`` where something would change."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a command said, and its exit code."""
+    """The output and exit code of a command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""What container runtimes make of a seccomp profile, by libseccomp itself.
+"""The programs that container runtimes make of a seccomp profile, by libseccomp itself.
 
 The script does as runc and crun do (libcontainer/seccomp, libcrun/seccomp.c), written anew: default
 action, architectures, each name resolved, rules of the default action skipped, several comparisons
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from libseccomp import PYTHON
 from seccompgen.core.program import decode
+from seccompgen.core.word import ARCH, NR
 from seccompgen.verify import Code, Difference, Meaning, meaning, oracle, prove
-from seccompgen.verify.call import ARCH, NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -113,13 +113,13 @@ def difference(
     profile's default action. On x86_64 some builds of libseccomp take all numbers from 2**31 on,
     which no kernel gives to a call, for x32's.
     """
-    origin, through = policy.default_origin, oracle.Test(ARCH, "==", abi.audit_arch)
+    origin, through = policy.default_origin, oracle.FieldTest(ARCH, "==", abi.audit_arch)
     cases = list(meaning(policy, abi, tables).cases)
     numbers = frozenset(tables.tables[abi.name].numbers[name] for name in unknown)
     ret = policy.unknown_action.ret(abi)
     if numbers:
         cases.insert(0, oracle.Case((through, oracle.OneOf(NR, numbers)), ret, origin))
-    nowhere = oracle.Test(NR, ">=", 1 << 31), oracle.Test(NR, "!=", 0xFFFFFFFF)
+    nowhere = oracle.FieldTest(NR, ">=", 1 << 31), oracle.FieldTest(NR, "!=", 0xFFFFFFFF)
     x32 = oracle.Case((through, *nowhere), policy.bad_arch_action.ret(abi), origin)
     code = Code(decode(program, abi), abi.byte_order)
     sides = [cases, [x32, *cases]] if abi.name == "x86_64" else [cases]

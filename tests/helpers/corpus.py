@@ -41,7 +41,7 @@ ACTIONS = {
 
 
 NO_POLICIES = {"constants.json", "best-peers-x86_64.json"}
-"""What else lies beside our policies."""
+"""Files beside our policies that are none."""
 
 
 @cache
@@ -164,7 +164,7 @@ def our_program(name: str, objective: Objective = DEFAULT_OBJECTIVE) -> bytes:
 
 
 class Figures(NamedTuple):
-    """What a program for x86_64 costs: executed instructions, but for ``length``.
+    """The cost of a program for x86_64: executed instructions, but for ``length``.
 
     ``mean`` is over all allowed calls, each counted once: those that are allowed for some
     arguments only with the mean over one vector of arguments for each of their alternatives;

@@ -19,7 +19,7 @@ SHAPES = {
     "package": ("app/sandbox", "from app.sandbox import worker"),
     "single-file": ("app/worker.py", "from app import worker"),
 }
-"""What DEST is, and how the application imports it."""
+"""The kinds of DEST, and how the application imports each."""
 POLICY = "default_action: allow\nsyscalls:\n- {action: errno(EXDEV), names: [getppid]}\n"
 # getppid cannot fail, so libc hands on what the kernel returned: -EXDEV.
 MAIN = """\

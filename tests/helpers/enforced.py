@@ -27,7 +27,7 @@ ITSELF = "itself"
 ENDINGS = (ITSELF, "SIGTERM", "SIGINT")
 Running = subprocess.Popen[str]
 READY = "ready\n"
-"""What a workload says when it is ready."""
+"""The line by which a workload says that it is ready."""
 GRACE = 20.0
 """Seconds that a workload may take to be ready, or to end."""
 
@@ -92,7 +92,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended, as shells tell it, what it said, and what its use came to."""
+    """A run: its exit status as shells tell it, its output, and the result of its use."""
 
     code: int
     said: str

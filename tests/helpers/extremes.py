@@ -17,4 +17,4 @@ flags: [new_listener, wait_killable_recv]
 syscalls:
 - {action: user_notif, names: [mkdirat]}
 """
-"""What has a result."""
+"""The policies whose install function returns a listener."""

@@ -76,7 +76,7 @@ class Result:
 
     @property
     def executed(self) -> int:
-        """How many instructions ran, the RET included."""
+        """The number of instructions that ran, the RET included."""
         return len(self.path)
 
 

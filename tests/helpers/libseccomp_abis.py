@@ -1,4 +1,4 @@
-"""What libseccomp makes of the same rules for the ABIs that it knows besides the machine's own.
+"""Programs by libseccomp, of the same rules, for the ABIs that it knows besides the machine's own.
 
 It translates names itself, so that its numbers are tested with it. Where it answers calls that no
 kernel makes in a way of its own, a guard says so: a program that, stacked on both, decides these
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 KILL = "kill_process"
 NAMES = {
@@ -168,7 +168,7 @@ def compiled(peer: Peer) -> Code:
     return Code(compile_policy(loaded(peer.policy), abi, TABLES).instructions, abi.byte_order)
 
 
-def guarded(abi: str, code: Code) -> Side:
+def guarded(abi: str, code: Code) -> FilterSemantics:
     """Return ``code`` with the calls decided for it that libseccomp sees in its own way."""
     ranges = seen_otherwise(abi)
     if not ranges:

@@ -13,14 +13,15 @@ import interpreter
 from interpreter import ABS, ACCEPTED, ALU, CONDITIONAL_JUMPS, DATA_SIZE, JA, JMP, LD, RET, U32, W
 from proving import ran
 from seccompgen.core.program import Instruction
+from seccompgen.core.word import ARCH, NR, WORDS, Word
 from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, prove
-from seccompgen.verify.call import ARCH, WORDS, Call, word_at
+from seccompgen.verify.call import Call, word_at
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 LD_ABS = LD | W | ABS
 
@@ -71,7 +72,7 @@ def _neighbours(one: Instruction) -> Iterator[Instruction]:
 
 
 def fate(
-    means: Side, original: Code, mutant: Code, answers: Sequence[tuple[Call, int]]
+    means: FilterSemantics, original: Code, mutant: Code, answers: Sequence[tuple[Call, int]]
 ) -> tuple[str, Difference | None]:
     """Return what becomes of ``mutant``, having asserted that it is so.
 
@@ -184,10 +185,10 @@ def likely_calls(rng: random.Random, codes: Sequence[Code], most: int) -> list[C
     }
     calls = []
     for _ in range(most):
-        words = [rng.choice(values) if n in looked_at else 0 for n in range(WORDS)]
+        words = [rng.choice(values) if n in looked_at else 0 for n in WORDS]
         if rng.random() < 0.25:
             words = [rng.getrandbits(32) for _ in words]
-        words[1] = words[2 * ARCH + 1] = 0
+        words[Word.high(NR)] = words[Word.high(ARCH)] = 0
         calls.append(Call.of_words(words.__getitem__))
     return calls
 

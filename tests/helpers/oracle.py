@@ -1,4 +1,4 @@
-"""What a policy means, in the plainest form: a dictionary in, a SECCOMP_RET value out.
+"""The meaning of a policy in the plainest form: a dictionary in, a SECCOMP_RET value out.
 
 Written from the contract (sections 3 and 4), to be read against it. It shares no code with
 seccompgen. A policy is what a policy file holds, includes already followed; tables are plain
@@ -24,7 +24,7 @@ U64 = 0xFFFFFFFFFFFFFFFF
 
 
 class AbiFacts(NamedTuple):
-    """What include/uapi/linux/audit.h and syscall_get_arch() say, and who shares a kernel."""
+    """An ABI by linux/audit.h and syscall_get_arch(), and the ABIs of the same kernel."""
 
     audit_arch: int
     byte_order: ByteOrder
@@ -213,7 +213,7 @@ def rules_of(policy: PolicyDict, constants: Mapping[str, int]) -> list[Rule]:
 
 @dataclass
 class Meaning:
-    """What the program for ``abi`` must answer; ``constants`` are those that the policy names."""
+    """The answers that the program for ``abi`` must give; the policy may name ``constants``."""
 
     policy: PolicyDict
     tables: Tables

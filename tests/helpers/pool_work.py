@@ -1,4 +1,4 @@
-"""What workers do in the tests of the pool: they find it by this name."""
+"""Work for the pool's tests; workers import it by this name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the provers share: policies as the model has them, and independent answers."""
+"""Help for tests of the provers: policies as the model has them, and independent answers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import oracle
 from hypothesis import HealthCheck, Phase, settings
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
-from seccompgen.filters.module import read_filters
+from seccompgen.core.program import Instruction
+from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
-from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
+from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
 from seccompgen.verify.call import Call
 from stock_policies import CONSTANTS, STOCK, read_policy
 from strategies import interesting_calls, plain_tables
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     import strategies
     from interpreter import ByteOrder, Result
     from seccompgen.core.model import Policy
-    from seccompgen.core.program import Instruction
     from seccompgen.verify import Meaning
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 TABLES = shipped_tables()
 GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
@@ -88,7 +88,7 @@ def spread_out(items: Iterable[Any], most: int) -> list[Any]:
 
 
 def both(
-    left: Side, right: Side, assuming: tuple[str, ...] = ()
+    left: FilterSemantics, right: FilterSemantics, assuming: tuple[str, ...] = ()
 ) -> tuple[dict[Method, Proof | Difference], str]:
     """Return what each method finds that can decide, having asserted that they agree.
 
@@ -133,8 +133,13 @@ def stock() -> tuple[Stock, ...]:
     for path in STOCK:
         policy, _ = load_policy(path, TABLES)
         plain = read_policy(path)
-        for one in read_filters(GENERATED / f"{path.stem}.py", TABLES, None):
-            code = Code(one.instructions, one.abi.byte_order)
-            means = meaning(policy, one.abi, TABLES)
-            found.append(Stock(path.stem, one.abi.name, code, means, plain))
+        for abi, code in load_filter(GENERATED / path.stem, TABLES).programs.items():
+            means = meaning(policy, TABLES.tables[abi].abi, TABLES)
+            found.append(Stock(path.stem, abi, code, means, plain))
     return tuple(found)
+
+
+def little(*instructions: tuple[int, int, int, int]) -> Code:
+    code = Code(tuple(Instruction(*one) for one in instructions), "little")
+    assert not kernel_objections(code.instructions)
+    return code

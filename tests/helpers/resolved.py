@@ -98,7 +98,7 @@ def _atom(path: Path, argument: dict[str, Any]) -> Atom:
 # --- the OCI's container profiles ----------------------------------------------------------------
 
 CAPABILITIES = frozenset({"CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT"})
-"""What the container has; ``includes`` and ``excludes`` ask."""
+"""Facts of a container, for which ``includes`` and ``excludes`` ask."""
 
 
 def oci(path: Path) -> Entry:

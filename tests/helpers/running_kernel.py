@@ -203,7 +203,7 @@ def i386_call() -> Callable[..., int]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a child ended.
+    """The end of a child.
 
     ``value`` is what its function returned, by way of JSON; ``error`` the exception it raised,
     with the places it passed through. ``exit_code`` or ``signal`` is None; ``core`` is True if
@@ -464,7 +464,7 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Sigsys:
-    """What SIGSYS said: ``data`` is si_errno (the action's data), ``code`` 1 for seccomp."""
+    """The siginfo of a SIGSYS: ``data`` is si_errno (the action's data), ``code`` 1 for seccomp."""
 
     data: int
     code: int

@@ -1,4 +1,4 @@
-"""What the other tests see the kernel through sees rightly."""
+"""`running_kernel` itself: it sees of a child what there is to see."""
 
 from __future__ import annotations
 

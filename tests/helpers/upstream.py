@@ -23,7 +23,7 @@ MINIATURE = Path(__file__).parents[1] / "data" / "kernel"
 REAL = Path(__file__).parents[3] / "shared" / "kernel"
 """Real upstream files by tag, beside the checkout; not a part of it."""
 TREES = {"miniature": MINIATURE} | ({"real": REAL} if REAL.is_dir() else {})
-"""What tests of tables are tried on: the real files only where they are."""
+"""The trees on which tables are tried: the real files only where they are."""
 NEW, OLD = "v7.3.4", "v6.1.176"
 """The tags of each: with a table for all generic architectures, and before there was one."""
 

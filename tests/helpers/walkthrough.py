@@ -45,7 +45,7 @@ class Step:
 
 @dataclass
 class Visit:
-    """What became of one console block: what each command wrote, what the servers logged."""
+    """A console block that was run: the output of each command, the logs of the servers."""
 
     written: list[tuple[Step, str]] = field(default_factory=list)
     log: str = ""

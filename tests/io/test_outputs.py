@@ -173,7 +173,7 @@ def test_names_that_are_too_long(words: list[str], tmp_path: Path) -> None:
 
 
 def test_names_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
-    """What is written beside a file before it gets its name has a name of no more than that."""
+    """The temporary file beside an output has no longer name than a file may have."""
     name = "x" * (255 - len(".py"))
     Outputs({tmp_path / f"{name}.py": b"text"}).write()
     assert (tmp_path / f"{name}.py").read_bytes() == b"text"

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -17,8 +18,9 @@ import pytest
 from command import ROOT, Result, inside, seccompgen
 from seccompgen.core.errors import InputError, SeccompgenError
 from seccompgen.core.tables import Tables
+from seccompgen.filters.load import load_filter
 from seccompgen.filters.manifest import read_manifest
-from seccompgen.filters.module import read_banner, read_filters
+from seccompgen.filters.module import read_banner
 from seccompgen.io.reading import parse_toml, read_file, read_start
 from seccompgen.kernel.lockfile import render_lock, render_matrix
 from seccompgen.pipeline.build import load_tables, shipped_tables
@@ -295,19 +297,28 @@ def test_damaged_files_are_errors(originals: Path, tmp_path: Path) -> None:
     def module(path: Path) -> object:
         with contextlib.suppress(InputError):
             read_banner(path)
-        return read_filters(path, TABLES, None)
+        return load_filter(path, TABLES, None)
 
+    def package_of(path: Path) -> object:
+        for file in package.glob("*.py"):
+            if file.name != path.name:
+                shutil.copy(file, path.parent)
+        return module(path.parent)
+
+    package = originals / "v" / "p"
+    (tmp_path / "m").mkdir()
     readers: dict[str, tuple[bytes, Callable[[Path], object]]] = {
         "p.yml": (POLICY.encode(), lambda path: load_policy(path, TABLES)),
         "p.json": (json.dumps(policy).encode(), lambda path: load_policy(path, TABLES)),
         "p.toml": (toml.encode(), lambda path: load_policy(path, TABLES)),
         "pyproject.toml": (project.encode(), read_project),
         "m.json": ((originals / "v" / "seccomp-manifest.json").read_bytes(), read_manifest),
-        "m.py": ((originals / "v" / "p.py").read_bytes(), module),
+        "m/_x86_64.py": ((package / "_x86_64.py").read_bytes(), package_of),
+        "m/__init__.py": ((package / "__init__.py").read_bytes(), package_of),
         "one.py": ((originals / "one.py").read_bytes(), module),
         "p.bpf": (
             (originals / "p.x86_64.bpf").read_bytes(),
-            lambda path: read_filters(path, TABLES, X86),
+            lambda path: load_filter(path, TABLES, X86),
         ),
         "profile": (b"read: 100\nwrite: 3\n", read_profile),
         "syscalls.csv": (MATRIX, tables),

@@ -49,7 +49,7 @@ def tables_of(kernel_tree: Path) -> Callable[[str], Tables]:
 
 @pytest.fixture
 def facts(kernel_tree: Path) -> list[dict[str, Any]]:
-    """What arches.json says."""
+    """Return the facts of arches.json."""
     data: list[dict[str, Any]] = json.loads((kernel_tree / "arches.json").read_bytes())
     return data
 

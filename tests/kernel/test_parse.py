@@ -1,4 +1,4 @@
-"""What a naive reader of the kernel's tables gets wrong, and what a damaged source must not do."""
+"""Mistakes of naive readers of the kernel's tables, and sources that are damaged."""
 
 from __future__ import annotations
 

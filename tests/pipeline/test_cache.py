@@ -1,4 +1,4 @@
-"""What is kept is used where all is the same, and nowhere else; damage is never noticed."""
+"""Kept programs are used where all is the same, and nowhere else; damage is made good."""
 
 from __future__ import annotations
 

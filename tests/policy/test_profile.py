@@ -59,6 +59,7 @@ def errors(directory: Path, content: bytes) -> list[str]:
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_profile(path)
+    assert all(one.kind for one in caught.value.diagnostics)
     return [str(one).removeprefix(f"{directory}/") for one in caught.value.diagnostics]
 
 
@@ -114,7 +115,7 @@ FREQUENCIES = {
     OURS / "vm-common.frequency": (11, {"ioctl": 31008, "exit_group": 1}),
     SHARED / "crosvm/x86_64/common_device.frequency": (45, {"ioctl": 754417, "dup": 2}),
 }
-"""How many counts each file has, and some of them."""
+"""The number of counts in each file, and some of them."""
 
 
 @pytest.mark.parametrize("path", [path for path in FREQUENCIES if path.is_file()])

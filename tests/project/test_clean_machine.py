@@ -1,4 +1,4 @@
-"""What a machine of ours sets, and others do not, has no say in what is tested."""
+"""Tests run as on a new machine, whatever this one sets."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from command import ROOT
+from command import ROOT, seccompgen
+from pages import blocks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,3 +45,10 @@ def test_the_glossary_is_in_order_and_linked() -> None:
     assert len(terms) >= 20
     linked = [page for page in PAGES if "glossary.md" in page.read_text()]
     assert len(linked) >= 6
+
+
+def test_the_first_policy_of_the_language_builds(tmp_path: Path) -> None:
+    policy = blocks("yaml", (ROOT / "docs" / "policy.md").read_text())[0]
+    (tmp_path / "reader.yml").write_text(policy)
+    built = seccompgen("build", "reader.yml", "-o", "out", cwd=tmp_path)
+    assert (built.code, built.err) == (0, "")

@@ -77,7 +77,7 @@ WAYS = {
     "loaded": [],
     "public": ["_ctypes", "ctypes", "ctypes._endian"],
 }
-"""How install() calls the C library, and what it loads for that."""
+"""The ways in which install() calls the C library, and the modules that it loads for that."""
 
 
 def run(

@@ -383,7 +383,7 @@ def test_memory_is_not_that_of_another_process_with_the_same_number() -> None:
 
 
 def test_a_caller_that_is_killed_before_it_is_received(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What poll(2) said of a call may not hold any more when it is received; time goes on."""
+    """A call that poll(2) announced may be gone when it is received; time goes on."""
     waits: list[float] = []
 
     class Poll:

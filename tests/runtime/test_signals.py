@@ -38,7 +38,7 @@ ONCE = on_call(NR_SECCOMP, KILL_PROCESS)
 
 
 DONE = 2**40
-"""What getppid(2) returns at last."""
+"""The result of getppid(2) at last."""
 
 
 class LateError(TimeoutError):

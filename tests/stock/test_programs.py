@@ -1,4 +1,4 @@
-"""What the stock policies say on every ABI, by running their programs in an interpreter.
+"""The stock policies on every ABI, by running their programs in an interpreter.
 
 What is expected is written from the kernel's headers (socket.h, net.h, fcntl.h, sched.h, mman.h of
 each architecture), not read from the policies.

@@ -37,7 +37,7 @@ ORDERS: tuple[ByteOrder, ...] = ("little", "big")
 
 
 class Size(NamedTuple):
-    """How much is tried: ``calls`` and ``mutants`` are those of each program."""
+    """The amount that is tried: ``calls`` and ``mutants`` are those of each program."""
 
     calls: int
     mutants: int

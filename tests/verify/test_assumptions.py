@@ -1,4 +1,4 @@
-"""What a proof assumes: of some ABIs, that arguments are as their kernels show them.
+"""The assumption of proofs for some ABIs: that arguments are as their kernels show them.
 
 The programs are those that a compiler makes that compares all 64 bits, as ours did.
 """
@@ -24,7 +24,7 @@ from strategies import plain_tables
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 ZERO = [
     name
@@ -58,14 +58,14 @@ def wide(policy: dict[str, Any]) -> Code:
     return Code(program.instructions, abi.byte_order)
 
 
-def found(left: Side, right: Side, *assuming: str) -> Proof | Difference:
+def found(left: FilterSemantics, right: FilterSemantics, *assuming: str) -> Proof | Difference:
     """Return what both methods find; a proof must assume just ``assuming``."""
     verdicts, reason = both(left, right, assuming)
     assert not reason
     return verdicts[Method.CLASSES]
 
 
-def assert_proved(left: Side, right: Side, *assuming: str) -> None:
+def assert_proved(left: FilterSemantics, right: FilterSemantics, *assuming: str) -> None:
     assert found(left, right, *assuming) == Proof((Method.CLASSES,), assuming)
 
 

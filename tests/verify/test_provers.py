@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import random
-import re
 import struct
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import interpreter
@@ -20,24 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreter import ACCEPTED, ARITHMETIC, CONDITIONAL_JUMPS, U32
 from mutants import ANSWERS, LD_ABS, likely_calls, random_mutant, random_program
-from proving import TABLES, as_call, both, bounded, loaded, meaning_of, ran, spread_out
+from proving import TABLES, as_call, both, bounded, little, loaded, meaning_of, ran, spread_out
 from seccompgen import verify
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.program import Instruction
-from seccompgen.verify import Code, Difference, Method, Operation, Proof, Stack, meaning, prove
+from seccompgen.core.word import ARGS, Word
+from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
 from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.followers import Question
-from seccompgen.verify.kernel import strictest
+from seccompgen.verify.partition import Classes
 from strategies import interesting_calls, plain_tables, policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-PACKAGE = Path(verify.__file__).parents[1]
 ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 PRESENT = sorted(plain_tables())
 RET, RET_A, JEQ, JEQ_X, JSET, AND, ADD, TAX, LDX_IMM = (
@@ -159,6 +154,18 @@ def test_both_know_what_every_operation_does(code: int) -> None:
         assert Method.Z3 in assert_answered(program, call, ran(program, call).value)
 
 
+@pytest.mark.parametrize("load", [[(0x60, 0, 0)], [(0x61, 0, 0), (0x87, 0, 0)]], ids=["A", "X"])
+@pytest.mark.parametrize(("immediate", "store"), [(0x00, 0x02), (LDX_IMM, 0x03)], ids=["ST", "STX"])
+def test_both_know_each_of_the_scratch_words(
+    immediate: int, store: int, load: list[tuple[int, int, int]]
+) -> None:
+    kept = [step for k in range(16) for step in ((immediate, 0, 0, 100 + k), (store, 0, 0, k))]
+    for k in (0, 7, 15):
+        program = little(*kept, *((*one, k) for one in load), (RET_A, 0, 0, 0))
+        assert ran(program, Call(0, 0)).value == 100 + k
+        assert Method.Z3 in assert_answered(program, Call(0, 0), 100 + k)
+
+
 def assert_answered(code: Code, call: Call, answer: int) -> list[Method]:
     """Assert that every method finds ``answer`` to be that to ``call``; return which can tell."""
     found, _ = both(with_answer(code, call, answer), code)
@@ -247,12 +254,6 @@ FIRST = 16
 """The offset of the low word of the first argument, little-endian."""
 
 
-def little(*instructions: tuple[int, int, int, int]) -> Code:
-    code = Code(tuple(Instruction(*one) for one in instructions), "little")
-    assert not verify.kernel_objections(code.instructions)
-    return code
-
-
 BEYOND = {
     "instruction 1 computes": [(LD_ABS, 0, 0, FIRST), (ADD, 0, 0, 1), (JEQ, 0, 1, 5)],
     "instruction 2 compares": [(LD_ABS, 0, 0, FIRST), (TAX, 0, 0, 0), (JEQ_X, 0, 1, 0)],
@@ -330,179 +331,9 @@ def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     means = meaning(policy, abi, TABLES)
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
     with pytest.raises(UndecidedError, match="more than 5000 classes"):
-        exhaustion.Classes([Question(2 * 3, 5 << n, 4 << n) for n in range(14)], most=5000)
+        Classes([Question(Word.low(ARGS), 5 << n, 4 << n) for n in range(14)], most=5000)
     assert prove(means, code, Method) == Proof(tuple(Method))
     mutant = random_mutant(random.Random(0), code)
     found = [prove(means, mutant, [method]) for method in Method]
     assert {type(one) for one in found} == {Difference}
     assert_confirmed(found, code, mutant)
-
-
-# --- several filters as one ----------------------------------------------------------------------
-
-STRICTEST_FIRST = (
-    *(0x80000000, 0x00000000, 0x00030000, 0x00050000),
-    *(0x7FC00000, 0x7FF00000, 0x7FFC0000, 0x7FFF0000),
-)
-"""The order of seccomp(2)."""
-
-
-def in_words(operation: Operation, answers: list[int], refusal: int) -> int:
-    """Return what seccomp(2) and the docstring of Operation say, for actions that have names."""
-
-    def place(answer: int) -> int:
-        return STRICTEST_FIRST.index(answer & 0xFFFF0000)
-
-    newest_first = answers[::-1]
-    if operation is Operation.UNION:
-        return max(newest_first, key=place)
-    if operation is Operation.SUBTRACT:
-        if all(place(answer) < place(0x7FFC0000) for answer in answers[1:]):
-            return answers[0]
-        newest_first = [answers[0], refusal]
-    found = min(newest_first, key=place)
-    return ALLOW if place(found) == place(ALLOW) else found
-
-
-def with_named_actions(code: Code) -> Code:
-    named = tuple(
-        Instruction(RET, 0, 0, k)
-        if one.code & 7 == RET and (k := one.k) & 0xFFFF0000 not in STRICTEST_FIRST
-        else one
-        for one in code.instructions
-    )
-    return Code(named, code.byte_order)
-
-
-@pytest.mark.parametrize("operation", Operation)
-def test_stacks(operation: Operation) -> None:
-    seen: Counter[object] = Counter()
-    for seed in range(60):
-        rng = random.Random(seed)
-        parts = [one_answer_a_bit(rng) for _ in range(rng.randint(2, 3))]
-        refusal = rng.choice([KILL, 0x00050002, 0x00030000])
-        stack = Stack(operation, tuple(parts), refusal)
-        changed = rng.randrange(len(parts))
-        mutant = random_mutant(rng, parts[changed])
-        other = Stack(operation, (*parts[:changed], mutant, *parts[changed + 1 :]), refusal)
-        found, _ = both(stack, other)
-        calls = likely_calls(rng, [*parts, mutant], 60)
-        for call in calls:
-            answers = [ran(part, call).value for part in parts]
-            expected = in_words(operation, answers, refusal)
-            assert stack.answer(call) == expected
-            seen[expected] += 1
-            if operation is Operation.INTERSECT:
-                assert expected == strictest(answers)
-        for one in found.values():
-            seen[type(one)] += 1
-            if isinstance(one, Difference):
-                assert (one.left, one.right) == (stack.answer(one.call), other.answer(one.call))
-                answers = [ran(part, one.call).value for part in parts]
-                assert one.left == in_words(operation, answers, refusal)
-            elif found.keys() == set(Method):
-                assert all(stack.answer(call) == other.answer(call) for call in calls)
-    assert min(seen[Proof], seen[Difference]) > 15
-    assert len(seen) > 7
-
-
-def one_answer_a_bit(rng: random.Random) -> Code:
-    """Return a program with a test or two, and answers that the kernel has actions for."""
-    named = [answer for answer in ANSWERS if answer & 0xFFFF0000 in STRICTEST_FIRST]
-    rets = [(RET, 0, 0, rng.choice(named)) for _ in range(3)]
-    word = rng.choice([0, 4, FIRST, FIRST + 4])
-    first, second = (rng.choice([JEQ, 0x25, 0x35, JSET]) for _ in range(2))
-    tests = [(first, 1, 0, rng.randint(0, 5)), (second, 1, 2, rng.randint(0, 5))]
-    return little((LD_ABS, 0, 0, word), *tests, *rets)
-
-
-def test_laws_of_stacks() -> None:
-    allow, kill = (little((RET, 0, 0, ret)) for ret in (ALLOW, KILL))
-    for seed in range(12):
-        code = one_answer_a_bit(random.Random(seed))
-        same = [
-            Stack(Operation.INTERSECT, (code, code)),
-            Stack(Operation.INTERSECT, (allow, code)),
-            Stack(Operation.UNION, (code, code)),
-            Stack(Operation.UNION, (kill, code)),
-            Stack(Operation.SUBTRACT, (code, kill)),
-            Stack(Operation.SUBTRACT, (code, allow), ALLOW),
-        ]
-        for stack in same:
-            assert prove(stack, code, Method) == Proof(tuple(Method)), (stack, code)
-        nothing = Stack(Operation.SUBTRACT, (code, allow))
-        assert prove(nothing, kill, Method) == Proof(tuple(Method))
-
-
-def test_a_policy_can_be_a_part() -> None:
-    policy = {
-        "arches": ["x86_64"],
-        "default_action": "errno(1)",
-        "syscalls": [{"action": "allow", "names": ["read"]}],
-    }
-    means = meaning_of(policy, "x86_64")
-    code = Code(compile_policy(loaded(policy), ABIS["x86_64"], TABLES).instructions, "little")
-    inner = Stack(Operation.UNION, (means, code))
-    assert prove(Stack(Operation.INTERSECT, (code, inner)), means, Method) == Proof(tuple(Method))
-
-
-# --- independence --------------------------------------------------------------------------------
-
-
-def imported_by(module: Path) -> set[str]:
-    """Return the modules of seccompgen that ``module`` imports, wherever in it and whatever for."""
-    found = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            found.add(base)
-            found |= {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.startswith("seccompgen.") and file_of(name)}
-
-
-def file_of(module: str) -> Path | None:
-    place = PACKAGE.parent / Path(*module.split("."))
-    options = (place.with_suffix(".py"), place / "__init__.py")
-    return next((one for one in options if one.is_file()), None)
-
-
-# The compiler, what it knows of sets and rules, and all that is above it.
-_COMPILES = re.compile(
-    r"seccompgen\.(core\.(sets|reach)|policy|compile|render|pipeline|filters|observe|cli)\b"
-)
-
-
-def test_no_prover_and_no_oracle_shares_code_with_the_compiler() -> None:
-    waiting = {f"seccompgen.verify.{path.stem}" for path in (PACKAGE / "verify").glob("*.py")}
-    waiting = {"seccompgen.verify"} | waiting - {"seccompgen.verify.__init__"}
-    seen: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        seen.add(name)
-        path = file_of(name)
-        assert path
-        waiting |= imported_by(path) - seen
-    assert "seccompgen.core.model" in seen
-    assert not any(map(_COMPILES.match, seen)), seen
-
-
-def test_what_is_loaded_shares_no_code_with_the_compiler() -> None:
-    script = (
-        "import sys, seccompgen.verify, seccompgen.verify.classes, seccompgen.verify.smt\n"
-        "print(*(name for name in sys.modules if name.startswith('seccompgen.')))"
-    )
-    loaded_there = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert "seccompgen.verify.smt" in loaded_there
-    assert not any(map(_COMPILES.match, loaded_there)), loaded_there
-
-
-def test_the_oracle_reads_the_policy_and_the_tables_only() -> None:
-    path = PACKAGE / "verify" / "oracle.py"
-    assert {name.removeprefix("seccompgen.") for name in imported_by(path)} <= {
-        *("core.errnos", "core.model", "core.abis", "core.tables"),
-        *("verify", "verify.call"),
-    }

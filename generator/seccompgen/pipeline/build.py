@@ -99,7 +99,7 @@ PLAIN_MEANS = Means()
 
 @dataclass(frozen=True, slots=True)
 class AbiChange:
-    """What a bump of the tag does to one ABI; ``renumbered`` maps a name to (before, after)."""
+    """The effect of another tag on one ABI; ``renumbered`` maps a name to (before, after)."""
 
     abi: str
     gained: Mapping[str, int]
@@ -180,7 +180,7 @@ class _Read:
 _Job: TypeAlias = tuple[int, "Abi"]
 """A program to make: which policy of a list, for which ABI."""
 _Task: TypeAlias = "tuple[tuple[Policy, ...], Tables, Objective]"
-"""What all jobs are done with."""
+"""The inputs that all jobs share."""
 
 
 def _build(

@@ -34,7 +34,7 @@ _OPERATIONS = {
 class Allowed:
     """A call that shall be allowed: where any of ``conditions`` holds, or always if there are none.
 
-    ``comment`` goes behind the name: why it is there, one line at most.
+    ``comment`` is the reason for the rule, at most one line; it is written behind the name.
     """
 
     name: str

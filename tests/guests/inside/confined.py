@@ -94,7 +94,7 @@ def install_raw(nr_seccomp: int, program: bytes) -> None:
 
 
 class Run(NamedTuple):
-    """What one child left: ``status`` as of waitpid(2), ``made`` the calls that came back.
+    """The traces of one child: ``status`` as of waitpid(2), ``made`` the calls that came back.
 
     ``before`` are the results of calls without a filter, ``results`` those under it, as 64-bit
     words, of which 32-bit ABIs use the lower half; a failure is its negated errno. ``outside`` has

@@ -15,7 +15,7 @@ from guests.inside.machine_code import CALL_WORDS
 
 
 class Plan:
-    """What ``guests.plan`` wrote for this guest, in ``directory``."""
+    """Return the plan that ``guests.plan`` wrote for this guest, in ``directory``."""
 
     def __init__(self, directory: str) -> None:
         with open(directory + "/plan.json") as file:

@@ -15,7 +15,7 @@ _LINE = re.compile(
 
 
 class KernelLog:
-    """What was logged since this was made: by process, number, arch and action of each call."""
+    """The log since this was made: by process, number, arch and action of each call."""
 
     def __init__(self) -> None:
         # Unlimited: the records are the result.

@@ -1,4 +1,4 @@
-"""How a recording ends: targets that crash, end at once, cannot start; signals; what is left."""
+"""The end of a recording: targets that crash, end at once, cannot start; signals; leftovers."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
 def test_one_interrupt_is_the_commands(
     policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
 ) -> None:
-    """What a server calls until it is told to end is all there is to record of it."""
+    """A server is told to end after its use: the calls until then are all there is to record."""
     running, (shell, child) = waiting
     running.send_signal(signal.SIGINT)
     assert gone([shell])

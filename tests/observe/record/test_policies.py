@@ -1,4 +1,4 @@
-"""What is made of recordings: conditions, merged policies, what follows a marker, coverage."""
+"""Policies from recordings: conditions, merged policies, calls after a marker, coverage."""
 
 from __future__ import annotations
 
@@ -459,7 +459,7 @@ def test_without_a_marker_nothing_is_written(policy: Path) -> None:
 
 
 def test_a_workload_beside_a_policy(policy: Path) -> None:
-    """Which rules nothing reached, and what would have been refused."""
+    """Rules that nothing reached, and calls that would have been refused, are told."""
     policy.write_text(
         "arches: [x86_64]\n"
         "default_action: kill_process\n"

@@ -1,4 +1,4 @@
-"""What a recording sees: every way of making a call, and every way of becoming a process."""
+"""Calls made in every way, and processes begun in every way, are all recorded."""
 
 from __future__ import annotations
 

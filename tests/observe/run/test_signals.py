@@ -1,4 +1,4 @@
-"""Which signals a supervisor hands on: what was sent to it, not what a terminal sends to all."""
+"""Signals that a supervisor hands on: those sent to it alone, not those of a terminal to all."""
 
 from __future__ import annotations
 

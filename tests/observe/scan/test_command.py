@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import platform
 import re
-import runpy
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import seccompgen.cli.scan as command
 from c_programs import compiled
 from command import inside, said, seccompgen
+from seccompgen.observe.scan.found import Caveat, Origin
+from seccompgen.observe.scan.unknown import Why
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
 
@@ -105,8 +107,6 @@ def test_calls_are_allowed_and_denied(tmp_path: Path) -> None:
         (("--deny", "rite"), "unknown system call 'rite' on x86_64 (did you mean 'write'?)"),
         (("--allow", "read", "--deny", "read"), "allowed and denied: read; choose one"),
         (("--default-action", "errno(EWHAT)"), "--default-action: unknown errno 'EWHAT'"),
-        (("--format", "go", "--package", "a b"), "--package a b: cannot be the name"),
-        (("--format", "go", "--default-action", "kill_process"), "--format go: go-seccomp-bpf"),
         (("--library", "gone.so"), "gone.so: cannot be read"),
     ],
 )
@@ -118,29 +118,6 @@ def test_wrong_options_are_refused(tmp_path: Path, options: tuple[str, ...], mes
     assert not (tmp_path / "policy.yml").exists()
 
 
-def test_a_policy_may_come_as_python(tmp_path: Path) -> None:
-    compiled(tmp_path, KNOWN)
-    run = inside("scan", "program", "-o", "found.py", "--format", "python", cwd=tmp_path)
-    assert run.code == 0
-    policy = runpy.run_path(str(tmp_path / "found.py"))["POLICY"]
-    (tmp_path / "policy.json").write_text(json.dumps(policy))
-    assert names_of(tmp_path / "policy.json") == {"write", "exit", "restart_syscall"}
-
-
-def test_a_policy_may_come_as_go(tmp_path: Path) -> None:
-    compiled(tmp_path, KNOWN)
-    options = ("--format", "go", "--package", "sandbox")
-    run = inside("scan", "program", "-o", "found.go", *options, cwd=tmp_path)
-    assert run.code == 0
-    text = (tmp_path / "found.go").read_text()
-    assert re.findall(r'^\t{4}"(\w+)",$', text, re.MULTILINE) == [
-        "exit",
-        "restart_syscall",
-        "write",
-    ]
-    assert "\n//go:build linux && amd64\n\npackage sandbox\n" in text
-
-
 def test_json_has_all_of_it(tmp_path: Path) -> None:
     compiled(tmp_path, UNKNOWN)
     run = inside("scan", "program", "--json", cwd=tmp_path)
@@ -149,7 +126,20 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
     assert found["abi"] == "x86_64"
     assert found["syscalls"] == ["exit", "restart_syscall"]
     assert [(one["name"], one["function"]) for one in found["sites"]] == [("exit", "_start")]
-    assert [one["function"] for one in found["unknown"]] == ["_start"]
+    assert [(one["function"], one["kind"]) for one in found["unknown"]] == [("_start", "memory")]
+
+
+def test_codes_stay_and_each_has_its_text() -> None:
+    """Tools and suppressions name these: a code may be added, never renamed."""
+    why = (
+        "memory narrow computed decoded part returned changed stored no_stack nobody pointer"
+        " no_caller no_way_here no_code too_much no_call foreign no_way sum no_file no_instruction"
+        " relocation frames writable"
+    )
+    codes = [str(one) for kinds in (Why, Origin, Caveat) for one in kinds]
+    others = "restart signal_return vdso go_whole pointers loaded started"
+    assert codes == f"{why} {others}".split()
+    assert [*command._WHY, *command._ORIGIN, *command._CAVEAT] == codes
 
 
 def test_without_its_packages_it_says_what_to_install(tmp_path: Path) -> None:

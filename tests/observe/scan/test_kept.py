@@ -1,4 +1,4 @@
-"""What scans keep: the same result sooner, and never a wrong one."""
+"""Results that scans keep: the same sooner, and never a wrong one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def test_the_second_scan_reads_no_code(
     assert second.names == first.names
     assert {one.path for one in second.sites} == {one.path for one in second.unknown}
     assert {one.path for one in second.sites} == {str(moved)}
-    assert [one.reason for one in second.unknown] == [one.reason for one in first.unknown]
+    assert [one.why for one in second.unknown] == [one.why for one in first.unknown]
+    assert {one.lost.path for one in second.unknown} == {str(moved)}
 
 
 def test_a_library_is_read_once_for_two_programs(

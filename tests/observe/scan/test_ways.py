@@ -47,7 +47,7 @@ def test_each_way_is_followed_or_unknown(
     assert not found.unknown
     monkeypatch.delitem(WAYS, kind)
     without = scanned(tmp_path, WAYS_THERE[kind])
-    assert any(one.leads_on for one in without.unknown)
+    assert any(one.why.leads_on for one in without.unknown)
 
 
 HANDED_ON = {
@@ -102,4 +102,4 @@ def test_what_jumps_to_an_import_and_does_more_is_no_stub(tmp_path: Path) -> Non
 
 def test_a_call_out_of_all_code_is_unknown(tmp_path: Path) -> None:
     found = scanned(tmp_path, "call . + 0x10000000")
-    assert [one.reason for one in found.unknown if one.leads_on]
+    assert [one.why for one in found.unknown if one.why.leads_on]
