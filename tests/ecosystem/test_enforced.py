@@ -429,7 +429,8 @@ def test_a_program_of_32_bits_with_a_libc(options: list[str], tmp_path: Path) ->
     i386_call()
     (tmp_path / "program.c").write_text(THREADS)
     out = tmp_path / "program"
-    words = [program("gcc"), "-m32", "-pthread", *options, "-o", out, tmp_path / "program.c"]
+    source = tmp_path / "program.c"
+    words = [program("gcc"), "-m32", "-pthread", *options, "-o", str(out), str(source)]
     if subprocess.run(words, capture_output=True, check=False).returncode:
         pytest.skip("gcc makes none: install libc6-dev-i386, and lib32gcc of gcc's version")
     hold(Workload([out], settles=0.3), tmp_path)
