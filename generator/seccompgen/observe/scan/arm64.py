@@ -52,6 +52,7 @@ class Arm64(Arm64Instructions):
 
     abi = ABIS["aarch64"]
     number = Register("x8")
+    returned_in = frozenset(f"x{n}" for n in range(8))
     go_argument: Location = Register("x0")
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.observe.scan.image import Image, Span
-    from seccompgen.observe.scan.machine import Instruction, Location, Machine
+    from seccompgen.observe.scan.machine import Instruction, Location, Machine, Step
 
 _NEAR_BYTES = 96
 """The distance before the load from a table in which its index may be compared."""
@@ -323,6 +323,8 @@ def _addresses(
             return set()
         for earlier in _before(machine, function, at):
             step = machine.before(function.image, function.code, earlier, where)
+            if _is_kept(machine, function, step, where):
+                step = Moved((where,))
             if isinstance(step, Known):
                 found.add(step.value + added)
             elif isinstance(step, Lost):
@@ -335,6 +337,17 @@ def _addresses(
                 seen |= new
                 waiting += new
     return found if not waiting else set()
+
+
+def _is_kept(machine: Machine, function: Function, step: Step, location: Location) -> bool:
+    """Return True if a call does not change ``location``, though the ABI lets it.
+
+    What a C compiler reads after a call, and that returns nothing there, it knows to be as it was:
+    it has seen the callee (-fipa-ra of GCC).
+    """
+    changed = isinstance(step, Lost) and step.why is Why.CHANGED
+    register = isinstance(location, Register) and location.name not in machine.returned_in
+    return changed and register and not function.image.is_go
 
 
 def _bound(machine: Machine, function: Function, load: int, index: str) -> int | None:

@@ -143,6 +143,8 @@ class Machine(Protocol):
     abi: Abi
     number: Register
     """where the kernel looks for the number of the call"""
+    returned_in: frozenset[str]
+    """registers in which a C function may return something"""
     go_argument: Location
     """where a Go function finds its first argument"""
 
