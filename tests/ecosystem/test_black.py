@@ -47,7 +47,7 @@ DESCRIPTIONS = [
     "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 60,
     *("x" * width for width in range(80, 104)),
 ]
-"""What people may write that a formatter of docstrings could see otherwise than another."""
+"""Text that one formatter of docstrings might treat otherwise than another."""
 
 CHILD = """
 import json, sys
@@ -107,7 +107,7 @@ def emit(place: Path) -> list[str]:
         *(render_table(tables.tables[name]) for name in ("x86_64", "arm", "riscv32")),
     ]
     written = [path for path in place.rglob("*.py") if path.stat().st_size]
-    written += (ROOT / "generated" / "seccomp_filters").glob("no_exec.py")
+    written += (ROOT / "generated" / "seccomp_filters").glob("no_exec/*.py")
     return [text.decode() for text in sources] + [path.read_text() for path in written]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ecosystem.test_record import NGINX, free_port, get, redis_session, under_load
 from enforced import ENDINGS, ITSELF, Workload, enforced, hold, recorded
-from kernel import i386_call, require_x86_64
+from running_kernel import i386_call, require_x86_64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,8 +54,6 @@ SHELLS = {
 def test_shells(shell: str, script: str, tmp_path: Path) -> None:
     words = [program(shell), *(["sh"] if shell == "busybox" else []), "-c", SHELLS[script]]
     endings = [ending for ending in ENDINGS if ending == ITSELF or script == "trap"]
-    if (shell, script) == ("mksh", "pipelines"):
-        pytest.skip("sends itself SIGCHLD, by kill, only where a child was quicker than it")
     hold(Workload(words, settles=0.2), tmp_path, endings)
 
 

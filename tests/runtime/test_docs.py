@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from helpers.runtime import TEMPLATE, runtime
+from runtime_template import TEMPLATE, runtime
 
 HERE = Path(__file__).parent
 DOCS = TEMPLATE.parents[1] / "docs" / "runtime.md"

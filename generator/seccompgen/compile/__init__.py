@@ -6,7 +6,8 @@
       | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
       | weights    how often each is asked for, with which arguments
       | arguments  for each function the order of its words, a tree on each (onword, words,
-      |              linefacts, decisionlist, bittrees), or its rules one after the other (chain)
+      |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
+      |              as much of that as the work allows (budget); functions are divided by cofactors
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, tree, prices
       | diagram    all tests as one graph, equal parts once
@@ -28,7 +29,7 @@ from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, NumberLine, Span, number_lines
-from seccompgen.compile.onword import TooManyError
+from seccompgen.compile.onword import TooManyError, shared_words
 from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
@@ -92,8 +93,8 @@ class Making:
         self._abi = abi
         self._compat = compat
         self._objective = objective
-        self._words = Words()
-        self.functions = Functions(Sets(), self._words)
+        self._words = shared_words()
+        self.functions = Functions(Sets(), self._words.words)
 
     def program(
         self,

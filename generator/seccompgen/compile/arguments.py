@@ -6,31 +6,26 @@ only behind a test under a mask, which destroys it). Functions are canonical and
 program, so calls that ask the same questions share code.
 
 Which word comes first is searched: the order of least cost, where what is equally good goes to the
-one that adds the fewest instructions to what the program has already. Every order is tried until
-a call has cost ``_TRIED_FOR_CALL`` functions, or the program ``_TRIED`` steps; from then on
-the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL`` functions of one call, or
-``_PLANNED`` steps, the search is given up: some sets of rules have no small diagram in any order.
-Their rules are then tested one after the other, which is linear in their size (``chain``). The
-same is done where that comes out shorter by two thirds, or by a quarter if length is what counts. A
-step is about what one rule adds to the time that a word takes, so time is bounded, and by the same
-work on every machine.
+one that adds the fewest instructions to what the program has already. How many orders are tried
+is a matter of the `budget`. Where it is used up, rules are tested one after the other, which is
+linear in their size (``chain``). The same is done where that comes out shorter by two thirds, or by
+a quarter if length is what counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from seccompgen.compile.assemble import assemble
+from seccompgen.compile.budget import Budget
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
-from seccompgen.compile.functions import HIGH, LOW, ORIGINAL, WORD, Derived, Function, Word
-from seccompgen.compile.linefacts import LineFacts
-from seccompgen.compile.onword import TooManyError, WordSearch
-from seccompgen.compile.search import ROUGH
-from seccompgen.compile.search import WORD as THOROUGH
+from seccompgen.compile.functions import ORIGINAL, Derived, Function
+from seccompgen.compile.onword import TooManyError
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -41,40 +36,29 @@ from seccompgen.compile.tree import (
     End,
     Hole,
     Masked,
-    count_tests,
-    later,
     least_budget,
     less,
 )
 from seccompgen.core.model import U32, Op
 from seccompgen.core.program import word_offset
 from seccompgen.core.sets import comparisons
+from seccompgen.core.word import Word, argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
-    from seccompgen.compile.linefacts import Seen
     from seccompgen.compile.lower import Answer, Origins
-    from seccompgen.compile.onword import Sample
+    from seccompgen.compile.onword import Sample, SharedWords
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Costs, Tree
-    from seccompgen.compile.words import WordId, Words
     from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
 
 PlanId: TypeAlias = int
 
-_TRIED_FOR_CALL = 100
-_TRIED = 4_500
-_PLANNED_FOR_CALL = 3000
-_PLANNED = 20_000
-_STEPS = 4
-"""For each word of a function, and one more for each rule."""
-_SEARCHED = 500
-"""Lines are searched roughly once so many intervals have been searched."""
 _TOTAL = 1 << 12
 """The weight of all samples of a function."""
 _UNSEEN = 1 << 4
@@ -101,18 +85,6 @@ class _Way(NamedTuple):
     derived: tuple[Derived, ...]
     costs: Costs
     size: int
-
-
-class _Searched(NamedTuple):
-    """The result of a search: ``trees``, with ``costs`` and ``size`` as in `_Way`.
-
-    ``intervals`` were searched for it.
-    """
-
-    trees: WordTrees
-    costs: Costs
-    size: int
-    intervals: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +127,15 @@ class Arguments:
     def __init__(
         self,
         functions: Functions,
-        words: Words,
+        words: SharedWords,
         graph: Graph,
         abi: Abi,
         prices: Prices,
         hints: Hints,
     ) -> None:
         self._functions = functions
-        self._words = words
+        self._words = words.words
+        self._shared = words
         self._graph = graph
         self._abi = abi
         self._price = round(prices.word_test * SCALE * _TOTAL)
@@ -172,24 +145,20 @@ class Arguments:
         self._constants = hints.constants
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
-        self._lines: dict[Word, LineFacts] = {}
-        self._searches: dict[tuple[Word, WordId, Seen, bytes, bool, bool], _Searched] = {}
         self._used: set[PlanId] = set()
-        self._spent = self._steps = self._intervals = 0
-        self._stubborn = False
+        self._budget = Budget()
         self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[End]]] = {}
 
-    def plan(self, answer: Answer, samples: Iterable[Sample]) -> PlanId:
+    def plan(self, answer: Answer, samples: Sequence[Sample]) -> PlanId:
         """Return the plan for ``answer`` where arguments come as ``samples`` say."""
-        self._spent = 0
+        self._budget.begin_call()
         try:
-            number = self._plan(answer.function, self._normal(answer.function, samples))
+            number = self._plan(answer.function, samples)
         except TooManyError:
             if answer.cases:
                 return self._chain(answer)
-            self._spent, self._stubborn = 0, True
-            number = self._plan(answer.function, self._normal(answer.function, samples))
-            self._stubborn = False
+            self._budget.begin_call(stubborn=True)
+            number = self._plan(answer.function, samples)
         below = self._plans[number].below
         size = sum(self._plans[n].size for n in {number, *below} - self._used)
         if answer.cases and size > self._longest(answer):
@@ -225,34 +194,15 @@ class Arguments:
         self._plans.append(_Plan(costs, chain=node))
         return len(self._plans) - 1
 
-    def _normal(self, function: Function, samples: Iterable[Sample]) -> tuple[Sample, ...]:
-        """Return ``samples`` reduced to the words that ``function`` looks at, _TOTAL in all."""
-        masks = [0] * 6
-        for argument, half in self._functions.words(function):
-            masks[argument] |= U32 << 32 * half
-        merged: dict[tuple[int, ...], int] = {}
-        for args, weight in samples:
-            key = tuple(a & m for a, m in zip(args, masks, strict=True))
-            merged[key] = merged.get(key, 0) + weight
-        total = sum(merged.values())
-        return tuple(
-            sorted((args, weight * _TOTAL // total or 1) for args, weight in merged.items())
-        )
-
-    def _plan(self, function: Function, samples: tuple[Sample, ...]) -> PlanId:
-        key = _Key(function, samples)
+    def _plan(self, function: Function, samples: Sequence[Sample]) -> PlanId:
+        words = self._functions.words(function)
+        key = _Key(function, _normal(words, samples))
         found = self._known.get(key)
         if found is not None:
             return found
-        words = self._functions.words(function)
         if words:
-            self._spent += 1
-            if self._spent > _PLANNED_FOR_CALL or self._steps > _PLANNED:
-                raise TooManyError
-            if self._spent > _TRIED_FOR_CALL or self._steps > _TRIED:
-                words = words[:1]
-            self._steps += len(words) * (_STEPS + len(function.rules))
-            plan = self._best([self._way(function, word, samples) for word in words])
+            words = self._budget.words_to_try(words, len(function.rules))
+            plan = self._best([self._way(function, word, key.samples) for word in words])
         else:
             costs = np.full(BUDGETS, SCALE, dtype=np.int64)
             costs[0] = IMPOSSIBLE
@@ -281,49 +231,28 @@ class Arguments:
             below=below[last],
         )
 
-    def _facts(self, word: Word) -> LineFacts:
-        found = self._lines.get(word)
-        if found is None:
-            found = self._lines[word] = LineFacts(
-                self._words, self._masks.get(word, ()), self._price
-            )
-        return found
-
-    def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
-        argument, half = word
+    def _way(self, function: Function, word: Word, samples: Sequence[Sample]) -> _Way:
         line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
         inside: list[list[Sample]] = [[] for _ in left]
         for args, weight in samples:
-            value = args[argument] >> 32 * half & U32
+            value = word.of(args[word.argument])
             values[value] = values.get(value, 0) + weight
             place = self._words.at(line, value)
             assert isinstance(place, int)
             inside[place].append((args, weight))
-        labels = [
-            self._plan(rest.function, self._normal(rest.function, own))
-            for rest, own in zip(left, inside, strict=True)
-        ]
-        ends = np.array([self._plans[plan].costs for plan in labels])
-        found = self._searched(word, line, tuple(sorted(values.items())), ends)
-        self._intervals += found.intervals
+        labels = [self._plan(rest.function, own) for rest, own in zip(left, inside, strict=True)]
+        # Several orders of words, and other programs, may have asked for the same.
+        found = self._shared.searches(self._masks.get(word, ()), self._price).best(
+            line,
+            tuple(sorted(values.items())),
+            _UNSEEN_HIGH if word.is_high else _UNSEEN,
+            np.array([self._plans[plan].costs for plan in labels]),
+            rough=self._budget.is_rough,
+            stubborn=self._budget.stubborn,
+        )
+        self._budget.charge_search(found.intervals)
         return _Way(word, found.trees, tuple(labels), left, found.costs, found.size)
-
-    def _searched(self, word: Word, line: WordId, seen: Seen, ends: Costs) -> _Searched:
-        """Return the best trees on ``word``, which several orders of words may ask for."""
-        rough = self._intervals > _SEARCHED
-        key = word, line, seen, ends.tobytes(), rough, self._stubborn
-        found = self._searches.get(key)
-        if found is not None:
-            return found
-        effort = ROUGH if rough else THOROUGH
-        search = WordSearch(self._facts(word), ends, effort, stubborn=self._stubborn)
-        trees = search.best(line, seen, _UNSEEN if word[1] == LOW else _UNSEEN_HIGH)
-        costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
-        costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-        size = 1 + count_tests(trees.tree(UNBOUNDED))
-        found = self._searches[key] = _Searched(trees, costs, size, search.searched)
-        return found
 
     # --- building ---------------------------------------------------------------------------
 
@@ -346,8 +275,7 @@ class Arguments:
         if not plan.ways:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
-        argument, half = way.word
-        offset = word_offset(argument, "hi" if half == HIGH else "lo", self._abi)
+        offset = word_offset(way.word, self._abi)
         word = Value(offset)
         tests: list[NodeId] = []
         ends: list[End] = []
@@ -410,14 +338,29 @@ class Arguments:
         return found or rules
 
 
+def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return ``samples`` reduced to ``words``, _TOTAL in all."""
+    if not samples:
+        return ()
+    masks = [0] * 6
+    for word in words:
+        masks[word.argument] |= U32 << word.shift
+    merged: dict[tuple[int, ...], int] = {}
+    for args, weight in samples:
+        key = tuple(map(and_, args, masks))
+        merged[key] = merged.get(key, 0) + weight
+    total = sum(merged.values())
+    return tuple(sorted((args, weight * _TOTAL // total or 1) for args, weight in merged.items()))
+
+
 def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
     """Return which of ``rules`` compare a word with a number."""
     found: dict[Word, dict[int, list[Origin]]] = {}
     for rule in rules:
         for test in comparisons(rule.condition):
-            for half in (LOW, HIGH):
-                own = found.setdefault((test.argument, half), {})
-                own.setdefault(test.value >> WORD * half & U32, []).append(rule.origin)
+            for word in argument_words(test.argument):
+                own = found.setdefault(word, {})
+                own.setdefault(word.of(test.value), []).append(rule.origin)
     return found
 
 
@@ -437,8 +380,7 @@ def _masks(rules: Iterable[Rule]) -> dict[Word, tuple[tuple[int, int], ...]]:
                     mask, k = test.mask, test.value
                 case _:
                     continue
-            for half in (LOW, HIGH):
-                own, value = mask >> 32 * half & U32, k >> 32 * half & U32
-                if own not in (0, U32):
-                    found.setdefault((test.argument, half), {})[own, value] = None
+            for word in argument_words(test.argument):
+                if word.of(mask) not in (0, U32):
+                    found.setdefault(word, {})[word.of(mask), word.of(k)] = None
     return {word: tuple(masks) for word, masks in found.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ from seccompgen.core.errors import (
     SeccompgenError,
 )
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
+from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
-from seccompgen.io.reading import read_start
 from seccompgen.kernel import lockfile
 from seccompgen.pipeline.build import (
     LOCK_NAME,
@@ -33,13 +32,19 @@ from seccompgen.pipeline.build import (
     module_name,
     read_objective,
 )
+from seccompgen.pipeline.packages import (
+    INIT_NAME,
+    is_ours,
+    orphaned_filters,
+    orphaned_sources,
+    refuse_to_overwrite,
+)
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.verify import Code, Difference, Meaning, prove
-from seccompgen.verify.call import ARCH, ARGS, NR
-from seccompgen.verify.oracle import Case, OneOf, Test
+from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,12 +55,10 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import Built, Means
     from seccompgen.pipeline.project import Project
-    from seccompgen.policy.oci import Profile
+    from seccompgen.policy.oci import OciProfile
 
 RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
-_PACKAGE_NAME = "__init__.py"
-_MAX_BANNER = 1 << 20
 _TYPED_NAME = "py.typed"
 
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
@@ -112,8 +115,8 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
     if form == "bpf":
         return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
     if form == "python":
-        source = render.render_filter(one.policy, one.programs, tables, one.objective)
-        return {f"{one.module_name}.py": source}
+        package = render.render_filter(one.policy, one.programs, tables, one.objective)
+        return {f"{one.module_name}/{name}": source for name, source in package.items()}
     if form == "oci":
         return {
             f"{one.policy.name}.{profile.abi.name}.json": render.render_profile(profile)
@@ -123,14 +126,14 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
 
-def _profiles(one: Built, tables: Tables) -> list[Profile]:
+def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
     """Return the OCI profiles of a policy, each proved to be the program for its ABI."""
     fit = [program for program in one.programs if architecture(program.abi)]
     if not fit:
         abis = ", ".join(program.abi.name for program in one.programs)
         text = f"an OCI profile can be exact for no ABI of these: {abis}; name one of 64 bits"
         raise InputError(Diagnostic(text, one.policy.arches_origin.position))
-    made: list[Profile] = []
+    made: list[OciProfile] = []
     problems: dict[Diagnostic, None] = {}
     for program in fit:
         try:
@@ -146,7 +149,7 @@ def _profiles(one: Built, tables: Tables) -> list[Profile]:
 
 
 def require_profile_proof(
-    policy: Policy, profile: Profile, program: Program, tables: Tables
+    policy: Policy, profile: OciProfile, program: Program, tables: Tables
 ) -> None:
     """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""
     code = Code(program.instructions, program.abi.byte_order)
@@ -165,7 +168,7 @@ def require_profile_proof(
 _RELATIONS = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 
-def _profile_meaning(profile: Profile, tables: Tables) -> Meaning:
+def _profile_meaning(profile: OciProfile, tables: Tables) -> Meaning:
     """Return what runtimes make of a profile, by the specification and seccomp_rule_add(3).
 
     Its rules do not overlap, so that here it does not matter which comes first.
@@ -173,18 +176,21 @@ def _profile_meaning(profile: Profile, tables: Tables) -> Meaning:
     abi, numbers = profile.abi, tables.tables[profile.abi.name].numbers
     origin = Origin("the OCI profile", Position(""))
     foreign = ActionKind.KILL_THREAD.value
-    through = Test(ARCH, "==", abi.audit_arch)
+    through = FieldTest(ARCH, "==", abi.audit_arch)
     cases = []
     if abi.name == "x86_64":
-        x32 = Test(NR, "!=", U32), Test(NR, "!=", 0, X32_SYSCALL_BIT)
+        x32 = FieldTest(NR, "!=", U32), FieldTest(NR, "!=", 0, X32_SYSCALL_BIT)
         cases.append(Case((through, *x32), foreign, origin))
     for rule in profile.rules:
-        tests: list[Test | OneOf] = [through, OneOf(NR, frozenset(numbers[n] for n in rule.names))]
+        tests: list[FieldTest | OneOf] = [
+            through,
+            OneOf(NR, frozenset(numbers[n] for n in rule.names)),
+        ]
         for match in rule.matches:
             if match.op == "MASKED_EQ":
-                tests.append(Test(ARGS + match.index, "==", match.value_two, match.value))
+                tests.append(FieldTest(ARGS + match.index, "==", match.value_two, match.value))
             else:
-                tests.append(Test(ARGS + match.index, _RELATIONS[match.op], match.value))
+                tests.append(FieldTest(ARGS + match.index, _RELATIONS[match.op], match.value))
         cases.append(Case(tuple(tests), rule.ret, origin))
     cases += [Case((through,), profile.default, origin), Case((), foreign, origin)]
     return Meaning(abi, tuple(cases))
@@ -225,8 +231,8 @@ def read_files(
     return list(dict.fromkeys(found + template_files()))
 
 
-def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None) -> bytes:
-    """Return a depfile that says ``outputs``, or ``target``, depend on ``inputs``.
+def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
+    """Return a depfile that says ``outputs`` depend on ``inputs``.
 
     Paths below the current directory are relative to it, as build files have them. Raises
     InputError for a name that no depfile can hold.
@@ -235,11 +241,10 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None)
 
     here = Path.cwd()
 
-    def name(path: Path) -> str:
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    def names(paths: Iterable[Path]) -> list[str]:
+        return [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in paths]
 
-    targets = [name(path) for path in outputs] if target is None else [target]
-    return render_depfile(targets, [name(path) for path in inputs])
+    return render_depfile(names(outputs), names(inputs))
 
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
@@ -274,7 +279,7 @@ def project_filters(
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built
     }
-    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag, tables=ours)
+    files[project.output / INIT_NAME] = render_package(about, tables.tag, tables=ours)
     files[project.output / _TYPED_NAME] = b""
     return built, files
 
@@ -294,8 +299,8 @@ class Compiled:
         """
         refuse_to_overwrite(self.files)
         if self.project:
-            return Outputs(self.files, orphaned_filters(self.project, self.files))
-        return Outputs(self.files, orphaned_programs(self.files))
+            return Outputs(self.files, orphaned_filters(self.project.output, self.files))
+        return Outputs(self.files, orphaned_sources(self.files))
 
     def is_current(self) -> bool:
         """Return whether what it was made from is still the same."""
@@ -323,50 +328,19 @@ def put(make: Callable[[], Compiled], place: Path) -> tuple[Compiled, list[Path]
 
 
 def package_names(project: Project) -> list[str]:
-    """Return the names of the files in the filter package of ``project``, as it was last built."""
-    modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
+    """Return the paths of the files in the filter package of ``project``, as it was last built."""
+    packages = [project.output / module_name(path.stem) for path in project.policy_files()]
+    modules = [path for package in packages for path in sorted(package.glob("*.py"))]
     # Whether a filter has a listener is not to be known without reading its policy.
     listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
-    return [*modules, RUNTIME_NAME, *listeners, _PACKAGE_NAME, _TYPED_NAME]
-
-
-def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:
-    """Return the modules in the project's filter package whose policies are gone.
-
-    Those that were made of several filters have none, and are left alone.
-    """
-    ours = (path for path in project.output.glob("*.py") if _is_ours(path))
-    return frozenset(path for path in ours if not _is_combined(path)) - set(files)
-
-
-def orphaned_programs(files: Iterable[Path]) -> frozenset[Path]:
-    """Return the Go files beside ``files`` of ABIs that their policies no longer have."""
-    packages = {path.parent for path in files if path.suffix == ".go"}
-    there = (path for package in packages for path in package.glob("*.go"))
-    return frozenset(path for path in there if _is_ours(path)) - set(files)
+    inside = [path.relative_to(project.output).as_posix() for path in modules]
+    return [*inside, RUNTIME_NAME, *listeners, INIT_NAME, _TYPED_NAME]
 
 
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
     """Return the table modules in ``package`` of ABIs that the tag does not have."""
     absent = (package / f"{name}.py" for name in absent_abis(tables))
-    return frozenset(path for path in absent if path.is_file() and _is_ours(path))
-
-
-def _is_ours(path: Path) -> bool:
-    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
-
-    # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
-    if not path.is_file():
-        return False
-    # Headers began as Rust modules do, until they were made for C89.
-    known = [BANNERS[suffix].encode() for suffix in (path.suffix, ".rs")]
-    return read_start(path, max(map(len, known))).startswith(tuple(known))
-
-
-def _is_combined(path: Path) -> bool:
-    lines = read_start(path, _MAX_BANNER).splitlines()
-    banner = itertools.takewhile(lambda line: line.startswith(b"#"), lines)
-    return any(line.startswith(b"#   made ") for line in banner)
+    return frozenset(path for path in absent if path.is_file() and is_ours(path))
 
 
 def project_outputs(
@@ -387,7 +361,7 @@ def project_outputs(
         filters, written = project_filters(one, tables, progress, means)
         built += filters
         files |= written
-        superfluous |= orphaned_filters(one, written)
+        superfluous |= orphaned_filters(one.output, written)
     package = project.output / "tables"
     files |= table_files(tables, package, project.kernel)
     if tables.tag != project.linux:
@@ -399,17 +373,6 @@ def _examples(project: Project) -> list[Project]:
     """Return the projects in ``examples`` whose filters are there, sorted."""
     found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
     return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]
-
-
-def refuse_to_overwrite(files: Iterable[Path]) -> None:
-    """Raise InputError if a source file is there already that seccompgen did not generate."""
-    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
-
-    there = (path for path in files if path.suffix in BANNERS and path.is_file())
-    foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
-    if foreign:
-        message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"
-        raise InputError(*(Diagnostic(message, Position(str(path))) for path in foreign))
 
 
 def require_writable(directory: Path) -> None:

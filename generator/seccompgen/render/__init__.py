@@ -3,15 +3,19 @@
 from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
+    Form,
     combined_docstring,
     inlined_runtime,
     module_tree,
     policy_docstring,
+    program_module,
+    program_tree,
     render_combined,
     render_filter,
     render_notification,
     render_package,
     render_runtime,
+    render_single_file,
 )
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.oci import render_profile
@@ -20,6 +24,7 @@ from seccompgen.render.table_module import render_table, render_tables_package
 from seccompgen.render.templates import render_text
 
 __all__ = [
+    "Form",
     "Line",
     "call_name",
     "call_text",
@@ -29,6 +34,8 @@ __all__ = [
     "module_tree",
     "number",
     "policy_docstring",
+    "program_module",
+    "program_tree",
     "render_c",
     "render_combined",
     "render_depfile",
@@ -39,6 +46,7 @@ __all__ = [
     "render_profile",
     "render_runtime",
     "render_rust",
+    "render_single_file",
     "render_table",
     "render_tables_package",
     "render_text",

@@ -39,7 +39,7 @@ class Macro:
 
 
 Included: TypeAlias = Source | tuple[Macro, ...] | None
-"""What an include stands for: a text, definitions made elsewhere, or nothing of interest."""
+"""The content of an include: a text, definitions made elsewhere, or nothing of interest."""
 
 Include: TypeAlias = Callable[[str, Position], Included]
 """Resolve ``name`` of ``#include <name>``; raises OutsideError where it cannot."""
@@ -131,8 +131,8 @@ class _Reader:
             if comment is None:
                 return match[0]
             if comment.startswith("/*") and (len(comment) < 4 or not comment.endswith("*/")):
-                line = source.text.count("\n", 0, match.start()) + 1
-                self._fail("this comment is never closed", Position(source.path, line))
+                where = Position.after(source.path, source.text[: match.start()])
+                self._fail("this comment is never closed", where)
             # A comment is one blank even across lines; the continuation keeps the line count.
             return " " + "\\\n" * comment.count("\n")
 

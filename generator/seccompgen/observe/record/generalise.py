@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import Comparison, Condition, Op
+from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.implied import Facts, implied, why
-from seccompgen.observe.record.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.observations import abi_of, name_of
 from seccompgen.observe.record.worth import worth
 from seccompgen.policy import Allowed
@@ -53,9 +53,10 @@ def allowed_calls(
             recording.processes,
             late=recording.marked or recording.attached,
             unseen=recording.attached,
+            catches=recording.catches,
         )
-        for name in implied(facts, tables.tables[abi.name].numbers):
-            calls.setdefault(name, allowed(name))
+        for one in implied(facts, tables.tables[abi.name].numbers):
+            calls.setdefault(one.name, allowed(one.name, one.conditions, one.why))
     return {abi: tuple(calls.values()) for abi, calls in found.items()}
 
 
