@@ -54,7 +54,7 @@ def test_a_restriction_is_worked_out_once() -> None:
     assert words.restrictions > made
 
 
-@pytest.mark.parametrize(("seed", "most", "restrictions"), [(1, 925, 1795), (2, 490, 632)])
+@pytest.mark.parametrize(("seed", "most", "restrictions"), [(1, 660, 1460), (2, 420, 535)])
 def test_random_policies_take_no_more_work_than_they_did(
     seed: int, most: int, restrictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +81,7 @@ def test_a_second_abi_asks_little_that_is_new(
         before = shared.words.steps + shared.words.restrictions
         assert compile_policy(policy, abi, TABLES) == alone[abi.name]
         work.append(shared.words.steps + shared.words.restrictions - before)
-    assert max(work[1:]) * 10 <= work[0]
+    assert work[0] > 10 * max(work[1:])
 
 
 def _compiled(policy: Policy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:

@@ -9,7 +9,8 @@
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
       |              as much of that as the work allows (budget); functions are divided by cofactors
       | dispatch   a tree on the number, that leads to the functions
-      |              both trees by dynamic programming: search, patterns, tree, prices
+      |              both trees by dynamic programming: search, patterns, shapes, tree,
+      |              prices
       | diagram    all tests as one graph, equal parts once
       | rejoin     tests at several places that can be one (ranges)
       | assemble   instructions
@@ -122,13 +123,11 @@ class Making:
             # short paths for them are short for the others, too.
             several = self._objective.optimize is Optimize.SPEED
             plans = [
-                arguments.plan(
-                    span.answer, asked if several else samples(span.answer, sets, several=False)
-                )
+                arguments.plan(span.answer, asked.several if several else asked.least)
                 for span, asked in zip(line.spans, seen, strict=True)
             ]
             weights = span_weights(line.spans, self._objective)
-            weighed.insert(0, Weighed(line, weights, seen))
+            weighed.insert(0, Weighed(line, weights, [one.several for one in seen]))
             roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))
 
         least = bound(weighed, ret, sets)

@@ -72,9 +72,9 @@ def filter_files(
     form: str = "python",
     means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``built`` under ``directory``; ``form`` is one of `FORMATS`.
+    """Return the files that hold ``built`` under ``directory``.
 
-    Raises one InputError with all that cannot be said in that form.
+    ``form`` is one of `FORMATS`. Raises one InputError with all that cannot be said in that form.
     """
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
