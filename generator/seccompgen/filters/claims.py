@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,7 +123,7 @@ def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means)
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
     loaded = compile_filter(path, tables, only, means)
     assert loaded.policy
-    return _claims_of_codes(loaded, loaded.policy, tables)
+    return _claims_against(loaded.policy, loaded, tables)
 
 
 def claims_of_programs(
@@ -176,8 +176,7 @@ def _claims_of_programs(
         if not stale:
             raise InputError(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
         stale.append(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
-    claims = _claims_of_codes(loaded, policy, tables)
-    return [replace(claim, policies=(str(policy_path),)) for claim in claims], stale
+    return _claims_against(policy, loaded, tables, str(policy_path)), stale
 
 
 def _claims_of_combined(
@@ -208,17 +207,15 @@ def _claims_of_combined(
     return claims, stale
 
 
-def _claims_of_codes(loaded: LoadedFilter, policy: Policy, tables: Tables) -> list[Claim]:
-    """Return the claims that programs are ``policy``, for its ABIs."""
+def _claims_against(
+    policy: Policy, loaded: LoadedFilter, tables: Tables, *policies: str
+) -> list[Claim]:
+    """Return the claims that programs are ``policy``, for each ABI of both."""
+    file, names = str(loaded.path), ("policy", "program")
     return [
-        Claim(
-            str(loaded.path),
-            ABIS[name],
-            ("policy", "program"),
-            (meaning(policy, ABIS[name], tables), code),
-        )
-        for name, code in loaded.programs.items()
-        if ABIS[name] in policy.arches
+        Claim(file, abi, names, (meaning(policy, abi, tables), code), policies)
+        for abi, code in ((ABIS[name], code) for name, code in loaded.programs.items())
+        if abi in policy.arches
     ]
 
 

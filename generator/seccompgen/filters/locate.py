@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.problems import Problem
 from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
 from seccompgen.pipeline.project import POLICY_SUFFIXES
@@ -169,8 +169,7 @@ def _is_there(word: str) -> bool:
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return False
-        text = f"cannot read {word}: {error.strerror}"
-        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
+        raise InputError(cannot("read", word, error), kind=Problem.UNREADABLE_FILE) from None
     return True
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot
 from seccompgen.core.objective import Optimize  # noqa: TC001 - pydantic evaluates it
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
@@ -111,8 +111,7 @@ def read_manifest(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        text = f"cannot read {path}: {error.strerror}"
-        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
+        raise InputError(cannot("read", path, error), kind=Problem.UNREADABLE_FILE) from None
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
