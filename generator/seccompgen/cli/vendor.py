@@ -21,10 +21,9 @@ from seccompgen.cli.common import (
     progress,
     read_goal,
     read_tables,
-    require_abi,
     tables_option,
 )
-from seccompgen.core.abis import ABIS
+from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.io.console import print_json
 

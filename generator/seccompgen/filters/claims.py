@@ -18,7 +18,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import Settings
+from seccompgen.core.model import Action, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
 from seccompgen.core.word import ARGS
@@ -37,7 +37,7 @@ from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
-from seccompgen.policy import load_policy, parse_action
+from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstring
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
@@ -78,6 +78,11 @@ class Verdict:
 
     claim: Claim
     result: Proof | Difference | UndecidedError
+
+    @property
+    def proved(self) -> bool:
+        """True if the two sides are one for every call."""
+        return isinstance(self.result, Proof)
 
     def text(self, tables: Tables) -> str:
         """Return a difference, or why it was not decided, as one line."""
@@ -191,7 +196,7 @@ def _claims_of_combined(
     advice = "put a copy beside the module"
     files = [_find(path, *part, advice) for part in banner.parts]
     parts = parts_of(files, tables, ABIS[next(iter(programs))] if len(programs) == 1 else None)
-    operation, refusal = made[0], parse_action(made[1]) if made[1] else None
+    operation, refusal = made[0], Action.parse(made[1]) if made[1] else None
     claims = [
         Claim(
             str(path),
