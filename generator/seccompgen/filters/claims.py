@@ -39,6 +39,7 @@ from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy, parse_action
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import policy_docstring
+from seccompgen.render.templates import EXPLAIN_NAME
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import ARGS, word_at
 
@@ -385,7 +386,8 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
     """Return what of the files that a module imports is not as seccompgen writes it.
 
     That is the runtime, and for a policy with a listener what its supervisor imports. What Python
-    would import instead of one of these, or of the module, is told as well.
+    would import instead of one of these, or of the module, is told as well. The sentences of errors
+    may be missing, as the runtime does without them.
     """
     module = read_module(path)
     files = {} if module.single_file else support_files(path.parent, [module.settings.flags])
@@ -402,6 +404,8 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
         except InputError as error:
             problems += error.diagnostics
         except OSError as error:
+            if file.name == EXPLAIN_NAME and isinstance(error, FileNotFoundError):
+                continue
             text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
             problems.append(Diagnostic(text, Position(str(file))))
     return problems

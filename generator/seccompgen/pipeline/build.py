@@ -336,7 +336,7 @@ def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
     return result
 
 
-_RESERVED = {"_runtime", "notification", "tables", "__init__"}
+_RESERVED = {"_runtime", "_questions", "_explain", "notification", "tables", "__init__"}
 
 
 def resolve_tables(

@@ -37,6 +37,7 @@ from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
+from seccompgen.render.templates import BANNERS, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, Meaning, prove
 from seccompgen.verify.call import ARCH, ARGS, NR
 from seccompgen.verify.oracle import Case, OneOf, Test
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.project import Project
     from seccompgen.policy.oci import Profile
 
-RUNTIME_NAME = "_runtime.py"
-NOTIFICATION_NAME = "notification.py"
 _PACKAGE_NAME = "__init__.py"
 _MAX_BANNER = 1 << 20
 _TYPED_NAME = "py.typed"
@@ -96,12 +95,11 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
 
     That is the runtime, and where one of them makes a listener, what its supervisor needs.
     """
-    from seccompgen.render import render_notification, render_runtime  # noqa: PLC0415 - jinja2
+    from seccompgen.render import render_runtime  # noqa: PLC0415 - jinja2
 
-    files = {directory / RUNTIME_NAME: render_runtime()}
-    if any(each & FilterFlag.NEW_LISTENER for each in flags):
-        files[directory / NOTIFICATION_NAME] = render_notification()
-    return files
+    listens = any(each & FilterFlag.NEW_LISTENER for each in flags)
+    names = [*RUNTIME_NAMES, *[NOTIFICATION_NAME] * listens]
+    return {directory / name: render_runtime(name) for name in names}
 
 
 def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
@@ -327,7 +325,7 @@ def package_names(project: Project) -> list[str]:
     modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
     # Whether a filter has a listener is not to be known without reading its policy.
     listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
-    return [*modules, RUNTIME_NAME, *listeners, _PACKAGE_NAME, _TYPED_NAME]
+    return [*modules, *RUNTIME_NAMES, *listeners, _PACKAGE_NAME, _TYPED_NAME]
 
 
 def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:
@@ -353,8 +351,6 @@ def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
-
     # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
     if not path.is_file():
         return False
@@ -403,8 +399,6 @@ def _examples(project: Project) -> list[Project]:
 
 def refuse_to_overwrite(files: Iterable[Path]) -> None:
     """Raise InputError if a source file is there already that seccompgen did not generate."""
-    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
-
     there = (path for path in files if path.suffix in BANNERS and path.is_file())
     foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
     if foreign:

@@ -10,7 +10,6 @@ from seccompgen.render.filter_module import (
     policy_docstring,
     render_combined,
     render_filter,
-    render_notification,
     render_package,
     render_runtime,
 )
@@ -18,9 +17,12 @@ from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.oci import render_profile
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
-from seccompgen.render.templates import render_text
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
 
 __all__ = [
+    "NOTIFICATION_NAME",
+    "RUNTIME_NAME",
+    "RUNTIME_NAMES",
     "Line",
     "call_name",
     "call_text",
@@ -36,7 +38,6 @@ __all__ = [
     "render_filter",
     "render_go",
     "render_go_allowlist",
-    "render_notification",
     "render_package",
     "render_profile",
     "render_python_allowlist",

@@ -15,7 +15,14 @@ from seccompgen.core.program import INSTRUCTION_SIZE
 from seccompgen.core.text import printable
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
 from seccompgen.render.listing import listing
-from seccompgen.render.templates import BANNERS, render_python, render_text, template_source
+from seccompgen.render.templates import (
+    BANNERS,
+    RUNTIME_NAME,
+    RUNTIME_NAMES,
+    render_python,
+    render_text,
+    template_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -209,36 +216,35 @@ def _bare(context: Mapping[str, object], blocks: Mapping[str, str]) -> str:
     return text
 
 
-def render_runtime() -> bytes:
-    """Return the runtime as it lies beside generated filters."""
-    return _as_it_is("_runtime.py")
-
-
-def render_notification() -> bytes:
-    """Return the supervisor's side of user notification, which lies beside the runtime."""
-    return _as_it_is("notification.py")
-
-
-def _as_it_is(name: str) -> bytes:
+def render_runtime(name: str) -> bytes:
+    """Return a file of the runtime, or `NOTIFICATION_NAME`, as it lies beside generated filters."""
     return f"{BANNERS['.py']}\n{template_source(name)}".encode()
 
 
 def inlined_runtime() -> str:
     """Return the runtime as it is part of a module: its install() is the module's _install()."""
-    source = template_source("_runtime.py")
-    tree = ast.parse(source)
-    docstring = tree.body[0]
-    names = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    source = "\n".join(map(_without_siblings, RUNTIME_NAMES))
+    names = (node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
     assert "install" not in names
-    lines = source.splitlines(keepends=True)[docstring.end_lineno :]
-    before, definition, after = "".join(lines).partition("\ndef install(")
+    before, definition, after = source.partition("\ndef install(")
     assert definition
     return f"# The runtime; the filter is below.\n{before}\ndef _install({after}".rstrip() + "\n"
 
 
+_SIBLINGS = re.compile(r"^from \._\w+ import (?:\w+|\([^)]*\))\n", re.MULTILINE)
+_SIBLING = re.compile(r"^( +)from \.(?:_\w+)? import .*$", re.MULTILINE)
+
+
+def _without_siblings(name: str) -> str:
+    """Return a file of the runtime, but for its docstring, for a module that holds them all."""
+    source = template_source(name)
+    lines = source.splitlines(keepends=True)[ast.parse(source).body[0].end_lineno :]
+    return _SIBLING.sub(r"\1pass  # it is below", _SIBLINGS.sub("", "".join(lines)))
+
+
 def _runtime_format() -> int:
     """Return what the runtime says of what modules may call."""
-    found = re.search(r"^FORMAT = (\d+)$", template_source("_runtime.py"), re.MULTILINE)
+    found = re.search(r"^FORMAT = (\d+)$", template_source(RUNTIME_NAME), re.MULTILINE)
     assert found
     return int(found[1])
 
