@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.runtime import FILES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import Instruction
 from seccompgen.filters.module import read_filters
@@ -21,7 +22,7 @@ from seccompgen.render import listing
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "generated" / "seccomp_filters"
-BESIDE = {"__init__.py", "_runtime.py", "notification.py"}
+BESIDE = {"__init__.py", *FILES, "notification.py"}
 FILTERS = sorted(path for path in PACKAGE.glob("*.py") if path.name not in BESIDE)
 STOCK = {"compute_only", "no_exec", "no_network", "web_worker"}
 TABLES = shipped_tables()

@@ -7,7 +7,6 @@ name it. The functions of `_runtime` that ask have the documentation.
 Sources: seccomp(2), elf(5), proc_pid_status(5) and the kernel's arch/riscv and kernel/sys.c.
 """
 
-import os
 import sys
 
 from ._runtime import (
@@ -94,6 +93,8 @@ def _proved_row(attempt: str, row: "list[str] | None", kind: str) -> "list[str]"
 
     None stands for a build that names none, ``kind`` for its width and byte order.
     """
+    import os
+
     machine = os.uname().machine
     header = b"" if row else _read("/proc/self/exe", 52)
     proper = header[:4] == b"\x7fELF"

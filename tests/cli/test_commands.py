@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from command import RENEW, ROOT, checkout, inside, seccompgen, snapshot
+from helpers.runtime import FILES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.cli import command
@@ -40,7 +41,7 @@ def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> 
     out = tmp_path / "app" / "filters"
     run = seccompgen("build", policy, "-o", out)
     assert run.code == 0, run.err
-    assert set(snapshot(out)) == {"my_policy.py", "_runtime.py"}
+    assert set(snapshot(out)) == {"my_policy.py", *FILES}
     again = seccompgen("build", policy, "-o", out)
     assert "everything is up to date" in again.out
 
@@ -50,7 +51,7 @@ def test_build_writes_the_supervisors_side_where_there_is_a_listener(
 ) -> None:
     asks = tmp_path / "asks.yml"
     asks.write_text(f"flags: [new_listener]\n{POLICY}")
-    modules = {"asks.py", "my_policy.py", "_runtime.py", "notification.py"}
+    modules = {"asks.py", "my_policy.py", *FILES, "notification.py"}
     out = tmp_path / "both"
     assert inside("build", asks, policy, "-o", out).code == 0
     assert set(snapshot(out)) == modules
@@ -111,7 +112,16 @@ def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["class.yml", "1st.yml", "_runtime.yml", "notification.yml", "tables.yml", "ü .yml"]
+    "name",
+    [
+        "class.yml",
+        "1st.yml",
+        "_runtime.yml",
+        "_questions.yml",
+        "notification.yml",
+        "tables.yml",
+        "ü .yml",
+    ],
 )
 def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(POLICY)
@@ -169,7 +179,7 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     assert inside("build", cwd=tmp_path).code == 0
     assert inside("build", "--check", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
-    assert sandbox == {"worker.py", "_runtime.py", "__init__.py", "py.typed"}
+    assert sandbox == {"worker.py", *FILES, "__init__.py", "py.typed"}
     # A policy with a listener brings the supervisor's side, and takes it away again.
     (tmp_path / "seccomp" / "worker.yml").write_text(f"flags: [new_listener]\n{POLICY}")
     assert inside("build", cwd=tmp_path).code == 0
@@ -179,7 +189,7 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     (tmp_path / "seccomp" / "worker.yml").rename(tmp_path / "seccomp" / "other.yml")
     assert inside("build", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
-    assert sandbox == {"other.py", "_runtime.py", "__init__.py", "py.typed"}
+    assert sandbox == {"other.py", *FILES, "__init__.py", "py.typed"}
 
 
 def test_without_a_policy_it_builds_the_project(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import seccompgen
 from command import ROOT, inside, said, snapshot
+from helpers.runtime import FILES
 from seccompgen.kernel.shipped import LOCK_NAME, MATRIX_NAME, SHIPPED
 from transcript import BIN, blocks, replay, section
 
@@ -75,7 +76,7 @@ def test_the_example_is_built_anew_when_an_include_changes_and_only_then(
     tmp_path: Path, name: str
 ) -> None:
     place = copy(tmp_path)
-    filters = [place / "sandbox" / file for file in ("worker.py", "_runtime.py")]
+    filters = [place / "sandbox" / file for file in ("worker.py", *sorted(FILES))]
     include = place / "seccomp" / "_python.yml"
 
     def builds() -> bool:
@@ -116,7 +117,7 @@ def test_names_with_what_the_syntax_is_made_of_are_still_names(tmp_path: Path, n
     )
     (tmp_path / "build.ninja").write_text(
         f"rule s\n  command = {command} d\n  depfile = d\n  deps = gcc\n  restat = 1\n"
-        "build out/w.py out/_runtime.py: s w.yml\n"
+        "build out/w.py out/_runtime.py out/_questions.py out/_explain.py: s w.yml\n"
     )
     assert command in tool(name, tmp_path)
     assert command not in tool(name, tmp_path)
@@ -133,7 +134,7 @@ def test_ninja_reads_the_file_by_itself_too(tmp_path: Path) -> None:
     (tmp_path / "w.yml").write_text(BASE)
     (tmp_path / "build.ninja").write_text(
         "rule s\n  command = seccompgen build w.yml -o out --depfile d\n  depfile = d\n"
-        "build out/w.py out/_runtime.py: s\n"
+        "build out/w.py out/_runtime.py out/_questions.py out/_explain.py: s\n"
     )
     assert "seccompgen build" in tool("ninja", tmp_path)
     assert "no work to do" in tool("ninja", tmp_path)
@@ -152,7 +153,8 @@ def test_it_names_all_that_decides_a_projects_filters(tmp_path: Path) -> None:
     run = inside("build", "--depfile", "d", cwd=tmp_path)
     assert run.code == 0, run.err
     targets = (tmp_path / "d").read_text().split(":")[0].split()
-    assert targets == ["out/w.py", "out/_runtime.py", "out/__init__.py", "out/py.typed"]
+    names = ["w.py", "_runtime.py", "_questions.py", "_explain.py", "__init__.py", "py.typed"]
+    assert targets == [f"out/{name}" for name in names]
     named = inputs(tmp_path / "d")
     assert named[:5] == ["p/_b.yml", "p/w.yml", "counts", "pyproject.toml", "p"]
     package = Path(seccompgen.__file__).parent

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside, said, seccompgen, snapshot
+from helpers.runtime import FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ default_action: errno
 syscalls:
 - {action: allow, names: [read, write, exit_group]}
 """
-PACKAGE = {"__init__.py", "_runtime.py", "seccomp-manifest.json", "worker.py"}
+PACKAGE = {"__init__.py", *FILES, "seccomp-manifest.json", "worker.py"}
 FRESH = "everything is up to date"
 
 
@@ -85,7 +86,7 @@ def test_the_manifest_holds_the_hash_of_every_file_and_names_no_machine(project:
         name: hashlib.sha256(data).hexdigest()
         for name, data in snapshot(project / "app" / "sandbox").items()
     }
-    assert manifest["files"] == {name: digest[name] for name in ("_runtime.py", "worker.py")}
+    assert manifest["files"] == {name: digest[name] for name in (*FILES, "worker.py")}
     (one,) = manifest["filters"]
     policy = hashlib.sha256(POLICY.encode()).hexdigest()
     assert (one["policy"], one["sources"][-1]["sha256"]) == ("../../worker.yml", policy)
@@ -141,7 +142,7 @@ def test_a_listener_brings_its_supervisors_side(project: Path) -> None:
         "syscalls:\n- {action: user_notif, names: [openat]}\n"
     )
     assert inside("vendor", "broker.yml", "broker", cwd=project).code == 0
-    files = {"_runtime.py", "broker.py", "notification.py"}
+    files = {*FILES, "broker.py", "notification.py"}
     assert (
         set(json.loads((project / "broker" / "seccomp-manifest.json").read_text())["files"])
         == files
@@ -289,7 +290,7 @@ def test_other_tables_make_it_stale(project: Path) -> None:
 def test_an_older_runtime_is_stale(project: Path) -> None:
     sandbox = project / "app" / "sandbox"
     before = hashlib.sha256((sandbox / "_runtime.py").read_bytes()).hexdigest()
-    edit(sandbox / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 1  # as it was\n")
+    edit(sandbox / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 22  # as it was\n")
     after = hashlib.sha256((sandbox / "_runtime.py").read_bytes()).hexdigest()
     edit(sandbox / "seccomp-manifest.json", before, after)
     assert failed("app/sandbox", "--check", cwd=project) == (
@@ -317,7 +318,7 @@ def test_an_edited_file_is_no_stale_one_and_is_not_overwritten(project: Path) ->
 
 def test_a_line_for_every_file(project: Path) -> None:
     sandbox = project / "app" / "sandbox"
-    edit(sandbox / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 0\n")
+    edit(sandbox / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 23\n")
     (sandbox / "worker.py").unlink()
     (sandbox / "__init__.py").unlink()
     code, lines = failed("app/sandbox", "--check", cwd=project)
@@ -330,7 +331,7 @@ def test_a_line_for_every_file(project: Path) -> None:
 
 
 def test_findings_in_json(project: Path) -> None:
-    edit(project / "app" / "sandbox" / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 0\n")
+    edit(project / "app" / "sandbox" / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 23\n")
     run = inside("vendor", "app/sandbox", "--check", "--json", cwd=project)
     (found,) = json.loads(run.out)["findings"]
     assert (run.code, found["file"], found["state"]) == (1, "app/sandbox/_runtime.py", "edited")

@@ -15,6 +15,9 @@ import kernel
 
 TEMPLATE = Path(__file__).parents[2] / "templates" / "_runtime.py"
 
+FILES = {"_runtime.py", "_questions.py", "_explain.py"}
+"""What lies beside a generated filter."""
+
 
 def load(name: str) -> Any:
     """Return a template as a module of the package ``vendored``; leaves no bytecode beside it."""

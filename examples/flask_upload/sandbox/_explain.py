@@ -4,9 +4,6 @@
 Imported when they are read. Where that cannot be, an error has its cause and errno all the same.
 """
 
-import errno
-import os
-
 from ._runtime import SeccompError
 
 # SECCOMP_FILTER_FLAG_*, from bit 0 on, as the kernel numbers them.
@@ -189,6 +186,9 @@ refused
 
 def _words(error: SeccompError) -> "dict[str, str]":
     """Return errno_name, reason and remedy of an error."""
+    import errno
+    import os
+
     number = error.errno or 0
     # This one has a second name, which is not the kernel's.
     names = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}

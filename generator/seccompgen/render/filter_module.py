@@ -223,7 +223,7 @@ def render_runtime(name: str) -> bytes:
 
 def inlined_runtime() -> str:
     """Return the runtime as it is part of a module: its install() is the module's _install()."""
-    source = "\n".join(map(_without_siblings, RUNTIME_NAMES))
+    source = "\n\n".join(map(_without_siblings, RUNTIME_NAMES))
     names = (node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
     assert "install" not in names
     before, definition, after = source.partition("\ndef install(")
@@ -231,15 +231,22 @@ def inlined_runtime() -> str:
     return f"# The runtime; the filter is below.\n{before}\ndef _install({after}".rstrip() + "\n"
 
 
-_SIBLINGS = re.compile(r"^from \._\w+ import (?:\w+|\([^)]*\))\n", re.MULTILINE)
-_SIBLING = re.compile(r"^( +)from \.(?:_\w+)? import .*$", re.MULTILINE)
-
-
 def _without_siblings(name: str) -> str:
-    """Return a file of the runtime, but for its docstring, for a module that holds them all."""
+    """Return a file of the runtime as it stands in a module that holds them all.
+
+    It has no docstring, no imports at the top but those of the first file, which are the others'
+    too, and where one imports another when it needs it, nothing is left to do.
+    """
     source = template_source(name)
-    lines = source.splitlines(keepends=True)[ast.parse(source).body[0].end_lineno :]
-    return _SIBLING.sub(r"\1pass  # it is below", _SIBLINGS.sub("", "".join(lines)))
+    lines = source.splitlines()
+    for node in ast.walk(tree := ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level and node.col_offset:
+            lines[node.lineno - 1] = f"{' ' * node.col_offset}pass  # it is below"
+    imports = (ast.Import, ast.ImportFrom) if name != RUNTIME_NAME else ()
+    start = next(node.lineno for node in tree.body[1:] if not isinstance(node, imports))
+    while lines[start - 2].startswith("#"):
+        start -= 1
+    return "\n".join(lines[start - 1 :]) + "\n"
 
 
 def _runtime_format() -> int:
