@@ -90,7 +90,7 @@ def test_check_writes_nothing_and_says_what_is_stale(policy: Path, tmp_path: Pat
     run = inside("build", policy, "-o", out, "--check")
     assert run.code == 1
     *found, hint = run.err.splitlines()
-    assert ([line.rsplit(": ", 1)[1] for line in found], hint) == (["is missing"] * 2, RENEW)
+    assert ([line.rsplit(": ", 1)[1] for line in found], hint) == (["is missing"] * 4, RENEW)
     assert not out.exists()
     inside("build", policy, "-o", out)
     assert inside("build", policy, "-o", out, "--check").code == 0

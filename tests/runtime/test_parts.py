@@ -175,8 +175,8 @@ def test_a_filter_is_put_in_force_without_the_rest(tmp_path: Path) -> None:
         "from application import _runtime\n"
         "programs = {'x86_64': (317, bytes.fromhex(sys.argv[2]))}\n"
         "_runtime.install('p', programs, flags=0, no_new_privs=True, actions=(0x80000000,))\n"
-        "try: _runtime.mode()\n"
-        "except _runtime.SeccompError as error: print(error.cause, error.errno)\n"
+        "try: print(_runtime.mode())\n"
+        'except _runtime.SeccompError as error: assert error.cause == "no_module"\n'
     )
     done = subprocess.run(
         [sys.executable, "-I", "-c", code, tmp_path, kernel.always(kernel.ALLOW).hex()],
@@ -184,4 +184,4 @@ def test_a_filter_is_put_in_force_without_the_rest(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("no_module 38\n", "")
+    assert (done.stdout, done.stderr) == ("", "")
