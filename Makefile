@@ -1,5 +1,7 @@
 # make generate   bring generated/ to the pin; TAG=v7.4 moves the pin, FROM=SOURCE says from where
 # make test       the whole test suite, on all CPUs
+# make quick     the tests of what changed, the nearest first, for a minute at most; BASE=main says
+#                 since when
 # make test-kernels   try the filters on kernels of nine architectures, under QEMU, and write
 #                 docs/kernels.md; REFRESH=1 asks for the newest of these kernels
 # make test-ecosystem   the tests that need compilers, containers and servers
@@ -19,8 +21,9 @@ TAG ?=
 FROM ?=
 ARGS ?=
 REFRESH ?=
+BASE ?=
 
-.PHONY: generate test test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem clean
+.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -28,12 +31,15 @@ generate: $(READY)
 test: $(READY) system
 	$(BIN)/pytest -n auto --dist loadfile
 
+quick: $(READY)
+	$(if $(BASE),BASE=$(BASE)) $(BIN)/pytest -q -p quick -n auto --dist load
+
 # One guest for each of two processors at a time.
 test-kernels: $(READY) qemu
 	rm -rf build/kernels
-	$(if $(REFRESH),PYTHONPATH=tests $(BIN)/python -c 'from kernels.packages import refresh; refresh()')
-	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/kernels
-	PYTHONPATH=tests $(BIN)/python -m kernels.matrix
+	$(if $(REFRESH),PYTHONPATH=tests/helpers:tests $(BIN)/python -c 'from guests.packages import refresh; refresh()')
+	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
+	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
 test-ecosystem: $(VENV)/.ecosystem system ecosystem
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
@@ -56,7 +62,7 @@ proof: $(READY)
 	$(BIN)/seccompgen verify
 
 evidence: $(READY) system
-	PYTHONPATH=tests $(BIN)/python tests/proof/evidence.py $(ARGS) > docs/evidence.md.new
+	PYTHONPATH=tests/helpers:tests $(BIN)/python tests/verify/evidence.py $(ARGS) > docs/evidence.md.new
 	mv docs/evidence.md.new docs/evidence.md
 
 bench: $(VENV)/.bench system

@@ -14,7 +14,7 @@ import time
 from itertools import product
 
 import interpreter as bpf
-import kernel
+import running_kernel as kernel
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import decode
 from seccompgen.verify.kernel import constant_allow

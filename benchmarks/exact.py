@@ -1,4 +1,4 @@
-"""What can be had without a clock: a program's figures, and whether it is right at all."""
+"""Measurements without a clock: a program's figures, and a check that it is right at all."""
 
 from __future__ import annotations
 

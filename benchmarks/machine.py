@@ -1,4 +1,4 @@
-"""Which machine this is, as far as it matters to the figures. Its name does not."""
+"""This machine, as far as it matters to the figures. Its name does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recording costs beside ``strace -f``, and whether it sees the same.
+"""The cost of recording beside ``strace -f``, and a check that both see the same.
 
 ``python -m benchmarks.record`` writes RECORD.md. Each figure is the best of several runs, in
 turns, for what else runs only adds to it; calls are compared as sets.
@@ -58,7 +58,7 @@ TIMING = frozenset({"restart_syscall", "futex", "sched_yield", "rt_sigreturn", "
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a workload took, in seconds of processor time, by how it was run.
+    """The time of a workload in seconds of processor time, by how it was run.
 
     ``only`` are the calls that only one of the two saw.
     """

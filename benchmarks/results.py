@@ -1,4 +1,4 @@
-"""What was measured, as frozen values."""
+"""Measurements, as frozen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a filter adds to a process of its own: time from the start on, imports, memory.
+"""The cost of a filter to a process of its own: time from the start on, imports, memory.
 
 Each sample is a fresh interpreter, and tools take turns as in `timing`. Time is the processor's:
 none of these processes waits for anything but others that want the processor too.

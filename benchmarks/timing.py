@@ -1,4 +1,4 @@
-"""What needs a clock: installing a filter, and calls under it.
+"""Measurements by the clock: installing a filter, and calls under it.
 
 Tools take turns, each round another one first, so that what drifts on the machine drifts for
 all of them.

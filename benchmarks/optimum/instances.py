@@ -22,11 +22,11 @@ from seccompgen.compile.diagram import Graph
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, Span, number_lines
+from seccompgen.compile.onword import SharedWords
 from seccompgen.compile.prices import prices
 from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
 from seccompgen.compile.weights import samples, span_weights
-from seccompgen.compile.words import Words
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.objective import Objective, Optimize
@@ -103,8 +103,8 @@ class _Pieces:
             path = Path(directory, "policy.json")
             path.write_text(json.dumps(policy))
             self._policy = load_policy(path, shipped_tables())[0]
-        self._words = Words()
-        self._functions = Functions(Sets(), self._words)
+        self._words = SharedWords()
+        self._functions = Functions(Sets(), self._words.words)
         lines = number_lines(self._policy, X86_64, shipped_tables(), self._functions)
         self.spans = lines[0].spans
 

@@ -30,7 +30,7 @@ DATA = 64
 
 
 class Proof(Enum):
-    """What is known of a length."""
+    """The knowledge of a length."""
 
     SHORTEST = "shortest"
     """No program of the model is shorter."""

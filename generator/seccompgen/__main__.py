@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -10,9 +12,28 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     import click
 
     from seccompgen.core.errors import SeccompgenError
+
+
+_OBJECTS = 100_000
+"""Objects made before a look for garbage: what is imported is none, and each look takes time."""
+
+
+def program() -> NoReturn:
+    """Run the command line, and end the process.
+
+    That is done at once, for to take the interpreter apart takes as long as to start it.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    atexit._run_exitfuncs()
+    os._exit(code if isinstance(code, int) else 1)
 
 
 def main() -> None:
@@ -20,6 +41,7 @@ def main() -> None:
     from seccompgen.core.errors import OutsideError  # noqa: PLC0415 - kept off the import of the package
     from seccompgen.io.streams import finish_streams, take_streams  # noqa: PLC0415
 
+    gc.set_threshold(_OBJECTS)
     take_streams()
     # Where the parent has it ignored, nobody learns how a child ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -81,4 +103,4 @@ def _tell(error: SeccompgenError) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -9,11 +9,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import kernel
 import pytest
+import running_kernel as kernel
 from command import RENEW, ROOT, inside, said, seccompgen, snapshot
-from helpers.runtime import FILES
 from interpreter import assemble
+from runtime_template import FILES
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -285,6 +285,21 @@ def test_a_filter_that_does_what_cannot_be_combined_is_named(
     assert line.endswith("; stack it, or leave it out")
     (line,) = refused(here, "subtract", name, "one.yml", "--action", "trap", *args)
     assert line.endswith("; leave it out")
+
+
+def test_all_filters_that_cannot_be_combined_for_one_reason_are_named(here: Path) -> None:
+    """The second does the same elsewhere, which nobody would get to know before the first goes."""
+    shift = (0x64, 0, 0, 1)
+    first = raw(here / "first.bpf", LD_NR, shift, (0x15, 0, 1, 2), ERRNO, ALLOW)
+    second = raw(here / "second.bpf", LD_NR, (0x15, 1, 0, 0), shift, (0x15, 0, 1, 2), ERRNO, ALLOW)
+    lines = refused(
+        here, "intersect", first, "one.yml", second, "--arch", "x86_64", "--name", "x", "-o", "out"
+    )
+    assert lines == [
+        f"{file}: x86_64: cannot be combined: instruction {at} computes with a part of the call; "
+        "stack it, or leave it out"
+        for file, at in (("first.bpf", 1), ("second.bpf", 2))
+    ]
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from command import RENEW, ROOT, checkout, inside, seccompgen, snapshot
-from helpers.runtime import FILES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runtime_template import FILES
 from seccompgen.cli import command
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.pipeline.build import shipped_tables

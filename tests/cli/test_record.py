@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside, said
-from kernel import require_x86_64
+from running_kernel import require_x86_64
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ require_x86_64()
         (["-o", "p.yml", "--merge", "none.yml"], "cannot read none.yml: No such file"),
         (["-o", "p.yml", "--default-action", "alow", "--", "true"], "--default-action: unknown"),
         (["-o", "p.yml", "--default-action", "log", "--", "true"], "--default-action: log refuses"),
-        (["--against", "arm.yml", "--", "true"], "arm.yml: not for x86_64, which this machine is"),
+        (["--against", "arm.yml", "--", "true"], "arm.yml: not for x86_64: its arches leave"),
         (["-o", "mine.yml", "--", "true"], "mine.yml: is there, and was not recorded; write else"),
     ],
 )

@@ -30,7 +30,7 @@ QUICK = {"SECCOMPGEN_TIMEOUT": "2"}
 PIN, OTHER = NEW, OLD
 """The way of a bump here: back, from the checkout's pin to a tag that has other files."""
 LOST = {"miniature": 3, "real": 24}
-"""How many calls x86_64 loses on that way."""
+"""The number of calls that x86_64 loses on that way."""
 LINK = {"arch/arm64/tools/syscall_64.tbl": b"../../../scripts/syscall.tbl"}
 """A symbolic link, as a raw file server answers it."""
 

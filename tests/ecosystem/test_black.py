@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING
 import black
 import pytest
 from command import ROOT, inside
-from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import shipped_tables
-from seccompgen.policy import parse_action
-from seccompgen.render import render_python_allowlist, render_table, render_tables_package
+from seccompgen.render import render_table, render_tables_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +47,7 @@ DESCRIPTIONS = [
     "\N{CJK UNIFIED IDEOGRAPH-4E2D}" * 60,
     *("x" * width for width in range(80, 104)),
 ]
-"""What people may write that a formatter of docstrings could see otherwise than another."""
+"""Text that one formatter of docstrings might treat otherwise than another."""
 
 CHILD = """
 import json, sys
@@ -107,18 +105,6 @@ def emit(place: Path) -> list[str]:
     sources = [
         render_tables_package(tables),
         *(render_table(tables.tables[name]) for name in ("x86_64", "arm", "riscv32")),
-        *(
-            render_python_allowlist(
-                {ABIS[abi]: names for abi in abis},
-                [ABIS["i386"]][: len(abis) - 1],
-                parse_action("errno(EPERM)"),
-                tables,
-                'Allows "this".',
-                ["Found in", "  a file"],
-            )
-            for names in (["read"], [*tables.tables["x86_64"].numbers][:200])
-            for abis in (["x86_64"], ["x86_64", "aarch64"])
-        ),
     ]
     written = [path for path in place.rglob("*.py") if path.stat().st_size]
     written += (ROOT / "generated" / "seccomp_filters").glob("no_exec.py")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ecosystem.test_record import NGINX, free_port, get, redis_session, under_load
 from enforced import ENDINGS, ITSELF, Workload, enforced, hold, recorded
-from kernel import i386_call, require_x86_64
+from running_kernel import i386_call, require_x86_64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import sysconfig
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-import kernel
 import pytest
+import running_kernel as kernel
 from command import ROOT
 from deployed import SHAPES, lay_out, refused, said
 

@@ -9,12 +9,12 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+import outer
 import pytest
 from command import inside, seccompgen
 from extremes import BARE, LISTENING
-from helpers import outer
-from kernel import NEW_LISTENER
 from pages import follow
+from running_kernel import NEW_LISTENER
 from seccompgen.render.targets import TARGETS
 
 if TYPE_CHECKING:

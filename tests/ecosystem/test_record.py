@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from kernel import require_x86_64
 from recording import calls, confined, record, run
+from running_kernel import require_x86_64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

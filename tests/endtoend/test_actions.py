@@ -8,9 +8,9 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from kernel import NR_GETPID, NR_GETPPID, X32_BIT
+import running_kernel as kernel
+from running_kernel import NR_GETPID, NR_GETPPID, X32_BIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
+import running_kernel as kernel
 from command import seccompgen
 from corpus import SAMPLES
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
+import running_kernel as kernel
 from seccompgen.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ Body = Callable[[Scene], "Generator[None, None, None]"]
 ByNumber = Callable[[Scene, "Callable[..., int]"], "Generator[None, None, None]"]
 
 _SECONDS = 60.0
-"""How long an attack may take: it is killed then. On emulated machines all takes long."""
+"""Seconds until an attack is killed. On emulated machines all takes long."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an attack's outcomes say: that it was held off, why it was not tried, or what is wrong."""
+"""Verdicts on an attack's outcomes: held off, not tried and why, or what is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from escape.attack import Attack
 
 ANSWERS = {"EPERM", "EACCES", "ENOSYS", "ENOTTY"}
-"""What the stock policies refuse with."""
+"""The errnos with which the stock policies refuse."""
 
 _NOT_HERE = {
     Outcome("refused", "ENOSYS"): "the kernel lacks the call",

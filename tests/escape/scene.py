@@ -24,7 +24,7 @@ HIGH = 1 << 32
 """A bit that the kernel does not look at in an argument that it takes as an ``int``."""
 
 SECONDS = 10.0
-"""How long an attack waits for its effect: no filter of ours lets it come to that."""
+"""Seconds that an attack waits for its effect; under a filter of ours it never has to."""
 
 ESCAPED = 77
 """The exit status of a program that an attack executed."""

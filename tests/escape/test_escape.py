@@ -6,8 +6,8 @@ it does not work at all. What a policy says that it does not promise is shown to
 
 from __future__ import annotations
 
-import kernel
 import pytest
+import running_kernel as kernel
 from escape import attacks
 from escape.attack import ATTACKS, Attack, Outcome
 from escape.conftest import ABI
@@ -22,7 +22,7 @@ TRIALS = [(one, policy) for one in ATTACKS if one.exists(ABI) for policy in one.
 NOT_SHOWN = {
     ("no_exec", "kernel"): "needs a helper of the kernel's that is set up for the whole machine",
 }
-"""What no program here can show to be outside, and why."""
+"""Claims of being outside a promise that no program here can show, and why."""
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import kernel
-from kernel import ALLOW, ERRNO, NR_PRCTL, NR_SECCOMP, always, instruction
+import running_kernel as kernel
+from running_kernel import ALLOW, ERRNO, NR_PRCTL, NR_SECCOMP, always, instruction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a user is told about a policy that is wrong: every error, where it is, what to do."""
+"""Messages about policies that are wrong: every error, where it is, what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ HEAD = "default_action: errno\narches: [x86_64]\n"
 
 
 def shown(diagnostic: Diagnostic, directory: Path) -> str:
-    """What a user reads, whatever the directory and the pin are."""
+    """Return the text that a user reads, without the directory and the pin."""
+    assert diagnostic.kind, diagnostic
     return str(diagnostic).replace(f"{directory}/", "").replace(TABLES.tag, "TAG")
 
 

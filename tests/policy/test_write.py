@@ -1,4 +1,4 @@
-"""What is written reads back as what was meant, whatever the names, conditions and texts are."""
+"""Policies written and read back mean the same, whatever the names, conditions and texts."""
 
 from __future__ import annotations
 

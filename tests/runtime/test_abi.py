@@ -10,9 +10,9 @@ import threading
 import types
 from typing import TYPE_CHECKING
 
-import kernel
 import pytest
-from helpers.runtime import changes, install, questions, runtime, status
+import running_kernel as kernel
+from runtime_template import changes, install, questions, runtime, status
 from seccompgen.core.abis import ABIS, Abi
 from strategies import plain_tables
 

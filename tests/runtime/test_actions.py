@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import kernel
 import pytest
-from helpers.runtime import changes, install, status
-from kernel import (
+import running_kernel as kernel
+from running_kernel import (
     ALLOW,
     ERRNO,
     KILL_PROCESS,
@@ -29,11 +28,12 @@ from kernel import (
     always,
     on_call,
 )
+from runtime_template import changes, install, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kernel import Notification
+    from running_kernel import Notification
 
 kernel.require_x86_64()
 

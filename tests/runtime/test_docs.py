@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from helpers.runtime import TEMPLATE, explain
+from runtime_template import TEMPLATE, explain
 
 HERE = Path(__file__).parent
 DOCS = TEMPLATE.parents[1] / "docs" / "runtime.md"

@@ -1,4 +1,4 @@
-"""What an x86_64 kernel makes of i386 calls with something in the upper halves of registers.
+"""i386 calls on an x86_64 kernel, with something in the upper halves of registers.
 
 It shows that to filters, and the call gets the lower halves: so a filter must not look at more.
 """
@@ -13,8 +13,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
+import running_kernel as kernel
 from oracle import ABIS, U32
 from strategies import compiled, plain_tables
 

@@ -10,10 +10,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers.interpreters import find_interpreter
-from helpers.runtime import TEMPLATE
+import running_kernel as kernel
+from interpreters import find_interpreter
+from runtime_template import TEMPLATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ WAYS = {
     "loaded": [],
     "public": ["_ctypes", "ctypes", "ctypes._endian"],
 }
-"""How install() calls the C library, and what it loads for that."""
+"""The ways in which install() calls the C library, and the modules that it loads for that."""
 
 
 def run(

@@ -15,10 +15,9 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers.runtime import install, notification, runtime
-from kernel import (
+import running_kernel as kernel
+from running_kernel import (
     ALLOW,
     ERRNO,
     NEW_LISTENER,
@@ -28,6 +27,7 @@ from kernel import (
     always,
     on_call,
 )
+from runtime_template import install, notification, runtime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -383,7 +383,7 @@ def test_memory_is_not_that_of_another_process_with_the_same_number() -> None:
 
 
 def test_a_caller_that_is_killed_before_it_is_received(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What poll(2) said of a call may not hold any more when it is received; time goes on."""
+    """A call that poll(2) announced may be gone when it is received; time goes on."""
     waits: list[float] = []
 
     class Poll:

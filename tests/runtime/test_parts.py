@@ -11,10 +11,10 @@ import sys
 import tokenize
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers.interpreters import find_interpreter
-from helpers.runtime import TEMPLATE
+import running_kernel as kernel
+from interpreters import find_interpreter
+from runtime_template import TEMPLATE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,10 +5,9 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers.runtime import install, runtime, status
-from kernel import (
+import running_kernel as kernel
+from running_kernel import (
     ALLOW,
     ERRNO,
     GET_ACTION_AVAIL,
@@ -17,6 +16,7 @@ from kernel import (
     always,
     on_call,
 )
+from runtime_template import install, runtime, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

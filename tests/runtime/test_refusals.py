@@ -8,10 +8,9 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers.runtime import changes, install, refusal, runtime, status
-from kernel import (
+import running_kernel as kernel
+from running_kernel import (
     ALLOW,
     ERRNO,
     FLAG_LOG,
@@ -31,6 +30,7 @@ from kernel import (
     instruction,
     on_call,
 )
+from runtime_template import changes, install, refusal, runtime, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

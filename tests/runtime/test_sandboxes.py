@@ -9,13 +9,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import kernel
+import outer
 import pytest
+import running_kernel as kernel
 from command import inside
-from helpers import outer
-from helpers.outer import SYSTEMATIC, chance_sandbox, check
-from helpers.runtime import install, runtime
-from kernel import ALLOW, KILL_PROCESS, NEW_LISTENER, TSYNC, TSYNC_ESRCH
+from outer import SYSTEMATIC, chance_sandbox, check
+from running_kernel import ALLOW, KILL_PROCESS, NEW_LISTENER, TSYNC, TSYNC_ESRCH
+from runtime_template import install, runtime
 
 if TYPE_CHECKING:
     from pathlib import Path

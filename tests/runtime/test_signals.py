@@ -13,11 +13,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
-from helpers import runtime as helper
-from helpers.runtime import notification, runtime, status
-from kernel import ALLOW, KILL_PROCESS, NEW_LISTENER, NR_GETPPID, NR_SECCOMP, USER_NOTIF, on_call
+import running_kernel as kernel
+import runtime_template as helper
+from running_kernel import (
+    ALLOW,
+    KILL_PROCESS,
+    NEW_LISTENER,
+    NR_GETPPID,
+    NR_SECCOMP,
+    USER_NOTIF,
+    on_call,
+)
+from runtime_template import notification, runtime, status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +38,7 @@ ONCE = on_call(NR_SECCOMP, KILL_PROCESS)
 
 
 DONE = 2**40
-"""What getppid(2) returns at last."""
+"""The result of getppid(2) at last."""
 
 
 class LateError(TimeoutError):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from stock.confine import POLICIES, Confine
+from confine import POLICIES, Confine
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 

@@ -14,10 +14,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import kernel
 import pytest
+import running_kernel as kernel
 from command import seccompgen
-from stock.confine import POLICIES, TIMEOUT, Confine, all_are, end, finish, none_is
+from confine import POLICIES, TIMEOUT, Confine, all_are, end, finish, none_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the stock policies say on every ABI, by running their programs in an interpreter.
+"""The stock policies on every ABI, by running their programs in an interpreter.
 
 What is expected is written from the kernel's headers (socket.h, net.h, fcntl.h, sched.h, mman.h of
 each architecture), not read from the policies.
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import interpreter
 import pytest
+from confine import POLICIES
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import Means, build_policy, cache_directory, shipped_tables
-from stock.confine import POLICIES
 
 if TYPE_CHECKING:
     from seccompgen.core.program import Program

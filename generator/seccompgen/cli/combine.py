@@ -113,7 +113,6 @@ def _combine(
     action: str | None = None,
 ) -> None:
     from seccompgen.core.model import ActionKind  # noqa: PLC0415
-    from seccompgen.filters.changes import New  # noqa: PLC0415
     from seccompgen.filters.combine import combine, combined_files, parts_of  # noqa: PLC0415
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.pipeline.build import is_device, is_module_name, module_name  # noqa: PLC0415
@@ -140,6 +139,8 @@ def _combine(
         found = combine(name, Operation(operation), refusal, parts, tables, means(cached=False))
         files = combined_files(found, tables, output, form)
         if check:
+            from seccompgen.filters.changes import New  # noqa: PLC0415
+
             refuse_to_overwrite(files)
             print_notes(found.notes)
             check_outputs(Outputs(files), [New(name, name, found.programs)], tables)

@@ -14,13 +14,14 @@ from seccompgen.cli.common import (
     require_abi,
     tables_option,
 )
+from seccompgen.core.abis import ABIS
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.module import Filter
+    from seccompgen.filters.load import LoadedFilter
 
 
 @click.command()
@@ -37,41 +38,43 @@ def disasm(
     filter, or a raw .bpf file. What is shown comes from the instructions, not from a module's
     comments. For a policy, each line also tells which part of which file it comes from.
     """
-    from seccompgen.filters.module import read_filters  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    filters = read_filters(one_filter(filter_word), tables, only, means(cached=True))
+    loaded = compile_filter(one_filter(filter_word), tables, only, means(cached=True))
     if as_json:
-        print_json([_as_json(one, tables) for one in filters])
+        print_json([_as_json(loaded, name, tables) for name in loaded.programs])
         return
-    for i, one in enumerate(filters):
+    for i, name in enumerate(loaded.programs):
         if i:
             say()
-        _show(one, tables, heading=len(filters) > 1)
+        _show(loaded, name, tables)
 
 
-def _show(one: Filter, tables: Tables, *, heading: bool) -> None:
+def _show(loaded: LoadedFilter, name: str, tables: Tables) -> None:
     from seccompgen.render import listing  # noqa: PLC0415
 
-    if heading:
-        say(f"# {one.abi.name}: {len(one.instructions)} instructions")
-    for i, line in enumerate(listing(one.instructions, one.abi, tables)):
+    instructions, origins_of = loaded.programs[name].instructions, loaded.origins.get(name)
+    if len(loaded.programs) > 1:
+        say(f"# {name}: {len(instructions)} instructions")
+    for i, line in enumerate(listing(instructions, ABIS[name], tables)):
         if line.label:
             say(f"{line.label}:")
-        origins = one.origins[i] if one.origins else ()
+        origins = origins_of[i] if origins_of else ()
         first = f"{origins[0].label}, {origins[0].position}" if origins else ""
         more = f" and {len(origins) - 1} more" if len(origins) > 1 else ""
         say(f"{i:5}  {line.text:52} {first}{more}".rstrip())
 
 
-def _as_json(one: Filter, tables: Tables) -> dict[str, object]:
+def _as_json(loaded: LoadedFilter, name: str, tables: Tables) -> dict[str, object]:
     from seccompgen.render import listing  # noqa: PLC0415
 
-    lines = listing(one.instructions, one.abi, tables)
+    instructions, origins_of = loaded.programs[name].instructions, loaded.origins.get(name)
+    lines = listing(instructions, ABIS[name], tables)
     return {
-        "abi": one.abi.name,
-        "audit_arch": one.abi.audit_arch,
+        "abi": name,
+        "audit_arch": ABIS[name].audit_arch,
         "instructions": [
             {
                 "code": instruction.code,
@@ -87,9 +90,9 @@ def _as_json(one: Filter, tables: Tables) -> dict[str, object]:
                         "line": origin.position.line,
                         "column": origin.position.column,
                     }
-                    for origin in (one.origins[i] if one.origins else ())
+                    for origin in (origins_of[i] if origins_of else ())
                 ],
             }
-            for i, instruction in enumerate(one.instructions)
+            for i, instruction in enumerate(instructions)
         ],
     }

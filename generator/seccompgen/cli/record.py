@@ -136,8 +136,10 @@ def record(
     table = _own_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
     if words or pids:
-        if against and table.abi not in against.arches:
-            raise InputError(f"{against_file}: not for {table.abi.name}, which this machine is")
+        if against_file and against and table.abi not in against.arches:
+            from seccompgen.pipeline.build import not_for  # noqa: PLC0415 - only where it is not
+
+            raise not_for(against_file, against, (table.abi,))
         try:
             recording = observe(pids or find_command(words), wish, table, tables)
         except Interrupted:
@@ -327,6 +329,8 @@ def _refused(one: Refused, tables: Tables) -> str:
     abi = abi_of(Number(one.call.arch, one.call.nr))
     answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
     text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
+    if one.more:
+        text += ", and with other arguments"
     line = f"{one.rule.position}: {text}: {answer} by {one.rule.label}"
     return f"{line}{_times(one.times)}{_tests(one.labels)}"
 

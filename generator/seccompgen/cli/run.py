@@ -141,25 +141,23 @@ class _Loaded:
 
 def _load(path: Path, tables: Tables) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
-    from seccompgen.filters.locate import Kind, kind_of  # noqa: PLC0415
-    from seccompgen.filters.module import read_filters, read_module  # noqa: PLC0415
+    from seccompgen.core.problems import Problem  # noqa: PLC0415
+    from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
     from seccompgen.observe.run.refusal import Judged  # noqa: PLC0415
-    from seccompgen.pipeline.build import build_policy  # noqa: PLC0415 - keeps --help fast
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
-    position, table = Position(str(path)), tables.tables[abi.name]
-    if kind_of(path) is not Kind.POLICY:
-        (one,) = read_filters(path, tables, abi)
-        settings = read_module(path).settings if kind_of(path) is Kind.MODULE else Settings()
-        return _Loaded(path.stem, Judged(position, table, one.instructions), settings)
-    built = build_policy(path, tables, [abi], means=means(cached=True))
+    loaded = compile_filter(path, tables, abi, means(cached=True))
     # What other ABIs lack is no news to who runs on this one.
-    print_notes(note for note in built.notes if "does not exist on" not in note.message)
-    (program,) = built.programs
-    meant = meaning(built.policy, abi, tables)
-    judged = Judged(position, table, program.instructions, built.policy, meant)
-    return _Loaded(built.policy.name, judged, built.policy.settings)
+    print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
+    judged = Judged(
+        Position(str(path)),
+        tables.tables[abi.name],
+        loaded.programs[abi.name].instructions,
+        loaded.policy,
+        meaning(loaded.policy, abi, tables) if loaded.policy else None,
+    )
+    return _Loaded(path.stem, judged, loaded.settings or Settings())
 
 
 def _running_abi(tables: Tables) -> Abi:

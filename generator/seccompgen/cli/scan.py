@@ -19,6 +19,8 @@ from seccompgen.cli.common import (
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
+from seccompgen.observe.scan.found import Caveat, Origin
+from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +29,53 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
     from seccompgen.observe.scan import Means, Scan, Unknown
+    from seccompgen.observe.scan.found import Spot
 
+
+_WHY = {
+    Why.MEMORY: "it is loaded from memory",
+    Why.NARROW: "it is loaded from memory, as less than a word",
+    Why.COMPUTED: "it is computed",
+    Why.DECODED: "it is computed by an exclusive or, or a rotation",
+    Why.PART: "a part of it is set alone",
+    Why.RETURNED: "it is what a call returned",
+    Why.CHANGED: "a call may have changed it",
+    Why.STORED: "it may have been changed on the stack",
+    Why.NO_STACK: "the stack pointer is computed",
+    Why.NOBODY: "it is on the stack of nobody",
+    Why.POINTER: "it is handed to a function that is called by a pointer",
+    Why.NO_CALLER: "it is handed to a function without known callers",
+    Why.NO_WAY_HERE: "it is not known how control gets there",
+    Why.NO_CODE: "the code around it is not understood",
+    Why.TOO_MUCH: "too many ways lead here",
+    Why.NO_CALL: "the kernel has no call of that number",
+    Why.FOREIGN: "it enters the kernel by another ABI, which the policy does not allow",
+    Why.NO_WAY: "it is not understood where this leads",
+    Why.SUM: "where it goes is computed, and not from a jump table that is understood",
+    Why.NO_FILE: "no file that is read has the function",
+    Why.NO_INSTRUCTION: "control runs into bytes that are no instruction known here",
+    Why.RELOCATION: "its relocation is of a type that is not understood",
+    Why.FRAMES: "what catches exceptions is written in a form that is not understood",
+    Why.WRITABLE: "this code can be written, so that it may be other code when it runs",
+}
+_ORIGIN = {
+    Origin.RESTART: "the kernel makes it to go on after a signal",
+    Origin.SIGNAL_RETURN: ("the kernel's trampoline makes it to return from a signal handler"),
+    Origin.VDSO: "the vDSO makes it where it cannot answer by itself",
+}
+_CAVEAT = {
+    Caveat.GO_WHOLE: (
+        "all of a Go program counts as code that can run: its linker removes what cannot"
+    ),
+    Caveat.POINTERS: (
+        "a function whose address is taken counts as called: who calls it is not followed"
+    ),
+    Caveat.LOADED: (
+        "libraries that are loaded while it runs (dlopen, NSS, iconv) are not seen; name them "
+        "with --library"
+    ),
+    Caveat.STARTED: "programs that it starts are not seen; scan them, too",
+}
 
 _HOSTS = {"i386": "x86_64"}
 """ABIs of which programs also run on a kernel of another."""
@@ -44,15 +92,6 @@ _HOSTS = {"i386": "x86_64"}
     metavar="POLICY",
     help="The file to write; without it, only say what was found.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["yaml", "python", "go"]),
-    default="yaml",
-    show_default=True,
-    help="A policy file, the same as a value in Python, or a seccomp.Policy in Go.",
-)
-@click.option("--package", default="main", show_default=True, help="The package, with --format go.")
 @click.option("--allow", multiple=True, metavar="NAMES", help="Allow these calls, too.")
 @click.option("--deny", multiple=True, metavar="NAMES", help="Leave these calls out.")
 @default_action_option
@@ -92,8 +131,6 @@ _HOSTS = {"i386": "x86_64"}
 def scan(
     binaries: tuple[Path, ...],
     output: Path | None,
-    form: str,
-    package: str,
     allow: tuple[str, ...],
     deny: tuple[str, ...],
     default_action: str,
@@ -123,10 +160,6 @@ def scan(
         action = parse_action(default_action)
     except ValueError as error:
         raise InputError(f"--default-action: {error}") from None
-    if form == "go" and str(action) != "errno(EPERM)":
-        raise InputError("--format go: go-seccomp-bpf answers EPERM; leave --default-action out")
-    if not package.isidentifier():
-        raise InputError(f"--package {package}: cannot be the name of a Go package")
     allowed, denied = _names("--allow", allow), _names("--deny", deny)
     if both := allowed & denied:
         raise InputError(f"allowed and denied: {', '.join(sorted(both))}; choose one")
@@ -138,7 +171,7 @@ def scan(
     if output:
         if not calls:
             raise AnswerNo("nothing to write: no call was found, or all are denied")
-        content = _content(form, found, calls, action, tables, package, accept=accept_unknown)
+        content = _content(found, calls, action, tables, accept=accept_unknown)
     unknown = [one for result in found for one in result.unknown]
     refused = bool(unknown) and not accept_unknown
     written = _write(output, content) if output and content and not refused else False
@@ -204,39 +237,28 @@ def _calls(
 
 
 def _content(
-    form: str,
     found: list[Scan],
     calls: dict[Abi, list[str]],
     action: Action,
     tables: Tables,
-    package: str,
     *,
     accept: bool,
 ) -> bytes:
     from seccompgen.policy import Allowed, write_policy  # noqa: PLC0415
-    from seccompgen.render import render_go_allowlist, render_python_allowlist  # noqa: PLC0415
 
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
     description = f"What {programs} can call, as far as its code says it."
-    heading = _heading(found, accept=accept)
-    if form == "go":
-        try:
-            return render_go_allowlist(calls, package, heading)
-        except ValueError as error:
-            raise InputError(f"--format go: {error}; scan one BINARY") from None
     guests = [abi for abi in calls if abi.name in _HOSTS]
     # They run on the larger kernel, too, where a program of that answers for them as well.
     hosts = [_HOSTS[abi.name] for abi in guests if _HOSTS[abi.name] in tables.tables]
     wanted = calls | {
         tables.tables[name].abi: calls.get(tables.tables[name].abi, []) for name in hosts
     }
-    if form == "python":
-        return render_python_allowlist(wanted, guests, action, tables, description, heading)
     allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
-    text = write_policy(
-        description, allowed, action, tables, "\n".join(heading), compat_arches=guests
-    )
-    return text.encode()
+    heading = "\n".join(_heading(found, accept=accept))
+    return write_policy(
+        description, allowed, action, tables, heading, compat_arches=guests
+    ).encode()
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:
@@ -244,12 +266,12 @@ def _heading(found: list[Scan], *, accept: bool) -> list[str]:
     lines = ["Found by seccompgen scan in"]
     files = dict.fromkeys((Path(path).name, sha256) for one in found for path, sha256 in one.files)
     lines += [f"  {name} (sha256 {sha256})" for name, sha256 in files]
-    notes = dict.fromkeys(note for one in found for note in one.notes)
-    lines += [f"Note: {note}." for note in notes]
+    caveats = dict.fromkeys(caveat for one in found for caveat in one.caveats)
+    lines += [f"Note: {_CAVEAT[caveat]}." for caveat in caveats]
     unknown = [one for result in found for one in result.unknown]
     if accept and unknown:
         lines.append("It lacks what is called here, where the number is unknown:")
-        lines += [f"  {Path(one.path).name} {_place(one)}: {one.reason}" for one in unknown]
+        lines += [f"  {Path(one.path).name} {_place(one)}: {_reason(one)}" for one in unknown]
     return lines
 
 
@@ -266,7 +288,7 @@ def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
         for site in sorted(found.sites, key=lambda one: (one.name, one)):
             say(f"{site.name:24} {site.path}:{site.address:#x} {site.function}".rstrip())
         for one in found.implied:
-            say(f"{one.name:24} {one.reason}")
+            say(f"{one.name:24} {_ORIGIN[one.origin]}")
     kind = f"{found.abi.name}{', Go' if found.is_go else ''}"
     lost = f", {len(found.unknown)} of unknown number" if found.unknown else ""
     say(
@@ -276,18 +298,27 @@ def _show(found: Scan, denied: set[str], *, sites: bool) -> None:
     left_out = sorted(denied & set(found.names))
     if left_out:
         say(f"denied: {', '.join(left_out)}")
-    for note in found.notes:
-        say(f"note: {note}", err=True)
+    for caveat in found.caveats:
+        say(f"note: {_CAVEAT[caveat]}", err=True)
 
 
-def _place(unknown: Unknown) -> str:
-    return f"{unknown.address:#x}" + (f" ({unknown.function})" if unknown.function else "")
+def _place(spot: Spot | Unknown) -> str:
+    return f"{spot.address:#x}" + (f" ({spot.function})" if spot.function else "")
+
+
+def _reason(unknown: Unknown) -> str:
+    more = [unknown.detail] if unknown.detail else []
+    lost = unknown.lost
+    if (lost.path, lost.address) != (unknown.path, unknown.address):
+        elsewhere = f" of {Path(lost.path).name}" if lost.path != unknown.path else ""
+        more.append(f"at {_place(lost)}{elsewhere}")
+    return _WHY[unknown.why] + (f" ({', '.join(more)})" if more else "")
 
 
 def _diagnostic(unknown: Unknown) -> Diagnostic:
-    what = "what can run from" if unknown.leads_on else "the number of the system call at"
+    what = "what can run from" if unknown.why.leads_on else "the number of the system call at"
     return Diagnostic(
-        f"{what} {_place(unknown)} is unknown: {unknown.reason}", Position(unknown.path)
+        f"{what} {_place(unknown)} is unknown: {_reason(unknown)}", Position(unknown.path)
     )
 
 
@@ -304,7 +335,20 @@ def _as_json(found: Scan) -> dict[str, object]:
         "files": [{"path": path, "sha256": sha256} for path, sha256 in found.files],
         "syscalls": list(found.names),
         "sites": [asdict(site) for site in found.sites],
-        "implied": [asdict(one) for one in found.implied],
-        "unknown": [asdict(one) for one in found.unknown],
-        "notes": list(found.notes),
+        "implied": [
+            {"name": one.name, "kind": one.origin, "reason": _ORIGIN[one.origin]}
+            for one in found.implied
+        ],
+        "unknown": [
+            {
+                "path": one.path,
+                "address": one.address,
+                "function": one.function,
+                "kind": one.why,
+                "reason": _reason(one),
+                "leads_on": one.why.leads_on,
+            }
+            for one in found.unknown
+        ],
+        "notes": [{"kind": one, "text": _CAVEAT[one]} for one in found.caveats],
     }

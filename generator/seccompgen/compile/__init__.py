@@ -28,7 +28,7 @@ from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, NumberLine, Span, number_lines
-from seccompgen.compile.onword import TooManyError
+from seccompgen.compile.onword import TooManyError, shared_words
 from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
@@ -92,8 +92,8 @@ class Making:
         self._abi = abi
         self._compat = compat
         self._objective = objective
-        self._words = Words()
-        self.functions = Functions(Sets(), self._words)
+        self._words = shared_words()
+        self.functions = Functions(Sets(), self._words.words)
 
     def program(
         self,

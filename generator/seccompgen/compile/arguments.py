@@ -26,11 +26,8 @@ import numpy as np
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
-from seccompgen.compile.functions import HIGH, LOW, ORIGINAL, WORD, Derived, Function, Word
-from seccompgen.compile.linefacts import LineFacts
-from seccompgen.compile.onword import TooManyError, WordSearch
-from seccompgen.compile.search import ROUGH
-from seccompgen.compile.search import WORD as THOROUGH
+from seccompgen.compile.functions import ORIGINAL, Derived, Function
+from seccompgen.compile.onword import TooManyError
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -41,26 +38,23 @@ from seccompgen.compile.tree import (
     End,
     Hole,
     Masked,
-    count_tests,
-    later,
     least_budget,
     less,
 )
 from seccompgen.core.model import U32, Op
 from seccompgen.core.program import word_offset
 from seccompgen.core.sets import comparisons
+from seccompgen.core.word import Word, argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
-    from seccompgen.compile.linefacts import Seen
     from seccompgen.compile.lower import Answer, Origins
-    from seccompgen.compile.onword import Sample
+    from seccompgen.compile.onword import Sample, SharedWords
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Costs, Tree
-    from seccompgen.compile.words import WordId, Words
     from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
@@ -103,18 +97,6 @@ class _Way(NamedTuple):
     size: int
 
 
-class _Searched(NamedTuple):
-    """The result of a search: ``trees``, with ``costs`` and ``size`` as in `_Way`.
-
-    ``intervals`` were searched for it.
-    """
-
-    trees: WordTrees
-    costs: Costs
-    size: int
-    intervals: int
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """How a function is decided, for each budget: ``ways[choice[budget]]``.
@@ -155,14 +137,15 @@ class Arguments:
     def __init__(
         self,
         functions: Functions,
-        words: Words,
+        words: SharedWords,
         graph: Graph,
         abi: Abi,
         prices: Prices,
         hints: Hints,
     ) -> None:
         self._functions = functions
-        self._words = words
+        self._words = words.words
+        self._shared = words
         self._graph = graph
         self._abi = abi
         self._price = round(prices.word_test * SCALE * _TOTAL)
@@ -172,8 +155,6 @@ class Arguments:
         self._constants = hints.constants
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
-        self._lines: dict[Word, LineFacts] = {}
-        self._searches: dict[tuple[Word, WordId, Seen, bytes, bool, bool], _Searched] = {}
         self._used: set[PlanId] = set()
         self._spent = self._steps = self._intervals = 0
         self._stubborn = False
@@ -228,8 +209,8 @@ class Arguments:
     def _normal(self, function: Function, samples: Iterable[Sample]) -> tuple[Sample, ...]:
         """Return ``samples`` reduced to the words that ``function`` looks at, _TOTAL in all."""
         masks = [0] * 6
-        for argument, half in self._functions.words(function):
-            masks[argument] |= U32 << 32 * half
+        for word in self._functions.words(function):
+            masks[word.argument] |= U32 << word.shift
         merged: dict[tuple[int, ...], int] = {}
         for args, weight in samples:
             key = tuple(a & m for a, m in zip(args, masks, strict=True))
@@ -281,21 +262,12 @@ class Arguments:
             below=below[last],
         )
 
-    def _facts(self, word: Word) -> LineFacts:
-        found = self._lines.get(word)
-        if found is None:
-            found = self._lines[word] = LineFacts(
-                self._words, self._masks.get(word, ()), self._price
-            )
-        return found
-
     def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
-        argument, half = word
         line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
         inside: list[list[Sample]] = [[] for _ in left]
         for args, weight in samples:
-            value = args[argument] >> 32 * half & U32
+            value = word.of(args[word.argument])
             values[value] = values.get(value, 0) + weight
             place = self._words.at(line, value)
             assert isinstance(place, int)
@@ -305,25 +277,17 @@ class Arguments:
             for rest, own in zip(left, inside, strict=True)
         ]
         ends = np.array([self._plans[plan].costs for plan in labels])
-        found = self._searched(word, line, tuple(sorted(values.items())), ends)
+        # Several orders of words, and other programs, may have asked for the same.
+        found = self._shared.searches(self._masks.get(word, ()), self._price).best(
+            line,
+            tuple(sorted(values.items())),
+            _UNSEEN_HIGH if word.is_high else _UNSEEN,
+            ends,
+            rough=self._intervals > _SEARCHED,
+            stubborn=self._stubborn,
+        )
         self._intervals += found.intervals
         return _Way(word, found.trees, tuple(labels), left, found.costs, found.size)
-
-    def _searched(self, word: Word, line: WordId, seen: Seen, ends: Costs) -> _Searched:
-        """Return the best trees on ``word``, which several orders of words may ask for."""
-        rough = self._intervals > _SEARCHED
-        key = word, line, seen, ends.tobytes(), rough, self._stubborn
-        found = self._searches.get(key)
-        if found is not None:
-            return found
-        effort = ROUGH if rough else THOROUGH
-        search = WordSearch(self._facts(word), ends, effort, stubborn=self._stubborn)
-        trees = search.best(line, seen, _UNSEEN if word[1] == LOW else _UNSEEN_HIGH)
-        costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
-        costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-        size = 1 + count_tests(trees.tree(UNBOUNDED))
-        found = self._searches[key] = _Searched(trees, costs, size, search.searched)
-        return found
 
     # --- building ---------------------------------------------------------------------------
 
@@ -346,8 +310,7 @@ class Arguments:
         if not plan.ways:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
-        argument, half = way.word
-        offset = word_offset(argument, "hi" if half == HIGH else "lo", self._abi)
+        offset = word_offset(way.word, self._abi)
         word = Value(offset)
         tests: list[NodeId] = []
         ends: list[End] = []
@@ -415,9 +378,9 @@ def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:
     found: dict[Word, dict[int, list[Origin]]] = {}
     for rule in rules:
         for test in comparisons(rule.condition):
-            for half in (LOW, HIGH):
-                own = found.setdefault((test.argument, half), {})
-                own.setdefault(test.value >> WORD * half & U32, []).append(rule.origin)
+            for word in argument_words(test.argument):
+                own = found.setdefault(word, {})
+                own.setdefault(word.of(test.value), []).append(rule.origin)
     return found
 
 
@@ -437,8 +400,7 @@ def _masks(rules: Iterable[Rule]) -> dict[Word, tuple[tuple[int, int], ...]]:
                     mask, k = test.mask, test.value
                 case _:
                     continue
-            for half in (LOW, HIGH):
-                own, value = mask >> 32 * half & U32, k >> 32 * half & U32
-                if own not in (0, U32):
-                    found.setdefault((test.argument, half), {})[own, value] = None
+            for word in argument_words(test.argument):
+                if word.of(mask) not in (0, U32):
+                    found.setdefault(word, {})[word.of(mask), word.of(k)] = None
     return {word: tuple(masks) for word, masks in found.items()}

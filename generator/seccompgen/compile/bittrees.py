@@ -117,46 +117,43 @@ class _Step(NamedTuple):
     cube: _Cube
 
 
-class BitSearch:
-    """The search for a function of few bits, where values come as ``seen``.
+class _Steps:
+    """The tests that come into question, where combinations of bits are seen as ``weights`` say.
 
-    All others come ``rest`` times; ``price`` is as in WordSearch.
+    ``of`` has those of each state, each behind those that it leads to, or its label where only one
+    is left; ``weights`` how much comes there. Neither depends on what follows at the ends, and many
+    words ask the same of their bits.
     """
 
     def __init__(
-        self, questions: BitQuestions, seen: Iterable[tuple[int, int]], rest: int, price: int
+        self, asked: _Questions, weights: tuple[tuple[_Points, int], ...], rest: int, price: int
     ) -> None:
-        self._together, self._labels, self._asked = questions
-        self._price = price
+        self._asked = asked
+        self._seen = weights
         self._rest = rest
-        self._weights: list[tuple[_Points, int]] = []
-        for value, weight in seen:
-            point = sum(1 << n for n, bits in enumerate(self._together) if value & bits)
-            self._weights.append((1 << point, weight))
-        # What is looked at does not depend on what follows at the ends: all states that come
-        # into question, each behind those that it leads to.
+        self._price = price
         self._places: dict[_State, int] = {}
-        self._weight_of: list[int] = []
-        self._steps: list[list[_Step] | int] = []
-        self._add(self._asked.start)
+        self.weights: list[int] = []
+        self.of: list[list[_Step] | int] = []
+        self._add(asked.start)
 
     def _weight(self, state: _State) -> int:
         care = state.care
-        weight = max(self._rest * state.count >> len(self._together), 1)
-        for point, more in self._weights:
+        weight = max(self._rest * state.count >> self._asked.count, 1)
+        for point, more in self._seen:
             if care & point:
                 weight += more
         return weight
 
     def _add(self, state: _State) -> int:
-        """Add the steps from ``state``, or its label where only one is left; return its place."""
+        """Add the steps from ``state``; return its place."""
         place = self._places.get(state)
         if place is not None:
             return place
         weight = self._weight(state)
         steps: list[_Step] | int
         if len(state.labels) == 1:
-            steps = self._labels[state.labels[0]]
+            steps = state.labels[0]
         else:
             choices = self._asked.choices(state)
             if len(self._places) > _MOST_STATES:
@@ -169,11 +166,11 @@ class BitSearch:
                 if cube.wanted:
                     cost += test  # the mask; and the load if the word is asked again
                     if len(rest.labels) > 1:
-                        cost += self._weight_of[places[1]] * SCALE + self._price
+                        cost += self.weights[places[1]] * SCALE + self._price
                 steps.append(_Step(cost, *places, cube))
         place = self._places[state] = len(self._places)
-        self._weight_of.append(weight)
-        self._steps.append(steps)
+        self.weights.append(weight)
+        self.of.append(steps)
         return place
 
     def _worth(self, choice: _Choice) -> tuple[bool, int]:
@@ -181,12 +178,33 @@ class BitSearch:
         fewer = min(choice.equal, choice.rest, key=lambda side: len(side.labels))
         return len(fewer.labels) == 1, self._weight(fewer) >> (choice.cube.wanted > 0)
 
+
+_steps = lru_cache(maxsize=_MOST_KEPT)(_Steps)
+
+
+class BitSearch:
+    """The search for a function of few bits, where values come as ``seen``.
+
+    All others come ``rest`` times; ``price`` is as in WordSearch.
+    """
+
+    def __init__(
+        self, questions: BitQuestions, seen: Iterable[tuple[int, int]], rest: int, price: int
+    ) -> None:
+        self._together, self._labels, asked = questions
+        self._price = price
+        weights: dict[_Points, int] = {}
+        for value, weight in seen:
+            point = 1 << sum(1 << n for n, bits in enumerate(self._together) if value & bits)
+            weights[point] = weights.get(point, 0) + weight
+        self._steps = _steps(asked, tuple(sorted(weights.items())), rest, price)
+
     def best(self, ends: Costs) -> WordTrees:
         """Return the best trees where labels end as ``ends`` say."""
-        unbounded = ends[:, UNBOUNDED].tolist()
+        unbounded = ends[self._labels, UNBOUNDED].tolist()
         costs: list[int] = []
         chosen: list[_Step | None] = []
-        for weight, steps in zip(self._weight_of, self._steps, strict=True):
+        for weight, steps in zip(self._steps.weights, self._steps.of, strict=True):
             if isinstance(steps, int):
                 costs.append(weight * unbounded[steps])
                 chosen.append(None)
@@ -202,10 +220,10 @@ class BitSearch:
         return self._trees(len(costs) - 1, chosen, ends)
 
     def _trees(self, place: int, chosen: Sequence[_Step | None], ends: Costs) -> WordTrees:
-        step, label = chosen[place], self._steps[place]
+        step, label = chosen[place], self._steps.of[place]
         if step is None:
             assert isinstance(label, int)
-            return Known(label, self._weight_of[place], ends)
+            return Known(self._labels[label], self._steps.weights[place], ends)
         sides = self._trees(step.equal, chosen, ends), self._trees(step.rest, chosen, ends)
         mask, k = (
             sum(bits for n, bits in enumerate(self._together) if some >> n & 1)
@@ -290,6 +308,7 @@ class _Questions:
     def __init__(
         self, count: int, single: _Bits, start: tuple[_Points, ...], cubes: Sequence[_Cube]
     ) -> None:
+        self.count = count
         self._all_points, self._having = _having(count)
         self._whole: _Bits = (1 << count) - 1
         self._single = single

@@ -43,6 +43,7 @@ from seccompgen.core.program import (
     word_offset,
 )
 from seccompgen.core.sets import ALL
+from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,9 +99,9 @@ def cost(instructions: Sequence[Instruction], lines: Sequence[Weighed], abi: Abi
 
 def _words(args: _Args, abi: Abi) -> dict[int, int]:
     return {
-        word_offset(n, half, abi): arg >> shift & U32
+        word_offset(word, abi): word.of(arg)
         for n, arg in enumerate(args)
-        for half, shift in (("lo", 0), ("hi", 32))
+        for word in argument_words(n)
     }
 
 
@@ -185,6 +186,7 @@ class _Functions:
     def __init__(self, sets: Sets, lines: Sequence[Weighed]) -> None:
         self._sets = sets
         self._known: dict[Function, _Class] = {}
+        self._rules: dict[Function, list[tuple[list[tuple[int, int]], int]]] = {}
         functions = {span.answer.function for one in lines for span in one.line.spans}
         seen = dict.fromkeys(
             args for one in lines for samples in one.samples for args, _ in samples
@@ -215,8 +217,18 @@ class _Functions:
             before = of
 
     def _answer(self, function: Function, args: _Args) -> int:
-        for box, ret in function.rules:
-            if all(map(self._sets.has, box, args)):
+        rules = self._rules.get(function)
+        if rules is None:
+            rules = self._rules[function] = [
+                ([(n, part) for n, part in enumerate(box) if part != ALL], ret)
+                for box, ret in function.rules
+            ]
+        has = self._sets.has
+        for parts, ret in rules:
+            for n, part in parts:
+                if not has(part, args[n]):
+                    break
+            else:
                 return ret
         return function.default
 

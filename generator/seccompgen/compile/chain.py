@@ -18,6 +18,7 @@ from seccompgen.compile.diagram import Relation, Value
 from seccompgen.core.model import U32, U64, Op
 from seccompgen.core.program import word_offset
 from seccompgen.core.sets import comparisons
+from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,8 +123,8 @@ class _Chain:
                 op, true, false = Op.GT, false, true
             case op:
                 pass
-        low = word_offset(test.argument, "lo", self._abi)
-        high = word_offset(test.argument, "hi", self._abi) if test.width == 64 else None
+        low, upper = (word_offset(word, self._abi) for word in argument_words(test.argument))
+        high = upper if test.width == 64 else None
         k_low, k_high = test.value & U32, test.value >> 32
         if op is Op.GE and test.value == 0:
             return true

@@ -47,32 +47,41 @@ def decision_list(
     """
     no = words.constant(NO)
     care = words.constant(YES)
-    cubes = {test: words.masked(*test) for test in masks}
+    # For each test the values that it takes and no earlier one has, and its label if it decides.
+    inside = {test: cube for test in masks if (cube := words.masked(*test)) != no}
     deciding: dict[Test, int] = {}
+    asked = list(inside)
     left = list(seen)
     held = U32
     while words.outcome(line) is None:
-        for test, cube in list(cubes.items()):
-            inside = words.where(cube, care, no)
-            if inside == no:
-                del cubes[test]
-                deciding.pop(test, None)
-            elif test not in deciding:
-                label = words.outcome(words.restricted(line, inside, YES))
-                if label is not None:
-                    assert isinstance(label, int)
-                    deciding[test] = label
+        for test in asked:
+            label = words.outcome(words.restricted(line, inside[test], YES))
+            if label is not None:
+                assert isinstance(label, int)
+                deciding[test] = label
         if not deciding:
             return
         mask, values = _next(_largest(deciding), left, held)
+        changed: set[Test] = set()
         for k in values:
-            care = words.where(cubes.pop((mask, k)), no, care)
+            cube = words.masked(mask, k)
+            care = words.where(cube, no, care)
             taken = [pair for pair in left if pair[0] & mask == k]
             left = [pair for pair in left if pair[0] & mask != k]
             line = words.restricted(line, care, YES)
             yield Step(mask, k, deciding.pop((mask, k)), taken, line, care)
             if words.outcome(line) is not None:
                 return
+            del inside[mask, k]
+            for test, values_inside in inside.items():
+                if not (test[1] ^ k) & test[0] & mask:  # else the two have no value in common
+                    inside[test] = words.where(cube, no, values_inside)
+                    changed.add(test)
+        for test in changed & inside.keys():
+            if inside[test] == no:
+                del inside[test]
+                deciding.pop(test, None)
+        asked = [test for test in inside if test in changed and test not in deciding]
         held = U32 if keeps_word(mask, values[-1]) else mask
 
 

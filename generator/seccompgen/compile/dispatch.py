@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seccompgen.compile.diagram import Relation, Value
-from seccompgen.compile.search import Search
+from seccompgen.compile.search import line_search
 from seccompgen.compile.tree import (
     BUDGETS,
     SCALE,
@@ -68,7 +68,7 @@ def dispatch(
         # Calls that end in the answer for foreign ones need no bound on their path.
         ends = np.vstack([ends, np.full(BUDGETS, 2 * SCALE, dtype=np.int64)])
     price = round(prices.number_test / len(spans) * SCALE * TOTAL)
-    search = Search(items, ends, price)
+    search = line_search(items, ends, price)
     looks = any(span.answer.function.rules for span in spans)
     depth = (prices.depth if looks else prices.plain_depth) * SCALE * TOTAL
     budget = min(range(BUDGETS), key=lambda b: int(search.costs[b]) + depth * _LENGTHS[b])

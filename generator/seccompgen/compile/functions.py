@@ -15,17 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.model import U32
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
+from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.compile.words import WordId, Words
-
-LOW, HIGH = 0, 1
-WORD = 32
-
-Word: TypeAlias = tuple[int, int]
-"""An argument, 0 to 5, and LOW or HIGH: which half of it."""
+    from seccompgen.core.word import Word
 
 Sources: TypeAlias = tuple[int, ...]
 """Which rules, by their place in a list, something was made of."""
@@ -158,10 +154,11 @@ class Functions:
                 bits = 0
                 for number in {box[argument] for box, _ in function.rules}:
                     bits |= self._bits(number)
+                low, high = argument_words(argument)
                 if bits & U32:
-                    result.append((argument, LOW))
+                    result.append(low)
                 if bits >> 32:
-                    result.append((argument, HIGH))
+                    result.append(high)
             found = self._looked_at[function] = tuple(result)
         return found
 
@@ -176,12 +173,12 @@ class Functions:
         return found
 
     def _parts(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
-        argument, half = word
+        argument = word.argument
         asking: dict[int, list[int]] = {}
         for place, (box, _) in enumerate(function.rules):
             asking.setdefault(box[argument], []).append(place)
         always = asking.pop(ALL, [])
-        line, left = self._left(tuple(sorted(asking)), half)
+        line, left = self._left(tuple(sorted(asking)), 32 - word.shift)
         known: dict[Function, Derived] = {}
         numbers: dict[Function, int] = {}
         labels: list[int] = []
@@ -196,18 +193,18 @@ class Functions:
             line = self._words.map(line, labels.__getitem__)
         return line, tuple(known.values())
 
-    def _left(self, roots: tuple[int, ...], half: int) -> tuple[WordId, list[dict[int, int]]]:
-        """Return what each value of a word leaves of ``roots``, sets of its argument.
+    def _left(self, roots: tuple[int, ...], top: int) -> tuple[WordId, list[dict[int, int]]]:
+        """Return what each value of the word from level ``top`` on leaves of ``roots``, sets.
 
         The outcomes of the first are places in the second, which maps roots to what is left of
         each, without those of which nothing is.
         """
-        found = self._lefts.get((roots, half))
+        found = self._lefts.get((roots, top))
         if found is not None:
             return found
         # Thousands of values must not cost their square: from one value of the word to the next
         # few sets change, and only what is above these is made anew.
-        words, top = self._words, 0 if half == HIGH else WORD
+        words = self._words
         upper = _Upper(self.sets, roots, top)
         numbers: dict[tuple[tuple[int, int], ...], int] = {}
 
@@ -218,7 +215,7 @@ class Functions:
             return numbers.setdefault(after, len(numbers))
 
         line = words.map(words.join(self.sets, upper.lower, top), number)
-        found = self._lefts[roots, half] = line, [dict(after) for after in numbers]
+        found = self._lefts[roots, top] = line, [dict(after) for after in numbers]
         return found
 
     @staticmethod

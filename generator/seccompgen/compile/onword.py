@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.compile.tree import SCALE, UNBOUNDED
-from seccompgen.compile.words import NO, YES
+import numpy as np
+
+from seccompgen.compile.linefacts import LineFacts
+from seccompgen.compile.search import ROUGH, WORD
+from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, count_tests, later
+from seccompgen.compile.words import NO, YES, Words
 from seccompgen.compile.wordtrees import Known, Line, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.compile.decisionlist import Step
-    from seccompgen.compile.linefacts import Helpful, LineFacts, Seen
+    from seccompgen.compile.linefacts import Helpful, Seen
     from seccompgen.compile.search import Effort
     from seccompgen.compile.tree import Costs
     from seccompgen.compile.words import WordId
@@ -22,6 +26,9 @@ if TYPE_CHECKING:
 Sample: TypeAlias = tuple[tuple[int, ...], int]
 """Six arguments, and how often they are seen."""
 
+_MOST_SEARCHES = 1 << 12
+_MOST_NODES = 1 << 20
+"""More is not kept from program to program."""
 _SIMPLE = 3
 """Words with more intervals are searched for masks as well."""
 _MOST_BIT_SEARCHES = 16
@@ -48,6 +55,91 @@ _MOST_RESTRICTIONS = 8
 
 class TooManyError(Exception):
     """The rules have no diagram of reasonable size."""
+
+
+class Searched(NamedTuple):
+    """The result of a search: ``trees``, what they cost from before the load on, and their tests.
+
+    ``costs`` are for a unit of weight, ``size`` counts the load too; ``intervals`` were searched.
+    """
+
+    trees: WordTrees
+    costs: Costs
+    size: int
+    intervals: int
+
+
+class WordSearches:
+    """The searches on words that are asked under the same masks, each done once."""
+
+    def __init__(self, facts: LineFacts) -> None:
+        self._facts = facts
+        self._known: dict[tuple[WordId, Seen, int, bytes, bool, bool], Searched | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def best(
+        self, line: WordId, seen: Seen, rest: int, ends: Costs, *, rough: bool, stubborn: bool
+    ) -> Searched:
+        """Return the best trees for ``line`` and raise TooManyError, as `WordSearch.best`."""
+        key = line, seen, rest, ends.tobytes(), rough, stubborn
+        if key not in self._known:
+            try:
+                self._known[key] = self._searched(line, seen, rest, ends, rough, stubborn)
+            except TooManyError:
+                self._known[key] = None
+        found = self._known[key]
+        if found is None:
+            raise TooManyError
+        return found
+
+    def _searched(
+        self, line: WordId, seen: Seen, rest: int, ends: Costs, rough: bool, stubborn: bool
+    ) -> Searched:
+        search = WordSearch(self._facts, ends, ROUGH if rough else WORD, stubborn=stubborn)
+        trees = search.best(line, seen, rest)
+        costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
+        costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
+        size = 1 + count_tests(trees.tree(UNBOUNDED))
+        return Searched(trees, costs, size, search.searched)
+
+
+class SharedWords:
+    """Functions of words, and the searches on them, for all programs that use them.
+
+    A result depends on the question alone, not on what was asked before. So the ABIs of a policy,
+    which ask their words nearly the same, share them, and none shows which ones came first.
+    """
+
+    def __init__(self) -> None:
+        self.words = Words()
+        self._searches: dict[tuple[tuple[tuple[int, int], ...], int], WordSearches] = {}
+
+    def searches(self, masks: tuple[tuple[int, int], ...], price: int) -> WordSearches:
+        """Return the searches with ``masks`` and ``price`` as in `LineFacts`."""
+        found = self._searches.get((masks, price))
+        if found is None:
+            found = WordSearches(LineFacts(self.words, masks, price))
+            self._searches[masks, price] = found
+        return found
+
+    @property
+    def is_full(self) -> bool:
+        """True if so much is kept that it would better be forgotten."""
+        kept = sum(map(len, self._searches.values()))
+        return kept > _MOST_SEARCHES or len(self.words) > _MOST_NODES
+
+
+_shared = SharedWords()
+
+
+def shared_words() -> SharedWords:
+    """Return those of this process; they are only replaced between two programs."""
+    global _shared  # noqa: PLW0603 - a cache, which no result depends on
+    if _shared.is_full:
+        _shared = SharedWords()
+    return _shared
 
 
 class WordSearch:

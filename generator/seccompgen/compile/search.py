@@ -116,8 +116,8 @@ class _Form:
             weights[t + 1 :, hole] = 0
             low[t + 1 :, hole] = none
             high[t + 1 :, hole] = -1
-        self.total = np.zeros((states, n + 1), dtype=np.int64)
-        np.cumsum(weights, axis=1, out=self.total[:, 1:])
+        self._total = np.zeros((states, n + 1), dtype=np.int64)
+        np.cumsum(weights, axis=1, out=self._total[:, 1:])
         self.patterns = Patterns(items, holes, price, effort.bit_tests)
         self.ranges = list(self._ranges(low, high, price))
 
@@ -132,7 +132,7 @@ class _Form:
             if length > 1:
                 least = np.minimum(least[:, :starts], low[:, length - 1 :])
                 most = np.maximum(most[:, :starts], high[:, length - 1 :])
-            weight = (self.total[:, length:] - self.total[:, :starts]).T
+            weight = (self._total[:, length:] - self._total[:, :starts]).T
             even, empty = None, None
             if length and (least == most).any():
                 where = np.nonzero((least == most).T)
@@ -147,7 +147,7 @@ _kept_form = lru_cache(maxsize=_KEPT)(_Form)
 
 
 class Pair:
-    """The best trees for two intervals, which one test tells apart; as ``Search`` finds them."""
+    """The best trees for two intervals, which one test tells apart; as `Search` finds them."""
 
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
         self._items = items
@@ -171,92 +171,125 @@ class Pair:
         return Cut(above.first, first, second)
 
 
-def search(items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> Pair | Search:
-    """Return the best trees for ``items``, whose neighbours differ in their labels."""
-    return (Pair if len(items) == 2 else Search)(items, ends, price, effort)
-
-
-class Search:
-    """The best trees for ``items``, one for each budget.
+def search(
+    items: Sequence[Item], ends: Costs, price: int, effort: Effort
+) -> Pair | Halves | Search:
+    """Return the best trees for the ``items`` of a word, whose neighbours differ in their labels.
 
     ``ends[label]`` is the cost, a unit of weight, of what follows there; ``price`` is what a test
     costs for being there.
     """
+    if len(items) == 2:
+        return Pair(items, ends, price, effort)
+    return line_search(items, ends, price, effort)
 
-    def __init__(
-        self, items: Sequence[Item], ends: Costs, price: int, effort: Effort = THOROUGH
-    ) -> None:
+
+def line_search(
+    items: Sequence[Item], ends: Costs, price: int, effort: Effort = THOROUGH
+) -> Halves | Search:
+    """Return the best trees for ``items`` of any length; the rest is as in `search`."""
+    kind = Halves if len(items) > effort.longest else Search
+    return kind(items, ends, price, effort)
+
+
+class Halves:
+    """Trees for a long line, which begin with the cut that comes nearest to equal weights.
+
+    Every interval counts for at least one part in as many as there are, so that neither half
+    is much longer than the other.
+    """
+
+    def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
+        weight = sum(item.weight for item in items)
+        share = weight // len(items) + 1
+        half = (weight + share * len(items)) // 2
+        at, seen = 0, 0
+        while at < len(items) - 1 and (at == 0 or seen < half):
+            seen += items[at].weight + share
+            at += 1
+        effort = ROUGH if effort is ROUGH or len(items) > _LONG else _PART
+        self._middle = items[at]
+        self._below, self._above = (
+            line_search(part, ends, price, effort) for part in (items[:at], items[at:])
+        )
+        both = np.minimum(self._below.costs + self._above.costs, IMPOSSIBLE)
+        self.costs: Costs = np.minimum(later(both) + weight * SCALE + price, IMPOSSIBLE)
+
+    def tree(self, budget: int) -> Tree:
+        """Return the best tree of at most ``budget`` instructions to the end of any path."""
+        rest = less(least_budget(self.costs, budget), 1)
+        return self._middle.cut(self._below.tree(rest), self._above.tree(rest))
+
+
+class _State(NamedTuple):
+    """``length`` items from ``first`` on, without the ``taken`` heaviest single numbers."""
+
+    first: int
+    length: int
+    taken: int
+
+
+class Search:
+    """The best trees for ``items``, one for each budget, by dynamic programming.
+
+    A tree is one of four things: an end, a pattern, a cut, a hole. The costs of all states are
+    found by trying each of the four, shorter ranges first. Afterwards `tree` goes back from the
+    whole: the first of the four that costs what the state does was the choice. To note choices on
+    the way would take longer: most searches are asked for one tree, or none.
+    """
+
+    def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
         self._items = items
         self._ends = ends
-        self._price = price
-        self._effort = effort
-        self._halves: tuple[Search, Search] | None = None
-        if len(items) > effort.longest:
-            self._halves = self._halved()
-            below, above = self._halves
-            weight = sum(item.weight for item in items)
-            both = np.minimum(below.costs + above.costs, IMPOSSIBLE)
-            self.costs: Costs = np.minimum(later(both) + weight * SCALE + price, IMPOSSIBLE)
-            return
-        few = len(items) <= _FEW
-        self._form = (_kept_form if few else _Form)(tuple(items), price, effort)
-        self._solve()
-        self.costs = self._table[len(items)][0, 0]
-
-    def _halved(self) -> tuple[Search, Search]:
-        """Return the searches below and above the cut that comes nearest to equal weights.
-
-        Every interval counts for at least one part in as many as there are, so that neither half
-        is much longer than the other.
-        """
-        total = sum(item.weight for item in self._items)
-        share = total // len(self._items) + 1
-        half = (total + share * len(self._items)) // 2
-        at, seen = 0, 0
-        while at < len(self._items) - 1 and (at == 0 or seen < half):
-            seen += self._items[at].weight + share
-            at += 1
-        parts = self._items[:at], self._items[at:]
-        effort = ROUGH if self._effort is ROUGH or len(self._items) > _LONG else _PART
-        below, above = (Search(part, self._ends, self._price, effort) for part in parts)
-        return below, above
-
-    def _solve(self) -> None:
-        form, ends, n = self._form, self._ends, len(self._items)
-        states = len(form.holes) + 1
-        self._priced = form.patterns.costs(ends)
-        holes = [
-            (t, hole, weighed(ends[self._items[hole].label], self._items[hole].weight))
-            for t, hole in enumerate(form.holes)
-        ]
-        # self._table[length][first, t] are the costs of the items first to first + length - 1
-        # without the t heaviest.
-        self._table: list[Costs] = [np.zeros((n + 1, states, BUDGETS), dtype=np.int64)]
-        for length in range(1, n + 1):
-            ranges = form.ranges[length]
-            starts = n - length + 1
-            best = np.full((starts, states, BUDGETS), IMPOSSIBLE, dtype=np.int64)
-            if length > 1:
-                both = np.empty_like(best)
-                for part in range(1, length):
-                    below, above = self._table[part], self._table[length - part]
-                    np.add(below[:starts], above[part : part + starts], out=both)
-                    np.minimum(best, both, out=best)
-                best = np.minimum(later(best) + ranges.step, IMPOSSIBLE)
-            if ranges.even is not None:
-                where, labels, weights = ranges.even
-                ended = ends[labels]
-                best[where] = np.where(ended >= IMPOSSIBLE, IMPOSSIBLE, ended * weights)
-            if ranges.empty is not None:
-                best[ranges.empty] = 0
-            for pattern in form.patterns.of.get(length, ()):
-                cell = best[pattern.first, pattern.states]
-                np.minimum(cell, self._priced[pattern.number], out=cell)
-            for t, hole, taken in reversed(holes):
-                rows = slice(max(0, hole - length + 1), min(hole, n - length) + 1)
-                after = later(best[rows, t + 1] + taken) + ranges.step[rows, t]
-                best[rows, t] = np.minimum(best[rows, t], np.minimum(after, IMPOSSIBLE))
+        self._form = (_kept_form if len(items) <= _FEW else _Form)(tuple(items), price, effort)
+        self._priced = self._form.patterns.costs(ends)
+        self._taken = [weighed(ends[items[i].label], items[i].weight) for i in self._form.holes]
+        """The costs of what follows each hole."""
+        empty = np.zeros((len(items) + 1, len(self._form.holes) + 1, BUDGETS), dtype=np.int64)
+        self._table: list[Costs] = [empty]
+        """By length the costs of all states: ``table[length][first, taken]``."""
+        for ranges in self._form.ranges[1:]:
+            best = self._with_cuts(ranges)
+            self._add_ends(best, ranges)
+            self._add_patterns(best)
+            self._add_holes(best, ranges)
             self._table.append(best)
+        self.costs: Costs = self._table[-1][0, 0]
+
+    def _with_cuts(self, ranges: _Ranges) -> Costs:
+        """Return the costs of the next length, for trees that begin with a cut."""
+        length, starts = len(self._table), len(ranges.step)
+        best = np.full((starts, *self._table[0].shape[1:]), IMPOSSIBLE, dtype=np.int64)
+        if length == 1:
+            return best
+        both = np.empty_like(best)
+        for part in range(1, length):
+            below, above = self._table[part], self._table[length - part]
+            np.add(below[:starts], above[part : part + starts], out=both)
+            np.minimum(best, both, out=best)
+        return np.minimum(later(best) + ranges.step, IMPOSSIBLE)
+
+    def _add_ends(self, best: Costs, ranges: _Ranges) -> None:
+        if ranges.even is not None:
+            where, labels, weights = ranges.even
+            ended = self._ends[labels]
+            best[where] = np.where(ended >= IMPOSSIBLE, IMPOSSIBLE, ended * weights)
+        if ranges.empty is not None:
+            best[ranges.empty] = 0
+
+    def _add_patterns(self, best: Costs) -> None:
+        for pattern in self._form.patterns.of.get(len(self._table), ()):
+            cell = best[pattern.first, pattern.states]
+            np.minimum(cell, self._priced[pattern.number], out=cell)
+
+    def _add_holes(self, best: Costs, ranges: _Ranges) -> None:
+        """Let each hole be taken out of the ranges that it lies in, the lightest first."""
+        length, starts = len(self._table), len(best)
+        for t in reversed(range(len(self._taken))):
+            hole = self._form.holes[t]
+            rows = slice(max(0, hole - length + 1), min(hole + 1, starts))
+            after = later(best[rows, t + 1] + self._taken[t]) + ranges.step[rows, t]
+            best[rows, t] = np.minimum(best[rows, t], np.minimum(after, IMPOSSIBLE))
 
     def tree(self, budget: int) -> Tree:
         """Return the best tree of at most ``budget`` instructions to the end of any path.
@@ -264,48 +297,59 @@ class Search:
         The budget that is given down is the smallest with the same cost: what need not be
         spent is not.
         """
-        if self._halves is not None:
-            below, above = self._halves
-            budget = least_budget(self.costs, budget)
-            rest = less(budget, 1)
-            return above._items[0].cut(below.tree(rest), above.tree(rest))
-        return self._tree(0, len(self._items), 0, budget)
+        return self._tree(_State(0, len(self._items), 0), budget)
 
-    def _tree(self, first: int, length: int, t: int, budget: int) -> Tree:
-        costs = self._table[length][first, t]
+    def _tree(self, state: _State, budget: int) -> Tree:
+        costs = self._costs(state)
         budget = least_budget(costs, budget)
-        cost = costs[budget]
-        assert cost < IMPOSSIBLE
-        form, ends = self._form, self._ends
-        ranges = form.ranges[length]
-        least, most = ranges.low[t, first], ranges.high[t, first]
-        if least == most:
-            return End(int(least), least_budget(ends[least], budget))
-        rest = less(budget, 1)
-        for pattern in form.patterns.of.get(length, ()):
-            here = pattern.first == first and pattern.states.start <= t < pattern.states.stop
+        assert costs[budget] < IMPOSSIBLE
+        return (
+            self._end(state, budget)
+            or self._pattern(state, budget)
+            or self._cut(state, budget)
+            or self._hole(state, budget)
+        )
+
+    def _costs(self, state: _State) -> Costs:
+        costs: Costs = self._table[state.length][state.first, state.taken]
+        return costs
+
+    def _end(self, state: _State, budget: int) -> Tree | None:
+        ranges = self._form.ranges[state.length]
+        label = int(ranges.low[state.taken, state.first])
+        if label != ranges.high[state.taken, state.first]:
+            return None
+        return End(label, least_budget(self._ends[label], budget))
+
+    def _pattern(self, state: _State, budget: int) -> Tree | None:
+        first, length, taken = state
+        cost = self._costs(state)[budget]
+        for pattern in self._form.patterns.of.get(length, ()):
+            here = pattern.first == first and pattern.states.start <= taken < pattern.states.stop
             if here and self._priced[pattern.number, budget] == cost:
-                return pattern.tree(budget, ends)
-        weight = int(form.total[t, first + length] - form.total[t, first])
-        left = cost - weight * SCALE - self._price
-        parts = sorted(range(1, length), key=lambda part: (abs(2 * part - length), part))
-        for part in parts:
-            below = self._table[part][first, t, rest]
-            above = self._table[length - part][first + part, t, rest]
-            if below + above == left:
-                return self._items[first + part].cut(
-                    self._tree(first, part, t, rest),
-                    self._tree(first + part, length - part, t, rest),
-                )
-        while True:
-            hole = form.holes[t]
-            t += 1
-            if first <= hole < first + length:
-                break
-        item = self._items[hole]
-        label = item.label
+                return pattern.tree(budget, self._ends)
+        return None
+
+    def _cut(self, state: _State, budget: int) -> Tree | None:
+        """Return the tree that begins with the cut nearest to the middle that is a best one."""
+        first, length, taken = state
+        rest = less(budget, 1)
+        after = self._costs(state)[budget] - self._form.ranges[length].step[first, taken, 0]
+        for part in sorted(range(1, length), key=lambda part: (abs(2 * part - length), part)):
+            below = _State(first, part, taken)
+            above = _State(first + part, length - part, taken)
+            if self._costs(below)[rest] + self._costs(above)[rest] == after:
+                middle = self._items[first + part]
+                return middle.cut(self._tree(below, rest), self._tree(above, rest))
+        return None
+
+    def _hole(self, state: _State, budget: int) -> Tree:
+        first, length, taken = state
+        inside = range(first, first + length)
+        taken = next(t for t in range(taken, len(self._taken)) if self._form.holes[t] in inside)
+        item, rest = self._items[self._form.holes[taken]], less(budget, 1)
         return Hole(
             item.first,
-            End(label, least_budget(self._ends[label], rest)),
-            self._tree(first, length, t, rest),
+            End(item.label, least_budget(self._ends[item.label], rest)),
+            self._tree(_State(first, length, taken + 1), rest),
         )

@@ -45,6 +45,9 @@ class Words:
         self._ends: dict[WordId, tuple[Hashable, ...]] = {}
         self.steps = self.restrictions = 0
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
     def constant(self, outcome: Hashable) -> WordId:
         """Return the function that has ``outcome`` for every word."""
         number = self._numbers.setdefault(outcome, len(self._outcomes))

@@ -18,9 +18,9 @@ X32_SYSCALL_BIT = 0x40000000
 class HighWords(Enum):
     """The worth of the high words of ``seccomp_data.args``, on every kernel from v5.10 on.
 
-    ``syscall_get_arguments()`` of an architecture fills in ``args`` from registers, and hands over
-    what is there: it is not to be taken for granted that a 32-bit ABI leaves nothing in the upper
-    half of a 64-bit register. A tracer may write it, too (PTRACE_SET_SYSCALL_INFO, since v6.16).
+    ``syscall_get_arguments()`` of an architecture fills in ``args`` from registers. A 64-bit
+    register may hold anything in its upper half, also when a 32-bit ABI makes the call. A tracer
+    can write it, too (PTRACE_SET_SYSCALL_INFO, since v6.16).
     """
 
     ZERO = "zero"
@@ -65,7 +65,7 @@ class Abi:
 
     @property
     def argument_bits(self) -> Literal[32, 64]:
-        """The bits of an argument that count; those above are nothing to any system call."""
+        """The bits of an argument that count; no system call gets those above."""
         return 64 if self.high_words is HighWords.COUNT else 32
 
 

@@ -42,7 +42,7 @@ _GENERIC: dict[str, int] = {
     "ERFKILL": 132, "EHWPOISON": 133, "EFTYPE": 134,
 }
 
-# What an architecture defines otherwise than asm-generic.
+# The numbers of architectures that differ from asm-generic.
 _ALPHA: dict[str, int] = {
     "EDEADLK": 11, "EDEADLOCK": 11, "EAGAIN": 35, "EWOULDBLOCK": 35, "EINPROGRESS": 36,
     "EALREADY": 37, "ENOTSOCK": 38, "EDESTADDRREQ": 39, "EMSGSIZE": 40, "EPROTOTYPE": 41,

@@ -1,12 +1,14 @@
-"""What went wrong, as values: where, what, and which exit code it means."""
+"""Errors as values: where, what, and the exit code."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from seccompgen.core.problems import Problem
 
 EXIT_NO = 1
 """The answer is no: it differs, it is stale, it is refuted, there are findings."""
@@ -24,6 +26,11 @@ class Position:
     line: int = 0
     column: int = 0
 
+    @classmethod
+    def after(cls, file: str, text: str) -> Position:
+        """Return the place in ``file`` that follows ``text``, with which it begins."""
+        return cls(file, text.count("\n") + 1, len(text) - text.rfind("\n"))
+
     def __str__(self) -> str:
         """Render as ``file:line:column``, without the parts that are unknown (0)."""
         parts = [self.file]
@@ -36,10 +43,14 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One thing to tell the user, and where it is; ``position`` is None if it is nowhere."""
+    """One thing to tell the user, and its place; ``position`` is None if it has none.
+
+    Programs go by ``kind``; nothing reads a message.
+    """
 
     message: str
     position: Position | None = None
+    kind: Problem | None = None
 
     def __str__(self) -> str:
         """Render as one line, ``file:line:column: message``."""
@@ -48,14 +59,16 @@ class Diagnostic:
 
 
 class SeccompgenError(Exception):
-    """Ends a command with diagnostics on stderr and ``exit_code``; never with a traceback."""
+    """Ends a command with diagnostics on stderr and ``exit_code``; never with a traceback.
+
+    ``kind`` is that of diagnostics which have none themselves.
+    """
 
     exit_code = EXIT_INPUT
 
-    def __init__(self, *diagnostics: Diagnostic | str) -> None:
-        self.diagnostics: tuple[Diagnostic, ...] = tuple(
-            item if isinstance(item, Diagnostic) else Diagnostic(item) for item in diagnostics
-        )
+    def __init__(self, *diagnostics: Diagnostic | str, kind: Problem | None = None) -> None:
+        found = (Diagnostic(item) if isinstance(item, str) else item for item in diagnostics)
+        self.diagnostics = tuple(one if one.kind else replace(one, kind=kind) for one in found)
         super().__init__("\n".join(map(str, self.diagnostics)))
 
     def __reduce__(self) -> tuple[type[SeccompgenError], tuple[Diagnostic, ...]]:
@@ -94,9 +107,12 @@ def cannot(what: str, path: object, error: OSError) -> str:
     return f"cannot {what} {path}: {error.strerror or error}"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string."""
+def did_you_mean(word: str, known: Iterable[str], what: str = "") -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest of ``known``, or an empty string.
+
+    ``what`` goes before the name, such as ``the stock policy ``.
+    """
     from difflib import get_close_matches  # noqa: PLC0415 - only where something is wrong
 
     near = get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    return f" (did you mean {what}{near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""What a policy means, as frozen values: actions, conditions, rules.
+"""The meaning of a policy, as frozen values: actions, conditions, rules.
 
 The front ends make these, the compiler and the renderers read them. Nothing here knows a
 file format or an instruction.
@@ -45,7 +45,7 @@ class ActionKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What the kernel does with a call.
+    """The kernel's answer to a call.
 
     ``data`` is 0 to 65535 (0 to 4095 for errno). ``errno_name`` names an errno instead, whose
     number depends on the ABI: ENOSYS is 38 on most, 89 on MIPS.
@@ -69,7 +69,7 @@ class Action:
 
 
 class Op(Enum):
-    """How an argument is compared; comparisons are unsigned."""
+    """The comparison of an argument; comparisons are unsigned."""
 
     EQ = "=="
     NE = "!="
@@ -117,7 +117,7 @@ class Comparison:
         """Return what this asks of an argument of which only the low word counts."""
         op, value = self.op, self.value & U32
         if self.value > U32 and op not in {Op.ANY_BITS, Op.NO_BITS}:
-            # More than any word: always so, or never, as it is to have none of no bits, or any.
+            # The value is more than any word, so the answer is always the same one.
             op, value = Op.NO_BITS if op in {Op.NE, Op.LT, Op.LE} else Op.ANY_BITS, 0
         return replace(self, op=op, value=value, mask=self.mask & U32, width=32)
 
@@ -181,7 +181,7 @@ class FilterFlag(IntFlag):
 
 
 class Settings(NamedTuple):
-    """How a filter is installed."""
+    """The settings with which a filter is installed."""
 
     flags: FilterFlag = FilterFlag(0)
     no_new_privs: bool = True
@@ -215,7 +215,7 @@ class Policy:
 
     @property
     def settings(self) -> Settings:
-        """How it is installed."""
+        """The settings with which it is installed."""
         return Settings(self.flags, self.no_new_privs, self.install_on_import)
 
     def compat_of(self, abi: Abi) -> tuple[Abi, ...]:

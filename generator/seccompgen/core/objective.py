@@ -1,4 +1,4 @@
-"""What programs are optimised for, as frozen values: the goal, the kernel, measured frequencies."""
+"""The objective of a program, as frozen values: the goal, the kernel, measured frequencies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Optimize(Enum):
-    """Which of two programs for the same policy is the better one.
+    """The goal by which one of two programs for the same policy is the better one.
 
     BALANCED bounds the longest path, then wants few executed instructions, then few in all;
     SPEED wants few executed instructions at any length; SIZE a short program.
@@ -26,7 +26,7 @@ class Optimize(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How often each system call was seen, by name; calls that it does not name were not seen.
+    """The count of each system call, by name; calls that it does not name were not seen.
 
     ``file`` and ``sha256`` name what it was read from; ``positions`` tells where in it a name
     stands, for messages, and decides nothing.
@@ -40,7 +40,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the compiler aims at.
+    """The aim of the compiler.
 
     With ``bitmap`` the kernel answers calls that are allowed whatever their arguments from a
     bitmap, without running the filter (Linux 5.11 and newer: seccomp_cache_check_allow in

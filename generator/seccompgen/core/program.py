@@ -7,11 +7,14 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from seccompgen.core.model import RET_DATA_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin
+    from seccompgen.core.word import Word
 
 # include/uapi/linux/bpf_common.h; the forms that seccomp accepts and that we emit.
 LD_W_ABS = 0x20
@@ -72,9 +75,22 @@ class Program:
     cost: Cost
     bound: Cost
 
+    @property
+    def actions(self) -> tuple[int, ...]:
+        """What it can answer: see `actions_of`."""
+        return actions_of(self.instructions)
+
     def to_bytes(self) -> bytes:
         """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""
         return encode(self.instructions, self.abi)
+
+
+def actions_of(instructions: Iterable[Instruction]) -> tuple[int, ...]:
+    """Return the answers that a program returns as constants, without their data, ascending.
+
+    These are SECCOMP_RET_ACTION_FULL values.
+    """
+    return tuple(sorted({one.k & ~RET_DATA_MAX for one in instructions if one.code == RET_K}))
 
 
 def programs_sha256(programs: Mapping[str, bytes]) -> str:
@@ -103,11 +119,11 @@ def _layout(abi: Abi) -> struct.Struct:
     return struct.Struct("<HBBI" if abi.byte_order == "little" else ">HBBI")
 
 
-def word_offset(argument: int, half: str, abi: Abi) -> int:
-    """Return the offset of the ``"lo"`` or ``"hi"`` 32-bit word of ``args[argument]``.
+def word_offset(word: Word, abi: Abi) -> int:
+    """Return the offset of a ``word`` of the arguments.
 
-    ``args`` are 64-bit values in the target's byte order, so the high word comes first on
+    These are 64-bit values in the target's byte order, so the high word comes first on
     big-endian ABIs.
     """
-    first = "lo" if abi.byte_order == "little" else "hi"
-    return ARGS_OFFSET + 8 * argument + (0 if half == first else 4)
+    second = word.is_high == (abi.byte_order == "little")
+    return ARGS_OFFSET + 8 * word.argument + 4 * second

@@ -1,4 +1,4 @@
-"""Which rules some call reaches, and whether any call is left over: exactly, as sets of values.
+"""Reachability: the rules that some call reaches, and the calls left over, as exact sets of values.
 
 A rule's condition is a conjunction of comparisons, so the arguments that satisfy it form a
 *box*: the product of one set of 64-bit values for each argument. A rule is dead if its box,
@@ -39,7 +39,7 @@ class DeadRule:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What calls reach among rules of which the first match decides.
+    """The calls that reach each of a list of rules, of which the first match decides.
 
     ``alive`` are the rules that some call reaches, in order, ``dead`` the others; ``rest`` is
     True if some calls match no rule.

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.errors import InputError
+from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,6 +92,18 @@ class Tables:
         """Every upstream file that some table was made from, sorted by path."""
         unique = {file.path: file for table in self.tables.values() for file in table.inputs}
         return tuple(unique[path] for path in sorted(unique))
+
+    def under(self, audit_arch: int | None) -> tuple[Table, ...]:
+        """Return the tables of ABIs with filters whose calls come under ``audit_arch``."""
+        found = self.tables.values()
+        return tuple(t for t in found if t.abi.audit_arch == audit_arch and t.has_filters)
+
+    def table_of(self, audit_arch: int | None, nr: int) -> Table | None:
+        """Return the table of the ABI that a call is made through, None if there is none."""
+        x32 = bool(nr & X32_SYSCALL_BIT) and nr != U32
+        found = self.under(audit_arch)
+        served = (table for table in found if (table.abi.name == "x32") == x32)
+        return next(served, found[0] if found else None)
 
     def dispatched_with(self, abi: Abi) -> tuple[Table, ...]:
         """Return the tables of other ABIs that a task of ``abi`` can call through by the number.

@@ -1,4 +1,4 @@
-"""Names and texts that others chose, so that they do nothing where they are shown."""
+"""Make text of unknown origin safe to show: no character of it acts on a terminal or a comment."""
 
 from __future__ import annotations
 

@@ -105,7 +105,6 @@ def _orders(enforce: str | None) -> dict[str, Any]:
 
     from seccompgen.core.abis import ABIS  # noqa: PLC0415
     from seccompgen.core.errors import SeccompgenError  # noqa: PLC0415
-    from seccompgen.core.program import RET_K  # noqa: PLC0415
     from seccompgen.filters.locate import locate_policy  # noqa: PLC0415
     from seccompgen.io.console import told  # noqa: PLC0415
     from seccompgen.observe.record.seen import LABELLED  # noqa: PLC0415
@@ -122,14 +121,13 @@ def _orders(enforce: str | None) -> dict[str, Any]:
     except SeccompgenError as error:
         raise pytest.UsageError(*told(error.diagnostics).split("\n")) from None
     (program,) = built.programs
-    answers = {one.k & 0xFFFF0000 for one in program.instructions if one.code == RET_K}
     return orders | {
         "name": built.policy.name,
         "abi": abi.name,
         "program": program.to_bytes().hex(),
         "flags": int(built.policy.flags),
         "no_new_privs": built.policy.no_new_privs,
-        "actions": sorted(answers),
+        "actions": program.actions,
     }
 
 

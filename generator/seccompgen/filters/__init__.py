@@ -1,1 +1,1 @@
-"""Whatever a command line calls FILTER: found, read, taken apart, combined, compared."""
+"""Whatever a command line calls FILTER: found, loaded, lifted, combined, compared."""

@@ -19,20 +19,22 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import RET_DATA_MAX, Settings
-from seccompgen.core.program import LD_W_ABS, RET_K, decode, programs_sha256
+from seccompgen.core.model import Settings
+from seccompgen.core.problems import Problem
+from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
+from seccompgen.core.word import ARGS
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
+from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import Kind, kind_of, vendored_from
 from seccompgen.filters.module import (
     module_docstring,
     parse_generated,
     read_banner,
-    read_filters,
     read_module,
     require_same,
 )
 from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.pipeline.build import PLAIN_MEANS, build_policy, difference_text
+from seccompgen.pipeline.build import PLAIN_MEANS, difference_text
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
@@ -41,7 +43,7 @@ from seccompgen.policy.stock import stock_policies
 from seccompgen.render import policy_docstring
 from seccompgen.render.templates import EXPLAIN_NAME
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
-from seccompgen.verify.call import ARGS, word_at
+from seccompgen.verify.call import word_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,11 +52,12 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Origin, Policy
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.module import Banner, Filter
+    from seccompgen.filters.load import LoadedFilter
+    from seccompgen.filters.module import Banner
     from seccompgen.pipeline.build import Means
     from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Claim:
     file: str
     abi: Abi
     names: tuple[str, str]
-    sides: tuple[Side, Side]
+    sides: tuple[FilterSemantics, FilterSemantics]
     policies: tuple[str, ...] = ()
 
 
@@ -102,14 +105,16 @@ class Verdict:
         return policy.case(self.result.call).origin
 
 
-def _arguments_looked_at(side: Side, call: Call) -> int:
+def _arguments_looked_at(side: FilterSemantics, call: Call) -> int:
     """Return up to which argument ``side`` looks to answer ``call``; 0 if at none."""
     match side:
         case Meaning():
             fields = [test.field for test in side.case(call).tests]
         case Code():
             loads = (side.instructions[at] for at in side.run(call)[1])
-            fields = [word_at(one.k, side.byte_order) // 2 for one in loads if one.code == LD_W_ABS]
+            fields = [
+                word_at(one.k, side.byte_order).field for one in loads if one.code == LD_W_ABS
+            ]
         case Stack():
             return max(_arguments_looked_at(part, call) for part in side.parts)
     return max(0, max(fields, default=0) - ARGS + 1)
@@ -117,11 +122,9 @@ def _arguments_looked_at(side: Side, call: Call) -> int:
 
 def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means) -> list[Claim]:
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
-    built = build_policy(path, tables, [only] if only else [], means=means)
-    return [
-        _claim(path, built.policy, program.abi, program.instructions, tables)
-        for program in built.programs
-    ]
+    loaded = compile_filter(path, tables, only, means)
+    assert loaded.policy
+    return _claims_of_codes(loaded, loaded.policy, tables)
 
 
 def claims_of_programs(
@@ -147,65 +150,54 @@ def claims_of_programs(
 def _claims_of_programs(
     path: Path, policy_path: Path | None, tables: Tables, only: Abi | None
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    filters = read_filters(path, tables, only)
+    loaded = load_filter(path, tables, only)
     banner = None
     if kind_of(path) is Kind.MODULE and (policy_path is None or _has_banner(path)):
         banner = read_banner(path)
     if policy_path is None:
         if banner is None:
-            raise InputError(f"{path}: say with --policy which policy these instructions are for")
+            message = f"{path}: say with --policy which policy these instructions are for"
+            raise InputError(message, kind=Problem.POLICY_NEEDED)
         if banner.made:
-            return _claims_of_combined(path, banner, banner.made, filters, tables)
+            return _claims_of_combined(loaded, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
     policy, _ = load_policy(policy_path, tables)
     stale: list[Diagnostic] = []
     if banner:
         stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
-    if kind_of(path) is Kind.MODULE:
+    if loaded.settings:
         stale += _installed_otherwise(path, policy.settings, tables)
     if banner and not stale:
         abis = [ABIS[name] for name in read_module(path).programs]
         stale += _said_otherwise(path, policy_docstring(policy, abis, tables))
-    strange = [one.abi.name for one in filters if one.abi not in policy.arches]
+    strange = [name for name in loaded.programs if ABIS[name] not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
         if not stale:
-            raise InputError(Diagnostic(text, Position(str(path))))
-        stale.append(Diagnostic(text, Position(str(path))))
-    claims = [
-        replace(
-            _claim(path, policy, one.abi, one.instructions, tables), policies=(str(policy_path),)
-        )
-        for one in filters
-        if one.abi in policy.arches
-    ]
-    return claims, stale
+            raise InputError(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
+        stale.append(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
+    claims = _claims_of_codes(loaded, policy, tables)
+    return [replace(claim, policies=(str(policy_path),)) for claim in claims], stale
 
 
 def _claims_of_combined(
-    path: Path,
-    banner: Banner,
-    made: tuple[Operation, str],
-    filters: Sequence[Filter],
-    tables: Tables,
+    loaded: LoadedFilter, banner: Banner, made: tuple[Operation, str], tables: Tables
 ) -> tuple[list[Claim], list[Diagnostic]]:
     """Return the claims that programs made of several filters answer as these do together."""
+    path, programs = loaded.path, loaded.programs
     advice = "put a copy beside the module"
     files = [_find(path, *part, advice) for part in banner.parts]
-    parts = parts_of(files, tables, filters[0].abi if len(filters) == 1 else None)
+    parts = parts_of(files, tables, ABIS[next(iter(programs))] if len(programs) == 1 else None)
     operation, refusal = made[0], parse_action(made[1]) if made[1] else None
     claims = [
         Claim(
             str(path),
-            one.abi,
+            ABIS[name],
             ("the stack", "program"),
-            (
-                stack_of(operation, refusal, parts, one.abi),
-                Code(one.instructions, one.abi.byte_order),
-            ),
+            (stack_of(operation, refusal, parts, ABIS[name]), code),
             tuple(map(str, files)),
         )
-        for one in filters
+        for name, code in programs.items()
     ]
     sources = [(str(part.path), part.sha256) for part in parts]
     stale = _stale(path, banner, sources, partial(compat_of, parts), tables)
@@ -216,11 +208,18 @@ def _claims_of_combined(
     return claims, stale
 
 
-def _claim(
-    path: Path, policy: Policy, abi: Abi, instructions: tuple[Instruction, ...], tables: Tables
-) -> Claim:
-    sides = meaning(policy, abi, tables), Code(instructions, abi.byte_order)
-    return Claim(str(path), abi, ("policy", "program"), sides)
+def _claims_of_codes(loaded: LoadedFilter, policy: Policy, tables: Tables) -> list[Claim]:
+    """Return the claims that programs are ``policy``, for its ABIs."""
+    return [
+        Claim(
+            str(loaded.path),
+            ABIS[name],
+            ("policy", "program"),
+            (meaning(policy, ABIS[name], tables), code),
+        )
+        for name, code in loaded.programs.items()
+        if ABIS[name] in policy.arches
+    ]
 
 
 def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> list[Claim]:
@@ -228,11 +227,12 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
 
     Raises AnswerNo if only one of them has a program for some ABI.
     """
-    ours, its = (_sides(path, tables, only) for path in (left, right))
+    ours, its = (load_filter(path, tables, only).sides for path in (left, right))
     lonely = [
         Diagnostic(
             f"no program for {name}, which {other} has; --arch compares one ABI alone",
             Position(str(path)),
+            Problem.ABI_MISSING,
         )
         for path, other, names in (
             (right, left, ours.keys() - its.keys()),
@@ -250,18 +250,6 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
     ]
 
 
-def _sides(path: Path, tables: Tables, only: Abi | None) -> dict[str, Side]:
-    """Return what is in a FILTER, by the name of the ABI: programs, or what a policy means."""
-    if kind_of(path) is not Kind.POLICY:
-        filters = read_filters(path, tables, only)
-        return {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters}
-    policy, _ = load_policy(path, tables)
-    abis = [abi for abi in policy.arches if only in {None, abi}]
-    if not abis:
-        raise InputError(f"{path}: not for {only.name if only else ''}: its arches leave that out")
-    return {abi.name: meaning(policy, abi, tables) for abi in abis}
-
-
 def decide(
     claims: Sequence[Claim], methods: tuple[Method, ...], means: Means = PLAIN_MEANS
 ) -> Iterator[Verdict]:
@@ -271,7 +259,10 @@ def decide(
             if isinstance(result, SeccompgenError) and not isinstance(result, UndecidedError):
                 place = Position(claim.file)
                 raise type(result)(
-                    *(Diagnostic(f"{claim.abi.name}: {one}", place) for one in result.diagnostics)
+                    *(
+                        Diagnostic(f"{claim.abi.name}: {one}", place, one.kind)
+                        for one in result.diagnostics
+                    )
                 )
             yield Verdict(claim, result)
 
@@ -310,12 +301,8 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     if there:
         return there[0]
     looked = ", ".join(map(str, places))
-    raise InputError(
-        Diagnostic(
-            f"what it was made from, {name}, is not to be found in {looked}; {advice}",
-            Position(str(path)),
-        )
-    )
+    text = f"what it was made from, {name}, is not to be found in {looked}; {advice}"
+    raise InputError(Diagnostic(text, Position(str(path)), Problem.SOURCE_MISSING))
 
 
 def _stale(
@@ -333,7 +320,7 @@ def _stale(
     if banner.tag != tables.tag:
         what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
         advice = "say with --tables DIR where those are, or generate it again"
-        raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path))))
+        raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path)), Problem.OTHER_TABLES))
     programs = read_module(path).programs
     abis = [ABIS[name] for name in programs]
     answered = [other for abi in abis for other in (abi, *compat(abi))]
@@ -347,7 +334,10 @@ def _stale(
         problems.append("its programs are not those that were proved when it was generated")
     elif banner.tables_sha256 != tables.digest_for(answered):
         problems.append("stale: the tables are no longer those that it was made from")
-    return [Diagnostic(f"{text}; generate it again", Position(str(path))) for text in problems]
+    return [
+        Diagnostic(f"{text}; generate it again", Position(str(path)), Problem.STALE_MODULE)
+        for text in problems
+    ]
 
 
 def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list[Diagnostic]:
@@ -355,10 +345,9 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
     module = read_module(path)
     abis = {name: ABIS[name] for name in module.programs}
     answers = {
-        one.k & ~RET_DATA_MAX
+        action
         for name, data in module.programs.items()
-        for one in decode(data, abis[name])
-        if one.code == RET_K
+        for action in actions_of(decode(data, abis[name]))
     }
     own = {name: table.numbers["seccomp"] for name, table in tables.tables.items() if name in abis}
     pairs = zip(Settings._fields, module.settings, settings, strict=True)
@@ -366,7 +355,7 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
     wrong += ["actions"] if module.actions != answers else []
     wrong += ["the number of seccomp(2)"] if module.numbers != own else []
     text = f"its install() is not as it should be ({', '.join(wrong)}); generate it again"
-    return [Diagnostic(text, Position(str(path)))] if wrong else []
+    return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)] if wrong else []
 
 
 def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
@@ -374,7 +363,7 @@ def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
     if module_docstring(path).split() == docstring.split():
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
-    return [Diagnostic(text, Position(str(path)))]
+    return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]
 
 
 # --- what is imported with a module --------------------------------------------------------------
@@ -392,7 +381,11 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
     module = read_module(path)
     files = {} if module.single_file else support_files(path.parent, [module.settings.flags])
     problems = [
-        Diagnostic(f"Python imports this instead of {file.name}; remove it", Position(str(other)))
+        Diagnostic(
+            f"Python imports this instead of {file.name}; remove it",
+            Position(str(other)),
+            Problem.SHADOWED_MODULE,
+        )
         for file in (path, *files)
         for other in _imported_instead(file)
     ]
@@ -407,7 +400,7 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
             if file.name == EXPLAIN_NAME and isinstance(error, FileNotFoundError):
                 continue
             text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
-            problems.append(Diagnostic(text, Position(str(file))))
+            problems.append(Diagnostic(text, Position(str(file)), Problem.OTHER_RUNTIME))
     return problems
 
 

@@ -1,12 +1,11 @@
 """Several filters made into one program: as the kernel would stack them, or otherwise.
 
 The parts may be anything that a command line calls FILTER. What they answer together is the
-meaning of the combination; it is taken apart, compiled, and proved like a policy's.
+meaning of the combination; it is lifted, compiled, and proved like a policy's.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -21,17 +20,15 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import RET_DATA_MAX, ActionKind, FilterFlag, Origin, Settings
+from seccompgen.core.model import ActionKind, FilterFlag, Origin, Settings
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from seccompgen.core.program import BPF_MAXINSNS, RET_K
-from seccompgen.filters.lift import take_apart
-from seccompgen.filters.locate import Kind, kind_of
-from seccompgen.filters.module import read_filters, read_module
-from seccompgen.io.reading import MAX_FILTER, read_file
+from seccompgen.core.problems import Problem
+from seccompgen.core.program import BPF_MAXINSNS
+from seccompgen.filters.lift import lift
+from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
-from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import combined_docstring, render_combined
 from seccompgen.verify import (
@@ -40,12 +37,11 @@ from seccompgen.verify import (
     Operation,
     Stack,
     kernel_objections,
-    meaning,
     prove,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
@@ -53,22 +49,9 @@ if TYPE_CHECKING:
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.load import LoadedFilter
     from seccompgen.pipeline.build import Means
-    from seccompgen.verify.stack import Side
-
-
-@dataclass(frozen=True)
-class Part:
-    """A FILTER that is combined: what it is for each ABI, and its policy where it is one.
-
-    ``settings`` is None for raw instructions, which do not tell.
-    """
-
-    path: Path
-    sha256: str
-    sides: Mapping[str, Side]
-    policy: Policy | None
-    settings: Settings | None
+    from seccompgen.verify.stack import FilterSemantics
 
 
 @dataclass(frozen=True)
@@ -81,7 +64,7 @@ class Combined:
     name: str
     operation: Operation
     refusal: Action | None
-    parts: tuple[Part, ...]
+    parts: tuple[LoadedFilter, ...]
     programs: tuple[Program, ...]
     notes: tuple[Diagnostic, ...]
 
@@ -97,58 +80,36 @@ class Combined:
         return settings_of(self.parts)
 
 
-def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[Part, ...]:
+def parts_of(paths: Iterable[Path], tables: Tables, only: Abi | None) -> tuple[LoadedFilter, ...]:
     """Return the FILTERs in the files ``paths``.
 
     Raises InputError with everything that is wrong with any of them.
     """
-    parts: list[Part] = []
+    parts: list[LoadedFilter] = []
     problems: list[Diagnostic] = []
     for path in paths:
         try:
-            parts.append(_part(path, tables, only))
+            if not str(path).isprintable():
+                # The name goes into comments of the module that is made.
+                text = f"unprintable characters in {str(path)!r}: rename the file"
+                raise InputError(text, kind=Problem.UNPRINTABLE_NAME)
+            parts.append(load_filter(path, tables, only))
         except InputError as error:
             problems += error.diagnostics
     if not problems and len(parts) < 2:
         found = "".join(f"there is only {part.path}: " for part in parts)
-        problems.append(
-            Diagnostic(f"{found}name at least two filters, or a directory that has them")
-        )
+        text = f"{found}name at least two filters, or a directory that has them"
+        problems.append(Diagnostic(text, kind=Problem.FEW_FILTERS))
     if problems:
         raise InputError(*problems)
     return tuple(parts)
-
-
-def _part(path: Path, tables: Tables, only: Abi | None) -> Part:
-    settings = None
-    if not str(path).isprintable():
-        # The name goes into comments of the module that is made.
-        raise InputError(f"unprintable characters in {str(path)!r}: rename the file")
-    if kind_of(path) is not Kind.POLICY:
-        filters = read_filters(path, tables, only)
-        sides: dict[str, Side] = {
-            one.abi.name: Code(one.instructions, one.abi.byte_order) for one in filters
-        }
-        policy = None
-        if kind_of(path) is Kind.MODULE:
-            settings = read_module(path).settings
-    else:
-        policy, _ = load_policy(path, tables)
-        if only and only not in policy.arches:
-            raise InputError(f"{path}: not for {only.name}: its arches leave that out")
-        settings = policy.settings
-        sides = {
-            abi.name: meaning(policy, abi, tables) for abi in policy.arches if only in {None, abi}
-        }
-    sha256 = hashlib.sha256(read_file(path, MAX_FILTER)).hexdigest()
-    return Part(path, sha256, sides, policy, settings)
 
 
 def combine(
     name: str,
     operation: Operation,
     refusal: Action | None,
-    parts: tuple[Part, ...],
+    parts: tuple[LoadedFilter, ...],
     tables: Tables,
     means: Means,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -167,10 +128,15 @@ def combine(
         raise InputError(
             "there is no ABI that all of these filters have a program for",
             *(Diagnostic(f"is for {', '.join(p.sides)}", Position(str(p.path))) for p in parts),
+            kind=Problem.NO_COMMON_ABI,
         )
     missing = [(part.path, [n for n in everywhere if n not in part.sides]) for part in parts]
     notes = [
-        Diagnostic(f"has no program for {', '.join(abis)}; left out", Position(str(path)))
+        Diagnostic(
+            f"has no program for {', '.join(abis)}; left out",
+            Position(str(path)),
+            Problem.ABI_LEFT_OUT,
+        )
         for path, abis in missing
         if abis
     ]
@@ -189,19 +155,19 @@ def combine(
 
 
 def stack_of(
-    operation: Operation, refusal: Action | None, parts: Sequence[Part], abi: Abi
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abi: Abi
 ) -> Stack:
     """Return what ``parts`` are together for ``abi``, which all of them have."""
     sides = tuple(part.sides[abi.name] for part in parts)
     return Stack(operation, sides, refusal.ret(abi)) if refusal else Stack(operation, sides)
 
 
-def settings_of(parts: Sequence[Part]) -> Settings:
+def settings_of(parts: Sequence[LoadedFilter]) -> Settings:
     """Return how ``parts`` are installed, on which those that say it agree."""
     return next((part.settings for part in parts if part.settings), Settings())
 
 
-def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
+def compat_of(parts: Sequence[LoadedFilter], abi: Abi) -> tuple[Abi, ...]:
     """Return the further ABIs that some policy among ``parts`` answers for besides ``abi``."""
     return tuple(
         dict.fromkeys(
@@ -210,16 +176,14 @@ def compat_of(parts: Sequence[Part], abi: Abi) -> tuple[Abi, ...]:
     )
 
 
-def _refusal_of(part: Part) -> Action:
+def _refusal_of(part: LoadedFilter) -> Action:
     default = part.policy.default_action if part.policy else None
     if default is None or default.kind in {ActionKind.ALLOW, ActionKind.LOG}:
-        raise InputError(
-            Diagnostic(
-                "say with --action what is answered to calls that are taken away from it, for "
-                "example --action 'errno(EPERM)'",
-                Position(str(part.path)),
-            )
+        text = (
+            "say with --action what is answered to calls that are taken away from it, for "
+            "example --action 'errno(EPERM)'"
         )
+        raise InputError(Diagnostic(text, Position(str(part.path)), Problem.ACTION_NEEDED))
     return default
 
 
@@ -236,49 +200,56 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Progra
     stacks = stack.operation is Operation.INTERSECT
     instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
     try:
-        apart = take_apart(stack, (abi, *compat), making.functions, tables, origin)
-        otherwise = apart.otherwise, origin
-        program = making.program(apart.lines, otherwise, origin, apart.hints)
+        lifted = lift(stack, (abi, *compat), making.functions, tables, origin)
+        otherwise = lifted.otherwise, origin
+        program = making.program(lifted.lines, otherwise, origin, lifted.hints)
     except TooManyError:
-        raise InputError(
+        message = (
             f"{name}: {abi.name}: their conditions do not go together into one program; {instead}"
-        ) from None
+        )
+        raise InputError(message, kind=Problem.NOT_COMBINED) from None
     except UndecidedError as error:
-        text = f"{abi.name}: cannot be combined: {error}"
+        leave = f"{'stack it, or ' if stacks else ''}leave it out"
+        own = [_why_not(side, abi, compat, tables) for side in stack.parts]
         guilty = [
-            Diagnostic(
-                f"{text}; {'stack it, or ' if stacks else ''}leave it out", Position(str(path))
-            )
-            for path, side in zip(paths, stack.parts, strict=True)
-            if _why_not(side, abi, compat, tables) == str(error)
+            Diagnostic(f"{abi.name}: cannot be combined: {why}; {leave}", Position(str(path)))
+            for path, why in zip(paths, own, strict=True)
+            if why and why.kind is error.diagnostics[0].kind
         ]
-        raise InputError(*dict.fromkeys(guilty) or [f"{name}: {text}; {instead}"]) from None
+        told = dict.fromkeys(guilty) or [
+            f"{name}: {abi.name}: cannot be combined: {error}; {instead}"
+        ]
+        raise InputError(*told, kind=Problem.NOT_COMBINED) from None
     length = len(program.instructions)
     if length > BPF_MAXINSNS:
-        raise InputError(
+        message = (
             f"{name}: the program for {abi.name} has {length} instructions, the kernel takes "
             f"{BPF_MAXINSNS}; {instead}"
         )
+        raise InputError(message, kind=Problem.LONG_PROGRAM)
     objections = kernel_objections(program.instructions)
     assert not objections, objections
     found = prove(stack, Code(program.instructions, abi.byte_order))
     if isinstance(found, Difference):
         text = difference_text(found, ("the stack", "program"), abi, tables)
-        raise AnswerNo(f"{name}: seccompgen made a wrong program, and does not write it: {text}")
+        message = f"{name}: seccompgen made a wrong program, and does not write it: {text}"
+        raise AnswerNo(message, kind=Problem.WRONG_PROGRAM)
     return program
 
 
-def _why_not(side: Side, abi: Abi, compat: tuple[Abi, ...], tables: Tables) -> str:
-    """Return why ``side`` alone cannot be taken apart, or nothing if it can."""
+def _why_not(
+    side: FilterSemantics, abi: Abi, compat: tuple[Abi, ...], tables: Tables
+) -> Diagnostic | None:
+    """Return why ``side`` alone cannot be lifted, None if it can."""
     making = Making(abi, compat, DEFAULT_OBJECTIVE)
     try:
-        take_apart(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
+        lift(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
     except UndecidedError as error:
-        return str(error)
-    return ""
+        return error.diagnostics[0]
+    return None
 
 
-def _require_agreement(parts: Sequence[Part]) -> None:
+def _require_agreement(parts: Sequence[LoadedFilter]) -> None:
     """Raise InputError where parts want to be installed differently: one program cannot."""
     first = next((part for part in parts if part.settings), None)
     problems = []
@@ -291,21 +262,18 @@ def _require_agreement(parts: Sequence[Part]) -> None:
                 advice = "one program is installed in one way, so let them be the same"
                 problems.append(Diagnostic(f"{text}; {advice}", Position(str(part.path))))
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems, kind=Problem.CONFLICTING_SETTINGS)
 
 
 def _require_listener(combined: Combined) -> None:
     """Raise InputError if a program asks a listener that nobody gets."""
-    asks = any(
-        one.code == RET_K and one.k & ~RET_DATA_MAX == ActionKind.USER_NOTIF.value
-        for program in combined.programs
-        for one in program.instructions
-    )
+    asks = any(ActionKind.USER_NOTIF.value in program.actions for program in combined.programs)
     if asks and not combined.settings.flags & FilterFlag.NEW_LISTENER:
-        raise InputError(
+        text = (
             f"{combined.name}: it answers user_notif, and then needs the flag new_listener, which "
             "its parts do not have; write flags: [new_listener] in their policies"
         )
+        raise InputError(text, kind=Problem.NO_LISTENER)
 
 
 _TITLES = {
@@ -327,7 +295,8 @@ def combined_files(
     replaced = [path for path in files if path.resolve() in parts]
     if replaced:
         text = "is one of the filters, and would be replaced: choose another --name, or directory"
-        raise InputError(*(Diagnostic(text, Position(str(path))) for path in replaced))
+        told = (Diagnostic(text, Position(str(path))) for path in replaced)
+        raise InputError(*told, kind=Problem.REPLACED_FILTER)
     return files
 
 
@@ -360,7 +329,7 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
 
 
 def docstring_of(
-    operation: Operation, refusal: Action | None, parts: Sequence[Part], abis: Sequence[Abi]
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter], abis: Sequence[Abi]
 ) -> str:
     """Return the docstring of the module that holds what ``parts`` are together, for ``abis``."""
     about = _description(operation, refusal, parts)
@@ -368,7 +337,7 @@ def docstring_of(
 
 
 def _description(
-    operation: Operation, refusal: Action | None, parts: Sequence[Part]
+    operation: Operation, refusal: Action | None, parts: Sequence[LoadedFilter]
 ) -> tuple[str, list[tuple[str, str, str]]]:
     """Return the title of the module of ``parts``, and (name, sha256, description) of each."""
     names = [part.path.name for part in parts]

@@ -1,4 +1,4 @@
-"""Any filter taken apart: what it answers, as the number lines that the compiler starts from.
+"""Any filter lifted: what it answers, as the number lines that the compiler starts from.
 
 The filter is followed for one audit value that it asks for after the other, for one number of
 each class that it tells apart, and for all arguments at once. Where it answers, the comparisons on
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
+from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING, NOTHING
-from seccompgen.verify.call import ARCH, ARGS, INSTRUCTION_POINTER, NR
+from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR, Word
 from seccompgen.verify.classes import MOST_CLASSES, Classes
 from seccompgen.verify.followers import Ask, follower
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from seccompgen.compile import Functions
     from seccompgen.core.abis import Abi
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from seccompgen.core.sets import Box, Sets
     from seccompgen.core.tables import Tables
     from seccompgen.verify.followers import Follower, Question, State
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 _MOST_STEPS = 2_000_000
 _MOST_SPANS = 2000
 
 
-class Apart(NamedTuple):
+class Lifted(NamedTuple):
     """``lines`` for audit values that the filter asks for, and the answer under all others."""
 
     lines: list[NumberLine]
@@ -41,19 +42,25 @@ class Apart(NamedTuple):
     hints: Hints
 
 
-def take_apart(
-    side: Side, answered: Iterable[Abi], functions: Functions, tables: Tables, origin: Origin
-) -> Apart:
+def lift(
+    side: FilterSemantics,
+    answered: Iterable[Abi],
+    functions: Functions,
+    tables: Tables,
+    origin: Origin,
+) -> Lifted:
     """Return what ``side`` answers, the audit values of ``answered`` first.
 
     The origin of everything is ``origin``. Raises UndecidedError where a filter does what cannot
     be told in boxes, or that would be too many.
     """
-    return _TakingApart(side, functions, tables, origin).result(answered)
+    return _Lift(side, functions, tables, origin).result(answered)
 
 
-class _TakingApart:
-    def __init__(self, side: Side, functions: Functions, tables: Tables, origin: Origin) -> None:
+class _Lift:
+    def __init__(
+        self, side: FilterSemantics, functions: Functions, tables: Tables, origin: Origin
+    ) -> None:
         self._follower: Follower = follower(side)
         self._functions = functions
         self._sets: Sets = functions.sets
@@ -62,31 +69,32 @@ class _TakingApart:
         self._steps = 0
         self._asked: set[Question] = set()
         self._ask_all()
-        self._numbers = Classes((q for q in self._asked if q.word == 2 * NR), MOST_CLASSES)
+        self._numbers = Classes((q for q in self._asked if q.word == Word.low(NR)), MOST_CLASSES)
 
-    def result(self, answered: Iterable[Abi]) -> Apart:
+    def result(self, answered: Iterable[Abi]) -> Lifted:
         arches = dict.fromkeys(abi.audit_arch for abi in answered)
         arches |= dict.fromkeys(
             k
             for question in sorted(self._asked, key=str)
             for k in question.constants
-            if question.word == 2 * ARCH
+            if question.word == Word.low(ARCH)
         )
         lines = [NumberLine(arch, (), self._spans(arch)) for arch in arches]
         strange = next(arch for arch in range(U32) if arch not in arches)
         other = self._spans(strange)
         if len(other) > 1 or other[0].answer.function.rules:
-            raise UndecidedError(
+            text = (
                 "it answers calls through unknown architectures by their number or arguments; "
                 "combine it with a filter that looks at the architecture"
             )
+            raise UndecidedError(text, kind=Problem.ARCH_UNCHECKED)
         otherwise = other[0].answer.function.default
         kept = [
             line
             for line in lines
             if len(line.spans) > 1 or line.spans[0].answer.function != other[0].answer.function
         ]
-        return Apart(kept or lines[:1], otherwise, self._hints())
+        return Lifted(kept or lines[:1], otherwise, self._hints())
 
     def _ask_all(self) -> None:
         """Collect every question, whether calls come to it or not."""
@@ -97,10 +105,12 @@ class _TakingApart:
             if isinstance(step, Ask):
                 question = step.question
                 self._asked.add(question)
-                if question.word == 2 * ARCH and (question.more or question.mask != U32):
-                    raise UndecidedError("it compares the architecture other than for equality")
-                if question.word // 2 == INSTRUCTION_POINTER:
-                    raise UndecidedError("it looks at the instruction pointer")
+                if question.word == Word.low(ARCH) and (question.more or question.mask != U32):
+                    text = "it compares the architecture other than for equality"
+                    raise UndecidedError(text, kind=Problem.ARCH_COMPARED)
+                if question.word.field == INSTRUCTION_POINTER:
+                    text = "it looks at the instruction pointer"
+                    raise UndecidedError(text, kind=Problem.POINTER_COMPARED)
                 new = [way for way in (step.true, step.false) if way not in seen]
                 seen.update(new)
                 waiting += new
@@ -109,26 +119,33 @@ class _TakingApart:
     def _spans(self, arch: int) -> tuple[Span, ...]:
         """Return the spans of the numbers that come under ``arch``."""
         answers: dict[Function, Answer] = {}
-        of_class = []
-        for nr in self._numbers.members:
-            answer = self._answer(list(self._answers(arch, nr)))
-            answers.setdefault(answer.function, answer)
-            of_class.append(answer.function)
         words = Words()
-        line = self._numbers.fold([words.constant(one) for one in of_class], words.node)
+        of_class = [0] * len(self._numbers.members)
+        left = self._numbers.all
+        while left:
+            alike, boxes = self._answers(arch, left)
+            left ^= alike
+            answer = self._answer(boxes)
+            answers.setdefault(answer.function, answer)
+            end = words.constant(answer.function)
+            while alike:
+                of_class[(alike & -alike).bit_length() - 1] = end
+                alike &= alike - 1
+        line = self._numbers.fold(of_class, words.node)
         names = self._names(arch)
         spans: list[Span] = []
         for first, last, function in words.intervals(line):
             if len(spans) == _MOST_SPANS:
                 # Every other number may be answered otherwise: that is billions of spans.
-                raise UndecidedError("it tells calls apart by the lowest bits of their numbers")
+                text = "it tells calls apart by the lowest bits of their numbers"
+                raise UndecidedError(text, kind=Problem.SCATTERED_NUMBERS)
             assert isinstance(function, Function)
             calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
             spans.append(Span(first, last, answers[function], calls))
         return tuple(spans)
 
     def _names(self, arch: int) -> dict[int, str]:
-        tables = [t for t in self._tables.tables.values() if t.abi.audit_arch == arch]
+        tables = self._tables.under(arch)
         return {nr: name for table in tables for nr, name in table.names.items()}
 
     def _answer(self, boxes: list[tuple[Box, int]]) -> Answer:
@@ -147,49 +164,58 @@ class _TakingApart:
 
     # --- following ---------------------------------------------------------------------------
 
-    def _answers(self, arch: int, nr: int) -> Iterator[tuple[Box, int]]:
-        """Yield (box of arguments, answer) for the calls of one number."""
+    def _answers(self, arch: int, numbers: int) -> tuple[int, list[tuple[Box, int]]]:
+        """Return (box of arguments, answer) for the calls of the least of ``numbers``.
+
+        And first all of ``numbers``, classes as bits of an int, that are answered so on the same
+        way.
+        """
+        least = numbers & -numbers
+        found: list[tuple[Box, int]] = []
         waiting = [(self._follower.start, EVERYTHING)]
         while waiting:
             state, box = waiting.pop()
             step = self._follower.step(state)
             if not isinstance(step, Ask):
-                yield box, _known(step)
+                found.append((box, _known(step)))
                 continue
             self._count()
             question, true, false = step
-            field = question.word // 2
-            if field in {ARCH, NR}:
-                yes = question.holds(arch if field == ARCH else nr)
-                waiting.append((true if yes else false, box))
+            word = question.word
+            if word.field == ARCH:
+                waiting.append((true if question.holds(arch) else false, box))
                 continue
-            argument = field - ARGS
-            own = box[argument]
+            if word.field == NR:
+                yes = self._numbers.true(question)
+                numbers &= yes if least & yes else ~yes
+                waiting.append((true if least & yes else false, box))
+                continue
+            own = box[word.argument]
             inside = self._sets.both(own, self._set(question))
             for way, part in ((true, inside), (false, self._sets.minus(own, inside))):
                 if part != NOTHING:
-                    waiting.append((way, _with(box, argument, part)))
+                    waiting.append((way, _with(box, word.argument, part)))
+        return numbers, found
 
     def _set(self, question: Question) -> int:
         """Return the 64-bit values of which a word is as ``question`` asks."""
-        shift = 32 * (question.word % 2)
+        shift = question.word.shift
         mask, k = question.mask << shift, question.k << shift
         return self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
 
     def _count(self) -> None:
         self._steps += 1
         if self._steps > _MOST_STEPS:
-            raise UndecidedError("too many cases to tell apart")
+            raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
 
     # --- what the search may try -------------------------------------------------------------
 
     def _hints(self) -> Hints:
-        masks: dict[tuple[int, int], dict[tuple[int, int], None]] = {}
-        constants: dict[tuple[int, int], dict[int, list[Origin]]] = {}
+        masks: dict[Word, dict[tuple[int, int], None]] = {}
+        constants: dict[Word, dict[int, list[Origin]]] = {}
         for question in sorted(self._asked, key=str):
-            field, half = divmod(question.word, 2)
-            word = field - ARGS, half
-            if field < ARGS:
+            word = question.word
+            if word.field < ARGS:
                 continue
             constants.setdefault(word, {})[question.k] = [self._origin]
             if question.mask not in {0, U32} and not question.more:
@@ -204,5 +230,6 @@ def _with(box: Box, argument: int, part: int) -> Box:
 def _known(ret: int) -> int:
     """Return ``ret``; raise UndecidedError if no kernel would know its action."""
     if ret & ~RET_DATA_MAX not in {kind.value for kind in ActionKind}:
-        raise UndecidedError(f"it answers {ret:#010x}, which is no action")
+        text = f"it answers {ret:#010x}, which is no action"
+        raise UndecidedError(text, kind=Problem.UNKNOWN_ACTION)
     return ret

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.problems import Problem
 from seccompgen.pipeline.project import POLICY_SUFFIXES
 from seccompgen.policy.stock import stock_policies
 
@@ -55,10 +56,10 @@ def locate(word: str) -> Located:
     there = _is_there(word)
     if word in stock:
         text = f"the stock policy is meant; for what lies here, write ./{word}"
-        notes = (Diagnostic(text, Position(word)),) if there else ()
+        notes = (Diagnostic(text, Position(word), Problem.STOCK_POLICY_MEANT),) if there else ()
         return Located((stock[word],), notes)
     if not there:
-        raise InputError(_missing(word))
+        raise InputError(_missing(word), kind=Problem.NO_SUCH_FILTER)
     path = Path(word)
     return Located(tuple(_filters_in(path)) if path.is_dir() else (path,))
 
@@ -87,7 +88,7 @@ def locate_one(word: str) -> Located:
     if len(found.paths) > 1:
         names = ", ".join(str(path) for path in found.paths)
         text = f"has {len(found.paths)} filters, and here one is needed: name one of {names}"
-        raise InputError(Diagnostic(text, Position(word)))
+        raise InputError(Diagnostic(text, Position(word), Problem.SEVERAL_FILTERS))
     return found
 
 
@@ -111,7 +112,8 @@ def _require_rules(found: Located, wanted_by: str) -> Located:
         if kind_of(path) is not Kind.POLICY:
             source = _source_text(path)
             text = f"is {kind_of(path).value}, and {wanted_by} needs the rules of a policy"
-            problems.append(Diagnostic(f"{text}: name {source}", Position(str(path))))
+            message = f"{text}: name {source}"
+            problems.append(Diagnostic(message, Position(str(path)), Problem.NO_RULES))
     if problems:
         raise InputError(*problems)
     return found
@@ -155,7 +157,8 @@ def _is_there(word: str) -> bool:
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return False
-        raise InputError(f"cannot read {word}: {error.strerror}") from None
+        text = f"cannot read {word}: {error.strerror}"
+        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
     return True
 
 
@@ -165,10 +168,8 @@ def _missing(word: str) -> str:
     with_suffix = (f"{word}{suffix}" for suffix in sorted(FILTER_SUFFIXES))
     if named := next((name for name in with_suffix if Path(name).is_file()), None):
         near = f" (did you mean {named!r}?)"
-    elif near := did_you_mean(path.stem, stock):
-        near = near.replace("mean ", "mean the stock policy ")
     else:
-        near = _near_file(path)
+        near = did_you_mean(path.stem, stock, "the stock policy ") or _near_file(path)
     if path.suffix in FILTER_SUFFIXES or os.sep in word:
         return f"cannot read {word}: No such file or directory{near}"
     these = "" if near else f"; these are {', '.join(stock)}"
@@ -195,5 +196,6 @@ def _filters_in(directory: Path) -> list[Path]:
         if path.name != NOTIFICATION_NAME and not path.name.endswith(MANIFEST_NAME)
     ]
     if not found:
-        raise InputError(Diagnostic("no filters in this directory", Position(str(directory))))
+        text = "no filters in this directory"
+        raise InputError(Diagnostic(text, Position(str(directory)), Problem.NO_FILTERS))
     return found

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.objective import Optimize  # noqa: TC001 - pydantic evaluates it
+from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def read_manifest(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+        text = f"cannot read {path}: {error.strerror}"
+        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
@@ -119,10 +121,8 @@ def read_manifest(path: Path) -> Manifest | None:
         if render_manifest(manifest) == data:
             return manifest
         problem = "it was edited"
-    raise InputError(
-        Diagnostic(
-            f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
-            "all policies again: seccompgen vendor POLICY... DEST --force",
-            Position(str(path)),
-        )
+    text = (
+        f"not a manifest that this seccompgen wrote ({problem}): restore it, or name "
+        "all policies again: seccompgen vendor POLICY... DEST --force"
     )
+    raise InputError(Diagnostic(text, Position(str(path)), Problem.FOREIGN_MANIFEST))

@@ -1,8 +1,9 @@
-"""Read the file of a FILTER: a policy, a generated module, raw instructions."""
+"""Read generated modules: their banners, and the values that they hold. Nothing is run."""
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import itertools
 import re
 import unicodedata
@@ -13,30 +14,13 @@ from typing import TYPE_CHECKING, TypeGuard
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, FilterFlag, Settings
-from seccompgen.core.program import decode
-from seccompgen.filters.locate import Kind, kind_of
-from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.pipeline.build import PLAIN_MEANS, build_policy
-from seccompgen.verify import Operation, kernel_objections
+from seccompgen.core.problems import Problem
+from seccompgen.io.reading import MAX_FILTER, read_input
+from seccompgen.verify import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Origin
-    from seccompgen.core.program import Instruction
-    from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Means
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """The instructions for one ABI; ``origins`` is empty where only bytes were there."""
-
-    abi: Abi
-    instructions: tuple[Instruction, ...]
-    origins: tuple[tuple[Origin, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +52,7 @@ def read_banner(path: Path) -> Banner:
     """Return the banner of the generated module at ``path``; raise InputError if it has none."""
     said: dict[str, list[tuple[str, str]]] = {"policy": [], "part": [], "tables": [], "proved": []}
     made = None
-    for line in _read(path).decode(errors="replace").splitlines():
+    for line in read_input(path, MAX_FILTER).decode(errors="replace").splitlines():
         if not line.startswith("#"):
             break
         if match := _BANNER_LINE.fullmatch(line):
@@ -77,13 +61,11 @@ def read_banner(path: Path) -> Banner:
             made = Operation(match["operation"]), match["refusal"] or ""
     parts = bool(said["part"] and made)
     if bool(said["policy"]) == parts or len(said["tables"]) != 1 or len(said["proved"]) != 1:
-        raise InputError(
-            Diagnostic(
-                "its banner does not say what it was made from: generate it again, or name its "
-                "policy with --policy",
-                Position(str(path)),
-            )
+        text = (
+            "its banner does not say what it was made from: generate it again, or name its "
+            "policy with --policy"
         )
+        raise InputError(Diagnostic(text, Position(str(path)), Problem.NO_BANNER))
     ((tables, tables_sha256),) = said["tables"]
     ((_, programs_sha256),) = said["proved"]
     return Banner(
@@ -99,63 +81,13 @@ def read_banner(path: Path) -> Banner:
 _OPERATIONS = {operation.value for operation in Operation}
 
 
-def read_filters(
-    path: Path, tables: Tables, only: Abi | None, means: Means = PLAIN_MEANS
-) -> list[Filter]:
-    """Return the filters in ``path``, of ABI ``only`` or of all ABIs that it holds.
-
-    A generated module is read, never run: its bytes count, not its comments. Raises InputError
-    where the file is none of the three, or the kernel would refuse what it holds.
-    """
-    if kind_of(path) is Kind.RAW:
-        if only is None:
-            raise InputError(f"{path}: say with --arch which ABI these instructions are for")
-        found = [_decode(path, only, _read(path))]
-    elif kind_of(path) is Kind.MODULE:
-        programs = read_module(path).programs
-        found = [
-            _decode(path, ABIS[name], data)
-            for name, data in programs.items()
-            if only is None or only.name == name
-        ]
-    else:
-        built = build_policy(path, tables, [only] if only else [], means=means)
-        return [Filter(p.abi, p.instructions, p.origins) for p in built.programs]
-    if not found:
-        raise InputError(f"{path}: no program for {only.name if only else 'any ABI'}")
-    return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return read_file(path, MAX_FILTER, pipes=True)
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-
-
-def _decode(path: Path, abi: Abi, data: bytes) -> Filter:
-    where = Position(str(path))
-    try:
-        instructions = decode(data, abi)
-    except ValueError as error:
-        raise InputError(Diagnostic(f"{abi.name}: {error}", where)) from None
-    objections = kernel_objections(instructions)
-    if objections:
-        other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
-        if not kernel_objections(decode(data, other)):
-            text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
-            raise InputError(Diagnostic(f"{text}: are they for another ABI?", where))
-        raise InputError(*(Diagnostic(f"{abi.name}: {text}", where) for text in objections))
-    return Filter(abi, instructions)
-
-
 @dataclass(frozen=True, slots=True)
 class Module:
     """What a generated module hands to the kernel, and how.
 
     ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
     SECCOMP_RET_ACTION_FULL values that it asks the kernel for first. With ``single_file`` the
-    runtime is part of it.
+    runtime is part of it. ``sha256`` is the hash of its file.
     """
 
     programs: Mapping[str, bytes]
@@ -163,6 +95,7 @@ class Module:
     actions: frozenset[int]
     settings: Settings
     single_file: bool
+    sha256: str
 
 
 def read_module(path: Path) -> Module:
@@ -183,9 +116,10 @@ def module_docstring(path: Path) -> str:
 def _read_module(path: Path) -> tuple[Module, ast.Module]:
     from seccompgen.render import inlined_runtime, module_tree  # noqa: PLC0415 - jinja2
 
-    tree = parse_generated(path, _read(path))
+    content = read_input(path, MAX_FILTER)
+    tree = parse_generated(path, content)
     try:
-        module = _gathered(tree.body)
+        module = _gathered(tree.body, hashlib.sha256(content).hexdigest())
     except (ValueError, TypeError, LookupError):
         raise _none_of_ours(path) from None
     asked = sorted(module.actions)
@@ -201,7 +135,7 @@ def _read_module(path: Path) -> tuple[Module, ast.Module]:
     return module, tree
 
 
-def _gathered(body: list[ast.stmt]) -> Module:
+def _gathered(body: list[ast.stmt], sha256: str) -> Module:
     """Gather the values of a module from where they should stand; raise ValueError without them.
 
     It need not be strict: what stands in the module besides is found when it is rendered again.
@@ -248,6 +182,7 @@ def _gathered(body: list[ast.stmt]) -> Module:
         frozenset(action for action in asked if _is_u32(action)) or frozenset({0}),
         Settings(FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import),
         single_file=len(body) > 1 and isinstance(body[1], ast.Import),
+        sha256=sha256,
     )
 
 
@@ -297,8 +232,9 @@ def parse_generated(path: Path, content: bytes) -> ast.Module:
         if strange or (number <= 2 and _ENCODING.match(line)):
             what = f"U+{ord(line[strange[0]]):04X} in it" if strange else "it names an encoding"
             column = strange[0] + 1 if strange else 1
+            message = f"{_NO_MODULE}: {what}"
             raise InputError(
-                Diagnostic(f"{_NO_MODULE}: {what}", Position(str(path), number, column))
+                Diagnostic(message, Position(str(path), number, column), Problem.FOREIGN_MODULE)
             )
     return tree
 
@@ -320,10 +256,11 @@ def require_same(
     last = Position(str(path))
     for here, there in itertools.zip_longest(body, expected):
         if here is None:
-            raise InputError(Diagnostic(f"{_NO_MODULE}: what comes after this is missing", last))
+            text = f"{_NO_MODULE}: what comes after this is missing"
+            raise InputError(Diagnostic(text, last, Problem.FOREIGN_MODULE))
         place = Position(str(path), here.lineno, here.col_offset + 1)
         if there is None or not _same(here, there):
-            raise InputError(Diagnostic(what, place))
+            raise InputError(Diagnostic(what, place, Problem.FOREIGN_MODULE))
         last = place
 
 
@@ -344,4 +281,4 @@ def _without_layout(statement: ast.stmt) -> ast.stmt:
 
 
 def _none_of_ours(path: Path) -> InputError:
-    return InputError(Diagnostic(_NO_MODULE, Position(str(path))))
+    return InputError(Diagnostic(_NO_MODULE, Position(str(path)), Problem.FOREIGN_MODULE))

@@ -6,7 +6,6 @@ as an escape, and a line that was handed over stays one line.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,8 @@ def write_lines(stream: TextIO, lines: Iterable[object]) -> None:
 
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON that is the same for the same value, and as safe to show."""
+    import json  # noqa: PLC0415 - only where it is asked for
+
     text = json.dumps(value, indent=2, ensure_ascii=False)
     sys.stdout.write(f"{_UNSHOWN.sub(_escape, text)}\n")
     sys.stdout.flush()
@@ -44,6 +45,8 @@ _UNSHOWN = re.compile(r"[^\n -~]")
 
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
+    import json  # noqa: PLC0415
+
     return character if character.isprintable() else json.dumps(character)[1:-1]
 
 

@@ -10,10 +10,10 @@ import errno
 import os
 import re
 import stat
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,15 @@ def read_file(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byte
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {_size(limit)}", str(path))
     return content
+
+
+def read_input(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> bytes:
+    """Return what `read_file` does; raise InputError if that cannot be read."""
+    try:
+        return read_file(path, limit, pipes=pipes)
+    except OSError as error:
+        text = f"cannot read {path}: {error.strerror}"
+        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
 
 
 def read_start(path: Path, length: int) -> bytes:
@@ -92,9 +101,13 @@ def decode_text(content: bytes, file: str, *, bom: bool = True) -> str:
     try:
         return content.decode("utf-8-sig" if bom else "utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        raise InputError(Diagnostic("not UTF-8 text", Position(file, line, column))) from None
+        where = undecodable(error, file)
+        raise InputError(Diagnostic("not UTF-8 text", where, Problem.MALFORMED_FILE)) from None
+
+
+def undecodable(error: UnicodeDecodeError, file: str) -> Position:
+    """Return the place of the first byte that is no UTF-8."""
+    return Position.after(file, error.object[: error.start].decode())
 
 
 _PLACE = re.compile(r"(?P<what>.*) \(at (line (?P<line>\d+), column (?P<column>\d+)|end.*)\)", re.S)
@@ -109,6 +122,8 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
     """Return what a TOML text says; raise InputError, with a position, if it is none."""
     if key := _LONG_KEY.search(text):
         raise InputError(_at(text, key.start(), file, "a key of more than 32 parts"))
+    import tomllib  # noqa: PLC0415 - most files are something else
+
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -116,15 +131,14 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
     except ValueError as error:  # also what int() and datetime() say of impossible values
         if match := _PLACE.fullmatch(str(error)):
             at = match["line"] and Position(file, int(match["line"]), int(match["column"]))
-            lines = text.split("\n")
-            position = at or Position(file, len(lines), len(lines[-1]) + 1)
-            raise InputError(Diagnostic(f"not TOML: {match['what']}", position)) from None
+            position = at or Position.after(file, text)
+            message = f"not TOML: {match['what']}"
+            raise InputError(Diagnostic(message, position, Problem.MALFORMED_FILE)) from None
         number = _LONG_NUMBER.search(text)
         what = "a number of too many digits" if number else str(error)
         raise InputError(_at(text, number.start() if number else 0, file, what)) from None
 
 
 def _at(text: str, at: int, file: str, what: str) -> Diagnostic:
-    line = text.count("\n", 0, at) + 1
-    position = Position(file, line, at - text.rfind("\n", 0, at))
-    return Diagnostic(f"not TOML: {what}", position)
+    position = Position.after(file, text[:at])
+    return Diagnostic(f"not TOML: {what}", position, Problem.MALFORMED_FILE)

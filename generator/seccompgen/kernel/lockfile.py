@@ -28,7 +28,7 @@ _EVERYWHERE = frozenset(
 )
 """Calls that each ABI has at each tag, and that some part of seccompgen relies on."""
 _MOST_ERRORS = 100
-"""As many are told; each is looked up in the whole text."""
+"""The most problems that are reported; each is looked up in the whole text."""
 
 
 def render_matrix(tables: Tables) -> bytes:
@@ -86,7 +86,8 @@ def load(lock: bytes, matrix: bytes, names: tuple[str, str]) -> Tables:
 def require_complete(tables: Tables, name: str) -> None:
     """Raise InputError if ``tables`` lack what every kernel has, so that they cannot be its own.
 
-    A hash tells that a matrix is the lock's, but not who wrote the two. ``name`` is the matrix.
+    A hash shows that a matrix belongs to a lock; it does not show who wrote them. ``name`` is the
+    matrix's, for messages.
     """
     errors = []
     for abi, table in tables.tables.items():
@@ -123,12 +124,11 @@ class _LockReader:
             at = self._text.find(text) if text else -1
             if at >= 0:
                 at += len(text) - len(text.lstrip("\n"))
-                line = self._text.count("\n", 0, at) + 1
-                column = at - self._text.rfind("\n", 0, at)
                 break
         else:
-            line = column = 1
-        self._errors.append(Diagnostic(message, Position(self._name, line, column)))
+            at = 0
+        position = Position.after(self._name, self._text[:at])
+        self._errors.append(Diagnostic(message, position))
         if len(self._errors) >= _MOST_ERRORS:
             raise InputError(*self._errors)
 
@@ -212,13 +212,9 @@ def _unlisted(path: object, files: Mapping[str, UpstreamFile]) -> bool:
 def _read_matrix(matrix: bytes, name: str, abis: Iterable[str]) -> dict[str, dict[str, int]]:
     """Return name to number for each ABI, in order of numbers."""
     text = _decode(matrix, name)
-    errors: list[Diagnostic] = []
     *lines, rest = text.split("\n")
     if rest or not lines:
-        errors.append(
-            Diagnostic("the last line is cut off", Position(name, len(lines) + 1, len(rest) + 1))
-        )
-        raise InputError(*errors)
+        raise InputError(Diagnostic("the last line is cut off", Position.after(name, text)))
     wanted = ",".join(("name", *(abi for abi in ABIS if abi in set(abis))))
     if lines[0] != wanted:
         message = f"the first line should be {wanted!r}, the ABIs of the lock"

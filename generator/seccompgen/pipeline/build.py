@@ -99,7 +99,7 @@ PLAIN_MEANS = Means()
 
 @dataclass(frozen=True, slots=True)
 class AbiChange:
-    """What a bump of the tag does to one ABI; ``renumbered`` maps a name to (before, after)."""
+    """The effect of another tag on one ABI; ``renumbered`` maps a name to (before, after)."""
 
     abi: str
     gained: Mapping[str, int]
@@ -180,7 +180,7 @@ class _Read:
 _Job: TypeAlias = tuple[int, "Abi"]
 """A program to make: which policy of a list, for which ABI."""
 _Task: TypeAlias = "tuple[tuple[Policy, ...], Tables, Objective]"
-"""What all jobs are done with."""
+"""The inputs that all jobs share."""
 
 
 def _build(
@@ -239,10 +239,24 @@ def _read(path: Path, tables: Tables, only: Sequence[Abi]) -> _Read | InputError
         policy, notes = load_policy(path, tables)
     except InputError as error:
         return error
-    strange = [abi.name for abi in only if abi not in policy.arches]
+    strange = [abi for abi in only if abi not in policy.arches]
     if strange:
-        return InputError(f"{path}: not for {', '.join(strange)}: its arches leave that out")
+        return not_for(path, policy, strange)
     return _Read(policy, notes, tuple(abi for abi in policy.arches if not only or abi in only))
+
+
+def not_for(path: Path, policy: Policy, abis: Sequence[Abi]) -> InputError:
+    """Return that a policy is not for ``abis``, and what to write if it is for what these start."""
+    names = ", ".join(abi.name for abi in abis)
+    text = f"{path}: not for {names}: its arches leave that out"
+    beside = [abi.name for abi in policy.arches if len(abis) == 1 and abi.name in abis[0].siblings]
+    if beside:
+        programs = ", ".join(beside)
+        text += (
+            f"; for programs of {programs} that one of {names} starts, write "
+            f"arches: [{names}] and compat_arches: [{programs}]"
+        )
+    return InputError(text)
 
 
 def _compile(
@@ -282,14 +296,22 @@ def _compile(
 def _compile_one(task: _Task, job: _Job) -> Program:
     """Compile a program and prove it; named at the top of a module, so that a worker finds it.
 
-    What is in the cache has been through here, by the same source. Raises AnswerNo if the program
-    is not what the policy means, UndecidedError if nobody knows.
+    What is in the cache has been through here, by the same source.
+    """
+    policies, tables, objective = task
+    i, abi = job
+    return proved_program(policies[i], abi, tables, objective)
+
+
+def proved_program(
+    policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
+) -> Program:
+    """Return the program of a policy for ``abi``, proved.
+
+    Raises AnswerNo if it is not what the policy means, UndecidedError if nobody knows.
     """
     from seccompgen.pipeline.proved import compile_proved  # noqa: PLC0415 - numpy takes 100 ms to import
 
-    policies, tables, objective = task
-    i, abi = job
-    policy = policies[i]
     try:
         program, found = compile_proved(policy, abi, tables, objective)
     except UndecidedError as error:

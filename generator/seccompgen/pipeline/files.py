@@ -18,6 +18,7 @@ from seccompgen.core.errors import (
     SeccompgenError,
 )
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
+from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.io.reading import read_start
 from seccompgen.kernel import lockfile
@@ -39,8 +40,7 @@ from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.render.templates import BANNERS, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, Meaning, prove
-from seccompgen.verify.call import ARCH, ARGS, NR
-from seccompgen.verify.oracle import Case, OneOf, Test
+from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.pipeline.build import Built, Means
     from seccompgen.pipeline.project import Project
-    from seccompgen.policy.oci import Profile
+    from seccompgen.policy.oci import OciProfile
 
 _PACKAGE_NAME = "__init__.py"
 _MAX_BANNER = 1 << 20
@@ -121,14 +121,14 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
     return language(one.module_name, one.policy, one.programs, tables, one.objective)
 
 
-def _profiles(one: Built, tables: Tables) -> list[Profile]:
+def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
     """Return the OCI profiles of a policy, each proved to be the program for its ABI."""
     fit = [program for program in one.programs if architecture(program.abi)]
     if not fit:
         abis = ", ".join(program.abi.name for program in one.programs)
         text = f"an OCI profile can be exact for no ABI of these: {abis}; name one of 64 bits"
         raise InputError(Diagnostic(text, one.policy.arches_origin.position))
-    made: list[Profile] = []
+    made: list[OciProfile] = []
     problems: dict[Diagnostic, None] = {}
     for program in fit:
         try:
@@ -144,7 +144,7 @@ def _profiles(one: Built, tables: Tables) -> list[Profile]:
 
 
 def require_profile_proof(
-    policy: Policy, profile: Profile, program: Program, tables: Tables
+    policy: Policy, profile: OciProfile, program: Program, tables: Tables
 ) -> None:
     """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""
     code = Code(program.instructions, program.abi.byte_order)
@@ -163,7 +163,7 @@ def require_profile_proof(
 _RELATIONS = {"EQ": "==", "NE": "!=", "LT": "<", "LE": "<=", "GT": ">", "GE": ">="}
 
 
-def _profile_meaning(profile: Profile, tables: Tables) -> Meaning:
+def _profile_meaning(profile: OciProfile, tables: Tables) -> Meaning:
     """Return what runtimes make of a profile, by the specification and seccomp_rule_add(3).
 
     Its rules do not overlap, so that here it does not matter which comes first.
@@ -171,18 +171,21 @@ def _profile_meaning(profile: Profile, tables: Tables) -> Meaning:
     abi, numbers = profile.abi, tables.tables[profile.abi.name].numbers
     origin = Origin("the OCI profile", Position(""))
     foreign = ActionKind.KILL_THREAD.value
-    through = Test(ARCH, "==", abi.audit_arch)
+    through = FieldTest(ARCH, "==", abi.audit_arch)
     cases = []
     if abi.name == "x86_64":
-        x32 = Test(NR, "!=", U32), Test(NR, "!=", 0, X32_SYSCALL_BIT)
+        x32 = FieldTest(NR, "!=", U32), FieldTest(NR, "!=", 0, X32_SYSCALL_BIT)
         cases.append(Case((through, *x32), foreign, origin))
     for rule in profile.rules:
-        tests: list[Test | OneOf] = [through, OneOf(NR, frozenset(numbers[n] for n in rule.names))]
+        tests: list[FieldTest | OneOf] = [
+            through,
+            OneOf(NR, frozenset(numbers[n] for n in rule.names)),
+        ]
         for match in rule.matches:
             if match.op == "MASKED_EQ":
-                tests.append(Test(ARGS + match.index, "==", match.value_two, match.value))
+                tests.append(FieldTest(ARGS + match.index, "==", match.value_two, match.value))
             else:
-                tests.append(Test(ARGS + match.index, _RELATIONS[match.op], match.value))
+                tests.append(FieldTest(ARGS + match.index, _RELATIONS[match.op], match.value))
         cases.append(Case(tuple(tests), rule.ret, origin))
     cases += [Case((through,), profile.default, origin), Case((), foreign, origin)]
     return Meaning(abi, tuple(cases))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 START_UP = 0.3
-"""What starting processes costs, in seconds: less work than that is done faster without."""
+"""Seconds that starting processes costs: less work than that is done faster without."""
 
 _NEW_OBJECTS = 100_000
 """So many new objects are waited for, during a job, before garbage in cycles is looked for.
@@ -189,6 +189,7 @@ def _unordered(
 
 def _serve(connection: Connection[Any, Any]) -> None:
     """Be a worker: learn the task, say so, then answer jobs until the parent goes away."""
+    gc.set_threshold(_NEW_OBJECTS)
     # The pipe tells that as well, but only between two jobs, and a job may be long.
     threading.Thread(target=_follow_parent, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError):

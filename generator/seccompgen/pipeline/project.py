@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Optimize
-from seccompgen.io.reading import decode_text, parse_toml, read_file
+from seccompgen.io.reading import decode_text, parse_toml, read_file, read_input
 
 _PIN = re.compile(rb'^(?P<before>[ \t]*linux[ \t]*=[ \t]*)"(?P<tag>[^"\n]*)"', re.MULTILINE)
 _SECTION = re.compile(
@@ -22,12 +22,12 @@ _KEYS = (*sorted(_TEXTS), "optimize", *sorted(_SWITCHES))
 
 
 POLICY_SUFFIXES = frozenset({".yml", ".yaml", ".json", ".toml"})
-"""How names of policy files end."""
+"""The endings of policy files' names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """What ``[tool.seccompgen]`` of a pyproject.toml says; paths are absolute.
+    """The settings in ``[tool.seccompgen]`` of a pyproject.toml; paths are absolute.
 
     ``linux`` is the pinned tag, ``policies`` the directory of policy files, ``output`` the
     package that filters and tables are generated into. ``optimize``, ``bitmap`` and ``profile``,
@@ -92,10 +92,7 @@ def find_project(start: Path) -> Project | None:
 
 def read_project(pyproject: Path) -> Project | None:
     """Return what ``pyproject`` says, or None if it does not name us; InputError if it is wrong."""
-    try:
-        content = read_file(pyproject)
-    except OSError as error:
-        raise InputError(f"cannot read {pyproject}: {error.strerror}") from None
+    content = read_input(pyproject)
     data = parse_toml(decode_text(content, str(pyproject)), str(pyproject))
     tool = data.get("tool")
     section = tool.get("seccompgen") if isinstance(tool, dict) else None
@@ -145,7 +142,4 @@ def _position(pyproject: Path, content: bytes, key: str) -> Position:
     found = spelling.search(content, *section.span("body")) if section else None
     if not found:
         return Position(str(pyproject))
-    start = found.start("key")
-    line_start = content.rfind(b"\n", 0, start) + 1
-    column = len(content[line_start:start].decode()) + 1
-    return Position(str(pyproject), content.count(b"\n", 0, start) + 1, column)
+    return Position.after(str(pyproject), content[: found.start("key")].decode())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, parse_toml
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _MAX_NODES = 50_000
 _MAX_DEPTH = 50
 _MAX_DIGITS = 30
 _MAX_BITS = 100
-"""Of a number of as many decimal digits."""
+"""The bits of a number with the most decimal digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,17 @@ def read_document(content: bytes, file: str) -> Document:
     YAML 1.1 and 1.2 read differently.
     """
     if len(content) > MAX_POLICY:
-        raise InputError(Diagnostic("larger than 1 MiB, which no policy is", Position(file)))
+        raise _too_large("larger than 1 MiB, which no policy is", Position(file))
     text = decode_text(content, file)
     return _read_toml(text, file) if file.endswith(".toml") else _read_yaml(text, file)
+
+
+def _too_large(what: str, where: Position) -> InputError:
+    return InputError(Diagnostic(what, where, Problem.TOO_LARGE))
+
+
+def _malformed(what: str, where: Position) -> InputError:
+    return InputError(Diagnostic(what, where, Problem.MALFORMED_FILE))
 
 
 def _read_yaml(text: str, file: str) -> Document:
@@ -77,15 +86,14 @@ def _read_yaml(text: str, file: str) -> Document:
             if self.nodes > _MAX_NODES or self.level > _MAX_DEPTH + 1:
                 mark = self.parser.peek_event().start_mark
                 what = _TOO_DEEP if self.level > _MAX_DEPTH + 1 else _TOO_MANY
-                raise InputError(Diagnostic(what, Position(file, mark.line + 1, mark.column + 1)))
+                raise _too_large(what, Position(file, mark.line + 1, mark.column + 1))
             node = super().compose_node(parent, index)
             self.level -= 1
             return node
 
     if tag := _LONG_TAG.search(text):
-        line = text.count("\n", 0, tag.start()) + 1
-        column = tag.start() - text.rfind("\n", 0, tag.start())
-        raise InputError(Diagnostic("not YAML: a tag too long", Position(file, line, column)))
+        where = Position.after(file, text[: tag.start()])
+        raise _malformed("not YAML: a tag too long", where)
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = Bounded
     try:
@@ -96,18 +104,18 @@ def _read_yaml(text: str, file: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = Position(file, mark.line + 1, mark.column + 1) if mark else Position(file)
         message = " ".join(str(part) for part in (error.context, error.problem) if part)
-        raise InputError(Diagnostic(f"not YAML: {message}", where)) from None
+        raise _malformed(f"not YAML: {message}", where) from None
     except RecursionError:
-        raise InputError(Diagnostic(_TOO_DEEP, Position(file))) from None
+        raise _too_large(_TOO_DEEP, Position(file)) from None
     except Exception as error:
         # ruamel's reader refuses control characters with an unmarked error, and in input that it
         # did not reckon with it raises whatever its steps meet.
         if not isinstance(error, YAMLError | ValueError):
             error = ValueError(type(error).__name__)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(Diagnostic(f"not YAML: {reason}", Position(file))) from None
+        raise _malformed(f"not YAML: {reason}", Position(file)) from None
     if node is None:
-        raise InputError(Diagnostic("the file is empty", Position(file, 1, 1)))
+        raise _malformed("the file is empty", Position(file, 1, 1))
     return _YamlBuilder(file).build(node)
 
 
@@ -124,7 +132,7 @@ _TAGS = {
 
 
 class _YamlBuilder:
-    """Turns ruamel's node tree into data; an own walk, since it must keep every position."""
+    """Turns ruamel's node tree into data; ruamel's own walk would not keep every position."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -135,7 +143,7 @@ class _YamlBuilder:
     def build(self, node: Any) -> Document:
         data = self._value(node, ())
         if self._errors:
-            raise InputError(*self._errors)
+            raise InputError(*self._errors, kind=Problem.MALFORMED_FILE)
         return Document(self._file, data, self._keys, self._values)
 
     def _at(self, node: Any) -> Position:
@@ -146,7 +154,7 @@ class _YamlBuilder:
         # Aliases make the tree a graph, in which the two limits stop a bomb and a cycle.
         if len(self._values) > _MAX_NODES or len(path) > _MAX_DEPTH:
             what = _TOO_DEEP if len(path) > _MAX_DEPTH else _TOO_MANY
-            raise InputError(Diagnostic(what, self._at(node)))
+            raise _too_large(what, self._at(node))
         if str(node.tag) not in _TAGS[node.id]:
             self._errors.append(Diagnostic(f"tag {node.tag} is not allowed", self._at(node)))
         if node.id == "sequence":
@@ -235,9 +243,9 @@ def _plain(
 ) -> Any:
     """Return ``value`` as YAML has it, within the same bounds: a float or a date is its text."""
     if len(path) > _MAX_DEPTH:
-        raise InputError(Diagnostic(_TOO_DEEP, document.position(path)))
+        raise _too_large(_TOO_DEEP, document.position(path))
     if next(count) >= _MAX_NODES:
-        raise InputError(Diagnostic(_TOO_MANY, document.position(path)))
+        raise _too_large(_TOO_MANY, document.position(path))
     match value:
         case dict():
             return {
@@ -251,7 +259,7 @@ def _plain(
         case int():
             if value.bit_length() <= _MAX_BITS:
                 return value
-            errors.append(Diagnostic(_TOO_LONG, document.position(path)))
+            errors.append(Diagnostic(_TOO_LONG, document.position(path), Problem.TOO_LARGE))
             return 0
     return str(value)
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, U64, ActionKind, Comparison, FilterFlag, Op
+from seccompgen.core.multiplexed import MULTIPLEXED
+from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets, comparisons
 
 if TYPE_CHECKING:
@@ -31,20 +33,10 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
 
 MOST_ALTERNATIVES = 256
-"""More rules for one call are refused: nobody could read them, and a runtime adds one by one."""
+"""The most rules for one call. Nobody could read more, and a runtime adds them one by one."""
 
 _KILL_THREAD = ActionKind.KILL_THREAD.value
 _EXACT = {"x86_64", "aarch64", "riscv64", "loongarch64", "ppc64le", "ppc64", "s390x"}
-
-# Where libseccomp makes two rules of one: the call itself, and the call that it can be reached
-# through as well, by a number in the first argument.
-MULTIPLEXED = {
-    "socketcall": (
-        "socket bind connect listen accept getsockname getpeername socketpair send recv sendto "
-        "recvfrom shutdown setsockopt getsockopt sendmsg recvmsg accept4 recvmmsg sendmmsg"
-    ),
-    "ipc": ("semop semget semctl semtimedop msgsnd msgrcv msgget msgctl shmat shmdt shmget shmctl"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ class ProfileRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class OciProfile:
     """A profile for one ABI: ``default`` is a SECCOMP_RET value, ``flags`` those of its filter."""
 
     abi: Abi
@@ -83,16 +75,16 @@ class Profile:
 def architecture(abi: Abi) -> str | None:
     """Return how a profile calls ``abi``; None if no profile is exact for it.
 
-    Those of 64 bits are that containers run on, but for MIPS: there libseccomp takes calls through
-    another of its ABIs for unknown ones. On ABIs of 32 bits it compares halves of arguments, and
-    reaches calls through others.
+    Exact are the 64-bit ABIs on which containers run, except MIPS: there libseccomp treats calls
+    through another MIPS ABI as unknown ones. On 32-bit ABIs it compares halves of arguments, and
+    lets one call be made through another.
     """
     if abi.name not in _EXACT:
         return None
     return next(name for name in abi.aliases if name.startswith("SCMP_ARCH_"))
 
 
-def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
+def profile(policy: Policy, abi: Abi, tables: Tables) -> OciProfile:
     """Return the profile for ``abi``, for which `architecture` has a name.
 
     Raises one InputError with all that a profile cannot say, each at its place in the policy.
@@ -101,7 +93,7 @@ def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
     assert name is not None
     problems = [*_settings(policy, abi), *_actions(policy)]
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
     default = policy.unknown_action.ret(abi)
     table = tables.tables[abi.name]
     by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
@@ -125,14 +117,14 @@ def profile(policy: Policy, abi: Abi, tables: Tables) -> Profile:
     rules_of = {call: answers for answers, calls in grouped.items() for call in calls}
     problems += _multiplexed(policy, abi, table, rules_of)
     if problems:
-        raise InputError(*problems)
+        raise InputError(*problems, kind=Problem.NOT_IN_OCI_PROFILE)
     rules_made = tuple(
         ProfileRule(tuple(calls), matches, ret)
         for answers, calls in grouped.items()
         for matches, ret in answers
     )
     flags = policy.flags & (FilterFlag.LOG | FilterFlag.SPEC_ALLOW)
-    return Profile(abi, name, default, flags, rules_made)
+    return OciProfile(abi, name, default, flags, rules_made)
 
 
 def _settings(policy: Policy, abi: Abi) -> Iterator[Diagnostic]:
@@ -279,6 +271,7 @@ def _multiplexed(
     """Yield the calls whose rules libseccomp would spread to others that have another answer."""
     if abi.name not in {"ppc64", "ppc64le", "s390x"}:
         return
+    # Where libseccomp makes two rules of one: the call itself, and what it can be reached through.
     for through, listed in MULTIPLEXED.items():
         calls = set(listed.split())
         answers = {rules_of[call] for call in (through, *sorted(calls)) if call in table.numbers}

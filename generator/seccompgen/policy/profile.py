@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.objective import Profile
-from seccompgen.io.reading import decode_text, read_file
+from seccompgen.core.problems import Problem
+from seccompgen.io.reading import decode_text, read_input
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +44,9 @@ def read_profile(path: Path) -> Profile:
     file = str(path)
     if not file.isprintable():
         # The name goes into a comment of generated code.
-        raise InputError(f"unprintable characters in {file!r}: rename the profile")
-    try:
-        content = read_file(path, pipes=True)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from None
+        message = f"unprintable characters in {file!r}: rename the profile"
+        raise InputError(message, kind=Problem.UNPRINTABLE_NAME)
+    content = read_input(path, pipes=True)
     text = decode_text(content, file)
     reader = _Reader(file)
     lines = [line.rstrip("\r") for line in text.split("\n")]
@@ -71,7 +70,13 @@ def unknown_calls(profile: Profile, tables: Tables) -> tuple[Diagnostic, ...]:
         # Each hint compares with every known name; a file without any real one gets no hints.
         hint = did_you_mean(name, known) if i < _MOST_HINTS else ""
         message = f"no ABI of Linux {tables.tag} has {name!r}{hint}: its count is not used"
-        notes.append(Diagnostic(message, profile.positions.get(name, Position(profile.file))))
+        notes.append(
+            Diagnostic(
+                message,
+                profile.positions.get(name, Position(profile.file)),
+                Problem.UNKNOWN_PROFILED_CALL,
+            )
+        )
     return tuple(notes)
 
 
@@ -170,4 +175,6 @@ class _Reader:
         self._counts[name] = self._counts.get(name, 0) + int(count)
 
     def _fail(self, message: str, line: int, column: int) -> None:
-        self._errors.append(Diagnostic(message, Position(self._file, line, column)))
+        self._errors.append(
+            Diagnostic(message, Position(self._file, line, column), Problem.WRONG_PROFILE)
+        )

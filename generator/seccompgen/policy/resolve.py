@@ -22,6 +22,7 @@ from seccompgen.core.model import (
     Rule,
     serves_both,
 )
+from seccompgen.core.problems import Problem
 from seccompgen.core.reach import DeadRule, reach
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
 _MOST_HINTS = 50
-"""Of unknown names so many get a hint, each of which compares with every known name."""
+"""The most unknown names that get a suggestion; each is compared with every known name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class _Layer:
 
 
 def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
-    """Read the policy at ``path``; return it with notes that are worth telling but no errors.
+    """Read the policy at ``path``; return it, and notes: things worth telling that are no errors.
 
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.
@@ -80,12 +81,8 @@ def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagn
 
     rules = tuple(rule for layer in layers for rule in _rules(layer))
     if not rules:
-        problems.append(
-            Diagnostic(
-                "'syscalls' is missing or empty: the filter would do nothing of its own",
-                main.position(),
-            )
-        )
+        text = "'syscalls' is missing or empty: the filter would do nothing of its own"
+        problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     policy = Policy(
         name=path.stem,
         description=_setting(layers, "description", ""),
@@ -136,28 +133,31 @@ def _read_layer(
     notes: list[Diagnostic],
 ) -> None:
     if not str(path).isprintable():
-        problems.append(
-            Diagnostic(f"unprintable characters in {str(path)!r}: rename it", included_at)
-        )
+        text = f"unprintable characters in {str(path)!r}: rename it"
+        problems.append(Diagnostic(text, included_at, Problem.UNPRINTABLE_NAME))
         return
     # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
     identity = pathlib.Path(os.path.realpath(path))
     if identity in chain:
         names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
-        problems.append(Diagnostic(f"a circle of includes: {names}", included_at))
+        text = f"a circle of includes: {names}"
+        problems.append(Diagnostic(text, included_at, Problem.CIRCULAR_INCLUDE))
         return
     if identity in done:
         return
     if len(chain) == _MAX_INCLUDES:
-        problems.append(Diagnostic(f"includes nested deeper than {_MAX_INCLUDES}", included_at))
+        text = f"includes nested deeper than {_MAX_INCLUDES}"
+        problems.append(Diagnostic(text, included_at, Problem.DEEP_INCLUDE))
         return
     try:
         # Only what is named on the command line may be a pipe of the shell.
         content = read_file(path, MAX_POLICY, pipes=not chain)
     except OSError as error:
-        near = did_you_mean(path.stem, stock_policies()) if included_at else ""
-        near = near.replace("mean ", "mean the stock policy ")
-        problems.append(Diagnostic(f"cannot read {path}: {error.strerror}{near}", included_at))
+        near = ""
+        if included_at:
+            near = did_you_mean(path.stem, stock_policies(), "the stock policy ")
+        text = f"cannot read {path}: {error.strerror}{near}"
+        problems.append(Diagnostic(text, included_at, Problem.UNREADABLE_FILE))
         return
     try:
         document = read_document(content, str(path))
@@ -183,7 +183,7 @@ def _included(
     stock = stock_policies().get(name)
     if stock and os.path.lexists(directory / name):
         text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
-        notes.append(Diagnostic(text, where))
+        notes.append(Diagnostic(text, where, Problem.STOCK_POLICY_MEANT))
     return stock or directory / name
 
 
@@ -204,13 +204,11 @@ def _action(
     if layer:
         return getattr(layer.content, key), _origin(layers, key)
     if problems is not None:
-        problems.append(
-            Diagnostic(
-                f"{key!r} is missing: say what happens to a call that no rule matches, "
-                "such as errno or kill_process",
-                layers[-1].position(),
-            )
+        text = (
+            f"{key!r} is missing: say what happens to a call that no rule matches, "
+            "such as errno or kill_process"
         )
+        problems.append(Diagnostic(text, layers[-1].position(), Problem.MISSING_KEY))
     return default, _origin(layers, key)
 
 
@@ -243,16 +241,18 @@ def _abis(
         table = tables.tables.get(abi.name) if abi else None
         if abi is None:
             hint = did_you_mean(spelling, ALIASES)
-            problems.append(Diagnostic(f"unknown architecture {spelling!r}{hint}", where))
+            text = f"unknown architecture {spelling!r}{hint}"
+            problems.append(Diagnostic(text, where, Problem.UNKNOWN_ABI))
         elif abi.filters_since is None:
-            problems.append(Diagnostic(f"Linux has no seccomp filters on {abi.name}", where))
+            text = f"Linux has no seccomp filters on {abi.name}"
+            problems.append(Diagnostic(text, where, Problem.ABI_WITHOUT_FILTERS))
         elif table is None or not table.has_filters:
             lack = f"seccomp filters on {abi.name}" if table else abi.name
             message = f"Linux {tables.tag} has no {lack}: left out"
-            notes.append(Diagnostic(message, where))
-            left_out.append(Diagnostic(message, where))
+            notes.append(Diagnostic(message, where, Problem.ABI_LEFT_OUT))
+            left_out.append(Diagnostic(message, where, Problem.ABI_LEFT_OUT))
         elif abi in result:
-            problems.append(Diagnostic(f"{abi.name} is listed twice", where))
+            problems.append(Diagnostic(f"{abi.name} is listed twice", where, Problem.REPEATED_ABI))
         else:
             result.append(abi)
     if not result and key == "arches":
@@ -267,12 +267,12 @@ def _check_compat(
     for i, other in enumerate(compat):
         if layer and not any(serves_both(abi, other) for abi in arches):
             names = ", ".join(abi.name for abi in arches)
+            text = (
+                f"no kernel serves {other.name} beside {names}; list it in 'arches' "
+                "if it shall have a program of its own"
+            )
             problems.append(
-                Diagnostic(
-                    f"no kernel serves {other.name} beside {names}; list it in 'arches' "
-                    "if it shall have a program of its own",
-                    layer.position("compat_arches", i),
-                )
+                Diagnostic(text, layer.position("compat_arches", i), Problem.UNSERVED_ABI)
             )
 
 
@@ -286,15 +286,14 @@ def _flags(layers: list[_Layer], problems: list[Diagnostic]) -> FilterFlag:
     where = layer.position("flags")
     listener = bool(flags & FilterFlag.NEW_LISTENER)
     if flags & FilterFlag.TSYNC and listener and not flags & FilterFlag.TSYNC_ESRCH:
-        problems.append(
-            Diagnostic(
-                "tsync with new_listener needs tsync_esrch as well: the call can return "
-                "only one of a thread and a descriptor",
-                where,
-            )
+        text = (
+            "tsync with new_listener needs tsync_esrch as well: the call can return "
+            "only one of a thread and a descriptor"
         )
+        problems.append(Diagnostic(text, where, Problem.CONFLICTING_FLAGS))
     if flags & FilterFlag.WAIT_KILLABLE_RECV and not listener:
-        problems.append(Diagnostic("wait_killable_recv needs new_listener", where))
+        text = "wait_killable_recv needs new_listener"
+        problems.append(Diagnostic(text, where, Problem.CONFLICTING_FLAGS))
     return flags
 
 
@@ -313,7 +312,7 @@ def _unheard(policy: Policy) -> list[Diagnostic]:
         "fails with ENOSYS"
     )
     return [
-        Diagnostic(message, position)
+        Diagnostic(message, position, Problem.NO_LISTENER)
         for action, position in answers
         if action.kind is ActionKind.USER_NOTIF
     ]
@@ -360,14 +359,11 @@ def _check_names(
             hint = did_you_mean(rule.name, known) if len(problems) < _MOST_HINTS else ""
             if elsewhere:
                 hint = f" on {_some(lacking)}: Linux {tables.tag} has it on {_some(elsewhere)} only"
-            problems.append(Diagnostic(f"unknown system call {rule.name!r}{hint}", rule.position))
+            text = f"unknown system call {rule.name!r}{hint}"
+            problems.append(Diagnostic(text, rule.position, Problem.UNKNOWN_CALL))
         elif lacking and not rule.optional:
-            notes.append(
-                Diagnostic(
-                    f"{rule.name!r} does not exist on {_some(lacking)}: skipped there",
-                    rule.position,
-                )
-            )
+            text = f"{rule.name!r} does not exist on {_some(lacking)}: skipped there"
+            notes.append(Diagnostic(text, rule.position, Problem.CALL_SKIPPED))
 
 
 def _some(names: list[str]) -> str:
@@ -402,15 +398,16 @@ def _check_dead(
             if never and not rule.optional:
                 message = f"{rule.condition} is never true on {_some(never)}, where arguments have "
                 message += f"32 bits: this rule for {rule.name!r} is skipped there"
-                notes.append(Diagnostic(message, rule.position))
+                notes.append(Diagnostic(message, rule.position, Problem.RULE_SKIPPED))
             continue
         repeats = {other.action for other in dead.hidden_by} == {rule.action}
         if repeats and _group(rule) in alive:
             message = f"{rule.name!r} repeats {dead.hidden_by[0].position}"
-            notes.append(Diagnostic(message, rule.position))
+            notes.append(Diagnostic(message, rule.position, Problem.REPEATED_RULE))
         else:
             narrow = {abi.argument_bits for abi in found} == {32}
-            problems.append(Diagnostic(_explain_dead(dead, narrow=narrow), rule.position))
+            text = _explain_dead(dead, narrow=narrow)
+            problems.append(Diagnostic(text, rule.position, Problem.DEAD_RULE))
 
 
 def _group(rule: Rule) -> tuple[str, str]:

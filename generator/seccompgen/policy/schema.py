@@ -1,4 +1,4 @@
-"""What may stand in a policy file: types, ranges and spellings, all errors at once.
+"""The form of a policy file: types, ranges and spellings, all errors at once.
 
 A superset of go-seccomp-bpf's ``seccomp:`` section. Meaning that needs tables or other files
 is ``resolve``'s business.
@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
+from seccompgen.core.problems import Problem
 from seccompgen.policy.action import parse_action
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MOST_ERRORS = 200
-"""As many errors of a file are explained."""
+"""The most errors of one file that are explained."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATIONS = {
     "equal": Op.EQ,
@@ -144,17 +145,15 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
                         f"{key!r} stands beside 'seccomp:', so it would be ignored; "
                         "move it into that section",
                         document.key_position((key,)),
+                        Problem.MISPLACED_KEY,
                     )
                     for key in beside
                 )
             )
         data, base = data["seccomp"], ("seccomp",)
     if not isinstance(data, dict):
-        raise InputError(
-            Diagnostic(
-                "a policy is a mapping with default_action and syscalls", document.position(base)
-            )
-        )
+        text = "a policy is a mapping with default_action and syscalls"
+        raise InputError(Diagnostic(text, document.position(base), Problem.WRONG_VALUE))
     try:
         result = PolicyFile.model_validate(data)
     except ValidationError as error:
@@ -166,12 +165,12 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
 
 
 def _explained(error: ValidationError, base: Path, document: Document) -> list[Diagnostic]:
-    """Return what is wrong, by position; of very much only a part, and how much more there is."""
+    """Return the errors by position; beyond a limit, their number only."""
     errors = error.errors()
     told = sorted({_explain(e, base, document) for e in errors[:_MOST_ERRORS]}, key=_by_position)
     if len(errors) > _MOST_ERRORS:
         more = f"{len(errors) - _MOST_ERRORS} more errors in this file"
-        told.append(Diagnostic(more, Position(document.file)))
+        told.append(Diagnostic(more, Position(document.file), Problem.TOO_MANY_ERRORS))
     return told
 
 
@@ -188,12 +187,11 @@ def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
     match error["type"]:
         case "extra_forbidden":
             known = _keys_at(path[len(base) : -1])
-            return Diagnostic(
-                f"unknown key {key!r}{did_you_mean(str(key), known)}; known: {', '.join(known)}",
-                document.key_position(path),
-            )
+            text = f"unknown key {key!r}{did_you_mean(str(key), known)}; known: {', '.join(known)}"
+            return Diagnostic(text, document.key_position(path), Problem.UNKNOWN_KEY)
         case "missing":
-            return Diagnostic(f"{field} is missing", document.position(path[:-1]))
+            text = f"{field} is missing"
+            return Diagnostic(text, document.position(path[:-1]), Problem.MISSING_KEY)
         case "value_error":
             message = str(error["ctx"]["error"])
         case "int_type":
@@ -214,7 +212,7 @@ def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
             message = f"{field} must be a mapping, not {_short(value)}"
         case _:
             message = f"{field}: {error['msg']}"
-    return Diagnostic(message, document.position(path))
+    return Diagnostic(message, document.position(path), Problem.WRONG_VALUE)
 
 
 def _short(value: object) -> str:
@@ -237,16 +235,15 @@ def _combinations(policy: PolicyFile, base: Path, document: Document) -> list[Di
     for i, group in enumerate(policy.syscalls):
         path = (*base, "syscalls", i)
         if not group.names and not group.names_with_args:
-            problems.append(
-                Diagnostic(
-                    "the group names no system call: fill names or names_with_args",
-                    document.position(path),
-                )
-            )
+            message = "the group names no system call: fill names or names_with_args"
+            problems.append(Diagnostic(message, document.position(path), Problem.EMPTY_GROUP))
         for j, entry in enumerate(group.names_with_args):
             for k, argument in enumerate(entry.arguments):
                 where = document.position((*path, "names_with_args", j, "arguments", k))
-                problems += [Diagnostic(text, where) for text in _argument_problems(argument)]
+                problems += [
+                    Diagnostic(text, where, Problem.WRONG_VALUE)
+                    for text in _argument_problems(argument)
+                ]
     return problems
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,7 +34,7 @@ _OPERATIONS = {
 class Allowed:
     """A call that shall be allowed: where any of ``conditions`` holds, or always if there are none.
 
-    ``comment`` goes behind the name: why it is there, one line at most.
+    ``comment`` is the reason for the rule, at most one line; it is written behind the name.
     """
 
     name: str
@@ -115,6 +114,11 @@ def _lines(text: str) -> list[str]:
     lines = []
     for line in text.strip().split("\n"):
         shown = printable(line.rstrip())
+        if len(shown) <= _WIDTH:
+            lines.append(shown)
+            continue
+        import textwrap  # noqa: PLC0415 - few lines are long
+
         indent = " " * (len(shown) - len(shown.lstrip()))
         lines += textwrap.wrap(
             shown,
@@ -122,7 +126,7 @@ def _lines(text: str) -> list[str]:
             subsequent_indent=indent,
             break_long_words=False,
             break_on_hyphens=False,
-        ) or [""]
+        )
     return lines if text.strip() else []
 
 

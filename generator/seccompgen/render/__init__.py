@@ -1,6 +1,5 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
-from seccompgen.render.allowlist import render_go_allowlist, render_python_allowlist
 from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
@@ -37,10 +36,8 @@ __all__ = [
     "render_depfile",
     "render_filter",
     "render_go",
-    "render_go_allowlist",
     "render_package",
     "render_profile",
-    "render_python_allowlist",
     "render_runtime",
     "render_rust",
     "render_table",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import RET_DATA_MAX, FilterFlag
+from seccompgen.core.model import FilterFlag
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
-from seccompgen.core.program import RET_K, programs_sha256
+from seccompgen.core.program import programs_sha256
 from seccompgen.core.text import printable
 
 if TYPE_CHECKING:
@@ -113,13 +113,7 @@ def wrap(text: str, indent: str) -> str:
 
 def actions(programs: Sequence[Program]) -> tuple[int, ...]:
     """Return the SECCOMP_RET_ACTION_FULL values that the programs can answer, ascending."""
-    answers = {
-        instruction.k & ~RET_DATA_MAX
-        for program in programs
-        for instruction in program.instructions
-        if instruction.code == RET_K
-    }
-    return tuple(sorted(answers))
+    return tuple(sorted({action for program in programs for action in program.actions}))
 
 
 def _profile_file(objective: Objective) -> str:

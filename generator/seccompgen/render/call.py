@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import X32_SYSCALL_BIT
-from seccompgen.core.model import U32
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,7 +27,7 @@ def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | No
 
     The table is that of the ABI that the call is made through; None if no ABI has ``audit_arch``.
     """
-    table = _table(nr, audit_arch, tables)
+    table = tables.table_of(audit_arch, nr)
     name = table.names.get(nr) if table else None
     return name or f"nr {number(nr)}", table
 
@@ -38,16 +35,3 @@ def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | No
 def number(value: int) -> str:
     """Return ``value`` as this project writes numbers that may be bits."""
     return f"{value:#x}" if value > 9 else str(value)
-
-
-def _table(nr: int, audit_arch: int, tables: Tables) -> Table | None:
-    """Return the table of the ABI that a call is made through, of those with filters."""
-    found = [
-        table
-        for table in tables.tables.values()
-        if table.abi.audit_arch == audit_arch and table.has_filters
-    ]
-    x32 = bool(nr & X32_SYSCALL_BIT) and nr != U32
-    return next((table for table in found if (table.abi.name == "x32") == x32), None) or next(
-        iter(found), None
-    )

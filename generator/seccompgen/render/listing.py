@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
-    from seccompgen.core.tables import Table, Tables
+    from seccompgen.core.tables import Tables
 
 _JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _MOST_NAMES = 3
@@ -101,8 +101,7 @@ class _Listing:
     def __init__(self, instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> None:
         self._instructions = instructions
         self._abi = abi
-        # An ABI without filters (arm's old one) never reaches a program.
-        self._tables = [table for table in tables.tables.values() if table.has_filters]
+        self._tables = tables
         self._reach = self._explore()
         self._labels = self._name_targets()
 
@@ -162,15 +161,8 @@ class _Listing:
             target += 1 + self._instructions[target].k
         return min(target, len(self._instructions) - 1)
 
-    def _table(self, audit_arch: int | None, nr: int) -> Table | None:
-        """Return the table that names ``nr`` under ``audit_arch``."""
-        found = [t for t in self._tables if t.abi.audit_arch == audit_arch]
-        # x32 shares x86_64's audit value.
-        found.sort(key=lambda table: (nr not in table.names, table.abi != self._abi))
-        return found[0] if found else None
-
     def _call(self, audit_arch: int | None, nr: int) -> str:
-        table = self._table(audit_arch, nr)
+        table = self._tables.table_of(audit_arch, nr)
         if table is None or nr not in table.names:
             return str(nr)
         shares = table.abi != self._abi and audit_arch == self._abi.audit_arch
@@ -181,7 +173,7 @@ class _Listing:
             return "other ABIs"
         parts = []
         for audit_arch, numbers in calls.items():
-            table = self._table(audit_arch, numbers[0][0]) if numbers else None
+            table = self._tables.table_of(audit_arch, numbers[0][0]) if numbers else None
             where = table.abi.name if table else "other ABIs"
             prefix = "" if table and audit_arch == self._abi.audit_arch else f"{where} "
             if numbers == ((0, U32),):
@@ -200,7 +192,7 @@ class _Listing:
 
     def _range(self, audit_arch: int | None, first: int, last: int) -> str:
         """Name a range after the first and the last call in it."""
-        tables = (t for t in self._tables if t.abi.audit_arch == audit_arch)
+        tables = self._tables.under(audit_arch)
         named = [nr for table in tables for nr in table.names if first <= nr <= last]
         if not named:
             return f"{first:#x} to {last:#x}"
@@ -254,8 +246,8 @@ class _Listing:
     def _operand(self, i: int, k: int) -> str:
         held = self._reach[i].held
         if held == {ARCH_OFFSET}:
-            known = (t.abi for t in self._tables if t.abi.audit_arch == k)
-            return next((abi.audit_arch_name for abi in known), f"{k:#010x}")
+            known = self._tables.under(k)
+            return known[0].abi.audit_arch_name if known else f"{k:#010x}"
         if held == {NR_OFFSET}:
             audits = [a for a in self._reach[i].calls if a is not None]
             name = self._call(audits[0], k) if len(audits) == 1 else str(k)

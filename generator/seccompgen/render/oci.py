@@ -10,13 +10,13 @@ from seccompgen.core.model import RET_DATA_MAX, ActionKind, FilterFlag
 from seccompgen.policy.oci import ProfileRule
 
 if TYPE_CHECKING:
-    from seccompgen.policy.oci import Profile
+    from seccompgen.policy.oci import OciProfile
 
 _FEW = 4
 """So many names fit on the line of their rule."""
 
 
-def render_profile(profile: Profile) -> bytes:
+def render_profile(profile: OciProfile) -> bytes:
     """Return ``profile`` as the ``linux.seccomp`` of runtime-spec.
 
     ``flags`` are always there: where they are absent, runtimes set SPEC_ALLOW. TSYNC, which would

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from seccompgen.verify.call import Call
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 __all__ = [
     "Code",
@@ -83,7 +83,9 @@ def available_methods() -> tuple[Method, ...]:
     return tuple(Method) if find_spec("z3") else (Method.CLASSES,)
 
 
-def prove(left: Side, right: Side, methods: Iterable[Method] | None = None) -> Proof | Difference:
+def prove(
+    left: FilterSemantics, right: FilterSemantics, methods: Iterable[Method] | None = None
+) -> Proof | Difference:
     """Decide whether ``left`` and ``right`` answer every ``seccomp_data`` alike.
 
     With ``methods`` all of these must find it so that can decide it, and one must; by default the
@@ -104,7 +106,12 @@ def prove(left: Side, right: Side, methods: Iterable[Method] | None = None) -> P
 
 
 def _decided(
-    left: Side, right: Side, asked: Iterable[Method], zero: frozenset[int], *, all_of_them: bool
+    left: FilterSemantics,
+    right: FilterSemantics,
+    asked: Iterable[Method],
+    zero: frozenset[int],
+    *,
+    all_of_them: bool,
 ) -> Proof | Difference:
     """Decide as `prove` does; under the audit values ``zero``, high words of arguments are 0."""
     decided: list[Method] = []
@@ -126,7 +133,9 @@ def _decided(
     return Proof(tuple(decided))
 
 
-def _compare(method: Method, left: Side, right: Side, zero: frozenset[int]) -> Call | None:
+def _compare(
+    method: Method, left: FilterSemantics, right: FilterSemantics, zero: frozenset[int]
+) -> Call | None:
     if method is Method.CLASSES:
         from seccompgen.verify import classes  # noqa: PLC0415 - beside smt, for the reader
 
@@ -140,7 +149,7 @@ def _compare(method: Method, left: Side, right: Side, zero: frozenset[int]) -> C
 
 
 def _confirmed(
-    method: Method, call: Call, left: Side, right: Side, zero: frozenset[int]
+    method: Method, call: Call, left: FilterSemantics, right: FilterSemantics, zero: frozenset[int]
 ) -> Difference:
     """Return the difference as both sides show it when they are run."""
     answers = left.answer(call), right.answer(call)

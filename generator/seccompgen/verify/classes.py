@@ -21,15 +21,17 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from seccompgen.core.errors import UndecidedError
+from seccompgen.core.problems import Problem
+from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, WORDS, Word
 from seccompgen.verify.bits import BitSets
-from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, WORDS, Call
+from seccompgen.verify.call import Call
 from seccompgen.verify.followers import Ask, Question, follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from seccompgen.verify.followers import Follower, State
-    from seccompgen.verify.stack import Side
+    from seccompgen.verify.stack import FilterSemantics
 
 MOST_STEPS = 10_000_000
 """So many comparisons are followed, some seconds; then z3 is the better way."""
@@ -89,24 +91,31 @@ class Classes:
             bit = 1 << place
             longer: dict[_Places, int] = {}
             ways: dict[_Places, tuple[_Places, _Places]] = {}
-            for places, begun in alike.items():
-                halves = [
-                    (first, _first_with(own, first, last, bit), last)
-                    for own, (first, last) in zip(self._constants, places, strict=True)
-                ]
-                zero = tuple((first, middle) for first, middle, _ in halves)
-                longer.setdefault(zero, begun)
-                one = tuple(
-                    (middle, last) if mask & bit else (first, middle)
-                    for mask, (first, middle, last) in zip(self._masks, halves, strict=True)
-                )
-                longer.setdefault(one, begun | bit)
-                ways[places] = zero, one
+            for places, least in alike.items():
+                zero, one = ways[places] = self._continued(places, bit)
+                longer.setdefault(zero, least)
+                longer.setdefault(one, least | bit)
             if len(longer) > self._most:
-                raise UndecidedError(f"a word falls into more than {self._most} classes")
+                text = f"a word falls into more than {self._most} classes"
+                raise UndecidedError(text, kind=Problem.TOO_MANY_CASES)
             self._longer.append(ways)
             alike = longer
         return alike
+
+    def _continued(self, places: _Places, bit: int) -> tuple[_Places, _Places]:
+        """Return where words lie that begin at ``places`` and go on with 0, and with 1, in ``bit``.
+
+        Under a mask without the bit it counts as 0 in both.
+        """
+        zero: list[tuple[int, int]] = []
+        one: list[tuple[int, int]] = []
+        for mask, constants, (first, last) in zip(
+            self._masks, self._constants, places, strict=True
+        ):
+            middle = _first_with(constants, first, last, bit)
+            zero.append((first, middle))
+            one.append((middle, last) if mask & bit else (first, middle))
+        return tuple(zero), tuple(one)
 
     def fold(self, ends: Sequence[_T], node: Callable[[int, _T, _T], _T]) -> _T:
         """Return what becomes of ``ends``, one for each class, along the bits of the word.
@@ -150,13 +159,20 @@ def _first_with(constants: list[int], first: int, last: int, bit: int) -> int:
 
 # --- filters on sets of calls --------------------------------------------------------------------
 
-_NUMBERS = frozenset({2 * NR, 2 * ARCH})
+_ARCH = Word.low(ARCH)
+_NUMBERS = frozenset({Word.low(NR), _ARCH})
 """The words that say which system call it is."""
-_IS_ZERO = [Question(2 * field + 1) for field in range(ARGS, FIELDS)]
+_IS_ZERO = [Question(Word.high(field)) for field in range(ARGS, FIELDS)]
 """True if the high word of an argument is 0."""
 
 
-def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call | int:
+def _with(box: Box, word: int, classes: Any) -> Box:
+    return (*box[:word], classes, *box[word + 1 :])
+
+
+def compare(
+    left: FilterSemantics, right: FilterSemantics, zero: frozenset[int] = frozenset()
+) -> Call | int:
     """Return a call that the two answer differently, or in how many classes they were compared.
 
     Under the audit values ``zero`` only calls count with arguments whose high words are 0. Raises
@@ -169,16 +185,16 @@ class _Comparison:
     def __init__(self, left: Follower, right: Follower, zero: frozenset[int]) -> None:
         self._left = left
         self._right = right
-        self._arch_is_zero = Question(2 * ARCH, among=zero) if zero else None
+        self._arch_is_zero = Question(_ARCH, among=zero) if zero else None
         self._steps = 0
         self._known: dict[frozenset[Question], Classes | BitSets] = {}
         self._whole = Classes((), most=1)
-        self._words: list[Classes | BitSets] = [self._whole] * WORDS
+        self._words: list[Classes | BitSets] = [self._whole] * len(WORDS)
         """The classes of each word, as far as it is divided at present."""
 
     def result(self) -> Call | int:
         a, b = self._left, self._right
-        everywhere = (1,) * WORDS
+        everywhere = (1,) * len(WORDS)
         asked = self._questions(a, a.start, everywhere) | self._questions(b, b.start, everywhere)
         if self._arch_is_zero:
             asked.add(self._arch_is_zero)
@@ -197,13 +213,13 @@ class _Comparison:
 
     def _parted(self, box: Box) -> Iterator[tuple[Box, bool]]:
         """Yield the parts of ``box`` of which high words of arguments are 0, or may be anything."""
-        own = box[2 * ARCH]
+        own = box[_ARCH]
         zero = 0
         if self._arch_is_zero:
-            zero = own & self._words[2 * ARCH].true(self._arch_is_zero)
+            zero = own & self._words[_ARCH].true(self._arch_is_zero)
         for part, is_zero in ((zero, True), (own ^ zero, False)):
             if part:
-                yield (*box[: 2 * ARCH], part, *box[2 * ARCH + 1 :]), is_zero
+                yield _with(box, _ARCH, part), is_zero
 
     def _arguments(
         self, box: Box, in_left: State | int, in_right: State | int, *, zero: bool
@@ -216,13 +232,14 @@ class _Comparison:
         asked = self._questions(a, in_left, box) | self._questions(b, in_right, box)
         if zero:
             asked.update(_IS_ZERO)
-        for word in set(range(WORDS)) - _NUMBERS:
+        for word in set(WORDS) - _NUMBERS:
             self._words[word] = self._classes(frozenset(q for q in asked if q.word == word))
-        parts = zip(range(WORDS), self._words, box, strict=True)
-        calls = tuple(own if word in _NUMBERS else classes.all for word, classes, own in parts)
-        for question in _IS_ZERO if zero else ():
-            only = self._words[question.word].true(question)
-            calls = (*calls[: question.word], only, *calls[question.word + 1 :])
+        words = enumerate(self._words)
+        calls: Box = tuple(box[n] if n in _NUMBERS else classes.all for n, classes in words)
+        if zero:
+            for question in _IS_ZERO:
+                only = self._words[question.word].true(question)
+                calls = _with(calls, question.word, only)
         count = 0
         for outer, answer in self._followed(a, in_left, calls, pausing=False):
             for inner, other in self._followed(b, in_right, outer, pausing=False):
@@ -295,11 +312,12 @@ class _Comparison:
                 own = box[word]
                 yes = own & self._words[word].true(step.question)
                 if yes and yes != own:
-                    waiting.append((step.false, (*box[:word], own ^ yes, *box[word + 1 :])))
-                    box = (*box[:word], yes, *box[word + 1 :])
+                    waiting.append((step.false, _with(box, word, own ^ yes)))
+                    box = _with(box, word, yes)
                 state = step.true if yes else step.false
 
     def _count(self, steps: int) -> None:
         self._steps += steps
         if self._steps > MOST_STEPS:
-            raise UndecidedError(f"more than {MOST_STEPS:,} comparisons to follow")
+            text = f"more than {MOST_STEPS:,} comparisons to follow"
+            raise UndecidedError(text, kind=Problem.TOO_MANY_CASES)

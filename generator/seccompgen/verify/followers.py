@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import U32
+from seccompgen.core.problems import Problem
+from seccompgen.core.word import ARCH, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.call import ARCH, NR, word_at
-from seccompgen.verify.machine import Code
+from seccompgen.verify.machine import Branch, Code, Registers, Return, Values, step
 from seccompgen.verify.oracle import Meaning, OneOf
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.verify.stack import Side, Stack
+    from seccompgen.verify.stack import FilterSemantics, Stack
 
 
 class Question(NamedTuple):
     """Whether ``word & mask`` is ``k``, or ``more`` than it; or the word is one of ``among``."""
 
-    word: int
+    word: Word
     mask: int = U32
     k: int = 0
     more: bool = False
@@ -99,7 +100,7 @@ class _MeaningFollower(Follower):
         holds, fails = _InCase(state.case, state.test + 1), _InCase(state.case + 1)
         test = case.tests[state.test]
         if isinstance(test, OneOf):
-            return Ask(Question(2 * test.field, among=test.values), holds, fails)
+            return Ask(Question(Word.low(test.field), among=test.values), holds, fails)
         value, relation = test.value, test.relation
         # Only == and > are asked: the others are one of these, of the number before, or refuted.
         if relation in {"!=", "<=", "<"}:
@@ -109,106 +110,81 @@ class _MeaningFollower(Follower):
                 return self.step(holds)
             value -= 1
         more = relation not in {"==", "!="}
-        low = Question(2 * test.field, test.mask & U32, value & U32, more)
+        low = Question(Word.low(test.field), test.mask & U32, value & U32, more)
         if test.field in {NR, ARCH} or state.stage == 2:
             return Ask(low, holds, fails)
-        high = Question(2 * test.field + 1, test.mask >> 32, value >> 32, more and not state.stage)
+        high = Question(
+            Word.high(test.field), test.mask >> 32, value >> 32, more and not state.stage
+        )
         if high.more:
             return Ask(high, holds, state._replace(stage=1))
         return Ask(high, state._replace(stage=2), fails)
 
 
 class _Masked(NamedTuple):
-    """What a register holds: a word under a mask."""
+    """A word under a mask."""
 
-    word: int
+    word: Word
     mask: int
 
 
-_Register: TypeAlias = int | _Masked
-
-
-class _Registers(NamedTuple):
-    """What a program has before instruction ``at``."""
-
-    at: int = 0
-    a: _Register = 0
-    x: _Register = 0
-    memory: tuple[_Register, ...] = (0,) * 16
+_Value: TypeAlias = int | _Masked
 
 
 class _CodeFollower(Follower):
+    """Runs a program on all calls at once: a value is a number, or a word under a mask."""
+
     def __init__(self, code: Code) -> None:
-        super().__init__(_Registers())
         self._code = code
+        self._at = 0
+        self._values: Values[_Value] = Values(int, lambda word: _Masked(word, U32), self._computed)
+        super().__init__(self._values.start)
 
-    def _next(self, state: _Registers) -> Step:
-        at, a, x, memory = state
-        while True:
-            one = self._code.instructions[at]
-            code, k = one.code, one.k
-            mode, operation = code & 0xE0, code & 0xF0
-            operand = x if code & machine.SOURCE_X else k
-            match code & 0x07:
-                case machine.LD if mode == machine.ABS:
-                    a = _Masked(word_at(k, self._code.byte_order), U32)
-                case machine.LD:
-                    a = machine.loaded(mode, k, memory)
-                case machine.LDX:
-                    x = machine.loaded(mode, k, memory)
-                case machine.ST:
-                    memory = (*memory[:k], a, *memory[k + 1 :])
-                case machine.STX:
-                    memory = (*memory[:k], x, *memory[k + 1 :])
-                case machine.ALU:
-                    if operation == machine.DIV and operand == 0:
-                        return 0
-                    a = _computed(at, operation, a, operand)
-                case machine.JMP if operation == machine.JA:
-                    at += k
-                case machine.JMP:
-                    asked = _asked(at, operation, a, operand)
-                    if not isinstance(asked, bool):
-                        true, false = (
-                            _Registers(at + 1 + way, a, x, memory) for way in (one.jt, one.jf)
-                        )
-                        # JSET is asked the other way round: whether all of the bits are 0.
-                        turned = operation == machine.JSET
-                        return Ask(asked, *((false, true) if turned else (true, false)))
-                    at += one.jt if asked else one.jf
-                case machine.RET:
-                    ret = a if code & machine.RET_A else k
-                    if isinstance(ret, _Masked):
-                        raise UndecidedError(f"instruction {at} answers with a part of the call")
-                    return ret
-                case machine.MISC:
-                    a, x = (x, x) if code & machine.TXA else (a, a)
-            at += 1
+    def _next(self, state: Registers[_Value] | Return[_Value]) -> Step:
+        here: Registers[_Value] | Branch[_Value] | Return[_Value] = state
+        while not isinstance(here, Return):
+            if isinstance(here, Branch):
+                asked = self._asked(here.operation, here.a, here.operand)
+                if not isinstance(asked, bool):
+                    # JSET is asked the other way round: whether all of the bits are 0.
+                    turned = here.operation == machine.JSET
+                    ways = (here.false, here.true) if turned else (here.true, here.false)
+                    return Ask(asked, *ways)
+                here = here.true if asked else here.false
+            else:
+                self._at = here.at
+                here = step(self._code, here, self._values)
+        answer: _Value = here.value
+        if isinstance(answer, _Masked):
+            raise self._mixed("answers with a part of the call")
+        return answer
 
+    def _mixed(self, what: str) -> UndecidedError:
+        """Return why the last instruction cannot be followed."""
+        return UndecidedError(f"instruction {self._at} {what}", kind=Problem.MIXED_WORDS)
 
-def _computed(at: int, operation: int, a: _Register, operand: _Register) -> _Register:
-    """Return what an ALU instruction leaves in A."""
-    if isinstance(a, int) and isinstance(operand, int):
-        return machine.ARITHMETIC[operation](a, operand) & U32
-    if operation == machine.AND and isinstance(a, _Masked) and isinstance(operand, int):
-        return _Masked(a.word, a.mask & operand)
-    raise UndecidedError(f"instruction {at} computes with a part of the call")
+    def _computed(self, operation: int, a: _Value, operand: _Value) -> _Value:
+        """Return what an ALU instruction leaves in A."""
+        if isinstance(a, int) and isinstance(operand, int):
+            return machine.ARITHMETIC[operation](a, operand) & U32
+        if operation == machine.AND and isinstance(a, _Masked) and isinstance(operand, int):
+            return _Masked(a.word, a.mask & operand)
+        raise self._mixed("computes with a part of the call")
 
+    def _asked(self, operation: int, a: _Value, operand: _Value) -> Question | bool:
+        """Return what a jump asks, or what it finds where that does not hang on the call.
 
-def _asked(at: int, operation: int, a: _Register, operand: _Register) -> Question | bool:
-    """Return what a conditional jump asks, or what it finds where that does not hang on the call.
-
-    Of JSET the opposite is asked.
-    """
-    if isinstance(a, int) and isinstance(operand, int):
-        return machine.JUMPS[operation](a, operand)
-    if isinstance(a, int) or not isinstance(operand, int):
-        raise UndecidedError(f"instruction {at} compares two parts of the call, or one with itself")
-    if operation == machine.JSET:
-        return Question(a.word, a.mask & operand, 0)
-    if operation == machine.JGE:
-        return operand == 0 or Question(a.word, a.mask, operand - 1, more=True)
-    return Question(a.word, a.mask, operand, operation == machine.JGT)
+        Of JSET the opposite is asked.
+        """
+        if isinstance(a, int) and isinstance(operand, int):
+            return machine.JUMPS[operation](a, operand)
+        if isinstance(a, int) or not isinstance(operand, int):
+            raise self._mixed("compares two parts of the call, or one with itself")
+        if operation == machine.JSET:
+            return Question(a.word, a.mask & operand, 0)
+        if operation == machine.JGE:
+            return operand == 0 or Question(a.word, a.mask, operand - 1, more=True)
+        return Question(a.word, a.mask, operand, operation == machine.JGT)
 
 
 class _InPart(NamedTuple):
@@ -237,7 +213,7 @@ class _StackFollower(Follower):
         return Ask(question, _InPart(answers, true), _InPart(answers, false))
 
 
-def follower(side: Side) -> Follower:
+def follower(side: FilterSemantics) -> Follower:
     """Return the machine that asks what ``side`` asks."""
     if isinstance(side, Meaning):
         return _MeaningFollower(side)

@@ -24,6 +24,7 @@ from seccompgen.core.program import (
     RET_K,
 )
 from seccompgen.verify.call import DATA_SIZE
+from seccompgen.verify.machine import JUMPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -181,21 +182,10 @@ def constant_allow(instructions: Sequence[Instruction], nr: int, audit_arch: int
         elif one.code == JMP_JA:
             pc += one.k
         elif one.code in _ON_CONSTANT:
-            pc += one.jt if _holds(one, a) else one.jf
+            pc += one.jt if JUMPS[one.code & _OP](a, one.k) else one.jf
         else:
             return one.code == RET_K and one.k == ActionKind.ALLOW.value
     return False
-
-
-def _holds(jump: Instruction, a: int) -> bool:
-    """Return whether a jump on a constant takes its true side; comparisons are unsigned."""
-    if jump.code == JMP_JEQ_K:
-        return a == jump.k
-    if jump.code == JMP_JGT_K:
-        return a > jump.k
-    if jump.code == JMP_JGE_K:
-        return a >= jump.k
-    return a & jump.k != 0
 
 
 def strictest(answers: Sequence[int]) -> int:

@@ -1,4 +1,7 @@
-"""A program as the kernel runs it, on one call: what it answers, and by which instructions.
+"""A program as the kernel runs it: what each instruction does, on numbers or on terms.
+
+`step` is the one reading of instructions; who follows programs otherwise than on one call, as
+`followers` and `smt` do, says what its values are, and where to go at a branch.
 
 Sources: seccomp(2), Documentation/networking/filter.rst, net/core/filter.c. A and X are 0 at
 first; arithmetic is of 32 bits, unsigned; a division by an X of 0 ends the program with the
@@ -9,15 +12,16 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, NamedTuple, TypeVar
 
 from seccompgen.core.model import U32
 from seccompgen.verify.call import DATA_SIZE, word_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from seccompgen.core.program import Instruction
+    from seccompgen.core.word import Word
     from seccompgen.verify.call import Call
 
 # An opcode is a class, and in it an operation and where the operand is: K, or X (A for RET).
@@ -27,12 +31,13 @@ ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG = range(0, 0x90, 0x10)
 XOR = 0xA0
 JA, JEQ, JGT, JGE, JSET = range(0, 0x50, 0x10)
 SOURCE_X, RET_A, TXA = 0x08, 0x10, 0x80
+DIV_X = ALU | DIV | SOURCE_X
 
 ARITHMETIC: dict[int, Callable[[int, int], int]] = {
     ADD: operator.add,
     SUB: operator.sub,
     MUL: operator.mul,
-    DIV: operator.floordiv,
+    DIV: lambda a, operand: a // operand if operand else 0,
     OR: operator.or_,
     AND: operator.and_,
     LSH: lambda a, operand: a << operand % 32,
@@ -40,7 +45,7 @@ ARITHMETIC: dict[int, Callable[[int, int], int]] = {
     NEG: lambda a, _: -a,
     XOR: operator.xor,
 }
-"""What A becomes, before it is cut to 32 bits; a DIV by 0 does not get here."""
+"""What A becomes, before it is cut to 32 bits; a DIV by 0 ends the program instead."""
 JUMPS: dict[int, Callable[[int, int], bool]] = {
     JEQ: operator.eq,
     JGT: operator.gt,
@@ -48,6 +53,84 @@ JUMPS: dict[int, Callable[[int, int], bool]] = {
     JSET: lambda a, operand: a & operand != 0,
 }
 """When a conditional jump goes its true way."""
+
+
+V = TypeVar("V")
+"""A value of 32 bits, in one of the ways in which programs are run."""
+
+
+class Registers(NamedTuple, Generic[V]):
+    """What a program has before the instruction at ``at``."""
+
+    at: int
+    a: V
+    x: V
+    memory: tuple[V, ...]
+
+
+class Return(NamedTuple, Generic[V]):
+    """The end of the program, and its answer."""
+
+    value: V
+
+
+class Branch(NamedTuple, Generic[V]):
+    """Two ways to go on, by what ``operation``, one of `JUMPS`, says of ``a`` and ``operand``."""
+
+    operation: int
+    a: V
+    operand: V
+    true: Registers[V] | Return[V]
+    false: Registers[V] | Return[V]
+
+
+class Values(NamedTuple, Generic[V]):
+    """What values are: constants of the program, words of the call, and what ALU makes of two."""
+
+    number: Callable[[int], V]
+    word: Callable[[Word], V]
+    computed: Callable[[int, V, V], V]
+
+    @property
+    def start(self) -> Registers[V]:
+        """What every program begins with."""
+        zero = self.number(0)
+        return Registers(0, zero, zero, (zero,) * 16)
+
+
+def step(
+    code: Code, registers: Registers[V], values: Values[V]
+) -> Registers[V] | Branch[V] | Return[V]:
+    """Return what the next instruction does."""
+    at, a, x, memory = registers
+    one = code.instructions[at]
+    opcode, k = one.code, one.k
+    kind, mode, operation = opcode & 0x07, opcode & 0xE0, opcode & 0xF0
+    operand = x if opcode & SOURCE_X else values.number(k)
+    at += 1
+    if kind in {LD, LDX}:
+        if mode == ABS:
+            loaded = values.word(word_at(k, code.byte_order))
+        else:
+            loaded = memory[k] if mode == MEM else values.number(DATA_SIZE if mode == LEN else k)
+        a, x = (loaded, x) if kind == LD else (a, loaded)
+    elif kind in {ST, STX}:
+        memory = (*memory[:k], a if kind == ST else x, *memory[k + 1 :])
+    elif kind == ALU:
+        a = values.computed(operation, a, operand)
+        if opcode == DIV_X:
+            zero = values.number(0)
+            return Branch(JEQ, x, zero, Return(zero), Registers(at, a, x, memory))
+    elif kind == JMP and operation != JA:
+        true, false = (Registers(at + way, a, x, memory) for way in (one.jt, one.jf))
+        return Branch(operation, a, operand, true, false)
+    elif kind == JMP:
+        at += k
+    elif kind == RET:
+        return Return(a if opcode & RET_A else operand)
+    else:
+        a, x = (x, x) if opcode & TXA else (a, a)
+    return Registers(at, a, x, memory)
 
 
 @dataclass(frozen=True)
@@ -63,43 +146,14 @@ class Code:
 
     def run(self, call: Call) -> tuple[int, tuple[int, ...]]:
         """Return the SECCOMP_RET value for ``call``, and the indices of what was executed."""
+        values = Values(int, call.word, lambda operation, *of: ARITHMETIC[operation](*of) & U32)
         path: list[int] = []
-        memory = [0] * 16
-        a = x = at = 0
-        while True:
-            path.append(at)
-            one = self.instructions[at]
-            code, k = one.code, one.k
-            mode, operation = code & 0xE0, code & 0xF0
-            operand = x if code & SOURCE_X else k
-            at += 1
-            if code & 0x07 == LD and mode == ABS:
-                a = call.word(word_at(k, self.byte_order))
-            elif code & 0x07 == LD:
-                a = loaded(mode, k, memory)
-            elif code & 0x07 == LDX:
-                x = loaded(mode, k, memory)
-            elif code & 0x07 == ST:
-                memory[k] = a
-            elif code & 0x07 == STX:
-                memory[k] = x
-            elif code & 0x07 == ALU:
-                if operation == DIV and operand == 0:
-                    return 0, tuple(path)
-                a = ARITHMETIC[operation](a, operand) & U32
-            elif code & 0x07 == JMP:
-                at += k if operation == JA else one.jt if JUMPS[operation](a, operand) else one.jf
-            elif code & 0x07 == RET:
-                return a if code & RET_A else k, tuple(path)
-            elif code & TXA:
-                a = x
+        here: Registers[int] | Branch[int] | Return[int] = values.start
+        while not isinstance(here, Return):
+            if isinstance(here, Branch):
+                true = JUMPS[here.operation](here.a, here.operand)
+                here = here.true if true else here.false
             else:
-                x = a
-
-
-_T = TypeVar("_T")
-
-
-def loaded(mode: int, k: int, memory: Sequence[_T]) -> _T | int:
-    """Return what a load gets that does not look at the call: scratch memory, 64, or ``k``."""
-    return memory[k] if mode == MEM else DATA_SIZE if mode == LEN else k
+                path.append(here.at)
+                here = step(self, here, values)
+        return here.value, tuple(path)

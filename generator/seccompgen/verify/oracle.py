@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import U32, U64, All, Comparison, Op
-from seccompgen.verify.call import ARCH, ARGS, NR
+from seccompgen.core.word import ARCH, ARGS, NR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ _X32_BIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class FieldTest:
     """True where ``(field & mask)`` stands in ``relation`` to ``value``, all of them unsigned.
 
     ``relation`` is one of ``== != < <= > >=``.
@@ -78,7 +78,7 @@ class Case:
     ``origin`` is the part of the policy that says so.
     """
 
-    tests: tuple[Test | OneOf, ...]
+    tests: tuple[FieldTest | OneOf, ...]
     ret: int
     origin: Origin
 
@@ -106,7 +106,7 @@ def meaning(policy: Policy, abi: Abi, tables: Tables) -> Meaning:
     for other in answered:
         # An audit value that two ABIs share counts as that of the first where no table decides.
         first = next(one for one in answered if one.audit_arch == other.audit_arch)
-        through = Test(ARCH, "==", other.audit_arch)
+        through = FieldTest(ARCH, "==", other.audit_arch)
         cases += (
             Case((through, *tests), _ret(policy.bad_arch_action, first), policy.bad_arch_origin)
             for tests in _through_another_abi(other, answered, tables)
@@ -114,13 +114,13 @@ def meaning(policy: Policy, abi: Abi, tables: Tables) -> Meaning:
         cases += _rules(policy, tables.tables[other.name], through)
     for other in answered:
         first = next(one for one in answered if one.audit_arch == other.audit_arch)
-        through = Test(ARCH, "==", other.audit_arch)
+        through = FieldTest(ARCH, "==", other.audit_arch)
         cases.append(Case((through,), _ret(policy.unknown_action, first), policy.unknown_origin))
     cases.append(Case((), _ret(policy.bad_arch_action, abi), policy.bad_arch_origin))
     return Meaning(abi, tuple(cases))
 
 
-def _rules(policy: Policy, table: Table, through: Test) -> Iterator[Case]:
+def _rules(policy: Policy, table: Table, through: FieldTest) -> Iterator[Case]:
     """Yield the rules for the calls that ``table`` names, then the default action for the rest.
 
     Rules in a row that say the same of different names, as those of one list do, are one case.
@@ -138,7 +138,7 @@ def _apart_from_the_name(rule: Rule) -> tuple[Condition | None, Action, Origin]:
     return rule.condition, rule.action, rule.origin
 
 
-def _tests(condition: Condition | None, argument_bits: int) -> Iterator[Test]:
+def _tests(condition: Condition | None, argument_bits: int) -> Iterator[FieldTest]:
     """Yield the tests that must all hold for ``condition`` to hold.
 
     Where arguments have 32 bits, what is compared is the low word, whatever the high one is.
@@ -151,18 +151,18 @@ def _tests(condition: Condition | None, argument_bits: int) -> Iterator[Test]:
             field, counts = ARGS + argument, U64 if width == argument_bits == 64 else U32
             match op:
                 case Op.MASKED_EQ:
-                    yield Test(field, "==", value, mask & counts)
+                    yield FieldTest(field, "==", value, mask & counts)
                 case Op.ANY_BITS:
-                    yield Test(field, "!=", 0, value & counts)
+                    yield FieldTest(field, "!=", 0, value & counts)
                 case Op.NO_BITS:
-                    yield Test(field, "==", 0, value & counts)
+                    yield FieldTest(field, "==", 0, value & counts)
                 case _:
-                    yield Test(field, op.value, value, counts)
+                    yield FieldTest(field, op.value, value, counts)
 
 
 def _through_another_abi(
     abi: Abi, answered: Iterable[Abi], tables: Tables
-) -> Iterator[tuple[Test, ...]]:
+) -> Iterator[tuple[FieldTest, ...]]:
     """Yield the numbers that come under the audit value of ``abi`` and are not for it to answer.
 
     On x86 because the ABI of that number is not answered for; on MIPS whether it is or not.
@@ -171,16 +171,16 @@ def _through_another_abi(
     if abi.name in {"x86_64", "x32"}:
         # Bit 30 says x32, but for -1, which no ABI has: it is an unknown number.
         if "x32" not in names:
-            yield Test(NR, "!=", _MINUS_ONE), Test(NR, "!=", 0, _X32_BIT)
+            yield FieldTest(NR, "!=", _MINUS_ONE), FieldTest(NR, "!=", 0, _X32_BIT)
         if "x86_64" not in names:
-            yield (Test(NR, "==", 0, _X32_BIT),)
+            yield (FieldTest(NR, "==", 0, _X32_BIT),)
     if abi.name.startswith("mips"):
         # The handler is found by the number; the audit value tells of the task.
         for name, table in tables.tables.items():
             same_kernel = name.startswith("mips") and table.abi.byte_order == abi.byte_order
             if same_kernel and name != abi.name:
                 numbers = table.numbers.values()
-                yield Test(NR, ">=", min(numbers)), Test(NR, "<=", max(numbers))
+                yield FieldTest(NR, ">=", min(numbers)), FieldTest(NR, "<=", max(numbers))
 
 
 def _ret(action: Action, abi: Abi) -> int:

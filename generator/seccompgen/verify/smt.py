@@ -16,16 +16,17 @@ import z3
 
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import ActionKind
+from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.call import ARCH, ARGS, FIELDS, NR, Call, word_at
+from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import rank
-from seccompgen.verify.machine import Code
+from seccompgen.verify.machine import Branch, Code, Registers, Return, Values, step
 from seccompgen.verify.oracle import Meaning, OneOf
 from seccompgen.verify.stack import Operation
 
 if TYPE_CHECKING:
-    from seccompgen.verify.oracle import Test
-    from seccompgen.verify.stack import Side, Stack
+    from seccompgen.verify.oracle import FieldTest
+    from seccompgen.verify.stack import FilterSemantics, Stack
 
 Term: TypeAlias = Any
 """A z3 expression; z3 has no types that say more."""
@@ -43,11 +44,11 @@ class _Fields:
     def number(self, value: int) -> Term:
         return z3.BitVecVal(value, 32, self.context)
 
-    def word(self, number: int) -> Term:
-        field, high = divmod(number, 2)
-        if field in {NR, ARCH}:
-            return self.fields[field]
-        return z3.Extract(63 if high else 31, 32 if high else 0, self.fields[field])
+    def word(self, word: Word) -> Term:
+        field = self.fields[word.field]
+        if word.field in {NR, ARCH}:
+            return field
+        return z3.Extract(word.shift + 31, word.shift, field)
 
     def call(self, model: z3.ModelRef) -> Call:
         """Return the call of ``model``; what the model leaves open is 0."""
@@ -58,7 +59,9 @@ class _Fields:
         return Call(nr, arch, (a, b, c, d, e, f), pointer)
 
 
-def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call | None:
+def compare(
+    left: FilterSemantics, right: FilterSemantics, zero: frozenset[int] = frozenset()
+) -> Call | None:
     """Return a call that the two answer differently, or None: there is none.
 
     Under the audit values ``zero`` only calls count with arguments whose high words are 0.
@@ -66,7 +69,7 @@ def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call
     fields = _Fields(z3.Context())
     solver = z3.SolverFor("QF_BV", ctx=fields.context)
     for arch in sorted(zero):
-        high_words = z3.Concat([fields.word(2 * field + 1) for field in range(ARGS, FIELDS)])
+        high_words = z3.Concat([fields.word(Word.high(field)) for field in range(ARGS, FIELDS)])
         solver.add(z3.Implies(fields.fields[ARCH] == arch, high_words == 0))
     solver.add(_term(left, fields) != _term(right, fields))
     result = solver.check()
@@ -77,7 +80,7 @@ def compare(left: Side, right: Side, zero: frozenset[int] = frozenset()) -> Call
     return fields.call(solver.model())
 
 
-def _term(side: Side, fields: _Fields) -> Term:
+def _term(side: FilterSemantics, fields: _Fields) -> Term:
     match side:
         case Meaning():
             return _meaning(side, fields)
@@ -96,7 +99,7 @@ def _meaning(meaning: Meaning, fields: _Fields) -> Term:
     return term
 
 
-def _holds(test: Test | OneOf, fields: _Fields) -> Term:
+def _holds(test: FieldTest | OneOf, fields: _Fields) -> Term:
     field = fields.fields[test.field]
     if isinstance(test, OneOf):
         return z3.Or([field == value for value in sorted(test.values)])
@@ -134,75 +137,6 @@ def _strictest(terms: list[Term], fields: _Fields) -> Term:
     )
 
 
-class _Execution:
-    """Runs a program on all calls at once; ``answer`` is what it returns."""
-
-    def __init__(self, code: Code, fields: _Fields) -> None:
-        self._code = code
-        self._fields = fields
-        zero = fields.number(0)
-        # For each instruction the ways to it: under which condition, with which registers.
-        self._ways: list[list[tuple[Term, list[Term]]]] = [[] for _ in code.instructions]
-        self._ways[0].append((z3.BoolVal(True, fields.context), [zero] * 18))
-        self.answer = zero
-        for at in range(len(code.instructions)):
-            if self._ways[at]:
-                self._execute(at)
-
-    def _execute(self, at: int) -> None:
-        condition, registers = self._met(self._ways[at])
-        one = self._code.instructions[at]
-        code, k = one.code, one.k
-        mode, operation = code & 0xE0, code & 0xF0
-        a, x, *memory = registers
-        number = self._fields.number
-        operand = x if code & machine.SOURCE_X else number(k)
-        match code & 0x07:
-            case machine.LD if mode == machine.ABS:
-                a = self._fields.word(word_at(k, self._code.byte_order))
-            case machine.LD | machine.LDX as kind:
-                value = machine.loaded(mode, k, memory)
-                value = number(value) if isinstance(value, int) else value
-                a, x = (value, x) if kind == machine.LD else (a, value)
-            case machine.ST:
-                memory[k] = a
-            case machine.STX:
-                memory[k] = x
-            case machine.ALU:
-                if operation == machine.DIV:
-                    self._answer(z3.And(condition, operand == 0), number(0))
-                    condition = z3.And(condition, operand != 0)
-                a = _computed(operation, a, operand)
-            case machine.JMP if operation == machine.JA:
-                self._ways[at + 1 + k].append((condition, registers))
-                return
-            case machine.JMP:
-                true = _jumps(operation, a, operand)
-                self._ways[at + 1 + one.jt].append((z3.And(condition, true), registers))
-                self._ways[at + 1 + one.jf].append((z3.And(condition, z3.Not(true)), registers))
-                return
-            case machine.RET:
-                self._answer(condition, a if code & machine.RET_A else number(k))
-                return
-            case machine.MISC:
-                a, x = (x, x) if code & machine.TXA else (a, a)
-        self._ways[at + 1].append((condition, [a, x, *memory]))
-
-    def _met(self, ways: list[tuple[Term, list[Term]]]) -> tuple[Term, list[Term]]:
-        """Return one way for all that lead to a place."""
-        condition, registers = ways[0]
-        for other, own in ways[1:]:
-            registers = [
-                old if old is new or old.eq(new) else z3.If(other, new, old)
-                for old, new in zip(registers, own, strict=True)
-            ]
-            condition = z3.Or(condition, other)
-        return condition, registers
-
-    def _answer(self, condition: Term, ret: Term) -> None:
-        self.answer = z3.If(condition, ret, self.answer)
-
-
 def _computed(operation: int, a: Term, operand: Term) -> Term:
     match operation:
         case machine.DIV:
@@ -212,6 +146,46 @@ def _computed(operation: int, a: Term, operand: Term) -> Term:
         case machine.RSH:
             return z3.LShR(a, operand & 31)
     return machine.ARITHMETIC[operation](a, operand)
+
+
+class _Execution:
+    """Runs a program on all calls at once; ``answer`` is what it returns."""
+
+    def __init__(self, code: Code, fields: _Fields) -> None:
+        values = Values(fields.number, fields.word, _computed)
+        # For each instruction the ways to it: under which condition, with which registers.
+        self._ways: list[list[tuple[Term, Registers[Term]]]] = [[] for _ in code.instructions]
+        self.answer = fields.number(0)
+        self._go(z3.BoolVal(True, fields.context), values.start)
+        for ways in self._ways:
+            if ways:
+                condition, registers = _met(ways)
+                self._go(condition, step(code, registers, values))
+
+    def _go(self, condition: Term, there: Registers[Term] | Branch[Term] | Return[Term]) -> None:
+        """Note that calls for which ``condition`` holds come ``there``."""
+        match there:
+            case Registers(at):
+                self._ways[at].append((condition, there))
+            case Branch(operation, a, operand, true, false):
+                jumps = _jumps(operation, a, operand)
+                self._go(z3.And(condition, jumps), true)
+                self._go(z3.And(condition, z3.Not(jumps)), false)
+            case Return(value):
+                self.answer = z3.If(condition, value, self.answer)
+
+
+def _met(ways: list[tuple[Term, Registers[Term]]]) -> tuple[Term, Registers[Term]]:
+    """Return one way for all that lead to a place."""
+    condition, (at, *values, memory) = ways[0]
+    values += memory
+    for other, (_, a, x, words) in ways[1:]:
+        values = [
+            old if old is new or old.eq(new) else z3.If(other, new, old)
+            for old, new in zip(values, (a, x, *words), strict=True)
+        ]
+        condition = z3.Or(condition, other)
+    return condition, Registers(at, values[0], values[1], tuple(values[2:]))
 
 
 def _jumps(operation: int, a: Term, operand: Term) -> Term:

@@ -40,7 +40,7 @@ class Stack:
     """``parts``, each with an answer of its own, the oldest first; ``refusal`` is for SUBTRACT."""
 
     operation: Operation
-    parts: tuple[Side, ...]
+    parts: tuple[FilterSemantics, ...]
     refusal: int = ActionKind.KILL_PROCESS.value
 
     def answer(self, call: Call) -> int:
@@ -59,5 +59,5 @@ class Stack:
                 return strictest([self.refusal, answers[0]]) if taken else answers[0]
 
 
-Side: TypeAlias = Meaning | Code | Stack
+FilterSemantics: TypeAlias = Meaning | Code | Stack
 """What has an answer to every call: a policy, a program, or several put together."""

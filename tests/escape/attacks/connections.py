@@ -375,7 +375,7 @@ def listen_at_another_port_than_it_was_bound_to(scene: Scene) -> Steps:
 
 @attack(web_worker="connections", compute_only="making")
 def listen_with_what_was_accepted(scene: Scene) -> Steps:
-    """What was accepted and has ended; the kernel wants it disconnected by connect(2) first."""
+    """An accepted socket that has ended; the kernel wants it disconnected by connect(2) first."""
     server = scene.listening()
     client = scene.connected(server.getsockname())
     accepted, _ = server.accept()

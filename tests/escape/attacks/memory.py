@@ -174,7 +174,7 @@ def _mapped_code(scene: Scene, memory: int, size: int, flags: int = PRIVATE) -> 
 
 @attack(compute_only="memory")
 def grow_a_mapping_of_code(scene: Scene) -> Steps:
-    """What the file has behind the page that was mapped becomes executable."""
+    """The part of a file behind the page that was mapped becomes executable."""
     memory = _file_with_payload(scene, before=PAGE)
     address = _mapped_code(scene, memory, PAGE)
     yield

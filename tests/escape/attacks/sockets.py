@@ -32,7 +32,7 @@ MISSING = (
     errno.ESOCKTNOSUPPORT,
     errno.ENODEV,
 )
-"""How a kernel says that it has no sockets of a family, kind or protocol."""
+"""Errnos of a kernel that has no sockets of a family, kind or protocol."""
 
 
 _KINDS: "dict[int, str]" = {

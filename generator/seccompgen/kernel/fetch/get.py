@@ -1,4 +1,4 @@
-"""Choose the source, ask it, and hold what it answers against what is expected."""
+"""Choose the source, ask it, and compare its answers with what is expected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_SOURCES: tuple[str, ...] = (
     "https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/plain/{path}?h={tag}",
     "https://raw.githubusercontent.com/gregkh/linux/{tag}/{path}",
 )
-"""Asked in this order where no source is named; both serve mainline and stable tags."""
+"""The public sources, in the order in which they are asked; both have mainline and stable tags."""
 
 _TARBALLS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz")
 

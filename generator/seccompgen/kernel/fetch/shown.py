@@ -1,4 +1,4 @@
-"""URLs as they may be shown: without passwords, and without what a query may hold of tokens."""
+"""URLs as messages may show them: without passwords, and without tokens in a query."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shown_url(url: str) -> str:
     rest, fragment = (rest, "") if end < 0 else (rest[:end], rest[end:])
     place, question, query = rest.partition("?")
     host = place.partition("/")[0]
-    # What divides a URL may be a part of a password, so that what follows it is no path or query.
+    # A password may contain the characters that divide a URL, so the rest may be part of it.
     strange = bool(before) and not _HOST.fullmatch(host)
     if "@" in query + fragment or (strange and "@" not in place):
         return f"{before}{_HIDDEN}"

@@ -55,7 +55,7 @@ class _TransientError(_FailedError):
 
 
 class _UntrustedError(_FailedError):
-    """The server is not the one that it says it is, as far as can be told."""
+    """The server cannot show that it is the one that was asked for."""
 
     advice = "or name another source with --from"
 

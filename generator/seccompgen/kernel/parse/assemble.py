@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
 from seccompgen.core.tables import Table, Tables, UpstreamFile, release
+from seccompgen.io.reading import undecodable
 from seccompgen.kernel.parse.cpp import Included, Macro, Source, evaluate, preprocess
 from seccompgen.kernel.parse.kbuild import read_assignments
 from seccompgen.kernel.parse.sources import (
@@ -203,21 +204,18 @@ class _Tree:
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            column = error.start - content.rfind(b"\n", 0, error.start)
-            raise OutsideError(
-                Diagnostic("this is not UTF-8 text", Position(path, line, column))
-            ) from None
+            where = undecodable(error, path)
+            raise OutsideError(Diagnostic("this is not UTF-8 text", where)) from None
         if not text.strip():
             raise OutsideError(Diagnostic("the file is empty", Position(path)))
         if "\0" in text:
-            line = text.count("\n", 0, text.index("\0")) + 1
-            raise OutsideError(Diagnostic("this is not a text file", Position(path, line)))
+            where = Position.after(path, text[: text.index("\0")])
+            raise OutsideError(Diagnostic("this is not a text file", where))
         if text.lstrip("\ufeff \t\r\n")[:14].lower().startswith(("<!doctype", "<html", "<?xml")):
             raise OutsideError(Diagnostic("this is a web page, not a source file", Position(path)))
         if not text.endswith("\n"):
             # A makefile that is cut off still parses, and would quietly select fewer calls.
-            where = Position(path, text.count("\n") + 1)
+            where = Position.after(path, text)
             message = "the file does not end with a line break; is it cut off?"
             raise OutsideError(Diagnostic(message, where))
         return Source(path, text)

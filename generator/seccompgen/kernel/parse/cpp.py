@@ -39,7 +39,7 @@ class Macro:
 
 
 Included: TypeAlias = Source | tuple[Macro, ...] | None
-"""What an include stands for: a text, definitions made elsewhere, or nothing of interest."""
+"""The content of an include: a text, definitions made elsewhere, or nothing of interest."""
 
 Include: TypeAlias = Callable[[str, Position], Included]
 """Resolve ``name`` of ``#include <name>``; raises OutsideError where it cannot."""

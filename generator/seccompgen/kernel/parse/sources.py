@@ -51,7 +51,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How user space of one ABI sees its architecture's ``unistd.h``.
+    """The view that user space of one ABI has of its architecture's ``unistd.h``.
 
     ``generic`` is set for architectures without a table of their own. ``before_tables`` is False
     where the ABI did not exist in the years when those architectures shared a header, until

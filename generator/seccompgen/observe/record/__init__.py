@@ -2,13 +2,15 @@
 
 ::
 
-    tracer        a command run under `trace.ptrace`: its tasks, what happens to them, its end
+    tracer        a command run to the end of all that it starts, and what is done at each event
+    threads       the threads that are traced, each of a process
+    requests      signals that ask the recorder to end
     attach        processes that run already
     seen          what they called, as far as it counts, to an
+    answers       what a policy answers to it, as it is called
     untraced      CLONE_UNTRACED, by which a process would escape
     observations  `Recording`: what was seen, as frozen values
     implied       calls that a run needs though it need not show them
-    multiplexed   what ``socketcall`` and ``ipc`` stand for
     worth         which arguments are worth constraining
     generalise    from what was seen to what shall be allowed
     merge         several runs and machines as one

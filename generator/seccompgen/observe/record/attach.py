@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.io.console import say
+from seccompgen.observe.record.requests import answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.tracer import Tracer, not_traceable
 from seccompgen.observe.run import ptrace
@@ -28,8 +29,8 @@ def attach(pids: Sequence[int], watch: Watch) -> Recording:
     kernel does not do that (signal(7)), as under every tracer. Raises OutsideError.
     """
     require_proc()
-    tracer = Tracer(Seen(watch, attached=True), started=True, attached=True)
-    with tracer.own_signals():
+    tracer = Tracer(Seen(watch, attached=True))
+    with answered_by(lambda _: tracer.leave()):
         try:
             for pid in dict.fromkeys(pids):
                 _attach(tracer, pid)
@@ -84,7 +85,7 @@ def _seize(tracer: Tracer, tid: int, process: Traced) -> None:
         if error.errno == errno.EPERM and traced_by == os.getpid():
             return  # a thread of ours has just started it
         raise OutsideError(f"process {Process(tid).pid}: {not_traceable(error)}") from None
-    tracer.add(tid, process, waits_in)
+    tracer.threads.add(tid, process, waits_in)
     ptrace.interrupt(tid)
 
 

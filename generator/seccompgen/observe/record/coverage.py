@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind, All, Comparison
-from seccompgen.observe.record.observations import Sighting, name_of
+from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, All, Comparison
+from seccompgen.observe.record.answers import Against, Verdict
+from seccompgen.observe.record.observations import Argument, Sighting, name_of
 from seccompgen.observe.run.process import Process
 from seccompgen.observe.run.refusal import Judged, refusal_of
 from seccompgen.verify import meaning
@@ -32,13 +33,15 @@ _MADE = {ActionKind.ALLOW.value, ActionKind.LOG.value}
 class Refused:
     """A call that was made, what the policy answers to it, a SECCOMP_RET value, and which part.
 
-    ``sightings`` says how often, and what was seen; see `Recording.refusals`.
+    ``sightings`` says how often, and what was seen; see `Recording.refusals`. With ``more`` calls
+    of the same number, but other arguments, are counted with it.
     """
 
     call: Call
     ret: int
     rule: Decisive
     sightings: Mapping[Sighting, int]
+    more: bool = False
 
     @property
     def times(self) -> int:
@@ -83,14 +86,26 @@ class Coverage:
         return sum(one.times for one in self.refused)
 
 
-def arguments_of(policy: Policy, name: str) -> frozenset[int]:
-    """Return which arguments of a call ``policy`` looks at."""
-    return frozenset(
-        test.argument
-        for rule in policy.rules
-        if rule.name == name
-        for test in _tests(rule.condition)
-    )
+def held_against(policy: Policy, abi: Abi, tables: Tables) -> Against:
+    """Return ``policy``, for ``abi``, as what calls are held against.
+
+    What it means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
+    """
+    means = meaning(policy, abi, tables)
+    looked_at: dict[str, frozenset[int]] = {}
+    for rule in policy.rules:
+        found = frozenset(test.argument for test in _tests(rule.condition))
+        looked_at[rule.name] = looked_at.get(rule.name, frozenset()) | found
+
+    def arguments(number: Number) -> list[Argument]:
+        indices = looked_at.get(name_of(number, tables) or "", ())
+        return [Argument(index, U64) for index in sorted(indices)]
+
+    def verdict(number: Number, arguments: Arguments) -> Verdict:
+        case = means.case(_call(number, arguments))
+        return Verdict(case.origin, case.ret & ~RET_DATA_MAX not in _MADE)
+
+    return Against(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
 
 
 def _tests(condition: Condition | None) -> Iterator[Comparison]:
@@ -107,18 +122,8 @@ def _call(number: Number, arguments: Arguments) -> Call:
     return Call(number.nr, number.audit_arch, (a, b, c, d, e, f))
 
 
-def refusing(policy: Policy, abi: Abi, tables: Tables) -> Callable[[Number, Arguments], bool]:
-    """Return what tells whether ``policy``, for ``abi``, does not let a call through."""
-    means = meaning(policy, abi, tables)
-
-    def refuses(number: Number, arguments: Arguments) -> bool:
-        return means.case(_call(number, arguments)).ret & ~RET_DATA_MAX not in _MADE
-
-    return refuses
-
-
-def sights(judged: Judged, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
-    """Return what looks at a refused call, as `Watch.sight`; at the first of each number."""
+def _sights(judged: Judged, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
+    """Return what looks at a refused call, as `Against.sight`; at the first of each number."""
     looked_at: Counter[tuple[int, int]] = Counter()
 
     def sight(label: str, tid: int, seen: Sequence[int]) -> Sighting:
@@ -133,7 +138,7 @@ def sights(judged: Judged, tables: Tables) -> Callable[[str, int, Sequence[int]]
     return sight
 
 
-def judged_by(policy: Policy, abi: Abi, tables: Tables) -> Judged:
+def _judged_by(policy: Policy, abi: Abi, tables: Tables) -> Judged:
     """Return a policy, for ``abi``, as what refuses; as it means, whatever it compiles to."""
     table = tables.tables[abi.name]
     origin = policy.default_origin.position
@@ -141,22 +146,15 @@ def judged_by(policy: Policy, abi: Abi, tables: Tables) -> Judged:
 
 
 def coverage(recording: Recording, policy: Policy, abi: Abi, tables: Tables) -> Coverage:
-    """Return how ``policy``, for ``abi``, answers what was recorded.
-
-    Of each call, the arguments that `arguments_of` names must have been kept. What the policy
-    means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
-    """
-    means, judged = meaning(policy, abi, tables), judged_by(policy, abi, tables)
+    """Return how ``policy``, for ``abi``, answered what was recorded, which was held against it."""
+    judged = _judged_by(policy, abi, tables)
     refused = []
-    reached = set()
-    for number, kept in recording.calls.items():
-        for arguments in sorted(kept):
-            call = _call(number, arguments)
-            case = means.case(call)
-            reached.add((name_of(number, tables), case.origin))
-            if case.ret & ~RET_DATA_MAX not in _MADE:
-                seen = recording.refusals.get((number, arguments), {Sighting(""): 1})
-                refused.append(Refused(call, *judged.decide(call, tables), seen))
+    for (number, arguments), sightings in sorted(
+        recording.refusals.items(), key=lambda item: item[0]
+    ):
+        call, more = _call(number, arguments), (number, arguments) in recording.more_refused
+        refused.append(Refused(call, *judged.decide(call, tables), sightings, more))
+    reached = {(name_of(number, tables), origin) for number, origin in recording.reached}
     answered = [tables.tables[one.name].numbers for one in (abi, *policy.compat_of(abi))]
     rules = [rule for rule in policy.rules if any(rule.name in numbers for numbers in answered)]
     unreached = tuple(rule for rule in rules if (rule.name, rule.origin) not in reached)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import Comparison, Condition, Op
+from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.implied import Facts, implied, why
-from seccompgen.observe.record.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.observations import abi_of, name_of
 from seccompgen.observe.record.worth import worth
 from seccompgen.policy import Allowed

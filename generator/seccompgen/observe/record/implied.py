@@ -15,16 +15,14 @@ waitproc in src/jobs.c. Go: runtime/os_linux.go (signalM) and runtime/lock_futex
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """The facts of a run on one ABI.
 
     ``called`` are names of calls, those of a startup that is left out among them. ``threads`` and
@@ -39,8 +37,7 @@ class Facts:
     unseen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(NamedTuple):
     """``name`` is needed where, of each set in ``beside``, something was called.
 
     ``threads``, ``processes`` and ``late`` are what else has to be true.
@@ -113,7 +110,7 @@ def implied(facts: Facts, has: Iterable[str]) -> list[str]:
     """Return the calls that ``facts`` bring with them, of those that an ABI has."""
     numbered, called, found = {*has}, {*facts.called}, []
     for rule in _RULES:
-        known = replace(facts, called=called)
+        known = facts._replace(called=called)
         if rule.name in numbered and rule.holds(known):
             called.add(rule.name)
             found.append(rule.name)

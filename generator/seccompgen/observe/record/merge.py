@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.model import Action, ActionKind, FilterFlag, Origin, Rule
-from seccompgen.core.reach import reach
 from seccompgen.observe.record.generalise import allowed
 
 if TYPE_CHECKING:
@@ -137,6 +136,8 @@ def _joined(name: str, calls: Iterable[Allowed], position: Position) -> Allowed:
 def _covered(
     name: str, condition: Condition, others: Sequence[Condition], position: Position
 ) -> bool:
+    from seccompgen.core.reach import reach  # noqa: PLC0415 - sets of values, for few runs
+
     origin = Origin(name, position)
     rules = tuple(Rule(name, one, _ALLOW, position, origin) for one in (*others, condition))
     return any(dead.index == len(others) for dead in reach(rules).dead)

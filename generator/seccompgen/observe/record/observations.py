@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin
     from seccompgen.core.tables import Tables
     from seccompgen.observe.run.refusal import Refusal
 
@@ -70,18 +71,18 @@ class Recording:
     ``calls`` maps each call to what was kept of its arguments, each combination once.
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.
     ``filters`` is True if some process installed a filter of its own, ``marked`` if one passed the
-    startup marker. ``refusals`` counts each call that `Watch.refuses` was true of, by what was
-    seen of it. ``startup`` are the calls that do not count, for they came before a marker.
+    startup marker. ``startup`` are the calls that do not count, for they came before a marker.
     ``threads`` and ``processes`` are True if one was started by what was recorded.
     ``before_marker`` is how many threads the process had that came to its marker, the most of all.
     ``attached`` is True if what was recorded ran already.
+
+    Where the workload was held against a policy, ``reached`` are the parts of it that answered each
+    call, and ``refusals`` counts what it refuses, by what was seen of it. ``more_refused`` are
+    those that stand for others of their number as well, since there were too many.
     """
 
     calls: Mapping[Number, frozenset[Arguments]]
     end: End
-    refusals: Mapping[tuple[Number, Arguments], Mapping[Sighting, int]] = field(
-        default_factory=dict
-    )
     unprivileged: tuple[str, ...] = ()
     filters: bool = False
     marked: bool = False
@@ -90,6 +91,11 @@ class Recording:
     processes: bool = False
     before_marker: int = 0
     attached: bool = False
+    reached: frozenset[tuple[Number, Origin]] = frozenset()
+    refusals: Mapping[tuple[Number, Arguments], Mapping[Sighting, int]] = field(
+        default_factory=dict
+    )
+    more_refused: frozenset[tuple[Number, Arguments]] = frozenset()
 
 
 def abi_of(number: Number) -> Abi | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
+from seccompgen.observe.record.answers import Answers, Verdicts
 from seccompgen.observe.record.observations import Number, Recording, Sighting
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.process import Process
@@ -20,6 +21,7 @@ from seccompgen.observe.run.steps import Step, step_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from seccompgen.observe.record.answers import Against
     from seccompgen.observe.record.observations import Argument, Arguments, End
 
     Key = tuple[int, ...]
@@ -41,17 +43,15 @@ class Watch:
 
     ``arguments`` says which arguments of a call are kept. ``names`` says what a call is called,
     None if nobody knows. With ``after_marker`` only what follows a process's marker is kept.
-    ``refuses`` says of which calls each is counted: as what ``sight`` makes of a process's label,
-    a stopped thread, and what `ptrace.CallReader` read. Of a call as many combinations of arguments
-    are kept as ``most`` says, None for all; where there are more, none is.
+    Of a call as many combinations of arguments are kept as ``most`` says; where there are more,
+    none is. What counts is held ``against`` a policy, if there is one.
     """
 
     arguments: Callable[[Number], Sequence[Argument]]
     names: Callable[[Number], str | None]
+    most: int
     after_marker: bool = False
-    refuses: Callable[[Number, Arguments], bool] | None = None
-    sight: Callable[[str, int, Sequence[int]], Sighting] = lambda label, *_: Sighting(label)
-    most: int | None = None
+    against: Against | None = None
 
 
 class Calls:
@@ -61,7 +61,7 @@ class Calls:
     what is kept does not grow with what is called.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int) -> None:
         self.keys: set[Key] = set()
         self._most = most
         self._counts: Counter[Key] = Counter()
@@ -73,7 +73,7 @@ class Calls:
             return
         self.keys.add(key)
         self._counts[call] += 1
-        if len(key) > 2 and self._most is not None and self._counts[call] > self._most:
+        if len(key) > 2 and self._counts[call] > self._most:
             self._generalise(call)
 
     def _generalise(self, call: Key) -> None:
@@ -108,16 +108,21 @@ class Traced:
     filtered: bool = False
     label_at: int = 0
     label: str = ""
-    refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
+    answers: Answers = field(default_factory=Answers)
     owes: bool = False
     doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name."""
+    """The treatment of a call: ``keep`` are index and mask of arguments; ``name`` is its name.
 
+    ``judged`` are those that the policy looks at.
+    """
+
+    number: Number
     keep: tuple[tuple[int, int], ...]
+    judged: tuple[tuple[int, int], ...]
     name: str | None
 
 
@@ -131,8 +136,8 @@ class Seen:
     attached: bool = False
     _all: Calls = field(init=False)
     _startup: set[Key] = field(default_factory=set)
-    _refused: Counter[tuple[Key, Sighting]] = field(default_factory=Counter)
-    _verdicts: dict[Key, bool] = field(default_factory=dict)
+    _answers: Answers = field(default_factory=Answers)
+    _verdicts: Verdicts | None = None
     _kinds: dict[Key, _Kind] = field(default_factory=dict)
     _filters: bool = False
     _marked: int = 0
@@ -141,6 +146,7 @@ class Seen:
     def __post_init__(self) -> None:
         """Begin with nothing."""
         self._all = Calls(self.watch.most)
+        self._verdicts = Verdicts(self.watch.against) if self.watch.against else None
 
     def recording(self, end: End, unprivileged: Iterable[str]) -> Recording:
         """Return what was seen, in the order of numbers."""
@@ -148,14 +154,19 @@ class Seen:
         for key in sorted(self._all.keys):
             number, arguments = self._kept(key)
             calls.setdefault(number, set()).add(arguments)
-        refusals: dict[tuple[Number, Arguments], dict[Sighting, int]] = {}
-        for (key, seen), times in self._refused.items():
-            refusals.setdefault(self._kept(key), {})[seen] = times
         return Recording(
             {number: frozenset(values) for number, values in calls.items()},
             end,
-            refusals,
             tuple(unprivileged),
+            refusals={
+                (number, arguments): seen
+                for (number, _), counts in self._answers.refused.items()
+                for arguments, seen in counts.items()
+            },
+            more_refused=frozenset(
+                (number, arguments) for (number, _), arguments in self._answers.more.items()
+            ),
+            reached=frozenset(self._answers.reached),
             filters=self._filters,
             marked=self._marked > 0,
             startup=frozenset(self._kept(key)[0] for key in self._startup),
@@ -175,23 +186,27 @@ class Seen:
     def add(self, number: Number) -> None:
         """Count a call that the command needs, though it made none that was seen."""
         self._all.add(number)
+        if self._verdicts:
+            verdict = self._verdicts.of(number, ())
+            part = number, verdict.origin
+            self._answers.reached.add(part)
+            if verdict.refuses and part not in self._answers.refused:
+                self._answers.refuse(part, (), Sighting(""))
 
     def new_process(self, parent: Traced | None, *, filtered: bool = False) -> Traced:
         """Return a process that has made no call yet; it is as far as ``parent`` is."""
         seen = Calls(self.watch.most) if self.watch.after_marker else self._all
-        refused: Counter[tuple[Key, Sighting]] = Counter()
-        if not self.watch.after_marker:
-            refused = self._refused
+        answers = Answers() if self.watch.after_marker else self._answers
         if parent is None:
-            return Traced(seen, filtered=filtered, refused=refused)
+            return Traced(seen, filtered=filtered, answers=answers)
         label = parent.label_at, parent.label
-        return Traced(seen, 0, parent.marked, 0, parent.filtered, *label, refused)
+        return Traced(seen, 0, parent.marked, 0, parent.filtered, *label, answers)
 
     def ended(self, process: Traced) -> None:
         """Count what a process called that has no thread any more."""
         if process.marked:
             self._all.update(process.seen)
-            self._refused.update(process.refused)
+            self._answers.update(process.answers)
             self._before_marker = max(self._before_marker, process.before_marker)
         elif self.watch.after_marker:
             self._startup.update(key[:2] for key in process.seen.keys)
@@ -212,20 +227,33 @@ class Seen:
         # Who has a filter is stopped at the entry, and once more where that lets the call through.
         first = call[0] == ptrace.OP_ENTRY or not process.filtered
         counts = process.marked or not self.watch.after_marker
-        if self.watch.refuses and first and counts and self._refuses(key):
-            process.refused[key, self.watch.sight(self.label(tid, process), tid, call)] += 1
+        if self._verdicts and first and counts:
+            self._judge(tid, process, call, kind)
         return kind.name if kind.name in ALWAYS_SEEN else None
 
     def _kind(self, key: Key) -> _Kind:
         number = Number(key[0], key[1] & U32)
-        arguments = self.watch.arguments(number)
-        return _Kind(tuple((one.index, one.mask) for one in arguments), self.watch.names(number))
+        keep, against = self.watch.arguments(number), self.watch.against
+        judged = against.arguments(number) if against else ()
+        return _Kind(
+            number,
+            tuple((one.index, one.mask) for one in keep),
+            tuple((one.index, one.mask) for one in judged),
+            self.watch.names(number),
+        )
 
-    def _refuses(self, key: Key) -> bool:
-        verdict = self._verdicts.get(key)
-        if verdict is None and self.watch.refuses:
-            verdict = self._verdicts[key] = self.watch.refuses(*self._kept(key))
-        return bool(verdict)
+    def _judge(self, tid: int, process: Traced, call: tuple[int, ...], kind: _Kind) -> None:
+        """Note how the policy answers a call."""
+        against, verdicts = self.watch.against, self._verdicts
+        if not against or not verdicts:
+            return
+        arguments = tuple((index, call[3 + index] & mask) for index, mask in kind.judged)
+        verdict = verdicts.of(kind.number, arguments)
+        part = kind.number, verdict.origin
+        process.answers.reached.add(part)
+        if verdict.refuses:
+            sighting = against.sight(self.label(tid, process), tid, call)
+            process.answers.refuse(part, arguments, sighting)
 
     def label(self, tid: int, process: Traced) -> str:
         """Return what a process says that it is at; one that it executed is at the same."""
@@ -252,7 +280,7 @@ class Seen:
             process.before_marker = process.threads
             self._startup.update(key[:2] for key in process.seen.keys)
             process.seen.clear()
-            process.refused.clear()
+            process.answers = Answers()
         if degree < 2:
             return False
         # The plugin of pytest puts the policy in force, which is no filter of the tests' own.

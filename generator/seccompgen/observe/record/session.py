@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import AnswerNo, InputError, Position
-from seccompgen.core.model import U32, U64, Action, ActionKind, FilterFlag
+from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
+from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
-from seccompgen.observe.record.multiplexed import is_multiplexed
 from seccompgen.observe.record.observations import Argument, abi_of, name_of
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
@@ -40,8 +40,8 @@ class Wish:
 
     With ``constrained`` calls are allowed only with the arguments that were seen, where these are
     worth it. With ``after_marker`` only what follows a process's marker counts. What ``known``
-    policies allow runs at full speed, unseen, and is part of the result. What the rules of
-    ``against`` look at is kept, for `coverage.coverage`; then nothing runs unseen.
+    policies allow runs at full speed, unseen, and is part of the result. Calls are held ``against``
+    a policy, for `coverage.coverage`; then nothing runs unseen.
     """
 
     constrained: bool = False
@@ -66,21 +66,12 @@ def observe(
         return _arguments(number, name(number), wish)
 
     known = () if wish.against else wish.known
-    # A comparison wants to know of each call; otherwise one with more is allowed with any.
-    most = None if wish.against else MOST_LOOKED_AT
-    watch = Watch(arguments, name, wish.after_marker, most=most)
+    against = None
     if wish.against:
-        from seccompgen.observe.record.coverage import (  # noqa: PLC0415 - only where it is asked for
-            judged_by,
-            refusing,
-            sights,
-        )
+        from seccompgen.observe.record.coverage import held_against  # noqa: PLC0415 - only where it is asked for
 
-        watch = dataclasses.replace(
-            watch,
-            refuses=refusing(wish.against, table.abi, tables),
-            sight=sights(judged_by(wish.against, table.abi, tables), tables),
-        )
+        against = held_against(wish.against, table.abi, tables)
+    watch = Watch(arguments, name, MOST_LOOKED_AT, wish.after_marker, against)
     if not isinstance(command, Command):
         from seccompgen.observe.record.attach import attach  # noqa: PLC0415 - only where it is asked for
 
@@ -104,10 +95,6 @@ def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
     about = worth(name, abi) if wish.constrained else None
     if about:
         masks[about.index] = about.mask
-    if wish.against:
-        from seccompgen.observe.record.coverage import arguments_of  # noqa: PLC0415
-
-        masks |= dict.fromkeys(arguments_of(wish.against, name), U64)
     return [Argument(index, mask) for index, mask in sorted(masks.items())]
 
 
@@ -122,7 +109,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
     )
     if not rules:
         return (Instruction(RET_K, 0, 0, ActionKind.TRACE.value),)
-    from seccompgen.compile import compile_policy  # noqa: PLC0415 - numpy takes 100 ms to import
+    from seccompgen.pipeline.build import proved_program  # noqa: PLC0415 - numpy takes 100 ms to import
 
     policy = dataclasses.replace(
         known[0],
@@ -133,7 +120,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
         bad_arch_action=_TRACE,
         rules=rules,
     )
-    return compile_policy(policy, abi, tables).instructions
+    return proved_program(policy, abi, tables).instructions
 
 
 def policy_text(

@@ -9,7 +9,7 @@
     startup        where a program's startup ends, and the policy begins to apply
     notification   the question, and the answers that there are
     notify         supervising by user notification      tracer   the same by ptrace
-    ptrace         ptrace(2) as functions
+    ptrace         ptrace(2) as functions           events   its wait statuses as typed events
     signals        a supervisor's own signals and end, as if it were the command
     process        what /proc tells of a process: memory, descriptors, mappings
     calls          a call as people read it              signatures   what its arguments are

@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import errno
 import gc
-import json
 import os
 import signal
 import socket
@@ -27,8 +26,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from seccompgen.core.errors import OutsideError, SeccompgenError
-from seccompgen.core.model import RET_DATA_MAX, FilterFlag
-from seccompgen.core.program import BPF_MAXINSNS, RET_K, encode
+from seccompgen.core.model import FilterFlag
+from seccompgen.core.program import BPF_MAXINSNS, RET_K, actions_of, encode
 from seccompgen.core.text import printable
 from seccompgen.observe.run.asking import lets_through
 from seccompgen.observe.run.ptrace import wait
@@ -268,6 +267,8 @@ def failure(started: Started) -> FilterError | None:
 def _told(message: bytes) -> FilterError | None:
     if not message.startswith(b"{"):
         return None
+    import json  # noqa: PLC0415 - only where something failed
+
     said = json.loads(message)
     return FilterError(said["text"], said["errno"])
 
@@ -308,6 +309,8 @@ def _in_child(
             os._exit(1)
         launcher.go(link)
     except OSError as error:
+        import json  # noqa: PLC0415
+
         told = {"text": str(_filter_error(error)), "errno": error.errno or 0}
         link.send(json.dumps(told).encode())
     finally:
@@ -407,7 +410,6 @@ class _Launcher:
         confinement = self._confinement
         abi = confinement.table.abi
         program = encode(self._program, abi)
-        actions = {one.k & ~RET_DATA_MAX for one in self._program if one.code == RET_K}
         # A wait that only a kill ends is not asked anew after each signal; since Linux 5.19.
         best = FilterFlag.WAIT_KILLABLE_RECV
         flags = confinement.settings.flags
@@ -418,7 +420,7 @@ class _Launcher:
                     {abi.name: (confinement.table.numbers["seccomp"], program)},
                     flags=int(flags | extra),
                     no_new_privs=confinement.settings.no_new_privs,
-                    actions=tuple(sorted(actions)),
+                    actions=actions_of(self._program),
                 )
             except OSError as error:
                 if not extra or error.errno != errno.EINVAL:

@@ -19,8 +19,6 @@ from seccompgen.core.errors import OutsideError
 from seccompgen.core.model import U64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from seccompgen.core.abis import Abi
 
 _EXITKILL = 0x100000
@@ -35,15 +33,10 @@ SEIZE_OPTIONS = (
     | _EXITKILL
 )
 EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1, 2, 3, 4, 7, 128
-NEW_TASK = frozenset({EVENT_FORK, EVENT_VFORK, EVENT_CLONE})
-"""Events whose message is the TID of what a thread started."""
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 """The signal of a stop at a call, after `proceed_to_call`."""
-STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-"""What an EVENT_STOP that is a group-stop comes with."""
 OP_NONE, OP_ENTRY, OP_SECCOMP = 0, 1, 3
 """What `CallReader` finds at no call, where one begins, and where a filter asks about it."""
-_CALLS = frozenset({SYSCALL_STOP, signal.SIGTRAP | EVENT_SECCOMP << 8})
 ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
@@ -91,26 +84,6 @@ def wait(flags: int = 0) -> tuple[int, int]:
     return os.waitpid(-1, flags | _WALL)
 
 
-def happened(flags: int = 0) -> Iterator[tuple[int, int]]:
-    """Wait as `wait` does, and yield all that has happened; calls last, so that each has its turn.
-
-    The kernel tells first of those that come first in its list: if each were let go before the
-    next is asked for, the first few of many busy threads would keep the others waiting for ever.
-    Of a call that is yielded the thread may be gone; `CallReader` tells. Raises ChildProcessError
-    at last, where there is none left.
-    """
-    calls = []
-    one = wait(flags)
-    while one[0]:
-        _, status = one
-        if status >> 8 in _CALLS:
-            calls.append(one)
-        else:
-            yield one
-        one = wait(os.WNOHANG)
-    yield from calls
-
-
 def proceed(tid: int, number: int = 0) -> None:
     """Let a stopped thread go on to its next event, with a signal if ``number`` is not 0."""
     _ptrace(_CONT, tid, 0, number)
@@ -152,9 +125,9 @@ class CallReader:
         meaningless. The last seven are 64 bits. Raises OutsideError where the kernel does not
         tell: who takes that for a thread that is gone would let its call be made, unseen.
 
-        OP_NONE where `happened` told of a call: the thread is gone, and another that executed a
-        program has its number, as the first thread has. Of that `wait` is still to tell, so
-        neither it nor what is gone may be let go on.
+        OP_NONE where `events.happened` told of a call: the thread is gone, and another that
+        executed a program has its number, as the first thread has. Of that `wait` is still to tell,
+        so neither it nor what is gone may be let go on.
         """
         if _ptrace(_GET_SYSCALL_INFO, tid, _INFO.size, self._address) != -1:
             return _INFO.unpack_from(self._buffer)

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import RET_DATA_MAX, ActionKind
-from seccompgen.core.program import RET_K
+from seccompgen.core.model import ActionKind
+from seccompgen.core.program import actions_of
 from seccompgen.io.reading import read_start
 from seccompgen.observe.run.asking import lets_through
 from seccompgen.verify.call import Call
@@ -31,8 +31,7 @@ def surprises(
 ) -> Iterator[str]:
     """Yield what is worth saying, a sentence each."""
     path = Path(os.fsdecode(command.path))
-    answers = {one.k & ~RET_DATA_MAX for one in judged.instructions if one.code == RET_K}
-    if ActionKind.USER_NOTIF.value in answers:
+    if ActionKind.USER_NOTIF.value in actions_of(judged.instructions):
         yield "what the policy leaves to a listener (user_notif) fails with ENOSYS: there is none"
     try:
         mode = path.stat().st_mode

@@ -20,7 +20,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, ActionKind, FilterFlag
+from seccompgen.core.model import ActionKind, FilterFlag
 from seccompgen.core.program import (
     ALU_AND_K,
     ARCH_OFFSET,
@@ -32,6 +32,7 @@ from seccompgen.core.program import (
     Instruction,
     word_offset,
 )
+from seccompgen.core.word import ARGS, Word, argument_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +74,11 @@ def with_token(
     """
     if not numbers and asks_for_listeners is None:
         return tuple(instructions)
-    halves = ("lo", "hi") if abi.bits == 64 else ("lo",)
+    halves = 2 if abi.bits == 64 else 1
     words = [
-        (word_offset(argument, half, abi), word >> (32 if half == "hi" else 0) & U32)
-        for argument, word in zip(_ARGUMENTS, token.words, strict=True)
-        for half in halves
+        (word_offset(word, abi), word.of(value))
+        for argument, value in zip(_ARGUMENTS, token.words, strict=True)
+        for word in argument_words(argument)[:halves]
     ]
     asked = [] if asks_for_listeners is None else [asks_for_listeners]
     check = 3 + len(numbers) + len(asked)
@@ -98,7 +99,7 @@ def with_token(
         code.append(Instruction(JMP_JEQ_K, 0, rest - len(code) - 1, value))
     code.append(Instruction(RET_K, 0, 0, ActionKind.ALLOW.value))
     for _ in asked:
-        code.append(Instruction(LD_W_ABS, 0, 0, word_offset(1, "lo", abi)))
+        code.append(Instruction(LD_W_ABS, 0, 0, word_offset(Word.low(ARGS + 1), abi)))
         code.append(Instruction(JMP_JSET_K, 0, 1, FilterFlag.NEW_LISTENER.value))
         code.append(Instruction(RET_K, 0, 0, ActionKind.USER_NOTIF.value))
     # A program may rely on an A of 0; that is what it was before the loads.

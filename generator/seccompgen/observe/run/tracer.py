@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import OutsideError
 from seccompgen.core.model import U32
 from seccompgen.observe.run import ptrace
+from seccompgen.observe.run.events import Kind, happened
 from seccompgen.observe.run.launch import failure, let_go
 from seccompgen.observe.run.notification import Fail, Kill, Notification, Proceed, Trap
 from seccompgen.observe.run.process import Process, require_proc
@@ -34,6 +35,7 @@ from seccompgen.verify.call import Call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from seccompgen.observe.run.events import Event
     from seccompgen.observe.run.launch import Command, Confinement, Started
     from seccompgen.observe.run.notification import Answer, Judge
     from seccompgen.observe.run.signals import Signals
@@ -124,54 +126,61 @@ class _Supervisor:
     def _collect(self) -> bool:
         """See to everything that has stopped or ended; return False if nobody is left."""
         try:
-            for tid, status in ptrace.happened(os.WNOHANG):
+            for tid, event in happened(os.WNOHANG):
                 # If it is killed meanwhile, its end is still to come.
                 with contextlib.suppress(ProcessLookupError):
-                    if os.WIFSTOPPED(status):
-                        self._on_stop(tid, status >> 16, os.WSTOPSIG(status))
-                        continue
-                    if tid == self._started.pid:
-                        self._status = status
-                    for orphan in self._startup.ends(tid) if self._startup else ():
-                        ptrace.proceed(orphan)
+                    if event.kind is Kind.ENDED:
+                        self._on_end(tid, event.number)
+                    elif event.kind is Kind.CALL:
+                        self._on_call(tid)
+                    else:
+                        self._on_stop(tid, event)
         except ChildProcessError:
             return False
         return True
 
-    def _on_stop(self, tid: int, event: int, number: int) -> None:
-        if event == ptrace.EVENT_SECCOMP:
-            call = self._reader.read(tid)
-            if not call or call[0] == ptrace.OP_NONE:
-                return
-            _, arch, nr, a, b, c, d, e, f = call
-            pointer = self._reader.instruction_pointer()
-            asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
-            answer = self._startup.answer(asked) if self._startup else None
-            self._reply(asked, answer or self._judge(asked, lambda: True))
-            ptrace.proceed(tid)
-        elif self._startup and not self._startup.arrives(tid):
-            pass  # its parent is still to tell of it
-        elif event == ptrace.EVENT_STOP and number in ptrace.STOPPING:
+    def _on_end(self, tid: int, status: int) -> None:
+        if tid == self._started.pid:
+            self._status = status
+        for orphan in self._startup.ends(tid) if self._startup else ():
+            ptrace.proceed(orphan)
+
+    def _on_call(self, tid: int) -> None:
+        call = self._reader.read(tid)
+        if not call or call[0] == ptrace.OP_NONE:
+            return
+        _, arch, nr, a, b, c, d, e, f = call
+        pointer = self._reader.instruction_pointer()
+        asked = Notification(tid, Call(nr & U32, arch, (a, b, c, d, e, f), pointer))
+        answer = self._startup.answer(asked) if self._startup else None
+        self._reply(asked, answer or self._judge(asked, lambda: True))
+        ptrace.proceed(tid)
+
+    def _on_stop(self, tid: int, event: Event) -> None:
+        if self._startup and not self._startup.arrives(tid):
+            return  # its parent is still to tell of it
+        if event.kind is Kind.STOPPED:
             ptrace.listen(tid)
             if tid == self._started.pid:
                 stop_with(tid)
-        elif event:
-            if self._startup:
-                self._note(self._startup, tid, event)
-            ptrace.proceed(tid)
-        else:
+            return
+        number = 0
+        if event.kind is Kind.SIGNAL:
+            number = event.number
             trap = self._traps.pop(tid, None) if number == signal.SIGSYS else None
             if trap:
                 ptrace.set_siginfo(tid, trap)
-            ptrace.proceed(tid, number)
+        elif self._startup:
+            self._note(self._startup, tid, event.kind)
+        ptrace.proceed(tid, number)
 
-    def _note(self, startup: Startup, tid: int, event: int) -> None:
+    def _note(self, startup: Startup, tid: int, kind: Kind) -> None:
         """Note who started whom, and what the number of a thread is that executed a program."""
-        if event in ptrace.NEW_TASK:
+        if kind is Kind.STARTED:
             child = ptrace.event_message(tid)
             if startup.bears(tid, child):
                 ptrace.proceed(child)
-        elif event == ptrace.EVENT_EXEC:
+        elif kind is Kind.EXECUTED:
             startup.executes(tid, ptrace.event_message(tid))
 
     def _reply(self, asked: Notification, answer: Answer) -> None:

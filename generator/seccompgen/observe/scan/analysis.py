@@ -159,7 +159,7 @@ def _overlays(image: Image, functions: Sequence[Facts], others: Iterable[int]) -
         if code.begins(address) and not (at >= 0 and address < dead[at][1]):
             continue
         facts = code.facts(address, code.overlay_end(address))
-        unread = any(why == Why.NO_INSTRUCTION.name for _, why, _ in facts.unclear)
+        unread = any(why is Why.NO_INSTRUCTION for _, why, _ in facts.unclear)
         strange = unread or not all(map(code.begins, facts.goes))
         if strange and address not in gone_to and not image.starts_function(address):
             continue  # a table, whose address is taken

@@ -13,7 +13,6 @@ from seccompgen.observe.scan.arm64_instructions import (
     COMPARES,
     ENTRY_SIZES,
     INDEXED,
-    SETS,
     STOPS,
     Arm64Instructions,
     number,
@@ -108,9 +107,8 @@ class Arm64(Arm64Instructions):
             elif pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
                 yield from self._reference(code, i, pages)
 
-    @staticmethod
     def _reference(
-        code: Sequence[Instruction], index: int, pages: dict[str, set[int]]
+        self, code: Sequence[Instruction], index: int, pages: dict[str, set[int]]
     ) -> Iterator[Event]:
         """Yield what ``adrp`` and this ``add`` or ``ldr`` together name."""
         address, _, mnemonic, operands = code[index]
@@ -125,7 +123,7 @@ class Arm64(Arm64Instructions):
                 return
             base, offset = memory.base, memory.offset
         made = Kind.REFERENCE if mnemonic == "add" else Kind.LOAD
-        only = is_only_compared(code, index, SETS, _leaves, _branches)
+        only = is_only_compared(self, code, index)
         kind = Kind.COMPARISON if only else made
         for page in sorted(pages.get(base, ())):
             yield Event(kind, address, page + offset)
@@ -377,14 +375,6 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
     if amount is None:
         return Slot("", 0)
     return Slot(base, amount if mnemonic == "add" else -amount)
-
-
-def _leaves(instruction: Instruction) -> bool:
-    return instruction[2] in {"bl", "blr", "ret", "svc"}
-
-
-def _branches(instruction: Instruction) -> bool:
-    return instruction[2][0] == "b" or instruction[2] in {"cbz", "cbnz", "tbz", "tbnz"}
 
 
 def _width(name: str, mnemonic: str) -> int:

@@ -81,6 +81,14 @@ class Arm64Instructions:
         """See ``Machine``."""
         return instruction[2] in CALLS
 
+    def branches(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2][0] == "b" or instruction[2] in {"cbz", "cbnz", "tbz", "tbnz"}
+
+    def leaves(self, instruction: Instruction) -> bool:
+        """See ``Machine``."""
+        return instruction[2] in {"bl", "blr", "ret", "svc"}
+
     def is_padding(self, instruction: Instruction) -> bool:
         """See ``Machine``."""
         return instruction[2] in {"nop", "udf"}

@@ -92,8 +92,8 @@ class Facts(NamedTuple):
     imports: tuple[str, ...]
     takes_imports: tuple[str, ...]
     entrances: tuple[tuple[int, bool], ...]
-    unclear: tuple[tuple[int, str, str], ...]
-    """places, each with the name of a Why and more of it"""
+    unclear: tuple[tuple[int, Why, str], ...]
+    """places, each with the reason and more of it"""
     after: int | str | None
     dead: tuple[tuple[int, int], ...]
 
@@ -179,7 +179,7 @@ class Code:
         reaches: set[int] = set()
         imports: set[str] = set()
         takes_imports: set[str] = set()
-        unclear: set[tuple[int, str, str]] = set()
+        unclear: set[tuple[int, Why, str]] = set()
         said: set[tuple[Why, str]] = set()
         for source, way in reading.ways:
             match way:
@@ -194,7 +194,7 @@ class Code:
                     (takes_imports if is_taken else imports).add(name)
                 case Unclear(why, detail):
                     if (why, detail) not in said:
-                        unclear.add((source, why.name, detail))
+                        unclear.add((source, why, detail))
                     if why is Why.NO_INSTRUCTION:  # what follows is decoded by chance
                         said.add((why, detail))
                 case Pointer() | Harmless():

@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
+    from seccompgen.observe.scan.unknown import Why
+
+
+class Origin(StrEnum):
+    """Who makes a call on a program's behalf. The value is its code."""
+
+    RESTART = "restart"
+    """the kernel, to go on after a signal"""
+    SIGNAL_RETURN = "signal_return"
+    """the kernel's trampoline, to return from a signal handler"""
+    VDSO = "vdso"
+    """the vDSO, where it cannot answer by itself"""
+
+
+class Caveat(StrEnum):
+    """Something that a result does not cover, or covers too widely. The value is its code."""
+
+    GO_WHOLE = "go_whole"
+    """all of a Go program counts as code that can run"""
+    POINTERS = "pointers"
+    """a function whose address is taken counts as called"""
+    LOADED = "loaded"
+    """libraries that are loaded while it runs are not seen"""
+    STARTED = "started"
+    """programs that it starts are not seen"""
+
+
+class Spot(NamedTuple):
+    """An address of a file, and the name of the function around it, if it has one."""
+
+    path: str
+    address: int
+    function: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,16 +63,17 @@ class Site:
 class Unknown:
     """A place where something could not be determined, and why.
 
-    It is the number that the kernel is entered with; where ``leads_on`` is True, it is the code
-    that can run from there. ``kind`` is the name of a `Why`, ``reason`` a sentence to read.
+    It is the number that the kernel is entered with; where ``why.leads_on``, it is the code that
+    can run from there. ``detail`` is an instruction, a name or a number that tells more. ``lost``
+    is where the number could not be followed further, perhaps the place itself.
     """
 
     path: str
     address: int
     function: str
-    kind: str
-    reason: str
-    leads_on: bool = False
+    why: Why
+    detail: str
+    lost: Spot
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -46,15 +81,15 @@ class Implied:
     """A call that is made on the program's behalf, by no instruction of its files."""
 
     name: str
-    reason: str
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
     """What one program can call.
 
-    ``files`` are those that were read, the program first, each with its sha256. ``notes`` say what
-    the result does not cover.
+    ``files`` are those that were read, the program first, each with its sha256. ``caveats`` say
+    what the result does not cover.
     """
 
     path: str
@@ -64,7 +99,7 @@ class Scan:
     sites: tuple[Site, ...]
     implied: tuple[Implied, ...]
     unknown: tuple[Unknown, ...]
-    notes: tuple[str, ...]
+    caveats: tuple[Caveat, ...]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -257,7 +257,7 @@ class _Explorer:
         for address, foreign in facts.entrances:
             self.entrances.append(Entrance(Place(number, address), foreign))
         for address, why, detail in facts.unclear:
-            self.unclear[Place(number, address)] = Why[why], detail
+            self.unclear[Place(number, address)] = why, detail
         if facts.after is not None and not self._never_returns(number, facts.after):
             self._reach(Place(number, facts.end))
 

@@ -30,7 +30,8 @@ from seccompgen.io.store import (
 )
 from seccompgen.observe.scan.analysis import Analysis
 from seccompgen.observe.scan.code import Facts
-from seccompgen.observe.scan.found import Implied, Scan, Site, Unknown
+from seccompgen.observe.scan.found import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
+from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -128,7 +129,10 @@ def _analysis_from(data: Any) -> Analysis:
 
 
 def _facts_from(data: Any) -> Facts:
-    return Facts._make(tuple(one) if isinstance(one, list) else one for one in data)
+    facts = Facts._make(tuple(one) if isinstance(one, list) else one for one in data)
+    if not facts.unclear:
+        return facts
+    return facts._replace(unclear=tuple((at, Why(why), more) for at, why, more in facts.unclear))
 
 
 def _scan_as_json(scan: Scan) -> dict[str, object]:
@@ -138,8 +142,14 @@ def _scan_as_json(scan: Scan) -> dict[str, object]:
         "go": scan.is_go,
         "sites": [(number[one.path], *astuple(one)[1:]) for one in scan.sites],
         "implied": [astuple(one) for one in scan.implied],
-        "unknown": [(number[one.path], *astuple(one)[1:]) for one in scan.unknown],
-        "notes": scan.notes,
+        "unknown": [
+            (
+                *(number[one.path], one.address, one.function, one.why, one.detail),
+                *(number[one.lost.path], *one.lost[1:]),
+            )
+            for one in scan.unknown
+        ],
+        "caveats": scan.caveats,
     }
 
 
@@ -151,7 +161,12 @@ def _scan_from(data: Any, binaries: Sequence[Binary]) -> Scan:
         is_go=data["go"],
         files=tuple((binary.path, binary.sha256) for binary in binaries),
         sites=tuple(sorted(Site(paths[number], *rest) for number, *rest in data["sites"])),
-        implied=tuple(Implied(*one) for one in data["implied"]),
-        unknown=tuple(sorted(Unknown(paths[number], *rest) for number, *rest in data["unknown"])),
-        notes=tuple(data["notes"]),
+        implied=tuple(Implied(name, Origin(origin)) for name, origin in data["implied"]),
+        unknown=tuple(
+            sorted(
+                Unknown(paths[number], at, name, Why(why), more, Spot(paths[lost], *rest))
+                for number, at, name, why, more, lost, *rest in data["unknown"]
+            )
+        ),
+        caveats=tuple(map(Caveat, data["caveats"])),
     )

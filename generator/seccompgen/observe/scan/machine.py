@@ -156,6 +156,12 @@ class Machine(Protocol):
     def stub_slot(self, image: Image, address: int) -> int | None:
         """Return the word through which the code at ``address`` jumps, if it does nothing else."""
 
+    def branches(self, instruction: Instruction) -> bool:
+        """Return True for what may go elsewhere in the function, or always does."""
+
+    def leaves(self, instruction: Instruction) -> bool:
+        """Return True for what may hand registers to others: calls, returns, the kernel's."""
+
     def is_padding(self, instruction: Instruction) -> bool:
         """Return True for what only fills the space between functions."""
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Position
 from seccompgen.observe.scan.analysis import alone, analyse
 from seccompgen.observe.scan.binary import read_binary
 from seccompgen.observe.scan.elf import image_of
-from seccompgen.observe.scan.found import Implied, Scan, Site, Unknown
+from seccompgen.observe.scan.found import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
 from seccompgen.observe.scan.graph import explore
 from seccompgen.observe.scan.idioms import resolve
 from seccompgen.observe.scan.layout import machine_for
@@ -21,6 +20,7 @@ from seccompgen.observe.scan.values import Follower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.scan.analysis import Spread
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 _PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
 
-_RESTARTED = "the kernel makes it to go on after a signal"
-_FROM_SIGNALS = "the kernel's trampoline makes it to return from a signal handler"
-_VDSO = "the vDSO makes it where it cannot answer by itself"
 _VDSO_CALLS = (
     *("clock_gettime", "clock_getres", "gettimeofday", "getrandom"),
     *("clock_gettime64", "clock_getres_time64"),
@@ -116,7 +113,7 @@ def _result(path: str, graph: Graph, table: Table) -> Scan:
         sites=sites,
         implied=implied,
         unknown=tuple(sorted(unknown)),
-        notes=tuple(_notes(graph, {site.name for site in sites})),
+        caveats=tuple(_caveats(graph, {site.name for site in sites})),
     )
 
 
@@ -131,43 +128,26 @@ def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
             values.update(dict.fromkeys(follower.numbers(entrance.place)))
     sites: set[Site] = set()
     for value in resolve(follower, values, table.numbers.get):
-        path, function = _where(graph, value.site)
-        name = table.names.get(value.number) if value.number is not None else None
-        if name is not None and value.number is not None:
-            sites.add(Site(path, value.site.address, function, name, value.number))
-        elif value.number is not None:
-            what = f"Linux {table.tag} has no call of the number {value.number:#x}"
-            unknown.add(Unknown(path, value.site.address, function, _kind(Why.NO_CALL), what))
+        name = None if value.number is None else table.names.get(value.number)
+        if value.number is None:
+            why = value.reason or Why.NO_CODE
+            unknown.add(_unknown(graph, value.site, why, value.detail, value.lost))
+        elif name is None:
+            unknown.add(_unknown(graph, value.site, Why.NO_CALL, f"{value.number:#x}"))
         else:
-            at = ""
-            if value.lost is not None and value.lost != value.site:
-                at = f"at {_shown(graph, value.lost, besides=value.site)}"
-            detail = ", ".join(filter(None, (value.detail, at)))
-            unknown.add(_unknown(graph, value.site, value.reason or Why.NO_CODE, detail))
+            sites.add(Site(*_spot(graph, value.site), name, value.number))
     return tuple(sorted(sites)), unknown
 
 
-def _unknown(graph: Graph, place: Place, why: Why, detail: str = "") -> Unknown:
-    path, function = _where(graph, place)
-    reason = why.value + (f" ({detail})" if detail else "")
-    return Unknown(path, place.address, function, _kind(why), reason, why.leads_on)
+def _unknown(
+    graph: Graph, place: Place, why: Why, detail: str = "", lost: Place | None = None
+) -> Unknown:
+    return Unknown(*_spot(graph, place), why, detail, _spot(graph, lost or place))
 
 
-def _kind(why: Why) -> str:
-    return why.name.lower()
-
-
-def _where(graph: Graph, place: Place) -> tuple[str, str]:
+def _spot(graph: Graph, place: Place) -> Spot:
     image = graph.images[place.image]
-    return image.path, image.function_at(place.address)
-
-
-def _shown(graph: Graph, place: Place, besides: Place) -> str:
-    path, function = _where(graph, place)
-    shown = f"{place.address:#x}"
-    if function:
-        shown += f" ({function})"
-    return shown if place.image == besides.image else f"{shown} of {Path(path).name}"
+    return Spot(image.path, place.address, image.function_at(place.address))
 
 
 def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[Implied]:
@@ -177,29 +157,21 @@ def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[
     has it.
     """
     if "restart_syscall" in table.numbers:
-        yield Implied("restart_syscall", _RESTARTED)
+        yield Implied("restart_syscall", Origin.RESTART)
     if "rt_sigaction" in made:
         for name in ("rt_sigreturn", "sigreturn"):
             if name in table.numbers:
-                yield Implied(name, _FROM_SIGNALS)
+                yield Implied(name, Origin.SIGNAL_RETURN)
     for name in _VDSO_CALLS:
         known = [f"__{prefix}_{name}".encode() for prefix in ("vdso", "kernel")]
         uses = any(image.mentions(symbol) for image in images for symbol in known)
         if uses and name in table.numbers:
-            yield Implied(name, _VDSO)
+            yield Implied(name, Origin.VDSO)
 
 
-def _notes(graph: Graph, made: set[str]) -> Iterator[str]:
-    """Yield what the result does not cover, of this program."""
-    program = graph.images[0]
-    if program.is_go:
-        yield "all of a Go program counts as code that can run: its linker removes what cannot"
-    else:
-        yield "a function whose address is taken counts as called: who calls it is not followed"
-    if program.interpreter:
-        yield (
-            "libraries that are loaded while it runs (dlopen, NSS, iconv) are not seen; name them "
-            "with --library"
-        )
+def _caveats(graph: Graph, made: set[str]) -> Iterator[Caveat]:
+    yield Caveat.GO_WHOLE if graph.images[0].is_go else Caveat.POINTERS
+    if graph.images[0].interpreter:
+        yield Caveat.LOADED
     if made & {"execve", "execveat"}:
-        yield "programs that it starts are not seen; scan them, too"
+        yield Caveat.STARTED

@@ -1,40 +1,47 @@
-"""Reasons why something could not be determined, each with the sentence that says it."""
+"""Reasons why something could not be determined."""
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Why(Enum):
-    """A reason; its value is the sentence that users read, and nothing else reads."""
+class Why(StrEnum):
+    """A reason. Its value is its code, which tools read, and which stays."""
 
     # Why a number, or where an indirect call leads, could not be followed back.
-    MEMORY = "it is loaded from memory"
-    NARROW = "it is loaded from memory, as less than a word"
-    COMPUTED = "it is computed"
-    DECODED = "it is computed by an exclusive or, or a rotation"
-    PART = "a part of it is set alone"
-    RETURNED = "it is what a call returned"
-    CHANGED = "a call may have changed it"
-    STORED = "it may have been changed on the stack"
-    NO_STACK = "the stack pointer is computed"
-    NOBODY = "it is on the stack of nobody"
-    POINTER = "it is handed to a function that is called by a pointer"
-    NO_CALLER = "it is handed to a function without known callers"
-    NO_WAY_HERE = "it is not known how control gets there"
-    NO_CODE = "the code around it is not understood"
-    TOO_MUCH = "too many ways lead here"
-    NO_CALL = "it is no call of this kernel"
-    FOREIGN = "it enters the kernel by another ABI, which the policy does not allow"
+    MEMORY = "memory"
+    NARROW = "narrow"
+    """less than a word, from memory"""
+    COMPUTED = "computed"
+    DECODED = "decoded"
+    """by an exclusive or, or a rotation"""
+    PART = "part"
+    RETURNED = "returned"
+    CHANGED = "changed"
+    STORED = "stored"
+    NO_STACK = "no_stack"
+    NOBODY = "nobody"
+    """on the stack of whoever calls the first function"""
+    POINTER = "pointer"
+    NO_CALLER = "no_caller"
+    NO_WAY_HERE = "no_way_here"
+    NO_CODE = "no_code"
+    TOO_MUCH = "too_much"
+    NO_CALL = "no_call"
+    FOREIGN = "foreign"
+    """by an instruction of another ABI"""
 
     # Why it is not known what can run.
-    NO_WAY = "it is not understood where this leads"
-    SUM = "where it goes is computed, and not from a jump table that is understood"
-    NO_FILE = "no file that is read has the function"
-    NO_INSTRUCTION = "control runs into bytes that are no instruction known here"
-    RELOCATION = "its relocation is of a type that is not understood"
-    FRAMES = "what catches exceptions is written in a form that is not understood"
-    WRITABLE = "this code can be written, so that it may be other code when it runs"
+    NO_WAY = "no_way"
+    SUM = "sum"
+    """to a sum that comes from no jump table which is understood"""
+    NO_FILE = "no_file"
+    """of a function that no file has"""
+    NO_INSTRUCTION = "no_instruction"
+    RELOCATION = "relocation"
+    FRAMES = "frames"
+    """of what catches exceptions, in an unknown form"""
+    WRITABLE = "writable"
 
     @property
     def leads_on(self) -> bool:

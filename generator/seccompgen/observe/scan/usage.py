@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Instruction, Slot
+    from seccompgen.observe.scan.machine import Instruction, Machine, Slot
 
 _MAX_USES = 500
 """Instructions within which a register must be set anew for its uses to be known."""
 
 
-def is_only_compared(
-    code: Sequence[Instruction],
-    index: int,
-    sets: frozenset[str],
-    leaves: Callable[[Instruction], bool],
-    branches: Callable[[Instruction], bool],
-) -> bool:
+def is_only_compared(machine: Machine, code: Sequence[Instruction], index: int) -> bool:
     """Return True if what ``code[index]`` sets is next compared, and then not used any more.
 
-    Then is until it is set anew, by one of the mnemonics ``sets``, in the order in which the
-    function is laid; ``leaves`` says whether an instruction may hand it to another function,
-    ``branches`` whether it may go elsewhere before the comparison.
+    Then is until it is set anew, in the order in which the function is laid, and before anything
+    that may hand it to another function.
     """
-    target = code[index][3].partition(", ")[0]
-    word = re.compile(rf"\b{target}\b")
+    register = machine.sets(code[index])
     compared = False
     for instruction in code[index + 1 : index + _MAX_USES]:
-        _, _, mnemonic, operands = instruction
-        if leaves(instruction) or (not compared and branches(instruction)):
+        if machine.leaves(instruction) or (not compared and machine.branches(instruction)):
             return False
-        if not word.search(operands):
+        if not machine.mentions(instruction, register):
             continue
-        if mnemonic == "cmp" and "[" not in operands:
-            compared = True
-            continue
-        first, _, rest = operands.partition(", ")
-        return compared and first == target and not word.search(rest) and mnemonic in sets
+        if not machine.is_comparison(instruction):
+            return compared and machine.only_sets(instruction, register)
+        compared = True
     return compared and index + _MAX_USES >= len(code)
 
 

@@ -1,0 +1,85 @@
+"""The kinds of diagnostics, by which programs tell them apart, whatever their texts say."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Problem(Enum):
+    """The kind of a diagnostic; its value is its code, which never comes to mean anything else."""
+
+    # Files
+    UNREADABLE_FILE = "unreadable-file"
+    UNPRINTABLE_NAME = "unprintable-name"
+    TOO_LARGE = "too-large"
+    MALFORMED_FILE = "malformed-file"
+
+    # The form of a policy
+    UNKNOWN_KEY = "unknown-key"
+    MISPLACED_KEY = "misplaced-key"
+    MISSING_KEY = "missing-key"
+    WRONG_VALUE = "wrong-value"
+    TOO_MANY_ERRORS = "too-many-errors"
+
+    # The meaning of a policy
+    CIRCULAR_INCLUDE = "circular-include"
+    DEEP_INCLUDE = "deep-include"
+    EMPTY_POLICY = "empty-policy"
+    EMPTY_GROUP = "empty-group"
+    UNKNOWN_ABI = "unknown-abi"
+    ABI_WITHOUT_FILTERS = "abi-without-filters"
+    ABI_LEFT_OUT = "abi-left-out"
+    REPEATED_ABI = "repeated-abi"
+    UNSERVED_ABI = "unserved-abi"
+    CONFLICTING_FLAGS = "conflicting-flags"
+    NO_LISTENER = "no-listener"
+    UNKNOWN_CALL = "unknown-call"
+    CALL_SKIPPED = "call-skipped"
+    RULE_SKIPPED = "rule-skipped"
+    DEAD_RULE = "dead-rule"
+    REPEATED_RULE = "repeated-rule"
+    NOT_IN_OCI_PROFILE = "not-in-oci-profile"
+
+    # Profiles of how often calls are made
+    WRONG_PROFILE = "wrong-profile"
+    UNKNOWN_PROFILED_CALL = "unknown-profiled-call"
+
+    # What a command line calls FILTER
+    NO_SUCH_FILTER = "no-such-filter"
+    NO_FILTERS = "no-filters"
+    SEVERAL_FILTERS = "several-filters"
+    STOCK_POLICY_MEANT = "stock-policy-meant"
+    NO_RULES = "no-rules"
+    ABI_NEEDED = "abi-needed"
+    ABI_MISSING = "abi-missing"
+    FOREIGN_MODULE = "foreign-module"
+    FOREIGN_MANIFEST = "foreign-manifest"
+    NO_BANNER = "no-banner"
+    REFUSED_PROGRAM = "refused-program"
+
+    # What a filter was made from
+    POLICY_NEEDED = "policy-needed"
+    SOURCE_MISSING = "source-missing"
+    OTHER_TABLES = "other-tables"
+    STALE_MODULE = "stale-module"
+    OTHER_RUNTIME = "other-runtime"
+    SHADOWED_MODULE = "shadowed-module"
+
+    # Filters combined
+    FEW_FILTERS = "few-filters"
+    NO_COMMON_ABI = "no-common-abi"
+    ACTION_NEEDED = "action-needed"
+    CONFLICTING_SETTINGS = "conflicting-settings"
+    REPLACED_FILTER = "replaced-filter"
+    NOT_COMBINED = "not-combined"
+    LONG_PROGRAM = "long-program"
+    WRONG_PROGRAM = "wrong-program"
+
+    # Why a filter cannot be followed
+    MIXED_WORDS = "mixed-words"
+    ARCH_COMPARED = "arch-compared"
+    ARCH_UNCHECKED = "arch-unchecked"
+    POINTER_COMPARED = "pointer-compared"
+    SCATTERED_NUMBERS = "scattered-numbers"
+    UNKNOWN_ACTION = "unknown-action"
+    TOO_MANY_CASES = "too-many-cases"

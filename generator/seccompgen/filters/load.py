@@ -1,0 +1,117 @@
+"""A FILTER of a command line as one value, whatever form its file has."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
+from seccompgen.core.program import decode
+from seccompgen.filters.locate import Kind, kind_of
+from seccompgen.filters.module import read_module
+from seccompgen.io.reading import MAX_FILTER, read_input
+from seccompgen.pipeline.build import build_policy
+from seccompgen.policy import load_policy
+from seccompgen.verify import Code, kernel_objections, meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin, Policy, Settings
+    from seccompgen.core.tables import Tables
+    from seccompgen.pipeline.build import Means
+    from seccompgen.verify import Meaning
+
+
+@dataclass(frozen=True)
+class LoadedFilter:
+    """The filter in the file at ``path``, of which ``sha256`` is the hash.
+
+    ``sides`` are what it answers, by the names of the ABIs: what a policy means, or the program.
+    Of a policy that was compiled, ``origins`` are where each instruction comes from. ``settings``
+    is None for raw instructions, which do not tell how they are installed.
+    """
+
+    path: Path
+    sha256: str
+    sides: Mapping[str, Meaning | Code]
+    settings: Settings | None = None
+    policy: Policy | None = None
+    origins: Mapping[str, tuple[tuple[Origin, ...], ...]] = field(default_factory=dict)
+    notes: tuple[Diagnostic, ...] = ()
+
+    @property
+    def programs(self) -> dict[str, Code]:
+        """The programs by the names of their ABIs; none of a policy that was not compiled."""
+        return {name: side for name, side in self.sides.items() if isinstance(side, Code)}
+
+
+def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFilter:
+    """Return the filter in ``path``, for ABI ``only`` or all that it has; no policy is compiled.
+
+    A generated module is read, never run: its bytes count, not its comments. Raises InputError
+    where the file holds no filter, or the kernel would refuse what it holds.
+    """
+    wanted = only.name if only else "any ABI"
+    match kind_of(path):
+        case Kind.RAW:
+            if only is None:
+                text = f"{path}: say with --arch which ABI these instructions are for"
+                raise InputError(text, kind=Problem.ABI_NEEDED)
+            content = read_input(path, MAX_FILTER)
+            sha256 = hashlib.sha256(content).hexdigest()
+            return LoadedFilter(path, sha256, {only.name: _decoded(path, only, content)})
+        case Kind.MODULE:
+            module = read_module(path)
+            programs = {
+                name: _decoded(path, ABIS[name], data)
+                for name, data in module.programs.items()
+                if only is None or only.name == name
+            }
+            if not programs:
+                raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
+            return LoadedFilter(path, module.sha256, programs, module.settings)
+    policy, notes = load_policy(path, tables)
+    meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
+    if not meanings:
+        text = f"{path}: not for {wanted}: its arches leave that out"
+        raise InputError(text, kind=Problem.ABI_MISSING)
+    return LoadedFilter(path, policy.sources[-1][1], meanings, policy.settings, policy, notes=notes)
+
+
+def compile_filter(path: Path, tables: Tables, only: Abi | None, means: Means) -> LoadedFilter:
+    """Return the filter in ``path`` as `load_filter` does, but with a policy's programs."""
+    if kind_of(path) is not Kind.POLICY:
+        return load_filter(path, tables, only)
+    built = build_policy(path, tables, [only] if only else [], means=means)
+    return LoadedFilter(
+        path,
+        built.policy.sources[-1][1],
+        {one.abi.name: Code(one.instructions, one.abi.byte_order) for one in built.programs},
+        built.policy.settings,
+        built.policy,
+        {one.abi.name: one.origins for one in built.programs},
+        built.notes,
+    )
+
+
+def _decoded(path: Path, abi: Abi, data: bytes) -> Code:
+    try:
+        instructions = decode(data, abi)
+        wrong = [f"{abi.name}: {objection}" for objection in kernel_objections(instructions)]
+    except ValueError as error:
+        message = f"{path}: {abi.name}: {error}"
+        raise InputError(message, kind=Problem.REFUSED_PROGRAM) from None
+    other = next(one for one in ABIS.values() if one.byte_order != abi.byte_order)
+    if wrong and not kernel_objections(decode(data, other)):
+        text = f"{abi.name} is {abi.byte_order}-endian, but these instructions are not"
+        wrong = [f"{text}: are they for another ABI?"]
+    if wrong:
+        told = (Diagnostic(text, Position(str(path))) for text in wrong)
+        raise InputError(*told, kind=Problem.REFUSED_PROGRAM)
+    return Code(instructions, abi.byte_order)

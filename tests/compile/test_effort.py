@@ -1,0 +1,90 @@
+"""Work that large policies take, counted exactly, whatever the machine is busy with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import seccompgen.compile
+from random_policies import random_policy
+from seccompgen.compile import compile_policy
+from seccompgen.compile.onword import SharedWords
+from seccompgen.compile.words import NO, YES, Words
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.verify import Code, Proof, meaning, prove
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Policy
+    from seccompgen.core.program import Program
+
+TABLES = shipped_tables()
+
+
+def test_a_choice_is_worked_out_once() -> None:
+    words = Words()
+    yes, no, a, b = map(words.constant, (YES, NO, "a", "b"))
+    test = words.node(12, yes, no)
+    line = words.node(5, a, words.node(9, b, a))
+    first = words.where(test, line, b)
+    steps = words.steps
+    assert steps == 3
+    assert words.where(test, line, b) == first
+    assert words.steps == steps
+    # Of another line, only what is new.
+    words.where(test, words.node(4, a, line), b)
+    assert words.steps == steps + 1
+
+
+def test_a_restriction_is_worked_out_once() -> None:
+    words = Words()
+    a, b = map(words.constant, "ab")
+    care = words.masked(1 << 19 | 1 << 26, 1 << 19)
+    line = words.node(5, a, words.node(9, b, a))
+    first = words.restricted(line, care, YES)
+    made = words.restrictions
+    assert made > 0
+    assert words.restricted(line, care, YES) == first
+    assert words.restrictions == made
+    # The other outcome is another question.
+    assert words.restricted(line, care, NO) != first
+    assert words.restrictions > made
+
+
+@pytest.mark.parametrize(("seed", "most", "restrictions"), [(1, 925, 1795), (2, 490, 632)])
+def test_random_policies_take_no_more_work_than_they_did(
+    seed: int, most: int, restrictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = SharedWords()
+    monkeypatch.setattr(seccompgen.compile, "shared_words", lambda: shared)
+    policy = random_policy(tmp_path, seed, 16, TABLES)
+    abi = ABIS["x86_64"]
+    program = compile_policy(policy, abi, TABLES)
+    found = prove(meaning(policy, abi, TABLES), Code(program.instructions, abi.byte_order))
+    assert isinstance(found, Proof)
+    assert shared.words.steps <= most
+    assert shared.words.restrictions <= restrictions
+
+
+def test_a_second_abi_asks_little_that_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = random_policy(tmp_path, 1, 16, TABLES)
+    alone = {abi.name: _compiled(policy, abi, monkeypatch) for abi in policy.arches}
+    shared = SharedWords()
+    monkeypatch.setattr(seccompgen.compile, "shared_words", lambda: shared)
+    work = []
+    for abi in policy.arches:
+        before = shared.words.steps + shared.words.restrictions
+        assert compile_policy(policy, abi, TABLES) == alone[abi.name]
+        work.append(shared.words.steps + shared.words.restrictions - before)
+    assert max(work[1:]) * 10 <= work[0]
+
+
+def _compiled(policy: Policy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:
+    """Return the program for ``abi`` by a compiler that knows nothing yet."""
+    monkeypatch.setattr(seccompgen.compile, "shared_words", SharedWords)
+    return compile_policy(policy, abi, TABLES)

@@ -1,0 +1,70 @@
+"""The choice between searching a word by intervals and by bits."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+from seccompgen.compile.linefacts import LineFacts
+from seccompgen.compile.onword import WordSearch
+from seccompgen.compile.search import THOROUGH, WORD, Search
+from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED, Item, count_tests
+from seccompgen.compile.words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def searched(tests: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the intervals of a word under (mask, value) tests, and how many were searched."""
+    words = Words()
+    line = words.constant(0)
+    for label, (mask, value) in enumerate(tests, 1):
+        line = words.where(words.masked(mask, value), words.constant(label), line)
+    ends = np.full((len(tests) + 1, BUDGETS), SCALE, dtype=np.int64)
+    ends[:, 0] = IMPOSSIBLE
+    search = WordSearch(LineFacts(words, (), SCALE), ends, THOROUGH)
+    search.best(line, (), 1 << 4)
+    return words.runs(line), search.searched
+
+
+def test_what_masks_repeat_is_not_searched_interval_by_interval() -> None:
+    intervals, looked_at = searched([(0xFFF00FF0, 0x670), (0xFF0F0F00, 0x50300)])
+    assert 1000 < intervals < 10_000
+    assert looked_at < intervals // 20
+
+
+def test_listed_values_are() -> None:
+    values = random.Random(0).sample(range(1 << 32), 300)
+    intervals, looked_at = searched([(0xFFFFFFFF, value) for value in values])
+    assert looked_at == intervals == 601
+
+
+def test_equally_heavy_numbers_are_taken_with_the_commonest_label_last() -> None:
+    labels = {1: 3, 2: 1, 5: 1, 9: 1, 14: 2, 15: 1}
+    items = [Item(number, number, label, 1) for number, label in labels.items()]
+    gaps = [(0, 0), (3, 4), (6, 8), (10, 13), (16, (1 << 32) - 1)]
+    items = sorted([*items, *(Item(*gap, 0, 1) for gap in gaps)], key=lambda item: item.first)
+    ends = np.full((4, BUDGETS), SCALE, dtype=np.int64)
+    ends[:, 0] = IMPOSSIBLE
+    price = 5000 * SCALE
+    tests = [
+        count_tests(Search(items, ends, price, effort).tree(UNBOUNDED))
+        for effort in (WORD, THOROUGH)
+    ]
+    assert tests == [6, 7]
+
+
+def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
+    rng = random.Random(12)
+    masks = [rng.getrandbits(32) for _ in range(12)]
+    tests = [(mask, rng.getrandbits(32) & mask) for mask in masks]
+    words = Words()
+    line = words.constant(0)
+    for test in tests:
+        line = words.where(words.masked(*test), words.constant(1), line)
+    ends = np.full((2, BUDGETS), SCALE, dtype=np.int64)
+    ends[:, 0] = IMPOSSIBLE
+    trees = WordSearch(LineFacts(words, tests, SCALE), ends, THOROUGH).best(line, (), 1 << 4)
+    assert count_tests(trees.tree(UNBOUNDED)) == 3 * 12 - 1  # the first finds the word loaded

@@ -1,0 +1,77 @@
+"""The kinds of diagnostics: stable codes, and one for each diagnostic of policies and filters."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+from pathlib import Path
+
+import pytest
+import seccompgen
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.problems import Problem
+
+ROOM = Path(seccompgen.__file__).parent
+ERRORS = {"AnswerNo", "InputError", "OutsideError", "UndecidedError"}
+CODES = """
+abi-left-out abi-missing abi-needed abi-without-filters action-needed arch-compared arch-unchecked
+call-skipped circular-include conflicting-flags conflicting-settings dead-rule deep-include
+empty-group empty-policy few-filters foreign-manifest foreign-module long-program malformed-file
+misplaced-key missing-key mixed-words no-banner no-common-abi no-filters no-listener no-rules
+no-such-filter not-combined not-in-oci-profile other-runtime other-tables pointer-compared
+policy-needed refused-program repeated-abi repeated-rule replaced-filter rule-skipped
+scattered-numbers several-filters shadowed-module source-missing stale-module stock-policy-meant
+too-large too-many-cases too-many-errors unknown-abi unknown-action unknown-call unknown-key
+unknown-profiled-call unprintable-name unreadable-file unserved-abi wrong-profile wrong-program
+wrong-value
+"""
+"""Codes that were given out. Whoever ignores one by its name relies on it: add to these only."""
+
+
+def test_no_code_goes_away_or_comes_unnoticed() -> None:
+    assert sorted(one.value for one in Problem) == CODES.split()
+    assert all(one.value == one.name.lower().replace("_", "-") for one in Problem)
+
+
+def calls(tree: ast.AST, names: set[str]) -> list[ast.Call]:
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [one for one in found if isinstance(one.func, ast.Name) and one.func.id in names]
+
+
+def has_kind(call: ast.Call) -> bool:
+    return len(call.args) > 2 or any(word.arg == "kind" for word in call.keywords)
+
+
+def lacking(tree: ast.AST) -> list[int]:
+    """Return the lines of diagnostics without a kind, and of errors made from texts alone."""
+    diagnostics, errors = calls(tree, {"Diagnostic"}), calls(tree, ERRORS)
+    texts = [
+        error
+        for error in errors
+        if not all(isinstance(one, ast.Starred) or one in diagnostics for one in error.args)
+    ]
+    # What a function collects may get its kind from the error that it is raised with.
+    raised_with = any(any(word.arg == "kind" for word in one.keywords) for one in errors)
+    without = [one for one in diagnostics if not has_kind(one) and not raised_with]
+    without += [one for one in texts if not any(word.arg == "kind" for word in one.keywords)]
+    return [one.lineno for one in without]
+
+
+@pytest.mark.parametrize("room", ["filters", "policy"])
+def test_every_diagnostic_has_a_kind(room: str) -> None:
+    """It is given one where it is made, or by the error that it is raised with."""
+    found = []
+    for path in sorted((ROOM / room).rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        # What generators of a module yield, another function of it raises.
+        parts = [tree] if path.name == "oci.py" else tree.body
+        found += [f"{path.name}:{line}" for part in parts for line in lacking(part)]
+    assert not found
+
+
+def test_an_error_gives_its_kind_to_what_has_none() -> None:
+    own = Diagnostic("a", Position("f", 1), Problem.DEAD_RULE)
+    error = InputError(own, "b", Diagnostic("c"), kind=Problem.WRONG_VALUE)
+    kinds = [Problem.DEAD_RULE, Problem.WRONG_VALUE, Problem.WRONG_VALUE]
+    assert [one.kind for one in error.diagnostics] == kinds
+    assert pickle.loads(pickle.dumps(error)).diagnostics == error.diagnostics

@@ -1,0 +1,203 @@
+"""The pytest plugin, on a project of its own: recorded, enforced, and out of the way otherwise."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from recording import calls, run
+from running_kernel import require_x86_64
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+require_x86_64()
+
+TESTS = """
+import os, socket, subprocess, sys
+
+os.sched_getscheduler(0)
+
+def test_calls():
+    assert os.getsid(0) >= 0
+
+def test_starts_a_process():
+    assert subprocess.run(["true"]).returncode == 0
+
+def test_makes_a_socket():
+    if "INET" in os.environ:
+        socket.socket(socket.AF_INET).close()
+
+def test_does_not_notice():
+    try:
+        os.getpriority(os.PRIO_PROCESS, 0) if "PRIORITY" in os.environ else None
+    except PermissionError:
+        pass
+"""
+
+
+CONTROLLER = """
+import os
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        os.sched_get_priority_max(0)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    (tmp_path / "conftest.py").write_text(CONTROLLER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider -q\n")
+    return tmp_path
+
+
+def pytest_in(project: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = {"PATH": "/usr/bin:/bin", "HOME": str(project), "XDG_CACHE_HOME": str(project / "c")}
+    return run([sys.executable, "-m", "pytest", *options], cwd=project, env={**path, **environment})
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_a_suite_is_recorded_and_runs_under_the_result(
+    project: Path, workers: tuple[str, ...]
+) -> None:
+    policy = project / "suite.yml"
+    seen = pytest_in(project, "--seccompgen-record", "suite.yml", *workers)
+    assert seen.returncode == 0, seen.stderr
+    assert "4 passed" in seen.stdout
+    found = {*calls(policy)}
+    assert {"getsid", "execve", "wait4"} <= found
+    assert not found & {"sched_getscheduler", "socket", "getpriority", "seccomp"}
+    # What distributes tests runs none, so that what it calls is none of theirs.
+    assert ("sched_get_priority_max" in found) is not bool(workers)
+    held = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers)
+    assert "4 passed" in held.stdout, held.stderr
+    refused = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers, INET="1")
+    assert refused.returncode == 1
+    assert "1 failed, 3 passed" in refused.stdout
+    assert "PermissionError" in refused.stdout
+    assert "socket() on x86_64: errno(EPERM) by default_action" in refused.stderr
+
+
+def test_rules_that_no_test_reaches_and_refusals_that_none_notices(project: Path) -> None:
+    policy = project / "suite.yml"
+    assert pytest_in(project, "--seccompgen-record", "suite.yml").returncode == 0
+    text = policy.read_text().replace("  - getsid\n", "  - getsid\n  - mlockall\n")
+    policy.write_text(text)
+    line = text[: text.index("mlockall")].count("\n") + 1
+    held = pytest_in(project, "--seccompgen-enforce", "suite.yml")
+    assert held.returncode == 0, held.stdout + held.stderr
+    assert f"suite.yml:{line}:5: nothing called mlockall\n" in held.stderr
+    assert "nothing called getsid" not in held.stderr
+    skip = "--seccompgen-skip-unreached"
+    short = pytest_in(project, "--seccompgen-enforce", "suite.yml", skip)
+    assert short.returncode == 0, short.stdout + short.stderr
+    assert "nothing called" not in short.stderr
+    assert "rules reached; 0 calls refused" in short.stderr
+    assert pytest_in(project, skip).returncode == 4
+    unnoticed = pytest_in(project, "--seccompgen-enforce", "suite.yml", PRIORITY="1")
+    assert "4 passed" in unnoticed.stdout
+    assert unnoticed.returncode == 1
+    assert "getpriority() on x86_64" in unnoticed.stderr
+
+
+FOUR = """
+import os, subprocess, sys, threading
+import pytest
+
+def attempt():
+    try:
+        os.getpriority(os.PRIO_PROCESS, 0)
+    except PermissionError:
+        pass
+
+@pytest.mark.parametrize("n", range(2))
+def test_here(n):
+    attempt()
+
+def test_there():
+    pid = os.fork()
+    if pid == 0:
+        attempt()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    code = "import os\\ntry: os.getpriority(0, 0)\\nexcept PermissionError: pass"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+def test_none():
+    thread = threading.Thread(target=len, args=([],))
+    thread.start()
+    thread.join()
+"""
+OWN = """
+def test_own():
+    from seccomp_filters import no_exec
+    no_exec.install()
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_each_refusal_is_counted_and_its_test_named(
+    project: Path, workers: tuple[str, ...]
+) -> None:
+    """Also those of what a test starts; the policy's own filter is none of the tests'."""
+    (project / "test_it.py").write_text(FOUR)
+    policy = project / "suite.yml"
+    policy.write_text("default_action: allow\nsyscalls: [{action: errno, names: [getpriority]}]\n")
+    held = pytest_in(project, "--seccompgen-enforce", "suite.yml", *workers)
+    assert "4 passed" in held.stdout, held.stderr
+    assert held.returncode == 1
+    tests = "test_it.py::test_here[0], test_it.py::test_here[1], test_it.py::test_there"
+    first, *seen, last = held.stderr.splitlines()
+    assert first == (
+        "suite.yml:2:36: getpriority() on x86_64: errno(EPERM) by rule 1, 4 times, in " + tests
+    )
+    assert last == "suite.yml: 1 of 1 rules reached; 4 calls refused"
+    attempt = f"at {project}/test_it.py:7 in attempt, {project}/test_it.py"
+    assert [
+        re.sub(r"^    .*\[\d+.*\] |, /[^,]*/site-packages/.*|, getpriority.0x.*", "", line)
+        for line in sorted(seen)
+    ] == sorted(
+        [
+            f"getpriority(0, 0), 2 times, {attempt}:13 in test_here",
+            f"getpriority(0, 0), {attempt}:18 in test_there",
+            "getpriority(0, 0), at <string>:2 in <module>",
+        ]
+    )
+    (project / "test_it.py").write_text(OWN)
+    own = pytest_in(project, "--seccompgen-enforce", "suite.yml")
+    assert "a process installed a filter of its own" in own.stderr
+
+
+def test_both_at_once_record_what_was_refused_as_well(project: Path) -> None:
+    options = ["--seccompgen-record", "suite.yml"]
+    assert pytest_in(project, *options).returncode == 0
+    (project / "suite.yml").rename(project / "old.yml")
+    again = pytest_in(project, *options, "--seccompgen-enforce", "old.yml", PRIORITY="1")
+    assert again.returncode == 1
+    assert "getpriority" in calls(project / "suite.yml")
+
+
+def test_a_policy_that_is_none_stops_the_run_before_it_begins(project: Path) -> None:
+    (project / "suite.yml").write_text("default_action: errno\nsyscalls: [{names: [opnat]}]\n")
+    held = pytest_in(project, "--seccompgen-enforce", "suite.yml")
+    assert held.returncode == 4
+    assert held.stderr.startswith("ERROR: suite.yml:2:12: 'action' is missing")
+    assert held.stdout == ""
+
+
+def test_without_its_options_it_imports_nothing(project: Path) -> None:
+    (project / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it():\n"
+        "    ours = {name for name in sys.modules if name.startswith('seccomp')}\n"
+        "    room = 'seccompgen.distribute'\n"
+        "    assert ours == {'seccompgen', room, f'{room}.pytest_plugin'}\n"
+        "    assert not {'click', 'pydantic', 'numpy'} & {*sys.modules}\n"
+    )
+    plain = pytest_in(project)
+    assert plain.returncode == 0, plain.stdout

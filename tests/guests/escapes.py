@@ -1,0 +1,88 @@
+"""The attacks of `escape` in a guest: what they need, and what came of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from escape import attacks
+from escape.attack import ATTACKS, Outcome
+from escape.judge import judged
+from escape.promises import POLICIES
+from escape.scene import FOREIGN
+from guests.stock import NO_PROGRAM
+from strategies import plain_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from escape.attack import Attack
+    from guests.machines import Guest
+
+attacks.load()
+
+_ESCAPE = Path(__file__).parents[1] / "escape"
+_IN_GUESTS = ("attack", "foreign", "run", "scene", "tracing")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The number of attacks held off, the others by name with what kept the guest from trying them,
+    and what is wrong: an attack on two policies counts twice."""
+
+    tried: int
+    untried: dict[str, str]
+    differences: list[str]
+
+
+def sources() -> dict[str, bytes]:
+    """Return the files of the attacks, by their paths."""
+    paths = [_ESCAPE / f"{name}.py" for name in _IN_GUESTS]
+    paths += sorted((_ESCAPE / "attacks").glob("*.py"))
+    return {str(path.relative_to(_ESCAPE.parent)): path.read_bytes() for path in paths}
+
+
+def attacks_of(guest: Guest, share: slice) -> list[Attack]:
+    """Return which a guest tries: a share of those that all ABIs have, and its ABI's own."""
+    usable = [one for one in ATTACKS if one.exists(guest.abi)]
+    return [
+        *[one for one in usable if not one.abis][share],
+        *[one for one in usable if one.abis],
+    ]
+
+
+def plan(guest: Guest, share: slice) -> dict[str, Any]:
+    """Return what ``escape.run.outcomes`` needs to know."""
+    tables = plain_tables()
+    return {
+        "abi": guest.abi,
+        "foreign": {name: dict(tables[name]) for name in FOREIGN.get(guest.abi, ())},
+        "attacks": [one.name for one in attacks_of(guest, share)],
+        "policies": [name for name in POLICIES if (guest.abi, name) not in NO_PROGRAM],
+    }
+
+
+def judge(
+    guest: Guest, share: slice, report: Mapping[str, Mapping[str, tuple[str, str]]]
+) -> Verdict:
+    """Judge what a guest reports: by policy, "" without one, and attack."""
+    tried = 0
+    untried: dict[str, str] = {}
+    differences = []
+    for one in attacks_of(guest, share):
+        for policy in one.against:
+            if (guest.abi, policy) in NO_PROGRAM:
+                continue
+            if one.name not in report[policy]:
+                differences.append(f"attack {one.name} on {policy}: it was not made")
+                continue
+            free = report[""].get(one.name)
+            found = judged(one, free and Outcome(*free), Outcome(*report[policy][one.name]))
+            if found.wrong:
+                differences.append(f"attack {one.name} on {policy}: {found.wrong}")
+            elif found.untried:
+                untried[one.name] = found.untried
+            else:
+                tried += 1
+    return Verdict(tried, untried, differences)

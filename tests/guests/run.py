@@ -1,0 +1,190 @@
+"""Boot a guest, have it try everything, judge what it reports, and write that down."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guests import bitmap, cache, escapes, image, stock, table
+from guests.emulator import boot
+from guests.judge import judge
+from guests.machines import GUESTS
+from guests.plan import plan
+from guests.programs import compiled
+from strategies import plain_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from guests.machines import Guest
+    from guests.plan import Plan
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "build" / "kernels"
+"""Where there is a file of JSON for each guest."""
+
+FAULTY = {"x86_64-newest", "s390x", "mips64el"}
+"""Guests that try wrong filters as well: one has to, and each of these has faults of its own."""
+
+_COMPAT = {"amd64", "arm64"}
+"""Debian's architectures whose kernels start programs of 32 bits as well."""
+
+
+def share_of(guest: Guest) -> slice:
+    """Return which policies and attacks a guest tries: an equal part each guest of its ABI."""
+    names = [other.name for other in GUESTS if other.abi == guest.abi]
+    return slice(names.index(guest.name), None, len(names))
+
+
+def _logs(guest: Guest) -> bool:
+    """Say whether the kernel logs what filters do. Debian's for MIPS has no CONFIG_AUDITSYSCALL."""
+    return guest.abi != "mips64el"
+
+
+def _has_bitmap(guest: Guest) -> bool:
+    """Say whether the kernel has the bitmap: since 5.11, on MIPS not yet in 6.1."""
+    return "5.10" not in guest.name and guest.abi != "mips64el"
+
+
+def run(guest: Guest, processor: int | None = None) -> dict[str, Any]:
+    """Return what was tried in a guest and what differed, and write it to a file.
+
+    Raises what ``boot`` does.
+    """
+    faulty, foreign = guest.name in FAULTY, guest.kernel.architecture in _COMPAT
+    made = compiled(guest.abi)
+    planned = plan(guest.abi, made, share=share_of(guest), faults=faulty, foreign=foreign)
+    report = _report(guest, planned, processor)
+    verdict = judge(planned, report["conformance"], logs=_logs(guest))
+    release = report["release"]
+    differences = []
+    if report["abi"] != guest.abi:
+        differences.append(f"the runtime takes the interpreter for {report['abi']}")
+    if report["conformance"]["log_overrun"]:  # for want of records any fault would be noticed
+        differences.append("the kernel's log went round before all of it was read")
+    uncaught = []
+    for number, one in enumerate(planned.filters):
+        found = verdict.differences.get(number, [])
+        if number in planned.wrong:
+            uncaught += [] if found else [one.what]
+        else:
+            differences += [f"{one.what}: {text}" for text in found]
+    differences += stock.differences(guest, report["stock"])
+    absent = report["absent"]
+    own = plain_tables()[guest.abi]
+    differences += table.differences(guest.abi, release, own, absent)
+    wrong_tables = dict(_wrong_tables(own))
+    uncaught += [
+        what
+        for what, wrong in wrong_tables.items()
+        if not table.differences(guest.abi, release, wrong, absent)
+    ]
+    for (one, trial), end in zip(planned.foreign, report["foreign"], strict=True):
+        if end != trial.end:
+            differences.append(f"foreign program, {one.what}: wanted {trial.end}, was {end}")
+    differences += bitmap.differences(
+        planned.probes, report["times"], has_bitmap=_has_bitmap(guest)
+    )
+    attacked = escapes.judge(guest, share_of(guest), report["escape"])
+    differences += attacked.differences
+    differences += [f"not caught: {what}" for what in uncaught]
+    result = {
+        "guest": guest.name,
+        "abi": guest.abi,
+        "machine": report["machine"],
+        "release": release,
+        "python": report["python"],
+        "filters": sum(
+            one["confined"].get("install") == "done" for one in report["stock"]["policies"].values()
+        ),
+        "stock": stock.attempts(report["stock"]),
+        "attacks": attacked.tried,
+        "untried": attacked.untried,
+        "policies": len(planned.filters) - len(planned.wrong),
+        "calls": verdict.calls,
+        "records": verdict.records if _logs(guest) else None,
+        "numbers": len(table.numbers(guest.abi)),
+        "excuses": {
+            name: one.why for name, one in table.excuses(guest.abi, release, absent).items()
+        },
+        "bitmap": sum(len(probe.cached) for probe in planned.probes)
+        if _has_bitmap(guest)
+        else None,
+        "foreign": len(planned.foreign) if foreign else None,
+        "faults": len(planned.wrong) + len(wrong_tables) - len(uncaught) if faulty else None,
+        "differences": differences,
+        "seconds": report["seconds"],
+    }
+    differences += untried(result)
+    write(guest, result)
+    return result
+
+
+def untried(result: Mapping[str, Any]) -> list[str]:
+    """Say of which parts of a result a guest tried nothing, though it should: None says not.
+
+    Where nothing is tried nothing differs.
+    """
+    parts = (
+        *(
+            "filters",
+            "stock",
+            "attacks",
+            "policies",
+            "calls",
+            "records",
+            "numbers",
+            "bitmap",
+            "foreign",
+        ),
+        "faults",
+    )
+    return [f"{part}: nothing was tried" for part in parts if result[part] == 0]
+
+
+def write(guest: Guest, result: Mapping[str, Any]) -> None:
+    """Write a guest's result down: what was found, or ``skipped`` with the reason."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{guest.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def _report(guest: Guest, planned: Plan, processor: int | None) -> dict[str, Any]:
+    """Boot the guest and return its report.
+
+    To compile our sources takes it a second or more, so it reports the bytecode as well, which
+    later runs bring along. Python takes it only for the very sources, by their size.
+    """
+    sources = _sources()
+    digest = hashlib.sha256(b"\0".join(sources[name] for name in sorted(sources))).hexdigest()
+    place = cache.place("bytecode/ours", (image.user_space(guest).library, digest))
+    bytecode = json.loads(place.read_text()) if place.exists() else {}
+    own = planned.files(
+        stock.plan(guest), escapes.plan(guest, share_of(guest)), wants_bytecode=not bytecode
+    )
+    files = {f"plan/{name}": content for name, content in own.items()}
+    files |= {name: base64.b64decode(content) for name, content in bytecode.items()}
+    report: dict[str, Any] = json.loads(boot(guest, files | sources, processor=processor))
+    if not bytecode:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with cache.locked(place.name):
+            cache.write(place, json.dumps(report["bytecode"]).encode())
+    return report
+
+
+def _sources() -> dict[str, bytes]:
+    """Return what runs in guests: our scripts; the runtime and the filters, as vendored."""
+    files = {"main.py": b"from guests.inside.main import main\n", **escapes.sources()}
+    for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
+        files[f"guests/inside/{path.name}"] = path.read_bytes()
+    for path in sorted((ROOT / "generated" / "seccomp_filters").glob("*.py")):
+        files[f"app/sandbox/{path.name}"] = path.read_bytes()
+    return files
+
+
+def _wrong_tables(own: Mapping[str, int]) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield tables with a fault, which the kernel's answers must contradict."""
+    yield "a call missing in the table", {n: nr for n, nr in own.items() if n != "openat"}
+    yield "a number off by one in the table", {**own, "getpid": own["getpid"] + 1}

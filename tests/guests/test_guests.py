@@ -1,0 +1,38 @@
+"""Every guest's kernel does with our filters what the policies say.
+
+``make test-kernels`` runs this, and nothing else does: it boots machines, for some minutes.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from guests.emulator import Unavailable
+from guests.machines import GUESTS, Guest
+from guests.run import run, write
+
+pytestmark = pytest.mark.kernels
+
+
+@pytest.fixture(scope="session")
+def processor() -> int | None:
+    """One processor for each worker: emulators that move between them take half as long again."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    processors = sorted(os.sched_getaffinity(0))
+    return processors[int(worker[2:]) % len(processors)] if worker else None
+
+
+# Those that take longest come first, so that no worker is left with one at the end.
+_SLOW = ("s390x", "mips64el", "arm", "riscv64", "ppc64le", "loongarch64")
+_ORDERED = sorted(GUESTS, key=lambda guest: guest.name not in _SLOW)
+
+
+@pytest.mark.parametrize("guest", _ORDERED, ids=lambda guest: guest.name)
+def test_guest(guest: Guest, processor: int | None) -> None:
+    try:
+        result = run(guest, processor)
+    except Unavailable as missing:
+        write(guest, {"guest": guest.name, "abi": guest.abi, "skipped": str(missing)})
+        pytest.skip(str(missing))
+    assert result["differences"] == []

@@ -1,0 +1,184 @@
+"""Run the command line as users do, and look at trees of files."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from seccompgen.__main__ import main
+from upstream import NEW, OLD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).parents[2]
+RENEW = "run the same command without --check, look at what changes, and commit it"
+"""The last line of ``--check`` where something would change."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The output and exit code of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def seccompgen(*args: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Result:
+    """Run ``seccompgen`` to its end; a traceback fails the test, whatever the test is about."""
+    run = subprocess.run(
+        [sys.executable, "-m", "seccompgen", *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return Result(run.returncode, run.stdout, run.stderr)
+
+
+def in_pid_namespace(*args: str | Path, proc: bool = False) -> Result:
+    """Run ``seccompgen`` in a PID namespace of its own, with or without its /proc."""
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    unshare += ["--mount-proc"] if proc else []
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces here")
+    command = [*unshare, sys.executable, "-m", "seccompgen", *map(str, args)]
+    run = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return Result(run.returncode, run.stdout, run.stderr)
+
+
+def inside(*args: str | Path, cwd: Path = ROOT) -> Result:
+    """Run ``seccompgen`` as above, but in this process, which is quicker."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(sys, "argv", ["seccompgen", *map(str, args)])
+        try:
+            main()
+        except SystemExit as stop:
+            assert isinstance(stop.code, int)
+            code = stop.code
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def forked(*args: str | Path, cwd: Path = ROOT) -> Result:
+    """Run ``seccompgen`` in a fork of this process: as quick as `inside`, for what never returns.
+
+    Whatever this process is, the command becomes something else in the fork.
+    """
+    with TemporaryFile() as out, TemporaryFile() as err, warnings.catch_warnings():
+        # Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+        if pid == 0:
+            _in_fork([*map(str, args)], cwd, out.fileno(), err.fileno())
+        deadline = time.monotonic() + 120
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.002)
+        _, status = os.waitpid(pid, 0)
+        out.seek(0)
+        err.seek(0)
+        told = err.read().decode(errors="replace")
+        assert "Traceback" not in told, told
+        return Result(os.waitstatus_to_exitcode(status), out.read().decode(), told)
+
+
+def _in_fork(args: list[str], cwd: Path, out: int, err: int) -> NoReturn:
+    code: object = 1
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(out, 1)
+        os.dup2(err, 2)
+        os.chdir(cwd)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115 - descriptors
+        sys.argv = ["seccompgen", *args]
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        except BaseException:  # noqa: BLE001, RUF100 - the caller shows it
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def said(run: Result) -> tuple[int, list[str], list[str]]:
+    """Return the exit code, and the lines on stdout and on stderr."""
+    return run.code, run.out.splitlines(), run.err.splitlines()
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    """Return every file under ``directory`` by relative path, but what Python caches there."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def checkout(directory: Path, tree: Path | None = None) -> Path:
+    """Lay a checkout out as far as generation needs it: pin, lock, policies, generated files.
+
+    It has the two stock policies that take a second to compile, not those that take ten, and one
+    of the two for two ABIs only: a checkout is compiled anew wherever it lies. Its tables are the
+    shipped ones; or those that ``tree``, a folder of kernel trees, has at the pin, and then the
+    other policy is for three.
+    """
+    shutil.copytree(_small_checkout(tree).name, directory, dirs_exist_ok=True)
+    return directory
+
+
+@cache
+def _small_checkout(tree: Path | None) -> TemporaryDirectory[str]:
+    whole = TemporaryDirectory()
+    directory = Path(whole.name)
+    if tree:
+        shutil.copytree(_small_checkout(None).name, directory, dirs_exist_ok=True)
+        _for_few_abis(directory / "policies" / "no_network.yml", "x86_64, i386, mips")
+        for tag in (OLD, NEW):  # the lock holds the pin's files to the shipped ones
+            run = seccompgen("tables", "--tag", tag, "--from", tree / "{tag}", cwd=directory)
+            assert run.code == 0, run.err
+        return whole
+    for name in ("policies", "generated", "generator/seccompgen/kernel"):
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for slow in ("compute_only", "web_worker"):
+        (directory / "policies" / f"{slow}.yml").unlink()
+    _for_few_abis(directory / "policies" / "no_exec.yml", "x86_64, arm")
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    assert seccompgen("tables", cwd=directory).code == 0
+    return whole
+
+
+def _for_few_abis(policy: Path, abis: str) -> None:
+    policy.write_text(f"arches: [{abis}]\n{policy.read_text()}")

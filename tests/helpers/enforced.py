@@ -1,0 +1,169 @@
+"""Workloads that are recorded, then run under what was recorded, however they end.
+
+A workload says on stdout, or by what it listens on, that it is ready. Then it is ended: by itself,
+at the end of its stdin, or by a signal. What the policies here do not allow kills, so that no
+refused call goes unnoticed where a program takes it lightly.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from running_kernel import install_raw
+from seccompgen.core.abis import ABIS
+from seccompgen.pipeline.build import build_policy, shipped_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+ITSELF = "itself"
+ENDINGS = (ITSELF, "SIGTERM", "SIGINT")
+Running = subprocess.Popen[str]
+READY = "ready\n"
+"""The line by which a workload says that it is ready."""
+GRACE = 20.0
+"""Seconds that a workload may take to be ready, or to end."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A command, and how to tell that it is ready: it says `READY`, or ``port`` accepts.
+
+    ``use`` is what is done with it then, whose result has to be the same each time. ``at_once`` is
+    how many of it can run beside each other. It goes on for ``settles`` seconds before it is ended:
+    what it waits in is part of it.
+    """
+
+    command: Sequence[str | Path]
+    port: int = 0
+    use: Callable[[], object] = lambda: None
+    at_once: int = 5
+    settles: float = 0.0
+    directory: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run: its exit status as shells tell it, its output, and the result of its use."""
+
+    code: int
+    said: str
+    used: object
+
+
+def start(
+    words: Sequence[str | Path],
+    install: Callable[[], object] | None = None,
+    directory: Path | None = None,
+) -> Running:
+    """Start a command line; ``install`` is called just before it is executed."""
+    pipe = subprocess.PIPE
+
+    def prepare() -> None:
+        # Who started the suite may ignore them, as nohup and a shell's & do.
+        for one in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(one, signal.SIG_DFL)
+        if install:
+            install()
+
+    return subprocess.Popen(
+        [*map(str, words)],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=directory,
+        preexec_fn=prepare,  # noqa: PLW1509 - there are no threads
+        close_fds=install is None,  # those calls would be the filter's to judge
+    )
+
+
+def finish(process: Running, workload: Workload, ending: str) -> Outcome:
+    """Wait until a workload is ready, use it, end it, and return how that went."""
+    assert process.stdin
+    assert process.stdout
+    try:
+        said = _await(process, workload)
+        used = workload.use()
+        time.sleep(workload.settles)
+        if ending == ITSELF:
+            process.stdin.close()
+        else:
+            process.send_signal(signal.Signals[ending])
+        process.wait(GRACE)
+        said += process.stdout.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+    code = process.returncode
+    return Outcome(128 - code if code < 0 else code, said, used)
+
+
+def _await(process: Running, workload: Workload) -> str:
+    assert process.stdout
+    if not workload.port:
+        lines = [process.stdout.readline()]
+        while lines[-1] not in {"", READY}:
+            lines.append(process.stdout.readline())
+        return "".join(lines)
+    deadline = time.monotonic() + GRACE
+    while process.poll() is None:
+        assert time.monotonic() < deadline
+        try:
+            socket.create_connection(("127.0.0.1", workload.port), timeout=1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return ""
+    return process.stdout.read()
+
+
+def recorded(policy: Path, workload: Workload, ending: str) -> Outcome:
+    """Record a run, which kills what it did not see, and return how it went."""
+    record = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy)]
+    words = [*record, "--default-action", "kill_process", "--", *workload.command]
+    outcome = finish(start(words, None, workload.directory), workload, ending)
+    assert policy.exists(), outcome
+    # What the recorder says itself is about the run, not of it.
+    lines = outcome.said.splitlines(keepends=True)
+    ours = ("note: ", f"wrote {policy}", "waiting for ")
+    return Outcome(
+        outcome.code, "".join(line for line in lines if not line.startswith(ours)), outcome.used
+    )
+
+
+def enforced(policy: Path, workload: Workload, ending: str, times: int) -> list[Outcome]:
+    """Run a workload under a policy, several times, and return how each went."""
+    (program,) = build_policy(policy, shipped_tables(), [ABIS["x86_64"]]).programs
+    code = program.to_bytes()
+    outcomes: list[Outcome] = []
+    while len(outcomes) < times:
+        count = min(workload.at_once, times - len(outcomes))
+        running = [
+            start(workload.command, lambda: install_raw(code), workload.directory)
+            for _ in range(count)
+        ]
+        outcomes += [finish(one, workload, ending) for one in running]
+    return outcomes
+
+
+def hold(workload: Workload, directory: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Record a workload once for each way to end, and run it ten times under each policy.
+
+    Each run ends as one without a filter, and says the same.
+    """
+    for ending in endings:
+        bare = finish(start(workload.command, None, workload.directory), workload, ending)
+        policy = directory / f"{ending}.yml"
+        assert recorded(policy, workload, ending) == bare, ending
+        for outcome in enforced(policy, workload, ending, 10):
+            assert outcome == bare, f"{ending}: {outcome}, not {bare}\n{policy.read_text()}"

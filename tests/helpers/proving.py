@@ -1,0 +1,145 @@
+"""Help for tests of the provers: policies as the model has them, and independent answers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import interpreter
+import oracle
+from hypothesis import HealthCheck, Phase, settings
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.program import Instruction
+from seccompgen.filters.load import load_filter
+from seccompgen.pipeline.build import shipped_tables
+from seccompgen.policy import load_policy
+from seccompgen.verify import Code, Difference, Method, Proof, kernel_objections, meaning, prove
+from seccompgen.verify.call import Call
+from stock_policies import CONSTANTS, STOCK, read_policy
+from strategies import interesting_calls, plain_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import strategies
+    from interpreter import ByteOrder, Result
+    from seccompgen.core.model import Policy
+    from seccompgen.verify import Meaning
+    from seccompgen.verify.stack import FilterSemantics
+
+TABLES = shipped_tables()
+GENERATED = Path(__file__).parents[2] / "generated" / "seccomp_filters"
+
+bounded = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # to shrink what takes a solver takes minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def loaded(policy: oracle.PolicyDict) -> Policy:
+    """Write ``policy`` to a file, and load it as the command line does."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "policy.json")
+        path.write_text(json.dumps(policy))
+        return load_policy(path, TABLES)[0]
+
+
+def meaning_of(policy: oracle.PolicyDict, abi: str) -> Meaning:
+    return meaning(loaded(policy), ABIS[abi], TABLES)
+
+
+@cache
+def _bytes(instructions: tuple[Instruction, ...], byte_order: ByteOrder) -> bytes:
+    return interpreter.assemble([(i.code, i.jt, i.jf, i.k) for i in instructions], byte_order)
+
+
+def ran(code: Code, call: Call) -> Result:
+    """Return what the independent interpreter makes of ``call``."""
+    data = interpreter.seccomp_data(
+        call.nr, call.arch, call.args, call.instruction_pointer, code.byte_order
+    )
+    return interpreter.run(_bytes(code.instructions, code.byte_order), data, code.byte_order)
+
+
+def decided(
+    policy: oracle.PolicyDict, abi: str, call: Call, constants: dict[str, int] | None = None
+) -> int:
+    """Return what the independent oracle says of ``call``."""
+    meant = oracle.Meaning(policy, plain_tables(), abi, constants or {})
+    return meant.decide(call.arch, call.nr, call.args)
+
+
+def as_call(call: strategies.Call, instruction_pointer: int = 0xABCDEF) -> Call:
+    a, b, c, d, e, f = call.args
+    return Call(call.nr, call.arch, (a, b, c, d, e, f), instruction_pointer)
+
+
+def spread_out(items: Iterable[Any], most: int) -> list[Any]:
+    """Return ``most`` of ``items``, evenly from all over, or all if they are fewer."""
+    every = list(items)
+    return [every[n * len(every) // most] for n in range(most)] if len(every) > most else every
+
+
+def both(
+    left: FilterSemantics, right: FilterSemantics, assuming: tuple[str, ...] = ()
+) -> tuple[dict[Method, Proof | Difference], str]:
+    """Return what each method finds that can decide, having asserted that they agree.
+
+    A proof must assume just what ``assuming`` says. With it comes why one could not.
+    """
+    found: dict[Method, Proof | Difference] = {}
+    reason = ""
+    for method in Method:
+        try:
+            found[method] = prove(left, right, [method])
+        except UndecidedError as error:
+            assert method is Method.CLASSES, error
+            reason = str(error)
+            assert "mistake" not in reason, (left, right, reason)
+    assert len({type(one) for one in found.values()}) == 1, found
+    for method, one in found.items():
+        assert one == Proof((method,), assuming) or isinstance(one, Difference)
+    return found, reason
+
+
+# --- the stock filters ---------------------------------------------------------------------------
+
+
+class Stock(NamedTuple):
+    """A committed program, what it must mean, and the policy in the plainest form."""
+
+    name: str
+    abi: str
+    code: Code
+    means: Meaning
+    policy: dict[str, Any]
+
+    def calls(self, most: int) -> list[Call]:
+        """Return calls on which a wrong program would most likely show, evenly from all of them."""
+        found = interesting_calls(self.policy, plain_tables(), self.abi, CONSTANTS)
+        return [as_call(call) for call in spread_out(found, most)]
+
+
+@cache
+def stock() -> tuple[Stock, ...]:
+    found = []
+    for path in STOCK:
+        policy, _ = load_policy(path, TABLES)
+        plain = read_policy(path)
+        for abi, code in load_filter(GENERATED / f"{path.stem}.py", TABLES).programs.items():
+            means = meaning(policy, TABLES.tables[abi].abi, TABLES)
+            found.append(Stock(path.stem, abi, code, means, plain))
+    return tuple(found)
+
+
+def little(*instructions: tuple[int, int, int, int]) -> Code:
+    code = Code(tuple(Instruction(*one) for one in instructions), "little")
+    assert not kernel_objections(code.instructions)
+    return code

@@ -1,0 +1,256 @@
+"""The end of a recording: targets that crash, end at once, cannot start; signals; leftovers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from command import in_pid_namespace
+from recording import calls, record
+from running_kernel import require_x86_64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+require_x86_64()
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    return tmp_path / "recorded.yml"
+
+
+def begin(policy: Path, *command: str) -> subprocess.Popen[str]:
+    """Start recording ``command``, in a process group of its own, as a shell starts a job."""
+    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--", *command]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, process_group=0)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def gone(pids: list[int], seconds: float = 120) -> bool:
+    """Wait for processes to end; return True if they all do in time."""
+    deadline = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not any(map(alive, pids))
+
+
+@pytest.fixture
+def waiting(policy: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A recorded shell and a child of it that wait for ever, and their PIDs."""
+    script = "trap 'echo bye; exit 3' INT TERM; sleep 1000 & echo $$ $!; wait; echo woke"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    pids = [int(word) for word in running.stdout.readline().split()]
+    # Before it becomes another program it is a shell that catches SIGTERM, and then forgets it.
+    while Path(f"/proc/{pids[1]}/comm").read_text() != "sleep\n":
+        time.sleep(0.01)
+    yield running, pids
+    running.kill()
+    for pid in pids:
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+    running.communicate()
+
+
+def test_another_namespaces_proc_is_not_believed(policy: Path) -> None:
+    words = ["record", "-o", str(policy), "--", "true"]
+    done = in_pid_namespace(*words)
+    assert (done.code, policy.exists()) == (3, False)
+    assert done.err.startswith("/proc is not mounted, or is another PID namespace's")
+    mounted = in_pid_namespace(*words, proc=True)
+    assert (mounted.code, policy.exists()) == (0, True), mounted.err
+
+
+def test_a_thread_of_any_name_is_taken_for_what_it_is(policy: Path) -> None:
+    """The name stands before all else in /proc/TID/status."""
+    code = """
+import ctypes, os, threading
+ctypes.CDLL(None).prctl(15, b"x\\rTgid: y")
+thread = threading.Thread(target=os.getppid)
+thread.start()
+thread.join()
+"""
+    seen = record(policy, [sys.executable, "-c", code])
+    assert seen.code == 0, seen.err
+    assert "getppid" in calls(policy)
+
+
+def test_a_parent_that_ignores_its_children_changes_nothing(policy: Path) -> None:
+    words = [sys.executable, "-m", "seccompgen", "record", "-o", str(policy), "--"]
+    done = subprocess.run(
+        [*words, "sh", "-c", "sleep 0; exit 37"],
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, policy.exists()) == (37, True), done.stderr
+
+
+def test_exits_as_the_command_does(policy: Path) -> None:
+    seen = record(policy, ["/bin/sh", "-c", "exit 7"])
+    assert seen.code == 7
+    assert seen.err == f"note: /bin/sh ended with exit code 7\nwrote {policy}\n"
+    assert {"execve", "exit_group"} <= {*calls(policy)}
+
+
+def test_a_crash_is_told_and_what_was_before_is_written(policy: Path) -> None:
+    seen = record(policy, ["/bin/sh", "-c", "kill -SEGV $$"])
+    assert seen.code == 128 + signal.SIGSEGV
+    assert "killed by SIGSEGV" in seen.err
+    assert "kill" in calls(policy)
+
+
+def test_a_command_that_cannot_start_leaves_the_policy_alone(policy: Path) -> None:
+    record(policy, ["/bin/true"])
+    before = policy.read_bytes()
+    missing = record(policy, [policy.parent / "missing"])
+    assert (missing.code, policy.read_bytes()) == (127, before)
+    assert "missing" in missing.err
+    plain = record(policy, [policy])
+    assert (plain.code, policy.read_bytes()) == (126, before)
+    broken = policy.parent / "broken"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    seen = record(policy, [broken])
+    assert (seen.code, policy.read_bytes()) == (127, before)
+    assert str(broken) in seen.err
+
+
+def test_what_somebody_wrote_is_not_lost(policy: Path) -> None:
+    policy.write_text("default_action: errno\n")
+    seen = record(policy, ["/bin/false"])
+    assert seen.code == 2
+    assert "was not recorded" in seen.err
+    assert policy.read_text() == "default_action: errno\n"
+
+
+def test_where_nothing_can_be_written_nothing_is_run(policy: Path) -> None:
+    seen = record(Path("/proc/policy.yml"), ["/usr/bin/touch", policy])
+    assert seen.code == 3
+    assert "/proc/policy.yml: nothing can be written in /proc: " in seen.err
+    assert not policy.exists()
+
+
+FULL = """
+mount -t tmpfs -o size=64k none {full}
+cd {full}
+for name in {names}; do mount --bind . $name; done
+cat /dev/zero > zeros
+exec {python} -m seccompgen record -o recorded.yml -- true
+"""
+
+
+@pytest.mark.parametrize("names", ["", "/var/tmp /tmp"], ids=["policy", "everything"])
+def test_a_full_disk_takes_no_recording(names: str, tmp_path: Path) -> None:
+    full, other = tmp_path / "full", tmp_path / "other"
+    full.mkdir()
+    other.mkdir()
+    script = FULL.format(full=full, names=names, python=sys.executable)
+    if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespaces here")
+    if any(Path(sys.executable).is_relative_to(name) for name in names.split()):
+        pytest.skip("this Python lies where the disk is to be full")
+    done = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", script],
+        env={**os.environ, "TMPDIR": str(other)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "cannot write recorded.yml: No space left on device; what was recorded is" in done.stderr
+    kept = [path.read_text() for path in other.iterdir()]
+    (policy,) = kept or [done.stdout]
+    assert (not kept, bool(done.stdout)) == (bool(names), bool(names)), done.stderr
+    assert policy.startswith("# Recorded by seccompgen") and "- execve" in policy
+
+
+def test_one_interrupt_is_the_commands(
+    policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
+) -> None:
+    """A server is told to end after its use: the calls until then are all there is to record."""
+    running, (shell, child) = waiting
+    running.send_signal(signal.SIGINT)
+    assert gone([shell])
+    assert alive(child)
+    assert running.poll() is None
+    assert not policy.exists()
+    running.send_signal(signal.SIGINT)  # for what the command has left
+    out, err = running.communicate(timeout=120)
+    assert gone([child])
+    assert (running.returncode, out) == (3, "bye\n"), err
+    assert {"clone", "exit_group"} <= {*calls(policy)}
+
+
+def test_a_second_interrupt_kills_all_and_writes_nothing(policy: Path) -> None:
+    script = "trap '' INT TERM; (trap '' INT TERM; echo $$; while :; do sleep 1; done)"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    pid = int(running.stdout.readline())
+    children = [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    running.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert all(map(alive, [pid, *children]))
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=120)
+    assert running.returncode == 130
+    assert "nothing is written" in err
+    assert gone([pid, *children])
+    assert not policy.exists()
+
+
+def test_nothing_outlives_a_killed_recorder(
+    policy: Path, waiting: tuple[subprocess.Popen[str], list[int]]
+) -> None:
+    running, pids = waiting
+    assert all(map(alive, pids))
+    running.kill()
+    assert gone(pids)
+    assert not policy.exists()
+    assert [*policy.parent.iterdir()] == []
+
+
+def test_what_the_command_leaves_is_recorded_to_its_end(policy: Path) -> None:
+    daemon = (
+        "import os, time\n"
+        "command = os.getpid()\n"
+        "if os.fork() == 0:\n"
+        "  while os.getppid() == command: time.sleep(0.01)\n"
+        "  time.sleep(0.1)\n"
+        "  os.sched_yield()"
+    )
+    seen = record(policy, [sys.executable, "-I", "-c", daemon])
+    assert seen.code == 0
+    assert "waiting for a process that the command left" in seen.err
+    assert "sched_yield" in calls(policy)
+
+
+def test_a_stopped_command_goes_on(policy: Path) -> None:
+    script = "echo $$; kill -TSTP $$; echo on"
+    running = begin(policy, "/bin/sh", "-c", script)
+    assert running.stdout
+    running.stdout.readline()
+    deadline = time.monotonic() + 120
+    stopped = os.WSTOPPED | os.WNOWAIT | os.WNOHANG  # as the shell sees its job stop
+    while not os.waitid(os.P_PID, running.pid, stopped):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGCONT)
+    out, err = running.communicate(timeout=120)
+    assert (running.returncode, out) == (0, "on\n"), err

@@ -1,0 +1,130 @@
+"""Programs held to what was recorded of them, ten times, however they end.
+
+More of them, which have to be installed first, are in tests/ecosystem/test_enforced.py.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from enforced import ITSELF, Workload, enforced, hold, recorded
+from running_kernel import require_x86_64
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+require_x86_64()
+
+SHELL = """
+exec 3<&0
+cat <&3 > /dev/null & cat=$!
+trap 'kill $cat; echo told; exit 3' INT TERM
+sleep 0.05 & sleep 0.02 | cat &
+(exit 5) & wait $!
+echo ready
+wait
+echo done
+"""
+PYTHON = """
+import select, sys, threading
+sys.excepthook = lambda *_: None
+stop = threading.Event()
+lock, ready = threading.Lock(), False
+def work():
+    while not stop.wait(0.001):
+        with lock: pass
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+try:
+    # A signal may come just before this waits.
+    while not select.select([sys.stdin], [], [], 0.01)[0]:
+        if not ready: print("ready", flush=True)
+        ready = True
+finally:
+    stop.set()
+    for thread in threads: thread.join()
+"""
+THREADS = """
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static volatile sig_atomic_t over;
+static void told(int number) { over = number; }
+static void *work(void *unused)
+{
+    while (!over) {
+        pthread_mutex_lock(&lock);
+        usleep(100);
+        pthread_mutex_unlock(&lock);
+    }
+    return unused;
+}
+int main(void)
+{
+    struct sigaction action = { .sa_handler = told };
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, work, NULL);
+    struct pollfd end = { .events = POLLIN };
+    for (int ready = 0; !over && poll(&end, 1, 10) <= 0; ready = 1)
+        if (!ready) {
+            puts("ready");
+            fflush(stdout);
+        }
+    int number = over;
+    over = 1;
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    return number;
+}
+"""
+
+
+def workload(name: str, directory: Path) -> Workload:
+    if name == "shell":
+        return Workload(["/bin/sh", "-c", SHELL])
+    if name == "threads":
+        gcc = shutil.which("gcc")
+        if gcc is None:
+            pytest.skip("gcc is missing")
+        (directory / "threads.c").write_text(THREADS)
+        program = directory / "threads"
+        subprocess.run([gcc, "-pthread", "-o", program, directory / "threads.c"], check=True)
+        return Workload([program])
+    return Workload([sys.executable, "-I", "-c", PYTHON])
+
+
+@pytest.mark.parametrize("name", ["shell", "threads", "dies"])
+def test_a_program_ends_as_it_does_without_a_filter(name: str, tmp_path: Path) -> None:
+    hold(workload(name, tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["threads", "dies"])
+def test_what_was_ended_by_a_signal_can_end_by_itself(name: str, tmp_path: Path) -> None:
+    """Its recording shows no end, of threads or of the process."""
+    made = workload(name, tmp_path)
+    policy = tmp_path / "recorded.yml"
+    assert recorded(policy, made, "SIGHUP").code == 128 + 1
+    for outcome in enforced(policy, made, ITSELF, 10):
+        assert (outcome.code, outcome.said) == (0, "ready\n"), policy.read_text()
+
+
+def test_a_shell_can_wait_longer_than_it_did(tmp_path: Path) -> None:
+    """Where a child has ended before the shell waits for it, the recording shows no sleep."""
+    script = "sleep $0 & sleep $1; wait; echo done"
+    quick, slow = (
+        Workload(["/bin/sh", "-c", script, *seconds]) for seconds in (("0", "0.3"), ("0.3", "0"))
+    )
+    policy = tmp_path / "recorded.yml"
+    assert recorded(policy, quick, ITSELF).code == 0
+    for outcome in enforced(policy, slow, ITSELF, 5):
+        assert (outcome.code, outcome.said) == (0, "done\n"), policy.read_text()

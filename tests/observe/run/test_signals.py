@@ -1,0 +1,52 @@
+"""Signals that a supervisor hands on: those sent to it alone, not those of a terminal to all."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+
+import pytest
+from seccompgen.observe.run.signals import Came, Signals, blocked, hand_on, poll
+
+# Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+def test_a_terminals_signal_is_told_from_one_that_was_sent() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            with blocked():
+                signals = Signals()
+                os.write(1, b"ready.")
+                for _ in range(2):
+                    poll({signals.descriptor: lambda _: None}, 30)
+                    for came in signals.read():
+                        os.write(1, f"{came.number.name} {came.sent}.".encode())
+        finally:
+            os._exit(0)
+    said = b""
+
+    def read_to(end: bytes) -> None:
+        nonlocal said
+        while not said.endswith(end):
+            said += os.read(terminal, 4096)
+
+    read_to(b"ready.")
+    os.write(terminal, b"\x03")
+    read_to(b"SIGINT False.")
+    os.kill(pid, signal.SIGINT)
+    read_to(b"SIGINT True.")
+    os.waitpid(pid, 0)
+    os.close(terminal)
+
+
+def test_only_what_was_sent_is_handed_on() -> None:
+    with subprocess.Popen(["sleep", "60"]) as child:
+        # Of two signals the lower comes first, and would end it.
+        hand_on(Came(signal.SIGHUP, sent=False), child.pid)
+        hand_on(Came(signal.SIGCHLD, sent=True), child.pid)
+        hand_on(Came(signal.SIGTERM, sent=True), child.pid)
+        assert child.wait(120) == -signal.SIGTERM

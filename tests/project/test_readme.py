@@ -1,0 +1,88 @@
+"""The README and the example, line by line: what they show is what happens."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import ROOT, seccompgen
+from pages import EXAMPLES, PYTHONS, README, blocks
+
+EXAMPLE = ROOT / "examples" / "word_count"
+
+
+def test_the_policy_shown_is_the_example_and_builds_as_shown(tmp_path: Path) -> None:
+    (shown,) = blocks("yaml")
+    policy = shown.removeprefix("# worker.yml\n")
+    assert policy == (EXAMPLE / "worker.yml").read_text()
+    (tmp_path / "worker.yml").write_text(policy)
+    (build,) = [block for block in blocks("console") if "vendor worker.yml" in block]
+    run = seccompgen("vendor", "worker.yml", "myapp/sandbox", cwd=tmp_path)
+    assert build == f"$ seccompgen vendor worker.yml myapp/sandbox\n{run.out}"
+    assert run.err == ""
+
+
+def test_the_stock_filter_does_what_is_shown() -> None:
+    (shown,) = [block for block in blocks("console") if "no_network.install()" in block]
+    code, expected = re.split(r"^END\n", shown.split("<<'END'\n")[1], flags=re.MULTILINE)
+    run = subprocess.run(
+        [sys.executable, "-"], input=code, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == expected
+
+
+def test_costs_are_told_as_shown(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "build.md").read_text()
+    (shown,) = [block for block in blocks("console", text) if "--costs" in block]
+    command, *lines = shown.splitlines()
+    words = command.removeprefix("$ seccompgen ").removesuffix(" -o out").split()
+    run = seccompgen(*words, "-o", tmp_path)
+    told = [line.rstrip() for line in run.out.splitlines()]
+    assert told[: len(lines)] == lines
+    (one,) = json.loads(seccompgen(*words, "-o", tmp_path, "--json").out)["filters"]
+    x86_64 = one["costs"]["x86_64"]
+    assert x86_64.keys() == {"length", "longest", "expected"}
+    assert f"{x86_64['length']['cost']} ({x86_64['length']['bound']})" in lines[2]
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_example_does_what_its_readme_shows(tmp_path: Path, python: str) -> None:
+    if not Path(python).exists():
+        pytest.skip(f"there is no {python}")
+    (shown,) = [block for block in EXAMPLES if "cd examples/word_count" in block]
+    place = tmp_path / "word_count"
+    shutil.copytree(EXAMPLE, place, ignore=shutil.ignore_patterns("sandbox", "__pycache__"))
+    build = seccompgen("build", "worker.yml", "-o", "sandbox", cwd=place)
+    assert build.out in shown
+    for options, code in (([], 0), (["--misbehave"], -signal.SIGSYS)):
+        run = subprocess.run(
+            [python, "main.py", *options],
+            input="a b a\n",
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (run.stdout, run.returncode) == ('[["a", 2], ["b", 1]]\n', code), run.stderr
+        assert run.stdout in shown
+
+
+def test_every_command_shown_exists() -> None:
+    help_text = seccompgen("--help").out
+    pages = [README, *(path.read_text() for path in (ROOT / "docs").rglob("*.md"))]
+    for page in pages:
+        for name in re.findall(r"seccompgen ([a-z]+) ", "\n".join(blocks("console", page))):
+            assert re.search(rf"^  {name} ", help_text, re.MULTILINE), name
+
+
+def test_every_link_leads_somewhere() -> None:
+    pages = (ROOT / "README.md", ROOT / "examples" / "README.md", *(ROOT / "docs").rglob("*.md"))
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
