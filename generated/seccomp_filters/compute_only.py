@@ -111,147 +111,147 @@ _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x6d\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x40\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to x32 pwritev2
-    b"\x35\x00\x18\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to clock_settime
+    b"\x35\x00\x40\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x18\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
     b"\x15\x00\x11\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
     b"\x15\x00\x57\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x09\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> access to msgctl
-    b"\x45\x00\x62\x21\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read, munmap, pread64, ...
-    # access to msgctl:
-    b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> shmget to msgctl
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> mremap to madvise
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> from access
+    b"\x45\x00\x62\x21\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
+    # from access:
+    b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> from shmget
+    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> from mremap
     b"\x35\x00\x5f\x5e\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
-    # mremap to madvise:
+    # from mremap:
     b"\x45\x00\x5d\x5e\x01\x00\x00\x00"  # jset 1 write                 -> errno(EPERM) else allow
-    # shmget to msgctl:
+    # from shmget:
     b"\x15\x00\x5d\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x45\x00\x00\x5c\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
     b"\x15\x00\x5b\x5a\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x59\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x58\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x57\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x56\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x50\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x4f\x4e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> prctl to clock_settime
-    b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to _sysctl
+    # from fcntl:
+    b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl
     b"\x15\x00\x00\x4a\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x47\x48\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl:
+    # fcntl: compute_only.yml:68
     b"\x15\x00\x47\x46\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to _sysctl:
-    b"\x35\x00\x06\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to _sysctl
-    b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> gettimeofday to setgid
+    # from flock:
+    b"\x35\x00\x06\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
+    b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> from gettimeofday
     b"\x35\x00\x43\x00\x4e\x00\x00\x00"  # jge  78 getdents             -> errno(EPERM)
-    b"\x35\x00\x24\x42\x4a\x00\x00\x00"  # jge  74 fsync                -> fsync, set_tid_address, pselect6 else errno(EPERM)
-    # gettimeofday to setgid:
+    b"\x35\x00\x24\x42\x4a\x00\x00\x00"  # jge  74 fsync                -> fsync and others else errno(EPERM)
+    # from gettimeofday:
     b"\x35\x00\x00\x42\x65\x00\x00\x00"  # jge  101 ptrace              else allow
     b"\x15\x00\x41\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
-    # read, munmap, pread64, ...:
+    # read and others:
     b"\x45\x00\x3f\x40\x07\x00\x00\x00"  # jset 7 poll                  -> errno(EPERM) else allow
-    # geteuid to _sysctl:
-    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to _sysctl
-    b"\x35\x00\x01\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
+    # from geteuid:
+    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
+    b"\x35\x00\x01\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
     b"\x15\x00\x3c\x3d\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
-    # setsid to capset:
+    # from setsid:
     b"\x15\x00\x3c\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
     b"\x15\x00\x3b\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
     b"\x15\x00\x3a\x39\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
-    # rt_sigpending to _sysctl:
-    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to _sysctl
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> from utime
     b"\x15\x00\x37\x38\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # utime to _sysctl:
+    # from utime:
     b"\x35\x00\x00\x36\x95\x00\x00\x00"  # jge  149 mlock               else errno(EPERM)
     b"\x35\x00\x35\x36\x97\x00\x00\x00"  # jge  151 mlockall            -> errno(EPERM) else allow
-    # prctl to clock_settime:
-    b"\x35\x00\x08\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> arch_prctl to sched_setaffinity
+    # from prctl:
+    b"\x35\x00\x08\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # arch_prctl to sched_setaffinity:
-    b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> time to sched_setaffinity
+    # from arch_prctl:
+    b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> from time
     b"\x15\x00\x2e\x2d\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
-    # time to sched_setaffinity:
+    # from time:
     b"\x15\x00\x2c\x2d\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x16\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> set_tid_address to clock_settime
+    b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> from set_tid_address
     b"\x15\x00\x2a\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
     b"\x15\x00\x29\x28\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow else errno(EPERM)
-    # set_tid_address to clock_settime:
-    b"\x35\x00\x27\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else fsync, set_tid_address, pselect6
-    # clock_gettime to x32 pwritev2:
-    b"\x35\x00\x03\x00\xe7\x00\x00\x00"  # jge  231 exit_group          -> exit_group to x32 pwritev2
+    # from set_tid_address:
+    b"\x35\x00\x27\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else fsync and others
+    # from clock_gettime:
+    b"\x35\x00\x03\x00\xe7\x00\x00\x00"  # jge  231 exit_group          -> from exit_group
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x25\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x24\x23\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # exit_group to x32 pwritev2:
-    b"\x35\x00\x0f\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> name_to_handle_at to x32 pwritev2
+    # from exit_group:
+    b"\x35\x00\x0f\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x08\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\x0e\x01\x00\x00"  # jge  270 pselect6            -> pselect6 to fanotify_mark
+    b"\x35\x00\x01\x00\x0e\x01\x00\x00"  # jge  270 pselect6            -> from pselect6
     b"\x35\x00\x1f\x20\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x01\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> get_robust_list to fanotify_mark
-    # fsync, set_tid_address, pselect6:
+    # from pselect6:
+    b"\x35\x00\x01\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> from get_robust_list
+    # fsync and others:
     b"\x45\x00\x1e\x1d\x03\x00\x00\x00"  # jset 3 close                 -> allow else errno(EPERM)
-    # get_robust_list to fanotify_mark:
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295 preadv              -> preadv to fanotify_mark
+    # from get_robust_list:
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295 preadv              -> from preadv
     b"\x15\x00\x1c\x00\x19\x01\x00\x00"  # jeq  281 epoll_pwait         -> allow
     b"\x15\x00\x1b\x1a\x24\x01\x00\x00"  # jeq  292 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x19\x1a\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x15\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x14\x13\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to x32 pwritev2:
-    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
+    # from name_to_handle_at:
+    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x04\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to pwritev2
+    b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
     b"\x15\x00\x10\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x0f\x0e\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x0d\x0e\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to x32 pwritev2:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to x32 pwritev2
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
     b"\x35\x00\x0c\x07\x51\x01\x00\x00"  # jge  337                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x08\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to x32 pwritev2:
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    # from futex_wake:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
@@ -263,208 +263,208 @@ _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x96\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x48\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to pwritev2
-    b"\x35\x00\x22\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> flock to epoll_create
-    b"\x35\x00\x09\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> mprotect to fcntl
+    b"\x35\x00\x48\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
+    b"\x35\x00\x22\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
+    b"\x35\x00\x09\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
     b"\x35\x00\x02\x00\x09\x00\x00\x40"  # jge  0x40000009 mmap         -> mmap
     b"\x35\x00\x00\x90\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
-    b"\x45\x00\x8d\x27\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read, syslog
-    # mmap:
+    b"\x45\x00\x8d\x27\xf9\xff\xff\xbf"  # jset 0xbffffff9              -> allow else read and others
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x89\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x87\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x87\x85\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # mprotect to fcntl:
+    # from mprotect:
     b"\x35\x00\x00\x67\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
     b"\x35\x00\x10\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
-    b"\x35\x00\x0a\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown to msgctl
-    b"\x35\x00\x06\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> mremap to sendto
-    b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to sched_yield
+    b"\x35\x00\x0a\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> from shutdown
+    b"\x35\x00\x06\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> from mremap
+    b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
     b"\x35\x00\x00\x81\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
     b"\x15\x00\x80\x83\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
-    # pread64 to sched_yield:
-    b"\x35\x00\x01\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access to sched_yield
+    # from pread64:
+    b"\x35\x00\x01\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> from access
     b"\x35\x00\x81\x7e\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # access to sched_yield:
+    # from access:
     b"\x35\x00\x7d\x7b\x17\x00\x00\x40"  # jge  0x40000017 select       -> allow else errno(EPERM)
-    # mremap to sendto:
+    # from mremap:
     b"\x45\x00\x00\x7c\x08\x00\x00\x00"  # jset 8 x86_64 lseek          else allow
     b"\x45\x00\x00\x7b\xe5\xff\xff\xbf"  # jset 0xbfffffe5              else allow
     b"\x15\x00\x7a\x78\x1c\x00\x00\x40"  # jeq  0x4000001c madvise      -> allow else errno(EPERM)
-    # shutdown to msgctl:
-    b"\x35\x00\x01\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to msgctl
-    b"\x45\x00\x2d\x76\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> 1073741869, 1073742035 else errno(EPERM)
-    # clone to msgctl:
+    # from shutdown:
+    b"\x35\x00\x01\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
+    b"\x45\x00\x2d\x76\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others else errno(EPERM)
+    # from clone:
     b"\x15\x00\x77\x00\x3c\x00\x00\x40"  # jeq  0x4000003c exit         -> allow
     b"\x15\x00\x76\x00\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow
     b"\x15\x00\x78\x73\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x72\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x6e\x70\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x6f\x6d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to epoll_create:
-    b"\x35\x00\x18\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> arch_prctl to epoll_create
+    # from flock:
+    b"\x35\x00\x18\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> from arch_prctl
     b"\x35\x00\x13\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl (1)
-    b"\x35\x00\x04\x00\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> syslog to pivot_root
-    b"\x35\x00\x02\x00\x60\x00\x00\x40"  # jge  0x40000060 gettimeofday -> gettimeofday to getuid
-    b"\x35\x00\x00\x24\x4c\x00\x00\x40"  # jge  0x4000004c truncate     else flock, remap_file_pages
+    b"\x35\x00\x04\x00\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> from syslog
+    b"\x35\x00\x02\x00\x60\x00\x00\x40"  # jge  0x40000060 gettimeofday -> from gettimeofday
+    b"\x35\x00\x00\x24\x4c\x00\x00\x40"  # jge  0x4000004c truncate     else flock and others
     b"\x15\x00\x69\x67\x4d\x00\x00\x40"  # jeq  0x4000004d ftruncate    -> allow else errno(EPERM)
-    # gettimeofday to getuid:
+    # from gettimeofday:
     b"\x15\x00\x6b\x68\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
-    # syslog to pivot_root:
-    b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> setsid to pivot_root
-    b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> geteuid to getpgrp
-    # read, syslog:
+    # from syslog:
+    b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> from setsid
+    b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> from geteuid
+    # read and others:
     b"\x45\x00\x63\x65\x07\x00\x00\x00"  # jset 7 x86_64 poll           -> errno(EPERM) else allow
-    # geteuid to getpgrp:
+    # from geteuid:
     b"\x15\x00\x62\x64\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
-    # setsid to pivot_root:
-    b"\x35\x00\x03\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to pivot_root
+    # from setsid:
+    b"\x35\x00\x03\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x15\x00\x62\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
     b"\x15\x00\x61\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
     b"\x15\x00\x60\x5e\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
-    # rt_sigsuspend to pivot_root:
-    b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> mlock to pivot_root
-    b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> utime to sched_rr_get_interval
+    # from rt_sigsuspend:
+    b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> from mlock
+    b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> from utime
     b"\x15\x00\x5d\x60\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # utime to sched_rr_get_interval:
+    # from utime:
     b"\x15\x00\x5f\x5a\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
-    # mlock to pivot_root:
+    # from mlock:
     b"\x35\x00\x00\x5b\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
     b"\x35\x00\x5d\x58\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x57\x55\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x56\x54\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # arch_prctl to epoll_create:
-    b"\x35\x00\x07\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity to epoll_create
-    b"\x35\x00\x05\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> time to sched_setaffinity
-    b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to tkill
-    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
+    # from arch_prctl:
+    b"\x35\x00\x07\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> from sched_getaffinity
+    b"\x35\x00\x05\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> from time
+    b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
+    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
     b"\x15\x00\x54\x4f\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl:
+    # from quotactl:
     b"\x15\x00\x4e\x53\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
-    # getpmsg to tkill:
+    # from getpmsg:
     b"\x15\x00\x4f\x4d\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
-    # time to sched_setaffinity:
+    # from time:
     b"\x35\x00\x4c\x4e\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
-    # sched_getaffinity to epoll_create:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x21\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> 1073741869, 1073742035
-    b"\x15\x00\x49\x2b\xcf\x00\x00\x40"  # jeq  0x400000cf io_destroy   -> errno(EPERM) else 1073742029, io_getevents, copy_file_range
-    # 1073741869, 1073742035:
+    b"\x35\x00\x01\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> shutdown and others
+    b"\x15\x00\x49\x2b\xcf\x00\x00\x40"  # jeq  0x400000cf io_destroy   -> errno(EPERM) else io_getevents and others
+    # shutdown and others:
     b"\x45\x00\x4d\x48\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else errno(EPERM)
-    # remap_file_pages to pwritev2:
-    b"\x35\x00\x1f\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> name_to_handle_at to pwritev2
-    b"\x35\x00\x08\x00\xe7\x00\x00\x40"  # jge  0x400000e7 exit_group   -> exit_group to prlimit64
-    b"\x35\x00\x04\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> clock_gettime to clock_nanosleep
-    b"\x35\x00\x01\x00\xdd\x00\x00\x40"  # jge  0x400000dd fadvise64    -> fadvise64 to clock_settime
-    # flock, remap_file_pages:
+    # from remap_file_pages:
+    b"\x35\x00\x1f\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> from name_to_handle_at
+    b"\x35\x00\x08\x00\xe7\x00\x00\x40"  # jge  0x400000e7 exit_group   -> from exit_group
+    b"\x35\x00\x04\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> from clock_gettime
+    b"\x35\x00\x01\x00\xdd\x00\x00\x40"  # jge  0x400000dd fadvise64    -> from fadvise64
+    # flock and others:
     b"\x45\x00\x45\x43\x02\x00\x00\x00"  # jset 2 x86_64 open           -> allow else errno(EPERM)
-    # fadvise64 to clock_settime:
+    # from fadvise64:
     b"\x35\x00\x00\x44\xde\x00\x00\x40"  # jge  0x400000de              else allow
     b"\x35\x00\x41\x46\xdf\x00\x00\x40"  # jge  0x400000df timer_settime -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime to clock_nanosleep:
+    # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x41\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x40\x3e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # exit_group to prlimit64:
+    # from exit_group:
     b"\x35\x00\x0f\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
-    b"\x35\x00\x05\x00\x0e\x01\x00\x40"  # jge  0x4000010e pselect6     -> pselect6 to fanotify_mark
+    b"\x35\x00\x05\x00\x0e\x01\x00\x40"  # jge  0x4000010e pselect6     -> from pselect6
     b"\x35\x00\x00\x3d\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
     b"\x35\x00\x3a\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
-    b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr
+    b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
     b"\x15\x00\x3d\x38\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
-    # mq_getsetattr:
+    # from mq_getsetattr:
     b"\x15\x00\x37\x3c\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x03\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat to fanotify_mark
+    # from pselect6:
+    b"\x35\x00\x03\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> from utimensat
     b"\x35\x00\x00\x37\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
-    b"\x35\x00\x00\x24\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare, rseq_slice_yield
+    b"\x35\x00\x00\x24\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare and others
     b"\x35\x00\x38\x33\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
-    # utimensat to fanotify_mark:
-    b"\x35\x00\x02\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to fanotify_mark
+    # from utimensat:
+    b"\x35\x00\x02\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
     b"\x15\x00\x33\x00\x19\x01\x00\x40"  # jeq  0x40000119 epoll_pwait  -> allow
     b"\x15\x00\x32\x30\x24\x01\x00\x40"  # jeq  0x40000124 dup3         -> allow else errno(EPERM)
-    # perf_event_open to fanotify_mark:
+    # from perf_event_open:
     b"\x35\x00\x2f\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> errno(EPERM)
     b"\x15\x00\x2e\x33\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x2c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x2a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2a\x28\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to pwritev2:
-    b"\x35\x00\x18\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl to pwritev2
-    b"\x35\x00\x0b\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to rt_sigreturn
+    # from name_to_handle_at:
+    b"\x35\x00\x18\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> from ioctl
+    b"\x35\x00\x0b\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> from pkey_alloc
     b"\x35\x00\x08\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
-    b"\x35\x00\x05\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> membarrier to copy_file_range
-    b"\x35\x00\x02\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to userfaultfd
+    b"\x35\x00\x05\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> from membarrier
+    b"\x35\x00\x02\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
     b"\x35\x00\x00\x22\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
-    b"\x45\x00\x26\x1c\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS) else 1073742131, rt_sigpending
-    # kcmp to userfaultfd:
+    b"\x45\x00\x26\x1c\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS) else setns and others
+    # from kcmp:
     b"\x15\x00\x22\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
     b"\x15\x00\x24\x1f\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
-    # membarrier to copy_file_range:
+    # from membarrier:
     b"\x35\x00\x00\x20\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
-    # 1073742029, io_getevents, copy_file_range:
+    # io_getevents and others:
     b"\x45\x00\x22\x1d\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1b\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rt_sigreturn:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to rt_sigreturn
-    b"\x35\x00\x02\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> from pidfd_send_signal
     b"\x35\x00\x1d\x00\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS)
     b"\x15\x00\x19\x17\x4e\x01\x00\x40"  # jeq  0x4000014e rseq         -> allow else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x18\x00\xb4\x01\x00\x40"  # jeq  0x400001b4 close_range  -> allow
     b"\x15\x00\x17\x00\xb9\x01\x00\x40"  # jeq  0x400001b9 epoll_pwait2 -> allow
     b"\x15\x00\x16\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
     b"\x15\x00\x18\x13\xb3\x01\x00\x40"  # jeq  0x400001b3 clone3       -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to rt_sigreturn:
-    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> rseq_slice_yield to rt_sigreturn
+    # from futex_wake:
+    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> from rseq_slice_yield
     b"\x35\x00\x11\x13\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
-    # rseq_slice_yield to rt_sigreturn:
+    # from rseq_slice_yield:
     b"\x45\x00\x00\x12\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
-    # unshare, rseq_slice_yield:
+    # unshare and others:
     b"\x45\x00\x14\x0f\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to pwritev2:
-    b"\x35\x00\x06\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to pwritev2
+    # from ioctl:
+    b"\x35\x00\x06\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> from readv
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x0d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x0c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x0b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # readv to pwritev2:
-    b"\x35\x00\x03\x00\x0e\x02\x00\x40"  # jge  0x4000020e timer_create -> timer_create to pwritev2
-    b"\x35\x00\x01\x00\x0a\x02\x00\x40"  # jge  0x4000020a rt_sigpending -> 1073742131, rt_sigpending
+    # from readv:
+    b"\x35\x00\x03\x00\x0e\x02\x00\x40"  # jge  0x4000020e timer_create -> from timer_create
+    b"\x35\x00\x01\x00\x0a\x02\x00\x40"  # jge  0x4000020a rt_sigpending -> setns and others
     b"\x35\x00\x05\x07\x05\x02\x00\x40"  # jge  0x40000205 recvfrom     -> errno(EPERM) else allow
-    # 1073742131, rt_sigpending:
+    # setns and others:
     b"\x45\x00\x06\x04\x03\x00\x00\x00"  # jset 3 x86_64 close          -> allow else errno(EPERM)
-    # timer_create to pwritev2:
-    b"\x35\x00\x02\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> rt_tgsigqueueinfo to pwritev2
+    # from timer_create:
+    b"\x35\x00\x02\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> from rt_tgsigqueueinfo
     b"\x35\x00\x04\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
     b"\x15\x00\x03\x01\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to pwritev2:
-    b"\x35\x00\x01\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> preadv2 to pwritev2
+    # from rt_tgsigqueueinfo:
+    b"\x35\x00\x01\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> from preadv2
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # preadv2 to pwritev2:
-    b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
+    # from preadv2:
+    b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> from 0x40000224
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x40000224 to 0xffffffff:
+    # from 0x40000224:
     b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -477,188 +477,188 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4c\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to fchroot
-    b"\x35\x00\x27\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to fcntl64
-    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to mprotect
-    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to lock
-    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to getpid
+    b"\x35\x00\x4c\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x27\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
+    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
     b"\x15\x00\x80\x81\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to getpid:
+    # from open:
     b"\x35\x00\x80\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\x7f\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
     b"\x15\x00\x7e\x7d\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to lock:
-    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
+    # from mount:
+    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x15\x00\x7c\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\x7b\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
     b"\x15\x00\x7a\x79\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\x78\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
     b"\x45\x00\x78\x77\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
     b"\x15\x00\x74\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x73\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
-    # ioctl:
+    # ioctl: compute_only.yml:93, 96, 99
     b"\x15\x00\x72\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x71\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mpx to mprotect:
-    b"\x35\x00\x08\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to mprotect
+    # from mpx:
+    b"\x35\x00\x08\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x35\x00\x05\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\x6b\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
     b"\x15\x00\x6a\x6b\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x3b\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday, chown, sendfile, ...
-    b"\x35\x00\x69\x06\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, setitimer
-    # mmap:
+    # from setreuid:
+    b"\x35\x00\x3b\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x35\x00\x69\x06\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4e\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to mprotect:
-    b"\x35\x00\x4d\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x35\x00\x03\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to adjtimex
-    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid, setitimer
-    b"\x35\x00\x62\x5f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else munmap, getresuid32, openat2
-    # setreuid, setitimer:
+    b"\x15\x00\x4e\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x35\x00\x4d\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap and others
+    b"\x35\x00\x03\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
+    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid and others
+    b"\x35\x00\x62\x5f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
+    # setreuid and others:
     b"\x45\x00\x61\x62\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # olduname to adjtimex:
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync to adjtimex
+    # from olduname:
+    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
     b"\x15\x00\x60\x5f\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to adjtimex:
-    b"\x15\x00\x5f\x37\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else fsync, modify_ldt, pselect6, ...
-    # sigprocmask to fcntl64:
-    b"\x35\x00\x12\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to fcntl64
-    b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> getresgid to pwrite64
-    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to munlock
+    # from fsync:
+    b"\x15\x00\x5f\x37\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else fsync and others
+    # from sigprocmask:
+    b"\x35\x00\x12\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
+    b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
+    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
     b"\x35\x00\x00\x5a\x7f\x00\x00\x00"  # jge  127 create_module       else allow
     b"\x45\x00\x58\x00\x71\xff\xff\xff"  # jset 0xffffff71              -> errno(EPERM)
     b"\x35\x00\x58\x57\x8c\x00\x00\x00"  # jge  140 _llseek             -> allow else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x15\x00\x56\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x55\x56\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x15\x00\x55\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x54\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x53\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x52\x51\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
-    # getresgid to pwrite64:
+    # from getresgid:
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
     b"\x15\x00\x4f\x50\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4d\x4c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x4c\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fcntl64:
-    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> getuid32 to fcntl64
-    b"\x15\x00\x31\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mmap, mprotect, mmap2, ...
+    # from chown:
+    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> from getuid32
+    b"\x15\x00\x31\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mmap and others
     b"\x15\x00\x49\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
     b"\x15\x00\x48\x00\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow
-    b"\x15\x00\x47\x18\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday, chown, sendfile, ...
-    # getuid32 to fcntl64:
+    b"\x15\x00\x47\x18\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
+    # from getuid32:
     b"\x35\x00\x05\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x35\x00\x00\x45\xcb\x00\x00\x00"  # jge  203 setreuid32          else allow
-    b"\x35\x00\x02\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> chown32 to getdents64
-    b"\x35\x00\x3f\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap, getresuid32, openat2
+    b"\x35\x00\x02\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
+    b"\x35\x00\x3f\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap and others
     b"\x15\x00\x42\x41\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
-    # chown32 to getdents64:
+    # from chown32:
     b"\x15\x00\x41\x40\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x15\x00\x3d\x3c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3a\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to fchroot:
-    b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> statfs64 to prlimit64
-    b"\x35\x00\x26\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x35\x00\x03\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> set_thread_area to clock_settime
+    # from gettid:
+    b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
+    b"\x35\x00\x26\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime and others
+    b"\x35\x00\x03\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
     b"\x35\x00\x15\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x00\x20\xe1\x00\x00\x00"  # jge  225 readahead           else 222, rseq
+    b"\x35\x00\x00\x20\xe1\x00\x00\x00"  # jge  225 readahead           else gettid and others
     b"\x15\x00\x34\x33\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
-    # set_thread_area to clock_settime:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> lookup_dcookie to clock_settime
-    b"\x35\x00\x2b\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64, clone3
+    # from set_thread_area:
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
+    b"\x35\x00\x2b\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x35\x00\x30\x31\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
-    # lookup_dcookie to clock_settime:
-    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday, chown, sendfile, ...
+    # from lookup_dcookie:
+    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
     b"\x35\x00\x2f\x2e\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # settimeofday, chown, sendfile, ...:
+    # settimeofday and others:
     b"\x45\x00\x2d\x2e\x2d\x00\x00\x00"  # jset 45 brk                  -> errno(EPERM) else allow
-    # statfs64 to prlimit64:
+    # from statfs64:
     b"\x35\x00\x0a\x00\x54\x01\x00\x00"  # jge  340 prlimit64           -> prlimit64
-    b"\x35\x00\x05\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to move_pages
+    b"\x35\x00\x05\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> from getcpu
+    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
     b"\x15\x00\x2a\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
     b"\x15\x00\x2a\x28\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to move_pages:
+    # from pselect6:
     b"\x15\x00\x27\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM)
-    # fsync, modify_ldt, pselect6, ...:
+    # fsync and others:
     b"\x45\x00\x26\x27\x08\x00\x00\x00"  # jset 8 creat                 -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
     b"\x35\x00\x00\x25\x40\x01\x00\x00"  # jge  320 utimensat           else allow
     b"\x15\x00\x24\x23\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x22\x23\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x0b\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> pkey_alloc to clock_adjtime64
-    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mmap, mprotect, mmap2, ...
-    b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> membarrier to pwritev2
+    # from name_to_handle_at:
+    b"\x35\x00\x0b\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
+    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mmap and others
+    b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> from membarrier
     b"\x15\x00\x1a\x19\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x18\x19\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # mmap, mprotect, mmap2, ...:
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to clock_adjtime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x00\x14\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
-    # 222, rseq:
+    # gettid and others:
     b"\x45\x00\x15\x14\x1d\x00\x00\x00"  # jset 29 pause                -> errno(ENOSYS) else allow
-    # semget to clock_adjtime64:
-    b"\x15\x00\x01\x12\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x15\x00\x01\x12\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x10\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x0f\x0e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x0f\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x08\x0a\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> fadvise64, clone3
+    # from rt_sigtimedwait_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> fadvise64 and others
     b"\x35\x00\x06\x07\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64, clone3:
+    # fadvise64 and others:
     b"\x45\x00\x07\x06\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # openat2 to fchroot:
-    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from openat2:
+    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x45\x00\x03\x00\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM)
-    # munmap, getresuid32, openat2:
+    # munmap and others:
     b"\x45\x00\x03\x02\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -673,231 +673,231 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5c\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> chown32 to get_tls
-    b"\x35\x00\x37\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone to getresgid32
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to sigreturn
+    b"\x35\x00\x5c\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
+    b"\x35\x00\x37\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
     b"\x35\x00\x1a\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x35\x00\x13\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
-    b"\x35\x00\x09\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to umount2
-    b"\x35\x00\x05\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> creat to lchown
+    b"\x35\x00\x09\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
+    b"\x35\x00\x05\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x99\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
     b"\x15\x00\x98\x9a\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # creat to lchown:
+    # from creat:
     b"\x35\x00\x00\x9a\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
     b"\x15\x00\x99\x96\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to getuid:
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to getuid
+    # from lseek:
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x96\x97\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # mount to getuid:
-    b"\x45\x00\x93\x89\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount, getresuid, 222, ...
-    # ptrace to umount2:
-    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to rmdir
+    # from mount:
+    b"\x45\x00\x93\x89\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    # from ptrace:
+    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x15\x00\x92\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\x8f\x92\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
-    # access to rmdir:
+    # from access:
     b"\x15\x00\x91\x8e\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
     b"\x45\x00\x00\x8f\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
     b"\x45\x00\x8d\x8b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # acct to umount2:
+    # from acct:
     b"\x35\x00\x8d\x8a\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x46\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (1)
     b"\x15\x00\x46\x83\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
-    # setpgid to sigreturn:
-    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
-    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to getgroups
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
+    # from setpgid:
+    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
+    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\x7d\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\x7c\x7f\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to sigaction:
+    # from dup2:
     b"\x15\x00\x7b\x7d\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to getgroups:
-    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
-    b"\x45\x00\x0f\x7b\xb6\xff\xff\xff"  # jset 0xffffffb6              -> 68, vhangup, 117 else allow
-    # getrusage to getgroups:
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> from getrusage
+    b"\x45\x00\x0f\x7b\xb6\xff\xff\xff"  # jset 0xffffffb6              -> setreuid and others else allow
+    # from getrusage:
     b"\x15\x00\x78\x7a\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
-    # setgroups to sigreturn:
-    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
-    b"\x35\x00\x04\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
-    b"\x35\x00\x2f\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap, vfork, getresuid32
+    # from setgroups:
+    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
+    b"\x35\x00\x04\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> from fchmod
+    b"\x35\x00\x2f\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap and others
     b"\x35\x00\x77\x00\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS)
     b"\x15\x00\x76\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
     b"\x15\x00\x75\x72\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
-    # fchmod to syslog:
-    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> syslog
+    # from fchmod:
+    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
     b"\x15\x00\x73\x70\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # syslog:
+    # from syslog:
     b"\x35\x00\x6f\x72\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # setitimer to sigreturn:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup to sigreturn
+    # from setitimer:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x45\x00\x6d\x6f\x92\xff\xff\xff"  # jset 0xffffff92              -> errno(EPERM) else allow
-    # vhangup to sigreturn:
+    # from vhangup:
     b"\x35\x00\x6e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x6d\x00\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow
     b"\x35\x00\x00\x6d\x6f\x00\x00\x00"  # jge  111 vhangup             else errno(ENOSYS)
-    # 68, vhangup, 117:
+    # setreuid and others:
     b"\x45\x00\x69\x6c\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
-    # clone to getresgid32:
-    b"\x35\x00\x11\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to getresgid32
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to getresgid
+    # from clone:
+    b"\x35\x00\x11\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> from quotactl
     b"\x15\x00\x4b\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, mmap2, pkey_mprotect
     b"\x45\x00\x00\x65\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
     b"\x45\x00\x67\x66\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
-    # quotactl to getresgid:
-    b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to getresgid
-    b"\x35\x00\x04\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to munlock
+    # from quotactl:
+    b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x04\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
     b"\x35\x00\x00\x64\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
     b"\x15\x00\x62\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
     b"\x15\x00\x61\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
     b"\x15\x00\x61\x5e\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x15\x00\x5d\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x5c\x5e\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
     b"\x15\x00\x5c\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x5b\x59\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
-    b"\x35\x00\x00\x4e\xa9\x00\x00\x00"  # jge  169 nfsservctl          else mount, getresuid, 222, ...
+    # from getresuid:
+    b"\x35\x00\x00\x4e\xa9\x00\x00\x00"  # jge  169 nfsservctl          else mount and others
     b"\x35\x00\x59\x57\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to getresgid32:
-    b"\x35\x00\x0a\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap2 to getresgid32
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    # from prctl:
+    b"\x35\x00\x0a\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> from mmap2
+    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x54\x52\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x53\x51\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x4f\x51\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to ugetrlimit:
-    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to ugetrlimit
+    # from chown:
+    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> from vfork
     b"\x15\x00\x4f\x4d\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # vfork to ugetrlimit:
-    b"\x35\x00\x06\x4f\xbe\x00\x00\x00"  # jge  190 vfork               -> munmap, vfork, getresuid32 else errno(ENOSYS)
-    # mmap2 to getresgid32:
+    # from vfork:
+    b"\x35\x00\x06\x4f\xbe\x00\x00\x00"  # jge  190 vfork               -> munmap and others else errno(ENOSYS)
+    # from mmap2:
     b"\x35\x00\x00\x30\xc1\x00\x00\x00"  # jge  193 truncate64          else mprotect, mmap2, pkey_mprotect
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getresgid32
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x35\x00\x4b\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
-    b"\x15\x00\x4a\x47\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else truncate64, lchown32, breakpoint
-    # setreuid32 to getresgid32:
-    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap, vfork, getresuid32
+    b"\x15\x00\x4a\x47\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else truncate64 and others
+    # from setreuid32:
+    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap and others
     b"\x15\x00\x48\x46\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
-    # munmap, vfork, getresuid32:
+    # munmap and others:
     b"\x45\x00\x47\x45\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # chown32 to get_tls:
-    b"\x35\x00\x23\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to get_tls
-    b"\x35\x00\x12\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to prlimit64
-    b"\x35\x00\x2d\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x35\x00\x08\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to clock_settime
+    # from chown32:
+    b"\x35\x00\x23\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x12\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> from statfs64
+    b"\x35\x00\x2d\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> clock_gettime and others
+    b"\x35\x00\x08\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64
     b"\x35\x00\x41\x3f\xdc\x00\x00\x00"  # jge  220 madvise             -> allow else errno(EPERM)
-    # fcntl64:
+    # fcntl64: compute_only.yml:71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:68, 78
     b"\x15\x00\x3d\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x39\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to clock_settime:
-    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> io_setup to clock_settime
+    # from gettid:
+    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> from io_setup
     b"\x35\x00\x14\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x19\x2c\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead, name_to_handle_at else mount, getresuid, 222, ...
-    # io_setup to clock_settime:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to clock_settime
+    b"\x35\x00\x19\x2c\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead and others else mount and others
+    # from io_setup:
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x36\x00\xfb\x00\x00\x00"  # jge  251 epoll_ctl           -> allow
     b"\x15\x00\x35\x33\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x35\x00\x32\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x27\x31\xfe\x00\x00\x00"  # jge  254                     -> mount, getresuid, 222, ... else errno(EPERM)
-    # statfs64 to prlimit64:
+    b"\x35\x00\x27\x31\xfe\x00\x00\x00"  # jge  254                     -> mount and others else errno(EPERM)
+    # from statfs64:
     b"\x35\x00\x09\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\x4f\x01\x00\x00"  # jge  335 pselect6            -> pselect6 to fanotify_mark
+    b"\x35\x00\x01\x00\x4f\x01\x00\x00"  # jge  335 pselect6            -> from pselect6
     b"\x15\x00\x30\x2e\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x03\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> kexec_load to fanotify_mark
-    b"\x35\x00\x01\x00\x53\x01\x00\x00"  # jge  339 get_robust_list     -> get_robust_list to epoll_pwait
+    # from pselect6:
+    b"\x35\x00\x03\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> from kexec_load
+    b"\x35\x00\x01\x00\x53\x01\x00\x00"  # jge  339 get_robust_list     -> from get_robust_list
     b"\x15\x00\x2b\x2d\x51\x01\x00\x00"  # jeq  337 unshare             -> errno(EPERM) else allow
-    # get_robust_list to epoll_pwait:
+    # from get_robust_list:
     b"\x35\x00\x2c\x2a\x59\x01\x00\x00"  # jge  345 getcpu              -> allow else errno(EPERM)
-    # kexec_load to fanotify_mark:
-    b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to fanotify_mark
+    # from kexec_load:
+    b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> from preadv
     b"\x15\x00\x2a\x28\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x27\x29\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x23\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to get_tls:
-    b"\x35\x00\x0a\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to get_tls
-    b"\x35\x00\x06\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> pkey_alloc to clock_adjtime64
+    # from name_to_handle_at:
+    b"\x35\x00\x0a\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x06\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
-    b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> membarrier to pwritev2
-    # readahead, name_to_handle_at:
+    b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> from membarrier
+    # readahead and others:
     b"\x45\x00\x1c\x1e\x0f\x00\x00\x00"  # jset 15 chmod                -> errno(EPERM) else allow
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x1b\x1d\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, mmap2, pkey_mprotect:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x19\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x15\x00\x03\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64
+    # from pkey_alloc:
+    b"\x15\x00\x03\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others
     b"\x15\x00\x19\x00\x8e\x01\x00\x00"  # jeq  398 rseq                -> allow
     b"\x15\x00\x19\x16\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_getres_time64 to get_tls:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to get_tls
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x15\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x14\x12\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to get_tls:
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to get_tls
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x10\x0e\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0f\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x0c\x0f\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
-    b"\x35\x00\x02\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x02\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
     b"\x35\x00\x00\x0a\xb3\x01\x00\x00"  # jge  435 clone3              else errno(EPERM)
-    # mount, getresuid, 222, ...:
+    # mount and others:
     b"\x45\x00\x0c\x0b\x02\x00\x00\x00"  # jset 2 fork                  -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x15\x00\x0a\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x09\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x09\x06\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to get_tls:
-    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from futex_wake:
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x35\x00\x00\x06\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x05\x03\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow else errno(EPERM)
-    # breakpoint to get_tls:
-    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
+    # from breakpoint:
+    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> from set_tls
     b"\x35\x00\x00\x04\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
-    # truncate64, lchown32, breakpoint:
+    # truncate64 and others:
     b"\x45\x00\x00\x02\x05\x00\x00\x00"  # jset 5 open                  else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # set_tls to get_tls:
+    # from set_tls:
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -910,125 +910,125 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1f\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to fchroot
-    b"\x35\x00\x1b\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to clock_nanosleep
+    b"\x35\x00\x1f\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x1b\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x14\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x0d\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x05\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to clock_settime
+    b"\x35\x00\x05\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> from sendfile
     b"\x35\x00\x58\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
-    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x56\x55\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x55\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
     b"\x15\x00\x54\x53\x39\x00\x00\x00"  # jeq  57 close                -> allow else errno(EPERM)
-    # sendfile to clock_settime:
-    b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from sendfile:
+    b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x52\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
     b"\x15\x00\x50\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
-    b"\x45\x00\x28\x50\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile, fsync, getcpu else allow
-    # waitid to clock_settime:
+    b"\x45\x00\x28\x50\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile and others else allow
+    # from waitid:
     b"\x45\x00\x4e\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x4d\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x4c\x4d\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x4a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x49\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x48\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x44\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x41\x42\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x41\x40\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # clock_gettime to clock_nanosleep:
+    # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x3f\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x3e\x3d\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # syslog to fchroot:
-    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> fadvise64 to fchroot
-    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to mmap
-    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to umask
+    # from syslog:
+    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> from fadvise64
+    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x25\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, mmap, prlimit64
     b"\x15\x00\x39\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x38\x37\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to umask:
-    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
+    # from sigaltstack:
+    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x36\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
     b"\x15\x00\x35\x34\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x33\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x32\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x31\x30\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
-    b"\x45\x00\x13\x2f\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname, fadvise64, msync else errno(EPERM)
-    # prctl to mmap:
+    # from sethostname:
+    b"\x45\x00\x13\x2f\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
+    # from prctl:
     b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to execve
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x2b\x2a\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x2a\x29\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to execve:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
+    # from getcpu:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x28\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    # sendfile, fsync, getcpu:
+    # sendfile and others:
     b"\x45\x00\x26\x27\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else allow
-    # mq_open to execve:
+    # from mq_open:
     b"\x35\x00\x00\x25\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x24\x25\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x22\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x0c\x20\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
-    # fadvise64 to fchroot:
-    b"\x35\x00\x0d\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    # from fadvise64:
+    b"\x35\x00\x0d\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x06\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to wait4
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x0f\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    # sethostname, fadvise64, msync:
+    # sethostname and others:
     b"\x45\x00\x1c\x1b\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # mlockall to wait4:
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4
+    # from mlockall:
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
     b"\x15\x00\x1a\x19\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # wait4:
+    # from wait4:
     b"\x15\x00\x18\x1a\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, mmap, prlimit64:
+    # sched_getaffinity, mmap, prlimit64: compute_only.yml:134, 224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from fanotify_init:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -1044,127 +1044,127 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x20\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to fchroot
-    b"\x35\x00\x1c\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to clock_nanosleep
+    b"\x35\x00\x20\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x1c\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x15\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x0e\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to clock_settime
+    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> from sendfile
     b"\x35\x00\x5a\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
-    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x58\x57\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x57\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
     b"\x15\x00\x56\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x56\x54\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # sendfile to clock_settime:
-    b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from sendfile:
+    b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x53\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
     b"\x15\x00\x51\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
-    b"\x45\x00\x28\x51\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile, fsync, getcpu else allow
-    # waitid to clock_settime:
+    b"\x45\x00\x28\x51\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile and others else allow
+    # from waitid:
     b"\x45\x00\x4f\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x4e\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x4d\x4e\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x4b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x4a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x49\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x45\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x42\x43\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x42\x41\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # clock_gettime to clock_nanosleep:
+    # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x40\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x3f\x3e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # syslog to fchroot:
-    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> fadvise64 to fchroot
-    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to mmap
-    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to umask
+    # from syslog:
+    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> from fadvise64
+    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x26\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, mmap, prlimit64
     b"\x15\x00\x3a\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x39\x38\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to umask:
-    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
+    # from sigaltstack:
+    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x37\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
     b"\x15\x00\x36\x35\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x34\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x33\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x32\x31\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
-    b"\x45\x00\x13\x30\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname, fadvise64, msync else errno(EPERM)
-    # prctl to mmap:
+    # from sethostname:
+    b"\x45\x00\x13\x30\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
+    # from prctl:
     b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to execve
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x2c\x2b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x2b\x2a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to execve:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
+    # from getcpu:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x29\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    # sendfile, fsync, getcpu:
+    # sendfile and others:
     b"\x45\x00\x27\x28\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else allow
-    # mq_open to execve:
+    # from mq_open:
     b"\x35\x00\x00\x26\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x25\x26\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x23\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x0d\x21\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
-    # fadvise64 to fchroot:
-    b"\x35\x00\x0e\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    # from fadvise64:
+    b"\x35\x00\x0e\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to wait4
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x10\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    # sethostname, fadvise64, msync:
+    # sethostname and others:
     b"\x45\x00\x1d\x1c\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # mlockall to wait4:
-    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to wait4
+    # from mlockall:
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x15\x00\x1b\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
     b"\x35\x00\x1b\x19\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else errno(EPERM)
-    # riscv_hwprobe to wait4:
+    # from riscv_hwprobe:
     b"\x15\x00\x18\x19\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, mmap, prlimit64:
+    # sched_getaffinity, mmap, prlimit64: compute_only.yml:134, 224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from fanotify_init:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -1180,151 +1180,151 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
-    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to munmap
+    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> from sendfile64
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x6c\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x6a\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
     b"\x15\x00\x6a\x68\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x68\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x67\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x67\x65\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x64\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x63\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x62\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x61\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)
     b"\x15\x00\x00\x5d\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x5a\x5b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:78
     b"\x15\x00\x5a\x59\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # sendfile64 to munmap:
-    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to munmap
+    # from sendfile64:
+    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> from sched_yield
     b"\x35\x00\x39\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to personality
-    b"\x35\x00\x55\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64, 137, setpriority
-    # sync to personality:
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> acct to personality
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
+    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
+    b"\x35\x00\x55\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
+    # from sync:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
     b"\x45\x00\x52\x51\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
-    # acct to personality:
+    # from acct:
     b"\x35\x00\x50\x52\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to set_tid_address:
+    # from exit:
     b"\x15\x00\x4f\x50\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to sched_setaffinity:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    # from unshare:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x45\x00\x00\x4f\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
     b"\x45\x00\x4d\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
     b"\x35\x00\x4d\x4b\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
-    # kexec_load to sched_setaffinity:
+    # from kexec_load:
     b"\x35\x00\x00\x4a\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x4b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x48\x4a\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # sched_yield to munmap:
-    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
-    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    # from sched_yield:
+    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x45\x00\x00\x45\x03\xff\xff\xff"  # jset 0xffffff03              else allow
     b"\x15\x00\x45\x43\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
-    # sigaltstack to setresuid:
+    # from sigaltstack:
     b"\x35\x00\x00\x43\x89\x00\x00\x00"  # jge  137                     else allow
     b"\x15\x00\x42\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    # sendfile64, 137, setpriority:
+    # sendfile64 and others:
     b"\x45\x00\x40\x42\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x3f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x3e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x3d\x3c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
-    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to umask
+    # from sethostname:
+    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x3c\x3a\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to umask:
+    # from getrusage:
     b"\x15\x00\x3a\x39\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
-    # prctl to munmap:
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to munmap
+    # from prctl:
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x36\x35\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x35\x34\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to munmap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    # from getcpu:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x33\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x15\x00\x32\x33\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
-    # mq_open to munmap:
-    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to munmap
+    # from mq_open:
+    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
     b"\x45\x00\x2f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x30\x2e\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # semop to munmap:
+    # from semop:
     b"\x35\x00\x2e\x2d\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
-    # mremap to fchroot:
-    b"\x35\x00\x1a\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x09\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to kexec_file_load
-    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to riscv_flush_icache
+    # from mremap:
+    b"\x35\x00\x1a\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x09\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> from prlimit64
+    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> from mprotect
     b"\x15\x00\x12\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
     b"\x15\x00\x29\x28\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
-    # mprotect to riscv_flush_icache:
+    # from mprotect:
     b"\x35\x00\x00\x10\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
     b"\x35\x00\x00\x27\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
-    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to riscv_flush_icache
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x15\x00\x25\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
     b"\x35\x00\x25\x23\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
-    # riscv_hwprobe to riscv_flush_icache:
+    # from riscv_hwprobe:
     b"\x15\x00\x24\x23\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
-    # prlimit64 to kexec_file_load:
-    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to kexec_file_load
-    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to pwritev2
+    # from prlimit64:
+    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to pwritev2:
-    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    # from fanotify_init:
+    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x1b\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x1b\x19\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x18\x19\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to kexec_file_load:
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to kexec_file_load
-    # mmap2, mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x15\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to kexec_file_load:
+    # from pkey_alloc:
     b"\x35\x00\x00\x14\x24\x01\x00\x00"  # jge  292                     else errno(EPERM)
     b"\x15\x00\x14\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x12\x14\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x10\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x0f\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x0e\x0d\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x09\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x09\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x09\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x09\x07\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -1340,125 +1340,125 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x21\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to fchroot
-    b"\x35\x00\x1d\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to clock_nanosleep
+    b"\x35\x00\x21\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x1d\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x16\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x0f\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to clock_settime
+    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> from sendfile
     b"\x35\x00\x5a\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
-    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x58\x57\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x57\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
     b"\x15\x00\x56\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x56\x54\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # sendfile to clock_settime:
-    b"\x35\x00\x04\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from sendfile:
+    b"\x35\x00\x04\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x53\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
     b"\x15\x00\x51\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
     b"\x45\x00\x00\x51\xac\xff\xff\xff"  # jset 0xffffffac              else allow
     b"\x45\x00\x4f\x50\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
-    # waitid to clock_settime:
+    # from waitid:
     b"\x45\x00\x4e\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x4d\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x4c\x4d\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x4a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x49\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x48\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x44\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x41\x42\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x41\x40\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # clock_gettime to clock_nanosleep:
+    # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x3f\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x3e\x3d\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # syslog to fchroot:
-    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> fadvise64 to fchroot
-    b"\x35\x00\x0c\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to mmap
-    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setdomainname
+    # from syslog:
+    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> from fadvise64
+    b"\x35\x00\x0c\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x25\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, mmap, prlimit64
     b"\x15\x00\x39\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x38\x37\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to setdomainname:
+    # from sigaltstack:
     b"\x35\x00\x00\x37\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setdomainname
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x15\x00\x35\x34\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to setdomainname:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setdomainname
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x33\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x32\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x31\x30\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to setdomainname:
+    # from sethostname:
     b"\x35\x00\x31\x2f\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to mmap:
+    # from getrusage:
     b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap
-    b"\x35\x00\x06\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to execve
+    b"\x35\x00\x06\x00\xac\x00\x00\x00"  # jge  172 getpid              -> from getpid
     b"\x15\x00\x01\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
     b"\x45\x00\x2b\x2c\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x29\x28\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x28\x27\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getpid to execve:
+    # from getpid:
     b"\x35\x00\x00\x27\xb4\x00\x00\x00"  # jge  180 mq_open             else allow
     b"\x35\x00\x00\x25\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x24\x25\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x22\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x0c\x20\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
-    # fadvise64 to fchroot:
-    b"\x35\x00\x0d\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    # from fadvise64:
+    b"\x35\x00\x0d\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x06\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to wait4
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x0f\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x1c\x1b\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to wait4:
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4
+    # from mlockall:
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
     b"\x15\x00\x1a\x19\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # wait4:
+    # from wait4:
     b"\x15\x00\x18\x1a\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, mmap, prlimit64:
+    # sched_getaffinity, mmap, prlimit64: compute_only.yml:134, 224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from fanotify_init:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -1474,148 +1474,148 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
-    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to munmap
+    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> from sendfile64
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x6a\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x68\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
     b"\x15\x00\x68\x66\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x66\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x65\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x65\x63\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x62\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x61\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x60\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x5f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)
     b"\x15\x00\x00\x5b\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:78
     b"\x15\x00\x58\x57\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # sendfile64 to munmap:
-    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to munmap
+    # from sendfile64:
+    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> from sched_yield
     b"\x35\x00\x37\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to personality
-    b"\x35\x00\x53\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64, 137, setpriority
-    # sync to personality:
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> acct to personality
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
+    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
+    b"\x35\x00\x53\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
+    # from sync:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
     b"\x45\x00\x50\x4f\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
-    # acct to personality:
+    # from acct:
     b"\x35\x00\x4e\x50\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to set_tid_address:
+    # from exit:
     b"\x15\x00\x4d\x4e\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to sched_setaffinity:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    # from unshare:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x45\x00\x00\x4d\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
     b"\x45\x00\x4b\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
     b"\x35\x00\x4b\x49\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
-    # kexec_load to sched_setaffinity:
+    # from kexec_load:
     b"\x35\x00\x00\x48\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x49\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x46\x48\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # sched_yield to munmap:
-    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
-    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    # from sched_yield:
+    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x45\x00\x00\x43\x03\xff\xff\xff"  # jset 0xffffff03              else allow
     b"\x15\x00\x43\x41\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
-    # sigaltstack to setresuid:
+    # from sigaltstack:
     b"\x35\x00\x00\x41\x89\x00\x00\x00"  # jge  137                     else allow
     b"\x15\x00\x40\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    # sendfile64, 137, setpriority:
+    # sendfile64 and others:
     b"\x45\x00\x3e\x40\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x3d\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x3c\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x3b\x3a\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
-    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to umask
+    # from sethostname:
+    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x3a\x38\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to umask:
+    # from getrusage:
     b"\x15\x00\x38\x37\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
-    # prctl to munmap:
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to munmap
+    # from prctl:
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x34\x33\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x33\x32\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to munmap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    # from getcpu:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x31\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x15\x00\x30\x31\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
-    # mq_open to munmap:
-    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to munmap
+    # from mq_open:
+    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
     b"\x45\x00\x2d\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x2e\x2c\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # semop to munmap:
+    # from semop:
     b"\x35\x00\x2c\x2b\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
-    # mremap to fchroot:
-    b"\x35\x00\x18\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to kexec_file_load
-    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to accept4
+    # from mremap:
+    b"\x35\x00\x18\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> from prlimit64
+    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> from mprotect
     b"\x15\x00\x10\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
     b"\x15\x00\x27\x26\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
-    # mprotect to accept4:
+    # from mprotect:
     b"\x35\x00\x00\x0e\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
     b"\x35\x00\x00\x25\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
     b"\x15\x00\x24\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
     b"\x35\x00\x24\x22\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
-    # prlimit64 to kexec_file_load:
-    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to kexec_file_load
-    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to pwritev2
+    # from prlimit64:
+    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to pwritev2:
-    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    # from fanotify_init:
+    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x1b\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x1b\x19\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x18\x19\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to kexec_file_load:
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to kexec_file_load
-    # mmap2, mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x15\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to kexec_file_load:
+    # from pkey_alloc:
     b"\x35\x00\x00\x14\x24\x01\x00\x00"  # jge  292                     else errno(EPERM)
     b"\x15\x00\x14\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x12\x14\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x10\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x0f\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x0e\x0d\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x09\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x09\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x09\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x09\x07\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -1631,173 +1631,173 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x52\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> clock_gettime to fchroot
-    b"\x35\x00\x2f\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to clock_settime
-    b"\x35\x00\x1f\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to mprotect
+    b"\x35\x00\x52\x00\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x2f\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x1f\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x15\x00\x18\x00\x36\x00\x00\x00"  # jeq  54 ioctl                -> ioctl
     b"\x15\x00\x11\x00\x37\x00\x00\x00"  # jeq  55 fcntl                -> fcntl (1)
-    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup, mpx
-    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x35\x00\x09\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup and others (1)
+    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x77\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
     b"\x15\x00\x76\x77\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x35\x00\x76\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\x75\x74\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x15\x00\x74\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\x73\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
     b"\x15\x00\x72\x71\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup, mpx:
-    b"\x35\x00\x03\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x35\x00\x00\x65\x33\x00\x00\x00"  # jge  51 acct                 else dup, rseq
+    # dup and others (1):
+    b"\x35\x00\x03\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
+    b"\x35\x00\x00\x65\x33\x00\x00\x00"  # jge  51 acct                 else dup and others (2)
     b"\x35\x00\x00\x6e\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
     b"\x15\x00\x6d\x6e\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to readdir
-    b"\x35\x00\x6c\x59\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, copy_file_range
-    # settimeofday to readdir:
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x6c\x59\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
     b"\x45\x00\x6a\x6b\xad\xff\xff\xff"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x68\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x65\x66\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x65\x64\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x63\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x62\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x61\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x60\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap to mprotect:
-    b"\x35\x00\x06\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to mprotect
+    # from mmap:
+    b"\x35\x00\x06\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x5b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x59\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x58\x57\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # munmap to mprotect:
+    # from munmap:
     b"\x35\x00\x45\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x35\x00\x03\x00\x6a\x00\x00\x00"  # jge  106 stat                -> stat to adjtimex
+    b"\x35\x00\x03\x00\x6a\x00\x00\x00"  # jge  106 stat                -> from stat
     b"\x35\x00\x55\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> allow
     b"\x15\x00\x54\x00\x5b\x00\x00\x00"  # jeq  91 munmap               -> allow
     b"\x15\x00\x53\x52\x5d\x00\x00\x00"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # stat to adjtimex:
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync to adjtimex
-    b"\x45\x00\x50\x0d\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else stat, getresuid, poll
-    # fsync to adjtimex:
-    b"\x35\x00\x4f\x0c\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else stat, getresuid, poll
-    # sigprocmask to clock_settime:
-    b"\x35\x00\x10\x00\xac\x00\x00\x00"  # jge  172 rt_sigreturn        -> rt_sigreturn to clock_settime
+    # from stat:
+    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
+    b"\x45\x00\x50\x0d\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else stat and others
+    # from fsync:
+    b"\x35\x00\x4f\x0c\x7b\x00\x00\x00"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
+    # from sigprocmask:
+    b"\x35\x00\x10\x00\xac\x00\x00\x00"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 prctl               -> prctl (1)
-    b"\x35\x00\x04\x00\x96\x00\x00\x00"  # jge  150 mlock               -> mlock to getresgid
-    b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to _sysctl
+    b"\x35\x00\x04\x00\x96\x00\x00\x00"  # jge  150 mlock               -> from mlock
+    b"\x35\x00\x01\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x15\x00\x4b\x4a\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
-    # _llseek to _sysctl:
+    # from _llseek:
     b"\x45\x00\x00\x4a\x01\x00\x00\x00"  # jset 1 exit                  else allow
-    b"\x45\x00\x48\x28\x6c\xff\xff\xff"  # jset 0xffffff6c              -> errno(EPERM) else _llseek, pselect6, utimensat, ...
-    # mlock to getresgid:
-    b"\x35\x00\x03\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to getresgid
+    b"\x45\x00\x48\x28\x6c\xff\xff\xff"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
+    # from mlock:
+    b"\x35\x00\x03\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
     b"\x35\x00\x00\x47\x98\x00\x00\x00"  # jge  152 mlockall            else allow
     b"\x15\x00\x46\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x45\x44\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x15\x00\x43\x00\xa6\x00\x00\x00"  # jeq  166 query_module        -> errno(EPERM)
-    # stat, getresuid, poll:
+    # stat and others:
     b"\x45\x00\x43\x42\x06\x00\x00\x00"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x40\x3f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x3f\x3e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to clock_settime:
-    b"\x35\x00\x0a\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x01\x00\xb5\x00\x00\x00"  # jge  181 chown               -> chown to sched_setaffinity
+    # from rt_sigreturn:
+    b"\x35\x00\x0a\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x01\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
     b"\x15\x00\x3b\x3c\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to sched_setaffinity:
-    b"\x35\x00\x03\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
+    # from chown:
+    b"\x35\x00\x03\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x15\x00\x3a\x00\xb9\x00\x00\x00"  # jeq  185 sigaltstack         -> allow
     b"\x15\x00\x39\x00\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow
     b"\x35\x00\x39\x37\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS) else errno(EPERM)
-    # pciconfig_read to sched_setaffinity:
+    # from pciconfig_read:
     b"\x15\x00\x37\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
     b"\x15\x00\x36\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
     b"\x15\x00\x35\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
     b"\x15\x00\x35\x33\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x17\xe0\x00\x00\x00"  # jge  224                     else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\xeb\x00\x00\x00"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x35\x00\x02\x00\xeb\x00\x00\x00"  # jge  235 lookup_dcookie      -> from lookup_dcookie
     b"\x45\x00\x31\x00\x18\xff\xff\xff"  # jset 0xffffff18              -> allow
     b"\x45\x00\x2f\x31\x1d\xff\xff\xff"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to clock_settime:
+    # from lookup_dcookie:
     b"\x35\x00\x2e\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> errno(EPERM)
     b"\x35\x00\x2e\x2d\xed\x00\x00\x00"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x35\x00\x03\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> swapcontext to fchroot
+    # from clock_gettime:
+    b"\x35\x00\x03\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x2b\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x2a\x29\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # swapcontext to fchroot:
-    b"\x35\x00\x0f\x00\x46\x01\x00\x00"  # jge  326 socket              -> socket to fchroot
+    # from swapcontext:
+    b"\x35\x00\x0f\x00\x46\x01\x00\x00"  # jge  326 socket              -> from socket
     b"\x35\x00\x08\x00\x45\x01\x00\x00"  # jge  325 prlimit64           -> prlimit64
-    b"\x35\x00\x03\x00\x2c\x01\x00\x00"  # jge  300 set_robust_list     -> set_robust_list to fanotify_mark
-    b"\x35\x00\x05\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> _llseek, pselect6, utimensat, ...
+    b"\x35\x00\x03\x00\x2c\x01\x00\x00"  # jge  300 set_robust_list     -> from set_robust_list
+    b"\x35\x00\x05\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> _llseek and others
     b"\x15\x00\x26\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
     b"\x15\x00\x25\x23\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # set_robust_list to fanotify_mark:
-    b"\x35\x00\x01\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    # from set_robust_list:
+    b"\x35\x00\x01\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> from utimensat
     b"\x15\x00\x21\x22\x2d\x01\x00\x00"  # jeq  301 move_pages          -> errno(EPERM) else allow
-    # utimensat to fanotify_mark:
+    # from utimensat:
     b"\x15\x00\x21\x00\x3c\x01\x00\x00"  # jeq  316 dup3                -> allow
-    # _llseek, pselect6, utimensat, ...:
+    # _llseek and others:
     b"\x45\x00\x1f\x20\x26\x00\x00\x00"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to fchroot:
-    b"\x35\x00\x09\x00\x83\x01\x00\x00"  # jge  387 rseq                -> rseq to fchroot
+    # from socket:
+    b"\x35\x00\x09\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
     b"\x35\x00\x06\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> membarrier to pkey_free
+    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x16\x15\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # membarrier to pkey_free:
-    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> setreuid, copy_file_range
+    # from membarrier:
+    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> setreuid and others
     b"\x15\x00\x14\x00\x6d\x01\x00\x00"  # jeq  365 membarrier          -> allow
     b"\x15\x00\x13\x14\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # setreuid, copy_file_range:
+    # setreuid and others:
     b"\x45\x00\x11\x12\x82\x00\x00\x00"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to fchroot:
+    # from rseq:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x35\x00\x04\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to process_madvise
-    b"\x35\x00\x02\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> semtimedop to msgctl
+    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x35\x00\x04\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x35\x00\x02\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> from semtimedop
     b"\x35\x00\x0c\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    # dup, rseq:
+    # dup and others (2):
     b"\x45\x00\x0a\x09\x11\x00\x00\x00"  # jset 17 break                -> allow else errno(EPERM)
-    # semtimedop to msgctl:
+    # from semtimedop:
     b"\x35\x00\x0a\x08\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to process_madvise:
+    # from pidfd_send_signal:
     b"\x15\x00\x08\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -1812,173 +1812,173 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x52\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime to fchroot
-    b"\x00\x35\x2f\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to clock_settime
-    b"\x00\x35\x1f\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to mprotect
+    b"\x00\x35\x52\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x2f\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x1f\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x18\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x11\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl (1)
-    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, mpx
-    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others (1)
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x77\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
     b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x00\x35\x76\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\x75\x74\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\x74\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\x73\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\x72\x71\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup, mpx:
-    b"\x00\x35\x03\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x00\x65\x00\x00\x00\x33"  # jge  51 acct                 else dup, rseq
+    # dup and others (1):
+    b"\x00\x35\x03\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x00\x65\x00\x00\x00\x33"  # jge  51 acct                 else dup and others (2)
     b"\x00\x35\x00\x6e\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\x6d\x6e\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to readdir
-    b"\x00\x35\x6c\x59\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, copy_file_range
-    # settimeofday to readdir:
+    # from setreuid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x6c\x59\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
     b"\x00\x45\x6a\x6b\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl (2)
     b"\x00\x15\x00\x68\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x65\x66\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x00\x15\x65\x64\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x63\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x62\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x61\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x60\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap to mprotect:
-    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to mprotect
+    # from mmap:
+    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x5b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x59\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x58\x57\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # munmap to mprotect:
+    # from munmap:
     b"\x00\x35\x45\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\x03\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to adjtimex
+    b"\x00\x35\x03\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
     b"\x00\x35\x55\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
     b"\x00\x15\x54\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
     b"\x00\x15\x53\x52\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # stat to adjtimex:
-    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
-    b"\x00\x45\x50\x0d\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else stat, getresuid, poll
-    # fsync to adjtimex:
-    b"\x00\x35\x4f\x0c\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else stat, getresuid, poll
-    # sigprocmask to clock_settime:
-    b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to clock_settime
+    # from stat:
+    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
+    b"\x00\x45\x50\x0d\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else stat and others
+    # from fsync:
+    b"\x00\x35\x4f\x0c\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
+    # from sigprocmask:
+    b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x0b\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\x96"  # jge  150 mlock               -> mlock to getresgid
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to _sysctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x96"  # jge  150 mlock               -> from mlock
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x4b\x4a\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
-    # _llseek to _sysctl:
+    # from _llseek:
     b"\x00\x45\x00\x4a\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x45\x48\x28\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek, pselect6, utimensat, ...
-    # mlock to getresgid:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    b"\x00\x45\x48\x28\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
+    # from mlock:
+    b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x35\x00\x47\x00\x00\x00\x98"  # jge  152 mlockall            else allow
     b"\x00\x15\x46\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x45\x44\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x15\x43\x00\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM)
-    # stat, getresuid, poll:
+    # stat and others:
     b"\x00\x45\x43\x42\x00\x00\x00\x06"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x40\x3f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x3f\x3e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to clock_settime:
-    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to sched_setaffinity
+    # from rt_sigreturn:
+    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x3b\x3c\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to sched_setaffinity:
-    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
+    # from chown:
+    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x00\x15\x3a\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
     b"\x00\x15\x39\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
     b"\x00\x35\x39\x37\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS) else errno(EPERM)
-    # pciconfig_read to sched_setaffinity:
+    # from pciconfig_read:
     b"\x00\x15\x37\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
     b"\x00\x15\x36\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
     b"\x00\x15\x35\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> allow
     b"\x00\x15\x35\x33\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x00\x35\x00\x17\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x45\x31\x00\xff\xff\xff\x18"  # jset 0xffffff18              -> allow
     b"\x00\x45\x2f\x31\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to clock_settime:
+    # from lookup_dcookie:
     b"\x00\x35\x2e\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
     b"\x00\x35\x2e\x2d\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to fchroot
+    # from clock_gettime:
+    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x2b\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x2a\x29\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # swapcontext to fchroot:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to fchroot
+    # from swapcontext:
+    b"\x00\x35\x0f\x00\x00\x00\x01\x46"  # jge  326 socket              -> from socket
     b"\x00\x35\x08\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> set_robust_list to fanotify_mark
-    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> _llseek, pselect6, utimensat, ...
+    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> from set_robust_list
+    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> _llseek and others
     b"\x00\x15\x26\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x25\x23\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # set_robust_list to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    # from set_robust_list:
+    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x15\x21\x22\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
-    # utimensat to fanotify_mark:
+    # from utimensat:
     b"\x00\x15\x21\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
-    # _llseek, pselect6, utimensat, ...:
+    # _llseek and others:
     b"\x00\x45\x1f\x20\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to fchroot
+    # from socket:
+    b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
     b"\x00\x35\x06\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x16\x15\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # membarrier to pkey_free:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> setreuid, copy_file_range
+    # from membarrier:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> setreuid and others
     b"\x00\x15\x14\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
     b"\x00\x15\x13\x14\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # setreuid, copy_file_range:
+    # setreuid and others:
     b"\x00\x45\x11\x12\x00\x00\x00\x82"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0f\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to fchroot:
+    # from rseq:
     b"\x00\x35\x10\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x07\x00\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to process_madvise
-    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to msgctl
+    b"\x00\x35\x07\x00\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x00\x35\x04\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> from semtimedop
     b"\x00\x35\x0c\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    # dup, rseq:
+    # dup and others (2):
     b"\x00\x45\x0a\x09\x00\x00\x00\x11"  # jset 17 break                -> allow else errno(EPERM)
-    # semtimedop to msgctl:
+    # from semtimedop:
     b"\x00\x35\x0a\x08\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to process_madvise:
+    # from pidfd_send_signal:
     b"\x00\x15\x08\x00\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow
     b"\x00\x15\x08\x06\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -1993,186 +1993,186 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x42\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> fcntl64 to fchroot
-    b"\x00\x35\x1c\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to pivot_root
+    b"\x00\x35\x42\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> from fcntl64
+    b"\x00\x35\x1c\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x15\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x11\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl
-    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, mpx
-    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x7d\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
     b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x00\x35\x7c\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\x7b\x7a\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\x7a\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\x79\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\x78\x77\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup, mpx:
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, mpx
+    # dup and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
     b"\x00\x45\x75\x74\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # acct, mpx:
+    # acct and others:
     b"\x00\x35\x00\x73\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\x72\x73\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x2e\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday, chown, sendfile, ...
-    b"\x00\x35\x71\x4b\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6, utimensat, ...
-    # fcntl:
+    # from setreuid:
+    b"\x00\x35\x2e\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x00\x35\x71\x4b\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # fcntl: compute_only.yml:61, 64
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x33\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)
     b"\x00\x15\x33\x6e\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6c\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x6b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x6a\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x69\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap to pivot_root:
-    b"\x00\x35\x18\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> getresgid to pivot_root
-    b"\x00\x35\x0b\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to setresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to adjtimex
+    # from mmap:
+    b"\x00\x35\x18\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
+    b"\x00\x35\x0b\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
+    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4b\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to adjtimex:
-    b"\x00\x35\x03\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to adjtimex
-    b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to fstat
-    b"\x00\x35\x5f\x28\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap, mremap, madvise
-    # setitimer to fstat:
+    b"\x00\x15\x4b\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x03\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
+    b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> from setitimer
+    b"\x00\x35\x5f\x28\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
+    # from setitimer:
     b"\x00\x45\x5e\x5f\xff\xff\xff\x92"  # jset 0xffffff92              -> errno(EPERM) else allow
-    # olduname to adjtimex:
-    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
+    # from olduname:
+    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
     b"\x00\x15\x5d\x5c\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to adjtimex:
+    # from fsync:
     b"\x00\x45\x00\x5c\x00\x00\x00\x08"  # jset 8 creat                 else allow
     b"\x00\x15\x5b\x5a\x00\x00\x00\x7a"  # jeq  122 uname               -> allow else errno(EPERM)
-    # mprotect to setresgid:
-    b"\x00\x35\x00\x42\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap, mprotect, mmap2, ...
-    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x00\x35\x03\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to flock
+    # from mprotect:
+    b"\x00\x35\x00\x42\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap and others
+    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x03\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x56\x55\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
-    # _llseek to flock:
+    # from _llseek:
     b"\x00\x45\x54\x55\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
-    # msync to munlock:
+    # from msync:
     b"\x00\x15\x53\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x52\x53\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to setresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x15\x51\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x50\x4f\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to setresgid:
-    b"\x00\x45\x17\x4e\x00\x00\x00\x04"  # jset 4 write                 -> munmap, mremap, madvise else errno(EPERM)
-    # getresgid to pivot_root:
-    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to pivot_root
+    # from mremap:
+    b"\x00\x45\x17\x4e\x00\x00\x00\x04"  # jset 4 write                 -> munmap and others else errno(EPERM)
+    # from getresgid:
+    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
     b"\x00\x15\x4b\x4c\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to pivot_root:
-    b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap, mprotect, mmap2, ...
+    # from chown:
+    b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap and others
     b"\x00\x15\x46\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
     b"\x00\x15\x45\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
     b"\x00\x15\x44\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
-    # settimeofday, chown, sendfile, ...:
+    # settimeofday and others:
     b"\x00\x45\x42\x43\x00\x00\x00\x2d"  # jset 45 brk                  -> errno(EPERM) else allow
-    # fcntl64 to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to fchroot
-    b"\x00\x35\x2e\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x00\x35\x06\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise to sched_setaffinity
+    # from fcntl64:
+    b"\x00\x35\x12\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x2e\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x35\x06\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> from madvise
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x45\x00\x3c\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:68, 78
     b"\x00\x15\x3b\x3a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x38\x39\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # madvise to sched_setaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x00\xd0"  # jge  208 tkill               -> tkill to sched_setaffinity
-    # munmap, mremap, madvise:
+    # from madvise:
+    b"\x00\x35\x01\x00\x00\x00\x00\xd0"  # jge  208 tkill               -> from tkill
+    # munmap and others:
     b"\x00\x45\x37\x36\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # tkill to sched_setaffinity:
+    # from tkill:
     b"\x00\x15\x36\x35\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x00\x35\x00\x12\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x35\x33\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> allow
     b"\x00\x15\x33\x31\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS) else errno(EPERM)
-    # lookup_dcookie to clock_settime:
+    # from lookup_dcookie:
     b"\x00\x35\x30\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
     b"\x00\x35\x30\x2f\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # swapcontext to fchroot:
-    b"\x00\x35\x1b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x0d\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to clock_adjtime64
+    # from swapcontext:
+    b"\x00\x35\x1b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x0d\x00\x00\x00\x01\x46"  # jge  326 socket              -> from socket
     b"\x00\x35\x08\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> set_robust_list to fanotify_mark
-    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6, utimensat, ...
+    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> from set_robust_list
+    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
     b"\x00\x15\x2a\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
     b"\x00\x15\x2a\x28\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # set_robust_list to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    # from set_robust_list:
+    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x15\x26\x27\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
-    # utimensat to fanotify_mark:
+    # from utimensat:
     b"\x00\x15\x26\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
-    # setreuid, pselect6, utimensat, ...:
+    # setreuid and others:
     b"\x00\x45\x24\x25\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to clock_adjtime64:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x85"  # jge  389                     -> semget to clock_adjtime64
-    b"\x00\x35\x05\x00\x00\x00\x01\x7e"  # jge  382 kexec_file_load     -> kexec_file_load to io_pgetevents
-    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pwritev2
+    # from socket:
+    b"\x00\x35\x0a\x00\x00\x00\x01\x85"  # jge  389                     -> from semget
+    b"\x00\x35\x05\x00\x00\x00\x01\x7e"  # jge  382 kexec_file_load     -> from kexec_file_load
+    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x1d\x1c\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> mlock2 to pwritev2
+    # from membarrier:
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> from mlock2
     b"\x00\x15\x1b\x1c\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow else errno(ENOSYS)
-    # mlock2 to pwritev2:
+    # from mlock2:
     b"\x00\x15\x19\x1a\x00\x00\x01\x7b"  # jeq  379 copy_file_range     -> errno(EPERM) else allow
-    # kexec_file_load to io_pgetevents:
-    b"\x00\x15\x01\x00\x00\x00\x01\x82"  # jeq  386 pkey_mprotect       -> mmap, mprotect, mmap2, ...
+    # from kexec_file_load:
+    b"\x00\x15\x01\x00\x00\x00\x01\x82"  # jeq  386 pkey_mprotect       -> mmap and others
     b"\x00\x15\x18\x17\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # semget to clock_adjtime64:
-    b"\x00\x15\x02\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64
+    # from semget:
+    b"\x00\x15\x02\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others
     b"\x00\x35\x13\x15\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM) else errno(ENOSYS)
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    # from timer_gettime64:
+    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x00\x15\x0b\x09\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to close_range
+    # from rt_sigtimedwait_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x35\x07\x08\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to close_range:
+    # from clone3:
     b"\x00\x15\x08\x07\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
@@ -2186,189 +2186,189 @@ _MIPS = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x8d\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4b\x00\x00\x00\x10\x7d"  # jge  4221 reserved221        -> reserved221 to fchroot
-    b"\x00\x35\x2b\x00\x00\x00\x10\x18"  # jge  4120 clone              -> clone to fcntl64
-    b"\x00\x35\x14\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> fcntl to sigreturn
+    b"\x00\x35\x4b\x00\x00\x00\x10\x7d"  # jge  4221 reserved221        -> from reserved221
+    b"\x00\x35\x2b\x00\x00\x00\x10\x18"  # jge  4120 clone              -> from clone
+    b"\x00\x35\x14\x00\x00\x00\x0f\xd7"  # jge  4055 fcntl              -> from fcntl
     b"\x00\x35\x0d\x00\x00\x00\x0f\xd6"  # jge  4054 ioctl              -> ioctl
-    b"\x00\x35\x06\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> mount to lock
-    b"\x00\x35\x03\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> waitpid to getpid
-    b"\x00\x35\x01\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> read to close
-    b"\x00\x35\x08\x85\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall, dup else errno(ENOSYS)
-    # read to close:
+    b"\x00\x35\x06\x00\x00\x00\x0f\xb5"  # jge  4021 mount              -> from mount
+    b"\x00\x35\x03\x00\x00\x00\x0f\xa7"  # jge  4007 waitpid            -> from waitpid
+    b"\x00\x35\x01\x00\x00\x00\x0f\xa3"  # jge  4003 read               -> from read
+    b"\x00\x35\x08\x85\x00\x00\x0f\xa0"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    # from read:
     b"\x00\x15\x7e\x7f\x00\x00\x0f\xa5"  # jeq  4005 open               -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x00\x35\x7e\x00\x00\x00\x0f\xb3"  # jge  4019 lseek              -> allow
     b"\x00\x15\x7d\x7c\x00\x00\x0f\xad"  # jeq  4013 time               -> allow else errno(EPERM)
-    # mount to lock:
-    b"\x00\x35\x03\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> dup to lock
+    # from mount:
+    b"\x00\x35\x03\x00\x00\x00\x0f\xc9"  # jge  4041 dup                -> from dup
     b"\x00\x15\x7b\x00\x00\x00\x0f\xb8"  # jeq  4024 getuid             -> allow
     b"\x00\x15\x7a\x00\x00\x00\x0f\xbb"  # jeq  4027 alarm              -> allow
     b"\x00\x15\x79\x78\x00\x00\x0f\xbd"  # jeq  4029 pause              -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x00\x35\x77\x00\x00\x00\x0f\xd3"  # jge  4051 acct               -> errno(EPERM)
-    # syscall, dup:
+    # syscall and others:
     b"\x00\x45\x77\x76\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x75\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x74\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x73\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x72\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to sigreturn:
-    b"\x00\x35\x08\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> mmap to sigreturn
+    # from fcntl:
+    b"\x00\x35\x08\x00\x00\x00\x0f\xfa"  # jge  4090 mmap               -> from mmap
     b"\x00\x35\x00\x2d\x00\x00\x0f\xd8"  # jge  4056 mpx                else fcntl, fcntl64 (1)
-    b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> setreuid to readdir
+    b"\x00\x35\x02\x00\x00\x00\x0f\xe6"  # jge  4070 setreuid           -> from setreuid
     b"\x00\x35\x00\x6c\x00\x00\x0f\xdf"  # jge  4063 dup2               else errno(EPERM)
     b"\x00\x15\x6b\x6c\x00\x00\x0f\xe2"  # jeq  4066 setsid             -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x01\x00\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> getrlimit to readdir
+    # from setreuid:
+    b"\x00\x35\x01\x00\x00\x00\x0f\xec"  # jge  4076 getrlimit          -> from getrlimit
     b"\x00\x45\x69\x6a\xff\xff\xf0\x16"  # jset 0xfffff016              -> errno(EPERM) else allow
-    # getrlimit to readdir:
+    # from getrlimit:
     b"\x00\x35\x00\x69\x00\x00\x0f\xef"  # jge  4079 settimeofday       else allow
     b"\x00\x15\x68\x67\x00\x00\x0f\xf0"  # jeq  4080 getgroups          -> allow else errno(EPERM)
-    # mmap to sigreturn:
-    b"\x00\x35\x06\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> munmap to sigreturn
+    # from mmap:
+    b"\x00\x35\x06\x00\x00\x00\x0f\xfb"  # jge  4091 munmap             -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x62\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x61\x60\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # munmap to sigreturn:
-    b"\x00\x35\x02\x00\x00\x00\x10\x0a"  # jge  4106 stat               -> stat to sigreturn
-    b"\x00\x35\x00\x44\x00\x00\x0f\xfe"  # jge  4094 fchmod             else munmap, clone, sigprocmask, ...
+    # from munmap:
+    b"\x00\x35\x02\x00\x00\x00\x10\x0a"  # jge  4106 stat               -> from stat
+    b"\x00\x35\x00\x44\x00\x00\x0f\xfe"  # jge  4094 fchmod             else munmap and others
     b"\x00\x35\x5e\x5d\x00\x00\x10\x08"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # stat to sigreturn:
-    b"\x00\x35\x01\x00\x00\x00\x10\x14"  # jge  4116 sysinfo            -> sysinfo to sigreturn
+    # from stat:
+    b"\x00\x35\x01\x00\x00\x00\x10\x14"  # jge  4116 sysinfo            -> from sysinfo
     b"\x00\x15\x5c\x5b\x00\x00\x10\x0c"  # jeq  4108 fstat              -> allow else errno(EPERM)
-    # sysinfo to sigreturn:
+    # from sysinfo:
     b"\x00\x15\x5a\x5b\x00\x00\x10\x15"  # jeq  4117 ipc                -> errno(EPERM) else allow
-    # clone to fcntl64:
-    b"\x00\x35\x12\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> chown to fcntl64
-    b"\x00\x35\x0b\x00\x00\x00\x10\x5f"  # jge  4191 getresgid          -> getresgid to pwrite64
-    b"\x00\x35\x02\x00\x00\x00\x10\x2c"  # jge  4140 _llseek            -> _llseek to setresgid
+    # from clone:
+    b"\x00\x35\x12\x00\x00\x00\x10\x6a"  # jge  4202 chown              -> from chown
+    b"\x00\x35\x0b\x00\x00\x00\x10\x5f"  # jge  4191 getresgid          -> from getresgid
+    b"\x00\x35\x02\x00\x00\x00\x10\x2c"  # jge  4140 _llseek            -> from _llseek
     b"\x00\x15\x3d\x00\x00\x00\x10\x1d"  # jeq  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
-    b"\x00\x45\x55\x3b\x00\x00\x00\x21"  # jset 33                      -> errno(EPERM) else munmap, clone, sigprocmask, ...
-    # _llseek to setresgid:
-    b"\x00\x35\x03\x00\x00\x00\x10\x3c"  # jge  4156 mlockall           -> mlockall to setresgid
+    b"\x00\x45\x55\x3b\x00\x00\x00\x21"  # jset 33                      -> errno(EPERM) else munmap and others
+    # from _llseek:
+    b"\x00\x35\x03\x00\x00\x00\x10\x3c"  # jge  4156 mlockall           -> from mlockall
     b"\x00\x15\x53\x00\x00\x00\x10\x39"  # jeq  4153 _sysctl            -> errno(EPERM)
     b"\x00\x45\x00\x53\x00\x00\x00\x04"  # jset 4                       else allow
     b"\x00\x45\x51\x52\xff\xff\xef\xd1"  # jset 0xffffefd1              -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x00\x15\x51\x00\x00\x00\x10\x42"  # jeq  4162 sched_yield        -> allow
     b"\x00\x15\x50\x00\x00\x00\x10\x46"  # jeq  4166 nanosleep          -> allow
     b"\x00\x15\x4f\x00\x00\x00\x10\x5a"  # jeq  4186 getresuid          -> allow
     b"\x00\x15\x4e\x4d\x00\x00\x10\x5c"  # jeq  4188 poll               -> allow else errno(EPERM)
-    # getresgid to pwrite64:
+    # from getresgid:
     b"\x00\x15\x01\x00\x00\x00\x10\x60"  # jeq  4192 prctl              -> prctl (1)
     b"\x00\x15\x4b\x4c\x00\x00\x10\x66"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fcntl64:
+    # from chown:
     b"\x00\x35\x05\x00\x00\x00\x10\x7c"  # jge  4220 fcntl64            -> fcntl, fcntl64 (1)
     b"\x00\x15\x2c\x00\x00\x00\x10\x72"  # jeq  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
     b"\x00\x15\x45\x00\x00\x00\x10\x6e"  # jeq  4206 sigaltstack        -> allow
     b"\x00\x15\x44\x00\x00\x00\x10\x74"  # jeq  4212 ftruncate64        -> allow
     b"\x00\x15\x43\x00\x00\x00\x10\x77"  # jeq  4215 fstat64            -> allow
     b"\x00\x15\x42\x41\x00\x00\x10\x7a"  # jeq  4218 madvise            -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x00\x3f\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3c\x3d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x00\x15\x3c\x3b\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # reserved221 to fchroot:
-    b"\x00\x35\x1c\x00\x00\x00\x11\x02"  # jge  4354 memfd_create       -> memfd_create to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> tgkill to getrandom
-    b"\x00\x35\x26\x00\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x04\x00\x00\x00\x10\x99"  # jge  4249 epoll_ctl          -> epoll_ctl to clock_settime
+    # from reserved221:
+    b"\x00\x35\x1c\x00\x00\x00\x11\x02"  # jge  4354 memfd_create       -> from memfd_create
+    b"\x00\x35\x08\x00\x00\x00\x10\xaa"  # jge  4266 tgkill             -> from tgkill
+    b"\x00\x35\x26\x00\x00\x00\x10\xa7"  # jge  4263 clock_gettime      -> clock_gettime and others
+    b"\x00\x35\x04\x00\x00\x00\x10\x99"  # jge  4249 epoll_ctl          -> from epoll_ctl
     b"\x00\x15\x15\x00\x00\x00\x10\x90"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
     b"\x00\x15\x36\x00\x00\x00\x10\x7e"  # jeq  4222 gettid             -> allow
     b"\x00\x15\x35\x00\x00\x00\x10\x8e"  # jeq  4238 futex              -> allow
     b"\x00\x15\x34\x33\x00\x00\x10\x96"  # jeq  4246 exit_group         -> allow else errno(EPERM)
-    # epoll_ctl to clock_settime:
+    # from epoll_ctl:
     b"\x00\x35\x32\x00\x00\x00\x10\x9f"  # jge  4255 statfs64           -> errno(EPERM)
     b"\x00\x15\x31\x32\x00\x00\x10\x9b"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
-    # tgkill to getrandom:
-    b"\x00\x35\x0a\x00\x00\x00\x10\xf2"  # jge  4338 prlimit64          -> prlimit64 to getrandom
-    b"\x00\x35\x05\x00\x00\x00\x10\xd6"  # jge  4310 get_robust_list    -> get_robust_list to fanotify_mark
-    b"\x00\x35\x02\x00\x00\x00\x10\xcd"  # jge  4301 pselect6           -> pselect6 to set_robust_list
+    # from tgkill:
+    b"\x00\x35\x0a\x00\x00\x00\x10\xf2"  # jge  4338 prlimit64          -> from prlimit64
+    b"\x00\x35\x05\x00\x00\x00\x10\xd6"  # jge  4310 get_robust_list    -> from get_robust_list
+    b"\x00\x35\x02\x00\x00\x00\x10\xcd"  # jge  4301 pselect6           -> from pselect6
     b"\x00\x15\x2e\x00\x00\x00\x10\xbb"  # jeq  4283 set_thread_area    -> allow
     b"\x00\x15\x32\x2c\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to set_robust_list:
+    # from pselect6:
     b"\x00\x35\x00\x2c\x00\x00\x10\xcf"  # jge  4303 unshare            else allow
     b"\x00\x35\x2b\x2a\x00\x00\x10\xd5"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to fanotify_mark:
-    b"\x00\x35\x02\x00\x00\x00\x10\xea"  # jge  4330 preadv             -> preadv to fanotify_mark
+    # from get_robust_list:
+    b"\x00\x35\x02\x00\x00\x00\x10\xea"  # jge  4330 preadv             -> from preadv
     b"\x00\x45\x00\x29\xff\xff\xef\x26"  # jset 0xffffef26              else allow
     b"\x00\x15\x28\x27\x00\x00\x10\xe7"  # jeq  4327 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x00\x35\x26\x27\x00\x00\x10\xec"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64 to getrandom:
-    b"\x00\x35\x06\x00\x00\x00\x10\xf3"  # jge  4339 name_to_handle_at  -> name_to_handle_at to getrandom
+    # from prlimit64:
+    b"\x00\x35\x06\x00\x00\x00\x10\xf3"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getrandom:
+    # from name_to_handle_at:
     b"\x00\x35\x1f\x1e\x00\x00\x11\x01"  # jge  4353 getrandom          -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x11\x36"  # jge  4406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> pkey_alloc to clock_adjtime64
+    # from memfd_create:
+    b"\x00\x35\x0a\x00\x00\x00\x11\x36"  # jge  4406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x05\x00\x00\x00\x11\x0c"  # jge  4364 pkey_alloc         -> from pkey_alloc
     b"\x00\x35\x02\x00\x00\x00\x11\x0b"  # jge  4363 pkey_mprotect      -> mprotect, mmap2, pkey_mprotect
     b"\x00\x35\x00\x1a\x00\x00\x11\x06"  # jge  4358 membarrier         else errno(EPERM)
-    # munmap, clone, sigprocmask, ...:
+    # munmap and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x03"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, mmap2, pkey_mprotect:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x00\x35\x02\x00\x00\x00\x11\x29"  # jge  4393 semget             -> semget to clock_adjtime64
+    # from pkey_alloc:
+    b"\x00\x35\x02\x00\x00\x00\x11\x29"  # jge  4393 semget             -> from semget
     b"\x00\x35\x1b\x00\x00\x00\x11\x11"  # jge  4369                    -> errno(ENOSYS)
     b"\x00\x15\x15\x14\x00\x00\x11\x0f"  # jeq  4367 rseq               -> allow else errno(EPERM)
-    # semget to clock_adjtime64:
-    b"\x00\x15\x01\x13\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x00\x15\x01\x13\x00\x00\x11\x33"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x11\x38"  # jge  4408 timer_gettime64    -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x11\x66"  # jge  4454 futex_wake         -> futex_wake to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x00\x35\x01\x00\x00\x00\x11\x3f"  # jge  4415                    -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x00\x35\x0a\x00\x00\x00\x11\x66"  # jge  4454 futex_wake         -> from futex_wake
+    b"\x00\x35\x04\x00\x00\x00\x11\x47"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x11\x3f"  # jge  4415                    -> from io_pgetevents_time64
     b"\x00\x35\x0c\x0b\x00\x00\x11\x3d"  # jge  4413 pselect6_time64    -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0b\x00\x00\x00\x11\x45"  # jge  4421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x09\x0f\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x00\x15\x09\x00\x00\x00\x11\x54"  # jeq  4436 close_range        -> allow
     b"\x00\x15\x08\x00\x00\x00\x11\x59"  # jeq  4441 epoll_pwait2       -> allow
     b"\x00\x15\x07\x00\x00\x00\x11\x61"  # jeq  4449 futex_waitv        -> allow
     b"\x00\x15\x0b\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x15\x0a\x04\x00\x00\x11\x53"  # jeq  4435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x09\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x03\x00\x00\x11\x69"  # jge  4457 statmount          else allow
-    b"\x00\x35\x03\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x00\x35\x03\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x15\x01\x00\x00\x00\x11\x77"  # jeq  4471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1179 to 0x1948:
-    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x35\x01\x02\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
@@ -2379,152 +2379,152 @@ _MIPS64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x71\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x41\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> clock_gettime to fchroot
-    b"\x00\x35\x1b\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> fcntl to clock_settime
+    b"\x00\x35\x41\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x1b\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
     b"\x00\x15\x14\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
     b"\x00\x15\x59\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x15\x0c\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
-    b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> access to msgctl
-    b"\x00\x35\x06\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open, munmap, pread64, ...
+    b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> from access
+    b"\x00\x35\x06\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open and others
     b"\x00\x35\x66\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
     b"\x00\x35\x00\x68\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x67\x66\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # access to msgctl:
-    b"\x00\x35\x03\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> dup to msgctl
+    # from access:
+    b"\x00\x35\x03\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> from dup
     b"\x00\x35\x61\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> errno(EPERM)
     b"\x00\x35\x00\x60\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
-    # open, munmap, pread64, ...:
+    # open and others:
     b"\x00\x45\x60\x5f\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
-    # dup to msgctl:
+    # from dup:
     b"\x00\x35\x00\x5f\x00\x00\x13\xaf"  # jge  5039 sendfile           else allow
     b"\x00\x15\x5e\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
     b"\x00\x15\x5d\x5c\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x5b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x5a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x59\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x58\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x52\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x00\x35\x16\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> mlockall to clock_settime
-    b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> flock to munlock
+    # from fcntl:
+    b"\x00\x35\x16\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
+    b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> from flock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl
     b"\x00\x15\x00\x4c\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x49\x4a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl:
+    # fcntl: compute_only.yml:68
     b"\x00\x15\x49\x48\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to munlock:
-    b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> geteuid to munlock
-    b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> gettimeofday to setgid
+    # from flock:
+    b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
+    b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> from gettimeofday
     b"\x00\x45\x00\x46\xff\xff\xec\x2e"  # jset 0xffffec2e              else allow
     b"\x00\x15\x45\x44\x00\x00\x13\xd3"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
-    # gettimeofday to setgid:
+    # from gettimeofday:
     b"\x00\x45\x00\x44\xff\xff\xec\x11"  # jset 0xffffec11              else allow
     b"\x00\x35\x42\x43\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
-    # geteuid to munlock:
-    b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> rt_sigpending to munlock
-    b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> setsid to capset
+    # from geteuid:
+    b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> from rt_sigpending
+    b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> from setsid
     b"\x00\x15\x3f\x40\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
-    # setsid to capset:
-    b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> getresuid to capset
+    # from setsid:
+    b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> from getresuid
     b"\x00\x15\x3e\x3d\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
-    # getresuid to capset:
+    # from getresuid:
     b"\x00\x45\x3c\x3d\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
-    # rt_sigpending to munlock:
-    b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> utime to munlock
+    # from rt_sigpending:
+    b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> from utime
     b"\x00\x15\x3a\x3b\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x00\x35\x3a\x39\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
-    # mlockall to clock_settime:
-    b"\x00\x35\x07\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> sched_getaffinity to clock_settime
+    # from mlockall:
+    b"\x00\x35\x07\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
     b"\x00\x15\x02\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
     b"\x00\x15\x37\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
     b"\x00\x15\x36\x35\x00\x00\x14\x4a"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x33\x32\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x32\x31\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x00\x35\x00\x19\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_settime
-    b"\x00\x35\x00\x0e\x00\x00\x14\x55"  # jge  5205 exit_group         else cacheflush, pselect6, get_robust_list
+    b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
+    b"\x00\x35\x00\x0e\x00\x00\x14\x55"  # jge  5205 exit_group         else cacheflush and others
     b"\x00\x45\x2d\x2e\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # rt_sigreturn to clock_settime:
+    # from rt_sigreturn:
     b"\x00\x35\x00\x2d\x00\x00\x14\x5e"  # jge  5214 semtimedop         else allow
     b"\x00\x15\x2c\x2b\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> tgkill to fchroot
+    # from clock_gettime:
+    b"\x00\x35\x03\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x29\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x28\x27\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # tgkill to fchroot:
-    b"\x00\x35\x11\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> name_to_handle_at to fchroot
+    # from tgkill:
+    b"\x00\x35\x11\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
     b"\x00\x35\x0a\x00\x00\x00\x14\xb1"  # jge  5297 prlimit64          -> prlimit64
-    b"\x00\x35\x05\x00\x00\x00\x14\x97"  # jge  5271 getcpu             -> getcpu to fanotify_mark
-    b"\x00\x35\x02\x00\x00\x00\x14\x8c"  # jge  5260 pselect6           -> pselect6 to kexec_load
+    b"\x00\x35\x05\x00\x00\x00\x14\x97"  # jge  5271 getcpu             -> from getcpu
+    b"\x00\x35\x02\x00\x00\x00\x14\x8c"  # jge  5260 pselect6           -> from pselect6
     b"\x00\x15\x23\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
     b"\x00\x15\x25\x21\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to kexec_load:
+    # from pselect6:
     b"\x00\x15\x21\x00\x00\x00\x14\x94"  # jeq  5268 set_robust_list    -> allow
-    # cacheflush, pselect6, get_robust_list:
+    # cacheflush and others:
     b"\x00\x45\x1f\x20\x00\x00\x00\x12"  # jset 18                      -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x00\x35\x02\x00\x00\x00\x14\xa9"  # jge  5289 preadv             -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x00\x35\x02\x00\x00\x00\x14\xa9"  # jge  5289 preadv             -> from preadv
     b"\x00\x35\x00\x1e\x00\x00\x14\x99"  # jge  5273 ioprio_set         else allow
     b"\x00\x15\x1d\x1c\x00\x00\x14\xa6"  # jeq  5286 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x00\x35\x1b\x1c\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> pkey_alloc to fchroot
+    # from name_to_handle_at:
+    b"\x00\x35\x06\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x00\x35\x03\x00\x00\x00\x14\xcb"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> membarrier to pwritev2
+    b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> from membarrier
     b"\x00\x15\x12\x11\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x00\x15\x10\x11\x00\x00\x14\xc8"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x00\x35\x11\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> futex_wake to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x15\x3d"  # jge  5437 openat2            -> openat2 to map_shadow_stack
-    b"\x00\x35\x02\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to close_range
+    b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> from futex_wake
+    b"\x00\x35\x05\x00\x00\x00\x15\x3d"  # jge  5437 openat2            -> from openat2
+    b"\x00\x35\x02\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> from pidfd_send_signal
     b"\x00\x15\x0a\x00\x00\x00\x14\xcf"  # jeq  5327 rseq               -> allow
     b"\x00\x35\x0c\x08\x00\x00\x14\xd1"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to close_range:
+    # from pidfd_send_signal:
     b"\x00\x15\x08\x00\x00\x00\x15\x3c"  # jeq  5436 close_range        -> allow
     b"\x00\x15\x0a\x06\x00\x00\x15\x3b"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x06\x00\x00\x00\x15\x41"  # jeq  5441 epoll_pwait2       -> allow
     b"\x00\x15\x05\x00\x00\x00\x15\x49"  # jeq  5449 futex_waitv        -> allow
     b"\x00\x15\x07\x03\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x03\x00\x00\x15\x51"  # jge  5457 statmount          else allow
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x15\x01\x00\x00\x00\x15\x5f"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
@@ -2535,162 +2535,162 @@ _MIPS64N32 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x0d\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x44\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> clock_gettime to fchroot
-    b"\x00\x35\x1f\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> fcntl to clock_settime
+    b"\x00\x35\x44\x00\x00\x00\x18\x52"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x1f\x00\x00\x00\x17\xb6"  # jge  6070 fcntl              -> from fcntl
     b"\x00\x15\x18\x00\x00\x00\x17\x79"  # jeq  6009 mmap               -> mmap
     b"\x00\x15\x5a\x00\x00\x00\x17\x7a"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x15\x10\x00\x00\x00\x17\x7f"  # jeq  6015 ioctl              -> ioctl
-    b"\x00\x35\x08\x00\x00\x00\x17\x84"  # jge  6020 access             -> access to msgctl
-    b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open, munmap, pread64
-    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> read to write
+    b"\x00\x35\x08\x00\x00\x00\x17\x84"  # jge  6020 access             -> from access
+    b"\x00\x35\x06\x00\x00\x00\x17\x72"  # jge  6002 open               -> open and others
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000                    -> from read
     b"\x00\x35\x00\x70\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x6f\x02\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to write:
+    # from read:
     b"\x00\x35\x6d\x00\x00\x00\x17\x70"  # jge  6000 read               -> allow
     b"\x00\x35\x6d\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # open, munmap, pread64:
+    # open and others:
     b"\x00\x45\x6a\x69\xff\xff\xe8\x89"  # jset 0xffffe889              -> allow else errno(EPERM)
-    # access to msgctl:
-    b"\x00\x35\x03\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> dup to msgctl
+    # from access:
+    b"\x00\x35\x03\x00\x00\x00\x17\x8f"  # jge  6031 dup                -> from dup
     b"\x00\x35\x67\x00\x00\x00\x17\x8c"  # jge  6028 shmget             -> errno(EPERM)
     b"\x00\x45\x00\x66\xff\xff\xe8\x75"  # jset 0xffffe875              else errno(EPERM)
     b"\x00\x35\x66\x65\x00\x00\x17\x86"  # jge  6022 _newselect         -> allow else errno(EPERM)
-    # dup to msgctl:
+    # from dup:
     b"\x00\x35\x00\x65\x00\x00\x17\x97"  # jge  6039 sendfile           else allow
     b"\x00\x15\x64\x00\x00\x00\x17\xaa"  # jeq  6058 exit               -> allow
     b"\x00\x15\x63\x62\x00\x00\x17\xad"  # jeq  6061 uname              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x61\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x60\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x5f\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x5e\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x5a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x57\x56\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x00\x35\x16\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> sched_getaffinity to clock_settime
-    b"\x00\x35\x0e\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> mlockall to sched_setaffinity
+    # from fcntl:
+    b"\x00\x35\x16\x00\x00\x00\x18\x34"  # jge  6196 sched_getaffinity  -> from sched_getaffinity
+    b"\x00\x35\x0e\x00\x00\x00\x18\x04"  # jge  6148 mlockall           -> from mlockall
     b"\x00\x35\x00\x1a\x00\x00\x17\xb7"  # jge  6071 flock              else fcntl, fcntl64 (1)
-    b"\x00\x35\x05\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> setpgid to munlock
-    b"\x00\x35\x02\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> gettimeofday to getegid
+    b"\x00\x35\x05\x00\x00\x00\x17\xdb"  # jge  6107 setpgid            -> from setpgid
+    b"\x00\x35\x02\x00\x00\x00\x17\xce"  # jge  6094 gettimeofday       -> from gettimeofday
     b"\x00\x45\x50\x00\xff\xff\xe8\x44"  # jset 0xffffe844              -> errno(EPERM)
     b"\x00\x15\x4f\x50\x00\x00\x17\xba"  # jeq  6074 truncate           -> errno(EPERM) else allow
-    # gettimeofday to getegid:
+    # from gettimeofday:
     b"\x00\x35\x00\x4f\x00\x00\x17\xd3"  # jge  6099 ptrace             else allow
-    b"\x00\x35\x4e\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace, getresuid
-    # setpgid to munlock:
-    b"\x00\x35\x03\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> rt_sigpending to munlock
-    b"\x00\x35\x01\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> ptrace, getresuid
-    b"\x00\x45\x4a\x30\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid, membarrier
-    # ptrace, getresuid:
+    b"\x00\x35\x4e\x03\x00\x00\x17\xd9"  # jge  6105 geteuid            -> allow else ptrace and others
+    # from setpgid:
+    b"\x00\x35\x03\x00\x00\x00\x17\xed"  # jge  6125 rt_sigpending      -> from rt_sigpending
+    b"\x00\x35\x01\x00\x00\x00\x17\xe4"  # jge  6116 getresuid          -> ptrace and others
+    b"\x00\x45\x4a\x30\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else setpgid and others
+    # ptrace and others:
     b"\x00\x45\x49\x4a\x00\x00\x00\x09"  # jset 9                       -> errno(EPERM) else allow
-    # rt_sigpending to munlock:
-    b"\x00\x35\x01\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> utime to munlock
+    # from rt_sigpending:
+    b"\x00\x35\x01\x00\x00\x00\x17\xf2"  # jge  6130 utime              -> from utime
     b"\x00\x15\x47\x48\x00\x00\x17\xef"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x00\x35\x47\x46\x00\x00\x18\x02"  # jge  6146 mlock              -> allow else errno(EPERM)
-    # mlockall to sched_setaffinity:
+    # from mlockall:
     b"\x00\x15\x02\x00\x00\x00\x18\x09"  # jeq  6153 prctl              -> prctl (1)
     b"\x00\x15\x45\x00\x00\x00\x18\x22"  # jeq  6178 gettid             -> allow
     b"\x00\x15\x44\x43\x00\x00\x18\x32"  # jeq  6194 futex              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x41\x40\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x40\x3f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
-    b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> fcntl64 to clock_settime
+    # from sched_getaffinity:
+    b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> from fcntl64
     b"\x00\x35\x00\x1c\x00\x00\x18\x35"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
     b"\x00\x15\x3d\x00\x00\x00\x18\x3d"  # jeq  6205 exit_group         -> allow
     b"\x00\x45\x00\x3c\xff\xff\xe7\x8a"  # jset 0xffffe78a              else allow
     b"\x00\x35\x3b\x3a\x00\x00\x18\x43"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
-    # fcntl64 to clock_settime:
-    b"\x00\x35\x06\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> set_tid_address to clock_settime
-    # fcntl, fcntl64 (1):
+    # from fcntl64:
+    b"\x00\x35\x06\x00\x00\x00\x18\x45"  # jge  6213 set_tid_address    -> from set_tid_address
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x00\x37\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x34\x35\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x00\x15\x34\x33\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # set_tid_address to clock_settime:
-    b"\x00\x35\x08\x33\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop, pselect6 else allow
-    # clock_gettime to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x18\x9f"  # jge  6303 name_to_handle_at  -> name_to_handle_at to fchroot
-    b"\x00\x35\x00\x1e\x00\x00\x18\x55"  # jge  6229 tgkill             else clock_gettime, clock_gettime64, clock_getres_time64
+    # from set_tid_address:
+    b"\x00\x35\x08\x33\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
+    # from clock_gettime:
+    b"\x00\x35\x12\x00\x00\x00\x18\x9f"  # jge  6303 name_to_handle_at  -> from name_to_handle_at
+    b"\x00\x35\x00\x1e\x00\x00\x18\x55"  # jge  6229 tgkill             else clock_gettime and others
     b"\x00\x35\x0a\x00\x00\x00\x18\x9e"  # jge  6302 prlimit64          -> prlimit64
-    b"\x00\x35\x05\x00\x00\x00\x18\x83"  # jge  6275 getcpu             -> getcpu to fanotify_mark
-    b"\x00\x35\x02\x00\x00\x00\x18\x78"  # jge  6264 pselect6           -> pselect6 to kexec_load
+    b"\x00\x35\x05\x00\x00\x00\x18\x83"  # jge  6275 getcpu             -> from getcpu
+    b"\x00\x35\x02\x00\x00\x00\x18\x78"  # jge  6264 pselect6           -> from pselect6
     b"\x00\x15\x2d\x00\x00\x00\x18\x66"  # jeq  6246 set_thread_area    -> allow
     b"\x00\x15\x2d\x2b\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to kexec_load:
+    # from pselect6:
     b"\x00\x45\x00\x2b\xff\xff\xe7\x86"  # jset 0xffffe786              else allow
-    # semtimedop, pselect6:
+    # semtimedop and others:
     b"\x00\x45\x29\x2a\x00\x00\x00\x37"  # jset 55                      -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x00\x35\x02\x00\x00\x00\x18\x95"  # jge  6293 preadv             -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x00\x35\x02\x00\x00\x00\x18\x95"  # jge  6293 preadv             -> from preadv
     b"\x00\x35\x00\x28\x00\x00\x18\x85"  # jge  6277 ioprio_set         else allow
     b"\x00\x15\x27\x26\x00\x00\x18\x92"  # jeq  6290 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x00\x35\x25\x26\x00\x00\x18\x97"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x19\x06"  # jge  6406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> pkey_alloc to clock_adjtime64
+    # from name_to_handle_at:
+    b"\x00\x35\x0b\x00\x00\x00\x19\x06"  # jge  6406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x06\x00\x00\x00\x18\xb8"  # jge  6328 pkey_alloc         -> from pkey_alloc
     b"\x00\x35\x03\x00\x00\x00\x18\xb7"  # jge  6327 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x18\xb2"  # jge  6322 membarrier         -> setpgid, membarrier
+    b"\x00\x35\x01\x00\x00\x00\x18\xb2"  # jge  6322 membarrier         -> setpgid and others
     b"\x00\x15\x1b\x1a\x00\x00\x18\xad"  # jeq  6317 getrandom          -> allow else errno(EPERM)
-    # setpgid, membarrier:
+    # setpgid and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x00\x35\x02\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> clock_gettime64 to clock_adjtime64
+    # from pkey_alloc:
+    b"\x00\x35\x02\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> from clock_gettime64
     b"\x00\x15\x16\x00\x00\x00\x18\xbb"  # jeq  6331 rseq               -> allow
     b"\x00\x35\x16\x14\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to clock_adjtime64:
-    b"\x00\x15\x01\x13\x00\x00\x19\x03"  # jeq  6403 clock_gettime64    -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_gettime64:
+    b"\x00\x15\x01\x13\x00\x00\x19\x03"  # jeq  6403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x19\x08"  # jge  6408 timer_gettime64    -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x00\x35\x10\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x07\x00\x00\x00\x19\x25"  # jge  6437 openat2            -> openat2 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x19\x15"  # jge  6421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x19\x0f"  # jge  6415                    -> io_pgetevents_time64 to semtimedop_time64
+    b"\x00\x35\x07\x00\x00\x00\x19\x25"  # jge  6437 openat2            -> from openat2
+    b"\x00\x35\x03\x00\x00\x00\x19\x15"  # jge  6421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x00\x35\x01\x00\x00\x00\x19\x0f"  # jge  6415                    -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x19\x0d"  # jge  6413 pselect6_time64    -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x00\x15\x0b\x09\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to close_range:
+    # from rt_sigtimedwait_time64:
     b"\x00\x35\x00\x09\x00\x00\x19\x17"  # jge  6423 sched_rr_get_interval_time64 else allow
     b"\x00\x35\x00\x07\x00\x00\x19\x23"  # jge  6435 clone3             else errno(EPERM)
     b"\x00\x15\x07\x08\x00\x00\x19\x24"  # jeq  6436 close_range        -> allow else errno(ENOSYS)
-    # openat2 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x19\x36"  # jge  6454 futex_wake         -> futex_wake to fchroot
+    # from openat2:
+    b"\x00\x35\x03\x00\x00\x00\x19\x36"  # jge  6454 futex_wake         -> from futex_wake
     b"\x00\x15\x05\x00\x00\x00\x19\x29"  # jeq  6441 epoll_pwait2       -> allow
     b"\x00\x15\x04\x00\x00\x00\x19\x31"  # jeq  6449 futex_waitv        -> allow
     b"\x00\x15\x04\x02\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x19\x39"  # jge  6457 statmount          else allow
     b"\x00\x15\x01\x00\x00\x00\x19\x47"  # jeq  6471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -2703,189 +2703,189 @@ _MIPSEL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x8d\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4b\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> reserved221 to fchroot
-    b"\x35\x00\x2b\x00\x18\x10\x00\x00"  # jge  4120 clone              -> clone to fcntl64
-    b"\x35\x00\x14\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl to sigreturn
+    b"\x35\x00\x4b\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> from reserved221
+    b"\x35\x00\x2b\x00\x18\x10\x00\x00"  # jge  4120 clone              -> from clone
+    b"\x35\x00\x14\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> from fcntl
     b"\x35\x00\x0d\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> ioctl
-    b"\x35\x00\x06\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> mount to lock
-    b"\x35\x00\x03\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> waitpid to getpid
-    b"\x35\x00\x01\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> read to close
-    b"\x35\x00\x08\x85\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall, dup else errno(ENOSYS)
-    # read to close:
+    b"\x35\x00\x06\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
+    b"\x35\x00\x03\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> from waitpid
+    b"\x35\x00\x01\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> from read
+    b"\x35\x00\x08\x85\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    # from read:
     b"\x15\x00\x7e\x7f\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x35\x00\x7e\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
     b"\x15\x00\x7d\x7c\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
-    # mount to lock:
-    b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> dup to lock
+    # from mount:
+    b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
     b"\x15\x00\x7b\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
     b"\x15\x00\x7a\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
     b"\x15\x00\x79\x78\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\x77\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
-    # syscall, dup:
+    # syscall and others:
     b"\x45\x00\x77\x76\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x75\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x74\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x73\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x72\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to sigreturn:
-    b"\x35\x00\x08\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> mmap to sigreturn
+    # from fcntl:
+    b"\x35\x00\x08\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
     b"\x35\x00\x00\x2d\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64 (1)
-    b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> setreuid to readdir
+    b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
     b"\x35\x00\x00\x6c\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
     b"\x15\x00\x6b\x6c\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x01\x00\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> getrlimit to readdir
+    # from setreuid:
+    b"\x35\x00\x01\x00\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> from getrlimit
     b"\x45\x00\x69\x6a\x16\xf0\xff\xff"  # jset 0xfffff016              -> errno(EPERM) else allow
-    # getrlimit to readdir:
+    # from getrlimit:
     b"\x35\x00\x00\x69\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
     b"\x15\x00\x68\x67\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
-    # mmap to sigreturn:
-    b"\x35\x00\x06\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> munmap to sigreturn
+    # from mmap:
+    b"\x35\x00\x06\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x62\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x61\x60\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # munmap to sigreturn:
-    b"\x35\x00\x02\x00\x0a\x10\x00\x00"  # jge  4106 stat               -> stat to sigreturn
-    b"\x35\x00\x00\x44\xfe\x0f\x00\x00"  # jge  4094 fchmod             else munmap, clone, sigprocmask, ...
+    # from munmap:
+    b"\x35\x00\x02\x00\x0a\x10\x00\x00"  # jge  4106 stat               -> from stat
+    b"\x35\x00\x00\x44\xfe\x0f\x00\x00"  # jge  4094 fchmod             else munmap and others
     b"\x35\x00\x5e\x5d\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # stat to sigreturn:
-    b"\x35\x00\x01\x00\x14\x10\x00\x00"  # jge  4116 sysinfo            -> sysinfo to sigreturn
+    # from stat:
+    b"\x35\x00\x01\x00\x14\x10\x00\x00"  # jge  4116 sysinfo            -> from sysinfo
     b"\x15\x00\x5c\x5b\x0c\x10\x00\x00"  # jeq  4108 fstat              -> allow else errno(EPERM)
-    # sysinfo to sigreturn:
+    # from sysinfo:
     b"\x15\x00\x5a\x5b\x15\x10\x00\x00"  # jeq  4117 ipc                -> errno(EPERM) else allow
-    # clone to fcntl64:
-    b"\x35\x00\x12\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> chown to fcntl64
-    b"\x35\x00\x0b\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> getresgid to pwrite64
-    b"\x35\x00\x02\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> _llseek to setresgid
+    # from clone:
+    b"\x35\x00\x12\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> from chown
+    b"\x35\x00\x0b\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> from getresgid
+    b"\x35\x00\x02\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> from _llseek
     b"\x15\x00\x3d\x00\x1d\x10\x00\x00"  # jeq  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
-    b"\x45\x00\x55\x3b\x21\x00\x00\x00"  # jset 33                      -> errno(EPERM) else munmap, clone, sigprocmask, ...
-    # _llseek to setresgid:
-    b"\x35\x00\x03\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> mlockall to setresgid
+    b"\x45\x00\x55\x3b\x21\x00\x00\x00"  # jset 33                      -> errno(EPERM) else munmap and others
+    # from _llseek:
+    b"\x35\x00\x03\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> from mlockall
     b"\x15\x00\x53\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
     b"\x45\x00\x00\x53\x04\x00\x00\x00"  # jset 4                       else allow
     b"\x45\x00\x51\x52\xd1\xef\xff\xff"  # jset 0xffffefd1              -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x15\x00\x51\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
     b"\x15\x00\x50\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
     b"\x15\x00\x4f\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
     b"\x15\x00\x4e\x4d\x5c\x10\x00\x00"  # jeq  4188 poll               -> allow else errno(EPERM)
-    # getresgid to pwrite64:
+    # from getresgid:
     b"\x15\x00\x01\x00\x60\x10\x00\x00"  # jeq  4192 prctl              -> prctl (1)
     b"\x15\x00\x4b\x4c\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fcntl64:
+    # from chown:
     b"\x35\x00\x05\x00\x7c\x10\x00\x00"  # jge  4220 fcntl64            -> fcntl, fcntl64 (1)
     b"\x15\x00\x2c\x00\x72\x10\x00\x00"  # jeq  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
     b"\x15\x00\x45\x00\x6e\x10\x00\x00"  # jeq  4206 sigaltstack        -> allow
     b"\x15\x00\x44\x00\x74\x10\x00\x00"  # jeq  4212 ftruncate64        -> allow
     b"\x15\x00\x43\x00\x77\x10\x00\x00"  # jeq  4215 fstat64            -> allow
     b"\x15\x00\x42\x41\x7a\x10\x00\x00"  # jeq  4218 madvise            -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x00\x3f\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3c\x3d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # reserved221 to fchroot:
-    b"\x35\x00\x1c\x00\x02\x11\x00\x00"  # jge  4354 memfd_create       -> memfd_create to fchroot
-    b"\x35\x00\x08\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> tgkill to getrandom
-    b"\x35\x00\x26\x00\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x35\x00\x04\x00\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> epoll_ctl to clock_settime
+    # from reserved221:
+    b"\x35\x00\x1c\x00\x02\x11\x00\x00"  # jge  4354 memfd_create       -> from memfd_create
+    b"\x35\x00\x08\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
+    b"\x35\x00\x26\x00\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> clock_gettime and others
+    b"\x35\x00\x04\x00\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> from epoll_ctl
     b"\x15\x00\x15\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
     b"\x15\x00\x36\x00\x7e\x10\x00\x00"  # jeq  4222 gettid             -> allow
     b"\x15\x00\x35\x00\x8e\x10\x00\x00"  # jeq  4238 futex              -> allow
     b"\x15\x00\x34\x33\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
-    # epoll_ctl to clock_settime:
+    # from epoll_ctl:
     b"\x35\x00\x32\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> errno(EPERM)
     b"\x15\x00\x31\x32\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
-    # tgkill to getrandom:
-    b"\x35\x00\x0a\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> prlimit64 to getrandom
-    b"\x35\x00\x05\x00\xd6\x10\x00\x00"  # jge  4310 get_robust_list    -> get_robust_list to fanotify_mark
-    b"\x35\x00\x02\x00\xcd\x10\x00\x00"  # jge  4301 pselect6           -> pselect6 to set_robust_list
+    # from tgkill:
+    b"\x35\x00\x0a\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> from prlimit64
+    b"\x35\x00\x05\x00\xd6\x10\x00\x00"  # jge  4310 get_robust_list    -> from get_robust_list
+    b"\x35\x00\x02\x00\xcd\x10\x00\x00"  # jge  4301 pselect6           -> from pselect6
     b"\x15\x00\x2e\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
     b"\x15\x00\x32\x2c\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to set_robust_list:
+    # from pselect6:
     b"\x35\x00\x00\x2c\xcf\x10\x00\x00"  # jge  4303 unshare            else allow
     b"\x35\x00\x2b\x2a\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to fanotify_mark:
-    b"\x35\x00\x02\x00\xea\x10\x00\x00"  # jge  4330 preadv             -> preadv to fanotify_mark
+    # from get_robust_list:
+    b"\x35\x00\x02\x00\xea\x10\x00\x00"  # jge  4330 preadv             -> from preadv
     b"\x45\x00\x00\x29\x26\xef\xff\xff"  # jset 0xffffef26              else allow
     b"\x15\x00\x28\x27\xe7\x10\x00\x00"  # jeq  4327 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x26\x27\xec\x10\x00\x00"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64 to getrandom:
-    b"\x35\x00\x06\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> name_to_handle_at to getrandom
+    # from prlimit64:
+    b"\x35\x00\x06\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getrandom:
+    # from name_to_handle_at:
     b"\x35\x00\x1f\x1e\x01\x11\x00\x00"  # jge  4353 getrandom          -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x35\x00\x0a\x00\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x35\x00\x05\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> pkey_alloc to clock_adjtime64
+    # from memfd_create:
+    b"\x35\x00\x0a\x00\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x05\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
     b"\x35\x00\x02\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x00\x1a\x06\x11\x00\x00"  # jge  4358 membarrier         else errno(EPERM)
-    # munmap, clone, sigprocmask, ...:
+    # munmap and others:
     b"\x45\x00\x1a\x19\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, mmap2, pkey_mprotect:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x35\x00\x02\x00\x29\x11\x00\x00"  # jge  4393 semget             -> semget to clock_adjtime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x29\x11\x00\x00"  # jge  4393 semget             -> from semget
     b"\x35\x00\x1b\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)
     b"\x15\x00\x15\x14\x0f\x11\x00\x00"  # jeq  4367 rseq               -> allow else errno(EPERM)
-    # semget to clock_adjtime64:
-    b"\x15\x00\x01\x13\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x35\x00\x03\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x15\x00\x01\x13\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x0a\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> futex_wake to fchroot
-    b"\x35\x00\x04\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x3f\x11\x00\x00"  # jge  4415                    -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x0a\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> from futex_wake
+    b"\x35\x00\x04\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x3f\x11\x00\x00"  # jge  4415                    -> from io_pgetevents_time64
     b"\x35\x00\x0c\x0b\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0b\x00\x45\x11\x00\x00"  # jge  4421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x09\x0f\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x09\x00\x54\x11\x00\x00"  # jeq  4436 close_range        -> allow
     b"\x15\x00\x08\x00\x59\x11\x00\x00"  # jeq  4441 epoll_pwait2       -> allow
     b"\x15\x00\x07\x00\x61\x11\x00\x00"  # jeq  4449 futex_waitv        -> allow
     b"\x15\x00\x0b\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x15\x00\x0a\x04\x53\x11\x00\x00"  # jeq  4435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x09\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x03\x69\x11\x00\x00"  # jge  4457 statmount          else allow
-    b"\x35\x00\x03\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x35\x00\x03\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x01\x00\x77\x11\x00\x00"  # jeq  4471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1179 to 0x1948:
-    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x35\x00\x01\x02\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -2896,152 +2896,152 @@ _MIPS64EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x71\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x41\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> clock_gettime to fchroot
-    b"\x35\x00\x1b\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> fcntl to clock_settime
+    b"\x35\x00\x41\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> from clock_gettime
+    b"\x35\x00\x1b\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
     b"\x15\x00\x14\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
     b"\x15\x00\x59\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
     b"\x15\x00\x0c\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
-    b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> access to msgctl
-    b"\x35\x00\x06\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open, munmap, pread64, ...
+    b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> from access
+    b"\x35\x00\x06\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open and others
     b"\x35\x00\x66\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
     b"\x35\x00\x00\x68\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x67\x66\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # access to msgctl:
-    b"\x35\x00\x03\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> dup to msgctl
+    # from access:
+    b"\x35\x00\x03\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> from dup
     b"\x35\x00\x61\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> errno(EPERM)
     b"\x35\x00\x00\x60\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
-    # open, munmap, pread64, ...:
+    # open and others:
     b"\x45\x00\x60\x5f\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
-    # dup to msgctl:
+    # from dup:
     b"\x35\x00\x00\x5f\xaf\x13\x00\x00"  # jge  5039 sendfile           else allow
     b"\x15\x00\x5e\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
     b"\x15\x00\x5d\x5c\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x5b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x5a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x59\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x58\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x52\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x35\x00\x16\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> mlockall to clock_settime
-    b"\x35\x00\x06\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> flock to munlock
+    # from fcntl:
+    b"\x35\x00\x16\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
+    b"\x35\x00\x06\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl
     b"\x15\x00\x00\x4c\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x49\x4a\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl:
+    # fcntl: compute_only.yml:68
     b"\x15\x00\x49\x48\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to munlock:
-    b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> geteuid to munlock
-    b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> gettimeofday to setgid
+    # from flock:
+    b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> from geteuid
+    b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> from gettimeofday
     b"\x45\x00\x00\x46\x2e\xec\xff\xff"  # jset 0xffffec2e              else allow
     b"\x15\x00\x45\x44\xd3\x13\x00\x00"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
-    # gettimeofday to setgid:
+    # from gettimeofday:
     b"\x45\x00\x00\x44\x11\xec\xff\xff"  # jset 0xffffec11              else allow
     b"\x35\x00\x42\x43\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
-    # geteuid to munlock:
-    b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> rt_sigpending to munlock
-    b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> setsid to capset
+    # from geteuid:
+    b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> from rt_sigpending
+    b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> from setsid
     b"\x15\x00\x3f\x40\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
-    # setsid to capset:
-    b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> getresuid to capset
+    # from setsid:
+    b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> from getresuid
     b"\x15\x00\x3e\x3d\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
-    # getresuid to capset:
+    # from getresuid:
     b"\x45\x00\x3c\x3d\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
-    # rt_sigpending to munlock:
-    b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> utime to munlock
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> from utime
     b"\x15\x00\x3a\x3b\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x35\x00\x3a\x39\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
-    # mlockall to clock_settime:
-    b"\x35\x00\x07\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> sched_getaffinity to clock_settime
+    # from mlockall:
+    b"\x35\x00\x07\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
     b"\x15\x00\x02\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
     b"\x15\x00\x37\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
     b"\x15\x00\x36\x35\x4a\x14\x00\x00"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x33\x32\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x32\x31\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x19\x4d\x14\x00\x00"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_settime
-    b"\x35\x00\x00\x0e\x55\x14\x00\x00"  # jge  5205 exit_group         else cacheflush, pselect6, get_robust_list
+    b"\x35\x00\x02\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
+    b"\x35\x00\x00\x0e\x55\x14\x00\x00"  # jge  5205 exit_group         else cacheflush and others
     b"\x45\x00\x2d\x2e\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # rt_sigreturn to clock_settime:
+    # from rt_sigreturn:
     b"\x35\x00\x00\x2d\x5e\x14\x00\x00"  # jge  5214 semtimedop         else allow
     b"\x15\x00\x2c\x2b\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x35\x00\x03\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> tgkill to fchroot
+    # from clock_gettime:
+    b"\x35\x00\x03\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x29\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x28\x27\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # tgkill to fchroot:
-    b"\x35\x00\x11\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> name_to_handle_at to fchroot
+    # from tgkill:
+    b"\x35\x00\x11\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xb1\x14\x00\x00"  # jge  5297 prlimit64          -> prlimit64
-    b"\x35\x00\x05\x00\x97\x14\x00\x00"  # jge  5271 getcpu             -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\x8c\x14\x00\x00"  # jge  5260 pselect6           -> pselect6 to kexec_load
+    b"\x35\x00\x05\x00\x97\x14\x00\x00"  # jge  5271 getcpu             -> from getcpu
+    b"\x35\x00\x02\x00\x8c\x14\x00\x00"  # jge  5260 pselect6           -> from pselect6
     b"\x15\x00\x23\x00\x7a\x14\x00\x00"  # jeq  5242 set_thread_area    -> allow
     b"\x15\x00\x25\x21\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to kexec_load:
+    # from pselect6:
     b"\x15\x00\x21\x00\x94\x14\x00\x00"  # jeq  5268 set_robust_list    -> allow
-    # cacheflush, pselect6, get_robust_list:
+    # cacheflush and others:
     b"\x45\x00\x1f\x20\x12\x00\x00\x00"  # jset 18                      -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\xa9\x14\x00\x00"  # jge  5289 preadv             -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\xa9\x14\x00\x00"  # jge  5289 preadv             -> from preadv
     b"\x35\x00\x00\x1e\x99\x14\x00\x00"  # jge  5273 ioprio_set         else allow
     b"\x15\x00\x1d\x1c\xa6\x14\x00\x00"  # jeq  5286 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x1b\x1c\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x06\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> pkey_alloc to fchroot
+    # from name_to_handle_at:
+    b"\x35\x00\x06\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x35\x00\x03\x00\xcb\x14\x00\x00"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> membarrier to pwritev2
+    b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> from membarrier
     b"\x15\x00\x12\x11\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x10\x11\xc8\x14\x00\x00"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0e\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x11\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x09\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> futex_wake to fchroot
-    b"\x35\x00\x05\x00\x3d\x15\x00\x00"  # jge  5437 openat2            -> openat2 to map_shadow_stack
-    b"\x35\x00\x02\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to close_range
+    b"\x35\x00\x09\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> from futex_wake
+    b"\x35\x00\x05\x00\x3d\x15\x00\x00"  # jge  5437 openat2            -> from openat2
+    b"\x35\x00\x02\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> from pidfd_send_signal
     b"\x15\x00\x0a\x00\xcf\x14\x00\x00"  # jeq  5327 rseq               -> allow
     b"\x35\x00\x0c\x08\xd1\x14\x00\x00"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to close_range:
+    # from pidfd_send_signal:
     b"\x15\x00\x08\x00\x3c\x15\x00\x00"  # jeq  5436 close_range        -> allow
     b"\x15\x00\x0a\x06\x3b\x15\x00\x00"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x15\x00\x06\x00\x41\x15\x00\x00"  # jeq  5441 epoll_pwait2       -> allow
     b"\x15\x00\x05\x00\x49\x15\x00\x00"  # jeq  5449 futex_waitv        -> allow
     b"\x15\x00\x07\x03\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x03\x51\x15\x00\x00"  # jge  5457 statmount          else allow
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x15\x00\x01\x00\x5f\x15\x00\x00"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -3052,162 +3052,162 @@ _MIPS64N32EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0d\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x44\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> clock_gettime to fchroot
-    b"\x35\x00\x1f\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> fcntl to clock_settime
+    b"\x35\x00\x44\x00\x52\x18\x00\x00"  # jge  6226 clock_gettime      -> from clock_gettime
+    b"\x35\x00\x1f\x00\xb6\x17\x00\x00"  # jge  6070 fcntl              -> from fcntl
     b"\x15\x00\x18\x00\x79\x17\x00\x00"  # jeq  6009 mmap               -> mmap
     b"\x15\x00\x5a\x00\x7a\x17\x00\x00"  # jeq  6010 mprotect           -> mprotect, pkey_mprotect
     b"\x15\x00\x10\x00\x7f\x17\x00\x00"  # jeq  6015 ioctl              -> ioctl
-    b"\x35\x00\x08\x00\x84\x17\x00\x00"  # jge  6020 access             -> access to msgctl
-    b"\x35\x00\x06\x00\x72\x17\x00\x00"  # jge  6002 open               -> open, munmap, pread64
-    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000                    -> read to write
+    b"\x35\x00\x08\x00\x84\x17\x00\x00"  # jge  6020 access             -> from access
+    b"\x35\x00\x06\x00\x72\x17\x00\x00"  # jge  6002 open               -> open and others
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000                    -> from read
     b"\x35\x00\x00\x70\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x6f\x02\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to write:
+    # from read:
     b"\x35\x00\x6d\x00\x70\x17\x00\x00"  # jge  6000 read               -> allow
     b"\x35\x00\x6d\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # open, munmap, pread64:
+    # open and others:
     b"\x45\x00\x6a\x69\x89\xe8\xff\xff"  # jset 0xffffe889              -> allow else errno(EPERM)
-    # access to msgctl:
-    b"\x35\x00\x03\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> dup to msgctl
+    # from access:
+    b"\x35\x00\x03\x00\x8f\x17\x00\x00"  # jge  6031 dup                -> from dup
     b"\x35\x00\x67\x00\x8c\x17\x00\x00"  # jge  6028 shmget             -> errno(EPERM)
     b"\x45\x00\x00\x66\x75\xe8\xff\xff"  # jset 0xffffe875              else errno(EPERM)
     b"\x35\x00\x66\x65\x86\x17\x00\x00"  # jge  6022 _newselect         -> allow else errno(EPERM)
-    # dup to msgctl:
+    # from dup:
     b"\x35\x00\x00\x65\x97\x17\x00\x00"  # jge  6039 sendfile           else allow
     b"\x15\x00\x64\x00\xaa\x17\x00\x00"  # jeq  6058 exit               -> allow
     b"\x15\x00\x63\x62\xad\x17\x00\x00"  # jeq  6061 uname              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x61\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x60\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x5f\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x5e\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x5a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x57\x56\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x35\x00\x16\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> sched_getaffinity to clock_settime
-    b"\x35\x00\x0e\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> mlockall to sched_setaffinity
+    # from fcntl:
+    b"\x35\x00\x16\x00\x34\x18\x00\x00"  # jge  6196 sched_getaffinity  -> from sched_getaffinity
+    b"\x35\x00\x0e\x00\x04\x18\x00\x00"  # jge  6148 mlockall           -> from mlockall
     b"\x35\x00\x00\x1a\xb7\x17\x00\x00"  # jge  6071 flock              else fcntl, fcntl64 (1)
-    b"\x35\x00\x05\x00\xdb\x17\x00\x00"  # jge  6107 setpgid            -> setpgid to munlock
-    b"\x35\x00\x02\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> gettimeofday to getegid
+    b"\x35\x00\x05\x00\xdb\x17\x00\x00"  # jge  6107 setpgid            -> from setpgid
+    b"\x35\x00\x02\x00\xce\x17\x00\x00"  # jge  6094 gettimeofday       -> from gettimeofday
     b"\x45\x00\x50\x00\x44\xe8\xff\xff"  # jset 0xffffe844              -> errno(EPERM)
     b"\x15\x00\x4f\x50\xba\x17\x00\x00"  # jeq  6074 truncate           -> errno(EPERM) else allow
-    # gettimeofday to getegid:
+    # from gettimeofday:
     b"\x35\x00\x00\x4f\xd3\x17\x00\x00"  # jge  6099 ptrace             else allow
-    b"\x35\x00\x4e\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace, getresuid
-    # setpgid to munlock:
-    b"\x35\x00\x03\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> rt_sigpending to munlock
-    b"\x35\x00\x01\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> ptrace, getresuid
-    b"\x45\x00\x4a\x30\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid, membarrier
-    # ptrace, getresuid:
+    b"\x35\x00\x4e\x03\xd9\x17\x00\x00"  # jge  6105 geteuid            -> allow else ptrace and others
+    # from setpgid:
+    b"\x35\x00\x03\x00\xed\x17\x00\x00"  # jge  6125 rt_sigpending      -> from rt_sigpending
+    b"\x35\x00\x01\x00\xe4\x17\x00\x00"  # jge  6116 getresuid          -> ptrace and others
+    b"\x45\x00\x4a\x30\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else setpgid and others
+    # ptrace and others:
     b"\x45\x00\x49\x4a\x09\x00\x00\x00"  # jset 9                       -> errno(EPERM) else allow
-    # rt_sigpending to munlock:
-    b"\x35\x00\x01\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> utime to munlock
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\xf2\x17\x00\x00"  # jge  6130 utime              -> from utime
     b"\x15\x00\x47\x48\xef\x17\x00\x00"  # jeq  6127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x35\x00\x47\x46\x02\x18\x00\x00"  # jge  6146 mlock              -> allow else errno(EPERM)
-    # mlockall to sched_setaffinity:
+    # from mlockall:
     b"\x15\x00\x02\x00\x09\x18\x00\x00"  # jeq  6153 prctl              -> prctl (1)
     b"\x15\x00\x45\x00\x22\x18\x00\x00"  # jeq  6178 gettid             -> allow
     b"\x15\x00\x44\x43\x32\x18\x00\x00"  # jeq  6194 futex              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x41\x40\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x40\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
-    b"\x35\x00\x04\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> fcntl64 to clock_settime
+    # from sched_getaffinity:
+    b"\x35\x00\x04\x00\x44\x18\x00\x00"  # jge  6212 fcntl64            -> from fcntl64
     b"\x35\x00\x00\x1c\x35\x18\x00\x00"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
     b"\x15\x00\x3d\x00\x3d\x18\x00\x00"  # jeq  6205 exit_group         -> allow
     b"\x45\x00\x00\x3c\x8a\xe7\xff\xff"  # jset 0xffffe78a              else allow
     b"\x35\x00\x3b\x3a\x43\x18\x00\x00"  # jge  6211 rt_sigreturn       -> allow else errno(EPERM)
-    # fcntl64 to clock_settime:
-    b"\x35\x00\x06\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> set_tid_address to clock_settime
-    # fcntl, fcntl64 (1):
+    # from fcntl64:
+    b"\x35\x00\x06\x00\x45\x18\x00\x00"  # jge  6213 set_tid_address    -> from set_tid_address
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x00\x37\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x34\x35\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x15\x00\x34\x33\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # set_tid_address to clock_settime:
-    b"\x35\x00\x08\x33\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop, pselect6 else allow
-    # clock_gettime to fchroot:
-    b"\x35\x00\x12\x00\x9f\x18\x00\x00"  # jge  6303 name_to_handle_at  -> name_to_handle_at to fchroot
-    b"\x35\x00\x00\x1e\x55\x18\x00\x00"  # jge  6229 tgkill             else clock_gettime, clock_gettime64, clock_getres_time64
+    # from set_tid_address:
+    b"\x35\x00\x08\x33\x47\x18\x00\x00"  # jge  6215 semtimedop         -> semtimedop and others else allow
+    # from clock_gettime:
+    b"\x35\x00\x12\x00\x9f\x18\x00\x00"  # jge  6303 name_to_handle_at  -> from name_to_handle_at
+    b"\x35\x00\x00\x1e\x55\x18\x00\x00"  # jge  6229 tgkill             else clock_gettime and others
     b"\x35\x00\x0a\x00\x9e\x18\x00\x00"  # jge  6302 prlimit64          -> prlimit64
-    b"\x35\x00\x05\x00\x83\x18\x00\x00"  # jge  6275 getcpu             -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\x78\x18\x00\x00"  # jge  6264 pselect6           -> pselect6 to kexec_load
+    b"\x35\x00\x05\x00\x83\x18\x00\x00"  # jge  6275 getcpu             -> from getcpu
+    b"\x35\x00\x02\x00\x78\x18\x00\x00"  # jge  6264 pselect6           -> from pselect6
     b"\x15\x00\x2d\x00\x66\x18\x00\x00"  # jeq  6246 set_thread_area    -> allow
     b"\x15\x00\x2d\x2b\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to kexec_load:
+    # from pselect6:
     b"\x45\x00\x00\x2b\x86\xe7\xff\xff"  # jset 0xffffe786              else allow
-    # semtimedop, pselect6:
+    # semtimedop and others:
     b"\x45\x00\x29\x2a\x37\x00\x00\x00"  # jset 55                      -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\x95\x18\x00\x00"  # jge  6293 preadv             -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\x95\x18\x00\x00"  # jge  6293 preadv             -> from preadv
     b"\x35\x00\x00\x28\x85\x18\x00\x00"  # jge  6277 ioprio_set         else allow
     b"\x15\x00\x27\x26\x92\x18\x00\x00"  # jeq  6290 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x25\x26\x97\x18\x00\x00"  # jge  6295 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x0b\x00\x06\x19\x00\x00"  # jge  6406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x35\x00\x06\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> pkey_alloc to clock_adjtime64
+    # from name_to_handle_at:
+    b"\x35\x00\x0b\x00\x06\x19\x00\x00"  # jge  6406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x06\x00\xb8\x18\x00\x00"  # jge  6328 pkey_alloc         -> from pkey_alloc
     b"\x35\x00\x03\x00\xb7\x18\x00\x00"  # jge  6327 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\xb2\x18\x00\x00"  # jge  6322 membarrier         -> setpgid, membarrier
+    b"\x35\x00\x01\x00\xb2\x18\x00\x00"  # jge  6322 membarrier         -> setpgid and others
     b"\x15\x00\x1b\x1a\xad\x18\x00\x00"  # jeq  6317 getrandom          -> allow else errno(EPERM)
-    # setpgid, membarrier:
+    # setpgid and others:
     b"\x45\x00\x1a\x19\x0b\x00\x00\x00"  # jset 11                      -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x35\x00\x02\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> clock_gettime64 to clock_adjtime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> from clock_gettime64
     b"\x15\x00\x16\x00\xbb\x18\x00\x00"  # jeq  6331 rseq               -> allow
     b"\x35\x00\x16\x14\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to clock_adjtime64:
-    b"\x15\x00\x01\x13\x03\x19\x00\x00"  # jeq  6403 clock_gettime64    -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x35\x00\x03\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_gettime64:
+    b"\x15\x00\x01\x13\x03\x19\x00\x00"  # jeq  6403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x08\x19\x00\x00"  # jge  6408 timer_gettime64    -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x10\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\x25\x19\x00\x00"  # jge  6437 openat2            -> openat2 to fchroot
-    b"\x35\x00\x03\x00\x15\x19\x00\x00"  # jge  6421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x35\x00\x01\x00\x0f\x19\x00\x00"  # jge  6415                    -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x07\x00\x25\x19\x00\x00"  # jge  6437 openat2            -> from openat2
+    b"\x35\x00\x03\x00\x15\x19\x00\x00"  # jge  6421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x35\x00\x01\x00\x0f\x19\x00\x00"  # jge  6415                    -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x0d\x19\x00\x00"  # jge  6413 pselect6_time64    -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x15\x00\x0b\x09\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to close_range:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x09\x17\x19\x00\x00"  # jge  6423 sched_rr_get_interval_time64 else allow
     b"\x35\x00\x00\x07\x23\x19\x00\x00"  # jge  6435 clone3             else errno(EPERM)
     b"\x15\x00\x07\x08\x24\x19\x00\x00"  # jeq  6436 close_range        -> allow else errno(ENOSYS)
-    # openat2 to fchroot:
-    b"\x35\x00\x03\x00\x36\x19\x00\x00"  # jge  6454 futex_wake         -> futex_wake to fchroot
+    # from openat2:
+    b"\x35\x00\x03\x00\x36\x19\x00\x00"  # jge  6454 futex_wake         -> from futex_wake
     b"\x15\x00\x05\x00\x29\x19\x00\x00"  # jeq  6441 epoll_pwait2       -> allow
     b"\x15\x00\x04\x00\x31\x19\x00\x00"  # jeq  6449 futex_waitv        -> allow
     b"\x15\x00\x04\x02\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\x39\x19\x00\x00"  # jge  6457 statmount          else allow
     b"\x15\x00\x01\x00\x47\x19\x00\x00"  # jeq  6471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -3222,193 +3222,193 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4d\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to fchroot
-    b"\x00\x35\x22\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to fcntl64
-    b"\x00\x35\x19\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to truncate
-    b"\x00\x35\x12\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to gettimeofday
+    b"\x00\x35\x4d\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
+    b"\x00\x35\x22\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> from ftruncate
+    b"\x00\x35\x19\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x12\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x0b\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to getpeername
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to ptrace
+    b"\x00\x35\x06\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
     b"\x00\x15\x87\x88\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to ptrace:
-    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> lseek to ptrace
+    # from open:
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
     b"\x00\x15\x86\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
     b"\x00\x15\x85\x84\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # lseek to ptrace:
-    b"\x00\x35\x3b\x84\x00\x00\x00\x15"  # jge  21 mount                -> mount, getcwd, lstat64 else allow
-    # alarm to getpeername:
-    b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
+    # from lseek:
+    b"\x00\x35\x3b\x84\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
+    b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x81\x82\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
-    # dup to getpeername:
+    # from dup:
     b"\x00\x35\x80\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
     b"\x00\x45\x80\x7f\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x7e\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x7d\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x7c\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x7b\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to gettimeofday:
+    # from fcntl:
     b"\x00\x35\x00\x31\x00\x00\x00\x38"  # jge  56 socketpair           else fcntl, fcntl64 (1)
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to gettimeofday
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\x77\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
     b"\x00\x15\x76\x75\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
-    # setsid to gettimeofday:
+    # from setsid:
     b"\x00\x35\x75\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\x73\x59\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, membarrier
-    # settimeofday to truncate:
-    b"\x00\x15\x59\x00\x00\x00\x00\x59"  # jeq  89 mmap2                -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x45\x73\x59\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    # from settimeofday:
+    b"\x00\x15\x59\x00\x00\x00\x00\x59"  # jeq  89 mmap2                -> mmap2 and others
     b"\x00\x15\x02\x00\x00\x00\x00\x5a"  # jeq  90 mmap                 -> mmap
     b"\x00\x15\x71\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
     b"\x00\x15\x70\x6f\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow else errno(EPERM)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x6d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x52\x6b\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # ftruncate to fcntl64:
-    b"\x00\x35\x18\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to fcntl64
-    b"\x00\x35\x07\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x03\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to adjtimex
-    b"\x00\x35\x34\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer, fadvise64_64
+    b"\x00\x15\x52\x6b\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
+    # from ftruncate:
+    b"\x00\x35\x18\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x07\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2 and others
+    b"\x00\x35\x03\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> from getcwd
+    b"\x00\x35\x34\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer and others
     b"\x00\x35\x00\x66\x00\x00\x00\x5e"  # jge  94 fchmod               else allow
     b"\x00\x15\x66\x64\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
-    # getcwd to adjtimex:
-    b"\x00\x35\x00\x1b\x00\x00\x00\x76"  # jge  118 fsync               else mount, getcwd, lstat64
+    # from getcwd:
+    b"\x00\x35\x00\x1b\x00\x00\x00\x76"  # jge  118 fsync               else mount and others
     b"\x00\x35\x62\x63\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # sigprocmask to getresgid:
-    b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to getresgid
-    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    # from sigprocmask:
+    b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x35\x00\x5f\x00\x00\x00\x7f"  # jge  127                     else allow
     b"\x00\x45\x5f\x5d\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x00\x15\x5d\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
     b"\x00\x15\x5c\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x5c\x5a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x00\x15\x59\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x58\x59\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x57\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x56\x55\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x15\x56\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x55\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
     b"\x00\x15\x52\x53\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl to fcntl64:
+    # from prctl:
     b"\x00\x35\x0a\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to getdents64
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x4e\x4d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x4d\x4c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to getdents64:
+    # from rt_sigreturn:
     b"\x00\x35\x00\x4c\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to getdents64
+    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
     b"\x00\x15\x4a\x49\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
-    # lstat64 to getdents64:
+    # from lstat64:
     b"\x00\x35\x00\x4a\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    # mount, getcwd, lstat64:
+    # mount and others:
     b"\x00\x45\x47\x48\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x00\x45\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x42\x43\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x00\x15\x42\x41\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to fchroot:
-    b"\x00\x35\x20\x00\x00\x00\x01\x53"  # jge  339 getrandom           -> getrandom to fchroot
-    b"\x00\x35\x0e\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to seccomp
-    b"\x00\x35\x2d\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x00\x35\x20\x00\x00\x00\x01\x53"  # jge  339 getrandom           -> from getrandom
+    b"\x00\x35\x0e\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    b"\x00\x35\x2d\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x1a\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> readahead to sched_setaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
     b"\x00\x35\x3b\x3c\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x00\x15\x3a\x39\x00\x00\x00\xd2"  # jeq  210 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to clock_settime
+    # from io_setup:
+    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x38\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_create
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x37\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x36\x34\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_create:
+    # from exit_group:
     b"\x00\x35\x33\x34\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x00\x35\x00\x32\x00\x00\x00\xec"  # jge  236 fadvise64_64        else errno(EPERM)
-    # setitimer, fadvise64_64:
+    # setitimer and others:
     b"\x00\x45\x31\x32\x00\x00\x00\x12"  # jset 18 stat                 -> errno(EPERM) else allow
-    # tgkill to seccomp:
-    b"\x00\x35\x09\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to seccomp
-    b"\x00\x35\x04\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> getcpu to pwritev
-    b"\x00\x35\x02\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to move_pages
+    # from tgkill:
+    b"\x00\x35\x09\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x00\x35\x04\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> from getcpu
+    b"\x00\x35\x02\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
     b"\x00\x35\x2e\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x2e\x2c\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to move_pages:
+    # from openat:
     b"\x00\x15\x2c\x2b\x00\x00\x01\x21"  # jeq  289 set_robust_list     -> allow else errno(EPERM)
-    # getcpu to pwritev:
+    # from getcpu:
     b"\x00\x35\x00\x2b\x00\x00\x01\x2a"  # jge  298 statfs64            else allow
     b"\x00\x35\x2a\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> allow
     b"\x00\x15\x29\x00\x00\x00\x01\x38"  # jeq  312 dup3                -> allow
     b"\x00\x15\x29\x27\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_tgsigqueueinfo to seccomp:
+    # from rt_tgsigqueueinfo:
     b"\x00\x15\x00\x26\x00\x00\x01\x41"  # jeq  321 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to clock_adjtime64
-    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    # from getrandom:
+    b"\x00\x35\x0d\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2 and others
+    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x35\x1b\x1c\x00\x00\x01\x54"  # jge  340 memfd_create        -> errno(EPERM) else allow
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x00\x35\x1a\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
-    # setsid, membarrier:
+    # setsid and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mmap2, mprotect, pkey_mprotect:
+    # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_adjtime64
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    # from pkey_alloc:
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x15\x14\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush:
+    # from cacheflush:
     b"\x00\x35\x15\x14\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to clock_adjtime64:
-    b"\x00\x35\x12\x01\x00\x00\x01\x94"  # jge  404 clock_settime64     -> errno(EPERM) else clock_gettime, clock_gettime64, clock_getres_time64
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_gettime64:
+    b"\x00\x35\x12\x01\x00\x00\x01\x94"  # jge  404 clock_settime64     -> errno(EPERM) else clock_gettime and others
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x10\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x0f\x0e\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0a\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x08\x0a\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x00\x15\x08\x00\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow
     b"\x00\x15\x07\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
@@ -3424,184 +3424,184 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5b\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime to fchroot
-    b"\x00\x35\x20\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to clock_settime
-    b"\x00\x35\x1a\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2 to mmap
+    b"\x00\x35\x5b\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x20\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
+    b"\x00\x35\x1a\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
     b"\x00\x15\x13\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x44\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
-    b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, socketpair
-    b"\x00\x35\x04\x00\x00\x00\x00\x13"  # jge  19 lseek                -> lseek to rmdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to stat
+    b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
+    b"\x00\x35\x04\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
     b"\x00\x15\x7e\x7f\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to stat:
+    # from open:
     b"\x00\x15\x7e\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
     b"\x00\x15\x7d\x7c\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # lseek to rmdir:
-    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
-    b"\x00\x35\x3b\x7b\x00\x00\x00\x15"  # jge  21 mount                -> mount, getcwd, lstat64 else allow
-    # alarm to rmdir:
+    # from lseek:
+    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x3b\x7b\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
     b"\x00\x35\x79\x7a\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
-    # dup, socketpair:
-    b"\x00\x35\x04\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to reboot
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, socketpair
+    # dup and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
     b"\x00\x45\x77\x76\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # acct, socketpair:
+    # acct and others:
     b"\x00\x35\x76\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
     b"\x00\x15\x75\x74\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
-    # setsid to reboot:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to reboot
-    b"\x00\x45\x72\x61\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, membarrier
-    # getrlimit to reboot:
+    # from setsid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
+    b"\x00\x45\x72\x61\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    # from getrlimit:
     b"\x00\x35\x00\x72\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
     b"\x00\x15\x71\x70\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6f\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x6e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x6d\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x6c\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap2 to mmap:
-    b"\x00\x15\x00\x59\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2, mprotect, pkey_mprotect
+    # from mmap2:
+    b"\x00\x15\x00\x59\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2 and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x55\x65\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # munmap to clock_settime:
-    b"\x00\x35\x1f\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to clock_settime
-    b"\x00\x35\x09\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to prctl
-    b"\x00\x35\x52\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to adjtimex
-    b"\x00\x35\x02\x00\x00\x00\x00\x66"  # jge  102                     -> syslog to pwrite64
+    b"\x00\x15\x55\x65\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x1f\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x09\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x52\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2 and others
+    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> from getcwd
+    b"\x00\x35\x02\x00\x00\x00\x00\x66"  # jge  102                     -> from syslog
     b"\x00\x15\x60\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
     b"\x00\x15\x5f\x5e\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # syslog to pwrite64:
+    # from syslog:
     b"\x00\x45\x00\x5e\x00\x00\x00\x02"  # jset 2 fork                  else allow
     b"\x00\x35\x5c\x5e\x00\x00\x00\x67"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # getcwd to adjtimex:
-    b"\x00\x35\x00\x1c\x00\x00\x00\x76"  # jge  118 fsync               else mount, getcwd, lstat64
+    # from getcwd:
+    b"\x00\x35\x00\x1c\x00\x00\x00\x76"  # jge  118 fsync               else mount and others
     b"\x00\x35\x5a\x5b\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # sigprocmask to prctl:
+    # from sigprocmask:
     b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x00\x57\xff\xff\xff\x81"  # jset 0xffffff81              else allow
     b"\x00\x45\x57\x55\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x00\x15\x55\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x55\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
     b"\x00\x15\x54\x52\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to getresgid:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresuid
+    # from msync:
+    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x15\x4f\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x4e\x4f\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresuid:
+    # from mlockall:
     b"\x00\x15\x4e\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x4d\x4c\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x15\x4d\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x4c\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
     b"\x00\x15\x49\x4a\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to clock_settime:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to clock_settime
+    # from rt_sigreturn:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x35\x05\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
     b"\x00\x35\x00\x43\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to getdents64
+    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
     b"\x00\x15\x41\x40\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
-    # lstat64 to getdents64:
+    # from lstat64:
     b"\x00\x35\x00\x41\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    # mount, getcwd, lstat64:
+    # mount and others:
     b"\x00\x45\x3e\x3f\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x00\x3c\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x39\x3a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x00\x15\x39\x38\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to clock_settime:
-    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x1e\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> readahead to sched_setaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
     b"\x00\x15\x35\x36\x00\x00\x00\xce"  # jeq  206 gettid              -> allow else errno(ENOSYS)
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x00\x15\x34\x33\x00\x00\x00\xd2"  # jeq  210 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to clock_settime
+    # from io_setup:
+    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x32\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_create
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x31\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x30\x2e\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_create:
+    # from exit_group:
     b"\x00\x15\x2e\x2d\x00\x00\x00\xde"  # jeq  222 exit_group          -> allow else errno(EPERM)
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x00\x35\x2c\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM)
     b"\x00\x35\x2c\x2b\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to fchroot
+    # from clock_gettime:
+    b"\x00\x35\x03\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x29\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x28\x27\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # tgkill to fchroot:
-    b"\x00\x35\x10\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to fchroot
+    # from tgkill:
+    b"\x00\x35\x10\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x09\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x21"  # jge  289 set_robust_list     -> set_robust_list to accept4
-    b"\x00\x35\x01\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> pselect6 to unshare
+    b"\x00\x35\x03\x00\x00\x00\x01\x21"  # jge  289 set_robust_list     -> from set_robust_list
+    b"\x00\x35\x01\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> from pselect6
     b"\x00\x15\x24\x22\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to unshare:
+    # from pselect6:
     b"\x00\x35\x21\x22\x00\x00\x01\x13"  # jge  275 openat              -> errno(EPERM) else allow
-    # set_robust_list to accept4:
-    b"\x00\x35\x03\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> preadv to accept4
+    # from set_robust_list:
+    b"\x00\x35\x03\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> from preadv
     b"\x00\x45\x00\x20\xff\xff\xfe\xd6"  # jset 0xfffffed6              else allow
     b"\x00\x15\x1f\x00\x00\x00\x01\x38"  # jeq  312 dup3                -> allow
     b"\x00\x15\x1f\x1d\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
-    # preadv to accept4:
+    # from preadv:
     b"\x00\x35\x1c\x1d\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x17\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    # from fanotify_init:
+    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2 and others
+    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x13\x12\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x00\x35\x11\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
-    # setsid, membarrier:
+    # setsid and others:
     b"\x00\x45\x11\x10\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mmap2, mprotect, pkey_mprotect:
+    # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x00\x35\x0f\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x06\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x09\x08\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush:
+    # from cacheflush:
     b"\x00\x15\x08\x09\x00\x00\x01\x64"  # jeq  356 cacheflush          -> allow else errno(ENOSYS)
-    # pidfd_send_signal to close_range:
+    # from pidfd_send_signal:
     b"\x00\x35\x00\x06\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
     b"\x00\x15\x07\x06\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -3616,197 +3616,197 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x55\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to fchroot
-    b"\x35\x00\x28\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to prctl
-    b"\x35\x00\x1a\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> osf_old_vadvise to fcntl
+    b"\x35\x00\x55\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
+    b"\x35\x00\x28\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
+    b"\x35\x00\x1a\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> from osf_old_vadvise
     b"\x35\x00\x13\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap
-    b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to osf_sstk
-    b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to sigpending
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall, close, brk
+    b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
     b"\x15\x00\x88\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
     b"\x35\x00\x87\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
-    # osf_syscall, close, brk:
+    # osf_syscall and others:
     b"\x45\x00\x87\x86\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # osf_mount to sigpending:
-    b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> getgid to sigpending
-    b"\x15\x00\x85\x45\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount, pipe, osf_reboot, ...
-    # getgid to sigpending:
+    # from osf_mount:
+    b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> from getgid
+    b"\x15\x00\x85\x45\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
+    # from getgid:
     b"\x35\x00\x00\x84\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
-    b"\x35\x00\x84\x80\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin, futex_waitv
-    # ioctl to osf_sstk:
-    b"\x35\x00\x07\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to osf_sstk
+    b"\x35\x00\x84\x80\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    # from ioctl:
+    b"\x35\x00\x07\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
     b"\x15\x00\x7f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x7e\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
-    # ioctl:
+    # ioctl: compute_only.yml:93, 96, 99
     b"\x15\x00\x7d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x7c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # osf_reboot to osf_sstk:
-    b"\x15\x00\x7a\x3a\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount, pipe, osf_reboot, ...
-    # mmap:
+    # from osf_reboot:
+    b"\x15\x00\x7a\x3a\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x77\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x75\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x74\x73\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # osf_old_vadvise to fcntl:
-    b"\x35\x00\x03\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> osf_setitimer to fcntl
+    # from osf_old_vadvise:
+    b"\x35\x00\x03\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> from osf_setitimer
     b"\x15\x00\x62\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x71\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
-    b"\x45\x00\x2a\x6f\x01\x00\x00\x00"  # jset 1 exit                  -> osf_old_vadvise, madvise, mlock else errno(EPERM)
-    # osf_setitimer to fcntl:
+    b"\x45\x00\x2a\x6f\x01\x00\x00\x00"  # jset 1 exit                  -> osf_old_vadvise and others else errno(EPERM)
+    # from osf_setitimer:
     b"\x35\x00\x02\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl (1)
     b"\x35\x00\x6e\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x35\x00\x6c\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_old_vadvise, madvise, mlock
-    # fcntl (1):
+    b"\x35\x00\x6c\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_old_vadvise and others
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x6a\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x67\x68\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x67\x66\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # osf_select to prctl:
+    # from osf_select:
     b"\x35\x00\x27\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl (1)
-    b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to query_module
-    b"\x35\x00\x06\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to osf_getmnt
-    b"\x35\x00\x03\x00\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> osf_gettimeofday to writev
+    b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
+    b"\x35\x00\x06\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
+    b"\x35\x00\x03\x00\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> from osf_gettimeofday
     b"\x35\x00\x00\x62\x60\x00\x00\x00"  # jge  96 setpriority          else allow
     b"\x15\x00\x61\x00\x67\x00\x00\x00"  # jeq  103 sigreturn           -> allow
     b"\x15\x00\x60\x5f\x6f\x00\x00\x00"  # jeq  111 sigsuspend          -> allow else errno(EPERM)
-    # osf_gettimeofday to writev:
+    # from osf_gettimeofday:
     b"\x45\x00\x00\x5f\x02\x00\x00\x00"  # jset 2 fork                  else allow
     b"\x35\x00\x5f\x5d\x77\x00\x00\x00"  # jge  119                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_settimeofday to osf_getmnt:
-    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to osf_getmnt
+    # from osf_settimeofday:
+    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> from osf_pid_block
     b"\x35\x00\x5d\x00\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS)
     b"\x15\x00\x5b\x00\x82\x00\x00\x00"  # jeq  130 ftruncate           -> allow
     b"\x15\x00\x5a\x59\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # osf_pid_block to osf_getmnt:
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_getmnt
+    # from osf_pid_block:
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
     b"\x15\x00\x58\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
     b"\x15\x00\x58\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x57\x55\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_exportfs to osf_getmnt:
+    # from osf_exportfs:
     b"\x15\x00\x54\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
     b"\x15\x00\x53\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
     b"\x15\x00\x52\x54\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
-    # osf_alt_sigpending to query_module:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to query_module
-    b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to osf_fdatasync
-    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
+    # from osf_alt_sigpending:
+    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
+    b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
+    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
     b"\x35\x00\x50\x4e\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_swapon to osf_fstatfs64:
+    # from osf_swapon:
     b"\x35\x00\x4f\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
     b"\x15\x00\x4d\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
     b"\x15\x00\x4d\x4b\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
-    # getpgid to osf_fdatasync:
+    # from getpgid:
     b"\x15\x00\x4b\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
     b"\x15\x00\x4a\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
     b"\x15\x00\x4a\x48\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
-    # bdflush to query_module:
-    b"\x35\x00\x03\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to query_module
-    b"\x35\x00\x01\x00\x3a\x01\x00\x00"  # jge  314 mlock               -> osf_old_vadvise, madvise, mlock
+    # from bdflush:
+    b"\x35\x00\x03\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> from _sysctl
+    b"\x35\x00\x01\x00\x3a\x01\x00\x00"  # jge  314 mlock               -> osf_old_vadvise and others
     b"\x35\x00\x45\x47\x2c\x01\x00\x00"  # jge  300 bdflush             -> errno(EPERM) else errno(ENOSYS)
-    # osf_old_vadvise, madvise, mlock:
+    # osf_old_vadvise and others:
     b"\x45\x00\x45\x44\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # _sysctl to query_module:
-    b"\x35\x00\x03\x00\x53\x01\x00\x00"  # jge  339 uname               -> uname to query_module
+    # from _sysctl:
+    b"\x35\x00\x03\x00\x53\x01\x00\x00"  # jge  339 uname               -> from uname
     b"\x15\x00\x43\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
     b"\x15\x00\x42\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
     b"\x15\x00\x42\x40\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
-    # uname to query_module:
+    # from uname:
     b"\x35\x00\x00\x40\x55\x01\x00\x00"  # jge  341 mremap              else allow
-    # osf_mount, pipe, osf_reboot, ...:
+    # osf_mount and others:
     b"\x45\x00\x3e\x3f\x27\x00\x00\x00"  # jset 39 setpgid              -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x3c\x3b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x3b\x3a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # pread64 to fchroot:
-    b"\x35\x00\x12\x00\xab\x01\x00\x00"  # jge  427 fstat64             -> fstat64 to fchroot
-    b"\x35\x00\x0d\x00\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> clock_gettime to lstat64
-    b"\x35\x00\x07\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
-    b"\x45\x00\x36\x15\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64, unshare
-    # utimes to sched_setaffinity:
+    # from pread64:
+    b"\x35\x00\x12\x00\xab\x01\x00\x00"  # jge  427 fstat64             -> from fstat64
+    b"\x35\x00\x0d\x00\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x07\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
+    b"\x45\x00\x36\x15\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
+    # from utimes:
     b"\x15\x00\x35\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
     b"\x15\x00\x34\x00\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow
     b"\x15\x00\x33\x00\x7a\x01\x00\x00"  # jeq  378 gettid              -> allow
     b"\x15\x00\x32\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
     b"\x15\x00\x32\x30\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x18\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to clock_settime
+    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
     b"\x35\x00\x2f\x2d\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to clock_settime:
+    # from exit_group:
     b"\x35\x00\x2c\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> errno(EPERM)
-    b"\x35\x00\x2c\x1b\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else exit_group, copy_file_range
-    # clock_gettime to lstat64:
+    b"\x35\x00\x2c\x1b\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else exit_group and others
+    # from clock_gettime:
     b"\x35\x00\x2a\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x29\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x28\x27\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # fstat64 to fchroot:
-    b"\x35\x00\x11\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from fstat64:
+    b"\x35\x00\x11\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
-    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\xcf\x01\x00\x00"  # jge  463 pselect6            -> pselect6 to move_pages
+    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> from getcpu
+    b"\x35\x00\x02\x00\xcf\x01\x00\x00"  # jge  463 pselect6            -> from pselect6
     b"\x35\x00\x00\x23\xac\x01\x00\x00"  # jge  428 vserver             else allow
     b"\x15\x00\x22\x21\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow else errno(EPERM)
-    # pselect6 to move_pages:
+    # from pselect6:
     b"\x35\x00\x00\x21\xd1\x01\x00\x00"  # jge  465 unshare             else allow
-    # pread64, unshare:
+    # pread64 and others:
     b"\x45\x00\x1f\x20\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\xea\x01\x00\x00"  # jge  490 preadv              -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\xea\x01\x00\x00"  # jge  490 preadv              -> from preadv
     b"\x35\x00\x00\x1e\xdb\x01\x00\x00"  # jge  475 utimensat           else allow
     b"\x15\x00\x1d\x1c\xe7\x01\x00\x00"  # jeq  487 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x1b\x1c\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x07\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> pkey_alloc to fchroot
+    # from name_to_handle_at:
+    b"\x35\x00\x07\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x04\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> membarrier to io_pgetevents
+    b"\x35\x00\x01\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x12\x11\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x35\x00\x00\x11\x07\x02\x00\x00"  # jge  519 copy_file_range     else allow
-    # exit_group, copy_file_range:
+    # exit_group and others:
     b"\x45\x00\x0f\x10\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x08\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to process_mrelease
-    b"\x35\x00\x01\x00\x12\x02\x00\x00"  # jge  530 getegid             -> getegid to getppid
+    # from pkey_alloc:
+    b"\x35\x00\x08\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> from futex_waitv
+    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x35\x00\x01\x00\x12\x02\x00\x00"  # jge  530 getegid             -> from getegid
     b"\x15\x00\x0a\x09\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
-    # getegid to getppid:
+    # from getegid:
     b"\x35\x00\x0a\x09\x15\x02\x00\x00"  # jge  533                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to process_mrelease:
+    # from pidfd_send_signal:
     b"\x15\x00\x08\x00\x22\x02\x00\x00"  # jeq  546 close_range         -> allow
     b"\x15\x00\x07\x00\x27\x02\x00\x00"  # jeq  551 epoll_pwait2        -> allow
     b"\x15\x00\x07\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x15\x00\x06\x04\x21\x02\x00\x00"  # jeq  545 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
+    # from futex_waitv:
     b"\x35\x00\x05\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> statmount to fchroot
-    # osf_getlogin, futex_waitv:
+    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> from statmount
+    # osf_getlogin and others:
     b"\x45\x00\x02\x01\x0c\x00\x00\x00"  # jset 12 chdir                -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -3820,212 +3820,212 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x53\x00\x00\x00\x00\xd3"  # jge  211 getresgid32         -> getresgid32 to fchroot
-    b"\x00\x35\x2d\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to setresgid32
-    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to getitimer
+    b"\x00\x35\x53\x00\x00\x00\x00\xd3"  # jge  211 getresgid32         -> from getresgid32
+    b"\x00\x35\x2d\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
+    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x12\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to umount2
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to getpid
+    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
     b"\x00\x15\x92\x93\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to getpid:
+    # from open:
     b"\x00\x35\x92\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\x91\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
     b"\x00\x15\x90\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
     b"\x00\x15\x90\x8e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # mount to umount2:
-    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
-    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
+    # from mount:
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x15\x8c\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\x8b\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\x8a\x89\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x00\x35\x00\x8a\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
     b"\x00\x15\x89\x87\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x45\x86\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
     b"\x00\x45\x84\x86\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x00\x35\x85\x83\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x82\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x81\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x80\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x7f\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to getitimer:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to getitimer
-    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to readdir
+    # from fcntl:
+    b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
+    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x41\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)
     b"\x00\x15\x41\x79\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
-    # setpgid to readdir:
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    # from setpgid:
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
     b"\x00\x35\x75\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
     b"\x00\x15\x74\x76\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x00\x15\x73\x74\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x2b\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday, truncate64, chown32
-    b"\x00\x35\x72\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, set_tid_address
-    # mmap to getitimer:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to getitimer
+    # from setreuid:
+    b"\x00\x35\x2b\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x00\x35\x72\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from mmap:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x56\x6e\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to getitimer:
-    b"\x00\x35\x00\x53\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap, setreuid32, membarrier
+    b"\x00\x15\x56\x6e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x00\x53\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
     b"\x00\x35\x6d\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
     b"\x00\x15\x6d\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x6c\x6a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # stat to setresgid32:
-    b"\x00\x35\x14\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to setresgid32
-    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x00\x35\x3e\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc, futex, fadvise64, ...
+    # from stat:
+    b"\x00\x35\x14\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap and others
+    b"\x00\x35\x3e\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc and others
     b"\x00\x35\x00\x65\x00\x00\x00\x6c"  # jge  108 fstat               else errno(EPERM)
     b"\x00\x45\x00\x66\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
     b"\x00\x45\x00\x64\xff\xff\xff\x83"  # jset 0xffffff83              else allow
     b"\x00\x35\x62\x64\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # sigprocmask to getresgid:
-    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to getresgid
-    b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
+    # from sigprocmask:
+    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
     b"\x00\x35\x00\x60\x00\x00\x00\x7f"  # jge  127 create_module       else allow
     b"\x00\x15\x5f\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
     b"\x00\x15\x5e\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x5e\x5c\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x00\x15\x5b\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x5a\x5b\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x59\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x58\x57\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x35\x00\x57\x00\x00\x00\xa7"  # jge  167 query_module        else allow
-    b"\x00\x35\x56\x29\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else query_module, unshare
-    # prctl to setresgid32:
-    b"\x00\x35\x09\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap2 to setresgid32
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    b"\x00\x35\x56\x29\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else query_module and others
+    # from prctl:
+    b"\x00\x35\x09\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> from mmap2
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x51\x50\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x50\x4f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
     b"\x00\x15\x4d\x4e\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # lchown to ugetrlimit:
+    # from lchown:
     b"\x00\x35\x4d\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
     b"\x00\x15\x4c\x4b\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # mmap2 to setresgid32:
-    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to setresgid32
+    # from mmap2:
+    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap and others
+    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
     b"\x00\x35\x49\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
     b"\x00\x15\x48\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
-    # settimeofday, truncate64, chown32:
+    # settimeofday and others:
     b"\x00\x45\x46\x47\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
-    # setreuid32 to setresgid32:
-    b"\x00\x45\x45\x2b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else munmap, setreuid32, membarrier
-    # getresgid32 to fchroot:
-    b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x00\x35\x11\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to prlimit64
-    b"\x00\x35\x30\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x05\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 to clock_settime
-    b"\x00\x35\x18\x00\x00\x00\x00\xeb"  # jge  235 futex               -> ipc, futex, fadvise64, ...
-    b"\x00\x35\x02\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to fremovexattr
+    # from setreuid32:
+    b"\x00\x45\x45\x2b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else munmap and others
+    # from getresgid32:
+    b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x35\x11\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
+    b"\x00\x35\x30\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x05\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
+    b"\x00\x35\x18\x00\x00\x00\x00\xeb"  # jge  235 futex               -> ipc and others
+    b"\x00\x35\x02\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x35\x00\x3f\x00\x00\x00\xd4"  # jge  212 lchown32            else allow
     b"\x00\x35\x3f\x3d\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else errno(EPERM)
-    # getdents64 to fremovexattr:
+    # from getdents64:
     b"\x00\x15\x3d\x3c\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
-    # fcntl64 to clock_settime:
-    b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to clock_settime
+    # from fcntl64:
+    b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x45\x00\x39\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:68, 78
     b"\x00\x15\x38\x37\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x35\x36\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # readahead to clock_settime:
-    b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid, set_tid_address
-    b"\x00\x35\x0b\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc, futex, fadvise64, ... else errno(EPERM)
-    # setreuid, set_tid_address:
+    # from readahead:
+    b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid and others
+    b"\x00\x35\x0b\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc and others else errno(EPERM)
+    # setreuid and others:
     b"\x00\x45\x32\x33\x00\x00\x01\x02"  # jset 258 timer_delete        -> errno(EPERM) else allow
-    # statfs64 to prlimit64:
-    b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to prlimit64
+    # from statfs64:
+    b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x0f\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 pselect6            -> pselect6 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 pselect6            -> from pselect6
     b"\x00\x15\x2f\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x2f\x2d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to sched_setaffinity:
+    # from pselect6:
     b"\x00\x35\x00\x2d\x00\x00\x01\x2f"  # jge  303 unshare             else allow
-    # query_module, unshare:
+    # query_module and others:
     b"\x00\x45\x2b\x2c\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # kexec_load to prlimit64:
+    # from kexec_load:
     b"\x00\x35\x07\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to fanotify_mark
-    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat to inotify_init1
-    # ipc, futex, fadvise64, ...:
+    b"\x00\x35\x03\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
+    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> from utimensat
+    # ipc and others:
     b"\x00\x45\x28\x27\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat to inotify_init1:
+    # from utimensat:
     b"\x00\x15\x27\x26\x00\x00\x01\x46"  # jeq  326 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> get_thread_area to fanotify_mark
+    # from preadv:
+    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> from get_thread_area
     b"\x00\x35\x24\x25\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # get_thread_area to fanotify_mark:
+    # from get_thread_area:
     b"\x00\x35\x23\x24\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to clock_adjtime64
-    b"\x00\x35\x03\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> pkey_mprotect to rseq
-    b"\x00\x35\x00\x06\x00\x00\x01\x76"  # jge  374 membarrier          else name_to_handle_at, pkey_alloc
+    # from name_to_handle_at:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x09\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x03\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x00\x06\x00\x00\x01\x76"  # jge  374 membarrier          else name_to_handle_at and others
     b"\x00\x35\x1a\x00\x00\x00\x01\x7b"  # jge  379 statx               -> errno(EPERM)
-    # munmap, setreuid32, membarrier:
+    # munmap and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # pkey_mprotect to rseq:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> pkey_alloc to rseq
-    # mmap, mprotect, mmap2, ...:
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> from pkey_alloc
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x16\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
+    # from pkey_alloc:
     b"\x00\x35\x17\x00\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS)
-    # name_to_handle_at, pkey_alloc:
+    # name_to_handle_at and others:
     b"\x00\x45\x14\x15\x00\x00\x00\x1f"  # jset 31                      -> errno(EPERM) else allow
-    # semget to clock_adjtime64:
-    b"\x00\x15\x01\x13\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x00\x15\x01\x13\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x00\x35\x10\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0a\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x08\x0a\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to close_range:
+    # from sched_rr_get_interval_time64:
     b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
     b"\x00\x35\x07\x08\x00\x00\x01\xb4"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from openat2:
+    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -4040,218 +4040,218 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x54\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> setresgid32 to fchroot
-    b"\x35\x00\x2b\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to getresuid32
-    b"\x35\x00\x18\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to fstat
+    b"\x35\x00\x54\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> from setresgid32
+    b"\x35\x00\x2b\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
+    b"\x35\x00\x18\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> from fcntl
     b"\x35\x00\x11\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
-    b"\x35\x00\x08\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> alarm to umount2
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to ptrace
+    b"\x35\x00\x08\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x95\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
     b"\x15\x00\x94\x95\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to ptrace:
-    b"\x35\x00\x02\x00\x13\x00\x00\x00"  # jge  19 lseek                -> lseek to ptrace
+    # from waitpid:
+    b"\x35\x00\x02\x00\x13\x00\x00\x00"  # jge  19 lseek                -> from lseek
     b"\x15\x00\x93\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
     b"\x15\x00\x93\x91\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to ptrace:
+    # from lseek:
     b"\x35\x00\x00\x91\x15\x00\x00\x00"  # jge  21 mount                else allow
     b"\x15\x00\x90\x8f\x18\x00\x00\x00"  # jeq  24 getuid               -> allow else errno(EPERM)
-    # alarm to umount2:
-    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x00\x72\x1e\x00\x00\x00"  # jge  30 utime                else alarm, munmap, setreuid32, ...
-    b"\x35\x00\x01\x00\x21\x00\x00\x00"  # jge  33 access               -> access to rmdir
+    # from alarm:
+    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x00\x72\x1e\x00\x00\x00"  # jge  30 utime                else alarm and others
+    b"\x35\x00\x01\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x35\x00\x8d\x8b\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x15\x00\x8c\x8a\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
-    b"\x45\x00\x89\x3b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, 188
-    # acct to umount2:
+    # from dup:
+    b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
+    b"\x45\x00\x89\x3b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    # from acct:
     b"\x35\x00\x89\x87\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x86\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x85\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x84\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x83\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to fstat:
-    b"\x35\x00\x09\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to fstat
+    # from fcntl:
+    b"\x35\x00\x09\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x35\x00\x00\x3e\x38\x00\x00\x00"  # jge  56                      else fcntl, fcntl64 (1)
-    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
+    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\x7c\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\x7b\x7d\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x15\x00\x7a\x7b\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to readdir
-    b"\x35\x00\x79\x08\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, setitimer
-    # settimeofday to readdir:
-    b"\x15\x00\x79\x46\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday, symlink, truncate64, ...
-    # mmap to fstat:
-    b"\x35\x00\x02\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to fstat
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x79\x08\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x15\x00\x79\x46\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
+    # from mmap:
+    b"\x35\x00\x02\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to fstat:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid, setitimer
-    b"\x35\x00\x00\x57\x5e\x00\x00\x00"  # jge  94 fchmod               else alarm, munmap, setreuid32, ...
+    b"\x15\x00\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid and others
+    b"\x35\x00\x00\x57\x5e\x00\x00\x00"  # jge  94 fchmod               else alarm and others
     b"\x15\x00\x73\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x72\x70\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, setitimer:
+    # setreuid and others:
     b"\x45\x00\x6f\x70\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # olduname to getresuid32:
-    b"\x35\x00\x16\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to getresuid32
-    b"\x35\x00\x06\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x35\x00\x53\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x35\x00\x03\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to adjtimex
+    # from olduname:
+    b"\x35\x00\x16\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x53\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap and others
+    b"\x35\x00\x03\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc
     b"\x35\x00\x6b\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
     b"\x45\x00\x00\x6b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x68\x6a\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
-    # ipc to adjtimex:
+    # from ipc:
     b"\x45\x00\x68\x67\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # sigprocmask to getresgid:
-    b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to getresgid
-    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to flock
+    # from sigprocmask:
+    b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
+    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     b"\x35\x00\x00\x65\x7f\x00\x00\x00"  # jge  127                     else allow
     b"\x45\x00\x65\x63\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x15\x00\x63\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
     b"\x15\x00\x62\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
     b"\x15\x00\x62\x60\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to getresgid:
-    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to getresgid
+    # from msync:
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x15\x00\x5e\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x5d\x5e\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
     b"\x15\x00\x5c\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x5b\x5a\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
-    b"\x35\x00\x00\x21\xa9\x00\x00\x00"  # jge  169 nfsservctl          else getresuid, 222
+    # from getresuid:
+    b"\x35\x00\x00\x21\xa9\x00\x00\x00"  # jge  169 nfsservctl          else getresuid and others
     b"\x35\x00\x59\x58\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to getresuid32:
-    b"\x35\x00\x0b\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap2 to getresuid32
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    # from prctl:
+    b"\x35\x00\x0b\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> from mmap2
+    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x54\x53\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x53\x52\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x50\x51\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to ugetrlimit:
-    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to ugetrlimit
+    # from chown:
+    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> from vfork
     b"\x15\x00\x4f\x4e\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # vfork to ugetrlimit:
+    # from vfork:
     b"\x35\x00\x4e\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow
-    # dup, 188:
+    # dup and others:
     b"\x45\x00\x4c\x4e\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
-    # mmap2 to getresuid32:
-    b"\x35\x00\x00\x32\xc1\x00\x00\x00"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getresuid32
+    # from mmap2:
+    b"\x35\x00\x00\x32\xc1\x00\x00\x00"  # jge  193 truncate64          else mmap and others
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x35\x00\x4a\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
-    b"\x15\x00\x49\x17\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday, symlink, truncate64, ...
-    # setreuid32 to getresuid32:
-    b"\x45\x00\x47\x2c\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else alarm, munmap, setreuid32, ...
-    # setresgid32 to fchroot:
-    b"\x35\x00\x21\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> prlimit64 to fchroot
-    b"\x35\x00\x15\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to fanotify_mark
-    b"\x35\x00\x09\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to clock_settime
+    b"\x15\x00\x49\x17\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
+    # from setreuid32:
+    b"\x45\x00\x47\x2c\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else alarm and others
+    # from setresgid32:
+    b"\x35\x00\x21\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> from prlimit64
+    b"\x35\x00\x15\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x09\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x02\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x15\x00\x43\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
     b"\x15\x00\x42\x41\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x45\x00\x00\x3f\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x15\x00\x3e\x3d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3b\x3c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to clock_settime:
-    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
     b"\x35\x00\x19\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead to sched_setaffinity
-    # getresuid, 222:
+    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
+    # getresuid and others:
     b"\x45\x00\x39\x38\x12\x00\x00\x00"  # jset 18 oldstat              -> errno(ENOSYS) else allow
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x15\x00\x37\x36\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> lookup_dcookie to clock_settime
-    b"\x35\x00\x2d\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64, statfs64, 435
+    # from io_setup:
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
+    b"\x35\x00\x2d\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x35\x00\x33\x35\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to clock_settime:
-    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday, symlink, truncate64, ...
+    # from lookup_dcookie:
+    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
     b"\x35\x00\x32\x31\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # settimeofday, symlink, truncate64, ...:
+    # settimeofday and others:
     b"\x45\x00\x30\x31\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
-    # clock_gettime to fanotify_mark:
-    b"\x35\x00\x00\x1d\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime, clock_gettime64
-    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to fanotify_mark
-    b"\x45\x00\x00\x26\x2e\x00\x00\x00"  # jset 46 setgid               else fadvise64, statfs64, 435
+    # from clock_gettime:
+    b"\x35\x00\x00\x1d\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime and others
+    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
+    b"\x45\x00\x00\x26\x2e\x00\x00\x00"  # jset 46 setgid               else fadvise64 and others
     b"\x15\x00\x2e\x2c\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to fanotify_mark
-    b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> get_robust_list to epoll_pwait
+    # from pselect6:
+    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
+    b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> from get_robust_list
     b"\x15\x00\x29\x2a\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
-    # get_robust_list to epoll_pwait:
+    # from get_robust_list:
     b"\x35\x00\x29\x28\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
-    # utimensat to fanotify_mark:
-    b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to fanotify_mark
+    # from utimensat:
+    b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
     b"\x15\x00\x27\x26\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x25\x26\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64 to fchroot:
-    b"\x35\x00\x10\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x09\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> pkey_mprotect to msgctl
-    b"\x35\x00\x04\x00\x54\x01\x00\x00"  # jge  340 socket              -> socket to statx
+    # from prlimit64:
+    b"\x35\x00\x10\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x09\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x54\x01\x00\x00"  # jge  340 socket              -> from socket
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to statx:
-    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to statx
+    # from socket:
+    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> from membarrier
     b"\x15\x00\x1d\x1c\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # membarrier to statx:
+    # from membarrier:
     b"\x35\x00\x1b\x00\x7f\x01\x00\x00"  # jge  383 statx               -> errno(EPERM)
-    # alarm, munmap, setreuid32, ...:
+    # alarm and others:
     b"\x45\x00\x1b\x1a\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # pkey_mprotect to msgctl:
-    b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to msgctl
-    # mmap, mprotect, mmap2, ...:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> from pkey_alloc
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to msgctl:
+    # from pkey_alloc:
     b"\x35\x00\x16\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
     b"\x35\x00\x17\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
     b"\x15\x00\x15\x14\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x12\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    # from timer_gettime64:
+    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x09\x0b\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> fadvise64, statfs64, 435
+    # from rt_sigtimedwait_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> fadvise64 and others
     b"\x35\x00\x07\x08\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64, statfs64, 435:
+    # fadvise64 and others:
     b"\x45\x00\x08\x07\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
@@ -4267,218 +4267,218 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x54\x00\x00\x00\x00\xd2"  # jge  210 setresgid32         -> setresgid32 to fchroot
-    b"\x00\x35\x2b\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to getresuid32
-    b"\x00\x35\x18\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to fstat
+    b"\x00\x35\x54\x00\x00\x00\x00\xd2"  # jge  210 setresgid32         -> from setresgid32
+    b"\x00\x35\x2b\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
+    b"\x00\x35\x18\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x11\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x08\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to umount2
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to ptrace
+    b"\x00\x35\x08\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x95\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
     b"\x00\x15\x94\x95\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to ptrace:
-    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> lseek to ptrace
+    # from waitpid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
     b"\x00\x15\x93\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
     b"\x00\x15\x93\x91\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to ptrace:
+    # from lseek:
     b"\x00\x35\x00\x91\x00\x00\x00\x15"  # jge  21 mount                else allow
     b"\x00\x15\x90\x8f\x00\x00\x00\x18"  # jeq  24 getuid               -> allow else errno(EPERM)
-    # alarm to umount2:
-    b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
-    b"\x00\x35\x00\x72\x00\x00\x00\x1e"  # jge  30 utime                else alarm, munmap, setreuid32, ...
-    b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> access to rmdir
+    # from alarm:
+    b"\x00\x35\x04\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x00\x72\x00\x00\x00\x1e"  # jge  30 utime                else alarm and others
+    b"\x00\x35\x01\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
     b"\x00\x35\x8d\x8b\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x00\x15\x8c\x8a\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
-    b"\x00\x45\x89\x3b\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup, 188
-    # acct to umount2:
+    # from dup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
+    b"\x00\x45\x89\x3b\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    # from acct:
     b"\x00\x35\x89\x87\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x86\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x85\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x84\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x83\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to fstat:
-    b"\x00\x35\x09\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstat
+    # from fcntl:
+    b"\x00\x35\x09\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x35\x00\x3e\x00\x00\x00\x38"  # jge  56                      else fcntl, fcntl64 (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
     b"\x00\x35\x7c\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
     b"\x00\x15\x7b\x7d\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x00\x15\x7a\x7b\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to readdir
-    b"\x00\x35\x79\x08\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, setitimer
-    # settimeofday to readdir:
-    b"\x00\x15\x79\x46\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday, symlink, truncate64, ...
-    # mmap to fstat:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to fstat
+    # from setreuid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x79\x08\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x00\x15\x79\x46\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
+    # from mmap:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to fstat:
-    b"\x00\x35\x03\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setreuid, setitimer
-    b"\x00\x35\x00\x57\x00\x00\x00\x5e"  # jge  94 fchmod               else alarm, munmap, setreuid32, ...
+    b"\x00\x15\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x03\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setreuid and others
+    b"\x00\x35\x00\x57\x00\x00\x00\x5e"  # jge  94 fchmod               else alarm and others
     b"\x00\x15\x73\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x72\x70\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, setitimer:
+    # setreuid and others:
     b"\x00\x45\x6f\x70\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else allow
-    # olduname to getresuid32:
-    b"\x00\x35\x16\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to getresuid32
-    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x00\x35\x53\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x00\x35\x03\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to adjtimex
+    # from olduname:
+    b"\x00\x35\x16\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x53\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap and others
+    b"\x00\x35\x03\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc
     b"\x00\x35\x6b\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
     b"\x00\x45\x00\x6b\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x00\x45\x68\x6a\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
-    # ipc to adjtimex:
+    # from ipc:
     b"\x00\x45\x68\x67\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # sigprocmask to getresgid:
-    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    # from sigprocmask:
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x35\x00\x65\x00\x00\x00\x7f"  # jge  127                     else allow
     b"\x00\x45\x65\x63\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x00\x15\x63\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
     b"\x00\x15\x62\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x62\x60\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to getresgid
+    # from msync:
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x15\x5e\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x5d\x5e\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x5c\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x5b\x5a\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
-    b"\x00\x35\x00\x21\x00\x00\x00\xa9"  # jge  169 nfsservctl          else getresuid, 222
+    # from getresuid:
+    b"\x00\x35\x00\x21\x00\x00\x00\xa9"  # jge  169 nfsservctl          else getresuid and others
     b"\x00\x35\x59\x58\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to getresuid32:
-    b"\x00\x35\x0b\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap2 to getresuid32
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    # from prctl:
+    b"\x00\x35\x0b\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> from mmap2
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x54\x53\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x53\x52\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> chown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
     b"\x00\x15\x50\x51\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to ugetrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xbc"  # jge  188                     -> vfork to ugetrlimit
+    # from chown:
+    b"\x00\x35\x01\x00\x00\x00\x00\xbc"  # jge  188                     -> from vfork
     b"\x00\x15\x4f\x4e\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # vfork to ugetrlimit:
+    # from vfork:
     b"\x00\x35\x4e\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
-    # dup, 188:
+    # dup and others:
     b"\x00\x45\x4c\x4e\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
-    # mmap2 to getresuid32:
-    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to getresuid32
+    # from mmap2:
+    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap and others
+    b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
     b"\x00\x35\x4a\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
-    b"\x00\x15\x49\x17\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else settimeofday, symlink, truncate64, ...
-    # setreuid32 to getresuid32:
-    b"\x00\x45\x47\x2c\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else alarm, munmap, setreuid32, ...
-    # setresgid32 to fchroot:
-    b"\x00\x35\x21\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64 to fchroot
-    b"\x00\x35\x15\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> clock_gettime to fanotify_mark
-    b"\x00\x35\x09\x00\x00\x00\x00\xde"  # jge  222                     -> gettid to clock_settime
+    b"\x00\x15\x49\x17\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow else settimeofday and others
+    # from setreuid32:
+    b"\x00\x45\x47\x2c\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else alarm and others
+    # from setresgid32:
+    b"\x00\x35\x21\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> from prlimit64
+    b"\x00\x35\x15\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x09\x00\x00\x00\x00\xde"  # jge  222                     -> from gettid
     b"\x00\x35\x02\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x00\x15\x43\x00\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow
     b"\x00\x15\x42\x41\x00\x00\x00\xdb"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x45\x00\x3f\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     b"\x00\x15\x3e\x3d\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3b\x3c\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to clock_settime:
-    b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
     b"\x00\x35\x19\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> readahead to sched_setaffinity
-    # getresuid, 222:
+    b"\x00\x35\x01\x00\x00\x00\x00\xe1"  # jge  225 readahead           -> from readahead
+    # getresuid and others:
     b"\x00\x45\x39\x38\x00\x00\x00\x12"  # jset 18 oldstat              -> errno(ENOSYS) else allow
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x00\x15\x37\x36\x00\x00\x00\xf0"  # jeq  240 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x00\x35\x02\x00\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      -> lookup_dcookie to clock_settime
-    b"\x00\x35\x2d\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64, statfs64, 435
+    # from io_setup:
+    b"\x00\x35\x02\x00\x00\x00\x00\xfd"  # jge  253 lookup_dcookie      -> from lookup_dcookie
+    b"\x00\x35\x2d\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x00\x35\x33\x35\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to clock_settime:
-    b"\x00\x35\x01\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> settimeofday, symlink, truncate64, ...
+    # from lookup_dcookie:
+    b"\x00\x35\x01\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> settimeofday and others
     b"\x00\x35\x32\x31\x00\x00\x00\xff"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # settimeofday, symlink, truncate64, ...:
+    # settimeofday and others:
     b"\x00\x45\x30\x31\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
-    # clock_gettime to fanotify_mark:
-    b"\x00\x35\x00\x1d\x00\x00\x01\x0c"  # jge  268 statfs64            else clock_gettime, clock_gettime64
-    b"\x00\x35\x02\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> pselect6 to fanotify_mark
-    b"\x00\x45\x00\x26\x00\x00\x00\x2e"  # jset 46 setgid               else fadvise64, statfs64, 435
+    # from clock_gettime:
+    b"\x00\x35\x00\x1d\x00\x00\x01\x0c"  # jge  268 statfs64            else clock_gettime and others
+    b"\x00\x35\x02\x00\x00\x00\x01\x34"  # jge  308 pselect6            -> from pselect6
+    b"\x00\x45\x00\x26\x00\x00\x00\x2e"  # jset 46 setgid               else fadvise64 and others
     b"\x00\x15\x2e\x2c\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to fanotify_mark:
-    b"\x00\x35\x03\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> utimensat to fanotify_mark
-    b"\x00\x35\x01\x00\x00\x00\x01\x38"  # jge  312 get_robust_list     -> get_robust_list to epoll_pwait
+    # from pselect6:
+    b"\x00\x35\x03\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
+    b"\x00\x35\x01\x00\x00\x00\x01\x38"  # jge  312 get_robust_list     -> from get_robust_list
     b"\x00\x15\x29\x2a\x00\x00\x01\x36"  # jeq  310 unshare             -> errno(EPERM) else allow
-    # get_robust_list to epoll_pwait:
+    # from get_robust_list:
     b"\x00\x35\x29\x28\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow else errno(EPERM)
-    # utimensat to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 preadv              -> preadv to fanotify_mark
+    # from utimensat:
+    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 preadv              -> from preadv
     b"\x00\x15\x27\x26\x00\x00\x01\x4a"  # jeq  330 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x00\x35\x25\x26\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64 to fchroot:
-    b"\x00\x35\x10\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> pkey_mprotect to msgctl
-    b"\x00\x35\x04\x00\x00\x00\x01\x54"  # jge  340 socket              -> socket to statx
+    # from prlimit64:
+    b"\x00\x35\x10\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x00\x35\x09\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x04\x00\x00\x00\x01\x54"  # jge  340 socket              -> from socket
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to statx:
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> membarrier to statx
+    # from socket:
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> from membarrier
     b"\x00\x15\x1d\x1c\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # membarrier to statx:
+    # from membarrier:
     b"\x00\x35\x1b\x00\x00\x00\x01\x7f"  # jge  383 statx               -> errno(EPERM)
-    # alarm, munmap, setreuid32, ...:
+    # alarm and others:
     b"\x00\x45\x1b\x1a\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # pkey_mprotect to msgctl:
-    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> pkey_alloc to msgctl
-    # mmap, mprotect, mmap2, ...:
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> from pkey_alloc
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to msgctl:
+    # from pkey_alloc:
     b"\x00\x35\x16\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
     b"\x00\x35\x17\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
     b"\x00\x15\x15\x14\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # clock_gettime64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x00\x35\x04\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x00\x45\x00\x12\xff\xff\xfe\x6a"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    # from timer_gettime64:
+    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x09\x0b\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> fadvise64, statfs64, 435
+    # from rt_sigtimedwait_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> fadvise64 and others
     b"\x00\x35\x07\x08\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64, statfs64, 435:
+    # fadvise64 and others:
     b"\x00\x45\x08\x07\x00\x00\x00\x01"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
@@ -4494,149 +4494,149 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> clock_gettime to fchroot
-    b"\x35\x00\x1a\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> mmap2 to clock_settime
+    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x1a\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> from mmap2
     b"\x15\x00\x13\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x15\x00\x0c\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\x08\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
-    b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create, fallocate, setxattr
+    b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create and others
     b"\x35\x00\x62\x61\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
-    # epoll_create, fallocate, setxattr:
-    b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate, setxattr
+    # epoll_create and others:
+    b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
     b"\x35\x00\x00\x5f\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
     b"\x15\x00\x5e\x5f\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
-    # link, fallocate, setxattr:
-    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock, fallocate, setxattr
+    # link and others:
+    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock and others
     b"\x35\x00\x5d\x5c\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
-    # flock, fallocate, setxattr:
+    # flock and others:
     b"\x15\x00\x5c\x5b\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl:
+    # fcntl: compute_only.yml:61, 64, 68
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0a\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (1)
     b"\x45\x00\x0b\x59\xfc\xff\xff\xff"  # jset 0xfffffffc              -> fcntl64, fcntl (2) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x56\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x55\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x54\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64:
+    # fcntl64: compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64, fcntl (2)
     b"\x15\x00\x00\x50\x04\x00\x00\x00"  # jeq  4                       else allow
-    # fcntl64, fcntl (1):
+    # fcntl64, fcntl (1): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x4d\x4e\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (2):
+    # fcntl64, fcntl (2): compute_only.yml:68, 78
     b"\x15\x00\x4d\x4c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # mmap2 to clock_settime:
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to clock_settime
-    b"\x45\x00\x4b\x32\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2, pkey_mprotect
-    # mlockall to clock_settime:
-    b"\x35\x00\x11\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x09\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
+    # from mmap2:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
+    b"\x45\x00\x4b\x32\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2 and others
+    # from mlockall:
+    b"\x35\x00\x11\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x09\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x35\x00\x04\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 exit                -> exit to getsid
-    b"\x45\x00\x45\x15\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall, sched_yield
-    # exit to getsid:
-    b"\x35\x00\x1e\x00\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address, epoll_create1
+    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 exit                -> from exit
+    b"\x45\x00\x45\x15\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
+    # from exit:
+    b"\x35\x00\x1e\x00\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others
     b"\x35\x00\x43\x44\x79\x00\x00\x00"  # jge  121 wait4               -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x41\x40\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x40\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # personality to sched_setaffinity:
-    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to sched_setaffinity
+    # from personality:
+    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
     b"\x35\x00\x00\x3d\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
     b"\x45\x00\x3d\x3c\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
-    # setreuid to sched_setaffinity:
-    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_setaffinity
+    # from setreuid:
+    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> from getresgid
     b"\x15\x00\x3b\x3a\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
-    # getresgid to sched_setaffinity:
+    # from getresgid:
     b"\x45\x00\x00\x39\x02\x00\x00\x00"  # jset 2 available4            else errno(EPERM)
     b"\x35\x00\x38\x39\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM) else allow
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x18\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
-    b"\x35\x00\x04\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to clock_settime
-    b"\x35\x00\x01\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> settimeofday to sched_rr_get_interval
+    b"\x35\x00\x04\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> from sched_yield
+    b"\x35\x00\x01\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> from settimeofday
     b"\x35\x00\x35\x34\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
-    # settimeofday to sched_rr_get_interval:
-    b"\x35\x00\x1e\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups, pkey_alloc
+    # from settimeofday:
+    b"\x35\x00\x1e\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups and others
     b"\x35\x00\x33\x32\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
-    # sched_yield to clock_settime:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to clock_settime
+    # from sched_yield:
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x45\x00\x00\x32\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
-    # mlockall, sched_yield:
+    # mlockall and others:
     b"\x45\x00\x30\x2f\x21\x00\x00\x00"  # jset 33 rename               -> allow else errno(EPERM)
-    # rt_sigqueueinfo to clock_settime:
+    # from rt_sigqueueinfo:
     b"\x15\x00\x2f\x2e\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x35\x00\x19\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x00\x1a\xf8\x00\x00\x00"  # jge  248 timer_create        else clock_gettime, clock_gettime64
-    b"\x35\x00\x0e\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to rseq
+    # from clock_gettime:
+    b"\x35\x00\x19\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x00\x1a\xf8\x00\x00\x00"  # jge  248 timer_create        else clock_gettime and others
+    b"\x35\x00\x0e\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x35\x00\x09\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64
-    b"\x35\x00\x04\x00\x31\x01\x00\x00"  # jge  305                     -> eventfd to clock_adjtime
-    b"\x35\x00\x01\x00\x13\x01\x00\x00"  # jge  275 epoll_create1       -> epoll_create1 to signalfd
+    b"\x35\x00\x04\x00\x31\x01\x00\x00"  # jge  305                     -> from eventfd
+    b"\x35\x00\x01\x00\x13\x01\x00\x00"  # jge  275 epoll_create1       -> from epoll_create1
     b"\x35\x00\x28\x27\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
-    # epoll_create1 to signalfd:
+    # from epoll_create1:
     b"\x45\x00\x26\x00\xe3\xfe\xff\xff"  # jset 0xfffffee3              -> errno(EPERM)
-    # set_tid_address, epoll_create1:
+    # set_tid_address and others:
     b"\x45\x00\x26\x25\x6a\x00\x00\x00"  # jset 106 sendmsg             -> allow else errno(EPERM)
-    # eventfd to clock_adjtime:
-    b"\x35\x00\x02\x00\x3d\x01\x00\x00"  # jge  317 preadv              -> preadv to clock_adjtime
+    # from eventfd:
+    b"\x35\x00\x02\x00\x3d\x01\x00\x00"  # jge  317 preadv              -> from preadv
     b"\x15\x00\x24\x00\x36\x01\x00\x00"  # jeq  310 dup3                -> allow
     b"\x15\x00\x24\x22\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
-    # preadv to clock_adjtime:
+    # from preadv:
     b"\x35\x00\x21\x22\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # kcmp to rseq:
-    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to rseq
-    b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to pwritev2
+    # from kcmp:
+    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
     b"\x15\x00\x1b\x1a\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x19\x1a\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to rseq:
-    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> pkey_alloc to rseq
-    # mmap2, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
+    # mmap2 and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
+    # from pkey_alloc:
     b"\x35\x00\x17\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
-    # setgroups, pkey_alloc:
+    # setgroups and others:
     b"\x45\x00\x14\x15\x0e\x00\x00\x00"  # jset 14 select               -> errno(EPERM) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x12\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to process_madvise
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0a\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0a\x08\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to process_madvise:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x08\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 xtensa                else errno(EPERM)
     b"\x45\x00\x00\x04\x06\xfe\xff\xff"  # jset 0xfffffe06              else allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -4651,138 +4651,138 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x31\x00\xaa\x00\x00\x00"  # jge  170 settimeofday        -> settimeofday to fchroot
-    b"\x35\x00\x1e\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to gettimeofday
+    b"\x35\x00\x31\x00\xaa\x00\x00\x00"  # jge  170 settimeofday        -> from settimeofday
+    b"\x35\x00\x1e\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x17\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x10\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> llseek to clock_settime
-    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> from llseek
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x5d\x5c\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x5c\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x5b\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x5b\x59\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # llseek to clock_settime:
-    b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to clock_settime
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to personality
+    # from llseek:
+    b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
     b"\x15\x00\x56\x57\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
-    # signalfd4 to personality:
+    # from signalfd4:
     b"\x45\x00\x55\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
     b"\x15\x00\x54\x55\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # exit to clock_settime:
-    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> nanosleep to clock_settime
-    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to get_robust_list
+    # from exit:
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> from nanosleep
+    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x15\x00\x51\x52\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to get_robust_list:
+    # from unshare:
     b"\x45\x00\x51\x50\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
-    # nanosleep to clock_settime:
+    # from nanosleep:
     b"\x35\x00\x4f\x50\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x4d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x4c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x4b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)
     b"\x15\x00\x00\x47\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x44\x45\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:78
     b"\x15\x00\x44\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # clock_gettime to gettimeofday:
-    b"\x35\x00\x00\x30\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime, clock_gettime64
-    b"\x35\x00\x0a\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to gettimeofday
-    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to uname
+    # from clock_gettime:
+    b"\x35\x00\x00\x30\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime and others
+    b"\x35\x00\x0a\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x20\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x3f\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x3e\x3d\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to uname:
-    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to uname
+    # from sigaltstack:
+    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x3c\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
     b"\x15\x00\x3b\x3a\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to uname:
+    # from getresuid:
     b"\x15\x00\x3a\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x39\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x38\x37\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to gettimeofday:
+    # from sethostname:
     b"\x15\x00\x01\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x0d\x35\x59\xff\xff\xff"  # jset 0xffffff59              -> sethostname, getcpu, fadvise64_64, ... else errno(EPERM)
-    # prctl (1):
+    b"\x45\x00\x0d\x35\x59\xff\xff\xff"  # jset 0xffffff59              -> sethostname and others else errno(EPERM)
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x33\x32\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x32\x31\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # settimeofday to fchroot:
-    b"\x35\x00\x1c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x08\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to kexec_file_load
-    b"\x35\x00\x05\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> fadvise64_64 to munlock
+    # from settimeofday:
+    b"\x35\x00\x1c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x08\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x35\x00\x05\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> from fadvise64_64
     b"\x35\x00\x15\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x2c\x2b\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # mq_open to execve:
+    # from mq_open:
     b"\x35\x00\x00\x2a\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x29\x2a\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # fadvise64_64 to munlock:
+    # from fadvise64_64:
     b"\x15\x00\x10\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap2, mprotect, pkey_mprotect
-    # sethostname, getcpu, fadvise64_64, ...:
+    # sethostname and others:
     b"\x45\x00\x28\x27\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # mlockall to kexec_file_load:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to kexec_file_load
+    # from mlockall:
+    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x04\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> set_thread_area to wait4
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> from set_thread_area
     b"\x15\x00\x24\x23\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # set_thread_area to wait4:
+    # from set_thread_area:
     b"\x35\x00\x00\x23\xf6\x00\x00\x00"  # jge  246                     else allow
     b"\x15\x00\x21\x23\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to kexec_file_load:
-    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to kexec_file_load
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    # from fanotify_init:
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x1b\x1a\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x19\x1a\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to kexec_file_load:
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to kexec_file_load
-    # mmap2, mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to kexec_file_load:
+    # from pkey_alloc:
     b"\x15\x00\x16\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x16\x14\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x12\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to process_madvise
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0a\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0a\x08\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to process_madvise:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x08\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
     b"\x45\x00\x00\x04\x06\xfe\xff\xff"  # jset 0xfffffe06              else allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -51,15 +51,15 @@ _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0a\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x03\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal to x32 pwritev2
+    b"\x35\x00\x03\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
     b"\x15\x00\x01\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
     b"\x15\x00\x00\x03\x42\x01\x00\x00"  # jeq  322 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to x32 pwritev2:
-    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
     b"\x35\x00\x00\x04\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
@@ -71,82 +71,82 @@ _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x39\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x16\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> io_destroy to pwritev2
-    b"\x35\x00\x0a\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> exit to sched_getaffinity
-    b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access to vfork
+    b"\x35\x00\x16\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> from io_destroy
+    b"\x35\x00\x0a\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> from exit
+    b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> from access
     b"\x35\x00\x00\x34\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x35\x00\x00\x30\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to pwrite64
+    b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
     b"\x15\x00\x2e\x32\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
-    # pread64 to pwrite64:
+    # from pread64:
     b"\x35\x00\x31\x2d\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # access to vfork:
+    # from access:
     b"\x35\x00\x00\x2c\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
-    b"\x35\x00\x01\x00\x36\x00\x00\x40"  # jge  0x40000036              -> clone to vfork
+    b"\x35\x00\x01\x00\x36\x00\x00\x40"  # jge  0x40000036              -> from clone
     b"\x35\x00\x2a\x2e\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
-    # clone to vfork:
-    b"\x45\x00\x10\x29\x02\x00\x00\x00"  # jset 2 x86_64 open           -> 1073741878, 1073742029, io_getevents else allow
-    # exit to sched_getaffinity:
-    b"\x35\x00\x01\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to sched_getaffinity
+    # from clone:
+    b"\x45\x00\x10\x29\x02\x00\x00\x00"  # jset 2 x86_64 open           -> clone and others else allow
+    # from exit:
+    b"\x35\x00\x01\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x15\x00\x2b\x27\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
-    # rt_sigsuspend to sched_getaffinity:
-    b"\x35\x00\x04\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> init_module to sched_getaffinity
-    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to ioperm
-    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> 1073741955, 1073742035, 1073742131
+    # from rt_sigsuspend:
+    b"\x35\x00\x04\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> from init_module
+    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
+    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> utime and others
     b"\x15\x00\x23\x27\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # personality to ioperm:
+    # from personality:
     b"\x15\x00\x26\x22\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS) else allow
-    # init_module to sched_getaffinity:
+    # from init_module:
     b"\x35\x00\x21\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> allow
-    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
+    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
     b"\x15\x00\x23\x1f\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
-    # quotactl:
+    # from quotactl:
     b"\x15\x00\x1e\x22\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
-    # io_destroy to pwritev2:
-    b"\x35\x00\x0d\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to pwritev2
-    b"\x35\x00\x06\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to inotify_init1
-    b"\x35\x00\x03\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to mq_timedreceive
-    b"\x35\x00\x0f\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> 1073741955, 1073742035, 1073742131
+    # from io_destroy:
+    b"\x35\x00\x0d\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
+    b"\x35\x00\x06\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
+    b"\x35\x00\x03\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
+    b"\x35\x00\x0f\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> utime and others
     b"\x15\x00\x19\x00\xcf\x00\x00\x40"  # jeq  0x400000cf io_destroy   -> allow
-    # 1073741878, 1073742029, io_getevents:
+    # clone and others:
     b"\x45\x00\x1c\x18\x05\x00\x00\x00"  # jset 5 x86_64 fstat          -> errno(ENOSYS) else allow
-    # remap_file_pages to mq_timedreceive:
+    # from remap_file_pages:
     b"\x15\x00\x1b\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
     b"\x15\x00\x1a\x16\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
-    # mq_getsetattr to inotify_init1:
-    b"\x35\x00\x02\x00\x11\x01\x00\x40"  # jge  0x40000111              -> splice to inotify_init1
+    # from mq_getsetattr:
+    b"\x35\x00\x02\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
     b"\x45\x00\x14\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
     b"\x15\x00\x13\x17\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
-    # splice to inotify_init1:
+    # from splice:
     b"\x35\x00\x12\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow
     b"\x35\x00\x00\x15\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
     b"\x35\x00\x14\x10\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
-    # perf_event_open to pwritev2:
-    b"\x35\x00\x09\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to pwritev2
-    b"\x35\x00\x04\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to uprobe
-    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> fanotify_init to getcpu
+    # from perf_event_open:
+    b"\x35\x00\x09\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> from pidfd_send_signal
+    b"\x35\x00\x04\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
+    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> from fanotify_init
     b"\x15\x00\x0c\x10\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
-    # fanotify_init to getcpu:
+    # from fanotify_init:
     b"\x35\x00\x00\x0b\x33\x01\x00\x40"  # jge  0x40000133              else allow
-    # 1073741955, 1073742035, 1073742131:
+    # utime and others:
     b"\x45\x00\x0e\x0a\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS) else allow
-    # kcmp to uprobe:
-    b"\x35\x00\x01\x00\x47\x01\x00\x40"  # jge  0x40000147              -> pkey_mprotect to uprobe
+    # from kcmp:
+    b"\x35\x00\x01\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
     b"\x15\x00\x0c\x08\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
-    # pkey_mprotect to uprobe:
+    # from pkey_mprotect:
     b"\x35\x00\x00\x0b\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect else errno(ENOSYS)
     b"\x35\x00\x0a\x06\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS) else allow
-    # pidfd_send_signal to pwritev2:
+    # from pidfd_send_signal:
     b"\x35\x00\x00\x05\xd9\x01\x00\x40"  # jge  0x400001d9              else allow
-    b"\x35\x00\x02\x00\x21\x02\x00\x40"  # jge  0x40000221 execveat     -> execveat to pwritev2
+    b"\x35\x00\x02\x00\x21\x02\x00\x40"  # jge  0x40000221 execveat     -> from execveat
     b"\x15\x00\x04\x00\x08\x02\x00\x40"  # jeq  0x40000208 execve       -> errno(EACCES)
     b"\x35\x00\x02\x06\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> allow else errno(ENOSYS)
-    # execveat to pwritev2:
-    b"\x35\x00\x03\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
+    # from execveat:
+    b"\x35\x00\x03\x00\x24\x02\x00\x40"  # jge  0x40000224              -> from 0x40000224
     b"\x15\x00\x01\x00\x21\x02\x00\x40"  # jeq  0x40000221 execveat     -> errno(EACCES)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # 0x40000224 to 0xffffffff:
+    # from 0x40000224:
     b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -159,19 +159,19 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\x1e\x01\x00\x00"  # jge  286 add_key             -> add_key to fchroot
-    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to waitid
+    b"\x35\x00\x05\x00\x1e\x01\x00\x00"  # jge  286 add_key             -> from add_key
+    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> from gettid
     b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS)
     b"\x15\x00\x05\x08\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
-    # gettid to waitid:
+    # from gettid:
     b"\x15\x00\x08\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x15\x00\x07\x06\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to fchroot
+    # from add_key:
+    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x05\x00\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS)
     b"\x15\x00\x00\x03\x66\x01\x00\x00"  # jeq  358 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # semget to fchroot:
+    # from semget:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -185,78 +185,78 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x2c\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> set_tid_address to get_tls
-    b"\x35\x00\x16\x00\x55\x00\x00\x00"  # jge  85 readlink             -> readlink to remap_file_pages
-    b"\x35\x00\x09\x00\x21\x00\x00\x00"  # jge  33 access               -> access to symlink
-    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to pause
+    b"\x35\x00\x2c\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> from set_tid_address
+    b"\x35\x00\x16\x00\x55\x00\x00\x00"  # jge  85 readlink             -> from readlink
+    b"\x35\x00\x09\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
+    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
     b"\x15\x00\x2d\x00\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES)
     b"\x15\x00\x32\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
     b"\x15\x00\x31\x30\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
-    # lseek to pause:
-    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to pause
+    # from lseek:
+    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
     b"\x15\x00\x2f\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
     b"\x35\x00\x2d\x2e\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # ptrace to pause:
+    # from ptrace:
     b"\x15\x00\x2c\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
     b"\x15\x00\x2b\x2c\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
-    # access to symlink:
-    b"\x35\x00\x05\x00\x3a\x00\x00\x00"  # jge  58                      -> umask to symlink
-    b"\x35\x00\x02\x00\x30\x00\x00\x00"  # jge  48                      -> geteuid to setpgid
+    # from access:
+    b"\x35\x00\x05\x00\x3a\x00\x00\x00"  # jge  58                      -> from umask
+    b"\x35\x00\x02\x00\x30\x00\x00\x00"  # jge  48                      -> from geteuid
     b"\x15\x00\x29\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x15\x00\x28\x27\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # geteuid to setpgid:
+    # from geteuid:
     b"\x45\x00\x00\x27\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
     b"\x15\x00\x26\x25\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # umask to symlink:
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to symlink
+    # from umask:
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\x24\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
     b"\x35\x00\x23\x22\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
-    # setreuid to symlink:
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> symlink
+    # from setreuid:
+    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> from symlink
     b"\x15\x00\x21\x20\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS) else allow
-    # symlink:
+    # from symlink:
     b"\x15\x00\x1f\x20\x53\x00\x00\x00"  # jeq  83 symlink              -> allow else errno(ENOSYS)
-    # readlink to remap_file_pages:
-    b"\x35\x00\x0c\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to remap_file_pages
-    b"\x35\x00\x07\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to delete_module
-    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to vhangup
-    b"\x35\x00\x01\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to fstatfs
+    # from readlink:
+    b"\x35\x00\x0c\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
+    b"\x35\x00\x07\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
+    b"\x35\x00\x01\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x35\x00\x1b\x1a\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else allow
-    # munmap to fstatfs:
+    # from munmap:
     b"\x15\x00\x1a\x19\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
-    # syslog to vhangup:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup
+    # from syslog:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x35\x00\x17\x18\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
-    # vhangup:
+    # from vhangup:
     b"\x15\x00\x16\x17\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to delete_module:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to delete_module
+    # from wait4:
+    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
     b"\x15\x00\x15\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
     b"\x15\x00\x14\x13\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
-    # init_module to delete_module:
+    # from init_module:
     b"\x45\x00\x13\x12\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to remap_file_pages:
-    b"\x35\x00\x04\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to remap_file_pages
-    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    # from quotactl:
+    b"\x35\x00\x04\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
+    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
     b"\x15\x00\x10\x0f\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x35\x00\x00\x0f\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x0e\x0d\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to remap_file_pages:
+    # from vfork:
     b"\x35\x00\x00\x0c\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x35\x00\x00\x0c\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x0b\x0a\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
-    # set_tid_address to get_tls:
+    # from set_tid_address:
     b"\x35\x00\x00\x09\x83\x01\x00\x00"  # jge  387 execveat            else allow
-    b"\x35\x00\x04\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to get_tls
+    b"\x35\x00\x04\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x15\x00\x02\x00\x83\x01\x00\x00"  # jeq  387 execveat            -> errno(EACCES)
     b"\x15\x00\x07\x00\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS)
     b"\x15\x00\x06\x05\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # io_pgetevents_time64 to get_tls:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from io_pgetevents_time64:
+    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x15\x00\x03\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else allow
-    # breakpoint to get_tls:
+    # from breakpoint:
     b"\x35\x00\x00\x02\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -270,14 +270,14 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
     b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    # from wait4:
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x00\x05\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
     b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -291,15 +291,15 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x02\x00\xf4\x00\x00\x00"  # jge  244                     -> riscv_hwprobe to fchroot
+    b"\x35\x00\x02\x00\xf4\x00\x00\x00"  # jge  244                     -> from riscv_hwprobe
     b"\x15\x00\x08\x00\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS)
     b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # riscv_hwprobe to fchroot:
-    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    # from riscv_hwprobe:
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x00\x05\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       else errno(ENOSYS)
     b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -313,53 +313,53 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0f\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
-    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to setdomainname
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timerfd_create
+    b"\x35\x00\x0f\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
+    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
     b"\x15\x00\x21\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
     b"\x15\x00\x20\x1f\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # signalfd4 to timerfd_create:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    # from signalfd4:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x1d\x1e\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
+    # from sync:
     b"\x35\x00\x00\x1d\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
     b"\x35\x00\x1c\x1b\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
-    # acct to setdomainname:
-    b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to setdomainname
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    # from acct:
+    b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
     b"\x15\x00\x19\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x18\x17\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun to timer_delete:
-    b"\x45\x00\x08\x17\x01\x00\x00\x00"  # jset 1 io_destroy            -> 108, 182 else errno(ENOSYS)
-    # syslog to setdomainname:
+    # from timer_getoverrun:
+    b"\x45\x00\x08\x17\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    # from syslog:
     b"\x15\x00\x16\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # getrusage to fchroot:
-    b"\x35\x00\x0a\x00\x0a\x01\x00\x00"  # jge  266                     -> syncfs to fchroot
-    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to open_by_handle_at
-    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to semctl
+    # from getrusage:
+    b"\x35\x00\x0a\x00\x0a\x01\x00\x00"  # jge  266                     -> from syncfs
+    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
+    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> from getpid
     b"\x35\x00\x00\x11\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x35\x00\x10\x0f\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # getpid to semctl:
+    # from getpid:
     b"\x35\x00\x00\x0e\xb6\x00\x00\x00"  # jge  182                     else allow
-    # 108, 182:
+    # timer_getoverrun and others:
     b"\x45\x00\x0d\x0e\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
-    # semop to open_by_handle_at:
-    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> riscv_hwprobe to open_by_handle_at
+    # from semop:
+    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> from riscv_hwprobe
     b"\x15\x00\x06\x0b\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # riscv_hwprobe to open_by_handle_at:
+    # from riscv_hwprobe:
     b"\x45\x00\x00\x0b\xfb\xfe\xff\xff"  # jset 0xfffffefb              else errno(ENOSYS)
     b"\x35\x00\x09\x0a\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # syncfs to fchroot:
-    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> userfaultfd to kexec_file_load
+    # from syncfs:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> from userfaultfd
     b"\x15\x00\x07\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
     b"\x15\x00\x00\x05\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to kexec_file_load:
+    # from userfaultfd:
     b"\x15\x00\x04\x00\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS)
     b"\x35\x00\x03\x02\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -373,18 +373,18 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x04\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
-    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to recvmmsg
+    b"\x35\x00\x04\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
+    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
     b"\x15\x00\x09\x08\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # getrusage to recvmmsg:
+    # from getrusage:
     b"\x35\x00\x00\x08\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    # from wait4:
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x00\x05\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
     b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -398,53 +398,53 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0f\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
-    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to setdomainname
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timerfd_create
+    b"\x35\x00\x0f\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
+    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
     b"\x15\x00\x20\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
     b"\x15\x00\x1f\x1e\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # signalfd4 to timerfd_create:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    # from signalfd4:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x1c\x1d\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
+    # from sync:
     b"\x35\x00\x00\x1c\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
     b"\x35\x00\x1b\x1a\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
-    # acct to setdomainname:
-    b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to setdomainname
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    # from acct:
+    b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
     b"\x15\x00\x18\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x17\x16\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun to timer_delete:
-    b"\x45\x00\x08\x16\x01\x00\x00\x00"  # jset 1 io_destroy            -> 108, 182 else errno(ENOSYS)
-    # syslog to setdomainname:
+    # from timer_getoverrun:
+    b"\x45\x00\x08\x16\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    # from syslog:
     b"\x15\x00\x15\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x14\x13\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # getrusage to fchroot:
-    b"\x35\x00\x0a\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> syncfs to fchroot
-    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to open_by_handle_at
-    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to semctl
+    # from getrusage:
+    b"\x35\x00\x0a\x00\x0b\x01\x00\x00"  # jge  267 syncfs              -> from syncfs
+    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
+    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> from getpid
     b"\x35\x00\x00\x10\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x35\x00\x0f\x0e\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # getpid to semctl:
+    # from getpid:
     b"\x35\x00\x00\x0d\xb6\x00\x00\x00"  # jge  182                     else allow
-    # 108, 182:
+    # timer_getoverrun and others:
     b"\x45\x00\x0c\x0d\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
-    # semop to open_by_handle_at:
-    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> prlimit64 to open_by_handle_at
+    # from semop:
+    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> from prlimit64
     b"\x15\x00\x06\x0a\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # prlimit64 to open_by_handle_at:
+    # from prlimit64:
     b"\x35\x00\x00\x0a\x05\x01\x00\x00"  # jge  261 prlimit64           else errno(ENOSYS)
     b"\x15\x00\x09\x08\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else allow
-    # syncfs to fchroot:
-    b"\x35\x00\x06\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to ppoll_time64
+    # from syncfs:
+    b"\x35\x00\x06\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> from clock_gettime64
     b"\x15\x00\x06\x00\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS)
     b"\x15\x00\x00\x04\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to ppoll_time64:
+    # from clock_gettime64:
     b"\x35\x00\x00\x03\x93\x01\x00\x00"  # jge  403 clock_gettime64     else errno(ENOSYS)
     b"\x15\x00\x02\x01\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
+    # from io_pgetevents_time64:
     b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -457,78 +457,78 @@ _S390X = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x26\x00\x00\x00\x00\xc6"  # jge  198 lchown              -> lchown to fchroot
-    b"\x00\x35\x16\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to getrlimit
-    b"\x00\x35\x09\x00\x00\x00\x00\x21"  # jge  33 access               -> access to settimeofday
-    b"\x00\x35\x03\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to utime
+    b"\x00\x35\x26\x00\x00\x00\x00\xc6"  # jge  198 lchown              -> from lchown
+    b"\x00\x35\x16\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
+    b"\x00\x35\x09\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
+    b"\x00\x35\x03\x00\x00\x00\x00\x10"  # jge  16                      -> from lseek
     b"\x00\x15\x2c\x00\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES)
     b"\x00\x15\x30\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
     b"\x00\x15\x2f\x2e\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
-    # lseek to utime:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> ptrace to utime
+    # from lseek:
+    b"\x00\x35\x02\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> from ptrace
     b"\x00\x35\x00\x2d\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
     b"\x00\x35\x2c\x2b\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
-    # ptrace to utime:
+    # from ptrace:
     b"\x00\x45\x00\x2b\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
     b"\x00\x35\x2a\x29\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to settimeofday:
-    b"\x00\x35\x06\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to settimeofday
-    b"\x00\x35\x02\x00\x00\x00\x00\x2e"  # jge  46                      -> signal to umount2
+    # from access:
+    b"\x00\x35\x06\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x02\x00\x00\x00\x00\x2e"  # jge  46                      -> from signal
     b"\x00\x15\x27\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x26\x25\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # signal to umount2:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from signal:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\x23\x24\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x00\x15\x23\x22\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # ioctl to settimeofday:
-    b"\x00\x35\x02\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend to settimeofday
+    # from ioctl:
+    b"\x00\x35\x02\x00\x00\x00\x00\x44"  # jge  68                      -> from sigsuspend
     b"\x00\x45\x20\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
     b"\x00\x15\x1f\x20\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # sigsuspend to settimeofday:
+    # from sigsuspend:
     b"\x00\x45\x00\x1f\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
     b"\x00\x15\x1e\x1d\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
-    # symlink to getrlimit:
-    b"\x00\x35\x08\x00\x00\x00\x00\x8a"  # jge  138                     -> getdents to getrlimit
-    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> lookup_dcookie to afs_syscall
-    b"\x00\x35\x02\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to fstat
-    b"\x00\x35\x09\x00\x00\x00\x00\x5f"  # jge  95                      -> 95, 164, poll
+    # from symlink:
+    b"\x00\x35\x08\x00\x00\x00\x00\x8a"  # jge  138                     -> from getdents
+    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> from lookup_dcookie
+    b"\x00\x35\x02\x00\x00\x00\x00\x63"  # jge  99 statfs               -> from statfs
+    b"\x00\x35\x09\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority and others
     b"\x00\x15\x19\x18\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
-    # statfs to fstat:
+    # from statfs:
     b"\x00\x15\x18\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
     b"\x00\x15\x17\x16\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
-    # lookup_dcookie to afs_syscall:
+    # from lookup_dcookie:
     b"\x00\x15\x16\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
     b"\x00\x15\x15\x14\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
-    # getdents to getrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> query_module to getrlimit
+    # from getdents:
+    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> from query_module
     b"\x00\x35\x12\x13\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
-    # query_module to getrlimit:
-    b"\x00\x35\x02\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to getrlimit
+    # from query_module:
+    b"\x00\x35\x02\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x10\x00\x00\x00\x00\xa7"  # jeq  167 query_module        -> allow
-    # 95, 164, poll:
+    # getpriority and others:
     b"\x00\x45\x10\x0f\x00\x00\x00\x16"  # jset 22 umount               -> errno(ENOSYS) else allow
-    # prctl to getrlimit:
-    b"\x00\x15\x0f\x0c\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else prctl, getcwd, 387
-    # lchown to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x62"  # jge  354 execveat            -> execveat to fchroot
+    # from prctl:
+    b"\x00\x15\x0f\x0c\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else prctl and others
+    # from lchown:
+    b"\x00\x35\x06\x00\x00\x00\x01\x62"  # jge  354 execveat            -> from execveat
     b"\x00\x35\x0c\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> allow
-    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> setxattr to clock_nanosleep
+    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> from setxattr
     b"\x00\x35\x00\x0a\x00\x00\x00\xdd"  # jge  221                     else allow
     b"\x00\x15\x09\x0a\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
-    # setxattr to clock_nanosleep:
+    # from setxattr:
     b"\x00\x15\x09\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
     b"\x00\x35\x08\x07\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387                     -> semtimedop to msgctl
+    # from execveat:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387                     -> from semtimedop
     b"\x00\x15\x00\x04\x00\x00\x01\x62"  # jeq  354 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semtimedop to msgctl:
+    # from semtimedop:
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS)
-    # prctl, getcwd, 387:
+    # prctl and others:
     b"\x00\x45\x01\x02\x00\x00\x00\x38"  # jset 56                      -> allow else errno(ENOSYS)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)
@@ -541,31 +541,31 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\xff\x00\x00\x00"  # jge  255 rtas                -> rtas to fchroot
-    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> pciconfig_read to fstatfs64
+    b"\x35\x00\x07\x00\xff\x00\x00\x00"  # jge  255 rtas                -> from rtas
+    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> from pciconfig_read
     b"\x15\x00\x0a\x11\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
-    # pciconfig_read to fstatfs64:
-    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fstatfs64
+    # from pciconfig_read:
+    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
     b"\x15\x00\x10\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
     b"\x35\x00\x0e\x0f\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # tuxcall to fstatfs64:
+    # from tuxcall:
     b"\x45\x00\x00\x0e\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x35\x00\x0d\x0c\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
-    # rtas to fchroot:
-    b"\x35\x00\x06\x00\x85\x01\x00\x00"  # jge  389                     -> semtimedop to fchroot
-    b"\x35\x00\x01\x00\x6a\x01\x00\x00"  # jge  362 execveat            -> execveat to io_pgetevents
+    # from rtas:
+    b"\x35\x00\x06\x00\x85\x01\x00\x00"  # jge  389                     -> from semtimedop
+    b"\x35\x00\x01\x00\x6a\x01\x00\x00"  # jge  362 execveat            -> from execveat
     b"\x15\x00\x0a\x09\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
-    b"\x35\x00\x02\x00\x6e\x01\x00\x00"  # jge  366                     -> mlock2 to io_pgetevents
+    # from execveat:
+    b"\x35\x00\x02\x00\x6e\x01\x00\x00"  # jge  366                     -> from mlock2
     b"\x15\x00\x00\x07\x6a\x01\x00\x00"  # jeq  362 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x35\x00\x05\x06\x7a\x01\x00\x00"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # semtimedop to fchroot:
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    # from semtimedop:
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x35\x00\x00\x04\x88\x01\x00\x00"  # jge  392 semtimedop          else errno(ENOSYS)
     b"\x35\x00\x03\x02\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -579,31 +579,31 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x00\xff"  # jge  255 rtas                -> rtas to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> pciconfig_read to fstatfs64
+    b"\x00\x35\x07\x00\x00\x00\x00\xff"  # jge  255 rtas                -> from rtas
+    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> from pciconfig_read
     b"\x00\x15\x0a\x11\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # pciconfig_read to fstatfs64:
-    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fstatfs64
+    # from pciconfig_read:
+    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
     b"\x00\x15\x10\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
     b"\x00\x35\x0e\x0f\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # tuxcall to fstatfs64:
+    # from tuxcall:
     b"\x00\x45\x00\x0e\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x00\x35\x0d\x0c\x00\x00\x00\xfe"  # jge  254                     -> errno(ENOSYS) else allow
-    # rtas to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x85"  # jge  389                     -> semtimedop to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x6a"  # jge  362 execveat            -> execveat to io_pgetevents
+    # from rtas:
+    b"\x00\x35\x06\x00\x00\x00\x01\x85"  # jge  389                     -> from semtimedop
+    b"\x00\x35\x01\x00\x00\x00\x01\x6a"  # jge  362 execveat            -> from execveat
     b"\x00\x15\x0a\x09\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
-    b"\x00\x35\x02\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to io_pgetevents
+    # from execveat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x00\x07\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x00\x35\x05\x06\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # semtimedop to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    # from semtimedop:
+    b"\x00\x35\x02\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x00\x35\x00\x04\x00\x00\x01\x88"  # jge  392 semtimedop          else errno(ENOSYS)
     b"\x00\x35\x03\x02\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
@@ -617,19 +617,19 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x02\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x01"  # jge  257                     -> from migrate_pages
     b"\x00\x15\x0c\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
     b"\x00\x15\x04\x0a\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # migrate_pages to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to io_pgetevents
+    # from migrate_pages:
+    b"\x00\x35\x06\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x03\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x08\x00\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS)
     b"\x00\x15\x00\x06\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x00\x35\x00\x05\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
     b"\x00\x35\x04\x03\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to fchroot:
+    # from semget:
     b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x02\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
@@ -642,27 +642,27 @@ _MIPS = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x13\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x03\x00\x00\x00\x10\xb7"  # jge  4279                    -> add_key to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x10\xb7"  # jge  4279                    -> from add_key
     b"\x00\x35\x0c\x00\x00\x00\x0f\xac"  # jge  4012 chdir              -> allow
     b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000 syscall            else errno(ENOSYS)
     b"\x00\x15\x04\x0a\x00\x00\x0f\xab"  # jeq  4011 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to ppoll_time64
+    # from add_key:
+    b"\x00\x35\x06\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x00\x35\x03\x00\x00\x00\x11\x11"  # jge  4369                    -> from semget
     b"\x00\x15\x0c\x00\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS)
     b"\x00\x15\x00\x06\x00\x00\x11\x04"  # jeq  4356 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
+    # from semget:
     b"\x00\x35\x00\x09\x00\x00\x11\x29"  # jge  4393 semget             else errno(ENOSYS)
     b"\x00\x15\x08\x03\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x02\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    # from io_pgetevents_time64:
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
+    b"\x00\x35\x02\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x15\x05\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x00\x35\x02\x03\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
@@ -674,24 +674,24 @@ _MIPS64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x11\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x05\x00\x00\x00\x14\x76"  # jge  5238                    -> add_key to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x14\x76"  # jge  5238                    -> from add_key
     b"\x00\x35\x0b\x00\x00\x00\x13\xc2"  # jge  5058 exit               -> allow
-    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> read to execve
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> from read
     b"\x00\x35\x00\x0d\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x0c\x0b\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to execve:
+    # from read:
     b"\x00\x15\x03\x07\x00\x00\x13\xc1"  # jeq  5057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from add_key:
+    b"\x00\x35\x03\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal
     b"\x00\x15\x09\x00\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS)
     b"\x00\x15\x00\x04\x00\x00\x14\xc4"  # jeq  5316 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
+    # from pidfd_send_signal:
+    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x15\x05\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
     b"\x00\x35\x00\x04\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  else errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
@@ -703,25 +703,25 @@ _MIPS64N32 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x07\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x18\x62"  # jge  6242                    -> add_key to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> read to waitid
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x176f
+    b"\x00\x35\x07\x00\x00\x00\x18\x62"  # jge  6242                    -> from add_key
+    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> from read
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x35\x02\x0e\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x176f:
+    # from 0x1179:
     b"\x00\x35\x00\x0d\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
     b"\x00\x35\x0c\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # read to waitid:
+    # from read:
     b"\x00\x15\x05\x09\x00\x00\x17\xa9"  # jeq  6057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> clock_gettime64 to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x18\xb0"  # jge  6320 execveat           -> execveat to io_pgetevents
+    # from add_key:
+    b"\x00\x35\x05\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> from clock_gettime64
+    b"\x00\x35\x01\x00\x00\x00\x18\xb0"  # jge  6320 execveat           -> from execveat
     b"\x00\x15\x07\x06\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
+    # from execveat:
     b"\x00\x35\x06\x00\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS)
     b"\x00\x15\x00\x04\x00\x00\x18\xb0"  # jeq  6320 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x00\x35\x03\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x15\x02\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS)
@@ -734,27 +734,27 @@ _MIPSEL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x13\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x03\x00\xb7\x10\x00\x00"  # jge  4279                    -> add_key to fchroot
+    b"\x35\x00\x03\x00\xb7\x10\x00\x00"  # jge  4279                    -> from add_key
     b"\x35\x00\x0c\x00\xac\x0f\x00\x00"  # jge  4012 chdir              -> allow
     b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000 syscall            else errno(ENOSYS)
     b"\x15\x00\x04\x0a\xab\x0f\x00\x00"  # jeq  4011 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x06\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x03\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to ppoll_time64
+    # from add_key:
+    b"\x35\x00\x06\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x35\x00\x03\x00\x11\x11\x00\x00"  # jge  4369                    -> from semget
     b"\x15\x00\x0c\x00\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS)
     b"\x15\x00\x00\x06\x04\x11\x00\x00"  # jeq  4356 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
+    # from semget:
     b"\x35\x00\x00\x09\x29\x11\x00\x00"  # jge  4393 semget             else errno(ENOSYS)
     b"\x15\x00\x08\x03\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x02\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    # from io_pgetevents_time64:
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
+    b"\x35\x00\x02\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x05\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x35\x00\x02\x03\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
@@ -766,24 +766,24 @@ _MIPS64EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x11\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\x76\x14\x00\x00"  # jge  5238                    -> add_key to fchroot
+    b"\x35\x00\x05\x00\x76\x14\x00\x00"  # jge  5238                    -> from add_key
     b"\x35\x00\x0b\x00\xc2\x13\x00\x00"  # jge  5058 exit               -> allow
-    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> read to execve
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> from read
     b"\x35\x00\x00\x0d\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x0c\x0b\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to execve:
+    # from read:
     b"\x15\x00\x03\x07\xc1\x13\x00\x00"  # jeq  5057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x03\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from add_key:
+    b"\x35\x00\x03\x00\xd1\x14\x00\x00"  # jge  5329                    -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS)
     b"\x15\x00\x00\x04\xc4\x14\x00\x00"  # jeq  5316 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
+    # from pidfd_send_signal:
+    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x15\x00\x05\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
     b"\x35\x00\x00\x04\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
@@ -795,25 +795,25 @@ _MIPS64N32EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x07\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x62\x18\x00\x00"  # jge  6242                    -> add_key to fchroot
-    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> read to waitid
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x176f
+    b"\x35\x00\x07\x00\x62\x18\x00\x00"  # jge  6242                    -> from add_key
+    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> from read
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x35\x00\x02\x0e\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x176f:
+    # from 0x1179:
     b"\x35\x00\x00\x0d\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
     b"\x35\x00\x0c\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # read to waitid:
+    # from read:
     b"\x15\x00\x05\x09\xa9\x17\x00\x00"  # jeq  6057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x05\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> clock_gettime64 to fchroot
-    b"\x35\x00\x01\x00\xb0\x18\x00\x00"  # jge  6320 execveat           -> execveat to io_pgetevents
+    # from add_key:
+    b"\x35\x00\x05\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> from clock_gettime64
+    b"\x35\x00\x01\x00\xb0\x18\x00\x00"  # jge  6320 execveat           -> from execveat
     b"\x15\x00\x07\x06\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
+    # from execveat:
     b"\x35\x00\x06\x00\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS)
     b"\x15\x00\x00\x04\xb0\x18\x00\x00"  # jeq  6320 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x15\x00\x02\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS)
@@ -828,43 +828,43 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0e\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to sched_getaffinity
-    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to sigaltstack
+    b"\x00\x35\x0e\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
+    b"\x00\x35\x06\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
+    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS)
     b"\x00\x15\x11\x17\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # init_module to sigaltstack:
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to sigaltstack
+    # from init_module:
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to sigaltstack:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sched_getaffinity:
-    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to sched_getaffinity
-    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to shmctl
+    # from poll:
+    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
+    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
     b"\x00\x15\x11\x12\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to shmctl:
+    # from setresgid:
     b"\x00\x35\x11\x10\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to sched_getaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to sched_getaffinity
+    # from lstat64:
+    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
     b"\x00\x35\x0f\x0e\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x65"  # jge  357                     -> clock_gettime64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to cacheflush
-    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to set_mempolicy
+    # from io_setup:
+    b"\x00\x35\x07\x00\x00\x00\x01\x65"  # jge  357                     -> from clock_gettime64
+    b"\x00\x35\x03\x00\x00\x00\x01\x08"  # jge  264 add_key             -> from add_key
+    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x0a\x09\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to set_mempolicy:
+    # from exit_group:
     b"\x00\x15\x09\x08\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
-    # add_key to cacheflush:
+    # from add_key:
     b"\x00\x15\x08\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
     b"\x00\x15\x00\x06\x00\x00\x01\x56"  # jeq  342 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    # from clock_gettime64:
+    b"\x00\x35\x02\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x00\x04\x00\x00\x01\x93"  # jge  403 clock_gettime64     else errno(ENOSYS)
     b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
+    # from io_pgetevents_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
@@ -878,43 +878,43 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0e\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to fcntl64
-    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to personality
+    b"\x00\x35\x0e\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
+    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> from setfsuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS)
     b"\x00\x15\x14\x17\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # init_module to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to personality
+    # from init_module:
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to personality:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # setfsuid to fcntl64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to fcntl64
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
+    # from setfsuid:
+    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
+    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
     b"\x00\x15\x12\x11\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
-    # poll:
+    # from poll:
     b"\x00\x15\x10\x11\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to fcntl64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to fcntl64
+    # from setresgid:
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
     b"\x00\x35\x0f\x0e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to fcntl64:
+    # from lstat64:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> eventfd to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to signalfd
-    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    # from gettid:
+    b"\x00\x35\x06\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> from eventfd
+    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
+    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
     b"\x00\x35\x0a\x09\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to io_cancel:
+    # from io_setup:
     b"\x00\x35\x09\x08\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to signalfd:
+    # from exit_group:
     b"\x00\x15\x08\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
     b"\x00\x15\x07\x06\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
-    # eventfd to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    # from eventfd:
+    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x00\x35\x05\x00\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS)
     b"\x00\x15\x00\x03\x00\x00\x01\x56"  # jeq  342 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
@@ -928,53 +928,53 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x12\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to fchroot
-    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to osf_alt_setsid
-    b"\x35\x00\x05\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to getsockname
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 ptrace               -> ptrace to execve
+    b"\x35\x00\x12\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
+    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
+    b"\x35\x00\x05\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 ptrace               -> from ptrace
     b"\x15\x00\x21\x00\x0b\x00\x00\x00"  # jeq  11 osf_execve           -> errno(ENOSYS)
     b"\x15\x00\x20\x1f\x19\x00\x00\x00"  # jeq  25 exec_with_loader     -> errno(ENOSYS) else allow
-    # ptrace to execve:
+    # from ptrace:
     b"\x15\x00\x1f\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
     b"\x15\x00\x1a\x1d\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES) else allow
-    # umask to getsockname:
+    # from umask:
     b"\x15\x00\x1d\x1c\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # osf_pid_block to osf_alt_setsid:
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
+    # from osf_pid_block:
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
     b"\x15\x00\x1b\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x1a\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
     b"\x35\x00\x18\x19\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
-    # osf_exportfs to osf_alt_setsid:
-    b"\x35\x00\x02\x00\xb6\x00\x00\x00"  # jge  182                     -> osf_getmnt to osf_alt_setsid
+    # from osf_exportfs:
+    b"\x35\x00\x02\x00\xb6\x00\x00\x00"  # jge  182                     -> from osf_getmnt
     b"\x15\x00\x16\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
     b"\x15\x00\x15\x16\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow else errno(ENOSYS)
-    # osf_getmnt to osf_alt_setsid:
-    b"\x35\x00\x01\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_alt_setsid
+    # from osf_getmnt:
+    b"\x35\x00\x01\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
     b"\x15\x00\x13\x14\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
-    # osf_alt_sigpending to osf_alt_setsid:
+    # from osf_alt_sigpending:
     b"\x35\x00\x13\x12\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
-    # osf_swapon to fchroot:
-    b"\x35\x00\x0a\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fchroot
-    b"\x35\x00\x05\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> bdflush to io_cancel
-    b"\x35\x00\x02\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to osf_fdatasync
+    # from osf_swapon:
+    b"\x35\x00\x0a\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
+    b"\x35\x00\x05\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> from bdflush
+    b"\x35\x00\x02\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
     b"\x15\x00\x0f\x00\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS)
     b"\x35\x00\x0e\x0d\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS) else allow
-    # getpgid to osf_fdatasync:
+    # from getpgid:
     b"\x15\x00\x0d\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
     b"\x35\x00\x0c\x0b\x06\x01\x00\x00"  # jge  262                     -> errno(ENOSYS) else allow
-    # bdflush to io_cancel:
-    b"\x35\x00\x01\x00\x7c\x01\x00\x00"  # jge  380                     -> tkill to io_cancel
+    # from bdflush:
+    b"\x35\x00\x01\x00\x7c\x01\x00\x00"  # jge  380                     -> from tkill
     b"\x15\x00\x0a\x09\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else allow
-    # tkill to io_cancel:
+    # from tkill:
     b"\x35\x00\x00\x09\x7d\x01\x00\x00"  # jge  381 tkill               else errno(ENOSYS)
     b"\x35\x00\x08\x07\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # exit_group to fchroot:
+    # from exit_group:
     b"\x35\x00\x00\x06\x01\x02\x00\x00"  # jge  513 execveat            else allow
-    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x05\x00\x15\x02\x00\x00"  # jeq  533                     -> errno(ENOSYS)
     b"\x15\x00\x00\x03\x01\x02\x00\x00"  # jeq  513 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -988,45 +988,45 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x13\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to fchroot
-    b"\x00\x35\x0a\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to pivot_root
-    b"\x00\x35\x05\x00\x00\x00\x00\x24"  # jge  36 sync                 -> sync to setpgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to nice
+    b"\x00\x35\x13\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
+    b"\x00\x35\x0a\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
+    b"\x00\x35\x05\x00\x00\x00\x00\x24"  # jge  36 sync                 -> from sync
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x15\x1a\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
     b"\x00\x15\x13\x18\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # access to nice:
+    # from access:
     b"\x00\x35\x00\x18\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
     b"\x00\x15\x17\x16\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
-    # sync to setpgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
+    # from sync:
+    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x15\x15\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
     b"\x00\x15\x14\x13\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid:
+    # from setpgid:
     b"\x00\x15\x12\x13\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to pivot_root:
-    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to pivot_root
-    b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to personality
+    # from umask:
+    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> from setfsuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
     b"\x00\x15\x10\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x0f\x0e\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to personality
+    # from vhangup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
     b"\x00\x15\x0c\x0d\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to personality:
+    # from wait4:
     b"\x00\x15\x0c\x0b\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # setfsuid to pivot_root:
+    # from setfsuid:
     b"\x00\x35\x0b\x0a\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
-    # getdents64 to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\x63"  # jge  355 execveat            -> execveat to fchroot
+    # from getdents64:
+    b"\x00\x35\x01\x00\x00\x00\x01\x63"  # jge  355 execveat            -> from execveat
     b"\x00\x15\x09\x08\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385                     -> semget to ppoll_time64
+    # from execveat:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385                     -> from semget
     b"\x00\x15\x00\x05\x00\x00\x01\x63"  # jeq  355 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
+    # from semget:
     b"\x00\x35\x00\x04\x00\x00\x01\x89"  # jge  393 semget              else errno(ENOSYS)
     b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
+    # from io_pgetevents_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
@@ -1040,64 +1040,64 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x19\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to fchroot
-    b"\x35\x00\x0c\x00\x53\x00\x00\x00"  # jge  83 symlink              -> symlink to sendfile
-    b"\x35\x00\x05\x00\x2c\x00\x00\x00"  # jge  44                      -> brk to setgroups
-    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> access to times
+    b"\x35\x00\x19\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
+    b"\x35\x00\x0c\x00\x53\x00\x00\x00"  # jge  83 symlink              -> from symlink
+    b"\x35\x00\x05\x00\x2c\x00\x00\x00"  # jge  44                      -> from brk
+    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> from access
     b"\x15\x00\x21\x00\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES)
     b"\x15\x00\x27\x26\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
+    # from access:
     b"\x15\x00\x26\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x35\x00\x24\x25\x21\x00\x00\x00"  # jge  33 access               -> allow else errno(ENOSYS)
-    # brk to setgroups:
-    b"\x35\x00\x02\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to setgroups
+    # from brk:
+    b"\x35\x00\x02\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
     b"\x15\x00\x23\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
     b"\x15\x00\x22\x21\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid to setgroups:
-    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to setgroups
+    # from setpgid:
+    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
     b"\x15\x00\x1f\x20\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to setgroups:
+    # from umask:
     b"\x15\x00\x1f\x1e\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
-    # symlink to sendfile:
-    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to sendfile
-    b"\x35\x00\x02\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup to sigprocmask
+    # from symlink:
+    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
+    b"\x35\x00\x02\x00\x6e\x00\x00\x00"  # jge  110                     -> from vhangup
     b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x1b\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to sigprocmask:
+    # from vhangup:
     b"\x35\x00\x19\x00\x72\x00\x00\x00"  # jge  114 wait4               -> allow
     b"\x15\x00\x18\x19\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # init_module to sendfile:
-    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
-    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to getresuid
+    # from init_module:
+    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
+    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     b"\x45\x00\x16\x15\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to getresuid:
+    # from quotactl:
     b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x35\x00\x00\x14\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x13\x12\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fchroot:
-    b"\x35\x00\x08\x00\x78\x01\x00\x00"  # jge  376 execveat            -> execveat to fchroot
-    b"\x35\x00\x06\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to bpf
-    b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fadvise64_64
-    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to sched_getaffinity
+    # from vfork:
+    b"\x35\x00\x08\x00\x78\x01\x00\x00"  # jge  376 execveat            -> from execveat
+    b"\x35\x00\x06\x00\x12\x01\x00\x00"  # jge  274 mbind               -> from mbind
+    b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
+    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> from gettid
     b"\x35\x00\x0e\x0d\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x35\x00\x0d\x0c\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # io_setup to fadvise64_64:
+    # from io_setup:
     b"\x15\x00\x0c\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x15\x00\x0b\x0a\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS) else allow
-    # mbind to bpf:
+    # from mbind:
     b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435                     -> close_range to fchroot
-    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to pidfd_open
-    b"\x35\x00\x01\x00\x79\x01\x00\x00"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
+    # from execveat:
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435                     -> from close_range
+    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
+    b"\x35\x00\x01\x00\x79\x01\x00\x00"  # jge  377 userfaultfd         -> from userfaultfd
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to sync_file_range2:
+    # from userfaultfd:
     b"\x35\x00\x05\x04\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to pidfd_open:
+    # from semget:
     b"\x15\x00\x04\x03\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # close_range to fchroot:
+    # from close_range:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x02\x00\xb3\x01\x00\x00"  # jeq  435                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
@@ -1112,64 +1112,64 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x19\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to fchroot
-    b"\x00\x35\x0c\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to sendfile
-    b"\x00\x35\x05\x00\x00\x00\x00\x2c"  # jge  44                      -> brk to setgroups
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to times
+    b"\x00\x35\x19\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> from vfork
+    b"\x00\x35\x0c\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
+    b"\x00\x35\x05\x00\x00\x00\x00\x2c"  # jge  44                      -> from brk
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x15\x21\x00\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES)
     b"\x00\x15\x27\x26\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
+    # from access:
     b"\x00\x15\x26\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x35\x24\x25\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
-    # brk to setgroups:
-    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to setgroups
+    # from brk:
+    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x15\x23\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
     b"\x00\x15\x22\x21\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid to setgroups:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to setgroups
+    # from setpgid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
     b"\x00\x15\x1f\x20\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to setgroups:
+    # from umask:
     b"\x00\x15\x1f\x1e\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
-    # symlink to sendfile:
-    b"\x00\x35\x05\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to sendfile
-    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup to sigprocmask
+    # from symlink:
+    b"\x00\x35\x05\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
+    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110                     -> from vhangup
     b"\x00\x15\x1c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x1b\x1a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to sigprocmask:
+    # from vhangup:
     b"\x00\x35\x19\x00\x00\x00\x00\x72"  # jge  114 wait4               -> allow
     b"\x00\x15\x18\x19\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # init_module to sendfile:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> poll to sendfile
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to getresuid
+    # from init_module:
+    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> from poll
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to getresuid:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x00\x35\x00\x14\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
     b"\x00\x35\x13\x12\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x78"  # jge  376 execveat            -> execveat to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to bpf
-    b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fadvise64_64
-    b"\x00\x35\x01\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> gettid to sched_getaffinity
+    # from vfork:
+    b"\x00\x35\x08\x00\x00\x00\x01\x78"  # jge  376 execveat            -> from execveat
+    b"\x00\x35\x06\x00\x00\x00\x01\x12"  # jge  274 mbind               -> from mbind
+    b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
+    b"\x00\x35\x01\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> from gettid
     b"\x00\x35\x0e\x0d\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x0d\x0c\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # io_setup to fadvise64_64:
+    # from io_setup:
     b"\x00\x15\x0c\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
     b"\x00\x15\x0b\x0a\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS) else allow
-    # mbind to bpf:
+    # from mbind:
     b"\x00\x15\x0a\x09\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xb3"  # jge  435                     -> close_range to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to pidfd_open
-    b"\x00\x35\x01\x00\x00\x00\x01\x79"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
+    # from execveat:
+    b"\x00\x35\x05\x00\x00\x00\x01\xb3"  # jge  435                     -> from close_range
+    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x01\x00\x00\x00\x01\x79"  # jge  377 userfaultfd         -> from userfaultfd
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # userfaultfd to sync_file_range2:
+    # from userfaultfd:
     b"\x00\x35\x05\x04\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to pidfd_open:
+    # from semget:
     b"\x00\x15\x04\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # close_range to fchroot:
+    # from close_range:
     b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x02\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
@@ -1184,18 +1184,18 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220                     -> available222 to fchroot
+    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220                     -> from available222
     b"\x15\x00\x06\x0a\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EACCES) else allow
-    # available222 to fchroot:
-    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x02\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> eventfd to rseq
+    # from available222:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x02\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> from eventfd
     b"\x35\x00\x00\x08\xde\x00\x00\x00"  # jge  222 available222        else errno(ENOSYS)
     b"\x15\x00\x07\x06\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
-    # eventfd to rseq:
+    # from eventfd:
     b"\x35\x00\x06\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
     b"\x15\x00\x00\x04\x55\x01\x00\x00"  # jeq  341 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x02\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
@@ -1210,18 +1210,18 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> execve to fchroot
+    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> from execve
     b"\x15\x00\x0b\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # execve to fchroot:
-    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x02\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to kexec_file_load
+    # from execve:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x02\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
     b"\x35\x00\x08\x00\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS)
     b"\x15\x00\x02\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # wait4 to kexec_file_load:
+    # from wait4:
     b"\x35\x00\x06\x00\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS)
     b"\x15\x00\x00\x04\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x02\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)

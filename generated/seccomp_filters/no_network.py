@@ -61,18 +61,18 @@ _X86_64 = (
     b"\x15\x00\x0b\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
     b"\x15\x00\x0a\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
     b"\x35\x00\x00\x0c\x51\x01\x00\x00"  # jge  337                     else allow
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
-    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
+    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x15\x00\x09\x05\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x00\x08\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:24, 42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
@@ -84,85 +84,85 @@ _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x3b\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0d\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to pwritev2
+    b"\x35\x00\x0d\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
     b"\x15\x00\x09\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket, socketpair
     b"\x15\x00\x08\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socket, socketpair
-    b"\x35\x00\x03\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64, connect, 1073741878
+    b"\x35\x00\x03\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 and others
     b"\x35\x00\x00\x35\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x45\x00\x00\x32\xf1\xff\xff\xbf"  # jset 0xbffffff1              else allow
     b"\x35\x00\x34\x31\x0d\x00\x00\x40"  # jge  0x4000000d              -> errno(ENOSYS) else allow
-    # pread64, connect, 1073741878:
-    b"\x35\x00\x02\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> 1073741869, 1073741878
+    # pread64 and others:
+    b"\x35\x00\x02\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown and others (1)
     b"\x35\x00\x2f\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
     b"\x35\x00\x31\x2e\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # 1073741869, 1073741878:
-    b"\x45\x00\x23\x2d\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> 1073741869, 1073741878, 1073741955, ... else allow
-    # socket, socketpair:
+    # shutdown and others (1):
+    b"\x45\x00\x23\x2d\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others (2) else allow
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clone to pwritev2:
-    b"\x35\x00\x15\x00\x11\x01\x00\x40"  # jge  0x40000111              -> splice to pwritev2
-    b"\x35\x00\x08\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl to unshare
-    b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to delete_module
+    # from clone:
+    b"\x35\x00\x15\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
+    b"\x35\x00\x08\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
+    b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x15\x00\x29\x00\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS)
     b"\x15\x00\x28\x25\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
-    # rt_sigsuspend to delete_module:
-    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to delete_module
-    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> 1073741869, 1073741878, 1073741955, ...
+    # from rt_sigsuspend:
+    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
+    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> shutdown and others (2)
     b"\x15\x00\x22\x25\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # personality to delete_module:
+    # from personality:
     b"\x15\x00\x24\x00\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS)
     b"\x15\x00\x23\x20\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
-    # quotactl to unshare:
-    b"\x35\x00\x06\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to unshare
-    b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> io_destroy to epoll_create
-    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_getaffinity
+    # from quotactl:
+    b"\x35\x00\x06\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
+    b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> from io_destroy
+    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
     b"\x15\x00\x1c\x1f\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
-    # getpmsg to sched_getaffinity:
+    # from getpmsg:
     b"\x35\x00\x1e\x1b\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
-    # io_destroy to epoll_create:
-    b"\x35\x00\x10\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> 1073741869, 1073741878, 1073741955, ...
+    # from io_destroy:
+    b"\x35\x00\x10\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> shutdown and others (2)
     b"\x15\x00\x1c\x19\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS) else allow
-    # remap_file_pages to unshare:
-    b"\x35\x00\x02\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to unshare
+    # from remap_file_pages:
+    b"\x35\x00\x02\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
     b"\x15\x00\x1a\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
     b"\x15\x00\x19\x16\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
-    # mq_getsetattr to unshare:
+    # from mq_getsetattr:
     b"\x45\x00\x15\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
     b"\x15\x00\x14\x17\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
-    # splice to pwritev2:
-    b"\x35\x00\x0e\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> open_tree to pwritev2
-    b"\x35\x00\x06\x00\x33\x01\x00\x40"  # jge  0x40000133              -> setns to io_uring_register
-    b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to syncfs
-    b"\x35\x00\x01\x00\x16\x01\x00\x40"  # jge  0x40000116              -> utimensat to inotify_init1
+    # from splice:
+    b"\x35\x00\x0e\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> from open_tree
+    b"\x35\x00\x06\x00\x33\x01\x00\x40"  # jge  0x40000133              -> from setns
+    b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
+    b"\x35\x00\x01\x00\x16\x01\x00\x40"  # jge  0x40000116              -> from utimensat
     b"\x35\x00\x0f\x12\x13\x01\x00\x40"  # jge  0x40000113 splice       -> allow else errno(ENOSYS)
-    # utimensat to inotify_init1:
+    # from utimensat:
     b"\x35\x00\x0e\x11\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow else errno(ENOSYS)
-    # perf_event_open to syncfs:
+    # from perf_event_open:
     b"\x35\x00\x0d\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> allow
     b"\x15\x00\x0c\x0f\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
-    # setns to io_uring_register:
-    b"\x35\x00\x03\x00\x47\x01\x00\x40"  # jge  0x40000147              -> pkey_mprotect to io_uring_register
-    b"\x35\x00\x01\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to copy_file_range
-    # 1073741869, 1073741878, 1073741955, ...:
+    # from setns:
+    b"\x35\x00\x03\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
+    # shutdown and others (2):
     b"\x45\x00\x0c\x09\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else allow
-    # kcmp to copy_file_range:
+    # from kcmp:
     b"\x15\x00\x0b\x08\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
-    # pkey_mprotect to io_uring_register:
-    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to io_uring_register
+    # from pkey_mprotect:
+    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
     b"\x35\x00\x06\x09\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x15\x00\x05\x08\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
-    # open_tree to pwritev2:
-    b"\x35\x00\x02\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> rt_sigaction to pwritev2
+    # from open_tree:
+    b"\x35\x00\x02\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> from rt_sigaction
     b"\x15\x00\x00\x03\xb6\x01\x00\x40"  # jeq  0x400001b6 pidfd_getfd  else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # rt_sigaction to pwritev2:
-    b"\x35\x00\x02\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
+    # from rt_sigaction:
+    b"\x35\x00\x02\x00\x24\x02\x00\x40"  # jge  0x40000224              -> from 0x40000224
     b"\x35\x00\x00\x03\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x40000224 to 0xffffffff:
+    # from 0x40000224:
     b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -175,29 +175,29 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\x67\x01\x00\x00"  # jge  359 socket              -> socket to fchroot
+    b"\x35\x00\x08\x00\x67\x01\x00\x00"  # jge  359 socket              -> from socket
     b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x35\x00\x00\x11\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x15\x00\x12\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x45\x00\x00\x11\x20\xff\xff\xff"  # jset 0xffffff20              else errno(ENOSYS)
     b"\x15\x00\x10\x0e\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x04\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x03\x0b\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to fchroot:
-    b"\x35\x00\x03\x00\x69\x01\x00\x00"  # jge  361 bind                -> bind to fchroot
+    # from socket:
+    b"\x35\x00\x03\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x01\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to io_uring_register
+    # from bind:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x01\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x06\x04\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x35\x00\x05\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x04\x02\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -212,83 +212,83 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x2c\x00\x20\x01\x00\x00"  # jge  288 socketpair          -> socketpair to get_tls
+    b"\x35\x00\x2c\x00\x20\x01\x00\x00"  # jge  288 socketpair          -> from socketpair
     b"\x15\x00\x2c\x00\x19\x01\x00\x00"  # jeq  281 socket              -> socket, socketpair
-    b"\x35\x00\x15\x00\x59\x00\x00\x00"  # jge  89                      -> 89, bind
-    b"\x35\x00\x0b\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> brk to reboot
-    b"\x35\x00\x05\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to times
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
+    b"\x35\x00\x15\x00\x59\x00\x00\x00"  # jge  89                      -> munmap and others
+    b"\x35\x00\x0b\x00\x2d\x00\x00\x00"  # jge  45 brk                  -> from brk
+    b"\x35\x00\x05\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
     b"\x15\x00\x36\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
     b"\x15\x00\x35\x34\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
-    # lseek to getuid:
+    # from lseek:
     b"\x15\x00\x34\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
     b"\x35\x00\x32\x33\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # ptrace to times:
-    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to times
+    # from ptrace:
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x15\x00\x30\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
     b"\x15\x00\x2f\x30\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
-    # access to times:
+    # from access:
     b"\x15\x00\x2f\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x15\x00\x2e\x2d\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # brk to reboot:
-    b"\x35\x00\x05\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to reboot
-    b"\x35\x00\x02\x00\x3a\x00\x00\x00"  # jge  58                      -> umask to sigaction
+    # from brk:
+    b"\x35\x00\x05\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
+    b"\x35\x00\x02\x00\x3a\x00\x00\x00"  # jge  58                      -> from umask
     b"\x45\x00\x00\x2b\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
     b"\x15\x00\x2a\x29\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # umask to sigaction:
+    # from umask:
     b"\x35\x00\x00\x29\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
     b"\x35\x00\x28\x27\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
-    # setreuid to reboot:
+    # from setreuid:
     b"\x15\x00\x27\x00\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS)
     b"\x15\x00\x26\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
     b"\x15\x00\x25\x24\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else allow
-    # 89, bind:
-    b"\x35\x00\x0d\x00\xa6\x00\x00\x00"  # jge  166                     -> 166, bind
-    b"\x35\x00\x06\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to getresuid
-    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to vhangup
+    # munmap and others:
+    b"\x35\x00\x0d\x00\xa6\x00\x00\x00"  # jge  166                     -> poll and others
+    b"\x35\x00\x06\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
     b"\x15\x00\x21\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x35\x00\x1f\x20\x5b\x00\x00\x00"  # jge  91 munmap               -> allow else errno(ENOSYS)
-    # syslog to vhangup:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup
+    # from syslog:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x35\x00\x1d\x1e\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
-    # vhangup:
+    # from vhangup:
     b"\x15\x00\x1c\x1d\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to getresuid:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to getresuid
+    # from wait4:
+    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
     b"\x15\x00\x1b\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
     b"\x15\x00\x1a\x19\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
-    # init_module to getresuid:
-    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to getresuid
+    # from init_module:
+    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     b"\x45\x00\x18\x17\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to getresuid:
+    # from quotactl:
     b"\x15\x00\x17\x16\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # 166, bind:
-    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> 222, bind
+    # poll and others:
+    b"\x35\x00\x03\x00\xde\x00\x00\x00"  # jge  222                     -> gettid and others
     b"\x35\x00\x14\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> allow
     b"\x35\x00\x00\x14\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x13\x12\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # 222, bind:
+    # gettid and others:
     b"\x35\x00\x11\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> allow
     b"\x35\x00\x00\x11\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x10\x0f\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
-    # socketpair to get_tls:
-    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> send to get_tls
-    # socket, socketpair:
+    # from socketpair:
+    b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # send to get_tls:
+    # from send:
     b"\x35\x00\x00\x0a\x92\x01\x00\x00"  # jge  402                     else allow
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to get_tls
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x09\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x08\x00\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS)
     b"\x15\x00\x07\x06\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to get_tls:
-    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from open_tree:
+    b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x15\x00\x04\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # breakpoint to get_tls:
+    # from breakpoint:
     b"\x35\x00\x00\x02\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -302,19 +302,19 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x00\x0a\xc6\x00\x00\x00"  # jge  198 socket              else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from bind:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x05\xf4\x00\x00\x00"  # jge  244                     else allow
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to io_uring_register
+    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x03\x05\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x15\x00\x02\x04\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -329,21 +329,21 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
+    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
     b"\x15\x00\x0c\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from bind:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x05\xf4\x00\x00\x00"  # jge  244                     else allow
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to io_uring_register
+    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x03\x05\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x15\x00\x02\x04\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -358,56 +358,56 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to fchroot
-    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to shmdt
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timer_delete
+    b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
     b"\x15\x00\x25\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
     b"\x15\x00\x24\x22\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # signalfd4 to timer_delete:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to timer_delete
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    # from signalfd4:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x1f\x21\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
+    # from sync:
     b"\x35\x00\x00\x20\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
     b"\x35\x00\x1f\x1d\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
-    # acct to timer_delete:
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    # from acct:
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
     b"\x15\x00\x1d\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x1c\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun to timer_delete:
-    b"\x45\x00\x08\x1b\x01\x00\x00\x00"  # jset 1 io_destroy            -> 108, 182 else errno(ENOSYS)
-    # syslog to shmdt:
-    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    # from timer_getoverrun:
+    b"\x45\x00\x08\x1b\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    # from syslog:
+    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
     b"\x15\x00\x19\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x18\x16\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # getrusage to shmdt:
-    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> mq_notify to shmdt
+    # from getrusage:
+    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> from mq_notify
     b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x35\x00\x00\x15\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x35\x00\x14\x12\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # mq_notify to shmdt:
+    # from mq_notify:
     b"\x35\x00\x11\x00\xc1\x00\x00\x00"  # jge  193 semop               -> allow
-    # 108, 182:
+    # timer_getoverrun and others:
     b"\x45\x00\x10\x12\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
-    # socket to fchroot:
-    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    # from socket:
+    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0d\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x05\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to fchroot
-    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to kexec_file_load
+    # from bind:
+    b"\x35\x00\x05\x00\x27\x01\x00\x00"  # jge  295                     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x35\x00\x0b\x09\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # riscv_hwprobe to kexec_file_load:
+    # from riscv_hwprobe:
     b"\x15\x00\x0a\x00\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS)
     b"\x15\x00\x09\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
     b"\x15\x00\x08\x06\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x05\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x02\x04\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -422,24 +422,24 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
-    b"\x35\x00\x03\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
-    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x03\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x01\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
     b"\x15\x00\x0d\x0b\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # getrusage to shmdt:
+    # from getrusage:
     b"\x35\x00\x0a\x0c\xa5\x00\x00\x00"  # jge  165 getrusage           -> allow else errno(ENOSYS)
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from bind:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x05\xf4\x00\x00\x00"  # jge  244                     else allow
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to io_uring_register
+    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x03\x05\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x15\x00\x02\x04\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -454,54 +454,54 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to fchroot
-    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to shmdt
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timer_delete
+    b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
     b"\x15\x00\x24\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
     b"\x15\x00\x23\x21\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # signalfd4 to timer_delete:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to timer_delete
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    # from signalfd4:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x1e\x20\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
+    # from sync:
     b"\x35\x00\x00\x1f\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
     b"\x35\x00\x1e\x1c\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
-    # acct to timer_delete:
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    # from acct:
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
     b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x1b\x19\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun to timer_delete:
-    b"\x45\x00\x08\x1a\x01\x00\x00\x00"  # jset 1 io_destroy            -> 108, 182 else errno(ENOSYS)
-    # syslog to shmdt:
-    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    # from timer_getoverrun:
+    b"\x45\x00\x08\x1a\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    # from syslog:
+    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
     b"\x15\x00\x18\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x17\x15\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # getrusage to shmdt:
-    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> mq_notify to shmdt
+    # from getrusage:
+    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> from mq_notify
     b"\x35\x00\x13\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x35\x00\x00\x14\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x35\x00\x13\x11\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # mq_notify to shmdt:
+    # from mq_notify:
     b"\x35\x00\x10\x00\xc1\x00\x00\x00"  # jge  193 semop               -> allow
-    # 108, 182:
+    # timer_getoverrun and others:
     b"\x45\x00\x0f\x11\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
-    # socket to fchroot:
-    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    # from socket:
+    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to fchroot
+    # from bind:
+    b"\x35\x00\x04\x00\x27\x01\x00\x00"  # jge  295                     -> from clock_gettime64
     b"\x35\x00\x00\x09\xf3\x00\x00\x00"  # jge  243                     else allow
     b"\x15\x00\x0a\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
     b"\x15\x00\x09\x00\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS)
     b"\x35\x00\x06\x08\x05\x01\x00\x00"  # jge  261 prlimit64           -> allow else errno(ENOSYS)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x05\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x02\x04\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -516,89 +516,89 @@ _S390X = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x32\x00\x00\x00\x01\x67"  # jge  359 socket              -> socket to fchroot
+    b"\x00\x35\x32\x00\x00\x00\x01\x67"  # jge  359 socket              -> from socket
     b"\x00\x15\x2e\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x19\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs, syslog
-    b"\x00\x35\x0b\x00\x00\x00\x00\x2e"  # jge  46                      -> signal to setpriority
-    b"\x00\x35\x05\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> ptrace to brk
-    b"\x00\x35\x02\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to umount
+    b"\x00\x35\x19\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs and others
+    b"\x00\x35\x0b\x00\x00\x00\x00\x2e"  # jge  46                      -> from signal
+    b"\x00\x35\x05\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> from ptrace
+    b"\x00\x35\x02\x00\x00\x00\x00\x10"  # jge  16                      -> from lseek
     b"\x00\x15\x39\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
     b"\x00\x15\x38\x36\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
-    # lseek to umount:
+    # from lseek:
     b"\x00\x35\x00\x37\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
     b"\x00\x35\x36\x34\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
-    # ptrace to brk:
-    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to brk
+    # from ptrace:
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
     b"\x00\x45\x00\x34\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
     b"\x00\x35\x33\x31\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to brk:
+    # from access:
     b"\x00\x15\x32\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x31\x2f\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # signal to setpriority:
-    b"\x00\x35\x06\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend to setpriority
-    b"\x00\x35\x03\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to sigaction
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from signal:
+    b"\x00\x35\x06\x00\x00\x00\x00\x44"  # jge  68                      -> from sigsuspend
+    b"\x00\x35\x03\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\x2b\x2d\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x00\x15\x2c\x2a\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # ioctl to sigaction:
+    # from ioctl:
     b"\x00\x45\x29\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
     b"\x00\x15\x28\x2a\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # sigsuspend to setpriority:
-    b"\x00\x35\x02\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to setpriority
+    # from sigsuspend:
+    b"\x00\x35\x02\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x45\x00\x28\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
     b"\x00\x15\x27\x25\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
-    # symlink to setpriority:
-    b"\x00\x35\x01\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority to setpriority
+    # from symlink:
+    b"\x00\x35\x01\x00\x00\x00\x00\x5f"  # jge  95                      -> from getpriority
     b"\x00\x15\x25\x23\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
-    # getpriority to setpriority:
+    # from getpriority:
     b"\x00\x45\x24\x22\xff\xff\xff\x9e"  # jset 0xffffff9e              -> errno(ENOSYS) else allow
-    # statfs, syslog:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xc0"  # jge  192                     -> lchown to sendmmsg
-    b"\x00\x35\x05\x00\x00\x00\x00\x8a"  # jge  138                     -> getdents to getrlimit
-    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> lookup_dcookie to afs_syscall
+    # statfs and others:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xc0"  # jge  192                     -> from lchown
+    b"\x00\x35\x05\x00\x00\x00\x00\x8a"  # jge  138                     -> from getdents
+    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x15\x20\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
     b"\x00\x15\x1f\x1d\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
-    # lookup_dcookie to afs_syscall:
+    # from lookup_dcookie:
     b"\x00\x15\x1e\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
     b"\x00\x15\x1d\x1b\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
-    # getdents to getrlimit:
-    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170                     -> prctl to getrlimit
-    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> query_module to nfsservctl
+    # from getdents:
+    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170                     -> from prctl
+    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> from query_module
     b"\x00\x35\x18\x1a\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
-    # query_module to nfsservctl:
+    # from query_module:
     b"\x00\x35\x17\x19\x00\x00\x00\xa7"  # jge  167 query_module        -> allow else errno(ENOSYS)
-    # prctl to getrlimit:
+    # from prctl:
     b"\x00\x45\x00\x18\xff\xff\xff\x54"  # jset 0xffffff54              else errno(ENOSYS)
     b"\x00\x15\x17\x15\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else allow
-    # lchown to sendmmsg:
+    # from lchown:
     b"\x00\x35\x14\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> allow
-    b"\x00\x35\x03\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> setxattr to clock_nanosleep
-    b"\x00\x35\x01\x00\x00\x00\x00\xdd"  # jge  221                     -> readahead
+    b"\x00\x35\x03\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> from setxattr
+    b"\x00\x35\x01\x00\x00\x00\x00\xdd"  # jge  221                     -> from readahead
     b"\x00\x35\x11\x13\x00\x00\x00\xc6"  # jge  198 lchown              -> allow else errno(ENOSYS)
-    # readahead:
+    # from readahead:
     b"\x00\x15\x10\x12\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
-    # setxattr to clock_nanosleep:
+    # from setxattr:
     b"\x00\x15\x11\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
     b"\x00\x35\x10\x0e\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x03\x0b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x69"  # jge  361 bind                -> bind to fchroot
+    # from socket:
+    b"\x00\x35\x03\x00\x00\x00\x01\x69"  # jge  361 bind                -> from bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # bind to fchroot:
+    # from bind:
     b"\x00\x35\x08\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
     b"\x00\x35\x00\x04\x00\x00\x01\x83"  # jge  387                     else allow
-    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to io_uring_register
+    b"\x00\x35\x01\x00\x00\x00\x01\x93"  # jge  403                     -> from pidfd_send_signal
     b"\x00\x35\x02\x04\x00\x00\x01\x88"  # jge  392 semtimedop          -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x00\x15\x01\x03\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -612,35 +612,35 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xfe\x00\x00\x00"  # jge  254                     -> rtas to fchroot
+    b"\x35\x00\x08\x00\xfe\x00\x00\x00"  # jge  254                     -> from rtas
     b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x35\x00\x00\x17\xc0\x00\x00\x00"  # jge  192                     else allow
     b"\x15\x00\x18\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
     b"\x45\x00\x00\x17\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x35\x00\x14\x16\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x07\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # rtas to fchroot:
-    b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366                     -> mlock2 to fchroot
+    # from rtas:
+    b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366                     -> from mlock2
     b"\x15\x00\x03\x00\x46\x01\x00\x00"  # jeq  326 socket              -> socket, socketpair
     b"\x15\x00\x02\x00\x4d\x01\x00\x00"  # jeq  333 socketpair          -> socket, socketpair
     b"\x15\x00\x0f\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
     b"\x15\x00\x0e\x0c\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # mlock2 to fchroot:
-    b"\x35\x00\x05\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x02\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> semtimedop to io_uring_register
+    # from mlock2:
+    b"\x35\x00\x05\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x02\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> from semtimedop
     b"\x35\x00\x00\x08\x7a\x01\x00\x00"  # jge  378 mlock2              else errno(ENOSYS)
     b"\x35\x00\x07\x05\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
-    # semtimedop to io_uring_register:
+    # from semtimedop:
     b"\x35\x00\x00\x04\x93\x01\x00\x00"  # jge  403                     else allow
     b"\x15\x00\x03\x05\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
@@ -656,35 +656,35 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x00\xfe"  # jge  254                     -> rtas to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x00\xfe"  # jge  254                     -> from rtas
     b"\x00\x15\x04\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x35\x00\x17\x00\x00\x00\xc0"  # jge  192                     else allow
     b"\x00\x15\x18\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
     b"\x00\x45\x00\x17\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x00\x35\x14\x16\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x07\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # rtas to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to fchroot
+    # from rtas:
+    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x03\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
     b"\x00\x15\x02\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socket, socketpair
     b"\x00\x15\x0f\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x0e\x0c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to io_uring_register
+    # from mlock2:
+    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> from semtimedop
     b"\x00\x35\x00\x08\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
     b"\x00\x35\x07\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semtimedop to io_uring_register:
+    # from semtimedop:
     b"\x00\x35\x00\x04\x00\x00\x01\x93"  # jge  403                     else allow
     b"\x00\x15\x03\x05\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
@@ -700,32 +700,32 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> socketpair to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> from socketpair
     b"\x00\x15\x03\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x06\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
     b"\x00\x15\x14\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
     b"\x00\x15\x13\x11\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x03\x0e\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socketpair to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> send to fchroot
-    # socket, socketpair:
+    # from socketpair:
+    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # send to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to io_uring_register
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> mlock2 to io_pgetevents
+    # from send:
+    b"\x00\x35\x06\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> from mlock2
     b"\x00\x35\x08\x06\x00\x00\x01\x6e"  # jge  366                     -> errno(ENOSYS) else allow
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x00\x35\x07\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
@@ -739,37 +739,37 @@ _MIPS = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x1a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x09\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> setresuid to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> socket to socketpair
+    b"\x00\x35\x09\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> from setresuid
+    b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> from socket
     b"\x00\x15\x01\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x35\x10\x16\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x03\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x02\x0d\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setresuid to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x11\x4c"  # jge  4428 open_tree          -> open_tree to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to io_uring_register
+    # from setresuid:
+    b"\x00\x35\x05\x00\x00\x00\x11\x4c"  # jge  4428 open_tree          -> from open_tree
+    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> from semget
     b"\x00\x15\x0d\x07\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x00\x35\x0c\x00\x00\x00\x11\x49"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
     b"\x00\x15\x0b\x00\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS)
     b"\x00\x35\x04\x0a\x00\x00\x11\x29"  # jge  4393 semget             -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x09\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x04\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x00\x35\x04\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x15\x07\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x11\x56"  # jeq  4438 pidfd_getfd        -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # 0x1179 to 0x1948:
-    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x35\x01\x02\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)
@@ -780,29 +780,29 @@ _MIPS64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x15\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> setsockopt to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> from setsockopt
     b"\x00\x35\x04\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socket, socketpair
     b"\x00\x15\x03\x00\x00\x00\x13\xb0"  # jeq  5040 socket             -> socket, socketpair
     b"\x00\x35\x0c\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
     b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x0f\x0e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from setsockopt:
+    b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal
     b"\x00\x15\x0a\x05\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x01\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> open_tree to fchroot
+    # from pidfd_send_signal:
+    b"\x00\x35\x06\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
+    b"\x00\x35\x01\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> from open_tree
     b"\x00\x15\x02\x07\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x15\x06\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x15\x3e"  # jeq  5438 pidfd_getfd        -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
@@ -814,30 +814,30 @@ _MIPS64N32 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x08\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0b\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> setsockopt to fchroot
+    b"\x00\x35\x0b\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> from setsockopt
     b"\x00\x35\x07\x00\x00\x00\x17\xa4"  # jge  6052 socketpair         -> socket, socketpair
     b"\x00\x15\x06\x00\x00\x00\x17\x98"  # jeq  6040 socket             -> socket, socketpair
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 5473, connect
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> read and others
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x35\x01\x11\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x00\x35\x00\x10\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # 5473, connect:
+    # read and others:
     b"\x00\x35\x0c\x0e\x00\x00\x17\x70"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> clock_gettime64 to fchroot
+    # from setsockopt:
+    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> from clock_gettime64
     b"\x00\x15\x09\x07\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x00\x35\x03\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> from open_tree
     b"\x00\x35\x07\x00\x00\x00\x19\x19"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
     b"\x00\x15\x06\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
     b"\x00\x35\x03\x05\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x19\x26"  # jeq  6438 pidfd_getfd        -> errno(EPERM)
@@ -851,37 +851,37 @@ _MIPSEL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x1a\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x09\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> setresuid to fchroot
-    b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> socket to socketpair
+    b"\x35\x00\x09\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> from setresuid
+    b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> from socket
     b"\x15\x00\x01\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x35\x00\x10\x16\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x03\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x02\x0d\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setresuid to fchroot:
-    b"\x35\x00\x05\x00\x4c\x11\x00\x00"  # jge  4428 open_tree          -> open_tree to fchroot
-    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to io_uring_register
+    # from setresuid:
+    b"\x35\x00\x05\x00\x4c\x11\x00\x00"  # jge  4428 open_tree          -> from open_tree
+    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> from semget
     b"\x15\x00\x0d\x07\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x35\x00\x0c\x00\x49\x11\x00\x00"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
     b"\x15\x00\x0b\x00\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS)
     b"\x35\x00\x04\x0a\x29\x11\x00\x00"  # jge  4393 semget             -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x09\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x04\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x35\x00\x04\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x07\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x56\x11\x00\x00"  # jeq  4438 pidfd_getfd        -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # 0x1179 to 0x1948:
-    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x35\x00\x01\x02\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -892,29 +892,29 @@ _MIPS64EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x15\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> setsockopt to fchroot
+    b"\x35\x00\x08\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> from setsockopt
     b"\x35\x00\x04\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socket, socketpair
     b"\x15\x00\x03\x00\xb0\x13\x00\x00"  # jeq  5040 socket             -> socket, socketpair
     b"\x35\x00\x0c\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
     b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x0f\x0e\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from setsockopt:
+    b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> from pidfd_send_signal
     b"\x15\x00\x0a\x05\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x06\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x01\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> open_tree to fchroot
+    # from pidfd_send_signal:
+    b"\x35\x00\x06\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
+    b"\x35\x00\x01\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> from open_tree
     b"\x15\x00\x02\x07\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x06\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x3e\x15\x00\x00"  # jeq  5438 pidfd_getfd        -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
@@ -926,30 +926,30 @@ _MIPS64N32EL = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x08\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0b\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> setsockopt to fchroot
+    b"\x35\x00\x0b\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
     b"\x35\x00\x07\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socket, socketpair
     b"\x15\x00\x06\x00\x98\x17\x00\x00"  # jeq  6040 socket             -> socket, socketpair
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 5473, connect
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> read and others
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x35\x00\x01\x11\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x35\x00\x00\x10\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # 5473, connect:
+    # read and others:
     b"\x35\x00\x0c\x0e\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> clock_gettime64 to fchroot
+    # from setsockopt:
+    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> from clock_gettime64
     b"\x15\x00\x09\x07\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> from open_tree
     b"\x35\x00\x07\x00\x19\x19\x00\x00"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
     b"\x15\x00\x06\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
     b"\x35\x00\x03\x05\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x15\x00\x03\x00\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x26\x19\x00\x00"  # jeq  6438 pidfd_getfd        -> errno(EPERM)
@@ -965,47 +965,47 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
     b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
     b"\x00\x15\x1e\x1c\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # init_module to fchroot:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to set_mempolicy
-    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to shmctl
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to sigaltstack
+    # from init_module:
+    b"\x00\x35\x0f\x00\x00\x00\x01\x08"  # jge  264 add_key             -> from add_key
+    b"\x00\x35\x07\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
+    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x14\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to sigaltstack:
+    # from quotactl:
     b"\x00\x15\x15\x13\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to shmctl:
-    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to shmctl
+    # from poll:
+    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
     b"\x00\x15\x11\x13\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to shmctl:
+    # from setresgid:
     b"\x00\x35\x12\x10\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to set_mempolicy:
-    b"\x00\x35\x03\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to set_mempolicy
-    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to sched_getaffinity
+    # from lstat64:
+    b"\x00\x35\x03\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
+    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
     b"\x00\x35\x0f\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x0e\x0c\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to set_mempolicy:
-    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to set_mempolicy
+    # from io_setup:
+    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x0c\x0a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to set_mempolicy:
+    # from exit_group:
     b"\x00\x15\x0b\x09\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to io_uring_register
+    # from add_key:
+    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x15\x08\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
     b"\x00\x35\x07\x05\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to io_uring_register:
+    # from clock_gettime64:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
@@ -1021,50 +1021,50 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
     b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
     b"\x00\x15\x1e\x1d\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # init_module to fchroot:
-    b"\x00\x35\x0f\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to io_cancel
-    b"\x00\x35\x03\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to poll
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to personality
+    # from init_module:
+    b"\x00\x35\x0f\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
+    b"\x00\x35\x07\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
+    b"\x00\x35\x03\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> from setfsuid
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to personality:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # setfsuid to poll:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
+    # from setfsuid:
+    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
     b"\x00\x15\x13\x12\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
-    # poll:
+    # from poll:
     b"\x00\x15\x11\x12\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to io_cancel:
-    b"\x00\x35\x03\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to io_cancel
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to fcntl64
+    # from setresgid:
+    b"\x00\x35\x03\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
     b"\x00\x35\x0f\x0e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to fcntl64:
+    # from lstat64:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to io_cancel:
-    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    # from gettid:
+    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
     b"\x00\x35\x0c\x0b\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to io_cancel:
+    # from io_setup:
     b"\x00\x35\x0b\x0a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x65"  # jge  357                     -> pidfd_send_signal to fchroot
+    # from exit_group:
+    b"\x00\x35\x02\x00\x00\x00\x01\x65"  # jge  357                     -> from pidfd_send_signal
     b"\x00\x15\x09\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
     b"\x00\x15\x08\x07\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xb7"  # jge  439 faccessat2          -> faccessat2 to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to pidfd_getfd
+    # from pidfd_send_signal:
+    b"\x00\x35\x04\x00\x00\x00\x01\xb7"  # jge  439 faccessat2          -> from faccessat2
+    b"\x00\x35\x01\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
     b"\x00\x15\x04\x05\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to pidfd_getfd:
+    # from open_tree:
     b"\x00\x15\x00\x03\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # faccessat2 to fchroot:
+    # from faccessat2:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
@@ -1078,49 +1078,49 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to fchroot
+    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
     b"\x15\x00\x03\x00\x61\x00\x00\x00"  # jeq  97 socket               -> socket, socketpair
     b"\x15\x00\x02\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socket, socketpair
     b"\x15\x00\x21\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
     b"\x15\x00\x20\x1e\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # osf_pid_block to fchroot:
-    b"\x35\x00\x14\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fchroot
-    b"\x35\x00\x07\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to io_cancel
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_getmnt
+    # from osf_pid_block:
+    b"\x35\x00\x14\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
+    b"\x35\x00\x07\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
     b"\x15\x00\x19\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x18\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
     b"\x35\x00\x15\x17\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
-    # osf_exportfs to osf_getmnt:
+    # from osf_exportfs:
     b"\x15\x00\x14\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
     b"\x15\x00\x13\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow
     b"\x15\x00\x12\x14\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
-    # osf_alt_sigpending to io_cancel:
-    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to io_cancel
-    b"\x35\x00\x03\x00\xe5\x00\x00\x00"  # jge  229                     -> getpgid to osf_fdatasync
-    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
+    # from osf_alt_sigpending:
+    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
+    b"\x35\x00\x03\x00\xe5\x00\x00\x00"  # jge  229                     -> from getpgid
+    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
     b"\x35\x00\x10\x0e\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
-    # osf_swapon to osf_fstatfs64:
+    # from osf_swapon:
     b"\x15\x00\x0f\x0d\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else allow
-    # getpgid to osf_fdatasync:
+    # from getpgid:
     b"\x15\x00\x0e\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
     b"\x35\x00\x0b\x0d\xe9\x00\x00\x00"  # jge  233 getpgid             -> allow else errno(ENOSYS)
-    # bdflush to io_cancel:
-    b"\x35\x00\x02\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> oldumount to io_cancel
+    # from bdflush:
+    b"\x35\x00\x02\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> from oldumount
     b"\x35\x00\x00\x0b\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x0a\x08\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else allow
-    # oldumount to io_cancel:
+    # from oldumount:
     b"\x15\x00\x09\x00\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS)
     b"\x35\x00\x08\x06\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # exit_group to fchroot:
+    # from exit_group:
     b"\x35\x00\x00\x05\x15\x02\x00\x00"  # jge  533                     else allow
     b"\x35\x00\x06\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x01\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x01\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> from open_tree
     b"\x15\x00\x02\x04\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x03\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x24\x02\x00\x00"  # jeq  548 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -1135,51 +1135,51 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x17\x00\x00\x00\x01\x64"  # jge  356 socket              -> socket to fchroot
+    b"\x00\x35\x17\x00\x00\x00\x01\x64"  # jge  356 socket              -> from socket
     b"\x00\x15\x13\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x0c\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to execveat
-    b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53                      -> 53, syslog
-    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to umount2
+    b"\x00\x35\x0c\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
+    b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
     b"\x00\x15\x20\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
     b"\x00\x35\x1f\x1d\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to umount2:
+    # from access:
     b"\x00\x15\x1e\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x1d\x1b\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # 53, syslog:
-    b"\x00\x35\x03\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask, syslog
-    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
+    # ioctl and others:
+    b"\x00\x35\x03\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
+    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x15\x1a\x18\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid:
+    # from setpgid:
     b"\x00\x15\x17\x19\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask, syslog:
+    # umask and others:
     b"\x00\x15\x18\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x17\x15\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to execveat:
-    b"\x00\x35\x04\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to execveat
-    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to pivot_root
+    # from vhangup:
+    b"\x00\x35\x04\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
+    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
     b"\x00\x15\x12\x14\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to pivot_root:
+    # from wait4:
     b"\x00\x15\x13\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
     b"\x00\x35\x12\x10\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
-    # getdents64 to execveat:
+    # from getdents64:
     b"\x00\x15\x11\x0f\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x03\x0c\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x66"  # jge  358 bind                -> bind to fchroot
+    # from socket:
+    b"\x00\x35\x03\x00\x00\x00\x01\x66"  # jge  358 bind                -> from bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to io_uring_register
+    # from bind:
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
     b"\x00\x35\x07\x05\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
@@ -1195,63 +1195,63 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fchroot
+    b"\x35\x00\x1d\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
     b"\x15\x00\x19\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
-    b"\x35\x00\x0e\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to sched_getaffinity
-    b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56                      -> 56, syslog
-    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to fcntl
+    b"\x35\x00\x0e\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid and others
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x15\x00\x2c\x00\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS)
     b"\x35\x00\x2b\x29\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to fcntl:
+    # from access:
     b"\x15\x00\x2a\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x15\x00\x29\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
     b"\x15\x00\x28\x26\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # 56, syslog:
-    b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101                     -> 101, syslog
-    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to fstatfs
+    # setpgid and others:
+    b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101                     -> syslog and others
+    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
     b"\x15\x00\x23\x25\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to fstatfs:
+    # from umask:
     b"\x15\x00\x24\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
     b"\x15\x00\x23\x21\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
-    # 101, syslog:
+    # syslog and others:
     b"\x45\x00\x00\x22\x8a\xff\xff\xff"  # jset 0xffffff8a              else errno(ENOSYS)
     b"\x15\x00\x21\x1f\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else allow
-    # wait4 to sched_getaffinity:
-    b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to sched_getaffinity
-    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    # from wait4:
+    b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
+    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
     b"\x15\x00\x1e\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x1d\x00\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS)
     b"\x15\x00\x1c\x1a\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x35\x00\x00\x1b\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x1a\x18\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to sched_getaffinity:
+    # from vfork:
     b"\x35\x00\x00\x17\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x35\x00\x00\x18\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x17\x15\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x08\x12\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # io_setup to fchroot:
-    b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> socketpair to fchroot
+    # from io_setup:
+    b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> from socketpair
     b"\x15\x00\x04\x00\x54\x01\x00\x00"  # jeq  340 socket              -> socket, socketpair
     b"\x15\x00\x11\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x15\x00\x10\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
     b"\x15\x00\x0f\x0d\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
-    # socketpair to fchroot:
-    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> send to fchroot
-    # socket, socketpair:
+    # from socketpair:
+    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # send to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from send:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x07\x85\x01\x00\x00"  # jge  389                     else allow
     b"\x35\x00\x08\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x07\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x04\x06\x89\x01\x00\x00"  # jge  393 semget              -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x15\x00\x03\x00\xb3\x01\x00\x00"  # jeq  435                     -> errno(ENOSYS)
@@ -1268,63 +1268,63 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x1d\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fchroot
+    b"\x00\x35\x1d\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
     b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x0e\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to sched_getaffinity
-    b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> 56, syslog
-    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to fcntl
+    b"\x00\x35\x0e\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
+    b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
     b"\x00\x15\x2c\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
     b"\x00\x35\x2b\x29\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to fcntl:
+    # from access:
     b"\x00\x15\x2a\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x29\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
     b"\x00\x15\x28\x26\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # 56, syslog:
-    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101                     -> 101, syslog
-    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to fstatfs
+    # setpgid and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101                     -> syslog and others
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
     b"\x00\x15\x23\x25\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to fstatfs:
+    # from umask:
     b"\x00\x15\x24\x00\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS)
     b"\x00\x15\x23\x21\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else allow
-    # 101, syslog:
+    # syslog and others:
     b"\x00\x45\x00\x22\xff\xff\xff\x8a"  # jset 0xffffff8a              else errno(ENOSYS)
     b"\x00\x15\x21\x1f\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else allow
-    # wait4 to sched_getaffinity:
-    b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to sched_getaffinity
-    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> poll to sendfile
+    # from wait4:
+    b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> from vfork
+    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> from poll
     b"\x00\x15\x1e\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
     b"\x00\x15\x1d\x00\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS)
     b"\x00\x15\x1c\x1a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x00\x35\x00\x1b\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
     b"\x00\x35\x1a\x18\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to sched_getaffinity:
+    # from vfork:
     b"\x00\x35\x00\x17\x00\x00\x00\xde"  # jge  222                     else allow
     b"\x00\x35\x00\x18\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
     b"\x00\x35\x17\x15\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x08\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # io_setup to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> socketpair to fchroot
+    # from io_setup:
+    b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> from socketpair
     b"\x00\x15\x04\x00\x00\x00\x01\x54"  # jeq  340 socket              -> socket, socketpair
     b"\x00\x15\x11\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
     b"\x00\x15\x10\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
     b"\x00\x15\x0f\x0d\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
-    # socketpair to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> send to fchroot
-    # socket, socketpair:
+    # from socketpair:
+    b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # send to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    # from send:
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
     b"\x00\x35\x00\x07\x00\x00\x01\x85"  # jge  389                     else allow
     b"\x00\x35\x08\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x07\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
     b"\x00\x35\x04\x06\x00\x00\x01\x89"  # jge  393 semget              -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x05\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x00\x15\x03\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)
@@ -1341,23 +1341,23 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xdc\x00\x00\x00"  # jge  220                     -> available222 to fchroot
+    b"\x35\x00\x05\x00\xdc\x00\x00\x00"  # jge  220                     -> from available222
     b"\x15\x00\x01\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket, socketpair
     b"\x15\x00\x00\x0d\x70\x00\x00\x00"  # jeq  112 socketpair          else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # available222 to fchroot:
-    b"\x35\x00\x02\x00\x61\x01\x00\x00"  # jge  353                     -> clock_gettime64 to fchroot
+    # from available222:
+    b"\x35\x00\x02\x00\x61\x01\x00\x00"  # jge  353                     -> from clock_gettime64
     b"\x45\x00\x00\x0a\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
     b"\x15\x00\x09\x07\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x07\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x06\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x03\x05\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
@@ -1373,24 +1373,24 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
+    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
     b"\x15\x00\x0f\x0d\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to io_uring_register
-    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to kexec_file_load
+    # from bind:
+    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
     b"\x35\x00\x08\x06\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to kexec_file_load:
+    # from wait4:
     b"\x35\x00\x07\x05\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to io_uring_register:
+    # from clock_gettime64:
     b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x05\x03\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)

@@ -156,49 +156,49 @@ _X86_64 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\xa0\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> getsockopt to x32 pwritev2
-    b"\x35\x00\x11\x00\x2b\x00\x00\x00"  # jge  43 accept               -> accept to setsockopt
+    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> from getsockopt
+    b"\x35\x00\x11\x00\x2b\x00\x00\x00"  # jge  43 accept               -> from accept
     b"\x15\x00\x0e\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
     b"\x15\x00\x86\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x06\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x15\x00\x03\x00\x19\x00\x00\x00"  # jeq  25 mremap               -> mremap
     b"\x35\x00\x00\x95\x1b\x00\x00\x00"  # jge  27 mincore              else allow
-    b"\x35\x00\x00\x6f\x20\x00\x00\x00"  # jge  32 dup                  else mincore, ptrace, syslog, ...
+    b"\x35\x00\x00\x6f\x20\x00\x00\x00"  # jge  32 dup                  else mincore and others
     b"\x35\x00\x92\x93\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x90\x91\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x8e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x8d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x8c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x88\x89\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # accept to setsockopt:
+    # from accept:
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
     b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
     b"\x15\x00\x83\x84\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x81\x82\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x7f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x7e\x7d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x7b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x79\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x79\x78\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -206,165 +206,165 @@ _X86_64 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x72\x71\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x71\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x6f\x70\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x6d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x6c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x6b\x6a\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x69\x6a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x67\x66\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x66\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x65\x64\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to x32 pwritev2:
-    b"\x35\x00\x2f\x00\x01\x01\x00\x00"  # jge  257 openat              -> openat to x32 pwritev2
-    b"\x35\x00\x1e\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> mlockall to migrate_pages
-    b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to munlock
+    # from getsockopt:
+    b"\x35\x00\x2f\x00\x01\x01\x00\x00"  # jge  257 openat              -> from openat
+    b"\x35\x00\x1e\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> from mlockall
+    b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
     b"\x15\x00\x03\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
     b"\x15\x00\x60\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
     b"\x15\x00\x5f\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x15\x00\x5e\x5d\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x5b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x5b\x5a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # fcntl to munlock:
-    b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to munlock
+    # from fcntl:
+    b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
     b"\x15\x00\x55\x56\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x53\x54\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x53\x52\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to munlock:
-    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to munlock
-    b"\x45\x00\x00\x24\x10\x00\x00\x00"  # jset 16 ioctl                else flock, getdents64, readlinkat
+    # from flock:
+    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> from ptrace
+    b"\x45\x00\x00\x24\x10\x00\x00\x00"  # jset 16 ioctl                else flock and others
     b"\x15\x00\x50\x4f\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
-    # ptrace to munlock:
-    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to munlock
-    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
-    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
-    b"\x15\x00\x4c\x27\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else mincore, ptrace, syslog, ...
-    # geteuid to getpgrp:
+    # from ptrace:
+    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
+    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
+    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
+    b"\x15\x00\x4c\x27\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else mincore and others
+    # from geteuid:
     b"\x15\x00\x4a\x4b\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
-    # setsid to capset:
+    # from setsid:
     b"\x15\x00\x4a\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
     b"\x15\x00\x49\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
     b"\x15\x00\x48\x47\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
-    # rt_sigpending to munlock:
-    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to munlock
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> from utime
     b"\x15\x00\x45\x46\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x35\x00\x45\x44\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
-    # mlockall to migrate_pages:
-    b"\x35\x00\x06\x00\xc9\x00\x00\x00"  # jge  201 time                -> time to migrate_pages
+    # from mlockall:
+    b"\x35\x00\x06\x00\xc9\x00\x00\x00"  # jge  201 time                -> from time
     b"\x15\x00\x01\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
     b"\x15\x00\x42\x41\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # time to migrate_pages:
-    b"\x35\x00\x02\x00\xce\x00\x00\x00"  # jge  206 io_setup            -> io_setup to migrate_pages
+    # from time:
+    b"\x35\x00\x02\x00\xce\x00\x00\x00"  # jge  206 io_setup            -> from io_setup
     b"\x15\x00\x25\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x3a\x3b\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to migrate_pages:
-    b"\x35\x00\x04\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to migrate_pages
-    b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to clock_settime
+    # from io_setup:
+    b"\x35\x00\x04\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> from getdents64
     b"\x15\x00\x38\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
     b"\x15\x00\x37\x36\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
-    # getdents64 to clock_settime:
-    b"\x35\x00\x35\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock, getdents64, readlinkat
-    # clock_gettime to migrate_pages:
+    # from getdents64:
+    b"\x35\x00\x35\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock and others
+    # from clock_gettime:
     b"\x35\x00\x34\x35\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
-    # openat to x32 pwritev2:
-    b"\x35\x00\x11\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to x32 pwritev2
-    b"\x35\x00\x07\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> utimensat to pwritev
-    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 mkdirat             -> mkdirat to move_pages
+    # from openat:
+    b"\x35\x00\x11\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x35\x00\x07\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> from utimensat
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 mkdirat             -> from mkdirat
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x2f\x30\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to move_pages:
-    b"\x35\x00\x01\x00\x0b\x01\x00\x00"  # jge  267 readlinkat          -> readlinkat to move_pages
+    # from mkdirat:
+    b"\x35\x00\x01\x00\x0b\x01\x00\x00"  # jge  267 readlinkat          -> from readlinkat
     b"\x15\x00\x2e\x2d\x06\x01\x00\x00"  # jeq  262 newfstatat          -> allow else errno(EPERM)
-    # readlinkat to move_pages:
+    # from readlinkat:
     b"\x35\x00\x2c\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> errno(EPERM)
-    # flock, getdents64, readlinkat:
+    # flock and others:
     b"\x45\x00\x2c\x2b\x23\x00\x00\x00"  # jset 35 nanosleep            -> allow else errno(EPERM)
-    # utimensat to pwritev:
-    b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to pwritev
+    # from utimensat:
+    b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> from epoll_pwait
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # epoll_pwait to pwritev:
-    b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> eventfd2 to pwritev
+    # from epoll_pwait:
+    b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> from eventfd2
     b"\x35\x00\x00\x25\x1a\x01\x00\x00"  # jge  282 signalfd            else allow
-    # mincore, ptrace, syslog, ...:
+    # mincore and others:
     b"\x45\x00\x23\x24\x03\x00\x00\x00"  # jset 3 close                 -> errno(EPERM) else allow
-    # eventfd2 to pwritev:
+    # from eventfd2:
     b"\x15\x00\x22\x23\x26\x01\x00\x00"  # jeq  294 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to x32 pwritev2:
-    b"\x35\x00\x0d\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to x32 pwritev2
+    # from rt_tgsigqueueinfo:
+    b"\x35\x00\x0d\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
     b"\x15\x00\x06\x00\x2e\x01\x00\x00"  # jeq  302 prlimit64           -> prlimit64
     b"\x15\x00\x03\x00\x33\x01\x00\x00"  # jeq  307 sendmmsg            -> sendmmsg
     b"\x15\x00\x1f\x00\x2b\x01\x00\x00"  # jeq  299 recvmmsg            -> allow
     b"\x15\x00\x1e\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x1d\x1c\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x14\x15\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # membarrier to x32 pwritev2:
-    b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
+    # from membarrier:
+    b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x49\x01\x00\x00"  # jeq  329 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to x32 pwritev2:
-    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
-    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal to pidfd_open
+    # from pkey_alloc:
+    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
     b"\x15\x00\x0b\x00\x4c\x01\x00\x00"  # jeq  332 statx               -> allow
     b"\x15\x00\x0a\x09\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to pidfd_open:
+    # from pidfd_send_signal:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x0c\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to epoll_pwait2
+    # from clone3:
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x15\x00\x06\x0a\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to epoll_pwait2:
+    # from pidfd_getfd:
     b"\x45\x00\x05\x04\x41\xfe\xff\xff"  # jset 0xfffffe41              -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
+    # from mount_setattr:
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
@@ -376,246 +376,246 @@ _X32 = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\xce\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x58\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> getdents64 to pwritev2
-    b"\x35\x00\x28\x00\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> wait4 to remap_file_pages
-    b"\x35\x00\x0e\x00\x1a\x00\x00\x40"  # jge  0x4000001a msync        -> msync to exit
-    b"\x35\x00\x04\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> mprotect to mremap
+    b"\x35\x00\x58\x00\xd9\x00\x00\x40"  # jge  0x400000d9 getdents64   -> from getdents64
+    b"\x35\x00\x28\x00\x3d\x00\x00\x40"  # jge  0x4000003d wait4        -> from wait4
+    b"\x35\x00\x0e\x00\x1a\x00\x00\x40"  # jge  0x4000001a msync        -> from msync
+    b"\x35\x00\x04\x00\x0a\x00\x00\x40"  # jge  0x4000000a mprotect     -> from mprotect
     b"\x35\x00\x00\xc8\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x15\x00\x00\xc5\x02\x00\x00\x40"  # jeq  0x40000002 open         else allow
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc1\xc3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mprotect to mremap:
+    # from mprotect:
     b"\x35\x00\x00\x82\x0b\x00\x00\x40"  # jge  0x4000000b munmap       else mprotect, pkey_mprotect
     b"\x35\x00\x05\x00\x19\x00\x00\x40"  # jge  0x40000019 mremap       -> mremap
     b"\x35\x00\xc0\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
-    b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to pwrite64
+    b"\x35\x00\x02\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
     b"\x35\x00\x00\xbe\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
     b"\x15\x00\xbd\xc0\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
-    # pread64 to pwrite64:
+    # from pread64:
     b"\x35\x00\xbf\xbc\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\xb8\xba\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # msync to exit:
-    b"\x35\x00\x0c\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> socketpair to exit
-    b"\x35\x00\x04\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> sendto to getpeername
-    b"\x35\x00\x01\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> dup to accept
-    b"\x35\x00\x62\xb6\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> mincore, fork, exit, ... else allow
-    # dup to accept:
+    # from msync:
+    b"\x35\x00\x0c\x00\x35\x00\x00\x40"  # jge  0x40000035 socketpair   -> from socketpair
+    b"\x35\x00\x04\x00\x2c\x00\x00\x40"  # jge  0x4000002c sendto       -> from sendto
+    b"\x35\x00\x01\x00\x20\x00\x00\x40"  # jge  0x40000020 dup          -> from dup
+    b"\x35\x00\x62\xb6\x1b\x00\x00\x40"  # jge  0x4000001b mincore      -> mincore and others else allow
+    # from dup:
     b"\x35\x00\x00\xb5\x29\x00\x00\x40"  # jge  0x40000029 socket       else allow
     b"\x35\x00\xb4\xb2\x2b\x00\x00\x40"  # jge  0x4000002b accept       -> allow else errno(EPERM)
-    # sendto to getpeername:
-    b"\x35\x00\x04\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown to getpeername
+    # from sendto:
+    b"\x35\x00\x04\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> from shutdown
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\xaf\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\xaf\xad\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # shutdown to getpeername:
+    # from shutdown:
     b"\x35\x00\x00\xb1\x30\x00\x00\x40"  # jge  0x40000030 shutdown     else errno(ENOSYS)
     b"\x15\x00\xab\xad\x31\x00\x00\x40"  # jeq  0x40000031 bind         -> errno(EPERM) else allow
-    # socketpair to exit:
-    b"\x35\x00\x06\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to exit
+    # from socketpair:
+    b"\x35\x00\x06\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
     b"\x35\x00\xae\x00\x36\x00\x00\x40"  # jge  0x40000036              -> errno(ENOSYS)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\xa7\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xa5\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\xa6\xa4\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # clone to exit:
-    b"\x35\x00\x03\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> fork to exit
+    # from clone:
+    b"\x35\x00\x03\x00\x39\x00\x00\x40"  # jge  0x40000039 fork         -> from fork
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\xa1\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\xa2\xa0\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # fork to exit:
-    b"\x15\x00\xa4\x4d\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else mincore, fork, exit, ...
-    # wait4 to remap_file_pages:
-    b"\x35\x00\x1b\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl to remap_file_pages
-    b"\x35\x00\x09\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> flock to pivot_root
+    # from fork:
+    b"\x15\x00\xa4\x4d\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else mincore and others
+    # from wait4:
+    b"\x35\x00\x1b\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> from prctl
+    b"\x35\x00\x09\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
     b"\x35\x00\x01\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
     b"\x15\x00\x9d\x9b\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
     b"\x15\x00\x97\x99\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x95\x97\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x15\x00\x96\x94\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to pivot_root:
-    b"\x35\x00\x02\x00\x65\x00\x00\x40"  # jge  0x40000065              -> getuid to pivot_root
-    b"\x45\x00\x00\x21\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else flock, lookup_dcookie
+    # from flock:
+    b"\x35\x00\x02\x00\x65\x00\x00\x40"  # jge  0x40000065              -> from getuid
+    b"\x45\x00\x00\x21\x10\x00\x00\x00"  # jset 16 x86_64 ioctl         else flock and others
     b"\x15\x00\x93\x91\x59\x00\x00\x40"  # jeq  0x40000059 readlink     -> allow else errno(EPERM)
-    # getuid to pivot_root:
-    b"\x35\x00\x07\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to pivot_root
-    b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> setsid to capset
-    b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> geteuid to getpgrp
-    b"\x35\x00\x3b\x5b\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> mincore, fork, exit, ... else 1073741925, clone3
-    # geteuid to getpgrp:
+    # from getuid:
+    b"\x35\x00\x07\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
+    b"\x35\x00\x03\x00\x70\x00\x00\x40"  # jge  0x40000070 setsid       -> from setsid
+    b"\x35\x00\x01\x00\x6b\x00\x00\x40"  # jge  0x4000006b geteuid      -> from geteuid
+    b"\x35\x00\x3b\x5b\x67\x00\x00\x40"  # jge  0x40000067 syslog       -> mincore and others else getuid and others
+    # from geteuid:
     b"\x15\x00\x8c\x8e\x6d\x00\x00\x40"  # jeq  0x4000006d setpgid      -> errno(EPERM) else allow
-    # setsid to capset:
+    # from setsid:
     b"\x15\x00\x8d\x00\x73\x00\x00\x40"  # jeq  0x40000073 getgroups    -> allow
     b"\x15\x00\x8c\x00\x76\x00\x00\x40"  # jeq  0x40000076 getresuid    -> allow
     b"\x15\x00\x8b\x89\x78\x00\x00\x40"  # jeq  0x40000078 getresgid    -> allow else errno(EPERM)
-    # rt_sigsuspend to pivot_root:
-    b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> mlock to pivot_root
-    b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> utime to sched_rr_get_interval
+    # from rt_sigsuspend:
+    b"\x35\x00\x03\x00\x95\x00\x00\x40"  # jge  0x40000095 mlock        -> from mlock
+    b"\x35\x00\x01\x00\x84\x00\x00\x40"  # jge  0x40000084 utime        -> from utime
     b"\x15\x00\x88\x8b\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # utime to sched_rr_get_interval:
+    # from utime:
     b"\x15\x00\x8a\x85\x86\x00\x00\x40"  # jeq  0x40000086              -> errno(ENOSYS) else errno(EPERM)
-    # mlock to pivot_root:
+    # from mlock:
     b"\x35\x00\x00\x86\x97\x00\x00\x40"  # jge  0x40000097 mlockall     else allow
     b"\x35\x00\x88\x83\x9c\x00\x00\x40"  # jge  0x4000009c              -> errno(ENOSYS) else errno(EPERM)
-    # prctl to remap_file_pages:
-    b"\x35\x00\x0c\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> sched_getaffinity to remap_file_pages
-    b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> arch_prctl to sched_setaffinity
+    # from prctl:
+    b"\x35\x00\x0c\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> from sched_getaffinity
+    b"\x35\x00\x04\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x80\x7e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x7f\x7d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # arch_prctl to sched_setaffinity:
-    b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_setaffinity
-    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
+    # from arch_prctl:
+    b"\x35\x00\x03\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
+    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
     b"\x15\x00\x7f\x7a\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl:
+    # from quotactl:
     b"\x15\x00\x79\x7e\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> errno(EPERM) else errno(ENOSYS)
-    # getpmsg to sched_setaffinity:
-    b"\x35\x00\x01\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> time to sched_setaffinity
+    # from getpmsg:
+    b"\x35\x00\x01\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> from time
     b"\x15\x00\x79\x77\xba\x00\x00\x40"  # jeq  0x400000ba gettid       -> allow else errno(EPERM)
-    # time to sched_setaffinity:
+    # from time:
     b"\x35\x00\x76\x78\xcb\x00\x00\x40"  # jge  0x400000cb sched_setaffinity -> errno(EPERM) else allow
-    # sched_getaffinity to remap_file_pages:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x2b\xcd\x00\x00\x40"  # jge  0x400000cd              else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> lookup_dcookie to remap_file_pages
-    b"\x35\x00\x34\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> 1073742033, inotify_init1, copy_file_range
+    b"\x35\x00\x02\x00\xd4\x00\x00\x40"  # jge  0x400000d4 lookup_dcookie -> from lookup_dcookie
+    b"\x35\x00\x34\x00\xd1\x00\x00\x40"  # jge  0x400000d1              -> io_cancel and others
     b"\x35\x00\x72\x77\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to remap_file_pages:
+    # from lookup_dcookie:
     b"\x45\x00\x76\x00\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS)
-    # flock, lookup_dcookie:
+    # flock and others:
     b"\x45\x00\x72\x70\x23\x00\x00\x00"  # jset 35 x86_64 nanosleep     -> allow else errno(EPERM)
-    # getdents64 to pwritev2:
-    b"\x35\x00\x33\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> pkey_alloc to pwritev2
-    b"\x35\x00\x18\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> epoll_pwait to pkey_mprotect
-    b"\x35\x00\x0c\x00\x02\x01\x00\x40"  # jge  0x40000102 mkdirat      -> mkdirat to utimensat
+    # from getdents64:
+    b"\x35\x00\x33\x00\x4a\x01\x00\x40"  # jge  0x4000014a pkey_alloc   -> from pkey_alloc
+    b"\x35\x00\x18\x00\x19\x01\x00\x40"  # jge  0x40000119 epoll_pwait  -> from epoll_pwait
+    b"\x35\x00\x0c\x00\x02\x01\x00\x40"  # jge  0x40000102 mkdirat      -> from mkdirat
     b"\x35\x00\x09\x00\x01\x01\x00\x40"  # jge  0x40000101 openat       -> openat
-    b"\x35\x00\x03\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> clock_gettime to migrate_pages
+    b"\x35\x00\x03\x00\xe4\x00\x00\x40"  # jge  0x400000e4 clock_gettime -> from clock_gettime
     b"\x35\x00\x00\x6c\xdc\x00\x00\x40"  # jge  0x400000dc semtimedop   else allow
     b"\x15\x00\x6b\x00\xdd\x00\x00\x40"  # jeq  0x400000dd fadvise64    -> allow
     b"\x15\x00\x6d\x68\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime to migrate_pages:
+    # from clock_gettime:
     b"\x35\x00\x00\x69\xea\x00\x00\x40"  # jge  0x400000ea tgkill       else allow
-    b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to migrate_pages
+    b"\x35\x00\x01\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
     b"\x15\x00\x6a\x65\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else errno(EPERM)
-    # mq_getsetattr to migrate_pages:
+    # from mq_getsetattr:
     b"\x35\x00\x64\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
     b"\x15\x00\x63\x68\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x61\x63\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to utimensat:
+    # from mkdirat:
     b"\x35\x00\x06\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> utimensat
-    b"\x35\x00\x02\x00\x0d\x01\x00\x40"  # jge  0x4000010d faccessat    -> faccessat to sync_file_range
+    b"\x35\x00\x02\x00\x0d\x01\x00\x40"  # jge  0x4000010d faccessat    -> from faccessat
     b"\x15\x00\x60\x00\x06\x01\x00\x40"  # jeq  0x40000106 newfstatat   -> allow
     b"\x15\x00\x5f\x5d\x0b\x01\x00\x40"  # jeq  0x4000010b readlinkat   -> allow else errno(EPERM)
-    # faccessat to sync_file_range:
+    # from faccessat:
     b"\x35\x00\x00\x5e\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
-    b"\x35\x00\x00\x30\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare, rseq_slice_yield
+    b"\x35\x00\x00\x30\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare and others
     b"\x35\x00\x5f\x5a\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
-    # utimensat:
+    # utimensat: web_worker.yml:196
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x58\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x58\x56\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # epoll_pwait to pkey_mprotect:
-    b"\x35\x00\x0d\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> name_to_handle_at to pkey_mprotect
+    # from epoll_pwait:
+    b"\x35\x00\x0d\x00\x2f\x01\x00\x40"  # jge  0x4000012f name_to_handle_at -> from name_to_handle_at
     b"\x35\x00\x06\x00\x2e\x01\x00\x40"  # jge  0x4000012e prlimit64    -> prlimit64
-    b"\x35\x00\x02\x00\x22\x01\x00\x40"  # jge  0x40000122 eventfd2     -> eventfd2 to fanotify_mark
+    b"\x35\x00\x02\x00\x22\x01\x00\x40"  # jge  0x40000122 eventfd2     -> from eventfd2
     b"\x35\x00\x00\x54\x1a\x01\x00\x40"  # jge  0x4000011a signalfd     else allow
-    # mincore, fork, exit, ...:
+    # mincore and others:
     b"\x45\x00\x51\x53\x03\x00\x00\x00"  # jset 3 x86_64 close          -> errno(EPERM) else allow
-    # eventfd2 to fanotify_mark:
+    # from eventfd2:
     b"\x35\x00\x00\x52\x26\x01\x00\x40"  # jge  0x40000126 inotify_init1 else allow
-    b"\x35\x00\x00\x10\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open else 1073742033, inotify_init1, copy_file_range
+    b"\x35\x00\x00\x10\x2a\x01\x00\x40"  # jge  0x4000012a perf_event_open else io_cancel and others
     b"\x15\x00\x53\x4e\x2b\x01\x00\x40"  # jeq  0x4000012b              -> errno(ENOSYS) else errno(EPERM)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x4a\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to pkey_mprotect:
+    # from name_to_handle_at:
     b"\x35\x00\x09\x00\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> mprotect, pkey_mprotect
-    b"\x35\x00\x06\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> membarrier to copy_file_range
-    b"\x35\x00\x03\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to userfaultfd
+    b"\x35\x00\x06\x00\x44\x01\x00\x40"  # jge  0x40000144 membarrier   -> from membarrier
+    b"\x35\x00\x03\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
     b"\x35\x00\x00\x44\x33\x01\x00\x40"  # jge  0x40000133              else errno(EPERM)
     b"\x15\x00\x45\x00\x35\x01\x00\x40"  # jeq  0x40000135 getcpu       -> allow
     b"\x15\x00\x42\x47\x34\x01\x00\x40"  # jeq  0x40000134 setns        -> errno(EPERM) else errno(ENOSYS)
-    # kcmp to userfaultfd:
+    # from kcmp:
     b"\x15\x00\x43\x00\x3e\x01\x00\x40"  # jeq  0x4000013e getrandom    -> allow
     b"\x15\x00\x45\x40\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else errno(EPERM)
-    # membarrier to copy_file_range:
+    # from membarrier:
     b"\x35\x00\x00\x41\x46\x01\x00\x40"  # jge  0x40000146 copy_file_range else allow
-    # 1073742033, inotify_init1, copy_file_range:
+    # io_cancel and others:
     b"\x45\x00\x43\x3e\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3c\x3e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to pwritev2:
-    b"\x35\x00\x24\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> setsockopt to pwritev2
-    b"\x35\x00\x16\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> readv to process_vm_writev
+    # from pkey_alloc:
+    b"\x35\x00\x24\x00\x1d\x02\x00\x40"  # jge  0x4000021d setsockopt   -> from setsockopt
+    b"\x35\x00\x16\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> from readv
     b"\x35\x00\x0f\x00\x02\x02\x00\x40"  # jge  0x40000202 ioctl        -> ioctl
-    b"\x35\x00\x0a\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> futex_wake to rt_sigreturn
-    b"\x35\x00\x06\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> pidfd_getfd to map_shadow_stack
-    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to openat2
-    b"\x45\x00\x34\x35\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> pkey_alloc, getsockopt else errno(EPERM)
-    # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> 1073741925, clone3
+    b"\x35\x00\x0a\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> from futex_wake
+    b"\x35\x00\x06\x00\xb6\x01\x00\x40"  # jge  0x400001b6 pidfd_getfd  -> from pidfd_getfd
+    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
+    b"\x45\x00\x34\x35\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> pkey_alloc and others else errno(EPERM)
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\xb3\x01\x00\x40"  # jge  0x400001b3 clone3       -> getuid and others
     b"\x35\x00\x33\x00\xaa\x01\x00\x40"  # jge  0x400001aa io_uring_enter -> errno(EPERM)
     b"\x15\x00\x32\x37\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> errno(EPERM) else errno(ENOSYS)
-    # 1073741925, clone3:
+    # getuid and others:
     b"\x45\x00\x36\x33\x01\x00\x00\x00"  # jset 1 x86_64 write          -> errno(ENOSYS) else allow
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x45\x00\x00\x30\x01\x00\x00\x00"  # jset 1 x86_64 write          else errno(EPERM)
     b"\x15\x00\x31\x00\xc1\x01\x00\x40"  # jeq  0x400001c1 futex_waitv  -> allow
     b"\x35\x00\x2e\x30\xba\x01\x00\x40"  # jge  0x400001ba mount_setattr -> errno(EPERM) else allow
-    # futex_wake to rt_sigreturn:
-    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> rseq_slice_yield to rt_sigreturn
+    # from futex_wake:
+    b"\x35\x00\x01\x00\xd7\x01\x00\x40"  # jge  0x400001d7 rseq_slice_yield -> from rseq_slice_yield
     b"\x35\x00\x2c\x2e\xc9\x01\x00\x40"  # jge  0x400001c9 statmount    -> errno(EPERM) else allow
-    # rseq_slice_yield to rt_sigreturn:
+    # from rseq_slice_yield:
     b"\x45\x00\x00\x2d\x28\xfc\xff\xbf"  # jset 0xbffffc28              else allow
-    # unshare, rseq_slice_yield:
+    # unshare and others:
     b"\x45\x00\x2f\x2a\x27\x00\x00\x00"  # jset 39 x86_64 getpid        -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x2a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x29\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x28\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x27\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # readv to process_vm_writev:
-    b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> rt_sigqueueinfo to process_vm_writev
+    # from readv:
+    b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> from rt_sigqueueinfo
     b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
     b"\x45\x00\x23\x21\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to process_vm_writev:
-    b"\x35\x00\x03\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> rt_tgsigqueueinfo to process_vm_writev
+    # from rt_sigqueueinfo:
+    b"\x35\x00\x03\x00\x18\x02\x00\x40"  # jge  0x40000218 rt_tgsigqueueinfo -> from rt_tgsigqueueinfo
     b"\x35\x00\x1f\x00\x16\x02\x00\x40"  # jge  0x40000216 preadv       -> allow
     b"\x15\x00\x1e\x00\x0d\x02\x00\x40"  # jeq  0x4000020d sigaltstack  -> allow
     b"\x15\x00\x1d\x1b\x12\x02\x00\x40"  # jeq  0x40000212 set_robust_list -> allow else errno(EPERM)
-    # rt_tgsigqueueinfo to process_vm_writev:
+    # from rt_tgsigqueueinfo:
     b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg
     b"\x15\x00\x1b\x19\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x17\x19\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt to pwritev2:
-    b"\x35\x00\x14\x00\x1e\x02\x00\x40"  # jge  0x4000021e getsockopt   -> getsockopt to pwritev2
+    # from setsockopt:
+    b"\x35\x00\x14\x00\x1e\x02\x00\x40"  # jge  0x4000021e getsockopt   -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
@@ -623,33 +623,33 @@ _X32 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
     b"\x15\x00\x11\x0f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:101, 106
     b"\x15\x00\x10\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x0d\x0f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x0c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x0b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x0a\x08\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:122
     b"\x35\x00\x07\x09\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x06\x04\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:89, 93
     b"\x15\x00\x05\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x04\x02\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to pwritev2:
-    b"\x35\x00\x02\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> preadv2 to pwritev2
-    # pkey_alloc, getsockopt:
+    # from getsockopt:
+    b"\x35\x00\x02\x00\x22\x02\x00\x40"  # jge  0x40000222 preadv2      -> from preadv2
+    # pkey_alloc and others:
     b"\x45\x00\x00\x02\x21\x00\x00\x00"  # jset 33 x86_64 dup2          else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # preadv2 to pwritev2:
-    b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
+    # from preadv2:
+    b"\x35\x00\x01\x00\x24\x02\x00\x40"  # jge  0x40000224              -> from 0x40000224
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x40000224 to 0xffffffff:
+    # from 0x40000224:
     b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -662,30 +662,30 @@ _I386 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x68\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> set_thread_area to fchroot
-    b"\x35\x00\x36\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
-    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to lock
+    b"\x35\x00\x68\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
+    b"\x35\x00\x36\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xca\xcb\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to lock:
-    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
-    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\xc6\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\xc5\xc4\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x15\x00\xc4\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\xc3\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
     b"\x15\x00\xc2\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\xc1\xc0\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\xbf\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xbf\x63\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, sigaltstack, clock_gettime
-    # ioctl to fcntl:
+    b"\x45\x00\xbf\x63\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    # from ioctl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xbc\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -693,178 +693,178 @@ _I386 = (
     b"\x15\x00\xba\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xb9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x48\x40\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # mpx to clone:
-    b"\x35\x00\x13\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
+    # from mpx:
+    b"\x35\x00\x13\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x35\x00\x0a\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
-    b"\x35\x00\x05\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
+    b"\x35\x00\x05\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\xb0\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
     b"\x15\x00\xaf\xb0\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
+    # from setreuid:
     b"\x35\x00\xaf\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
     b"\x45\x00\xad\xae\xb6\xff\xff\xff"  # jset 0xffffffb6              -> errno(EPERM) else allow
-    # settimeofday to ioperm:
-    b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
-    b"\x15\x00\xac\x4f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday, uselib, remap_file_pages
-    # mmap to ioperm:
+    # from settimeofday:
+    b"\x35\x00\x01\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
+    b"\x15\x00\xac\x4f\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else settimeofday and others
+    # from mmap:
     b"\x35\x00\xaa\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
     b"\x15\x00\xa9\xaa\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)
     b"\x45\x00\xa6\xa5\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:149
     b"\x15\x00\xa4\xa5\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:157, 160
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)
     b"\x15\x00\xa3\xa2\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (4):
+    # socketcall (4): web_worker.yml:160
     b"\x35\x00\xa1\xa2\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to clone:
+    # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sigreturn
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
     b"\x35\x00\x9f\x9e\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sigreturn:
+    # from olduname:
     b"\x35\x00\x9e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x9d\x9c\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x9a\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x9a\x99\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_getaffinity:
-    b"\x35\x00\x14\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to sched_getaffinity
-    b"\x35\x00\x08\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to prctl
-    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to nanosleep
+    # from setdomainname:
+    b"\x35\x00\x14\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x35\x00\x08\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
+    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x15\x00\x79\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x45\x00\x94\x80\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(EPERM) else setdomainname, sigprocmask, clock_gettime64
-    # _llseek to nanosleep:
-    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x45\x00\x94\x80\x81\x00\x00\x00"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
+    # from _llseek:
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x15\x00\x92\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x91\x92\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x35\x00\x91\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
     b"\x15\x00\x90\x8f\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to prctl:
-    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
+    # from mremap:
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x8c\x8d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to prctl:
+    # from setresuid:
     b"\x35\x00\x03\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
     b"\x35\x00\x8b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> allow
     b"\x15\x00\x8a\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x89\x88\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x86\x85\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x85\x84\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to sched_getaffinity:
-    b"\x35\x00\x17\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to sched_getaffinity
+    # from rt_sigreturn:
+    b"\x35\x00\x17\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x0b\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
-    b"\x35\x00\x04\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
+    b"\x35\x00\x04\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x7f\x80\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to vfork:
-    b"\x35\x00\x23\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup, sigaltstack, clock_gettime
+    # from chown:
+    b"\x35\x00\x23\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> dup and others
     b"\x15\x00\x7e\x7d\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # ugetrlimit to getdents64:
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
+    # from ugetrlimit:
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x15\x00\x7b\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x15\x00\x7a\x7b\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
-    # setreuid32 to getdents64:
+    # from setreuid32:
     b"\x35\x00\x7a\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
     b"\x15\x00\x79\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x77\x74\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32, setgroups32, readlinkat, ...
-    # fcntl64 (1):
+    b"\x45\x00\x77\x74\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # fcntl64 (1): web_worker.yml:214
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x73\x74\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x71\x72\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x35\x00\x00\x6f\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x6e\x6d\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x15\x00\x6d\x6c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x35\x00\x27\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x35\x00\x69\x62\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else 222, clone3
-    # sendfile64 to sched_setaffinity:
+    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> from sendfile64
+    b"\x35\x00\x69\x62\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else gettid and others
+    # from sendfile64:
     b"\x35\x00\x68\x69\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
-    # set_thread_area to fchroot:
-    b"\x35\x00\x40\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> getsockname to fchroot
+    # from set_thread_area:
+    b"\x35\x00\x40\x00\x6f\x01\x00\x00"  # jge  367 getsockname         -> from getsockname
     b"\x35\x00\x2b\x00\x6e\x01\x00\x00"  # jge  366 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x18\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to getsockopt
-    b"\x35\x00\x0d\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> mkdirat to pwritev
+    b"\x35\x00\x18\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x35\x00\x0d\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> from mkdirat
     b"\x35\x00\x0a\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat
-    b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to migrate_pages
-    b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
+    b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
+    b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
     b"\x35\x00\x60\x61\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
-    # fadvise64 to epoll_wait:
+    # from fadvise64:
     b"\x15\x00\x5f\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
     b"\x15\x00\x60\x5f\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
-    # remap_file_pages to migrate_pages:
-    b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> vserver to migrate_pages
-    b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> dup, sigaltstack, clock_gettime
-    # settimeofday, uselib, remap_file_pages:
+    # from remap_file_pages:
+    b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 vserver             -> from vserver
+    b"\x35\x00\x01\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> dup and others
+    # settimeofday and others:
     b"\x45\x00\x5b\x5c\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
-    # dup, sigaltstack, clock_gettime:
+    # dup and others:
     b"\x45\x00\x5a\x5b\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
-    # vserver to migrate_pages:
+    # from vserver:
     b"\x15\x00\x5b\x59\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x57\x58\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to pwritev:
-    b"\x35\x00\x05\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to pwritev
-    b"\x35\x00\x02\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
-    b"\x35\x00\x51\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32, setgroups32, readlinkat, ...
+    # from mkdirat:
+    b"\x35\x00\x05\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
+    b"\x35\x00\x02\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
+    b"\x35\x00\x51\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32 and others
     b"\x15\x00\x54\x53\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
+    # from unshare:
     b"\x35\x00\x53\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
     b"\x15\x00\x52\x51\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
-    # utimensat to pwritev:
+    # from utimensat:
     b"\x35\x00\x00\x3e\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
-    b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> eventfd2 to pwritev
+    b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
     b"\x15\x00\x4f\x4e\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
-    # eventfd2 to pwritev:
+    # from eventfd2:
     b"\x15\x00\x4d\x4e\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to getsockopt:
-    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> socketpair to getsockopt
+    # from rt_tgsigqueueinfo:
+    b"\x35\x00\x0a\x00\x68\x01\x00\x00"  # jge  360 socketpair          -> from socketpair
     b"\x15\x00\x05\x00\x54\x01\x00\x00"  # jeq  340 prlimit64           -> prlimit64
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
     b"\x15\x00\x4a\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
     b"\x15\x00\x49\x48\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x46\x47\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x44\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x43\x42\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair to getsockopt:
-    b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> bind to getsockopt
+    # from socketpair:
+    b"\x35\x00\x05\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x3f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # bind to getsockopt:
+    # from bind:
     b"\x35\x00\x3c\x3b\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -872,79 +872,79 @@ _I386 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x35\x34\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x34\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x32\x33\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x30\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x2f\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x2e\x2d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x2c\x2d\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x2a\x29\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x29\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x28\x27\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockname to fchroot:
-    b"\x35\x00\x08\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> pkey_mprotect to fchroot
+    # from getsockname:
+    b"\x35\x00\x08\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> from pkey_mprotect
     b"\x15\x00\x05\x00\x71\x01\x00\x00"  # jeq  369 sendto              -> sendto
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
     b"\x15\x00\x23\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
     b"\x15\x00\x22\x23\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x1e\x1f\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x0a\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> pkey_alloc to timerfd_settime64
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x0a\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x02\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from pkey_alloc:
+    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x18\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
-    b"\x35\x00\x01\x00\x82\x01\x00\x00"  # jge  386 rseq                -> rseq
+    b"\x35\x00\x01\x00\x82\x01\x00\x00"  # jge  386 rseq                -> from rseq
     b"\x15\x00\x17\x16\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
-    # rseq:
+    # from rseq:
     b"\x35\x00\x17\x16\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setdomainname, sigprocmask, clock_gettime64:
+    # setdomainname and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x35\x00\x0d\x0c\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0b\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0a\x09\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> 222, clone3
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> gettid and others
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # 222, clone3:
+    # gettid and others:
     b"\x45\x00\x08\x07\x0b\x00\x00\x00"  # jset 11 execve               -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x15\x00\x05\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
     b"\x45\x00\x03\x00\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM)
-    # setreuid32, setgroups32, readlinkat, ...:
+    # setreuid32 and others:
     b"\x45\x00\x03\x02\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -959,41 +959,41 @@ _ARM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x74\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to get_tls
-    b"\x35\x00\x3c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to tkill
-    b"\x35\x00\x20\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to clone
-    b"\x35\x00\x16\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> creat to umount2
+    b"\x35\x00\x74\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> from sendfile64
+    b"\x35\x00\x3c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x20\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
+    b"\x35\x00\x16\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xe3\xe5\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xe1\xe3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # creat to umount2:
-    b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x06\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to rmdir
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
+    # from creat:
+    b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x06\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
     b"\x35\x00\x00\xe0\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
     b"\x15\x00\xdf\xdc\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to getuid:
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to getuid
+    # from lseek:
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\xdc\xdd\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # mount to getuid:
-    b"\x45\x00\xd9\xcd\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount, 222, 254, ...
-    # ptrace to rmdir:
-    b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> nice to rmdir
+    # from mount:
+    b"\x45\x00\xd9\xcd\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    # from ptrace:
+    b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> from nice
     b"\x35\x00\xd9\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
     b"\x15\x00\xd8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\xd5\xd8\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
-    # nice to rmdir:
+    # from nice:
     b"\x15\x00\xd7\xd4\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
     b"\x15\x00\xd2\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
     b"\x45\x00\xd3\xd4\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x35\x00\xd3\xd0\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xcf\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -1001,159 +1001,159 @@ _ARM = (
     b"\x15\x00\xcd\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xcc\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x50\x48\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # setpgid to clone:
+    # from setpgid:
     b"\x35\x00\x17\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
-    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
-    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to getgroups
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
+    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
+    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\xc2\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\xc1\xc4\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to sigaction:
+    # from dup2:
     b"\x15\x00\xc0\xc2\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to getgroups:
-    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
-    b"\x45\x00\xbe\x33\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else 68, sigaltstack
-    # getrusage to getgroups:
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> from getrusage
+    b"\x45\x00\xbe\x33\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else setreuid and others
+    # from getrusage:
     b"\x15\x00\xbd\xbf\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
-    # setgroups to sigreturn:
-    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
-    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89                      -> munmap to syslog
+    # from setgroups:
+    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
+    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89                      -> from munmap
     b"\x15\x00\xbc\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xbc\x16\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else setgroups, uselib, 130, ...
-    # munmap to syslog:
-    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
-    b"\x35\x00\x33\xba\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap, setreuid32, setgroups32 else errno(ENOSYS)
-    # fchmod to syslog:
-    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> syslog
+    b"\x15\x00\xbc\x16\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else setgroups and others
+    # from munmap:
+    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> from fchmod
+    b"\x35\x00\x33\xba\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap and others else errno(ENOSYS)
+    # from fchmod:
+    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
     b"\x15\x00\xb8\xb5\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # syslog:
+    # from syslog:
     b"\x35\x00\xb4\xb7\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # setitimer to sigreturn:
+    # from setitimer:
     b"\x35\x00\x00\xb5\x6d\x00\x00\x00"  # jge  109                     else allow
-    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo to sigreturn
+    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> from sysinfo
     b"\x35\x00\xb1\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
     b"\x15\x00\xb0\xb3\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # sysinfo to sigreturn:
+    # from sysinfo:
     b"\x15\x00\xb2\xb1\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\xad\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\xae\xac\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to tkill:
-    b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to tkill
-    b"\x35\x00\x0c\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to getresgid
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to nanosleep
+    # from setdomainname:
+    b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
+    b"\x35\x00\x0c\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> from quotactl
     b"\x15\x00\x87\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x00\xa7\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
     b"\x45\x00\xa9\xa8\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
-    # quotactl to nanosleep:
-    b"\x35\x00\x05\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
+    # from quotactl:
+    b"\x35\x00\x05\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x15\x00\xa6\x00\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS)
-    # setgroups, uselib, 130, ...:
+    # setgroups and others:
     b"\x45\x00\xa2\xa5\x0d\x00\x00\x00"  # jset 13                      -> errno(EPERM) else errno(ENOSYS)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x15\x00\xa1\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\xa0\xa2\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x35\x00\xa1\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
     b"\x15\x00\xa0\x9e\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to getresgid:
-    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to getresgid
+    # from mremap:
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x9b\x9d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to getresgid:
-    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    # from setresuid:
+    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> from nfsservctl
     b"\x35\x00\x00\x99\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
     b"\x45\x00\x9b\x9a\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
-    # nfsservctl to getresgid:
+    # from nfsservctl:
     b"\x35\x00\x99\x97\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to tkill:
-    b"\x35\x00\x14\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to tkill
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to madvise
+    # from prctl:
+    b"\x35\x00\x14\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> from fcntl64
+    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x94\x92\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x93\x91\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to madvise:
-    b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to madvise
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
+    # from rt_sigreturn:
+    b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x8e\x90\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to vfork:
-    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
+    # from chown:
+    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> from sigaltstack
     b"\x15\x00\x8e\x8c\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
+    # from sigaltstack:
     b"\x35\x00\x8b\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM)
-    # 68, sigaltstack:
+    # setreuid and others:
     b"\x45\x00\x8d\x8c\x04\x00\x00\x00"  # jset 4 write                 -> errno(ENOSYS) else allow
-    # ugetrlimit to madvise:
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to madvise
+    # from ugetrlimit:
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x15\x00\x88\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x15\x00\x87\x89\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
-    # setreuid32 to madvise:
-    b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to madvise
+    # from setreuid32:
+    b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> from getdents64
     b"\x15\x00\x87\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
     b"\x45\x00\x84\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
-    # munmap, setreuid32, setgroups32:
+    # munmap and others:
     b"\x45\x00\x85\x83\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # getdents64 to madvise:
+    # from getdents64:
     b"\x45\x00\x82\x84\x22\xff\xff\xff"  # jset 0xffffff22              -> errno(EPERM) else allow
-    # fcntl64 to tkill:
-    b"\x35\x00\x0b\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to tkill
+    # from fcntl64:
+    b"\x35\x00\x0b\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x7d\x7f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7b\x7d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64:
+    # fcntl64: web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x35\x00\x00\x79\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x79\x77\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x15\x00\x78\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to tkill:
-    b"\x35\x00\x75\x69\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else mount, 222, 254, ...
-    # sendfile64 to get_tls:
-    b"\x35\x00\x3c\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> signalfd to get_tls
-    b"\x35\x00\x17\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> setsockopt to utimensat
-    b"\x35\x00\x0b\x00\x1c\x01\x00\x00"  # jge  284 listen              -> listen to shutdown
-    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> io_setup to connect
+    # from gettid:
+    b"\x35\x00\x75\x69\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else mount and others
+    # from sendfile64:
+    b"\x35\x00\x3c\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> from signalfd
+    b"\x35\x00\x17\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> from setsockopt
+    b"\x35\x00\x0b\x00\x1c\x01\x00\x00"  # jge  284 listen              -> from listen
+    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> from io_setup
     b"\x35\x00\x45\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x6f\x71\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to connect:
-    b"\x35\x00\x06\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to connect
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to clock_nanosleep
+    # from io_setup:
+    b"\x35\x00\x06\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> from statfs64
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x6e\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> allow
     b"\x15\x00\x6d\x6b\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x35\x00\x6c\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow
     b"\x35\x00\x69\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x5c\x68\xfe\x00\x00\x00"  # jge  254                     -> mount, 222, 254, ... else errno(EPERM)
-    # statfs64 to connect:
+    b"\x35\x00\x5c\x68\xfe\x00\x00\x00"  # jge  254                     -> mount and others else errno(EPERM)
+    # from statfs64:
     b"\x15\x00\x69\x67\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
-    # listen to shutdown:
+    # from listen:
     b"\x15\x00\x05\x00\x20\x01\x00\x00"  # jeq  288 socketpair          -> socketpair
     b"\x15\x00\x00\x67\x22\x01\x00\x00"  # jeq  290 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x63\x61\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x5f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x5d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x5e\x5c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt to utimensat:
-    b"\x35\x00\x14\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> getsockopt to utimensat
+    # from setsockopt:
+    b"\x35\x00\x14\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
@@ -1161,125 +1161,125 @@ _ARM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
     b"\x15\x00\x56\x54\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:101, 106
     b"\x15\x00\x55\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x52\x54\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x51\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x50\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x4f\x4d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:122
     b"\x35\x00\x4c\x4e\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x4b\x49\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:89, 93
     b"\x15\x00\x4a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x49\x47\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to utimensat:
-    b"\x35\x00\x09\x00\x48\x01\x00\x00"  # jge  328 unlinkat            -> unlinkat to utimensat
+    # from getsockopt:
+    b"\x35\x00\x09\x00\x48\x01\x00\x00"  # jge  328 unlinkat            -> from unlinkat
     b"\x15\x00\x06\x00\x28\x01\x00\x00"  # jeq  296 sendmsg             -> sendmsg
     b"\x15\x00\x03\x00\x42\x01\x00\x00"  # jeq  322 openat              -> openat
     b"\x15\x00\x45\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
     b"\x15\x00\x44\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
     b"\x15\x00\x43\x41\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3f\x41\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3d\x3f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # unlinkat to utimensat:
+    # from unlinkat:
     b"\x35\x00\x24\x00\x5c\x01\x00\x00"  # jge  348 utimensat           -> utimensat, utimensat_time64
-    b"\x35\x00\x01\x00\x51\x01\x00\x00"  # jge  337 unshare             -> unshare to kexec_load
-    b"\x15\x00\x3a\x07\x4d\x01\x00\x00"  # jeq  333 fchmodat            -> errno(EPERM) else unlinkat, faccessat, eventfd
-    # unshare to kexec_load:
-    b"\x35\x00\x00\x38\x59\x01\x00\x00"  # jge  345 getcpu              else unshare, breakpoint
+    b"\x35\x00\x01\x00\x51\x01\x00\x00"  # jge  337 unshare             -> from unshare
+    b"\x15\x00\x3a\x07\x4d\x01\x00\x00"  # jeq  333 fchmodat            -> errno(EPERM) else unlinkat and others
+    # from unshare:
+    b"\x35\x00\x00\x38\x59\x01\x00\x00"  # jge  345 getcpu              else unshare and others
     b"\x35\x00\x38\x3a\x5b\x01\x00\x00"  # jge  347 kexec_load          -> errno(EPERM) else allow
-    # signalfd to get_tls:
-    b"\x35\x00\x12\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> membarrier to get_tls
-    b"\x35\x00\x0d\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to userfaultfd
+    # from signalfd:
+    b"\x35\x00\x12\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> from membarrier
+    b"\x35\x00\x0d\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x06\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to fanotify_mark
+    b"\x35\x00\x02\x00\x69\x01\x00\x00"  # jge  361 preadv              -> from preadv
     b"\x35\x00\x00\x33\x5f\x01\x00\x00"  # jge  351 eventfd             else errno(EPERM)
-    # unlinkat, faccessat, eventfd:
+    # unlinkat and others:
     b"\x45\x00\x34\x32\x14\x00\x00\x00"  # jset 20 getpid               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
-    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> recvmmsg to fanotify_mark
+    # from preadv:
+    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> from recvmmsg
     b"\x35\x00\x30\x32\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # recvmmsg to fanotify_mark:
+    # from recvmmsg:
     b"\x35\x00\x2f\x31\x6f\x01\x00\x00"  # jge  367 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x2d\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x2b\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2b\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to userfaultfd:
+    # from name_to_handle_at:
     b"\x15\x00\x01\x00\x76\x01\x00\x00"  # jeq  374 sendmmsg            -> sendmmsg
     b"\x15\x00\x29\x27\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x25\x27\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to get_tls:
-    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to get_tls
-    b"\x35\x00\x04\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x04\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x01\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x21\x23\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x01\x00\x8f\x01\x00\x00"  # jge  399 io_pgetevents       -> io_pgetevents to kexec_file_load
+    # from pkey_alloc:
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x8f\x01\x00\x00"  # jge  399 io_pgetevents       -> from io_pgetevents
     b"\x35\x00\x1e\x1c\x8d\x01\x00\x00"  # jge  397 statx               -> allow else errno(EPERM)
-    # io_pgetevents to kexec_file_load:
+    # from io_pgetevents:
     b"\x35\x00\x1e\x1b\x92\x01\x00\x00"  # jge  402                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x1a\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
     b"\x45\x00\x1b\x19\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
-    # utimensat_time64 to get_tls:
-    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to get_tls
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x14\x16\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to get_tls:
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to get_tls
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    # from pselect6_time64:
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x35\x00\x13\x12\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x11\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x10\x0e\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> mount, 222, 254, ...
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> mount and others
     b"\x15\x00\x0f\x0c\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # mount, 222, 254, ...:
+    # mount and others:
     b"\x45\x00\x0e\x0d\x03\x00\x00\x00"  # jset 3 read                  -> errno(ENOSYS) else allow
-    # pidfd_getfd to get_tls:
-    b"\x35\x00\x05\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to get_tls
+    # from pidfd_getfd:
+    b"\x35\x00\x05\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x0a\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
     b"\x15\x00\x09\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x08\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x08\x05\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # statmount to get_tls:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from statmount:
+    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x15\x00\x05\x03\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow else errno(EPERM)
-    # breakpoint to get_tls:
-    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
+    # from breakpoint:
+    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> from set_tls
     b"\x35\x00\x00\x04\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
-    # unshare, breakpoint:
+    # unshare and others:
     b"\x45\x00\x00\x02\x0d\x00\x00\x00"  # jset 13                      else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # set_tls to get_tls:
+    # from set_tls:
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
@@ -1292,118 +1292,118 @@ _AARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4c\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
-    b"\x35\x00\x2a\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
-    b"\x35\x00\x14\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
+    b"\x35\x00\x4c\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom
+    b"\x35\x00\x2a\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x14\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0c\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x05\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x8f\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\x8e\x8d\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\x8d\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\x8c\x8b\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
     b"\x15\x00\x81\x82\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7f\x80\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x15\x00\x7f\x7e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to sched_setaffinity:
-    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
+    # from openat:
+    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7a\x7b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to timerfd_gettime:
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x79\x73\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
-    # signalfd4 to timerfd_gettime:
+    # from close:
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
+    b"\x35\x00\x79\x73\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
     b"\x35\x00\x00\x77\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
     b"\x35\x00\x76\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
     b"\x15\x00\x75\x76\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # utimensat to sched_setaffinity:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
+    # from utimensat:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x72\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x71\x70\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # acct to sched_setaffinity:
-    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
-    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from acct:
+    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x6e\x6d\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
-    # waitid to clock_settime:
+    # from waitid:
     b"\x45\x00\x6c\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x6b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x6a\x6b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # clock_gettime to sched_setaffinity:
+    # from clock_gettime:
     b"\x35\x00\x69\x6a\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # sched_getaffinity to sendto:
-    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
-    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
+    # from sched_getaffinity:
+    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x00\x50\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setrlimit
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x35\x00\x65\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
     b"\x45\x00\x63\x64\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to setrlimit:
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
+    # from rt_sigqueueinfo:
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x15\x00\x62\x61\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to setrlimit:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x60\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x5f\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x5e\x5d\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to setrlimit:
+    # from sethostname:
     b"\x15\x00\x5d\x5c\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
-    # getrusage to sysinfo:
+    # from getrusage:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
     b"\x45\x00\x00\x5b\x02\x00\x00\x00"  # jset 2 io_submit             else allow
     b"\x35\x00\x5a\x59\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # mq_open to sendto:
+    # from mq_open:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x52\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
     b"\x35\x00\x52\x51\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x4f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x4d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x4d\x4c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recvfrom to fchroot:
-    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    # from recvfrom:
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x43\x44\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x41\x42\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3f\x40\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -1411,83 +1411,83 @@ _AARCH64 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x38\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x36\x37\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x34\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x33\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x32\x31\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x30\x31\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x2e\x2d\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x2d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x2c\x2b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # add_key to fchroot:
-    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    # from add_key:
+    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> from mmap
     b"\x15\x00\x00\x28\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x26\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x26\x25\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap to recvmmsg:
-    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
-    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
-    # mlockall to recvmmsg:
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to recvmmsg
+    # from mmap:
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap and others
+    # from mlockall:
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x22\x21\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to recvmmsg:
+    # from accept4:
     b"\x35\x00\x22\x21\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    # from wait4:
+    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x1d\x1c\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # membarrier to fchroot:
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from membarrier:
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
-    # mmap, msync, pkey_alloc:
+    # mmap and others:
     b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # pidfd_send_signal to pidfd_open:
+    # from pidfd_send_signal:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
+    # from clone3:
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close and others
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # close, pidfd_getfd:
+    # close and others:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
+    # from mount_setattr:
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -1501,119 +1501,119 @@ _RISCV64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
-    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
-    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
+    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom
+    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x91\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\x90\x8f\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\x8f\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\x8e\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
     b"\x15\x00\x8e\x8c\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x8a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x89\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x88\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
     b"\x15\x00\x82\x83\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x80\x81\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x15\x00\x80\x7f\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to sched_setaffinity:
-    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
+    # from openat:
+    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7b\x7c\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to timerfd_gettime:
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x7a\x74\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
-    # signalfd4 to timerfd_gettime:
+    # from close:
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
+    b"\x35\x00\x7a\x74\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
     b"\x35\x00\x00\x78\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
     b"\x35\x00\x77\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
     b"\x15\x00\x76\x77\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # utimensat to sched_setaffinity:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
+    # from utimensat:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x73\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x72\x71\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # acct to sched_setaffinity:
-    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
-    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from acct:
+    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x6f\x6e\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
-    # waitid to clock_settime:
+    # from waitid:
     b"\x45\x00\x6d\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x6c\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x6b\x6c\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # clock_gettime to sched_setaffinity:
+    # from clock_gettime:
     b"\x35\x00\x6a\x6b\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # sched_getaffinity to sendto:
-    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
-    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
+    # from sched_getaffinity:
+    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x00\x51\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setrlimit
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x35\x00\x66\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
     b"\x45\x00\x64\x65\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to setrlimit:
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
+    # from rt_sigqueueinfo:
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x15\x00\x63\x62\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to setrlimit:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x61\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x60\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x5f\x5e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to setrlimit:
+    # from sethostname:
     b"\x15\x00\x5e\x5d\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
-    # getrusage to sysinfo:
+    # from getrusage:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
     b"\x45\x00\x00\x5c\x02\x00\x00\x00"  # jset 2 io_submit             else allow
     b"\x35\x00\x5b\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x58\x57\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x57\x56\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # mq_open to sendto:
+    # from mq_open:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x53\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
     b"\x35\x00\x53\x52\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x50\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x4e\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x4e\x4d\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x4a\x49\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recvfrom to fchroot:
-    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    # from recvfrom:
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x44\x45\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x42\x43\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x40\x41\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -1621,84 +1621,84 @@ _RISCV64 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x3a\x39\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x39\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x37\x38\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x35\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x34\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x33\x32\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x31\x32\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x2f\x2e\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x2e\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x2d\x2c\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # add_key to fchroot:
-    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to riscv_flush_icache
+    # from add_key:
+    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> from mmap
     b"\x15\x00\x00\x29\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x27\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x27\x26\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap to riscv_flush_icache:
-    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to riscv_flush_icache
-    b"\x15\x00\x13\x1a\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
-    # mlockall to riscv_flush_icache:
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to riscv_flush_icache
+    # from mmap:
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x15\x00\x13\x1a\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap and others
+    # from mlockall:
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x23\x22\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to riscv_flush_icache:
+    # from accept4:
     b"\x35\x00\x00\x22\xf4\x00\x00\x00"  # jge  244                     else allow
     b"\x35\x00\x21\x22\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # wait4 to fchroot:
-    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    # from wait4:
+    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x1d\x1c\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # membarrier to fchroot:
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from membarrier:
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
-    # mmap, msync, pkey_alloc:
+    # mmap and others:
     b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # pidfd_send_signal to pidfd_open:
+    # from pidfd_send_signal:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
+    # from clone3:
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close and others
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # close, pidfd_getfd:
+    # close and others:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
+    # from mount_setattr:
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -1712,118 +1712,118 @@ _RISCV32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
-    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
-    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
+    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> from getsockopt
+    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\xa5\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\xa4\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
     b"\x15\x00\xa4\xa2\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\xa2\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\xa1\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\xa1\x9f\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x9e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x9d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x9c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x9b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74; web_worker.yml:214
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
     b"\x15\x00\x95\x96\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x93\x94\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (3):
+    # fcntl64 (3): web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
     b"\x35\x00\x00\x91\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x90\x8f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl64 (4):
+    # fcntl64 (4): compute_only.yml:78
     b"\x15\x00\x8f\x8e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to umask:
-    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
+    # from openat:
+    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8a\x8b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to sched_setaffinity:
-    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x89\x84\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, getrusage, pidfd_getfd
-    # signalfd4 to sched_setaffinity:
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
-    b"\x35\x00\x71\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync, unshare, getitimer, ...
-    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else 72, 137, setpriority
+    # from close:
+    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
+    b"\x35\x00\x89\x84\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
+    b"\x35\x00\x71\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync and others
+    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else signalfd4 and others
     b"\x15\x00\x84\x85\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
-    # acct to set_tid_address:
-    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
+    # from acct:
+    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
     b"\x35\x00\x81\x83\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to set_tid_address:
+    # from exit:
     b"\x15\x00\x80\x81\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to sched_setaffinity:
-    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    # from unshare:
+    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x45\x00\x00\x80\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x15\x00\x7f\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync, unshare, getitimer, ...
-    # kexec_load to sched_setaffinity:
+    b"\x15\x00\x7f\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync and others
+    # from kexec_load:
     b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # sched_getaffinity to umask:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x52\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
     b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
-    # sigaltstack to setresuid:
+    # from sigaltstack:
     b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
     b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    # 72, 137, setpriority:
+    # signalfd4 and others:
     b"\x45\x00\x72\x74\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
+    # from sethostname:
     b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x35\x00\x68\x6e\xa5\x00\x00\x00"  # jge  165 getrusage           -> close, getrusage, pidfd_getfd else errno(ENOSYS)
-    # prctl to setsockopt:
+    b"\x35\x00\x68\x6e\xa5\x00\x00\x00"  # jge  165 getrusage           -> close and others else errno(ENOSYS)
+    # from prctl:
     b"\x35\x00\x16\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
+    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x67\x66\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x66\x65\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to socket:
-    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
-    b"\x35\x00\x64\x5c\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu, clone3
-    # mq_open to socket:
+    # from getcpu:
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x64\x5c\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu and others
+    # from mq_open:
     b"\x35\x00\x62\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
     b"\x45\x00\x61\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x62\x60\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # socketpair to recvfrom:
+    # from socketpair:
     b"\x15\x00\x05\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
     b"\x15\x00\x5d\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
     b"\x15\x00\x5c\x5d\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x5b\x5a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x56\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x56\x55\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -1831,113 +1831,113 @@ _RISCV32 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x4f\x4e\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x4e\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x4c\x4d\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x4a\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x49\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x48\x47\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x46\x47\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x44\x43\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x43\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x42\x41\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to fchroot
-    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to munlock
+    # from getsockopt:
+    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x3c\x3d\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x3a\x3b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x38\x39\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # add_key to munlock:
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to munlock
+    # from add_key:
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
     b"\x15\x00\x00\x36\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x34\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x34\x33\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap2 to munlock:
+    # from mmap2:
     b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x32\x31\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to fchroot:
-    b"\x35\x00\x10\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
-    b"\x35\x00\x0a\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to userfaultfd
+    # from mlockall:
+    b"\x35\x00\x10\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    b"\x35\x00\x0a\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x05\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to riscv_flush_icache
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x2d\x2c\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to riscv_flush_icache:
-    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to riscv_flush_icache
+    # from accept4:
+    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x15\x00\x2b\x2c\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
-    # riscv_hwprobe to riscv_flush_icache:
+    # from riscv_hwprobe:
     b"\x15\x00\x2b\x2a\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x27\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to userfaultfd:
+    # from fanotify_init:
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x24\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x24\x22\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
+    # from pkey_alloc:
+    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> from rseq
     b"\x15\x00\x18\x17\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
-    # rseq to kexec_file_load:
+    # from rseq:
     b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # sync, unshare, getitimer, ...:
+    # sync and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to openat2
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x00\x0d\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x0c\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
     b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to openat2:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0a\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu, clone3
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu and others
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # getcpu, clone3:
+    # getcpu and others:
     b"\x45\x00\x08\x07\x03\x00\x00\x00"  # jset 3 io_cancel             -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    # close, getrusage, pidfd_getfd:
+    # from pidfd_getfd:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    # close and others:
     b"\x45\x00\x04\x03\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
+    # from mount_setattr:
     b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -1952,119 +1952,119 @@ _LOONGARCH64 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
-    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
-    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
+    b"\x35\x00\x4d\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom
+    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x90\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\x8f\x8e\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\x8e\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\x8d\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
     b"\x15\x00\x8d\x8b\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
     b"\x15\x00\x81\x82\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7f\x80\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x15\x00\x7f\x7e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to sched_setaffinity:
-    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
+    # from openat:
+    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7a\x7b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to timerfd_gettime:
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x79\x73\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
-    # signalfd4 to timerfd_gettime:
+    # from close:
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
+    b"\x35\x00\x79\x73\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
     b"\x35\x00\x00\x77\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
     b"\x35\x00\x76\x00\x54\x00\x00\x00"  # jge  84 sync_file_range      -> errno(EPERM)
     b"\x15\x00\x75\x76\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # utimensat to sched_setaffinity:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to sched_setaffinity
+    # from utimensat:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x72\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x71\x70\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # acct to sched_setaffinity:
-    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
-    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from acct:
+    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x6e\x6d\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
-    # waitid to clock_settime:
+    # from waitid:
     b"\x45\x00\x6c\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x6b\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x6a\x6b\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # clock_gettime to sched_setaffinity:
+    # from clock_gettime:
     b"\x35\x00\x69\x6a\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # sched_getaffinity to sendto:
-    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
-    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
+    # from sched_getaffinity:
+    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x00\x50\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setdomainname
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x35\x00\x65\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
     b"\x45\x00\x63\x64\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to setdomainname:
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setdomainname
+    # from rt_sigqueueinfo:
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x15\x00\x62\x61\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to setdomainname:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setdomainname
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x60\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x5f\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x5e\x5d\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to setdomainname:
+    # from sethostname:
     b"\x35\x00\x5e\x5c\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to sysinfo:
+    # from getrusage:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
     b"\x45\x00\x00\x5b\x02\x00\x00\x00"  # jset 2 io_submit             else allow
     b"\x35\x00\x5a\x59\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x57\x56\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x56\x55\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # mq_open to sendto:
+    # from mq_open:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x52\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
     b"\x35\x00\x52\x51\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x4f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x4d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x4d\x4c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x4a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x49\x48\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recvfrom to fchroot:
-    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    # from recvfrom:
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x43\x44\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x41\x42\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3f\x40\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -2072,83 +2072,83 @@ _LOONGARCH64 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x39\x38\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x38\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x36\x37\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x34\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x33\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x32\x31\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x30\x31\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x2e\x2d\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x2d\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x2c\x2b\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # add_key to fchroot:
-    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to fchroot
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap to recvmmsg
+    # from add_key:
+    b"\x35\x00\x0a\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap                -> from mmap
     b"\x15\x00\x00\x28\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x26\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x26\x25\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap to recvmmsg:
-    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to recvmmsg
-    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap, msync, pkey_alloc
-    # mlockall to recvmmsg:
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to recvmmsg
+    # from mmap:
+    b"\x35\x00\x01\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x15\x00\x12\x19\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect else mmap and others
+    # from mlockall:
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x22\x21\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to recvmmsg:
+    # from accept4:
     b"\x35\x00\x22\x21\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
+    # from wait4:
+    b"\x35\x00\x0b\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x1d\x1c\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x15\x14\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # membarrier to fchroot:
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from membarrier:
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to pidfd_open
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x45\x00\x00\x0a\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
-    # mmap, msync, pkey_alloc:
+    # mmap and others:
     b"\x45\x00\x0a\x09\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # pidfd_send_signal to pidfd_open:
+    # from pidfd_send_signal:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x09\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
+    # from clone3:
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close and others
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # close, pidfd_getfd:
+    # close and others:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
+    # from mount_setattr:
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -2162,118 +2162,118 @@ _LOONGARCH32 = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
-    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
-    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
+    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> from getsockopt
+    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\xa3\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\xa2\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
     b"\x15\x00\xa2\xa0\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\xa0\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\x9f\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x9f\x9d\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x9c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x9b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x9a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x99\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74; web_worker.yml:214
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
     b"\x15\x00\x93\x94\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x91\x92\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (3):
+    # fcntl64 (3): web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
     b"\x35\x00\x00\x8f\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x8e\x8d\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl64 (4):
+    # fcntl64 (4): compute_only.yml:78
     b"\x15\x00\x8d\x8c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to umask:
-    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
+    # from openat:
+    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x88\x89\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to sched_setaffinity:
-    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x87\x82\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, getrusage, pidfd_getfd
-    # signalfd4 to sched_setaffinity:
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
-    b"\x35\x00\x6f\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync, unshare, getitimer, ...
-    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else 72, 137, setpriority
+    # from close:
+    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
+    b"\x35\x00\x87\x82\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
+    b"\x35\x00\x6f\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync and others
+    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else signalfd4 and others
     b"\x15\x00\x82\x83\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
-    # acct to set_tid_address:
-    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
+    # from acct:
+    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
     b"\x35\x00\x7f\x81\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to set_tid_address:
+    # from exit:
     b"\x15\x00\x7e\x7f\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to sched_setaffinity:
-    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    # from unshare:
+    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x45\x00\x00\x7e\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x15\x00\x7d\x67\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync, unshare, getitimer, ...
-    # kexec_load to sched_setaffinity:
+    b"\x15\x00\x7d\x67\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync and others
+    # from kexec_load:
     b"\x35\x00\x00\x7a\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x7b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x78\x7a\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # sched_getaffinity to umask:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x50\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x45\x00\x00\x75\x03\xff\xff\xff"  # jset 0xffffff03              else allow
     b"\x15\x00\x75\x73\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
-    # sigaltstack to setresuid:
+    # from sigaltstack:
     b"\x35\x00\x00\x73\x89\x00\x00\x00"  # jge  137                     else allow
     b"\x15\x00\x72\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    # 72, 137, setpriority:
+    # signalfd4 and others:
     b"\x45\x00\x70\x72\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x6f\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x6e\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x6d\x6c\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
+    # from sethostname:
     b"\x35\x00\x00\x6b\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x35\x00\x66\x6c\xa5\x00\x00\x00"  # jge  165 getrusage           -> close, getrusage, pidfd_getfd else errno(ENOSYS)
-    # prctl to setsockopt:
+    b"\x35\x00\x66\x6c\xa5\x00\x00\x00"  # jge  165 getrusage           -> close and others else errno(ENOSYS)
+    # from prctl:
     b"\x35\x00\x16\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
+    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x65\x64\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x64\x63\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to socket:
-    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
-    b"\x35\x00\x62\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu, clone3
-    # mq_open to socket:
+    # from getcpu:
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x62\x5a\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu and others
+    # from mq_open:
     b"\x35\x00\x60\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
     b"\x45\x00\x5f\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x60\x5e\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # socketpair to recvfrom:
+    # from socketpair:
     b"\x15\x00\x05\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
     b"\x15\x00\x5b\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
     b"\x15\x00\x5a\x5b\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x59\x58\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x56\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x54\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x54\x53\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -2281,110 +2281,110 @@ _LOONGARCH32 = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x4d\x4c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x4c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x4a\x4b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x48\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x47\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x46\x45\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x44\x45\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x42\x41\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x41\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x40\x3f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to fchroot
-    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to munlock
+    # from getsockopt:
+    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x3a\x3b\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x38\x39\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x36\x37\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # add_key to munlock:
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to munlock
+    # from add_key:
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
     b"\x15\x00\x00\x34\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x32\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x32\x31\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap2 to munlock:
+    # from mmap2:
     b"\x15\x00\x14\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x30\x2f\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to fchroot:
-    b"\x35\x00\x0e\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
-    b"\x35\x00\x08\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to userfaultfd
+    # from mlockall:
+    b"\x35\x00\x0e\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    b"\x35\x00\x08\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x03\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x2b\x2a\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4:
+    # from accept4:
     b"\x15\x00\x2a\x2b\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x27\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to userfaultfd:
+    # from fanotify_init:
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x24\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x24\x22\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
+    # from pkey_alloc:
+    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> from rseq
     b"\x15\x00\x18\x17\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
-    # rseq to kexec_file_load:
+    # from rseq:
     b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # sync, unshare, getitimer, ...:
+    # sync and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to openat2
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x00\x0d\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x0c\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
     b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to openat2:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0a\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu, clone3
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu and others
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # getcpu, clone3:
+    # getcpu and others:
     b"\x45\x00\x08\x07\x03\x00\x00\x00"  # jset 3 io_cancel             -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    # close, getrusage, pidfd_getfd:
+    # from pidfd_getfd:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    # close and others:
     b"\x45\x00\x04\x03\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
+    # from mount_setattr:
     b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -2399,30 +2399,30 @@ _PPC64LE = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5d\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fchroot
-    b"\x35\x00\x3a\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
-    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to lock
+    b"\x35\x00\x5d\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
+    b"\x35\x00\x3a\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xc0\xc1\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xbe\xbf\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to lock:
-    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
-    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\xbc\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\xbb\xba\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x15\x00\xba\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\xb9\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
     b"\x15\x00\xb8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\xb7\xb6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\xb5\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xb5\x2e\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, setdomainname, create_module
-    # ioctl to fcntl:
+    b"\x45\x00\xb5\x2e\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    # from ioctl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xb2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -2430,151 +2430,151 @@ _PPC64LE = (
     b"\x15\x00\xb0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xaf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
     b"\x15\x00\xa9\xaa\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\xa7\xa8\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x15\x00\xa7\xa6\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # mpx to clone:
-    b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
+    # from mpx:
+    b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
-    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
+    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\xa1\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
     b"\x15\x00\xa0\xa1\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
-    b"\x35\x00\xa0\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, pselect6
-    # settimeofday to ioperm:
-    b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
+    # from setreuid:
+    b"\x35\x00\xa0\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x45\x00\x00\x9e\xad\xff\xff\xff"  # jset 0xffffffad              else allow
     b"\x15\x00\x9d\x9c\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to ioperm:
-    b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap, rseq
-    # socketcall (1):
+    # from mmap:
+    b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)
     b"\x45\x00\x98\x97\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:149
     b"\x15\x00\x96\x97\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:157, 160
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)
     b"\x15\x00\x95\x94\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (4):
+    # socketcall (4): web_worker.yml:160
     b"\x35\x00\x93\x94\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to clone:
+    # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sigreturn
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
     b"\x35\x00\x91\x90\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sigreturn:
+    # from olduname:
     b"\x35\x00\x90\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x8f\x8e\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x8c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x8c\x8b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_getaffinity:
-    b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> getresgid to sched_getaffinity
-    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
+    # from setdomainname:
+    b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> from getresgid
+    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x15\x00\x74\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x15\x00\x87\x00\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow
-    # dup, setdomainname, create_module:
+    # dup and others:
     b"\x45\x00\x85\x86\x85\x00\x00\x00"  # jset 133 fchdir              -> errno(EPERM) else allow
-    # _llseek to munlock:
+    # from _llseek:
     b"\x15\x00\x84\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x83\x84\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x15\x00\x04\x00\xa3\x00\x00\x00"  # jeq  163 mremap              -> mremap
     b"\x15\x00\x82\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x81\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x80\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x7f\x7e\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x7c\x7d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # getresgid to sched_getaffinity:
-    b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> chown to sched_getaffinity
+    # from getresgid:
+    b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
     b"\x15\x00\x01\x00\xab\x00\x00\x00"  # jeq  171 prctl               -> prctl (1)
     b"\x15\x00\x79\x7a\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x77\x76\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x76\x75\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to sched_getaffinity:
+    # from chown:
     b"\x35\x00\x2f\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
-    b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> getpmsg to readahead
+    b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> from getpmsg
     b"\x35\x00\x72\x00\xb9\x00\x00\x00"  # jge  185 sigaltstack         -> allow
     b"\x15\x00\x71\x70\xb6\x00\x00\x00"  # jeq  182 getcwd              -> allow else errno(EPERM)
-    # getpmsg to readahead:
+    # from getpmsg:
     b"\x35\x00\x71\x00\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS)
     b"\x15\x00\x6f\x6e\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
-    # pciconfig_read to sched_setaffinity:
+    # from pciconfig_read:
     b"\x15\x00\x6e\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
     b"\x15\x00\x6d\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
     b"\x15\x00\x6c\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
     b"\x15\x00\x6b\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
     b"\x15\x00\x6b\x69\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # tuxcall to fchroot:
-    b"\x35\x00\x30\x00\x50\x01\x00\x00"  # jge  336 recv                -> recv to fchroot
-    b"\x35\x00\x18\x00\x31\x01\x00\x00"  # jge  305 signalfd            -> signalfd to sendto
-    b"\x35\x00\x0e\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> mkdirat to utimensat
+    # from tuxcall:
+    b"\x35\x00\x30\x00\x50\x01\x00\x00"  # jge  336 recv                -> from recv
+    b"\x35\x00\x18\x00\x31\x01\x00\x00"  # jge  305 signalfd            -> from signalfd
+    b"\x35\x00\x0e\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> from mkdirat
     b"\x35\x00\x0b\x00\x1e\x01\x00\x00"  # jge  286 openat              -> openat
-    b"\x35\x00\x06\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> swapcontext to vmsplice
-    b"\x35\x00\x04\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x35\x00\x02\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
+    b"\x35\x00\x06\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
+    b"\x35\x00\x04\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x35\x00\x02\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> from set_tid_address
     b"\x35\x00\x61\x00\xe3\x00\x00\x00"  # jge  227 io_setup            -> errno(EPERM)
     b"\x15\x00\x60\x62\xe1\x00\x00\x00"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
-    # set_tid_address to epoll_wait:
+    # from set_tid_address:
     b"\x15\x00\x5f\x60\xeb\x00\x00\x00"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x35\x00\x5f\x5e\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to vmsplice:
-    b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid, pselect6
+    # from swapcontext:
+    b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid and others
     b"\x15\x00\x5e\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
     b"\x15\x00\x5d\x5b\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, pselect6:
+    # setreuid and others:
     b"\x45\x00\x5a\x5b\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to utimensat:
+    # from mkdirat:
     b"\x35\x00\x04\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> utimensat
-    b"\x35\x00\x01\x00\x28\x01\x00\x00"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
+    b"\x35\x00\x01\x00\x28\x01\x00\x00"  # jge  296 readlinkat          -> from readlinkat
     b"\x15\x00\x56\x55\x23\x01\x00\x00"  # jeq  291 newfstatat          -> allow else errno(EPERM)
-    # readlinkat to epoll_pwait:
+    # from readlinkat:
     b"\x45\x00\x00\x55\x01\x00\x00\x00"  # jset 1 exit                  else allow
     b"\x35\x00\x54\x53\x2e\x01\x00\x00"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat:
+    # utimensat: web_worker.yml:196
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x50\x4f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # signalfd to sendto:
-    b"\x35\x00\x0b\x00\x49\x01\x00\x00"  # jge  329 listen              -> listen to sendto
-    b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> inotify_init1 to connect
+    # from signalfd:
+    b"\x35\x00\x0b\x00\x49\x01\x00\x00"  # jge  329 listen              -> from listen
+    b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> from inotify_init1
     b"\x35\x00\x4d\x00\x3a\x01\x00\x00"  # jge  314 eventfd2            -> allow
     b"\x15\x00\x4c\x4b\x33\x01\x00\x00"  # jeq  307 eventfd             -> allow else errno(EPERM)
-    # inotify_init1 to connect:
+    # from inotify_init1:
     b"\x15\x00\x01\x00\x45\x01\x00\x00"  # jeq  325 prlimit64           -> prlimit64
     b"\x45\x00\x49\x4a\xbe\xfe\xff\xff"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to sendto:
+    # from listen:
     b"\x35\x00\x06\x00\x4f\x01\x00\x00"  # jge  335 sendto              -> sendto
     b"\x15\x00\x00\x42\x4d\x01\x00\x00"  # jeq  333 socketpair          else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
@@ -2582,18 +2582,18 @@ _PPC64LE = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x39\x38\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recv to fchroot:
-    b"\x35\x00\x18\x00\x59\x01\x00\x00"  # jge  345 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from recv:
+    b"\x35\x00\x18\x00\x59\x01\x00\x00"  # jge  345 name_to_handle_at   -> from name_to_handle_at
     b"\x15\x00\x03\x00\x53\x01\x00\x00"  # jeq  339 setsockopt          -> setsockopt (1)
     b"\x15\x00\x00\x36\x55\x01\x00\x00"  # jeq  341 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x33\x34\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -2601,65 +2601,65 @@ _PPC64LE = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x2d\x2c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x2c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x2a\x2b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x28\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x27\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x26\x25\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x24\x25\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x22\x21\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x21\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x20\x1f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x0a\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> membarrier to pkey_free
+    # from name_to_handle_at:
+    b"\x35\x00\x0a\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x5d\x01\x00\x00"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x15\x00\x1c\x1b\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x19\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_free:
-    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    # from membarrier:
+    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> from copy_file_range
     b"\x15\x00\x18\x00\x6d\x01\x00\x00"  # jeq  365 membarrier          -> allow
     b"\x15\x00\x17\x18\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to pkey_free:
+    # from copy_file_range:
     b"\x45\x00\x00\x16\x82\xfe\xff\xff"  # jset 0xfffffe82              else allow
     b"\x15\x00\x15\x14\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> rseq to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x11\x12\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to fchroot:
+    # from rseq:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> pidfd_send_signal to openat2
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> from pidfd_send_signal
     b"\x35\x00\x0d\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> errno(EPERM)
     b"\x35\x00\x0e\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    # mmap, rseq:
+    # mmap and others:
     b"\x45\x00\x0c\x0b\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
     b"\x35\x00\x09\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x08\x0a\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to openat2:
+    # from clone3:
     b"\x15\x00\x08\x09\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x15\x00\x06\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
     b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -2674,30 +2674,30 @@ _PPC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5d\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
-    b"\x00\x35\x3a\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to lock
+    b"\x00\x35\x5d\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
+    b"\x00\x35\x3a\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc0\xc1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xbe\xbf\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to lock:
-    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to lock
-    b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\xbc\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\xbb\xba\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\xba\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\xb9\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\xb8\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
     b"\x00\x15\xb7\xb6\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x00\x35\xb5\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xb5\x2e\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup, setdomainname, create_module
-    # ioctl to fcntl:
+    b"\x00\x45\xb5\x2e\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl (1)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xb2\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -2705,151 +2705,151 @@ _PPC64 = (
     b"\x00\x15\xb0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xaf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl (3)
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl (2)
     b"\x00\x15\xa9\xaa\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\xa7\xa8\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x00\x15\xa7\xa6\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # mpx to clone:
-    b"\x00\x35\x12\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
+    # from mpx:
+    b"\x00\x35\x12\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x35\x09\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
-    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x00\xa1\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\xa0\xa1\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
-    b"\x00\x35\xa0\x44\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6
-    # settimeofday to ioperm:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to ioperm
+    # from setreuid:
+    b"\x00\x35\xa0\x44\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x45\x00\x9e\xff\xff\xff\xad"  # jset 0xffffffad              else allow
     b"\x00\x15\x9d\x9c\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to ioperm:
-    b"\x00\x35\x9b\x8f\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap, rseq
-    # socketcall (1):
+    # from mmap:
+    b"\x00\x35\x9b\x8f\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)
     b"\x00\x45\x98\x97\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:149
     b"\x00\x15\x96\x97\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:157, 160
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (4)
     b"\x00\x15\x95\x94\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (4):
+    # socketcall (4): web_worker.yml:160
     b"\x00\x35\x93\x94\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to clone:
+    # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sigreturn
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
     b"\x00\x35\x91\x90\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sigreturn:
+    # from olduname:
     b"\x00\x35\x90\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x15\x8f\x8e\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x8c\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x8c\x8b\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_getaffinity:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> getresgid to sched_getaffinity
-    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
+    # from setdomainname:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
+    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x03\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x74\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x00\x15\x87\x00\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow
-    # dup, setdomainname, create_module:
+    # dup and others:
     b"\x00\x45\x85\x86\x00\x00\x00\x85"  # jset 133 fchdir              -> errno(EPERM) else allow
-    # _llseek to munlock:
+    # from _llseek:
     b"\x00\x15\x84\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x83\x84\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x82\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x81\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
     b"\x00\x15\x80\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
     b"\x00\x15\x7f\x7e\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x7c\x7d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresgid to sched_getaffinity:
-    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to sched_getaffinity
+    # from getresgid:
+    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
     b"\x00\x15\x79\x7a\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x77\x76\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x76\x75\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to sched_getaffinity:
+    # from chown:
     b"\x00\x35\x2f\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x05\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
-    b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 getpmsg             -> getpmsg to readahead
+    b"\x00\x35\x05\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x00\x35\x02\x00\x00\x00\x00\xbb"  # jge  187 getpmsg             -> from getpmsg
     b"\x00\x35\x72\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> allow
     b"\x00\x15\x71\x70\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
-    # getpmsg to readahead:
+    # from getpmsg:
     b"\x00\x35\x71\x00\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS)
     b"\x00\x15\x6f\x6e\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
-    # pciconfig_read to sched_setaffinity:
+    # from pciconfig_read:
     b"\x00\x15\x6e\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
     b"\x00\x15\x6d\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
     b"\x00\x15\x6c\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
     b"\x00\x15\x6b\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> allow
     b"\x00\x15\x6b\x69\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # tuxcall to fchroot:
-    b"\x00\x35\x30\x00\x00\x00\x01\x50"  # jge  336 recv                -> recv to fchroot
-    b"\x00\x35\x18\x00\x00\x00\x01\x31"  # jge  305 signalfd            -> signalfd to sendto
-    b"\x00\x35\x0e\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> mkdirat to utimensat
+    # from tuxcall:
+    b"\x00\x35\x30\x00\x00\x00\x01\x50"  # jge  336 recv                -> from recv
+    b"\x00\x35\x18\x00\x00\x00\x01\x31"  # jge  305 signalfd            -> from signalfd
+    b"\x00\x35\x0e\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> openat
-    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to vmsplice
-    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
+    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
     b"\x00\x35\x61\x00\x00\x00\x00\xe3"  # jge  227 io_setup            -> errno(EPERM)
     b"\x00\x15\x60\x62\x00\x00\x00\xe1"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
-    # set_tid_address to epoll_wait:
+    # from set_tid_address:
     b"\x00\x15\x5f\x60\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x00\x35\x5f\x5e\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to vmsplice:
-    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6
+    # from swapcontext:
+    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
     b"\x00\x15\x5e\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x5d\x5b\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, pselect6:
+    # setreuid and others:
     b"\x00\x45\x5a\x5b\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat:
+    # openat: web_worker.yml:173
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to utimensat:
+    # from mkdirat:
     b"\x00\x35\x04\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat
-    b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
+    b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
     b"\x00\x15\x56\x55\x00\x00\x01\x23"  # jeq  291 newfstatat          -> allow else errno(EPERM)
-    # readlinkat to epoll_pwait:
+    # from readlinkat:
     b"\x00\x45\x00\x55\x00\x00\x00\x01"  # jset 1 exit                  else allow
     b"\x00\x35\x54\x53\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat:
+    # utimensat: web_worker.yml:196
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x15\x50\x4f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # signalfd to sendto:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x49"  # jge  329 listen              -> listen to sendto
-    b"\x00\x35\x02\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> inotify_init1 to connect
+    # from signalfd:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
+    b"\x00\x35\x02\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
     b"\x00\x35\x4d\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
     b"\x00\x15\x4c\x4b\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
-    # inotify_init1 to connect:
+    # from inotify_init1:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
     b"\x00\x45\x49\x4a\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to sendto:
+    # from listen:
     b"\x00\x35\x06\x00\x00\x00\x01\x4f"  # jge  335 sendto              -> sendto
     b"\x00\x15\x00\x42\x00\x00\x01\x4d"  # jeq  333 socketpair          else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
@@ -2857,18 +2857,18 @@ _PPC64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x3d\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x3d\x3c\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\x39\x38\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recv to fchroot:
-    b"\x00\x35\x18\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from recv:
+    b"\x00\x35\x18\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x15\x03\x00\x00\x00\x01\x53"  # jeq  339 setsockopt          -> setsockopt (1)
     b"\x00\x15\x00\x36\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x33\x34\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -2876,65 +2876,65 @@ _PPC64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x2d\x2c\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x2c\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x2a\x2b\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x28\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x27\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x26\x25\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x24\x25\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x22\x21\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x21\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x20\x1f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    # from name_to_handle_at:
+    b"\x00\x35\x0a\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x1c\x1b\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x19\x1a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_free:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    # from membarrier:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> from copy_file_range
     b"\x00\x15\x18\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
     b"\x00\x15\x17\x18\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to pkey_free:
+    # from copy_file_range:
     b"\x00\x45\x00\x16\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
     b"\x00\x15\x15\x14\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x11\x12\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to fchroot:
+    # from rseq:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> pidfd_send_signal to openat2
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> from pidfd_send_signal
     b"\x00\x35\x0d\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> errno(EPERM)
     b"\x00\x35\x0e\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    # mmap, rseq:
+    # mmap and others:
     b"\x00\x45\x0c\x0b\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # pidfd_send_signal to openat2:
-    b"\x00\x35\x02\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from pidfd_send_signal:
+    b"\x00\x35\x02\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x35\x09\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x00\x15\x08\x0a\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -2949,30 +2949,30 @@ _PPC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
-    b"\x00\x35\x36\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to lock
+    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
+    b"\x00\x35\x36\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc8\xc9\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc6\xc7\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to lock:
-    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to lock
-    b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\xc4\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\xc3\xc2\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\xc2\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\xc1\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\xc0\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
     b"\x00\x15\xbf\xbe\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x00\x35\xbd\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xbd\x5a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup, tuxcall
-    # ioctl to fcntl:
+    b"\x00\x45\xbd\x5a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xba\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -2980,169 +2980,169 @@ _PPC = (
     b"\x00\x15\xb8\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb7\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x48\x40\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # mpx to clone:
-    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
+    # from mpx:
+    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x35\x0a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
-    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x00\xae\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\xad\xae\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
-    b"\x00\x35\xad\x50\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6
-    # settimeofday to ioperm:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to ioperm
+    # from setreuid:
+    b"\x00\x35\xad\x50\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x45\x00\xab\xff\xff\xff\xad"  # jset 0xffffffad              else allow
     b"\x00\x15\xaa\xa9\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to ioperm:
+    # from mmap:
     b"\x00\x35\xa8\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
     b"\x00\x15\xa7\xa8\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)
     b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:149
     b"\x00\x15\xa2\xa3\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:157, 160
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (4)
     b"\x00\x15\xa1\xa0\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (4):
+    # socketcall (4): web_worker.yml:160
     b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to clone:
+    # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sigreturn
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
     b"\x00\x35\x9d\x9c\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sigreturn:
+    # from olduname:
     b"\x00\x35\x9c\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x15\x9b\x9a\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x98\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x98\x97\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_getaffinity:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to sched_getaffinity
-    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getresgid
+    # from setdomainname:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> from prctl
+    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x79\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x93\x7e\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname, sigprocmask, poll, ...
-    # _llseek to getresgid:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x00\x45\x93\x7e\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
+    # from _llseek:
+    b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x15\x90\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x8f\x90\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x00\x35\x8f\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x8e\x8d\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to getresgid
+    # from mremap:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x8a\x8b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to getresgid:
-    b"\x00\x35\x74\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname, sigprocmask, poll, ...
+    # from setresuid:
+    b"\x00\x35\x74\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname and others
     b"\x00\x15\x89\x88\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
-    # prctl to sched_getaffinity:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_getaffinity
-    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to fstat64
+    # from prctl:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x84\x83\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x83\x82\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to fstat64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to fstat64
+    # from rt_sigreturn:
+    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x80\x81\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to fstat64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> ugetrlimit to fstat64
-    b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> sigaltstack to vfork
+    # from chown:
+    b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> from ugetrlimit
+    b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> from sigaltstack
     b"\x00\x15\x7e\x7d\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
+    # from sigaltstack:
     b"\x00\x35\x7c\x7d\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
-    # ugetrlimit to fstat64:
-    b"\x00\x35\x7c\x26\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit, readlinkat
-    # pciconfig_read to sched_getaffinity:
+    # from ugetrlimit:
+    b"\x00\x35\x7c\x26\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit and others
+    # from pciconfig_read:
     b"\x00\x35\x2e\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x15\x04\x00\x00\x00\x00\xcc"  # jeq  204 fcntl64             -> fcntl64 (1)
     b"\x00\x15\x79\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
     b"\x00\x15\x78\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
     b"\x00\x15\x77\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
     b"\x00\x15\x76\x75\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
-    # fcntl64 (1):
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x71\x72\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x6f\x70\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x6d\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x6c\x6b\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x6b\x6a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # tuxcall to fchroot:
-    b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> getsockopt to fchroot
-    b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> listen to setsockopt
-    b"\x00\x35\x13\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to connect
-    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> openat to epoll_pwait
-    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to vmsplice
-    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
+    # from tuxcall:
+    b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> from getsockopt
+    b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
+    b"\x00\x35\x13\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
+    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
+    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
     b"\x00\x35\x00\x64\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
-    # dup, tuxcall:
+    # dup and others:
     b"\x00\x45\x61\x62\x00\x00\x00\x05"  # jset 5 open                  -> errno(EPERM) else allow
-    # set_tid_address to epoll_wait:
+    # from set_tid_address:
     b"\x00\x15\x60\x61\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x00\x35\x60\x5f\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to vmsplice:
-    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6
+    # from swapcontext:
+    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
     b"\x00\x15\x5e\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
     b"\x00\x15\x5e\x5c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, pselect6:
+    # setreuid and others:
     b"\x00\x45\x5b\x5c\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat to epoll_pwait:
-    b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> mkdirat to epoll_pwait
+    # from openat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to epoll_pwait:
-    b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
+    # from mkdirat:
+    b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
     b"\x00\x15\x57\x56\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to epoll_pwait:
+    # from readlinkat:
     b"\x00\x35\x56\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
-    # ugetrlimit, readlinkat:
+    # ugetrlimit and others:
     b"\x00\x45\x54\x55\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
-    # utimensat to connect:
-    b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> inotify_init1 to connect
+    # from utimensat:
+    b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
     b"\x00\x35\x00\x3f\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x52\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
     b"\x00\x15\x51\x50\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
-    # inotify_init1 to connect:
+    # from inotify_init1:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
     b"\x00\x45\x4e\x4f\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x4b\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to setsockopt:
+    # from listen:
     b"\x00\x35\x09\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> setsockopt (1)
     b"\x00\x15\x03\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
     b"\x00\x15\x00\x48\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -3150,84 +3150,84 @@ _PPC = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x3a\x39\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x39\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x37\x38\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x35\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x34\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x33\x32\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x31\x32\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x2f\x2e\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x2e\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x2d\x2c\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> name_to_handle_at to pkey_free
+    # from getsockopt:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x15\x00\x2a\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x27\x28\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # name_to_handle_at to pkey_free:
-    b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    # from name_to_handle_at:
+    b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x24\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_free:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    # from membarrier:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> from copy_file_range
     b"\x00\x15\x21\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
     b"\x00\x15\x20\x21\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to pkey_free:
+    # from copy_file_range:
     b"\x00\x45\x00\x1f\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
     b"\x00\x15\x1e\x1d\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to timerfd_settime64
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to timerfd_settime64:
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from rseq:
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x18\x01\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else setdomainname, sigprocmask, poll, ...
-    # clock_gettime64 to timerfd_settime64:
+    b"\x00\x35\x18\x01\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else setdomainname and others
+    # from clock_gettime64:
     b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setdomainname, sigprocmask, poll, ...:
+    # setdomainname and others:
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -3242,32 +3242,32 @@ _PARISC = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x6b\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> getsockopt to fchroot
-    b"\x00\x35\x30\x00\x00\x00\x00\x62"  # jge  98 recv                 -> recv to setsockopt
-    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to setpriority
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpeername
+    b"\x00\x35\x6b\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x35\x30\x00\x00\x00\x00\x62"  # jge  98 recv                 -> from recv
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc8\xc9\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to getpeername:
-    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
-    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to ptrace
+    # from waitpid:
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
     b"\x00\x15\xc5\xc4\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # stat to ptrace:
-    b"\x00\x35\x90\xc4\x00\x00\x00\x15"  # jge  21 mount                -> mount, settimeofday, vhangup, ... else allow
-    # alarm to rmdir:
+    # from stat:
+    b"\x00\x35\x90\xc4\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
     b"\x00\x35\x00\xc3\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x15\xc1\x81\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime, accept, setxattr
-    # dup to getpeername:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to getpeername
+    b"\x00\x15\xc1\x81\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime and others
+    # from dup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xbf\xc0\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
-    # acct to getpeername:
+    # from acct:
     b"\x00\x35\xbf\xbe\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xbc\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -3275,90 +3275,90 @@ _PARISC = (
     b"\x00\x15\xba\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x65\x5d\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # socketpair to setpriority:
-    b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> sendto to setpriority
-    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setgroups
+    # from socketpair:
+    b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
+    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\xb1\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xaf\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\xaf\xae\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setpgid to setgroups:
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setgroups
+    # from setpgid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\xad\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xab\x94\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid, setdomainname, sigprocmask, ...
-    # setsid to setgroups:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to setgroups
-    b"\x00\x45\xa9\x8a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, inotify_init1, membarrier
-    # getrlimit to setgroups:
-    b"\x00\x35\x75\xa9\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount, settimeofday, vhangup, ... else allow
-    # sendto to setpriority:
-    b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to setpriority
+    b"\x00\x35\xab\x94\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
+    # from setsid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
+    b"\x00\x45\xa9\x8a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    # from getrlimit:
+    b"\x00\x35\x75\xa9\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
+    # from sendto:
+    b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\xa5\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\xa4\xa3\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # symlink to setpriority:
-    b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2 to setpriority
+    # from symlink:
+    b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
     b"\x00\x45\xa1\xa2\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
-    # mmap2 to setpriority:
+    # from mmap2:
     b"\x00\x35\x00\xa1\x00\x00\x00\x5c"  # jge  92 truncate             else allow
     b"\x00\x15\xa0\x9f\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # recv to setsockopt:
+    # from recv:
     b"\x00\x35\x25\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x16\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to chown
-    b"\x00\x35\x0b\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_rr_get_interval
+    b"\x00\x35\x16\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
+    b"\x00\x35\x0b\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x07\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
-    b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to getcwd
+    b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
+    b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
     b"\x00\x35\x98\x99\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
-    # stat64 to getcwd:
+    # from stat64:
     b"\x00\x45\x00\x98\x00\x00\x00\x02"  # jset 2 fork                  else allow
     b"\x00\x45\x00\x98\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
     b"\x00\x35\x96\x95\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
-    # vhangup to madvise:
-    b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount, settimeofday, vhangup, ...
-    # clone:
+    # from vhangup:
+    b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x92\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x92\x91\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_rr_get_interval:
-    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to sched_rr_get_interval
+    # from setdomainname:
+    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
     b"\x00\x15\x71\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x90\x77\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid, setdomainname, sigprocmask, ...
-    # quotactl to sched_rr_get_interval:
-    b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to sched_rr_get_interval
-    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
+    b"\x00\x15\x90\x77\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid and others
+    # from quotactl:
+    b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x35\x00\x8d\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
     b"\x00\x15\x8c\x8a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x00\x15\x89\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x88\x89\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to sched_rr_get_interval:
+    # from mlockall:
     b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # nanosleep to chown:
-    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to chown
+    # from nanosleep:
+    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x84\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
     b"\x00\x15\x83\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
     b"\x00\x15\x84\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x83\x82\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x7f\x80\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # prctl to chown:
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to chown
+    # from prctl:
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x7c\x7b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x7b\x7a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to chown:
-    b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo, readlinkat else allow
-    # setsockopt (1):
+    # from rt_sigreturn:
+    b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -3366,164 +3366,164 @@ _PARISC = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x73\x72\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x72\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x70\x71\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x6e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x6d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x6c\x6b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x6a\x6b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x68\x67\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x67\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x66\x65\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x00\x35\x32\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> inotify_init1 to fchroot
-    b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to pipe2
-    b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 to sched_getaffinity
-    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> semop to getdents64
+    # from getsockopt:
+    b"\x00\x35\x32\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> from inotify_init1
+    b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
+    b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
+    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
     b"\x00\x15\x00\x61\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x5e\x5f\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # semop to getdents64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to getdents64
+    # from semop:
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
     b"\x00\x35\x5e\x5c\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
-    # lstat64 to getdents64:
+    # from lstat64:
     b"\x00\x15\x5b\x5c\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
-    # fcntl64 to sched_getaffinity:
-    b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
+    # from fcntl64:
+    b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x56\x57\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x54\x55\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64:
+    # fcntl64: web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x52\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x51\x50\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x50\x4f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x25\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> from sendfile64
     b"\x00\x35\x4c\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
     b"\x00\x35\x4c\x4d\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # sendfile64 to sched_setaffinity:
+    # from sendfile64:
     b"\x00\x35\x4a\x4b\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to pipe2:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to pipe2
+    # from io_setup:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> from mkdirat
     b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat
-    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
-    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
+    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> from setxattr
+    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x46\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x45\x43\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_wait:
+    # from exit_group:
     b"\x00\x15\x42\x43\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to set_tid_address:
+    # from remap_file_pages:
     b"\x00\x35\x42\x41\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # setxattr to ppoll:
-    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    # utime, accept, setxattr:
+    # from setxattr:
+    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    # utime and others:
     b"\x00\x45\x3f\x40\x00\x00\x00\xdc"  # jset 220                     -> errno(EPERM) else allow
-    # tgkill to ppoll:
+    # from tgkill:
     b"\x00\x35\x3f\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x3f\x3d\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3b\x3c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to pipe2:
-    b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to pipe2
-    b"\x00\x35\x02\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
-    b"\x00\x35\x00\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          else mount, settimeofday, vhangup, ...
-    # rt_sigqueueinfo, readlinkat:
+    # from mkdirat:
+    b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
+    b"\x00\x35\x02\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
+    b"\x00\x35\x00\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          else mount and others
+    # rt_sigqueueinfo and others:
     b"\x00\x45\x38\x37\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # get_robust_list to kexec_load:
+    # from get_robust_list:
     b"\x00\x45\x36\x37\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
-    # utimensat to pipe2:
+    # from utimensat:
     b"\x00\x35\x00\x20\x00\x00\x01\x2e"  # jge  302 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x35\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> allow
     b"\x00\x15\x35\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
-    # mount, settimeofday, vhangup, ...:
+    # mount and others:
     b"\x00\x45\x32\x33\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # inotify_init1 to fchroot:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to execveat
+    # from inotify_init1:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
+    b"\x00\x35\x09\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x02\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x00\x0f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else setsid, inotify_init1, membarrier
+    b"\x00\x35\x00\x0f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else setsid and others
     b"\x00\x35\x2e\x2d\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x2b\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x35\x29\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x27\x28\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # fanotify_init to execveat:
+    # from fanotify_init:
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x26\x25\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x23\x24\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x35\x05\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
     b"\x00\x35\x02\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x00\x35\x1f\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
-    # setsid, inotify_init1, membarrier:
+    # setsid and others:
     b"\x00\x45\x1f\x1e\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1c\x1d\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    # from pkey_alloc:
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x1a\x19\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush:
+    # from cacheflush:
     b"\x00\x35\x1a\x19\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x00\x35\x17\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setpgid, setdomainname, sigprocmask, ...:
+    # setpgid and others:
     b"\x00\x45\x17\x16\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x13\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x35\x11\x12\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    # from pselect6_time64:
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
@@ -3539,33 +3539,33 @@ _PARISC64 = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x59\x00\x00\x00\x00\xb4"  # jge  180 chown               -> chown to fchroot
-    b"\x00\x35\x2e\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib to rt_sigsuspend
-    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to readlink
-    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpeername
+    b"\x00\x35\x59\x00\x00\x00\x00\xb4"  # jge  180 chown               -> from chown
+    b"\x00\x35\x2e\x00\x00\x00\x00\x56"  # jge  86 uselib               -> from uselib
+    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
+    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc3\xc4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc1\xc2\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to getpeername:
-    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
-    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to ptrace
+    # from waitpid:
+    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
     b"\x00\x15\xbe\xbd\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # stat to ptrace:
-    b"\x00\x35\x97\xbd\x00\x00\x00\x15"  # jge  21 mount                -> mount, chown, recvmsg, ... else allow
-    # alarm to rmdir:
+    # from stat:
+    b"\x00\x35\x97\xbd\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
     b"\x00\x35\x00\xbc\x00\x00\x00\x1e"  # jge  30 utime                else allow
     b"\x00\x45\x00\xbb\xff\xff\xff\xde"  # jset 0xffffffde              else allow
     b"\x00\x15\xba\xb9\x00\x00\x00\x23"  # jeq  35 accept               -> allow else errno(EPERM)
-    # dup to getpeername:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to getpeername
+    # from dup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xb7\xb8\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
-    # acct to getpeername:
+    # from acct:
     b"\x00\x35\xb7\xb6\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xb4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -3573,100 +3573,100 @@ _PARISC64 = (
     b"\x00\x15\xb2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x67\x5f\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # socketpair to readlink:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to readlink
-    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setrlimit
+    # from socketpair:
+    b"\x00\x35\x0b\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
+    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\xa9\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xa7\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\xa7\xa6\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setpgid to setrlimit:
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setrlimit
+    # from setpgid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\xa5\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x45\x6c\xa3\x00\x00\x00\x02"  # jset 2 fork                  -> setpgid, setxattr else errno(EPERM)
-    # setsid to setrlimit:
+    b"\x00\x45\x6c\xa3\x00\x00\x00\x02"  # jset 2 fork                  -> setpgid and others else errno(EPERM)
+    # from setsid:
     b"\x00\x45\x00\xa3\xff\xff\xff\xba"  # jset 0xffffffba              else allow
     b"\x00\x15\xa2\xa1\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
-    # getrlimit to readlink:
+    # from getrlimit:
     b"\x00\x15\x02\x00\x00\x00\x00\x52"  # jeq  82 sendto               -> sendto
     b"\x00\x15\x9f\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x00\x45\x9f\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit, getgroups, symlink, ...
-    # sendto:
+    b"\x00\x45\x9f\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit and others
+    # sendto: web_worker.yml:66
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x9c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\x9b\x9a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # uselib to rt_sigsuspend:
-    b"\x00\x35\x1a\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to rt_sigsuspend
-    b"\x00\x35\x0f\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to munlock
+    # from uselib:
+    b"\x00\x35\x1a\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x0f\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x0b\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to madvise
-    b"\x00\x35\x01\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> truncate to fstatfs
+    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
+    b"\x00\x35\x01\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> from truncate
     b"\x00\x35\x95\x94\x00\x00\x00\x59"  # jge  89 mmap2                -> allow else errno(EPERM)
-    # truncate to fstatfs:
+    # from truncate:
     b"\x00\x15\x94\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
     b"\x00\x15\x93\x92\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
-    # stat64 to madvise:
-    b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
+    # from stat64:
+    b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
     b"\x00\x45\x00\x91\x00\x00\x00\x02"  # jset 2 fork                  else allow
     b"\x00\x45\x00\x91\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
     b"\x00\x35\x8f\x8e\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
-    # vhangup to madvise:
+    # from vhangup:
     b"\x00\x35\x8e\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    # getrlimit, getgroups, symlink, ...:
+    # getrlimit and others:
     b"\x00\x45\x8c\x8d\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # clone:
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x8a\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x8a\x89\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to munlock:
-    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to munlock
+    # from setdomainname:
+    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
     b"\x00\x15\x75\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x00\x45\x00\x86\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
     b"\x00\x35\x87\x86\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
-    # quotactl to munlock:
-    b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to munlock
-    b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to setfsgid
+    # from quotactl:
+    b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> from getdents
+    b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
     b"\x00\x35\x82\x84\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
-    # setfsuid to setfsgid:
+    # from setfsuid:
     b"\x00\x45\x81\x83\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
-    # getdents to munlock:
+    # from getdents:
     b"\x00\x15\x80\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x7f\x80\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to rt_sigsuspend:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to rt_sigsuspend
+    # from mlockall:
+    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x02\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x7d\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x7c\x7b\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x79\x7a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to rt_sigsuspend:
+    # from getresuid:
     b"\x00\x15\x04\x00\x00\x00\x00\xac"  # jeq  172 prctl               -> prctl (1)
     b"\x00\x15\x77\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
     b"\x00\x15\x76\x00\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM)
     b"\x00\x15\x77\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x76\x75\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x72\x71\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x71\x70\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fchroot:
-    b"\x00\x35\x41\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to fchroot
-    b"\x00\x35\x19\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to kexec_load
+    # from chown:
+    b"\x00\x35\x41\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
+    b"\x00\x35\x19\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
     b"\x00\x15\x04\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
     b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
-    b"\x00\x15\x6c\x46\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount, chown, recvmsg, ...
-    # sendmsg:
+    b"\x00\x15\x6c\x46\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount and others
+    # sendmsg: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x69\x6a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -3674,142 +3674,142 @@ _PARISC64 = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x63\x62\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x62\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x60\x61\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x5d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x5c\x5b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x5a\x5b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x58\x57\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x57\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x56\x55\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # lstat64 to kexec_load:
-    b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to kexec_load
-    b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
+    # from lstat64:
+    b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
+    b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x35\x02\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x00\x53\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     b"\x00\x15\x50\x51\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
-    # fcntl64 (1):
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x4c\x4d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x4a\x4b\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x48\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x47\x46\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x46\x45\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x27\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> from sendfile64
     b"\x00\x35\x42\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
     b"\x00\x35\x42\x43\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # sendfile64 to sched_setaffinity:
+    # from sendfile64:
     b"\x00\x35\x40\x41\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to kexec_load:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to kexec_load
-    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
-    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
+    # from io_setup:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
+    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> from setxattr
+    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x3d\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x3c\x3a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_wait:
+    # from exit_group:
     b"\x00\x15\x39\x3a\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to set_tid_address:
+    # from remap_file_pages:
     b"\x00\x35\x39\x38\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # setxattr to ppoll:
-    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    # setpgid, setxattr:
+    # from setxattr:
+    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    # setpgid and others:
     b"\x00\x45\x36\x37\x00\x00\x00\xc4"  # jset 196                     -> errno(EPERM) else allow
-    # tgkill to ppoll:
+    # from tgkill:
     b"\x00\x35\x36\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x36\x34\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to kexec_load:
-    b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to kexec_load
+    # from openat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x31\x32\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to kexec_load:
-    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
-    b"\x00\x35\x1b\x0a\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat, membarrier, statx else mount, chown, recvmsg, ...
-    # get_robust_list to kexec_load:
+    # from mkdirat:
+    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
+    b"\x00\x35\x1b\x0a\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat and others else mount and others
+    # from get_robust_list:
     b"\x00\x45\x2e\x2f\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
-    # utimensat to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to fchroot
+    # from utimensat:
+    b"\x00\x35\x12\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x0b\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x04\x00\x00\x00\x01\x2e"  # jge  302 signalfd            -> signalfd to accept4
+    b"\x00\x35\x04\x00\x00\x00\x01\x2e"  # jge  302 signalfd            -> from signalfd
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x29\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x35\x27\x28\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # signalfd to accept4:
-    b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> eventfd2 to accept4
+    # from signalfd:
+    b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> from eventfd2
     b"\x00\x15\x27\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
-    # mount, chown, recvmsg, ...:
+    # mount and others:
     b"\x00\x45\x24\x25\x00\x00\x00\x47"  # jset 71 setregid             -> errno(EPERM) else allow
-    # eventfd2 to accept4:
-    b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to accept4
+    # from eventfd2:
+    b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x00\x15\x22\x23\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to accept4:
+    # from rt_tgsigqueueinfo:
     b"\x00\x35\x22\x21\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x1f\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x35\x1d\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x1b\x1c\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # fanotify_init to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    # from fanotify_init:
+    b"\x00\x35\x07\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x18\x17\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x15\x16\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x00\x15\x15\x00\x00\x00\x01\x5c"  # jeq  348 pwritev2            -> allow
-    # readlinkat, membarrier, statx:
+    # readlinkat and others:
     b"\x00\x45\x14\x13\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x10\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x00\x35\x11\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x0c\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
-    b"\x00\x35\x04\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> io_uring_enter to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush to io_uring_setup
+    b"\x00\x35\x0c\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x07\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> from io_uring_enter
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x0b\x0a\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush to io_uring_setup:
+    # from cacheflush:
     b"\x00\x35\x00\x0a\x00\x00\x01\x65"  # jge  357                     else allow
     b"\x00\x15\x08\x0a\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # io_uring_enter to openat2:
+    # from io_uring_enter:
     b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
     b"\x00\x15\x07\x08\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -3824,71 +3824,71 @@ _ALPHA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x78\x00\x39\x01\x00\x00"  # jge  313 uselib              -> uselib to fchroot
-    b"\x35\x00\x44\x00\x6a\x00\x00\x00"  # jge  106 listen              -> listen to clone
+    b"\x35\x00\x78\x00\x39\x01\x00\x00"  # jge  313 uselib              -> from uselib
+    b"\x35\x00\x44\x00\x6a\x00\x00\x00"  # jge  106 listen              -> from listen
     b"\x35\x00\x2f\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x1d\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to bind
-    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to munmap
-    b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open to sigpending
-    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to osf_profil
-    b"\x35\x00\x43\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall, close, brk, ...
+    b"\x35\x00\x1d\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> from mprotect
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> from open
+    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
+    b"\x35\x00\x43\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
     b"\x15\x00\xd0\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\xcf\x41\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall, close, brk, ...
-    # osf_mount to osf_profil:
-    b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to osf_profil
+    b"\x35\x00\xcf\x41\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall and others
+    # from osf_mount:
+    b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x15\x00\xce\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\xcd\xcc\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to osf_profil:
+    # from dup:
     b"\x35\x00\xcb\xcc\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
-    # open to sigpending:
-    b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> osf_old_sigaction to sigpending
+    # from open:
+    b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> from osf_old_sigaction
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # osf_old_sigaction to sigpending:
-    b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> osf_getlogin to sigpending
+    # from osf_old_sigaction:
+    b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> from osf_getlogin
     b"\x35\x00\xc7\xc6\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
-    # osf_getlogin to sigpending:
-    b"\x35\x00\xc7\xc3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin, osf_old_vtrace, readv, ...
-    # ioctl to munmap:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to munmap
+    # from osf_getlogin:
+    b"\x35\x00\xc7\xc3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    # from ioctl:
+    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xc3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\xc2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\xc1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xc0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # osf_reboot to munmap:
-    b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> stat to munmap
-    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> getpgrp to vfork
+    # from osf_reboot:
+    b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> from stat
+    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> from getpgrp
     b"\x15\x00\xbc\xbb\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
-    # getpgrp to vfork:
+    # from getpgrp:
     b"\x35\x00\xba\xbb\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
-    # stat to munmap:
+    # from stat:
     b"\x35\x00\x00\xba\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
-    b"\x35\x00\x2a\xb8\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall, close, brk, ... else errno(EPERM)
-    # mprotect to bind:
-    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl to bind
+    b"\x35\x00\x2a\xb8\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall and others else errno(EPERM)
+    # from mprotect:
+    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> from fcntl
     b"\x35\x00\x00\xa4\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
     b"\x35\x00\xb6\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
     b"\x35\x00\x00\xb5\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
     b"\x15\x00\xb4\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
     b"\x15\x00\xb3\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
     b"\x15\x00\xb2\xb1\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
-    # fcntl to bind:
-    b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to bind
+    # from fcntl:
+    b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
     b"\x15\x00\xac\xad\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\xaa\xab\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # osf_select to bind:
+    # from osf_select:
     b"\x35\x00\x00\xa9\x60\x00\x00\x00"  # jge  96 setpriority          else allow
-    b"\x35\x00\x6d\xa7\x63\x00\x00\x00"  # jge  99 accept               -> accept, semtimedop else errno(EPERM)
-    # setsockopt (1):
+    b"\x35\x00\x6d\xa7\x63\x00\x00\x00"  # jge  99 accept               -> accept and others else errno(EPERM)
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -3896,222 +3896,222 @@ _ALPHA = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\xa1\xa0\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\xa0\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x9e\x9f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x9c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x9b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x9a\x99\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x98\x99\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x96\x95\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x95\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x94\x93\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # listen to clone:
-    b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> socketpair to clone
-    b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> osf_old_vtrace to shutdown
+    # from listen:
+    b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> from socketpair
+    b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> from osf_old_vtrace
     b"\x35\x00\x03\x00\x72\x00\x00\x00"  # jge  114 sendmsg             -> sendmsg
-    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> osf_syscall, close, brk, ...
+    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> osf_syscall and others
     b"\x35\x00\x8e\x8f\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
-    # osf_syscall, close, brk, ...:
+    # osf_syscall and others:
     b"\x45\x00\x8e\x8d\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8b\x8c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # osf_old_vtrace to shutdown:
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> ftruncate to shutdown
-    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to truncate
-    b"\x15\x00\x8a\x86\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else osf_getlogin, osf_old_vtrace, readv, ...
-    # osf_settimeofday to truncate:
+    # from osf_old_vtrace:
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> from ftruncate
+    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
+    b"\x15\x00\x8a\x86\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else osf_getlogin and others
+    # from osf_settimeofday:
     b"\x15\x00\x88\x87\x7d\x00\x00\x00"  # jeq  125 recvfrom            -> allow else errno(EPERM)
-    # ftruncate to shutdown:
-    b"\x15\x00\x00\x61\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate, shutdown, uselib, ...
+    # from ftruncate:
+    b"\x15\x00\x00\x61\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x84\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x35\x00\x82\x83\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # socketpair to clone:
-    b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> mkdir to clone
+    # from socketpair:
+    b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> from mkdir
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x7f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x7d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x7d\x7c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # mkdir to clone:
+    # from mkdir:
     b"\x35\x00\x18\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
-    b"\x35\x00\x0d\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to reboot
-    b"\x35\x00\x07\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
-    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to setdomainname
-    b"\x35\x00\x6f\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname, clone3
+    b"\x35\x00\x0d\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
+    b"\x35\x00\x07\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
+    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> from osf_pid_block
+    b"\x35\x00\x6f\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname and others
     b"\x15\x00\x77\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
     b"\x15\x00\x76\x75\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # osf_pid_block to setdomainname:
+    # from osf_pid_block:
     b"\x15\x00\x75\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
     b"\x15\x00\x75\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x74\x72\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_exportfs to osf_alt_setsid:
-    b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_alt_setsid
+    # from osf_exportfs:
+    b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
     b"\x15\x00\x70\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
     b"\x15\x00\x6f\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
     b"\x15\x00\x6e\x70\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
-    # osf_alt_sigpending to osf_alt_setsid:
+    # from osf_alt_sigpending:
     b"\x35\x00\x6f\x6d\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_swapon to reboot:
-    b"\x35\x00\x03\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to reboot
+    # from osf_swapon:
+    b"\x35\x00\x03\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
     b"\x35\x00\x6d\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
     b"\x15\x00\x6b\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
     b"\x15\x00\x6b\x69\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
-    # getpgid to reboot:
-    b"\x35\x00\x03\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to reboot
+    # from getpgid:
+    b"\x35\x00\x03\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
     b"\x15\x00\x68\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
     b"\x15\x00\x67\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
     b"\x15\x00\x67\x65\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
-    # bdflush to reboot:
+    # from bdflush:
     b"\x35\x00\x00\x66\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x64\x63\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x61\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x61\x60\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # uselib to fchroot:
-    b"\x35\x00\x2b\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> unlinkat to fchroot
-    b"\x35\x00\x1a\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to fstatat64
-    b"\x35\x00\x0a\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl to sched_setaffinity
-    b"\x35\x00\x06\x00\x55\x01\x00\x00"  # jge  341 mremap              -> mremap to query_module
-    b"\x35\x00\x01\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to nanosleep
-    b"\x35\x00\x5b\x35\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow else ftruncate, shutdown, uselib, ...
-    # _sysctl to nanosleep:
+    # from uselib:
+    b"\x35\x00\x2b\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> from unlinkat
+    b"\x35\x00\x1a\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x0a\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x55\x01\x00\x00"  # jge  341 mremap              -> from mremap
+    b"\x35\x00\x01\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> from _sysctl
+    b"\x35\x00\x5b\x35\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow else ftruncate and others
+    # from _sysctl:
     b"\x35\x00\x5a\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
     b"\x15\x00\x59\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
     b"\x15\x00\x58\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
     b"\x15\x00\x58\x56\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
-    # mremap to query_module:
-    b"\x35\x00\x17\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl, exit_group
+    # from mremap:
+    b"\x35\x00\x17\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl and others
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # prctl to sched_setaffinity:
-    b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to sched_setaffinity
+    # from prctl:
+    b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x50\x4f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x4f\x4e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # pread64 to sched_setaffinity:
-    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
-    b"\x45\x00\x4d\x1f\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64, unshare
-    # utimes to sched_setaffinity:
-    b"\x35\x00\x04\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> getdents64 to sched_setaffinity
+    # from pread64:
+    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
+    b"\x45\x00\x4d\x1f\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
+    # from utimes:
+    b"\x35\x00\x04\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> from getdents64
     b"\x15\x00\x4b\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
     b"\x15\x00\x4a\x00\x6f\x01\x00\x00"  # jeq  367 getcwd              -> allow
     b"\x15\x00\x49\x00\x72\x01\x00\x00"  # jeq  370 sendfile            -> allow
     b"\x15\x00\x48\x47\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow else errno(EPERM)
-    # getdents64 to sched_setaffinity:
+    # from getdents64:
     b"\x35\x00\x00\x47\x7b\x01\x00\x00"  # jge  379 readahead           else allow
     b"\x15\x00\x46\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
     b"\x15\x00\x46\x44\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to fstatat64:
-    b"\x35\x00\x0a\x00\xbf\x01\x00\x00"  # jge  447 fdatasync           -> fdatasync to fstatat64
+    # from sched_getaffinity:
+    b"\x35\x00\x0a\x00\xbf\x01\x00\x00"  # jge  447 fdatasync           -> from fdatasync
     b"\x35\x00\x00\x24\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
-    b"\x35\x00\x04\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> timer_create to inotify_rm_watch
-    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fadvise64
+    b"\x35\x00\x04\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> from timer_create
+    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
     b"\x35\x00\x41\x3f\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to fadvise64:
+    # from exit_group:
     b"\x45\x00\x3f\x00\x01\x00\x00\x00"  # jset 1 exit                  -> allow
-    # nfsservctl, exit_group:
+    # nfsservctl and others:
     b"\x45\x00\x3d\x3e\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else allow
-    # timer_create to inotify_rm_watch:
-    b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> semtimedop to inotify_rm_watch
+    # from timer_create:
+    b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
     b"\x35\x00\x3c\x3b\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
-    # semtimedop to inotify_rm_watch:
+    # from semtimedop:
     b"\x45\x00\x3a\x00\x14\x00\x00\x00"  # jset 20 getpid               -> errno(EPERM)
-    # accept, semtimedop:
+    # accept and others:
     b"\x45\x00\x3a\x39\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # fdatasync to fstatat64:
+    # from fdatasync:
     b"\x15\x00\x02\x00\xc2\x01\x00\x00"  # jeq  450 openat              -> openat
     b"\x15\x00\x38\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
     b"\x15\x00\x37\x36\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x34\x35\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # unlinkat to fchroot:
-    b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> signalfd to prlimit64
+    # from unlinkat:
+    b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> from signalfd
     b"\x35\x00\x05\x00\xdb\x01\x00\x00"  # jge  475 utimensat           -> utimensat
-    b"\x35\x00\x02\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> unshare to epoll_pwait
+    b"\x35\x00\x02\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> from unshare
     b"\x35\x00\x30\x00\xce\x01\x00\x00"  # jge  462 faccessat           -> allow
     b"\x15\x00\x2f\x2e\xcc\x01\x00\x00"  # jeq  460 readlinkat          -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
+    # from unshare:
     b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
-    # pread64, unshare:
+    # pread64 and others:
     b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat:
+    # utimensat: web_worker.yml:196
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x28\x29\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # signalfd to prlimit64:
+    # from signalfd:
     b"\x35\x00\x05\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> eventfd2 to fanotify_mark
+    b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> from eventfd2
     b"\x35\x00\x25\x00\xe0\x01\x00\x00"  # jge  480 fallocate           -> errno(EPERM)
-    # ftruncate, shutdown, uselib, ...:
+    # ftruncate and others:
     b"\x45\x00\x25\x24\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # eventfd2 to fanotify_mark:
+    # from eventfd2:
     b"\x35\x00\x23\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
     b"\x15\x00\x22\x23\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x20\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x1e\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x1c\x1d\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> membarrier to io_pgetevents
+    # from name_to_handle_at:
+    b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x35\x00\x14\x00\x0b\x02\x00\x00"  # jge  523 io_pgetevents       -> errno(EPERM)
     b"\x15\x00\x13\x14\x07\x02\x00\x00"  # jeq  519 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> pkey_alloc to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x11\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> pidfd_send_signal to openat2
+    b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> from pidfd_send_signal
     b"\x35\x00\x0d\x00\x12\x02\x00\x00"  # jge  530 getegid             -> allow
     b"\x15\x00\x0c\x0b\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> getsockname, clone3
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> getsockname and others
     b"\x35\x00\x09\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x08\x0a\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # getsockname, clone3:
+    # getsockname and others:
     b"\x45\x00\x09\x08\x09\x00\x00\x00"  # jset 9 link                  -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
+    # from pidfd_getfd:
+    b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> from futex_waitv
     b"\x45\x00\x00\x05\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
     b"\x45\x00\x00\x05\x08\x00\x00\x00"  # jset 8 osf_old_creat         else allow
     b"\x35\x00\x05\x03\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> statmount to fchroot
-    # osf_getlogin, osf_old_vtrace, readv, ...:
+    # from futex_waitv:
+    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> from statmount
+    # osf_getlogin and others:
     b"\x45\x00\x02\x01\x0c\x00\x00\x00"  # jset 12 chdir                -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
@@ -4125,37 +4125,37 @@ _M68K = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x74\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to fchroot
-    b"\x00\x35\x3c\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone to fcntl64
-    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sigreturn
-    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
+    b"\x00\x35\x74\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
+    b"\x00\x35\x3c\x00\x00\x00\x00\x78"  # jge  120 clone               -> from clone
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xd3\xd4\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to umount2:
-    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
-    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\xd1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\xd0\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
     b"\x00\x15\xd0\xce\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # mount to rmdir:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount, setreuid
+    # from mount:
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
+    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
     b"\x00\x35\xcc\xcb\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x00\x35\xca\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
     b"\x00\x15\xca\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
     b"\x00\x15\xc8\xca\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
-    # dup to umount2:
-    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xc6\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
     b"\x00\x15\xc7\xc6\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # acct to umount2:
+    # from acct:
     b"\x00\x35\xc6\xc4\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xc2\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -4163,184 +4163,184 @@ _M68K = (
     b"\x00\x15\xc0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xbf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # setpgid to sigreturn:
-    b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sigreturn
-    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    # from setpgid:
+    b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
+    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
     b"\x00\x35\xb6\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
     b"\x00\x15\xb5\xb7\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x00\x15\xb4\xb5\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
+    # from setreuid:
     b"\x00\x35\xb4\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    # mount, setreuid:
+    # mount and others:
     b"\x00\x45\xb2\xb3\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # settimeofday to fstatfs:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
+    # from settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x45\x00\xb1\xff\xff\xff\xad"  # jset 0xffffffad              else allow
     b"\x00\x15\xb0\xaf\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to fstatfs:
-    b"\x00\x35\x00\x4e\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap, setresuid, fadvise64
+    # from mmap:
+    b"\x00\x35\x00\x4e\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
     b"\x00\x35\xaf\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
     b"\x00\x15\xae\xac\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall to sigreturn:
-    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sigreturn
+    # from socketcall:
+    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
     b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:149
     b"\x00\x15\xa6\xa7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:157, 160
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
     b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:160
     b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to sigreturn:
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to sigreturn
+    # from syslog:
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
     b"\x00\x35\xa2\xa1\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # vhangup to sigreturn:
+    # from vhangup:
     b"\x00\x35\xa1\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x35\x17\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4, query_module
+    b"\x00\x35\x17\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 and others
     b"\x00\x15\x9e\xa0\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # clone to fcntl64:
-    b"\x00\x35\x11\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fcntl64
-    b"\x00\x35\x06\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to mremap
-    b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to personality
+    # from clone:
+    b"\x00\x35\x11\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
+    b"\x00\x35\x06\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
+    b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x99\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x99\x98\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to personality:
+    # from setdomainname:
     b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\x96\x81\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname, sigprocmask, kexec_load, ...
-    # setfsuid to mremap:
+    b"\x00\x35\x96\x81\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
+    # from setfsuid:
     b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
-    b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
+    b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x35\x92\x94\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x00\x35\x90\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x8f\x8e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x8c\x8d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to fcntl64:
-    b"\x00\x35\x08\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
+    # from setresuid:
+    b"\x00\x35\x08\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x00\x29\x00\x00\x00\xa7"  # jge  167 query_module        else mmap, setresuid, fadvise64
+    b"\x00\x35\x00\x29\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
     b"\x00\x35\x89\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
-    # wait4, query_module:
+    # wait4 and others:
     b"\x00\x45\x87\x88\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to fcntl64:
+    # from rt_sigreturn:
     b"\x00\x35\x10\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
-    b"\x00\x35\x07\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
-    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getegid32
-    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to vfork
+    b"\x00\x35\x07\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
+    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
     b"\x00\x15\x7e\x7f\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # lchown to vfork:
-    b"\x00\x35\x3e\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack, bind
+    # from lchown:
+    b"\x00\x35\x3e\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack and others
     b"\x00\x15\x7d\x7c\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # ugetrlimit to getegid32:
+    # from ugetrlimit:
     b"\x00\x15\x7b\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x00\x15\x7a\x7b\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
-    # setreuid32 to madvise:
-    b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to madvise
+    # from setreuid32:
+    b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> from getdents64
     b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
     b"\x00\x15\x78\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
     b"\x00\x15\x77\x76\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
-    # getdents64 to madvise:
-    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> futex to madvise
+    # from getdents64:
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> from futex
     b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
     b"\x00\x35\x74\x75\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
-    # futex to madvise:
+    # from futex:
     b"\x00\x15\x72\x73\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
-    # fcntl64 (1):
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x6e\x6f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x6c\x6d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x6a\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x69\x68\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x68\x67\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # readahead to fchroot:
-    b"\x00\x35\x3c\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
+    # from readahead:
+    b"\x00\x35\x3c\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> from getsockname
     b"\x00\x35\x27\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x12\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> signalfd to getsockopt
-    b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> mkdirat to utimensat
+    b"\x00\x35\x12\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> from signalfd
+    b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
     b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
-    b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> timer_create to migrate_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> from timer_create
     b"\x00\x35\x00\x60\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
-    # mmap, setresuid, fadvise64:
+    # mmap and others:
     b"\x00\x45\x60\x5f\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # timer_create to migrate_pages:
-    b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to migrate_pages
+    # from timer_create:
+    b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
     b"\x00\x35\x5e\x5d\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
-    # statfs64 to migrate_pages:
+    # from statfs64:
     b"\x00\x15\x5d\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x5d\x5b\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to utimensat:
-    b"\x00\x35\x05\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to utimensat
+    # from mkdirat:
+    b"\x00\x35\x05\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> faccessat to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> from faccessat
     b"\x00\x15\x56\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
     b"\x00\x15\x55\x54\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
-    # faccessat to sched_setaffinity:
-    b"\x00\x35\x09\x54\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare, fanotify_init, name_to_handle_at else allow
-    # kexec_load to utimensat:
-    b"\x00\x35\x3f\x3d\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64 else setdomainname, sigprocmask, kexec_load, ...
-    # signalfd to getsockopt:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> socketpair to getsockopt
-    b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> fanotify_init to socket
-    b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to atomic_barrier
+    # from faccessat:
+    b"\x00\x35\x09\x54\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others else allow
+    # from kexec_load:
+    b"\x00\x35\x3f\x3d\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64 else setdomainname and others
+    # from signalfd:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> from socketpair
+    b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> from fanotify_init
+    b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
     b"\x00\x45\x00\x4e\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
     b"\x00\x35\x4e\x4d\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
-    # preadv to atomic_barrier:
+    # from preadv:
     b"\x00\x35\x4d\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
     b"\x00\x35\x4b\x4c\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # fanotify_init to socket:
+    # from fanotify_init:
     b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
-    # unshare, fanotify_init, name_to_handle_at:
+    # unshare and others:
     b"\x00\x45\x49\x4a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair to getsockopt:
-    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack, bind
+    # from socketpair:
+    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x40\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x40\x3f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sigaltstack, bind:
+    # sigaltstack and others:
     b"\x00\x45\x3e\x3f\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -4348,80 +4348,80 @@ _M68K = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x38\x37\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x37\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x35\x36\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x33\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x32\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x31\x30\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockname to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> seccomp to fchroot
+    # from getsockname:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> from seccomp
     b"\x00\x15\x08\x00\x00\x00\x01\x6e"  # jeq  366 sendto              -> sendto
     b"\x00\x15\x05\x00\x00\x00\x01\x6f"  # jeq  367 sendmsg             -> sendmsg
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x24\x25\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x35\x1e\x1f\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # seccomp to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> rseq to timerfd_settime64
+    # from seccomp:
+    b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> from rseq
     b"\x00\x15\x00\x1b\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to timerfd_settime64:
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from rseq:
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
     b"\x00\x35\x18\x17\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setdomainname, sigprocmask, kexec_load, ...:
+    # setdomainname and others:
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    # from pselect6_time64:
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
@@ -4437,37 +4437,37 @@ _SH = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x74\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to fchroot
-    b"\x35\x00\x3d\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to fcntl64
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to sysinfo
-    b"\x35\x00\x14\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to umount2
+    b"\x35\x00\x74\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x3d\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
+    b"\x35\x00\x14\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xdc\xdd\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xda\xdb\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to umount2:
-    b"\x35\x00\x0a\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x35\x00\x0a\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\xd8\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\xd7\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
     b"\x15\x00\xd7\xd5\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # mount to rmdir:
-    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> access to rmdir
-    b"\x45\x00\x00\x19\x01\x00\x00\x00"  # jset 1 exit                  else mount, setreuid
+    # from mount:
+    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> from access
+    b"\x45\x00\x00\x19\x01\x00\x00\x00"  # jset 1 exit                  else mount and others
     b"\x35\x00\xd3\xd2\x1b\x00\x00\x00"  # jge  27 alarm                -> allow else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x35\x00\xd1\x00\x24\x00\x00\x00"  # jge  36 sync                 -> errno(EPERM)
     b"\x15\x00\xd1\x00\x21\x00\x00\x00"  # jeq  33 access               -> allow
     b"\x15\x00\xcf\xd1\x22\x00\x00\x00"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
-    # dup to umount2:
-    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
     b"\x15\x00\xcd\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
     b"\x15\x00\xce\xcd\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # acct to umount2:
+    # from acct:
     b"\x35\x00\xcd\xcb\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xc9\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -4475,181 +4475,181 @@ _SH = (
     b"\x15\x00\xc7\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xc6\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x53\x4b\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # setpgid to sysinfo:
-    b"\x35\x00\x0f\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall to sysinfo
-    b"\x35\x00\x07\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to fstatfs
-    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
+    # from setpgid:
+    b"\x35\x00\x0f\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> from socketcall
+    b"\x35\x00\x07\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\xbd\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\xbc\xbe\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x15\x00\xbb\xbc\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
+    # from setreuid:
     b"\x35\x00\xbb\x00\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow
-    # mount, setreuid:
+    # mount and others:
     b"\x45\x00\xb9\xba\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # settimeofday to fstatfs:
-    b"\x35\x00\x03\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to fstatfs
+    # from settimeofday:
+    b"\x35\x00\x03\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x15\x00\xb8\x00\x50\x00\x00\x00"  # jeq  80 getgroups            -> allow
     b"\x15\x00\xb7\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
     b"\x15\x00\xb7\xb5\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
-    # mmap to fstatfs:
-    b"\x35\x00\x00\x96\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap, membarrier
+    # from mmap:
+    b"\x35\x00\x00\x96\x5e\x00\x00\x00"  # jge  94 fchmod               else mmap and others
     b"\x35\x00\xb5\x00\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS)
     b"\x15\x00\xb4\xb2\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall to sysinfo:
-    b"\x35\x00\x08\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to sysinfo
+    # from socketcall:
+    b"\x35\x00\x08\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (2)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (1)
     b"\x45\x00\xae\xad\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:149
     b"\x15\x00\xac\xad\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:157, 160
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)
     b"\x15\x00\xab\xaa\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:160
     b"\x35\x00\xa9\xaa\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to sysinfo:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sysinfo
+    # from syslog:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
     b"\x35\x00\xa8\xa7\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sysinfo:
+    # from olduname:
     b"\x35\x00\xa7\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
     b"\x45\x00\x00\xa7\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\xa4\xa6\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
-    # ipc to fcntl64:
-    b"\x35\x00\x10\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to fcntl64
-    b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mprotect to nanosleep
-    b"\x45\x00\x8d\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc, clock_gettime64
+    # from ipc:
+    b"\x35\x00\x10\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
+    b"\x35\x00\x04\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> from mprotect
+    b"\x45\x00\x8d\x00\x87\xff\xff\xff"  # jset 0xffffff87              -> ipc and others
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x9f\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x9f\x9e\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mprotect to nanosleep:
+    # from mprotect:
     b"\x35\x00\x00\x80\x7e\x00\x00\x00"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
-    b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to setfsgid
+    b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x04\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
+    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     b"\x35\x00\x00\x9a\x7f\x00\x00\x00"  # jge  127                     else allow
     b"\x45\x00\x9a\x98\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to setfsgid:
+    # from quotactl:
     b"\x15\x00\x99\x97\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x15\x00\x96\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x95\x96\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x35\x00\x95\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
     b"\x15\x00\x94\x93\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to fcntl64:
-    b"\x35\x00\x0c\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
-    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to prctl
+    # from mremap:
+    b"\x35\x00\x0c\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x8f\x90\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to prctl:
+    # from setresuid:
     b"\x35\x00\x04\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl (1)
-    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> from nfsservctl
     b"\x35\x00\x00\x8c\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
     b"\x45\x00\x8d\x8c\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
-    # nfsservctl to getresgid:
+    # from nfsservctl:
     b"\x35\x00\x8b\x8a\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x88\x87\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x87\x86\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to fcntl64:
+    # from rt_sigreturn:
     b"\x35\x00\x0c\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 (1)
-    b"\x35\x00\x05\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
+    b"\x35\x00\x05\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x82\x83\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to vfork:
-    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
+    # from chown:
+    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> from sigaltstack
     b"\x15\x00\x81\x80\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
-    b"\x45\x00\x22\x81\x02\x00\x00\x00"  # jset 2 fork                  -> sigaltstack, clock_gettime else errno(ENOSYS)
-    # ugetrlimit to getdents64:
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getdents64
+    # from sigaltstack:
+    b"\x45\x00\x22\x81\x02\x00\x00\x00"  # jset 2 fork                  -> sigaltstack and others else errno(ENOSYS)
+    # from ugetrlimit:
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x15\x00\x7d\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x15\x00\x7c\x7d\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
-    # setreuid32 to getdents64:
+    # from setreuid32:
     b"\x35\x00\x7c\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
     b"\x15\x00\x7b\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
-    b"\x45\x00\x79\x24\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32, setgroups32, readlinkat
-    # fcntl64 (1):
+    b"\x45\x00\x79\x24\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # fcntl64 (1): web_worker.yml:214
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x75\x76\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x73\x74\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x35\x00\x00\x71\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x70\x6f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x15\x00\x6f\x6e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to fchroot:
-    b"\x35\x00\x2f\x00\x5e\x01\x00\x00"  # jge  350 recv                -> recv to fchroot
-    b"\x35\x00\x1a\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to sendto
-    b"\x35\x00\x10\x00\x27\x01\x00\x00"  # jge  295 openat              -> openat to epoll_pwait
-    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to migrate_pages
+    # from gettid:
+    b"\x35\x00\x2f\x00\x5e\x01\x00\x00"  # jge  350 recv                -> from recv
+    b"\x35\x00\x1a\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
+    b"\x35\x00\x10\x00\x27\x01\x00\x00"  # jge  295 openat              -> from openat
+    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
     b"\x35\x00\x20\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x35\x00\x67\x5f\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else 222, 435
-    # sendfile64 to sched_setaffinity:
+    b"\x35\x00\x01\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> from sendfile64
+    b"\x35\x00\x67\x5f\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else gettid and others
+    # from sendfile64:
     b"\x35\x00\x66\x67\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to migrate_pages:
-    b"\x35\x00\x06\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to migrate_pages
-    b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> remap_file_pages to clock_settime
-    b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
+    # from io_setup:
+    b"\x35\x00\x06\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x04\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> from remap_file_pages
+    b"\x35\x00\x01\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> from fadvise64
     b"\x35\x00\x62\x64\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # fadvise64 to epoll_wait:
+    # from fadvise64:
     b"\x15\x00\x61\x00\xfd\x00\x00\x00"  # jeq  253 lookup_dcookie      -> errno(EPERM)
     b"\x15\x00\x62\x61\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS) else allow
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x15\x00\x60\x5f\x02\x01\x00\x00"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
-    # clock_gettime to migrate_pages:
-    b"\x35\x00\x02\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to migrate_pages
+    # from clock_gettime:
+    b"\x35\x00\x02\x00\x12\x01\x00\x00"  # jge  274 mbind               -> from mbind
     b"\x35\x00\x5f\x00\x11\x01\x00\x00"  # jge  273                     -> errno(ENOSYS)
-    # sigaltstack, clock_gettime:
+    # sigaltstack and others:
     b"\x45\x00\x5c\x5d\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
-    # mbind to migrate_pages:
+    # from mbind:
     b"\x15\x00\x5d\x5b\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to epoll_pwait:
-    b"\x35\x00\x02\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> mkdirat to epoll_pwait
+    # from openat:
+    b"\x35\x00\x02\x00\x28\x01\x00\x00"  # jge  296 mkdirat             -> from mkdirat
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to epoll_pwait:
-    b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> unshare to epoll_pwait
-    b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32, setgroups32, readlinkat
+    # from mkdirat:
+    b"\x35\x00\x03\x00\x36\x01\x00\x00"  # jge  310 unshare             -> from unshare
+    b"\x35\x00\x01\x00\x31\x01\x00\x00"  # jge  305 readlinkat          -> setreuid32 and others
     b"\x15\x00\x56\x55\x2c\x01\x00\x00"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # setreuid32, setgroups32, readlinkat:
+    # setreuid32 and others:
     b"\x45\x00\x55\x54\x05\x00\x00\x00"  # jset 5 open                  -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
+    # from unshare:
     b"\x35\x00\x54\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow
     b"\x15\x00\x53\x52\x37\x01\x00\x00"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
-    # utimensat to sendto:
-    b"\x35\x00\x0a\x00\x57\x01\x00\x00"  # jge  343 listen              -> listen to sendto
-    b"\x35\x00\x04\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to connect
+    # from utimensat:
+    b"\x35\x00\x0a\x00\x57\x01\x00\x00"  # jge  343 listen              -> from listen
+    b"\x35\x00\x04\x00\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x35\x00\x00\x3c\x41\x01\x00\x00"  # jge  321 signalfd            else utimensat, utimensat_time64
-    b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> eventfd2 to pwritev
+    b"\x35\x00\x01\x00\x48\x01\x00\x00"  # jge  328 eventfd2            -> from eventfd2
     b"\x15\x00\x4e\x4d\x43\x01\x00\x00"  # jeq  323 eventfd             -> allow else errno(EPERM)
-    # eventfd2 to pwritev:
+    # from eventfd2:
     b"\x15\x00\x4c\x4d\x4c\x01\x00\x00"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to connect:
+    # from rt_tgsigqueueinfo:
     b"\x15\x00\x00\x4b\x53\x01\x00\x00"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to sendto:
+    # from listen:
     b"\x35\x00\x06\x00\x5d\x01\x00\x00"  # jge  349 sendto              -> sendto
     b"\x15\x00\x00\x46\x5b\x01\x00\x00"  # jeq  347 socketpair          else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
@@ -4657,16 +4657,16 @@ _SH = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x41\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x41\x40\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recv to fchroot:
-    b"\x35\x00\x18\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from recv:
+    b"\x35\x00\x18\x00\x67\x01\x00\x00"  # jge  359 name_to_handle_at   -> from name_to_handle_at
     b"\x15\x00\x03\x00\x61\x01\x00\x00"  # jeq  353 setsockopt          -> setsockopt (1)
     b"\x15\x00\x00\x3c\x63\x01\x00\x00"  # jeq  355 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x39\x3a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -4674,74 +4674,74 @@ _SH = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x33\x32\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x32\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x30\x31\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x2e\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x2d\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x2c\x2b\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x2a\x2b\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x28\x27\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x27\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x26\x25\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x09\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x35\x00\x04\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to pkey_mprotect
+    # from name_to_handle_at:
+    b"\x35\x00\x09\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> from pkey_alloc
+    b"\x35\x00\x04\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x6b\x01\x00\x00"  # jeq  363 sendmmsg            -> sendmmsg
     b"\x15\x00\x22\x21\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1f\x20\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_mprotect:
+    # from membarrier:
     b"\x35\x00\x01\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    # mmap, membarrier:
+    # mmap and others:
     b"\x45\x00\x1e\x1d\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1b\x1c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x09\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    # from pkey_alloc:
+    b"\x35\x00\x09\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x35\x00\x06\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat, utimensat_time64
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x17\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
     b"\x35\x00\x18\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
     b"\x15\x00\x16\x15\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # ipc, clock_gettime64:
+    # ipc and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat, utimensat_time64:
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x35\x00\x0e\x0d\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0c\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0b\x0a\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> 222, 435
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> gettid and others
     b"\x15\x00\x0a\x08\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # 222, 435:
+    # gettid and others:
     b"\x45\x00\x09\x08\x0b\x00\x00\x00"  # jset 11 execve               -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x15\x00\x06\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
     b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -4756,37 +4756,37 @@ _SHEB = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222                     -> gettid to fchroot
-    b"\x00\x35\x3d\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc to fcntl64
-    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sysinfo
-    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
+    b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222                     -> from gettid
+    b"\x00\x35\x3d\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> from ipc
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xdc\xdd\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xda\xdb\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to umount2:
-    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
-    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\xd8\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\xd7\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
     b"\x00\x15\xd7\xd5\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # mount to rmdir:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount, setreuid
+    # from mount:
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
+    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
     b"\x00\x35\xd3\xd2\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x00\x35\xd1\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
     b"\x00\x15\xd1\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
     b"\x00\x15\xcf\xd1\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
-    # dup to umount2:
-    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xcd\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
     b"\x00\x15\xce\xcd\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # acct to umount2:
+    # from acct:
     b"\x00\x35\xcd\xcb\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xc9\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -4794,181 +4794,181 @@ _SHEB = (
     b"\x00\x15\xc7\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xc6\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # setpgid to sysinfo:
-    b"\x00\x35\x0f\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sysinfo
-    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    # from setpgid:
+    b"\x00\x35\x0f\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
+    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
     b"\x00\x35\xbd\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
     b"\x00\x15\xbc\xbe\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x00\x15\xbb\xbc\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
+    # from setreuid:
     b"\x00\x35\xbb\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    # mount, setreuid:
+    # mount and others:
     b"\x00\x45\xb9\xba\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # settimeofday to fstatfs:
-    b"\x00\x35\x03\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
+    # from settimeofday:
+    b"\x00\x35\x03\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\xb8\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
     b"\x00\x15\xb7\x00\x00\x00\x00\x55"  # jeq  85 readlink             -> allow
     b"\x00\x15\xb7\xb5\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else errno(EPERM)
-    # mmap to fstatfs:
-    b"\x00\x35\x00\x96\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap, membarrier
+    # from mmap:
+    b"\x00\x35\x00\x96\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
     b"\x00\x35\xb5\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
     b"\x00\x15\xb4\xb2\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall to sysinfo:
-    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sysinfo
+    # from socketcall:
+    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
     b"\x00\x45\xae\xad\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:149
     b"\x00\x15\xac\xad\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:157, 160
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
     b"\x00\x15\xab\xaa\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:160
     b"\x00\x35\xa9\xaa\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to sysinfo:
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sysinfo
+    # from syslog:
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
     b"\x00\x35\xa8\xa7\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sysinfo:
+    # from olduname:
     b"\x00\x35\xa7\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
     b"\x00\x45\x00\xa7\xff\xff\xff\x91"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x00\x45\xa4\xa6\xff\xff\xff\x8e"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
-    # ipc to fcntl64:
-    b"\x00\x35\x10\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to fcntl64
-    b"\x00\x35\x04\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to nanosleep
-    b"\x00\x45\x8d\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc, clock_gettime64
+    # from ipc:
+    b"\x00\x35\x10\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
+    b"\x00\x35\x04\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
+    b"\x00\x45\x8d\x00\xff\xff\xff\x87"  # jset 0xffffff87              -> ipc and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x9f\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x9f\x9e\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mprotect to nanosleep:
+    # from mprotect:
     b"\x00\x35\x00\x80\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mprotect, pkey_mprotect
-    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to setfsgid
+    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x04\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x35\x00\x9a\x00\x00\x00\x7f"  # jge  127                     else allow
     b"\x00\x45\x9a\x98\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to setfsgid:
+    # from quotactl:
     b"\x00\x15\x99\x97\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x00\x15\x96\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x95\x96\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x00\x35\x95\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x94\x93\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to fcntl64:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
-    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to prctl
+    # from mremap:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x8f\x90\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to prctl:
+    # from setresuid:
     b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    b"\x00\x35\x02\x00\x00\x00\x00\xa9"  # jge  169 nfsservctl          -> from nfsservctl
     b"\x00\x35\x00\x8c\x00\x00\x00\xa5"  # jge  165 getresuid           else errno(EPERM)
     b"\x00\x45\x8d\x8c\xff\xff\xff\x52"  # jset 0xffffff52              -> errno(ENOSYS) else allow
-    # nfsservctl to getresgid:
+    # from nfsservctl:
     b"\x00\x35\x8b\x8a\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x88\x87\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x87\x86\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to fcntl64:
+    # from rt_sigreturn:
     b"\x00\x35\x0c\x00\x00\x00\x00\xdd"  # jge  221 fcntl64             -> fcntl64 (1)
-    b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getdents64
-    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> chown to vfork
+    b"\x00\x35\x05\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 chown               -> from chown
     b"\x00\x15\x82\x83\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to vfork:
-    b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack to vfork
+    # from chown:
+    b"\x00\x35\x01\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> from sigaltstack
     b"\x00\x15\x81\x80\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
-    b"\x00\x45\x22\x81\x00\x00\x00\x02"  # jset 2 fork                  -> sigaltstack, clock_gettime else errno(ENOSYS)
-    # ugetrlimit to getdents64:
-    b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to getdents64
+    # from sigaltstack:
+    b"\x00\x45\x22\x81\x00\x00\x00\x02"  # jset 2 fork                  -> sigaltstack and others else errno(ENOSYS)
+    # from ugetrlimit:
+    b"\x00\x35\x02\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
     b"\x00\x15\x7d\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x00\x15\x7c\x7d\x00\x00\x00\xc6"  # jeq  198 lchown32            -> errno(EPERM) else allow
-    # setreuid32 to getdents64:
+    # from setreuid32:
     b"\x00\x35\x7c\x00\x00\x00\x00\xdb"  # jge  219 madvise             -> allow
     b"\x00\x15\x7b\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
-    b"\x00\x45\x79\x24\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setreuid32, setgroups32, readlinkat
-    # fcntl64 (1):
+    b"\x00\x45\x79\x24\x00\x00\x00\x0c"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x75\x76\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x73\x74\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x71\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x70\x6f\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x6f\x6e\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to fchroot:
-    b"\x00\x35\x2f\x00\x00\x00\x01\x5e"  # jge  350 recv                -> recv to fchroot
-    b"\x00\x35\x1a\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> utimensat to sendto
-    b"\x00\x35\x10\x00\x00\x00\x01\x27"  # jge  295 openat              -> openat to epoll_pwait
-    b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> io_setup to migrate_pages
+    # from gettid:
+    b"\x00\x35\x2f\x00\x00\x00\x01\x5e"  # jge  350 recv                -> from recv
+    b"\x00\x35\x1a\x00\x00\x00\x01\x40"  # jge  320 utimensat           -> from utimensat
+    b"\x00\x35\x10\x00\x00\x00\x01\x27"  # jge  295 openat              -> from openat
+    b"\x00\x35\x04\x00\x00\x00\x00\xf3"  # jge  243                     -> from io_setup
     b"\x00\x35\x20\x00\x00\x00\x00\xf2"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xef"  # jge  239 sendfile64          -> sendfile64 to sched_setaffinity
-    b"\x00\x35\x67\x5f\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM) else 222, 435
-    # sendfile64 to sched_setaffinity:
+    b"\x00\x35\x01\x00\x00\x00\x00\xef"  # jge  239 sendfile64          -> from sendfile64
+    b"\x00\x35\x67\x5f\x00\x00\x00\xe1"  # jge  225 readahead           -> errno(EPERM) else gettid and others
+    # from sendfile64:
     b"\x00\x35\x66\x67\x00\x00\x00\xf1"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to migrate_pages:
-    b"\x00\x35\x06\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> clock_gettime to migrate_pages
-    b"\x00\x35\x04\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> remap_file_pages to clock_settime
-    b"\x00\x35\x01\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> fadvise64 to epoll_wait
+    # from io_setup:
+    b"\x00\x35\x06\x00\x00\x00\x01\x09"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x04\x00\x00\x00\x01\x01"  # jge  257 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x01\x00\x00\x00\x00\xfa"  # jge  250 fadvise64           -> from fadvise64
     b"\x00\x35\x62\x64\x00\x00\x00\xf5"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # fadvise64 to epoll_wait:
+    # from fadvise64:
     b"\x00\x15\x61\x00\x00\x00\x00\xfd"  # jeq  253 lookup_dcookie      -> errno(EPERM)
     b"\x00\x15\x62\x61\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS) else allow
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x00\x15\x60\x5f\x00\x00\x01\x02"  # jeq  258 set_tid_address     -> allow else errno(EPERM)
-    # clock_gettime to migrate_pages:
-    b"\x00\x35\x02\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to migrate_pages
+    # from clock_gettime:
+    b"\x00\x35\x02\x00\x00\x00\x01\x12"  # jge  274 mbind               -> from mbind
     b"\x00\x35\x5f\x00\x00\x00\x01\x11"  # jge  273                     -> errno(ENOSYS)
-    # sigaltstack, clock_gettime:
+    # sigaltstack and others:
     b"\x00\x45\x5c\x5d\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # mbind to migrate_pages:
+    # from mbind:
     b"\x00\x15\x5d\x5b\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to epoll_pwait:
-    b"\x00\x35\x02\x00\x00\x00\x01\x28"  # jge  296 mkdirat             -> mkdirat to epoll_pwait
+    # from openat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x28"  # jge  296 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to epoll_pwait:
-    b"\x00\x35\x03\x00\x00\x00\x01\x36"  # jge  310 unshare             -> unshare to epoll_pwait
-    b"\x00\x35\x01\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> setreuid32, setgroups32, readlinkat
+    # from mkdirat:
+    b"\x00\x35\x03\x00\x00\x00\x01\x36"  # jge  310 unshare             -> from unshare
+    b"\x00\x35\x01\x00\x00\x00\x01\x31"  # jge  305 readlinkat          -> setreuid32 and others
     b"\x00\x15\x56\x55\x00\x00\x01\x2c"  # jeq  300 fstatat64           -> allow else errno(EPERM)
-    # setreuid32, setgroups32, readlinkat:
+    # setreuid32 and others:
     b"\x00\x45\x55\x54\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
+    # from unshare:
     b"\x00\x35\x54\x00\x00\x00\x01\x3e"  # jge  318 getcpu              -> allow
     b"\x00\x15\x53\x52\x00\x00\x01\x37"  # jeq  311 set_robust_list     -> allow else errno(EPERM)
-    # utimensat to sendto:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x57"  # jge  343 listen              -> listen to sendto
-    b"\x00\x35\x04\x00\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to connect
+    # from utimensat:
+    b"\x00\x35\x0a\x00\x00\x00\x01\x57"  # jge  343 listen              -> from listen
+    b"\x00\x35\x04\x00\x00\x00\x01\x4f"  # jge  335 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x00\x35\x00\x3c\x00\x00\x01\x41"  # jge  321 signalfd            else utimensat, utimensat_time64
-    b"\x00\x35\x01\x00\x00\x00\x01\x48"  # jge  328 eventfd2            -> eventfd2 to pwritev
+    b"\x00\x35\x01\x00\x00\x00\x01\x48"  # jge  328 eventfd2            -> from eventfd2
     b"\x00\x15\x4e\x4d\x00\x00\x01\x43"  # jeq  323 eventfd             -> allow else errno(EPERM)
-    # eventfd2 to pwritev:
+    # from eventfd2:
     b"\x00\x15\x4c\x4d\x00\x00\x01\x4c"  # jeq  332 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to connect:
+    # from rt_tgsigqueueinfo:
     b"\x00\x15\x00\x4b\x00\x00\x01\x53"  # jeq  339 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x49\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x48\x47\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to sendto:
+    # from listen:
     b"\x00\x35\x06\x00\x00\x00\x01\x5d"  # jge  349 sendto              -> sendto
     b"\x00\x15\x00\x46\x00\x00\x01\x5b"  # jeq  347 socketpair          else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
@@ -4976,16 +4976,16 @@ _SHEB = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x3f\x3e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recv to fchroot:
-    b"\x00\x35\x18\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from recv:
+    b"\x00\x35\x18\x00\x00\x00\x01\x67"  # jge  359 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x15\x03\x00\x00\x00\x01\x61"  # jeq  353 setsockopt          -> setsockopt (1)
     b"\x00\x15\x00\x3c\x00\x00\x01\x63"  # jeq  355 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x39\x3a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -4993,74 +4993,74 @@ _SHEB = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x33\x32\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x32\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x30\x31\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x2e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x2d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x2c\x2b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x2a\x2b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x28\x27\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x27\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x26\x25\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> membarrier to pkey_mprotect
+    # from name_to_handle_at:
+    b"\x00\x35\x09\x00\x00\x00\x01\x81"  # jge  385 pkey_alloc          -> from pkey_alloc
+    b"\x00\x35\x04\x00\x00\x00\x01\x7a"  # jge  378 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x6b"  # jeq  363 sendmmsg            -> sendmmsg
     b"\x00\x15\x22\x21\x00\x00\x01\x75"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x1f\x20\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_mprotect:
+    # from membarrier:
     b"\x00\x35\x01\x00\x00\x00\x01\x80"  # jge  384 pkey_mprotect       -> mprotect, pkey_mprotect
-    # mmap, membarrier:
+    # mmap and others:
     b"\x00\x45\x1e\x1d\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1b\x1c\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    # from pkey_alloc:
+    b"\x00\x35\x09\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x00\x35\x06\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat, utimensat_time64
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
     b"\x00\x35\x18\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
     b"\x00\x15\x16\x15\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x00\x35\x14\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # ipc, clock_gettime64:
+    # ipc and others:
     b"\x00\x45\x14\x13\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat, utimensat_time64:
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> 222, 435
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435                     -> gettid and others
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # 222, 435:
+    # gettid and others:
     b"\x00\x45\x09\x08\x00\x00\x00\x0b"  # jset 11 execve               -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
@@ -5075,42 +5075,42 @@ _XTENSA = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x51\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
-    b"\x35\x00\x2f\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt to socketpair
-    b"\x35\x00\x18\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to socket
+    b"\x35\x00\x51\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> from sendfile
+    b"\x35\x00\x2f\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
+    b"\x35\x00\x18\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> from ioctl
     b"\x15\x00\x15\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x15\x00\x0e\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
-    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> creat to pwrite64
+    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> from creat
     b"\x35\x00\xa9\xa8\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
-    # creat to pwrite64:
+    # from creat:
     b"\x35\x00\x00\xa7\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
     b"\x15\x00\xa6\xa7\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
-    # link, fallocate:
-    b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat, fallocate
-    b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd to fchown
+    # link and others:
+    b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat and others
+    b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> from getcwd
     b"\x15\x00\xa4\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
     b"\x15\x00\xa3\xa2\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
-    # getcwd to fchown:
-    b"\x35\x00\x00\x5b\x31\x00\x00\x00"  # jge  49 lstat                else getcwd, getresgid
+    # from getcwd:
+    b"\x35\x00\x00\x5b\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
     b"\x35\x00\xa0\xa1\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
-    # fstat, fallocate:
-    b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> fallocate to utimes
+    # fstat and others:
+    b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fallocate
     b"\x15\x00\x9e\x9f\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
-    # fallocate to utimes:
+    # from fallocate:
     b"\x15\x00\x9e\x9d\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl64:
+    # fcntl64: web_worker.yml:214, 218
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x10\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)
     b"\x35\x00\x13\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)
     b"\x35\x00\x00\x99\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x98\x97\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x95\x96\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # ioctl to socket:
-    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> setxattr to socket
+    # from ioctl:
+    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
     b"\x15\x00\x06\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x92\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -5118,29 +5118,29 @@ _XTENSA = (
     b"\x15\x00\x90\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x8f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)
-    # fcntl64, fcntl (1):
+    # fcntl64, fcntl (1): compute_only.yml:61, 64, 71, 74
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)
     b"\x15\x00\x89\x8a\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl64, fcntl (2):
+    # fcntl64, fcntl (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x87\x88\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (3):
+    # fcntl64, fcntl (3): compute_only.yml:68, 78
     b"\x15\x00\x87\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # setxattr to socket:
-    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to socket
+    # from setxattr:
+    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
     b"\x15\x00\x69\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
     b"\x35\x00\x84\x83\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
-    # mlockall to socket:
+    # from mlockall:
     b"\x15\x00\x01\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall, msync, pidfd_getfd
-    # mremap:
+    b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x7f\x80\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setsockopt to socketpair:
-    b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> getsockopt to socketpair
+    # from setsockopt:
+    b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
@@ -5148,168 +5148,168 @@ _XTENSA = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
     b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:101, 106
     b"\x15\x00\x77\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x75\x76\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x73\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x72\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x71\x70\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:122
     b"\x35\x00\x6f\x70\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x6d\x6c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:89, 93
     b"\x15\x00\x6c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x6b\x6a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to socketpair:
+    # from getsockopt:
     b"\x35\x00\x06\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> socketpair
     b"\x15\x00\x03\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
-    b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt, recvmsg, recvfrom, ...
+    b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x65\x66\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x63\x64\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x5f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x5f\x5e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendfile to fchroot:
-    b"\x35\x00\x2d\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> utimensat to fchroot
-    b"\x35\x00\x17\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to readlinkat
-    b"\x35\x00\x08\x00\x79\x00\x00\x00"  # jge  121 wait4               -> wait4 to sched_setaffinity
+    # from sendfile:
+    b"\x35\x00\x2d\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> from utimensat
+    b"\x35\x00\x17\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x08\x00\x79\x00\x00\x00"  # jge  121 wait4               -> from wait4
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
     b"\x15\x00\x58\x59\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x56\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x56\x55\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # wait4 to sched_setaffinity:
-    b"\x35\x00\x06\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
+    # from wait4:
+    b"\x35\x00\x06\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x35\x00\x01\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x3b\x50\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getsockopt, recvmsg, recvfrom, ... else errno(EPERM)
-    # prctl (1):
+    b"\x35\x00\x3b\x50\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getsockopt and others else errno(EPERM)
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4e\x4d\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x4d\x4c\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # personality to sched_setaffinity:
-    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to sched_setaffinity
+    # from personality:
+    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
     b"\x35\x00\x00\x4a\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
     b"\x45\x00\x4a\x49\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
-    # setreuid to sched_setaffinity:
-    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_setaffinity
+    # from setreuid:
+    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> from getresgid
     b"\x15\x00\x48\x47\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
-    # getresgid to sched_setaffinity:
+    # from getresgid:
     b"\x35\x00\x46\x00\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM)
-    # getcwd, getresgid:
+    # getcwd and others:
     b"\x45\x00\x46\x45\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
-    # sched_getaffinity to readlinkat:
-    b"\x35\x00\x0e\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> inotify_init to readlinkat
+    # from sched_getaffinity:
+    b"\x35\x00\x0e\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> from inotify_init
     b"\x35\x00\x00\x20\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
-    b"\x35\x00\x05\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to epoll_create1
+    b"\x35\x00\x05\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> from sched_yield
     b"\x35\x00\x00\x41\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
-    b"\x35\x00\x02\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups to sched_rr_get_interval
+    b"\x35\x00\x02\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> from setgroups
     b"\x35\x00\x00\x40\xc1\x00\x00\x00"  # jge  193 settimeofday        else allow
     b"\x35\x00\x3f\x3e\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
-    # setgroups to sched_rr_get_interval:
+    # from setgroups:
     b"\x45\x00\x3d\x3e\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
-    # sched_yield to epoll_create1:
-    b"\x35\x00\x05\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> timer_create to epoll_create1
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to clock_nanosleep
+    # from sched_yield:
+    b"\x35\x00\x05\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> from timer_create
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x45\x00\x00\x3c\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
     b"\x15\x00\x39\x3a\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
-    # rt_sigqueueinfo to clock_nanosleep:
+    # from rt_sigqueueinfo:
     b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
     b"\x15\x00\x38\x37\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
-    # timer_create to epoll_create1:
+    # from timer_create:
     b"\x35\x00\x37\x36\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
-    # inotify_init to readlinkat:
+    # from inotify_init:
     b"\x15\x00\x03\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
     b"\x15\x00\x35\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
     b"\x15\x00\x34\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
     b"\x15\x00\x33\x32\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x30\x31\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # utimensat to fchroot:
-    b"\x35\x00\x12\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64 to pwritev2
+    # from utimensat:
+    b"\x35\x00\x12\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> from prlimit64
     b"\x35\x00\x00\x1a\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
-    b"\x35\x00\x04\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> timerfd_create to clock_adjtime
-    b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> eventfd to pipe2
+    b"\x35\x00\x04\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> from timerfd_create
+    b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> from eventfd
     b"\x15\x00\x2b\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
     b"\x15\x00\x2a\x29\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
-    # eventfd to pipe2:
-    b"\x35\x00\x13\x2a\x32\x01\x00\x00"  # jge  306 eventfd             -> getsockopt, recvmsg, recvfrom, ... else errno(ENOSYS)
-    # timerfd_create to clock_adjtime:
+    # from eventfd:
+    b"\x35\x00\x13\x2a\x32\x01\x00\x00"  # jge  306 eventfd             -> getsockopt and others else errno(ENOSYS)
+    # from timerfd_create:
     b"\x35\x00\x27\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
     b"\x35\x00\x27\x26\x3c\x01\x00\x00"  # jge  316 eventfd2            -> allow else errno(EPERM)
-    # prlimit64 to pwritev2:
-    b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to pwritev2
+    # from prlimit64:
+    b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x23\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x21\x22\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # kcmp to pwritev2:
-    b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to pwritev2
+    # from kcmp:
+    b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
     b"\x15\x00\x20\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
     b"\x15\x00\x1f\x1e\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x1d\x1e\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> pkey_alloc to timerfd_settime64
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x19\x1a\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x00\x17\x5f\x01\x00\x00"  # jge  351 statx               else errno(EPERM)
     b"\x35\x00\x18\x17\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x45\x00\x15\x00\x68\xfe\xff\xff"  # jset 0xfffffe68              -> errno(EPERM)
-    # getsockopt, recvmsg, recvfrom, ...:
+    # getsockopt and others:
     b"\x45\x00\x15\x14\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x11\x12\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
+    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x00\x0e\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x0d\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
     b"\x15\x00\x0d\x0b\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to pidfd_open:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
     b"\x15\x00\x0b\x09\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to fchroot:
-    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> mlockall, msync, pidfd_getfd
+    # from clone3:
+    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> mlockall and others
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # mlockall, msync, pidfd_getfd:
+    # mlockall and others:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
+    # from mount_setattr:
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
@@ -5324,117 +5324,117 @@ _CSKY = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4b\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> recvfrom to fchroot
-    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to sendto
-    b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to sched_setaffinity
+    b"\x35\x00\x4b\x00\xcf\x00\x00\x00"  # jge  207 recvfrom            -> from recvfrom
+    b"\x35\x00\x2b\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x19\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0d\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x06\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x99\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\x98\x97\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\x97\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\x96\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x96\x94\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x93\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x92\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x91\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x90\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74; web_worker.yml:214
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
     b"\x15\x00\x8a\x8b\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x88\x89\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (3):
+    # fcntl64 (3): web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
     b"\x35\x00\x00\x86\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x85\x84\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl64 (4):
+    # fcntl64 (4): compute_only.yml:78
     b"\x15\x00\x84\x83\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to sched_setaffinity:
-    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> utimensat to sched_setaffinity
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to timerfd_gettime
+    # from openat:
+    b"\x35\x00\x08\x00\x58\x00\x00\x00"  # jge  88 utimensat            -> from utimensat
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7f\x80\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to timerfd_gettime:
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to timerfd_gettime
-    b"\x35\x00\x7e\x78\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, pidfd_getfd
-    # signalfd4 to timerfd_gettime:
+    # from close:
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
+    b"\x35\x00\x7e\x78\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
     b"\x35\x00\x00\x7c\x4e\x00\x00\x00"  # jge  78 readlinkat           else errno(EPERM)
     b"\x35\x00\x7b\x00\x54\x00\x00\x00"  # jge  84 sync_file_range2     -> errno(EPERM)
     b"\x15\x00\x7a\x7b\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # utimensat to sched_setaffinity:
+    # from utimensat:
     b"\x35\x00\x00\x66\x59\x00\x00\x00"  # jge  89 acct                 else utimensat, utimensat_time64
-    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to sched_setaffinity
-    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    b"\x35\x00\x05\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x01\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x77\x76\x5d\x00\x00\x00"  # jge  93 exit                 -> allow else errno(EPERM)
-    # waitid to clock_settime:
+    # from waitid:
     b"\x45\x00\x75\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x74\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x73\x74\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # clock_gettime to sched_setaffinity:
+    # from clock_gettime:
     b"\x35\x00\x72\x73\x74\x00\x00\x00"  # jge  116 syslog              -> errno(EPERM) else allow
-    # sched_getaffinity to sendto:
-    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to sendto
-    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to sysinfo
+    # from sched_getaffinity:
+    b"\x35\x00\x13\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x0b\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x00\x4d\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> rt_sigqueueinfo to setrlimit
+    b"\x35\x00\x02\x00\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x35\x00\x6e\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> allow
     b"\x45\x00\x6c\x6d\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
-    # rt_sigqueueinfo to setrlimit:
-    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to setrlimit
+    # from rt_sigqueueinfo:
+    b"\x35\x00\x01\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x15\x00\x6b\x6a\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to setrlimit:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to setrlimit
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x69\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x68\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x67\x66\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to setrlimit:
+    # from sethostname:
     b"\x15\x00\x66\x65\xa3\x00\x00\x00"  # jeq  163 getrlimit           -> allow else errno(EPERM)
-    # getrusage to sysinfo:
+    # from getrusage:
     b"\x15\x00\x02\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
     b"\x45\x00\x00\x64\x02\x00\x00\x00"  # jset 2 io_submit             else allow
     b"\x35\x00\x63\x62\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x60\x5f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x5f\x5e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # mq_open to sendto:
+    # from mq_open:
     b"\x35\x00\x08\x00\xce\x00\x00\x00"  # jge  206 sendto              -> sendto
     b"\x15\x00\x02\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x5b\x00\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM)
     b"\x35\x00\x5b\x5a\xc9\x00\x00\x00"  # jge  201 listen              -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x56\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x56\x55\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x54\x53\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recvfrom to fchroot:
-    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to fchroot
+    # from recvfrom:
+    b"\x35\x00\x1c\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x07\x00\xd0\x00\x00\x00"  # jeq  208 setsockopt          -> setsockopt (1)
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x4e\x4f\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x4c\x4d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x4a\x4b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -5442,96 +5442,96 @@ _CSKY = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x44\x43\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x43\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x41\x42\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x3f\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x3e\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x3d\x3c\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x3b\x3c\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x39\x38\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x38\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x37\x36\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # add_key to fchroot:
-    b"\x35\x00\x15\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
-    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to userfaultfd
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to cacheflush
+    # from add_key:
+    b"\x35\x00\x15\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    b"\x35\x00\x0b\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
     b"\x15\x00\x00\x32\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x30\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x30\x2f\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap2 to cacheflush:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to cacheflush
+    # from mmap2:
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x11\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x2d\x2c\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to cacheflush:
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to cacheflush
+    # from mlockall:
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x2b\x2a\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to cacheflush:
+    # from accept4:
     b"\x35\x00\x2b\x2a\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to userfaultfd:
+    # from wait4:
     b"\x15\x00\x04\x00\x05\x01\x00\x00"  # jeq  261 prlimit64           -> prlimit64
     b"\x15\x00\x01\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x27\x26\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x24\x25\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x22\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # membarrier to fchroot:
-    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from pkey_alloc:
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x15\x00\x19\x00\x23\x01\x00\x00"  # jeq  291 statx               -> allow
     b"\x15\x00\x18\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x18\x16\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x45\x00\x00\x15\x02\x00\x00\x00"  # jset 2 io_submit             else errno(EPERM)
     b"\x35\x00\x14\x15\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM) else allow
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
+    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x00\x0e\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x0d\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
     b"\x15\x00\x0d\x0b\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to pidfd_open:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
     b"\x15\x00\x0b\x09\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to fchroot:
-    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close, pidfd_getfd
+    # from clone3:
+    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> close and others
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # close, pidfd_getfd:
+    # close and others:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
+    # from mount_setattr:
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -64,9 +64,41 @@ def sections(source: str) -> dict[str, list[tuple[str, bytes, str]]]:
         elif row := re.fullmatch(r'    (b"(?:\\x[0-9a-f]{2}){8}")  # (.*)', line):
             found[current].append((label, ast.literal_eval(row[1]), row[2]))
             label = ""
-        elif heading := re.fullmatch(r"    # (.*):", line):
+        elif heading := re.fullmatch(r"    # ([^:]*):( .*)?", line):
             label = heading[1]
     return found
+
+
+def heads(source: str) -> list[tuple[str, list[str], str, int]]:
+    """Read what stands above the blocks of calls: ABI, calls, and each line of a policy."""
+    found = []
+    abi = ""
+    for line in source.splitlines():
+        if start := re.fullmatch(r"_([A-Z0-9_]+) = \(", line):
+            abi = start[1].lower()
+        elif head := re.fullmatch(r"    # ([^:]*): (.+)", line):
+            calls = re.sub(r" \(\d+\)$", "", head[1]).split(", ")
+            for file, numbers in re.findall(r"(\w+\.yml):([\d, ]+)", head[2]):
+                found += [(abi, calls, file, int(n)) for n in re.findall(r"\d+", numbers)]
+    return found
+
+
+def item_at(lines: list[str]) -> str:
+    """Return the item of a YAML list with which these lines begin."""
+    first, *rest = lines
+    assert first.lstrip().startswith("- "), first
+    indent = len(first) - len(first.lstrip("- "))
+    end = next((at for at, line in enumerate(rest) if line[:indent].strip()), len(rest))
+    return " ".join([first, *rest[:end]])
+
+
+@pytest.mark.parametrize("name", ["compute_only", "web_worker"])
+def test_the_block_of_a_call_names_lines_of_the_policy_that_name_the_call(name: str) -> None:
+    found = [head for head in heads((PACKAGE / f"{name}.py").read_text()) if head[0] == "x86_64"]
+    assert len(found) > 10
+    for _, calls, file, number in found:
+        rule = item_at((ROOT / "policies" / file).read_text().splitlines()[number - 1 :])
+        assert any(re.search(rf"\b{call}\b", rule) for call in calls), (calls, file, number, rule)
 
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of the bytes literal: a label to print above it, the bytes, the instruction."""
+    """A line of the bytes literal: what to print above it, the bytes, the instruction."""
 
-    label: str
+    head: str
     literal: str
     text: str
 
@@ -278,10 +278,11 @@ def _docstring_text(text: str) -> str:
 def _section(program: Program, tables: Tables) -> _Section:
     abi = program.abi
     data = program.to_bytes()
+    lines = listing(program.instructions, abi, tables, program.origins)
     chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
     rows = [
-        _Row(line.label, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
-        for chunk, line in zip(chunks, listing(program.instructions, abi, tables), strict=True)
+        _Row(line.head, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
+        for chunk, line in zip(chunks, lines, strict=True)
     ]
     literal = render_text("program.j2", rows=rows)
     serves = " and ".join(other.name for other in (abi, *program.compat))
