@@ -13,14 +13,13 @@ from running_kernel import ALLOW, ERRNO, KILL_PROCESS, LOG, NEW_LISTENER, TRACE,
 from seccompgen.core.abis import ABIS
 from seccompgen.core.model import U32, U64, ActionKind
 from seccompgen.core.program import RET_K, Instruction, encode
+from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.observe.run.asking import asking, asking_about, lets_through
 from seccompgen.observe.run.steps import INSTALLERS
 from seccompgen.observe.run.token import Token, with_token
 from seccompgen.pipeline.build import build_policy, shipped_tables
 from seccompgen.verify import Code, Meaning, Proof, kernel_objections, meaning, prove
-from seccompgen.verify.call import ARCH, ARGS, NR
-from seccompgen.verify.oracle import Case
-from seccompgen.verify.oracle import Test as Asks
+from seccompgen.verify.oracle import Case, FieldTest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,8 +200,8 @@ def test_what_is_made_of_a_program_is_proved_on_each_abi(name: str, tmp_path: Pa
         found = prove(expected, Code(instructions, abi.byte_order))
         assert isinstance(found, Proof), found
 
-    def when(nr: int, *tests: Asks) -> tuple[Asks, ...]:
-        return Asks(ARCH, "==", abi.audit_arch), Asks(NR, "==", nr), *tests
+    def when(nr: int, *tests: FieldTest) -> tuple[FieldTest, ...]:
+        return FieldTest(ARCH, "==", abi.audit_arch), FieldTest(NR, "==", nr), *tests
 
     trace, notify = ActionKind.TRACE, ActionKind.USER_NOTIF
     everything = (Instruction(RET_K, 0, 0, trace.value),)
@@ -217,11 +216,11 @@ def test_what_is_made_of_a_program_is_proved_on_each_abi(name: str, tmp_path: Pa
     )
     token = Token.new(abi)
     word = U64 if abi.bits == 64 else U32
-    holds = [Asks(ARGS + n, "==", value, word) for n, value in enumerate(token.words, 3)]
+    holds = [FieldTest(ARGS + n, "==", value, word) for n, value in enumerate(token.words, 3)]
     calls = [table.numbers[one] for one in ("execve", "write", "exit_group")]
     opens = [Case(when(nr, *holds), ALLOW, origin) for nr in calls]
     nr = table.numbers["seccomp"]
-    wants = Case(when(nr, Asks(ARGS + 1, "!=", 0, NEW_LISTENER)), USER_NOTIF, origin)
+    wants = Case(when(nr, FieldTest(ARGS + 1, "!=", 0, NEW_LISTENER)), USER_NOTIF, origin)
     proved(with_token(program, abi, token, calls), changed(means, *opens))
     proved(
         with_token(asking(program, notify), abi, token, calls, asks_for_listeners=nr),
