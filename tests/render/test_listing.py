@@ -47,7 +47,7 @@ def test_a_name_stays_where_only_what_comes_later_changes() -> None:
 def test_the_block_of_a_call_has_the_lines_of_the_policy_above_it() -> None:
     code = program(30)
     here, there = Position("/home/somebody/base.yml", 7, 3), Position("web.yml", 12, 3)
-    origins = [(Origin("rule 1", here),)] * len(code)
+    origins: list[tuple[Origin, ...]] = [(Origin("rule 1", here),)] * len(code)
     origins[6] = (Origin("rule 2", there), Origin("rule 1", here))
     origins[7] = (Origin("rule 3", Position("web.yml", 9)), Origin("made", Position("a.bpf")))
     lines = listing(code, X86_64, TABLES, origins)

@@ -141,7 +141,7 @@ def test_errno_and_a_short_reason_are_there_without_the_words(
 ) -> None:
     told, _, words, _, after = explained(python, tmp_path, **lack)
     assert told == [22, "unknown_flag", {"flags": "0x100000"}]
-    reason, remedy = "unknown flag, flags 0x100000", "look unknown_flag up in docs/runtime.md"
+    reason, remedy = "unknown flag, flags 0x100000", "see unknown_flag in docs/runtime.md"
     assert words[:3] == ["22", reason, remedy]
     assert words[4] == f"[Errno 22] cannot install filter 'p': {reason}; {remedy}"
     assert after == ["application._runtime"]

@@ -75,10 +75,10 @@ def under(outer: bytes, program: bytes = ALLOW_ALL, flags: int = 0, **options: A
 
 def test_it_is_an_oserror_with_errno_and_sentence() -> None:
     error = runtime.SeccompError(errno.EBUSY, "sentence")
-    assert isinstance(error, OSError)
-    assert type(error).__name__ == "SeccompError"
     assert (error.errno, error.strerror, error.reason) == (errno.EBUSY, "sentence", "sentence")
     assert str(error) == f"[Errno {errno.EBUSY}] sentence"
+    assert isinstance(error, OSError)
+    assert type(error).__name__ == "SeccompError"
 
 
 @pytest.mark.parametrize("name", ["EPERM", "EINVAL", "EOPNOTSUPP", "ENOSYS", "ESRCH", "ENOMEM"])

@@ -86,14 +86,14 @@ class SeccompError(OSError):
         try:
             from ._explain import _words
         except (ImportError, OSError):
-            words = {"reason": self.args[1], "remedy": f"look {self.cause} up in docs/runtime.md"}
+            words = {"reason": str(self.args[1]), "remedy": f"see {self.cause} in docs/runtime.md"}
             return words.get(name, str(self.errno))
         return _words(self)[name]
 
     @property
     def strerror(self) -> str:  # type: ignore[override] # made when it is asked for, as the others
         """The whole text, but for the number."""
-        return f"cannot {self.tried}: {self.reason}; {self.remedy}" if self.tried else self.args[1]
+        return f"cannot {self.tried}: {self.reason}; {self.remedy}" if self.tried else self.reason
 
     def __str__(self) -> str:
         return f"[Errno {self.errno}] {self.strerror}"
@@ -134,7 +134,7 @@ def install(
     # The kernel reads the length as 16 bits: one that wraps would be another, shorter program.
     if rest or not 0 < length <= _MAX_INSTRUCTIONS:
         raise _refusal(attempt, "no_program", "EINVAL", size=len(program))
-    told: list[tuple[int, int]] = _unreturned.__dict__.setdefault((flags, program), [])
+    told = _unreturned.__dict__.setdefault((flags, program), [])  # type: ignore[call-overload]
     if not told:
         kernel = _Kernel(attempt, number, program)
         kernel.require_flags(flags)
@@ -260,7 +260,7 @@ def _ask(question: str, *words: object):  # type: ignore[no-untyped-def] # no An
         from ._questions import _QUESTIONS
     except (ImportError, OSError) as error:
         raise _refusal("import _questions", "no_module", "ENOSYS", failure=str(error)) from error
-    return _QUESTIONS[question](*words)
+    return _QUESTIONS[question](*words)  # type: ignore[operator]
 
 
 class _Kernel:
