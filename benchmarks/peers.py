@@ -82,7 +82,7 @@ def our_module(name: str, entry: Entry, directory: Path) -> str:
     package.mkdir()
     (package / "__init__.py").touch()
     generate({name: entry}, package)
-    (module,) = [path.stem for path in package.glob("*.py") if not path.stem.startswith("_")]
+    (module,) = [path.parent.name for path in package.glob("*/__init__.py")]
     return f"{package.name}.{module}"
 
 

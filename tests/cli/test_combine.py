@@ -85,21 +85,26 @@ def test_a_listener_of_a_part_brings_its_supervisors_side(here: Path) -> None:
     (here / "more.yml").write_text(ASKS.replace("read", "write"))
     done = inside("intersect", "asks.yml", "more.yml", "--name", "both", "-o", "pkg", cwd=here)
     assert done.code == 0, done.err
-    assert set(snapshot(here / "pkg")) == {*FILES, "notification.py", "both.py"}
+    assert set(snapshot(here / "pkg")) == {
+        *FILES,
+        "notification.py",
+        "both/__init__.py",
+        "both/_x86_64.py",
+    }
 
 
 def test_intersect_writes_a_module_and_the_runtime(here: Path) -> None:
     done = seccompgen("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
-    wrote = [f"wrote pkg/{name}" for name in (*sorted(FILES), "a_b.py")]
+    wrote = [*(f"wrote pkg/{name}" for name in sorted(FILES)), "wrote pkg/a_b (2 files)"]
     assert said(done) == (0, ["a-b: x86_64, 17 instructions, proved", *wrote], LEFT_OUT)
-    assert set(snapshot(here / "pkg")) == {*FILES, "a_b.py"}
+    assert set(snapshot(here / "pkg")) == {*FILES, "a_b/__init__.py", "a_b/_x86_64.py"}
     again = inside("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
     assert again.out.splitlines()[1:] == ["everything is up to date"]
 
 
 def test_the_module_says_what_it_is_made_of_and_how(here: Path) -> None:
     inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
-    text = (here / "out" / "both.py").read_text()
+    text = (here / "out" / "both" / "__init__.py").read_text()
     banner, _, rest = text.partition('"""')
     docstring = rest.partition('"""')[0]
     lines = banner.splitlines()
@@ -152,7 +157,7 @@ def test_the_other_operations_say_so_and_can_be_done_again(
 ) -> None:
     assert inside(*args, "--name", "made", "-o", "out", cwd=here).code == 0
     before = snapshot(here)
-    text = (here / "out" / "made.py").read_text()
+    text = (here / "out" / "made" / "__init__.py").read_text()
     assert f"\n#   made    {made}\n" in text
     assert f'"""{title}\n' in text
     (redo,) = (line for line in text.splitlines() if line.startswith("#   redo    seccompgen "))
@@ -160,9 +165,9 @@ def test_the_other_operations_say_so_and_can_be_done_again(
     again = [word.replace("DIR", "out") for word in shlex.split(redo)[3:]]
     assert inside(*again, "--check", cwd=here).code == 0
     assert snapshot(here) == before
-    proved = inside("verify", "out/made.py", cwd=here)
+    proved = inside("verify", "out/made", cwd=here)
     assert (proved.code, proved.err) == (0, "")
-    assert proved.out.startswith("out/made.py: proved for x86_64 (classes and z3)")
+    assert proved.out.startswith("out/made: proved for x86_64 (classes and z3)")
 
 
 def test_raw_instructions_and_json(here: Path) -> None:
@@ -189,7 +194,7 @@ def test_raw_instructions_and_json(here: Path) -> None:
 
 def test_check_writes_nothing_and_says_what_is_stale(here: Path) -> None:
     args = ("union", "one.yml", "two.yml", "--name", "both", "-o", "new")
-    missing = [f"new/{name}: is missing" for name in (*sorted(FILES), "both.py")]
+    missing = [f"new/{name}: is missing" for name in (*sorted(FILES), "both/__init__.py")]
     assert said(inside(*args, "--check", cwd=here)) == (1, [], [*LEFT_OUT, *missing, RENEW])
     assert not (here / "new").exists()
     assert inside(*args, cwd=here).code == 0
@@ -198,7 +203,7 @@ def test_check_writes_nothing_and_says_what_is_stale(here: Path) -> None:
     before = snapshot(here)
     code, out, err = said(inside(*args, "--check", cwd=here))
     assert (code, out, err[:2], err[3:]) == (1, [], LEFT_OUT, [RENEW])
-    assert err[2].startswith("new/both.py: is stale: two.yml has changed; ")
+    assert err[2].startswith("new/both/__init__.py: is stale: two.yml has changed; ")
     assert snapshot(here) == before
 
 
@@ -212,10 +217,10 @@ def test_a_directory_is_all_the_filters_in_it(here: Path) -> None:
     done = inside("intersect", "pkg", "--name", "all", "-o", "out", "--json", cwd=here)
     assert done.code == 0, done.err
     (about,) = json.loads(done.out)["filters"]
-    assert about["parts"] == ["pkg/one.py", "pkg/two.py"]
+    assert about["parts"] == ["pkg/one", "pkg/two"]
     policies = inside("intersect", "one.yml", "two.yml", "--name", "p", "-o", "out", cwd=here)
     assert policies.code == 0
-    same = inside("equiv", "out/all.py", "out/p.py", cwd=here)
+    same = inside("equiv", "out/all", "out/p", cwd=here)
     assert same.code == 0, same.err
 
 
@@ -223,16 +228,16 @@ def test_the_stock_filters_are_installed_as_each_of_them(here: Path) -> None:
     modules = str(ROOT / "generated" / "seccomp_filters")
     args = ("--arch", "aarch64", "-o", "out")
     assert inside("union", modules, "--name", "modules", *args, cwd=here).code == 0
-    assert "        flags=1,\n" in (here / "out" / "modules.py").read_text()
+    assert "        flags=1,\n" in (here / "out" / "modules" / "__init__.py").read_text()
 
 
 def test_how_modules_are_installed_counts_as_that_of_policies(here: Path) -> None:
     assert inside("build", "asks.yml", "-o", "pkg", cwd=here).code == 0
-    done = inside("intersect", "pkg/asks.py", "asks.yml", "--name", "twice", "-o", "out", cwd=here)
+    done = inside("intersect", "pkg/asks", "asks.yml", "--name", "twice", "-o", "out", cwd=here)
     assert done.code == 0, done.err
-    assert "        flags=8,\n" in (here / "out" / "twice.py").read_text()
-    assert refused(here, "intersect", "one.yml", "pkg/asks.py", "--name", "x") == [
-        "pkg/asks.py: flags differ from those of one.yml; one program is installed in one way, so "
+    assert "        flags=8,\n" in (here / "out" / "twice" / "__init__.py").read_text()
+    assert refused(here, "intersect", "one.yml", "pkg/asks", "--name", "x") == [
+        "pkg/asks: flags differ from those of one.yml; one program is installed in one way, so "
         "let them be the same"
     ]
 
@@ -375,7 +380,7 @@ def test_an_action_that_is_none_or_takes_nothing_away_is_refused(
     assert line.startswith(message)
 
 
-@pytest.mark.parametrize("first", ["two.yml", "two.py", "two.bpf"])
+@pytest.mark.parametrize("first", ["two.yml", "two", "two.bpf"])
 def test_subtracting_from_what_has_no_refusal_of_its_own_asks_for_one(
     here: Path, first: str
 ) -> None:
@@ -419,7 +424,7 @@ def test_no_part_is_overwritten_with_the_whole(here: Path) -> None:
     before = snapshot(here)
     advice = "is one of the filters, and would be replaced: choose another --name, or directory"
     result = inside("intersect", "pkg", "--name", "one", "-o", "pkg", cwd=here)
-    assert (result.code, result.err.splitlines()[-1]) == (2, f"pkg/one.py: {advice}")
+    assert (result.code, result.err.splitlines()[-1]) == (2, f"pkg/one: {advice}")
     args = ("--arch", "x86_64", "--format", "bpf", "--name", "raw")
     result = inside("intersect", "one.yml", "raw.x86_64.bpf", *args, cwd=here)
     assert (result.code, result.err) == (2, f"raw.x86_64.bpf: {advice}\n")
@@ -468,33 +473,33 @@ def test_a_place_where_nothing_can_be_written_is_outside(here: Path) -> None:
 
 def test_verify_finds_the_parts_and_says_what_has_changed(here: Path) -> None:
     inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
-    assert inside("verify", "out/both.py", cwd=here).code == 0
+    assert inside("verify", "out/both", cwd=here).code == 0
     # From elsewhere the parts are not in sight, unless they lie beside the module.
-    assert inside("verify", str(here / "out" / "both.py"), cwd=here / "out").code == 2
+    assert inside("verify", str(here / "out" / "both"), cwd=here / "out").code == 2
     for name in ("one.yml", "two.yml"):
         shutil.copy(here / name, here / "out")
-    assert inside("verify", "both.py", cwd=here / "out").code == 0
+    assert inside("verify", "both", cwd=here / "out").code == 0
     # A part says the same in other words; and then something else.
     for text, refuted in ((ONE + "# more\n", False), (ONE.replace("read, ", ""), True)):
         (here / "out" / "one.yml").write_text(text)
-        result = inside("verify", "both.py", cwd=here / "out")
+        result = inside("verify", "both", cwd=here / "out")
         assert result.code == 1
-        stale = "both.py: stale: not made from one.yml as it is now; generate it again"
+        stale = "both: stale: not made from one.yml as it is now; generate it again"
         assert result.err.splitlines()[-1] == stale
-        assert ("both.py: refuted for x86_64" in result.out.splitlines()) == refuted
+        assert ("both: refuted for x86_64" in result.out.splitlines()) == refuted
         assert ("the stack says errno(EPERM), program says allow" in result.err) == refuted
 
 
 def test_verify_refutes_bytes_that_were_changed(here: Path) -> None:
     inside("intersect", "one.yml", "two.yml", "--name", "both", "-o", "out", cwd=here)
-    module = here / "out" / "both.py"
+    module = here / "out" / "both" / "_x86_64.py"
     text = module.read_text()
     ret_allow, ret_errno = r"\x06\x00\x00\x00\x00\x00\xff\x7f", r"\x06\x00\x00\x00\x01\x00\x05\x00"
     assert text.count(ret_allow) == 1
     module.write_text(text.replace(ret_allow, ret_errno))
-    result = inside("verify", "out/both.py", cwd=here)
+    result = inside("verify", "out/both", cwd=here)
     assert result.code == 1
-    assert "out/both.py: refuted for x86_64" in result.out.splitlines()
+    assert "out/both: refuted for x86_64" in result.out.splitlines()
     assert "the stack says allow, program says errno(EPERM)" in result.err
     assert "its programs are not those that were proved when it was generated" in result.err
 
@@ -544,9 +549,9 @@ def test_a_build_of_the_project_leaves_it_alone(here: Path) -> None:
     assert made.code == 0
     assert inside("build", cwd=here).code == 0
     (here / "seccomp" / "one.yml").unlink()
-    assert "removed out/one.py\n" in inside("build", cwd=here).out
-    assert (here / "out" / "both.py").exists()
-    gone = inside("verify", "out/both.py", cwd=here)
+    assert "removed out/one (3 files)\n" in inside("build", cwd=here).out
+    assert (here / "out" / "both").exists()
+    gone = inside("verify", "out/both", cwd=here)
     assert gone.code == 2
     assert "one.yml, is not to be found in out" in gone.err
     assert gone.err.endswith("; put a copy beside the module\n")

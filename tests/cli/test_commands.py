@@ -30,6 +30,14 @@ POLICY = (
 )
 
 
+def inside_of(package: str) -> set[str]:
+    """Return the files of a filter of `POLICY`."""
+    return {f"{package}/{name}.py" for name in ("__init__", "_s390x", "_x86_64")}
+
+
+MODULES = inside_of("my_policy")
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> Path:
     path = tmp_path / "my-policy.yml"
@@ -41,7 +49,7 @@ def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> 
     out = tmp_path / "app" / "filters"
     run = seccompgen("build", policy, "-o", out)
     assert run.code == 0, run.err
-    assert set(snapshot(out)) == {"my_policy.py", *FILES}
+    assert set(snapshot(out)) == {*MODULES, *FILES}
     again = seccompgen("build", policy, "-o", out)
     assert "everything is up to date" in again.out
 
@@ -51,7 +59,8 @@ def test_build_writes_the_supervisors_side_where_there_is_a_listener(
 ) -> None:
     asks = tmp_path / "asks.yml"
     asks.write_text(f"flags: [new_listener]\n{POLICY}")
-    modules = {"asks.py", "my_policy.py", *FILES, "notification.py"}
+    asking = {name.replace("my_policy", "asks") for name in MODULES}
+    modules = {*asking, *MODULES, *FILES, "notification.py"}
     out = tmp_path / "both"
     assert inside("build", asks, policy, "-o", out).code == 0
     assert set(snapshot(out)) == modules
@@ -98,7 +107,9 @@ def test_check_writes_nothing_and_says_what_is_stale(policy: Path, tmp_path: Pat
     run = inside("build", policy, "-o", out, "--check")
     stale, hint = run.err.splitlines()
     assert (run.code, hint) == (1, RENEW)
-    assert stale.startswith(f"{out / 'my_policy.py'}: is stale: my-policy.yml has changed; ")
+    assert stale.startswith(
+        f"{out / 'my_policy' / '__init__.py'}: is stale: my-policy.yml has changed; "
+    )
 
 
 def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Path) -> None:
@@ -179,7 +190,7 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     assert inside("build", cwd=tmp_path).code == 0
     assert inside("build", "--check", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
-    assert sandbox == {"worker.py", *FILES, "__init__.py", "py.typed"}
+    assert sandbox == {*inside_of("worker"), *FILES, "__init__.py", "py.typed"}
     # A policy with a listener brings the supervisor's side, and takes it away again.
     (tmp_path / "seccomp" / "worker.yml").write_text(f"flags: [new_listener]\n{POLICY}")
     assert inside("build", cwd=tmp_path).code == 0
@@ -189,13 +200,13 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     (tmp_path / "seccomp" / "worker.yml").rename(tmp_path / "seccomp" / "other.yml")
     assert inside("build", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
-    assert sandbox == {"other.py", *FILES, "__init__.py", "py.typed"}
+    assert sandbox == {*inside_of("other"), *FILES, "__init__.py", "py.typed"}
 
 
 def test_without_a_policy_it_builds_the_project(tmp_path: Path) -> None:
     tree = checkout(tmp_path / "checkout")
     before = snapshot(tree)
-    (tree / "generated" / "seccomp_filters" / "no_exec.py").unlink()
+    (tree / "generated" / "seccomp_filters" / "no_exec" / "__init__.py").unlink()
     run = seccompgen("build", cwd=tree / "policies")
     assert run.code == 0, run.err
     assert snapshot(tree) == before
@@ -220,7 +231,7 @@ def test_disasm_reads_policy_module_and_raw_alike(policy: Path, tmp_path: Path) 
     texts = []
     for args in (
         (policy, "--arch", "s390x"),
-        (tmp_path / "my_policy.py", "--arch", "s390x"),
+        (tmp_path / "my_policy", "--arch", "s390x"),
         (tmp_path / "my-policy.s390x.bpf", "--arch", "s390x"),
     ):
         run = seccompgen("disasm", *args, "--json")
@@ -235,10 +246,10 @@ def test_disasm_reads_policy_module_and_raw_alike(policy: Path, tmp_path: Path) 
 
 def test_disasm_shows_bytes_not_comments(policy: Path, tmp_path: Path) -> None:
     inside("build", policy, "-o", tmp_path)
-    module = tmp_path / "my_policy.py"
+    module = tmp_path / "my_policy" / "_x86_64.py"
     allow, log = r"\x06\x00\x00\x00\x00\x00\xff\x7f", r"\x06\x00\x00\x00\x00\x00\xfc\x7f"
     module.write_text(module.read_text().replace(allow, log))
-    run = inside("disasm", module, "--arch", "x86_64")
+    run = inside("disasm", module.parent, "--arch", "x86_64")
     assert "ret  log" in run.out
     assert "allow" not in run.out
 
@@ -297,7 +308,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 SOME_WORDS = """
 build tables disasm syscalls --help --json --arch --tables --tag --from -o --check --format bpf
-x86_64 v7.3.4 policies/no_exec.yml generated/seccomp_filters/no_exec.py openat {tag} / - --
+x86_64 v7.3.4 policies/no_exec.yml generated/seccomp_filters/no_exec openat {tag} / - --
 """
 WORDS = st.one_of(st.sampled_from([*SOME_WORDS.split(), "", "\0"]), st.text(max_size=6))
 

@@ -39,7 +39,7 @@ def here(tmp_path: Path) -> Path:
 def banner_of(directory: Path, *options: str) -> list[str]:
     run = inside("build", "worker.yml", *options, "-o", "o", cwd=directory)
     assert (run.code, run.err) == (0, "")
-    text = (directory / "o" / "worker.py").read_text()
+    text = (directory / "o" / "worker" / "__init__.py").read_text()
     return text.partition('"""')[0].splitlines()[1:]
 
 
@@ -102,7 +102,7 @@ def redo(module: Path) -> list[str]:
 @pytest.mark.parametrize("options", [options for options, _ in CASES])
 def test_the_command_in_a_banner_makes_it_again(here: Path, options: list[str]) -> None:
     banner_of(here, *options)
-    command = redo(here / "o" / "worker.py")
+    command = redo(here / "o" / "worker" / "__init__.py")
     assert inside(*command, "-o", "o", "--check", cwd=here).code == 0
     (here / "worker.counts").write_text("write: 1\n")
     stale = inside(*command, "-o", "o", "--check", cwd=here).code
@@ -114,7 +114,7 @@ def test_a_profile_may_have_any_name_that_prints(here: Path) -> None:
     (here / "worker.counts").rename(here / odd)
     lines = banner_of(here, "--profile", odd)
     assert lines[3] == f"#   profile {odd}  sha256:{DIGEST}"
-    command = redo(here / "o" / "worker.py")
+    command = redo(here / "o" / "worker" / "__init__.py")
     assert command == ["build", "worker.yml", "--profile", odd]
     assert inside(*command, "-o", "o", "--check", cwd=here).code == 0
     (here / odd).rename(here / "a\nb")
@@ -216,7 +216,7 @@ def test_a_project_says_it_for_all_its_filters(tmp_path: Path) -> None:
     tree = project(tmp_path, keys)
     run = inside("build", cwd=tree / "traces")
     assert (run.code, run.err) == (0, "")
-    lines = (tree / "out" / "worker.py").read_text().partition('"""')[0].splitlines()
+    lines = (tree / "out" / "worker" / "__init__.py").read_text().partition('"""')[0].splitlines()
     assert lines[4:] == [
         "#   goal    optimized for size, for kernels without the bitmap",
         f"#   profile worker.counts  sha256:{DIGEST}",
@@ -226,7 +226,7 @@ def test_a_project_says_it_for_all_its_filters(tmp_path: Path) -> None:
     assert inside("build", "--check", cwd=tree).code == 0
     # With files named, the command line says all of it.
     assert inside("build", "policies/worker.yml", "-o", "plain", cwd=tree).code == 0
-    assert "#   goal" not in (tree / "plain" / "worker.py").read_text()
+    assert "#   goal" not in (tree / "plain" / "worker" / "__init__.py").read_text()
     (tree / "traces" / "worker.counts").write_text("read: 7\n")
     assert inside("build", "--check", cwd=tree).code == 1
 

@@ -44,12 +44,17 @@ NO_MODULE = "not a module that seccompgen generated"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a policy, its module, and its raw programs."""
+    """A directory with a policy, its module, its package, and its raw programs."""
     directory = tmp_path_factory.mktemp("built")
     (directory / "worker.yml").write_text(POLICY)
-    for options in ([], ["--format", "bpf"]):
-        run = seccompgen("build", "worker.yml", *options, "-o", ".", cwd=directory)
+    for words in (
+        ("build", "worker.yml", "-o", "pkg"),
+        ("build", "worker.yml", "--format", "bpf", "-o", "."),
+        ("vendor", "worker.yml", "worker.py", "--single-file"),
+    ):
+        run = seccompgen(*words, cwd=directory)
         assert run.code == 0, run.err
+    (directory / "worker.seccomp-manifest.json").unlink()
     return directory
 
 
@@ -85,10 +90,15 @@ PROVED = "proved for 2 ABIs (classes and z3)"
 
 
 def test_a_policy_its_module_and_its_raw_programs_are_proved(here: Path) -> None:
-    run = seccompgen("verify", "worker.yml", "worker.py", "./worker.py", cwd=here)
+    words = ("worker.yml", "worker.py", "./worker.py", "pkg/worker", "pkg/worker/__init__.py")
+    run = seccompgen("verify", *words, cwd=here)
     assert said(run) == (
         0,
-        [f"worker.yml: {PROVED}", f"worker.py: {PROVED}, against worker.yml"],
+        [
+            f"worker.yml: {PROVED}",
+            f"worker.py: {PROVED}, against worker.yml",
+            f"pkg/worker: {PROVED}, against worker.yml",
+        ],
         [],
     )
     for abi in ("aarch64", "s390x"):
@@ -240,9 +250,7 @@ OTHER_PROGRAMS: list[Callable[[str], str]] = [
     lambda text: text.replace("def install()", "@_PROGRAMS.update\ndef install()"),
     lambda text: text.replace("def install()", "def install(x=_PROGRAMS.clear())"),
     lambda text: text.replace("-> None:", "-> _PROGRAMS.clear():"),
-    lambda text: text.replace(
-        "    _runtime.install(", "    _PROGRAMS.clear()\n    _runtime.install("
-    ),
+    lambda text: text.replace("    _install(\n", "    _PROGRAMS.clear()\n    _install(\n"),
     lambda text: text.replace("        _PROGRAMS,", "        {},"),
     lambda text: text.replace("flags=0", "flags=_PROGRAMS.clear() or 0"),
     lambda text: text.replace("flags=0", "flags=0, programs={}"),
@@ -414,9 +422,7 @@ def test_a_file_that_is_included_counts_as_well(tmp_path: Path) -> None:
     (tmp_path / "worker.yml").write_text(
         "include: [base.yml]\narches: [s390x]\ndefault_action: errno\n"
     )
-    assert inside("build", "worker.yml", "-o", "o", cwd=tmp_path).code == 0
-    for name in ("worker.py", "_runtime.py"):
-        shutil.move(tmp_path / "o" / name, tmp_path)
+    assert inside("vendor", "worker.yml", "worker.py", "--single-file", cwd=tmp_path).code == 0
     assert inside("verify", "worker.py", cwd=tmp_path).code == 0
     changed(tmp_path / "base.yml", "read", "write")
     run = inside("verify", "worker.py", cwd=tmp_path)
@@ -435,8 +441,7 @@ def test_a_file_that_is_included_counts_as_well(tmp_path: Path) -> None:
 def test_a_policy_is_looked_for_beside_the_module_in_the_project_and_here(here: Path) -> None:
     package = here / "package"
     package.mkdir()
-    for name in ("worker.py", "_runtime.py"):
-        shutil.move(here / name, package)
+    shutil.move(here / "worker.py", package)
     assert inside("verify", "package/worker.py", cwd=here).code == 0
     policies = here / "seccomp"
     policies.mkdir()
@@ -480,10 +485,10 @@ def test_the_tables_are_those_that_it_was_made_from(here: Path) -> None:
     )
     built = inside("build", "worker.yml", "--tables", "tables", "-o", "o", cwd=here)
     assert built.code == 0, built.err
-    run = inside("verify", "o/worker.py", "--tables", "tables", cwd=here)
+    run = inside("verify", "o/worker", "--tables", "tables", cwd=here)
     assert said(run) == (
         0,
-        ["o/worker.py: proved for 2 ABIs (classes and z3), against worker.yml"],
+        ["o/worker: proved for 2 ABIs (classes and z3), against worker.yml"],
         [],
     )
 
@@ -650,12 +655,10 @@ def test_without_files_it_verifies_the_project(here: Path) -> None:
     (here / "pyproject.toml").write_text(
         '[tool.seccompgen]\npolicies = "seccomp"\noutput = "out"\n'
     )
-    for directory in ("seccomp", "out"):
-        (here / directory).mkdir()
-    for name in ("worker.py", "_runtime.py"):
-        shutil.move(here / name, here / "out")
+    (here / "seccomp").mkdir()
+    shutil.move(here / "pkg", here / "out")
     shutil.move(here / "worker.yml", here / "seccomp")
-    module, other = here / "out" / "worker.py", here / "out" / "other_one.py"
+    module, other = here / "out" / "worker", here / "out" / "other_one"
     proved = f"{module}: {PROVED}, against {here / 'seccomp' / 'worker.yml'}"
     assert said(seccompgen("verify", cwd=here / "seccomp")) == (0, [proved], [])
     # A module that is missing, and one that is stale, do not hide the others.
@@ -684,6 +687,7 @@ def test_without_files_it_verifies_the_project(here: Path) -> None:
     ("left", "right"),
     [
         ("worker.py", "worker.yml"),
+        ("pkg/worker", "worker.py"),
         ("worker.yml", RAW),
         (RAW, "worker.py"),
     ],

@@ -66,5 +66,8 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
         line = words.where(words.masked(*test), words.constant(1), line)
     ends = np.full((2, BUDGETS), SCALE, dtype=np.int64)
     ends[:, 0] = IMPOSSIBLE
-    trees = WordSearch(LineFacts(words, tests, SCALE), ends, THOROUGH).best(line, (), 1 << 4)
-    assert count_tests(trees.tree(UNBOUNDED)) == 3 * 12 - 1  # the first finds the word loaded
+    found = WordSearch(LineFacts(words, tests, SCALE), ends, THOROUGH).best(line, (), 1 << 4)
+    assert found is not None
+    assert (
+        count_tests(found.cheapest.tree(UNBOUNDED)) == 3 * 12 - 1
+    )  # the first finds the word loaded

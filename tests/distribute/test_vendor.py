@@ -23,7 +23,8 @@ default_action: errno
 syscalls:
 - {action: allow, names: [read, write, exit_group]}
 """
-PACKAGE = {"__init__.py", *FILES, "seccomp-manifest.json", "worker.py"}
+FILTER = {"worker/__init__.py", "worker/_s390x.py", "worker/_x86_64.py"}
+PACKAGE = {"__init__.py", *FILES, "seccomp-manifest.json", *FILTER}
 FRESH = "everything is up to date"
 
 
@@ -86,7 +87,7 @@ def test_the_manifest_holds_the_hash_of_every_file_and_names_no_machine(project:
         name: hashlib.sha256(data).hexdigest()
         for name, data in snapshot(project / "app" / "sandbox").items()
     }
-    assert manifest["files"] == {name: digest[name] for name in (*FILES, "worker.py")}
+    assert manifest["files"] == {name: digest[name] for name in {*FILES, *FILTER}}
     (one,) = manifest["filters"]
     policy = hashlib.sha256(POLICY.encode()).hexdigest()
     assert (one["policy"], one["sources"][-1]["sha256"]) == ("../../worker.yml", policy)
@@ -108,7 +109,8 @@ def test_other_places_and_links_give_the_same_bytes(project: Path, tmp_path: Pat
 def test_only_the_abis_asked_for(project: Path) -> None:
     run = inside("vendor", "worker.yml", "app/sandbox", "--arch", "amd64", cwd=project)
     assert run.code == 0
-    assert "_S390X" not in (project / "app" / "sandbox" / "worker.py").read_text()
+    sandbox = set(snapshot(project / "app" / "sandbox"))
+    assert sandbox == PACKAGE - {"worker/_s390x.py"}
     assert inside("vendor", "app/sandbox", "--check", cwd=project).code == 0
     code, lines = failed("worker.yml", "app/sandbox", "--arch", "arm64", cwd=project)
     assert (code, "not for aarch64" in lines[0]) == (2, True)
@@ -116,8 +118,8 @@ def test_only_the_abis_asked_for(project: Path) -> None:
     assert (code, lines) == (
         1,
         [
-            "app/sandbox/worker.py: stale: --arch asks for other ABIs; a program for s390x comes "
-            "in; to renew it: the same command without --check"
+            "app/sandbox/worker/__init__.py: stale: --arch asks for other ABIs; a program for "
+            "s390x comes in; to renew it: the same command without --check"
         ],
     )
 
@@ -126,7 +128,10 @@ def test_a_stock_filter_by_its_name(project: Path) -> None:
     args = ("no_network", "worker.yml", "app/sandbox", "--arch", "x86_64")
     run = inside("vendor", *args, cwd=project)
     assert run.code == 0, run.err
-    assert set(snapshot(project / "app" / "sandbox")) == PACKAGE | {"no_network.py"}
+    assert set(snapshot(project / "app" / "sandbox")) == PACKAGE - {"worker/_s390x.py"} | {
+        "no_network/__init__.py",
+        "no_network/_x86_64.py",
+    }
     assert inside("vendor", "app/sandbox", "--check", cwd=project).code == 0
     # A file of that name is another word.
     (project / "no_network").write_text(POLICY)
@@ -142,7 +147,7 @@ def test_a_listener_brings_its_supervisors_side(project: Path) -> None:
         "syscalls:\n- {action: user_notif, names: [openat]}\n"
     )
     assert inside("vendor", "broker.yml", "broker", cwd=project).code == 0
-    files = {*FILES, "broker.py", "notification.py"}
+    files = {*FILES, "broker/__init__.py", "broker/_x86_64.py", "notification.py"}
     assert (
         set(json.loads((project / "broker" / "seccomp-manifest.json").read_text())["files"])
         == files
@@ -165,11 +170,11 @@ def test_what_is_not_named_any_more_goes_unless_it_was_edited(project: Path) -> 
     (project / "other.yml").write_text(POLICY)
     sandbox = project / "app" / "sandbox"
     run = inside("vendor", "other.yml", "app/sandbox", cwd=project)
-    assert "removed app/sandbox/worker.py" in run.out
-    assert set(snapshot(sandbox)) == PACKAGE - {"worker.py"} | {"other.py"}
-    edit(sandbox / "other.py", "Seccomp filter other", "My filter")
+    assert "removed app/sandbox/worker (3 files)" in run.out
+    assert set(snapshot(sandbox)) == {name.replace("worker", "other") for name in PACKAGE}
+    edit(sandbox / "other" / "__init__.py", "Seccomp filter other", "My filter")
     code, lines = failed("worker.yml", "app/sandbox", cwd=project)
-    assert (code, lines[0].split(": ")[:2]) == (2, ["app/sandbox/other.py", "edited"])
+    assert (code, lines[0].split(": ")[:2]) == (2, ["app/sandbox/other/__init__.py", "edited"])
 
 
 def test_options_are_remembered(project: Path) -> None:
@@ -248,8 +253,11 @@ AGAIN = "seccompgen vendor app/sandbox"
 
 def test_a_changed_policy_makes_it_stale_and_shows_a_call(project: Path) -> None:
     edit(project / "worker.yml", "read, write", "read, close, write")
-    for dest, file in (("app/sandbox", "app/sandbox/worker.py"), ("app/alone.py", "app/alone.py")):
-        name = file.split("/")[-1]
+    for dest, file in (
+        ("app/sandbox", "app/sandbox/worker/__init__.py"),
+        ("app/alone.py", "app/alone.py"),
+    ):
+        name = file.removesuffix("/__init__.py").split("/")[-1]
         assert failed(dest, "--check", cwd=project) == (
             1,
             [
@@ -283,8 +291,8 @@ def test_other_tables_make_it_stale(project: Path) -> None:
     code, (line,) = failed("app/sandbox", "--check", "--tables", "tables", cwd=project)
     assert code == 1
     assert line.startswith(
-        f"app/sandbox/worker.py: stale: the tables are of Linux v7.0, were of {tag}; its programs "
-        "stay the same; to renew it: "
+        f"app/sandbox/worker/__init__.py: stale: the tables are of Linux v7.0, were of {tag}; its "
+        "programs stay the same; to renew it: "
     )
 
 
@@ -303,12 +311,12 @@ def test_an_older_runtime_is_stale(project: Path) -> None:
 
 
 def test_an_edited_file_is_no_stale_one_and_is_not_overwritten(project: Path) -> None:
-    worker = project / "app" / "sandbox" / "worker.py"
+    worker = project / "app" / "sandbox" / "worker" / "__init__.py"
     edit(worker, "Seccomp filter worker", "My filter")
     edit(project / "worker.yml", "read, write", "read, close, write")
     text = (
-        "app/sandbox/worker.py: edited: no longer what was vendored; undo that, or to overwrite "
-        f"it: {AGAIN} --force"
+        "app/sandbox/worker/__init__.py: edited: no longer what was vendored; undo that, or to "
+        f"overwrite it: {AGAIN} --force"
     )
     assert failed("app/sandbox", "--check", cwd=project) == (1, [text])
     assert failed("app/sandbox", cwd=project) == (2, [text])
@@ -320,13 +328,13 @@ def test_an_edited_file_is_no_stale_one_and_is_not_overwritten(project: Path) ->
 def test_a_line_for_every_file(project: Path) -> None:
     sandbox = project / "app" / "sandbox"
     edit(sandbox / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 23\n")
-    (sandbox / "worker.py").unlink()
+    (sandbox / "worker" / "_x86_64.py").unlink()
     (sandbox / "__init__.py").unlink()
     code, lines = failed("app/sandbox", "--check", cwd=project)
     assert code == 1
     assert [line.split(":")[0:2] for line in lines] == [
         ["app/sandbox/_runtime.py", " edited"],
-        ["app/sandbox/worker.py", " is missing; to make it"],
+        ["app/sandbox/worker/_x86_64.py", " is missing; to make it"],
         ["app/sandbox/__init__.py", " is missing; to make it"],
     ]
 
@@ -352,9 +360,17 @@ def test_a_file_that_it_did_not_write_is_not_overwritten(project: Path) -> None:
     mine = project / "mine" / "worker.py"
     mine.write_text("print('mine')\n")
     code, lines = failed("worker.yml", "mine", cwd=project)
-    assert (code, lines[0].split(":")[0]) == (2, "mine/worker.py")
-    assert "not seccompgen's to overwrite" in lines[0]
-    assert failed("worker.yml", "mine/worker.py", "--single-file", cwd=project)[0] == 2
+    assert (code, lines) == (
+        2,
+        ["mine/worker.py: is no part of the filter worker, and no manifest has it: remove it"],
+    )
+    code, lines = failed("worker.yml", "mine/worker.py", "--single-file", cwd=project)
+    assert (code, "not seccompgen's to overwrite" in lines[0]) == (2, True)
+    mine.rename(project / "mine" / "own.py")
+    (project / "mine" / "worker").mkdir()
+    (project / "mine" / "worker" / "__init__.py").write_text("print('mine')\n")
+    code, lines = failed("worker.yml", "mine", cwd=project)
+    assert (code, lines[0].split(":")[0]) == (2, "mine/worker/__init__.py")
     assert inside("vendor", "worker.yml", "mine", "--force", cwd=project).code == 0
     assert inside("vendor", "mine", "--check", cwd=project).code == 0
 
@@ -389,7 +405,9 @@ def test_a_policy_that_moved_makes_the_manifest_stale(project: Path) -> None:
     [
         ('"format": 1', '"format": 2', "format: Input should be 1"),
         ('"bitmap": true', '"bitmap":  true', "it was edited"),
-        ('"_runtime.py": ', '"../_runtime.py": ', "must be the name of a file"),
+        ('"_runtime.py": ', '"..": ', "must be the name of a file, or its path"),
+        ('"worker/__init__.py": ', '"a/worker/__init__.py": ', "must be the name of a file"),
+        ('"_runtime.py": ', '"../_runtime.py": ', "must be the name of a file, or its path"),
         ("{\n", "", "Invalid JSON"),
     ],
 )
@@ -440,7 +458,7 @@ def test_a_policy_that_is_gone(project: Path) -> None:
     (project / "worker.yml").unlink()
     assert failed("app/sandbox", "--check", cwd=project) == (
         2,
-        ["app/sandbox/worker.py: its policy worker.yml is not there: restore it, or name it anew"],
+        ["app/sandbox/worker: its policy worker.yml is not there: restore it, or name it anew"],
     )
 
 
@@ -449,7 +467,7 @@ def test_edited_files_are_told_beside_a_policy_that_is_gone(project: Path) -> No
     with (project / "app/sandbox/_runtime.py").open("a") as file:
         file.write("pass\n")
     code, (gone, edited) = failed("app/sandbox", "--check", cwd=project)
-    assert (code, gone.partition(":")[0]) == (2, "app/sandbox/worker.py")
+    assert (code, gone.partition(":")[0]) == (2, "app/sandbox/worker")
     assert edited == "app/sandbox/_runtime.py: edited: no longer what was vendored"
 
 

@@ -107,7 +107,7 @@ def emit(place: Path) -> list[str]:
         *(render_table(tables.tables[name]) for name in ("x86_64", "arm", "riscv32")),
     ]
     written = [path for path in place.rglob("*.py") if path.stat().st_size]
-    written += (ROOT / "generated" / "seccomp_filters").glob("no_exec.py")
+    written += (ROOT / "generated" / "seccomp_filters").glob("no_exec/*.py")
     return [text.decode() for text in sources] + [path.read_text() for path in written]
 
 

@@ -54,8 +54,6 @@ SHELLS = {
 def test_shells(shell: str, script: str, tmp_path: Path) -> None:
     words = [program(shell), *(["sh"] if shell == "busybox" else []), "-c", SHELLS[script]]
     endings = [ending for ending in ENDINGS if ending == ITSELF or script == "trap"]
-    if (shell, script) == ("mksh", "pipelines"):
-        pytest.skip("sends itself SIGCHLD, by kill, only where a child was quicker than it")
     hold(Workload(words, settles=0.2), tmp_path, endings)
 
 

@@ -187,7 +187,7 @@ def test_the_workflow_passes_until_a_policy_changes(
     policy = tmp_path / "seccomp" / "no_exec.yml"
     policy.write_text(policy.read_text() + "default_action: log\n")
     after = dict(zip(commands, play(commands, tmp_path, environment), strict=True))
-    module = tmp_path / "sandbox" / "no_exec.py"
+    module = tmp_path / "sandbox" / "no_exec" / "__init__.py"
     code, told = after["seccompgen build --check"]
     assert (code, told.startswith(f"{module}: is stale: no_exec.yml has changed; ")) == (1, True)
     assert told.endswith(f"\n{RENEW}\n")
@@ -220,7 +220,7 @@ def test_pre_commit_installs_the_hook_and_refuses_what_is_stale(tmp_path: Path) 
     policy.write_text(policy.read_text() + "default_action: log\n")
     run("git", "add", "-A", cwd=project)
     said = run(*hook, cwd=project, code=1, env=env)
-    assert f"{project / 'sandbox' / 'no_exec.py'}: is stale: " in said
+    assert f"{project / 'sandbox' / 'no_exec' / '__init__.py'}: is stale: " in said
     assert inside("build", cwd=project).code == 0
     run("git", "add", "-A", cwd=project)
     assert "Passed" in run(*hook, cwd=project, env=env)

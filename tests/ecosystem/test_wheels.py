@@ -54,7 +54,7 @@ HATCHLING = Example(
     "shout/sandbox",
     "shout/sandbox",
     "seccomp/filter.yml",
-    "filter.py",
+    "filter/__init__.py",
     "/etc/passwd",
     (1, "", "/etc/passwd: Operation not permitted\n"),
 )
@@ -63,7 +63,7 @@ SETUPTOOLS = Example(
     "src/adder/sandbox",
     "adder/sandbox",
     "seccomp/_python.yml",
-    "worker.py",
+    "worker/__init__.py",
     "",
     (0, "1\nsocket: Operation not permitted\n", ""),
 )
@@ -157,10 +157,11 @@ def test_the_wheel_has_the_filters_and_they_hold(
     wheel = built(*command, cwd=project)
     assert inside("build", cwd=project).code == 0
     files = {
-        f"{example.package}/{path.name}": path.read_bytes()
-        for path in (project / example.output).iterdir()
+        f"{example.package}/{path.relative_to(project / example.output)}": path.read_bytes()
+        for path in (project / example.output).rglob("*")
+        if path.is_file()
     }
-    assert len(files) == 4
+    assert len(files) >= 5
     assert content(wheel).items() >= files.items()
     site = tmp_path / "site"
     python("-m", "pip", "install", "--no-deps", "--target", site, wheel, cwd=tmp_path)
@@ -229,10 +230,10 @@ def test_of_a_policy_that_is_gone_nothing_is_left(tmp_path: Path, example: Examp
     project = example.copy(tmp_path)
     more = project / "seccomp" / "more.yml"
     shutil.copy(project / example.policy, more)
-    assert f"{example.package}/more.py" in content(built(*PIP, cwd=project))
+    assert f"{example.package}/more/__init__.py" in content(built(*PIP, cwd=project))
     more.unlink()
-    assert f"{example.package}/more.py" not in content(built(*PIP, cwd=project))
-    assert not (project / example.output / "more.py").exists()
+    assert f"{example.package}/more/__init__.py" not in content(built(*PIP, cwd=project))
+    assert not (project / example.output / "more").exists()
 
 
 @pytest.mark.parametrize("example", BOTH)
@@ -294,7 +295,7 @@ def test_setuptools_leaves_projects_alone_that_do_not_name_us(tmp_path: Path) ->
     pyproject.write_text(pyproject.read_text().replace('"seccompgen"', '"seccompgen-not"'))
     wheel = built(*BUILD, "--wheel", "--skip-dependency-check", cwd=project)
     assert "adder/__main__.py" in content(wheel)
-    assert "adder/sandbox/worker.py" not in content(wheel)
+    assert "adder/sandbox/worker/__init__.py" not in content(wheel)
 
 
 @pytest.mark.ecosystem
@@ -315,7 +316,8 @@ def test_setuptools_puts_them_where_the_projects_layout_says(
     text = pyproject.read_text().replace("src/adder/sandbox", output)
     pyproject.write_text(f"{text}\n[tool.setuptools]\n{directories}\n")
     wheel = content(built(*BUILD, "--wheel", cwd=project))
-    assert wheel[f"{inside_wheel}/worker.py"] == (project / output / "worker.py").read_bytes()
+    for name in ("worker/__init__.py", "worker/_x86_64.py"):
+        assert wheel[f"{inside_wheel}/{name}"] == (project / output / name).read_bytes()
     assert f"{inside_wheel}/py.typed" in wheel
 
 

@@ -46,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FORMS = {
     "policy": "worker.yml",
     "stock": "no_exec",
-    "module": "built/worker.py",
+    "module": "built/worker",
     "directory": "app/sandbox",
     "raw": "raw/worker.x86_64.bpf",
 }
@@ -148,7 +148,7 @@ def test_each_form_in_each_command(name: str, form: str, made: Path, tmp_path: P
         told = f"is {what}, and {needs} needs the rules of a policy: name {source}"
         if form == "directory":
             # Through a link, the policy is where that leads.
-            assert run.err.startswith(f"app/sandbox/worker.py: {told.removesuffix('worker.yml')}")
+            assert run.err.startswith(f"app/sandbox/worker: {told.removesuffix('worker.yml')}")
             assert run.err.endswith("worker.yml\n")
         else:
             assert run.err == f"{FORMS[form]}: {told}\n"
@@ -292,9 +292,9 @@ def test_an_include_that_is_not_there(including: Path) -> None:
 def test_what_combines_stock_policies_says_how_to_do_it_again(tmp_path: Path) -> None:
     words = ("intersect", "no_network", "no_exec", *ARCH, "--name", "both")
     assert inside(*words, "-o", "out", cwd=tmp_path).code == 0
-    text = (tmp_path / "out" / "both.py").read_text()
+    text = (tmp_path / "out" / "both" / "__init__.py").read_text()
     assert "seccompgen intersect no_network no_exec --arch x86_64 --name both -o DIR" in text
-    assert inside("verify", "out/both.py", cwd=tmp_path).code == 0
+    assert inside("verify", "out/both", cwd=tmp_path).code == 0
 
 
 def test_the_option_of_pytest_from_outside(tmp_path: Path) -> None:

@@ -179,8 +179,10 @@ def _sources() -> dict[str, bytes]:
     files = {"main.py": b"from guests.inside.main import main\n", **escapes.sources()}
     for path in sorted((Path(__file__).parent / "inside").glob("*.py")):
         files[f"guests/inside/{path.name}"] = path.read_bytes()
-    for path in sorted((ROOT / "generated" / "seccomp_filters").glob("*.py")):
-        files[f"app/sandbox/{path.name}"] = path.read_bytes()
+    package = ROOT / "generated" / "seccomp_filters"
+    for path in sorted([*package.glob("*.py"), *package.glob("*/_*.py")]):
+        if path.parent.name != "tables":
+            files[f"app/sandbox/{path.relative_to(package)}"] = path.read_bytes()
     return files
 
 

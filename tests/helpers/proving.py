@@ -133,7 +133,7 @@ def stock() -> tuple[Stock, ...]:
     for path in STOCK:
         policy, _ = load_policy(path, TABLES)
         plain = read_policy(path)
-        for abi, code in load_filter(GENERATED / f"{path.stem}.py", TABLES).programs.items():
+        for abi, code in load_filter(GENERATED / path.stem, TABLES).programs.items():
             means = meaning(policy, TABLES.tables[abi].abi, TABLES)
             found.append(Stock(path.stem, abi, code, means, plain))
     return tuple(found)

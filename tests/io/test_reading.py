@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -298,13 +299,22 @@ def test_damaged_files_are_errors(originals: Path, tmp_path: Path) -> None:
             read_banner(path)
         return load_filter(path, TABLES, None)
 
+    def package_of(path: Path) -> object:
+        for file in package.glob("*.py"):
+            if file.name != path.name:
+                shutil.copy(file, path.parent)
+        return module(path.parent)
+
+    package = originals / "v" / "p"
+    (tmp_path / "m").mkdir()
     readers: dict[str, tuple[bytes, Callable[[Path], object]]] = {
         "p.yml": (POLICY.encode(), lambda path: load_policy(path, TABLES)),
         "p.json": (json.dumps(policy).encode(), lambda path: load_policy(path, TABLES)),
         "p.toml": (toml.encode(), lambda path: load_policy(path, TABLES)),
         "pyproject.toml": (project.encode(), read_project),
         "m.json": ((originals / "v" / "seccomp-manifest.json").read_bytes(), read_manifest),
-        "m.py": ((originals / "v" / "p.py").read_bytes(), module),
+        "m/_x86_64.py": ((package / "_x86_64.py").read_bytes(), package_of),
+        "m/__init__.py": ((package / "__init__.py").read_bytes(), package_of),
         "one.py": ((originals / "one.py").read_bytes(), module),
         "p.bpf": (
             (originals / "p.x86_64.bpf").read_bytes(),

@@ -164,8 +164,8 @@ def test_comments_and_continuations() -> None:
         "F": "6",
     }
     assert [macro.position.line for macro in macros.values()] == [1, 2, 3, 6, 8, 10, 11]
-    assert problems("#define A 1\n/* never closed\n\n") == ["f.h:2: this comment is never closed"]
-    assert problems("/*/\n") == ["f.h:1: this comment is never closed"]
+    assert problems("#define A 1\n/* never closed\n\n") == ["f.h:2:1: this comment is never closed"]
+    assert problems("/*/\n") == ["f.h:1:1: this comment is never closed"]
 
 
 def test_function_like_macros_are_passed_over() -> None:

@@ -93,11 +93,11 @@ def test_one_command_generates_examples_and_all_else(tmp_path: Path) -> None:
     assert seccompgen("build", cwd=example).code == 0
     assert said(seccompgen("tables", "--check", cwd=tree))[0] == 0
     policy.write_text(f"default_action: errno(EACCES)\n{rest}")
-    module = example / "sandbox" / "worker.py"
+    module = example / "sandbox" / "worker" / "__init__.py"
     stale = seccompgen("tables", "--check", cwd=tree)
     assert stale.code == 1
     assert stale.err.startswith(
         f"{module}: is stale: worker.yml has changed; 1 program would change"
     )
-    assert "wrote examples/small/sandbox/worker.py" in seccompgen("tables", cwd=tree).out
+    assert "wrote examples/small/sandbox/worker (2 files)" in seccompgen("tables", cwd=tree).out
     assert seccompgen("build", "--check", cwd=example).code == 0

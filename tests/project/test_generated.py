@@ -11,19 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from runtime_template import FILES
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import Means, cache_directory, shipped_tables
 from seccompgen.pipeline.files import project_outputs
+from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import find_project
 from seccompgen.render import listing
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "generated" / "seccomp_filters"
-BESIDE = {"__init__.py", *FILES, "notification.py"}
-FILTERS = sorted(path for path in PACKAGE.glob("*.py") if path.name not in BESIDE)
+FILTERS = sorted(path for path in PACKAGE.iterdir() if is_filter_package(path))
 STOCK = {"compute_only", "no_exec", "no_network", "web_worker"}
 TABLES = shipped_tables()
 
@@ -42,7 +41,7 @@ def test_it_is_what_the_sources_give_and_nothing_else() -> None:
 
 
 def test_the_stock_filters_are_there_for_every_abi_they_can_hold() -> None:
-    assert {path.stem for path in FILTERS} == STOCK
+    assert {path.name for path in FILTERS} == STOCK
     wanted = {name for name, table in TABLES.tables.items() if table.has_filters}
     assert len(wanted) == 27
     for path in FILTERS:
@@ -53,33 +52,26 @@ def test_the_stock_filters_are_there_for_every_abi_they_can_hold() -> None:
         assert load_filter(path, TABLES).programs.keys() == wanted - lacking
 
 
-def sections(source: str) -> dict[str, list[tuple[str, bytes, str]]]:
-    """Read (label, bytes, comment) for each line of each bytes literal, as a reviewer would."""
-    found: dict[str, list[tuple[str, bytes, str]]] = {}
-    current, label = "", ""
+def shown(source: str) -> list[tuple[str, bytes, str]]:
+    """Read (label, bytes, comment) for each line of a bytes literal, as a reviewer would."""
+    found: list[tuple[str, bytes, str]] = []
+    label = ""
     for line in source.splitlines():
-        if start := re.fullmatch(r"_([A-Z0-9_]+) = \(", line):
-            current = start[1].lower()
-            found[current] = []
-        elif row := re.fullmatch(r'    (b"(?:\\x[0-9a-f]{2}){8}")  # (.*)', line):
-            found[current].append((label, ast.literal_eval(row[1]), row[2]))
+        if row := re.fullmatch(r'    (b"(?:\\x[0-9a-f]{2}){8}")  # (.*)', line):
+            found.append((label, ast.literal_eval(row[1]), row[2]))
             label = ""
         elif heading := re.fullmatch(r"    # ([^:]*):( .*)?", line):
             label = heading[1]
     return found
 
 
-def heads(source: str) -> list[tuple[str, list[str], str, int]]:
-    """Read what stands above the blocks of calls: ABI, calls, and each line of a policy."""
+def heads(source: str) -> list[tuple[list[str], str, int]]:
+    """Read what stands above the blocks of calls: the calls, and each line of a policy."""
     found = []
-    abi = ""
-    for line in source.splitlines():
-        if start := re.fullmatch(r"_([A-Z0-9_]+) = \(", line):
-            abi = start[1].lower()
-        elif head := re.fullmatch(r"    # ([^:]*): (.+)", line):
-            calls = re.sub(r" \(\d+\)$", "", head[1]).split(", ")
-            for file, numbers in re.findall(r"(\w+\.yml):([\d, ]+)", head[2]):
-                found += [(abi, calls, file, int(n)) for n in re.findall(r"\d+", numbers)]
+    for head in re.finditer(r"^    # ([^:\n]*): (.+)$", source, re.MULTILINE):
+        calls = re.sub(r" \(\d+\)$", "", head[1]).split(", ")
+        for file, numbers in re.findall(r"(\w+\.yml):([\d, ]+)", head[2]):
+            found += [(calls, file, int(number)) for number in re.findall(r"\d+", numbers)]
     return found
 
 
@@ -94,19 +86,20 @@ def item_at(lines: list[str]) -> str:
 
 @pytest.mark.parametrize("name", ["compute_only", "web_worker"])
 def test_the_block_of_a_call_names_lines_of_the_policy_that_name_the_call(name: str) -> None:
-    found = [head for head in heads((PACKAGE / f"{name}.py").read_text()) if head[0] == "x86_64"]
+    found = heads((PACKAGE / name / "_x86_64.py").read_text())
     assert len(found) > 10
-    for _, calls, file, number in found:
+    for calls, file, number in found:
         rule = item_at((ROOT / "policies" / file).read_text().splitlines()[number - 1 :])
         assert any(re.search(rf"\b{call}\b", rule) for call in calls), (calls, file, number, rule)
 
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)
 def test_comments_say_what_the_bytes_do(path: Path) -> None:
-    shown = sections(path.read_text())
-    assert len(shown) >= 20
-    for name, rows in shown.items():
-        abi = ABIS[name]
+    modules = sorted(path.glob("_[!_]*.py"))
+    assert len(modules) >= 20
+    for module in modules:
+        abi, rows = ABIS[module.stem[1:]], shown(module.read_text())
+        assert rows
         instructions = tuple(
             Instruction(
                 int.from_bytes(data[:2], abi.byte_order),
@@ -122,7 +115,8 @@ def test_comments_say_what_the_bytes_do(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)
 def test_comments_hold_no_indices_and_banners_no_clock_or_host(path: Path) -> None:
-    banner = [line for line in path.read_text().splitlines()[:7] if line.startswith("#")]
+    text = (path / "__init__.py").read_text()
+    banner = [line for line in text.splitlines()[:7] if line.startswith("#")]
     sources = ["compute_only", "web_worker"] if path.stem == "web_worker" else [path.stem]
     expected = [
         re.escape("# Generated by seccompgen; do not edit."),
@@ -152,11 +146,15 @@ def test_it_is_python_3_9(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(STOCK))
-def test_importing_a_filter_imports_two_modules(name: str) -> None:
+def test_a_filter_imports_the_runtime_and_to_install_one_program(name: str) -> None:
     code = (
         "import sys; before = set(sys.modules)\n"
         f"import seccomp_filters.{name}\n"
-        "print(*sorted(set(sys.modules) - before))"
+        "print(*sorted(set(sys.modules) - before))\n"
+        "before = set(sys.modules)\n"
+        f"seccomp_filters.{name}.install()\n"
+        "print(*sorted(name for name in set(sys.modules) - before if 'filters' in name))\n"
+        "print(seccomp_filters._runtime.running_abi())"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -165,22 +163,21 @@ def test_importing_a_filter_imports_two_modules(name: str) -> None:
         text=True,
         check=True,
     )
-    assert run.stdout.split() == [
-        "seccomp_filters",
-        "seccomp_filters._runtime",
-        f"seccomp_filters.{name}",
-    ]
+    imported, installed, abi = run.stdout.splitlines()
+    assert imported == f"seccomp_filters seccomp_filters._runtime seccomp_filters.{name}"
+    assert installed == f"seccomp_filters.{name}._{abi}"
 
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)
-def test_a_filter_module_holds_constants_and_install_only(path: Path) -> None:
-    tree = ast.parse(path.read_text())
+def test_a_filter_holds_constants_and_install_only(path: Path) -> None:
+    tree = ast.parse((path / "__init__.py").read_text())
     kinds = [type(node).__name__ for node in tree.body]
-    assert kinds[:3] == ["Expr", "ImportFrom", "If"]
-    assert set(kinds[3:-1]) == {"Assign"}
-    assert kinds[-1] == "FunctionDef"
-    folded = compile(tree, str(path), "exec").co_consts
-    assert sum(isinstance(constant, bytes) for constant in folded) >= 20
+    assert kinds == ["Expr", "ImportFrom", "If", "FunctionDef", "FunctionDef"]
+    for module in path.glob("_[!_]*.py"):
+        tree = ast.parse(module.read_text())
+        assert [type(node).__name__ for node in tree.body] == ["Expr", "Assign", "Assign"]
+        folded = compile(tree, str(module), "exec").co_consts
+        assert sum(isinstance(constant, bytes) for constant in folded) == 1
 
 
 @pytest.mark.parametrize(
@@ -189,7 +186,7 @@ def test_a_filter_module_holds_constants_and_install_only(path: Path) -> None:
 def test_a_runtime_of_another_format_is_refused_by_name(tmp_path: Path, old: str, new: str) -> None:
     package = tmp_path / "app"
     package.mkdir()
-    shutil.copy(PACKAGE / "no_network.py", package)
+    shutil.copytree(PACKAGE / "no_network", package / "no_network")
     runtime = package / "_runtime.py"
     source = (PACKAGE / "_runtime.py").read_text()
     assert source.count(old) == 1

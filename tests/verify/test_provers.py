@@ -26,6 +26,7 @@ from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
 from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.followers import Question
+from seccompgen.verify.partition import Classes
 from strategies import interesting_calls, plain_tables, policies
 
 if TYPE_CHECKING:
@@ -151,6 +152,18 @@ def test_both_know_what_every_operation_does(code: int) -> None:
             body += [(code, 0, 0, k % 32 if code in SHIFTS_BY_K else k), (RET_A, 0, 0, 0)]
         program, call = little(*body), Call(0, 0, (word, 0, 0, 0, 0, 0))
         assert Method.Z3 in assert_answered(program, call, ran(program, call).value)
+
+
+@pytest.mark.parametrize("load", [[(0x60, 0, 0)], [(0x61, 0, 0), (0x87, 0, 0)]], ids=["A", "X"])
+@pytest.mark.parametrize(("immediate", "store"), [(0x00, 0x02), (LDX_IMM, 0x03)], ids=["ST", "STX"])
+def test_both_know_each_of_the_scratch_words(
+    immediate: int, store: int, load: list[tuple[int, int, int]]
+) -> None:
+    kept = [step for k in range(16) for step in ((immediate, 0, 0, 100 + k), (store, 0, 0, k))]
+    for k in (0, 7, 15):
+        program = little(*kept, *((*one, k) for one in load), (RET_A, 0, 0, 0))
+        assert ran(program, Call(0, 0)).value == 100 + k
+        assert Method.Z3 in assert_answered(program, Call(0, 0), 100 + k)
 
 
 def assert_answered(code: Code, call: Call, answer: int) -> list[Method]:
@@ -318,7 +331,7 @@ def test_a_policy_of_too_many_classes_is_followed_by_its_bits() -> None:
     means = meaning(policy, abi, TABLES)
     code = Code(compile_policy(policy, abi, TABLES).instructions, abi.byte_order)
     with pytest.raises(UndecidedError, match="more than 5000 classes"):
-        exhaustion.Classes([Question(Word.low(ARGS), 5 << n, 4 << n) for n in range(14)], most=5000)
+        Classes([Question(Word.low(ARGS), 5 << n, 4 << n) for n in range(14)], most=5000)
     assert prove(means, code, Method) == Proof(tuple(Method))
     mutant = random_mutant(random.Random(0), code)
     found = [prove(means, mutant, [method]) for method in Method]

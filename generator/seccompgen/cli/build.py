@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     type=click.Choice(["python", "bpf", "c", "rust", "go", "oci"]),
     default="python",
     show_default=True,
-    help="A Python module, C header, Rust module or Go package a policy; or a file an ABI: raw "
+    help="A Python package, C header, Rust module or Go package a policy; or a file an ABI: raw "
     "sock_filter arrays (bpf), profiles for Docker, Podman and Kubernetes (oci).",
 )
 @optimize_option
@@ -74,11 +74,6 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Write to FILE, for make and ninja, which files decided the outputs.",
 )
-@click.option(
-    "--depfile-target",
-    metavar="NAME",
-    help="What depends on these files, such as a stamp; default: the outputs.",
-)
 @tables_option
 @json_option
 def build(
@@ -90,7 +85,6 @@ def build(
     profile: Path | None,
     tables_directory: Path | None,
     depfile_path: Path | None,
-    depfile_target: str | None,
     *,
     no_bitmap: bool,
     check: bool,
@@ -118,8 +112,6 @@ def build(
     )
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
-    if depfile_target is not None and not depfile_path:
-        raise InputError("--depfile-target needs --depfile")
     if depfile_path and check:
         raise InputError("--check writes nothing, so it has no --depfile")
     only = [require_abi(arch) for arch in arches]
@@ -151,7 +143,7 @@ def build(
         if depfile_path:
             inputs = read_files(built, tables_directory, project)
             _require_not_among(depfile_path, (*inputs, *files))
-            files[depfile_path] = depfile(list(files), inputs, depfile_target)
+            files[depfile_path] = depfile(list(files), inputs)
         return Compiled(built, files, project)
 
     written: list[Path] = []

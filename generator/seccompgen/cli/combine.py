@@ -116,7 +116,8 @@ def _combine(
     from seccompgen.filters.combine import combine, combined_files, parts_of  # noqa: PLC0415
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.pipeline.build import is_device, is_module_name, module_name  # noqa: PLC0415
-    from seccompgen.pipeline.files import refuse_to_overwrite, require_writable  # noqa: PLC0415
+    from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
+    from seccompgen.pipeline.packages import orphaned_sources, refuse_to_overwrite  # noqa: PLC0415
     from seccompgen.policy import parse_action  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415
 
@@ -143,14 +144,15 @@ def _combine(
 
             refuse_to_overwrite(files)
             print_notes(found.notes)
-            check_outputs(Outputs(files), [New(name, name, found.programs)], tables)
+            outputs = Outputs(files, orphaned_sources(files))
+            check_outputs(outputs, [New(name, name, found.programs)], tables)
             break
         with exclusive(output.absolute().parent):
             # As `pipeline.files.put` does, and why.
             if found.is_current():
                 refuse_to_overwrite(files)
                 print_notes(found.notes)
-                written = Outputs(files).write()
+                written = Outputs(files, orphaned_sources(files)).write()
                 break
     if as_json:
         about = {

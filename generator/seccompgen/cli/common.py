@@ -144,8 +144,9 @@ def check_outputs(outputs: Outputs, filters: Sequence[New], tables: Tables) -> N
     ``filters`` are those whose files are among the outputs.
     """
     from seccompgen.filters.changes import explain  # noqa: PLC0415
+    from seccompgen.pipeline.packages import heads  # noqa: PLC0415
 
-    stale = outputs.stale(lambda path, content: explain(path, content, filters, tables))
+    stale = outputs.stale(lambda path, content: explain(path, content, filters, tables), heads)
     if stale:
         hint = "run the same command without --check, look at what changes, and commit it"
         raise AnswerNo(*stale, hint)
@@ -161,12 +162,12 @@ def print_built(name: str, programs: Sequence[Program]) -> None:
 
 def print_written(written: list[Path]) -> None:
     """Say what changed."""
+    from seccompgen.pipeline.packages import summary  # noqa: PLC0415 - keeps --help fast
+
     here = Path.cwd()
-    for path in written:
-        shown = path.relative_to(here) if path.is_relative_to(here) else path
-        say(f"wrote {shown}" if path.exists() else f"removed {shown}")
-    if not written:
-        say("everything is up to date")
+    shown = [path.relative_to(here) if path.is_relative_to(here) else path for path in written]
+    for line in summary(shown) or ["everything is up to date"]:
+        say(line)
 
 
 @contextlib.contextmanager

@@ -83,10 +83,10 @@ def _into_directory(
     )
     from seccompgen.pipeline.files import (  # noqa: PLC0415
         orphaned_tables,
-        refuse_to_overwrite,
         require_writable,
         table_files,
     )
+    from seccompgen.pipeline.packages import refuse_to_overwrite  # noqa: PLC0415
 
     require_writable(directory)
     before = load_tables(directory) if (directory / LOCK_NAME).exists() else None

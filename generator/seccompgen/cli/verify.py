@@ -137,7 +137,7 @@ def equiv(
 
 
 def _project_modules() -> dict[Path, Path | None]:
-    """Return the modules that the project's policies are generated to, with these policies."""
+    """Return the packages that the project's policies are generated to, with these policies."""
     from seccompgen.pipeline.build import module_name  # noqa: PLC0415 - keeps --help fast
     from seccompgen.pipeline.project import find_project  # noqa: PLC0415
 
@@ -146,10 +146,7 @@ def _project_modules() -> dict[Path, Path | None]:
         raise InputError(
             "name a policy or a filter: there is no pyproject.toml with [tool.seccompgen] here"
         )
-    return {
-        project.output / f"{module_name(policy.stem)}.py": policy
-        for policy in project.policy_files()
-    }
+    return {project.output / module_name(policy.stem): policy for policy in project.policy_files()}
 
 
 def _report(

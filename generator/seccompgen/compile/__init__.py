@@ -6,7 +6,8 @@
       | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
       | weights    how often each is asked for, with which arguments
       | arguments  for each function the order of its words, a tree on each (onword, words,
-      |              linefacts, decisionlist, bittrees), or its rules one after the other (chain)
+      |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
+      |              as much of that as the work allows (budget); functions are divided by cofactors
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, tree, prices
       | diagram    all tests as one graph, equal parts once

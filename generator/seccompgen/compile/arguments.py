@@ -6,24 +6,22 @@ only behind a test under a mask, which destroys it). Functions are canonical and
 program, so calls that ask the same questions share code.
 
 Which word comes first is searched: the order of least cost, where what is equally good goes to the
-one that adds the fewest instructions to what the program has already. Every order is tried until
-a call has cost ``_TRIED_FOR_CALL`` functions, or the program ``_TRIED`` steps; from then on
-the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL`` functions of one call, or
-``_PLANNED`` steps, the search is given up: some sets of rules have no small diagram in any order.
-Their rules are then tested one after the other, which is linear in their size (``chain``). The
-same is done where that comes out shorter by two thirds, or by a quarter if length is what counts. A
-step is about what one rule adds to the time that a word takes, so time is bounded, and by the same
-work on every machine.
+one that adds the fewest instructions to what the program has already. How many orders are tried
+is a matter of the `budget`. Where it is used up, rules are tested one after the other, which is
+linear in their size (``chain``). The same is done where that comes out shorter by two thirds, or by
+a quarter if length is what counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import and_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from seccompgen.compile.assemble import assemble
+from seccompgen.compile.budget import Budget
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
 from seccompgen.compile.functions import ORIGINAL, Derived, Function
@@ -61,14 +59,6 @@ if TYPE_CHECKING:
 
 PlanId: TypeAlias = int
 
-_TRIED_FOR_CALL = 100
-_TRIED = 4_500
-_PLANNED_FOR_CALL = 3000
-_PLANNED = 20_000
-_STEPS = 4
-"""For each word of a function, and one more for each rule."""
-_SEARCHED = 500
-"""Lines are searched roughly once so many intervals have been searched."""
 _TOTAL = 1 << 12
 """The weight of all samples of a function."""
 _UNSEEN = 1 << 4
@@ -156,21 +146,19 @@ class Arguments:
         self._plans: list[_Plan] = []
         self._known: dict[_Key, PlanId] = {}
         self._used: set[PlanId] = set()
-        self._spent = self._steps = self._intervals = 0
-        self._stubborn = False
+        self._budget = Budget()
         self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[End]]] = {}
 
-    def plan(self, answer: Answer, samples: Iterable[Sample]) -> PlanId:
+    def plan(self, answer: Answer, samples: Sequence[Sample]) -> PlanId:
         """Return the plan for ``answer`` where arguments come as ``samples`` say."""
-        self._spent = 0
+        self._budget.begin_call()
         try:
-            number = self._plan(answer.function, self._normal(answer.function, samples))
+            number = self._plan(answer.function, samples)
         except TooManyError:
             if answer.cases:
                 return self._chain(answer)
-            self._spent, self._stubborn = 0, True
-            number = self._plan(answer.function, self._normal(answer.function, samples))
-            self._stubborn = False
+            self._budget.begin_call(stubborn=True)
+            number = self._plan(answer.function, samples)
         below = self._plans[number].below
         size = sum(self._plans[n].size for n in {number, *below} - self._used)
         if answer.cases and size > self._longest(answer):
@@ -206,34 +194,15 @@ class Arguments:
         self._plans.append(_Plan(costs, chain=node))
         return len(self._plans) - 1
 
-    def _normal(self, function: Function, samples: Iterable[Sample]) -> tuple[Sample, ...]:
-        """Return ``samples`` reduced to the words that ``function`` looks at, _TOTAL in all."""
-        masks = [0] * 6
-        for word in self._functions.words(function):
-            masks[word.argument] |= U32 << word.shift
-        merged: dict[tuple[int, ...], int] = {}
-        for args, weight in samples:
-            key = tuple(a & m for a, m in zip(args, masks, strict=True))
-            merged[key] = merged.get(key, 0) + weight
-        total = sum(merged.values())
-        return tuple(
-            sorted((args, weight * _TOTAL // total or 1) for args, weight in merged.items())
-        )
-
-    def _plan(self, function: Function, samples: tuple[Sample, ...]) -> PlanId:
-        key = _Key(function, samples)
+    def _plan(self, function: Function, samples: Sequence[Sample]) -> PlanId:
+        words = self._functions.words(function)
+        key = _Key(function, _normal(words, samples))
         found = self._known.get(key)
         if found is not None:
             return found
-        words = self._functions.words(function)
         if words:
-            self._spent += 1
-            if self._spent > _PLANNED_FOR_CALL or self._steps > _PLANNED:
-                raise TooManyError
-            if self._spent > _TRIED_FOR_CALL or self._steps > _TRIED:
-                words = words[:1]
-            self._steps += len(words) * (_STEPS + len(function.rules))
-            plan = self._best([self._way(function, word, samples) for word in words])
+            words = self._budget.words_to_try(words, len(function.rules))
+            plan = self._best([self._way(function, word, key.samples) for word in words])
         else:
             costs = np.full(BUDGETS, SCALE, dtype=np.int64)
             costs[0] = IMPOSSIBLE
@@ -262,7 +231,7 @@ class Arguments:
             below=below[last],
         )
 
-    def _way(self, function: Function, word: Word, samples: tuple[Sample, ...]) -> _Way:
+    def _way(self, function: Function, word: Word, samples: Sequence[Sample]) -> _Way:
         line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
         inside: list[list[Sample]] = [[] for _ in left]
@@ -272,21 +241,17 @@ class Arguments:
             place = self._words.at(line, value)
             assert isinstance(place, int)
             inside[place].append((args, weight))
-        labels = [
-            self._plan(rest.function, self._normal(rest.function, own))
-            for rest, own in zip(left, inside, strict=True)
-        ]
-        ends = np.array([self._plans[plan].costs for plan in labels])
+        labels = [self._plan(rest.function, own) for rest, own in zip(left, inside, strict=True)]
         # Several orders of words, and other programs, may have asked for the same.
         found = self._shared.searches(self._masks.get(word, ()), self._price).best(
             line,
             tuple(sorted(values.items())),
             _UNSEEN_HIGH if word.is_high else _UNSEEN,
-            ends,
-            rough=self._intervals > _SEARCHED,
-            stubborn=self._stubborn,
+            np.array([self._plans[plan].costs for plan in labels]),
+            rough=self._budget.is_rough,
+            stubborn=self._budget.stubborn,
         )
-        self._intervals += found.intervals
+        self._budget.charge_search(found.intervals)
         return _Way(word, found.trees, tuple(labels), left, found.costs, found.size)
 
     # --- building ---------------------------------------------------------------------------
@@ -371,6 +336,21 @@ class Arguments:
         there = self._constants.get(word, {})
         found = [o for k in (node.k, node.k - 1) for o in there.get(k, ()) if o in rules]
         return found or rules
+
+
+def _normal(words: tuple[Word, ...], samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Return ``samples`` reduced to ``words``, _TOTAL in all."""
+    if not samples:
+        return ()
+    masks = [0] * 6
+    for word in words:
+        masks[word.argument] |= U32 << word.shift
+    merged: dict[tuple[int, ...], int] = {}
+    for args, weight in samples:
+        key = tuple(map(and_, args, masks))
+        merged[key] = merged.get(key, 0) + weight
+    total = sum(merged.values())
+    return tuple(sorted((args, weight * _TOTAL // total or 1) for args, weight in merged.items()))
 
 
 def _constants(rules: Iterable[Rule]) -> dict[Word, dict[int, list[Origin]]]:

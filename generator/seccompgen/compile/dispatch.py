@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.arguments import Arguments, PlanId
     from seccompgen.compile.diagram import Graph, NodeId
-    from seccompgen.compile.lower import Span
+    from seccompgen.compile.lower import Answer, Span
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Tree
 
@@ -40,6 +40,17 @@ _BEFORE = 3
 """Instructions on every path before the first test of a number."""
 _LENGTHS = [round(math.log(budget + _BEFORE) * 4096) / 4096 for budget in range(BUDGETS)]
 """The logarithm of the longest path; rounded, since the last bit of it depends on the machine."""
+
+
+class _X32(NamedTuple):
+    """The numbers with bit 30: calls of a foreign ABI, but for -1, which no ABI has."""
+
+    foreign: Answer
+    unknown: Answer
+
+
+_Target: TypeAlias = "PlanId | _X32"
+"""Where the tree on the number leads to."""
 
 
 def dispatch(
@@ -61,10 +72,10 @@ def dispatch(
         Item(span.first, span.last, labels[plan], weight)
         for span, plan, weight in zip(spans, plans, weights, strict=True)
     ]
-    plain = not any(span.answer.function.rules for span in spans[-4:])
-    foreign = _x32_by_bit(items, len(labels)) if plain else None
-    if foreign:
-        items = foreign
+    targets: list[_Target] = list(labels)
+    if _is_foreign_by_bit(spans, items):
+        items = _x32_last(items, len(targets))
+        targets.append(_X32(spans[-4].answer, spans[-1].answer))
         # Calls that end in the answer for foreign ones need no bound on their path.
         ends = np.vstack([ends, np.full(BUDGETS, 2 * SCALE, dtype=np.int64)])
     price = round(prices.number_test / len(spans) * SCALE * TOTAL)
@@ -72,53 +83,54 @@ def dispatch(
     looks = any(span.answer.function.rules for span in spans)
     depth = (prices.depth if looks else prices.plain_depth) * SCALE * TOTAL
     budget = min(range(BUDGETS), key=lambda b: int(search.costs[b]) + depth * _LENGTHS[b])
-    builder = _Builder(list(labels), arguments, graph)
-    return builder.build(search.tree(budget), list(spans))
+    return _Builder(targets, arguments, graph).build(search.tree(budget), spans)
 
 
-def _x32_by_bit(items: Sequence[Item], label: int) -> list[Item] | None:
-    """Let bit 30 tell x32 calls apart, where they are all foreign; None where they are not.
+def _is_foreign_by_bit(spans: Sequence[Span], items: Sequence[Item]) -> bool:
+    """Return True if bit 30 tells x32 calls apart, and all of them are foreign.
 
-    Numbers without the bit have one answer beyond the table, on either side of bit 31; those
-    with it have another, but for -1. With the numbers with the bit behind all others, two
-    tests do where the plain order would need three. ``label`` is for these.
+    Numbers without the bit then have one answer beyond the table, on either side of bit 31; those
+    with it have another, but for -1.
     """
     bit = X32_SYSCALL_BIT
     if len(items) < 5 or [item.first for item in items[-4:]] != [bit, 2 * bit, 3 * bit, U32]:
-        return None
+        return False
+    native, x32, above, higher, last = (item.label for item in items[-5:])
+    constant = not any(span.answer.function.rules for span in spans[-4:])
+    return constant and (native, x32, native) == (above, higher, last)
+
+
+def _x32_last(items: Sequence[Item], label: int) -> list[Item]:
+    """Return ``items`` with the numbers that have bit 30 behind all others, under ``label``.
+
+    Two tests then do where the plain order would need three.
+    """
     *rest, native, x32, above, higher, last = items
-    if (native.label, x32.label, native.label) != (above.label, higher.label, last.label):
-        return None
+    weight = x32.weight + higher.weight + last.weight
     return [
         *rest,
         native._replace(weight=native.weight + above.weight),
-        Item(bit, U32, label, x32.weight + higher.weight + last.weight, bit),
+        Item(X32_SYSCALL_BIT, U32, label, weight, X32_SYSCALL_BIT),
     ]
 
 
 class _Builder:
-    def __init__(self, plans: Sequence[PlanId], arguments: Arguments, graph: Graph) -> None:
-        self._plans = plans
+    def __init__(self, targets: Sequence[_Target], arguments: Arguments, graph: Graph) -> None:
+        self._targets = targets
         self._arguments = arguments
         self._graph = graph
 
     def build(self, tree: Tree, spans: Sequence[Span]) -> NodeId:
         """Return the diagram of ``tree``, to which the numbers of ``spans`` come."""
         match tree:
-            case End(label, budget) if label < len(self._plans):
-                plan = self._plans[label]
-                node = self._arguments.build(plan, budget)
+            case End(label, budget):
+                target = self._targets[label]
+                if isinstance(target, _X32):
+                    return self._x32(target)
+                node = self._arguments.build(target, budget)
                 for span in spans:
-                    self._arguments.credit(plan, budget, span.answer)
+                    self._arguments.credit(target, budget, span.answer)
                 return node
-            case End():
-                last = spans[-1]
-                unknown = self._graph.leaf(last.answer.function.default, last.answer.origins)
-                others = [span for span in spans if span.answer.function != last.answer.function]
-                ret, origins = others[0].answer.function.default, others[0].answer.origins
-                foreign = self._graph.leaf(ret, origins)
-                source = last.answer.origins
-                return self._graph.test(_NR, Relation.EQ, U32, unknown, foreign, source)
             case Cut(k, below, above):
                 yes = [span for span in spans if span.last >= k]
                 no = [span for span in spans if span.first < k]
@@ -134,6 +146,14 @@ class _Builder:
                 return self._test(Relation.ANY_BITS, mask, (some, yes), (none, no), fewer)
             case Masked():
                 raise AssertionError("numbers are not tested under a mask")
+
+    def _x32(self, target: _X32) -> NodeId:
+        unknown, foreign = (
+            self._graph.leaf(answer.function.default, answer.origins)
+            for answer in (target.unknown, target.foreign)
+        )
+        source = target.unknown.origins
+        return self._graph.test(_NR, Relation.EQ, U32, unknown, foreign, source)
 
     def _test(
         self,

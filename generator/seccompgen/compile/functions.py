@@ -13,12 +13,13 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from seccompgen.compile.cofactors import Cofactors
 from seccompgen.core.model import U32
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box, Sets
 from seccompgen.core.word import argument_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.compile.words import WordId, Words
     from seccompgen.core.word import Word
@@ -57,7 +58,7 @@ class Functions:
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
         self._looked_at: dict[Function, tuple[Word, ...]] = {}
         self._split: dict[tuple[Function, Word], tuple[WordId, tuple[Derived, ...]]] = {}
-        self._lefts: dict[tuple[tuple[int, ...], int], tuple[WordId, list[dict[int, int]]]] = {}
+        self._cofactors = Cofactors(sets, words)
 
     def derive(self, rules: Iterable[tuple[Box, int]], default: int) -> Derived:
         """Return the canonical function of ``rules``."""
@@ -173,113 +174,39 @@ class Functions:
         return found
 
     def _parts(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
-        argument = word.argument
-        asking: dict[int, list[int]] = {}
+        places: dict[int, list[int]] = {}
         for place, (box, _) in enumerate(function.rules):
-            asking.setdefault(box[argument], []).append(place)
-        always = asking.pop(ALL, [])
-        line, left = self._left(tuple(sorted(asking)), 32 - word.shift)
-        known: dict[Function, Derived] = {}
-        numbers: dict[Function, int] = {}
-        labels: list[int] = []
-        for after in left:
-            places = sorted([*always, *(place for root in after for place in asking[root])])
-            rules = self._narrowed(function, places, argument, after | {ALL: ALL})
-            one = self._derived(rules, function.default)
-            own = one.function
-            known[own] = _both(known[own], one) if own in known else one
-            labels.append(numbers.setdefault(own, len(numbers)))
-        if len(known) < len(left):
-            line = self._words.map(line, labels.__getitem__)
-        return line, tuple(known.values())
+            places.setdefault(box[word.argument], []).append(place)
+        line, left = self._cofactors.of(tuple(sorted(places.keys() - {ALL})), word)
+        parts = [self._narrowed(function, word.argument, places, after) for after in left]
+        united: dict[Function, Derived] = {}
+        for part in parts:
+            own = part.function
+            united[own] = _both(united[own], part) if own in united else part
+        if len(united) < len(parts):
+            numbers = {own: number for number, own in enumerate(united)}
+            line = self._words.map(line, lambda outcome: numbers[parts[outcome].function])
+        return line, tuple(united.values())
 
-    def _left(self, roots: tuple[int, ...], top: int) -> tuple[WordId, list[dict[int, int]]]:
-        """Return what each value of the word from level ``top`` on leaves of ``roots``, sets.
-
-        The outcomes of the first are places in the second, which maps roots to what is left of
-        each, without those of which nothing is.
-        """
-        found = self._lefts.get((roots, top))
-        if found is not None:
-            return found
-        # Thousands of values must not cost their square: from one value of the word to the next
-        # few sets change, and only what is above these is made anew.
-        words = self._words
-        upper = _Upper(self.sets, roots, top)
-        numbers: dict[tuple[tuple[int, int], ...], int] = {}
-
-        def number(outcome: object) -> int:
-            assert isinstance(outcome, tuple)
-            filled = upper.filled({upper.lower[place]: node for place, node in outcome})
-            after = tuple((root, filled[root]) for root in roots if root in filled)
-            return numbers.setdefault(after, len(numbers))
-
-        line = words.map(words.join(self.sets, upper.lower, top), number)
-        found = self._lefts[roots, top] = line, [dict(after) for after in numbers]
-        return found
-
-    @staticmethod
     def _narrowed(
-        function: Function, places: Iterable[int], argument: int, after: dict[int, int]
-    ) -> Iterator[_Rule]:
-        """Yield the rules at ``places``, with the sets of ``argument`` as they are ``after``."""
-        for place in places:
-            box, ret = function.rules[place]
-            left = (*box[:argument], after[box[argument]], *box[argument + 1 :])
-            yield left, ret, (place,)  # type: ignore[misc] # six parts
+        self,
+        function: Function,
+        argument: int,
+        places: Mapping[int, Sequence[int]],
+        after: Mapping[int, int],
+    ) -> Derived:
+        """Return what is left of ``function`` where sets of ``argument`` are as they are ``after``.
 
-
-class _Upper:
-    """The part of ``roots`` above level ``level``, to be filled in where a word is known below it.
-
-    ``lower`` are the sets that hang on it: what some value of the upper bits leaves of a root.
-    """
-
-    def __init__(self, sets: Sets, roots: Sequence[int], level: int) -> None:
-        self._sets = sets
-        self._parents: dict[int, list[int]] = {}
-        self._bare: dict[int, int] = {ALL: ALL}
-        """The parts where every set below is NOTHING; without those that are."""
-        lower: set[int] = set()
-        upper: set[int] = set()
-        stack = list(roots)
-        while stack:
-            number = stack.pop()
-            if number in (ALL, NOTHING) or number in upper or number in lower:
-                continue
-            own, *children = sets.nodes[number]
-            if own >= level:
-                lower.add(number)
-                continue
-            upper.add(number)
-            for child in children:
-                self._parents.setdefault(child, []).append(number)
-                stack.append(child)
-        self.lower = sorted(lower)
-        self._fill(upper, self._bare)
-        self._bare = {number: left for number, left in self._bare.items() if left != NOTHING}
-
-    def filled(self, left: dict[int, int]) -> dict[int, int]:
-        """Return what is left of the whole where ``left`` is left of ``lower``, else NOTHING.
-
-        Without the parts of which nothing is left.
+        ``places`` are those of the rules by their set. Where ``after`` has none, nothing is left.
         """
-        above: set[int] = set()
-        stack = list(left)
-        while stack:
-            for parent in self._parents.get(stack.pop(), ()):
-                if parent not in above:
-                    above.add(parent)
-                    stack.append(parent)
-        result = self._bare | left
-        self._fill(above, result)
-        return result
-
-    def _fill(self, numbers: Iterable[int], into: dict[int, int]) -> None:
-        nodes = self._sets.nodes
-        for number in sorted(numbers, key=lambda number: (-nodes[number][0], number)):
-            level, zero, one = nodes[number]
-            into[number] = self._sets.node(level, into.get(zero, NOTHING), into.get(one, NOTHING))
+        rules: list[_Rule] = []
+        for root, left in (*after.items(), (ALL, ALL)):
+            for place in places.get(root, ()):
+                box, ret = function.rules[place]
+                narrowed = (*box[:argument], left, *box[argument + 1 :])
+                rules.append((narrowed, ret, (place,)))  # type: ignore[arg-type] # six parts
+        rules.sort(key=lambda rule: rule[2])
+        return self._derived(rules, function.default)
 
 
 def _both(a: Derived, b: Derived) -> Derived:

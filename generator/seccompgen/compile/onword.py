@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from seccompgen.compile.words import NO, YES, Words
 from seccompgen.compile.wordtrees import Known, Line, Split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.compile.decisionlist import Step
     from seccompgen.compile.linefacts import Helpful, Seen
@@ -82,27 +82,28 @@ class WordSearches:
     def best(
         self, line: WordId, seen: Seen, rest: int, ends: Costs, *, rough: bool, stubborn: bool
     ) -> Searched:
-        """Return the best trees for ``line`` and raise TooManyError, as `WordSearch.best`."""
+        """Return the best trees for ``line``; all as in `WordSearch`.
+
+        Raises TooManyError where that would make large trees.
+        """
         key = line, seen, rest, ends.tobytes(), rough, stubborn
         if key not in self._known:
-            try:
-                self._known[key] = self._searched(line, seen, rest, ends, rough, stubborn)
-            except TooManyError:
-                self._known[key] = None
+            effort = ROUGH if rough else WORD
+            search = WordSearch(self._facts, ends, effort, stubborn=stubborn)
+            candidates = search.best(line, seen, rest)
+            self._known[key] = (
+                None if candidates is None else _searched(candidates.cheapest, search.searched)
+            )
         found = self._known[key]
         if found is None:
             raise TooManyError
         return found
 
-    def _searched(
-        self, line: WordId, seen: Seen, rest: int, ends: Costs, rough: bool, stubborn: bool
-    ) -> Searched:
-        search = WordSearch(self._facts, ends, ROUGH if rough else WORD, stubborn=stubborn)
-        trees = search.best(line, seen, rest)
-        costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
-        costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
-        size = 1 + count_tests(trees.tree(UNBOUNDED))
-        return Searched(trees, costs, size, search.searched)
+
+def _searched(trees: WordTrees, intervals: int) -> Searched:
+    costs = np.where(trees.costs >= IMPOSSIBLE, IMPOSSIBLE, trees.costs // trees.weight)
+    costs = np.minimum(later(costs) + SCALE, IMPOSSIBLE)
+    return Searched(trees, costs, 1 + count_tests(trees.tree(UNBOUNDED)), intervals)
 
 
 class SharedWords:
@@ -142,6 +143,31 @@ def shared_words() -> SharedWords:
     return _shared
 
 
+class Candidates:
+    """Trees for one function of a word, of which the cheapest is found once it is asked for.
+
+    A search that gives up in the end has then priced none.
+    """
+
+    def __init__(self, makers: Sequence[Callable[[], WordTrees]]) -> None:
+        self._makers = makers
+
+    @cached_property
+    def cheapest(self) -> WordTrees:
+        """The trees that cost least for a unit of weight, the first of several."""
+        made = [make() for make in self._makers]
+        return min(made, key=lambda trees: int(trees.costs[UNBOUNDED]) * SCALE // trees.weight)
+
+
+class _Question(NamedTuple):
+    """A function of a word of so many intervals (``runs``); the rest as in `WordSearch.best`."""
+
+    line: WordId
+    seen: Seen
+    rest: int
+    runs: int
+
+
 class WordSearch:
     """The search for one word; ``ends`` and ``effort`` are as in ``Search``.
 
@@ -167,94 +193,113 @@ class WordSearch:
         self._stubborn = stubborn
         self.searched = 0
         self._tried = self._tested_by_bits = self._restrictions = self._searched_bits = 0
-        self._known: dict[tuple[WordId, Seen, int], WordTrees] = {}
+        self._known: dict[tuple[WordId, Seen, int], Candidates] = {}
 
-    def best(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
-        """Return the best trees for ``line``, whose outcomes are labels.
+    def best(self, line: WordId, seen: Seen, rest: int) -> Candidates | None:
+        """Return trees for ``line``, whose outcomes are labels; None where they would be large.
 
-        ``rest`` is the weight of values that are not among those ``seen``. A mask is tried where
-        it makes both sides simpler; what the other side of a test decides is free on this one,
-        and filled in so as to leave few intervals. Where there are too many intervals and no
-        mask helps, the bits are tested from the highest down.
-
-        Raises TooManyError where that would make a large tree.
+        ``rest`` is the weight of values that are not among those ``seen``.
         """
         key = line, seen, rest
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = self._best(line, seen, rest)
-        return known
+        found = self._known.get(key)
+        if found is None:
+            found = self._best(line, seen, rest)
+            if found is not None:
+                self._known[key] = found
+        return found
 
-    def _best(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
+    def _best(self, line: WordId, seen: Seen, rest: int) -> Candidates | None:
         label = self._words.outcome(line)
         if label is not None:
             assert isinstance(label, int)
-            return Known(label, sum(weight for _, weight in seen) + max(rest, 1), self._ends)
-        runs = self._words.runs(line)
-        found: list[WordTrees] = []
-        if len(self._masks) > 1 and runs > _SIMPLE:
-            found += self._by_few_bits(line, seen, rest)
-            found += self._by_list(line, seen, rest)
-        if not found or runs <= _FEW_RUNS:
-            found += self._split(line, seen, rest)
-        if runs <= _FEW_RUNS or (not found and self._is_listed(line, runs)):
-            found.append(self._line(line, seen, rest))
-        if found:
-            return min(found, key=lambda trees: int(trees.costs[UNBOUNDED]) * SCALE // trees.weight)
-        outermost = self._stubborn and self._tested_by_bits == 0
-        try:
-            return self._by_bits(line, seen, rest)
-        except TooManyError:
-            split = self._restricted(line, seen, rest) if outermost else None
+            weight = sum(weight for _, weight in seen) + max(rest, 1)
+            return Candidates([partial(Known, label, weight, self._ends)])
+        asked = _Question(line, seen, rest, self._words.runs(line))
+        found: list[Callable[[], WordTrees]] = []
+        if len(self._masks) > 1 and asked.runs > _SIMPLE:
+            found += self._by_few_bits(asked)
+            found += self._by_list(asked)
+        if not found or asked.runs <= _FEW_RUNS:
+            split = self._by_mask(asked)
             if split is None:
-                raise
-            return split
+                return None
+            found += split
+        if asked.runs <= _FEW_RUNS or (not found and self._is_listed(asked)):
+            found.append(self._by_intervals(asked))
+        if not found:
+            found += self._by_highest_bit(asked)
+        return Candidates(found) if found else None
 
-    def _by_few_bits(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
+    # --- strategies, each of which returns how to make trees ----------------------------------
+
+    def _by_few_bits(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
         """Yield the best trees of tests of bits, where few of these matter."""
         if self._searched_bits < _MOST_BIT_SEARCHES:
             self._searched_bits += 1
-            search = self._facts.bits(line, seen, rest)
+            search = self._facts.bits(asked.line, asked.seen, asked.rest)
             if search is not None:
-                yield search.best(self._ends)
+                yield partial(search.best, self._ends)
 
-    def _by_list(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
+    def _by_list(self, asked: _Question) -> Iterator[Callable[[], WordTrees]]:
         """Yield trees that test one mask after the other, until few intervals are left."""
-        listed = self._facts.listed(line, seen)
+        listed = self._facts.listed(asked.line, asked.seen)
         steps = [one.step for one in listed]
         tails = 0
         for length, (_, left, after, runs) in enumerate(listed, 1):
             if runs <= _FEW_AFTER and tails < _MOST_TAILS:
                 tails += 1
-                tail = self._line(after, left, rest // (length + 1))
-                yield self._listed(steps[:length], tail, rest)
-        if listed and _FEW_AFTER < listed[-1].runs < self._words.runs(line):
+                tail = self._intervals(after, left, asked.rest // (length + 1))
+                yield partial(self._listed, steps[:length], tail, asked.rest)
+        if listed and _FEW_AFTER < listed[-1].runs < asked.runs:
             _, left, after, _ = listed[-1]
-            with contextlib.suppress(TooManyError):
-                yield self._listed(steps, self.best(after, left, rest // (len(steps) + 1)), rest)
+            other = self.best(after, left, asked.rest // (len(steps) + 1))
+            if other is not None:
+                yield partial(self._listed, steps, lambda: other.cheapest, asked.rest)
 
-    def _listed(self, steps: Sequence[Step], tail: WordTrees, rest: int) -> WordTrees:
+    def _listed(self, steps: Sequence[Step], tail: Callable[[], WordTrees], rest: int) -> WordTrees:
         share = max(rest // (len(steps) + 1), 1)
+        trees = tail()
         for step in reversed(steps):
             weight = sum(weight for _, weight in step.seen) + share
             equal = Known(step.label, weight, self._ends)
-            tail = Split(step.mask, step.k, equal, tail, self._price)
-        return tail
+            trees = Split(step.mask, step.k, equal, trees, self._price)
+        return trees
 
-    def _split(self, line: WordId, seen: Seen, rest: int) -> Iterator[WordTrees]:
-        """Yield trees that begin with a mask that makes both sides simpler."""
-        for mask, k, yes, no in self._helpful(line):
-            there, elsewhere = _parted(seen, mask, k)
-            try:
-                equal = self.best(yes, there, rest // 2)
-                other = self.best(no, elsewhere, rest // 2)
-            except TooManyError:
-                if not self._stubborn:
-                    raise
-                continue  # another mask, or no mask, may do
-            yield Split(mask, k, equal, other, self._price)
+    def _by_mask(self, asked: _Question) -> list[Callable[[], WordTrees]] | None:
+        """Return trees that begin with a mask that makes both sides simpler.
 
-    def _restricted(self, line: WordId, seen: Seen, rest: int) -> WordTrees | None:
+        What the other side of a test decides is free on this one, and filled in so as to leave
+        few intervals. None if it is time to give up.
+        """
+        found = []
+        for helpful in self._helpful(asked):
+            split = self._split(asked, *helpful)
+            if split is not None:
+                found.append(split)
+            elif not self._stubborn:
+                return None  # else another mask, or no mask, may do
+        return found
+
+    def _by_intervals(self, asked: _Question) -> Callable[[], WordTrees]:
+        """Return the best tree on the intervals of the word."""
+        return self._intervals(asked.line, asked.seen, asked.rest)
+
+    def _by_highest_bit(self, asked: _Question) -> list[Callable[[], WordTrees]]:
+        """Return trees that test the bits from the highest down, where that takes few tests.
+
+        A stubborn search then tries the mask that leaves least to ask instead, here the first.
+        """
+        first = self._stubborn and self._tested_by_bits == 0
+        self._tested_by_bits += 1
+        split = None
+        if self._tested_by_bits <= _MOST_BY_BITS:
+            bit, zero, one = self._words.highest(asked.line)
+            split = self._split(asked, bit, 0, zero, one, asked.rest)
+        if split is None and first:
+            split = self._restricted(asked)
+        return [] if split is None else [split]
+
+    def _restricted(self, asked: _Question) -> Callable[[], WordTrees] | None:
         """Return trees that begin with the mask that leaves least to ask, if one leaves less.
 
         Here what the other side of a test decides is filled in bit by bit, so that masks come apart
@@ -266,49 +311,54 @@ class WordSearch:
             return None
         for mask, k in self._masks:
             equal = words.masked(mask, k)
-            sides = [words.restricted(line, equal, outcome) for outcome in (YES, NO)]
+            sides = [words.restricted(asked.line, equal, outcome) for outcome in (YES, NO)]
             sizes = [words.size(side) for side in sides]
-            if max(sizes) < words.size(line) and (best is None or sum(sizes) < best[0]):
+            if max(sizes) < words.size(asked.line) and (best is None or sum(sizes) < best[0]):
                 best = sum(sizes), mask, k, sides
         if best is None:
             return None
-        _, mask, k, (yes, no) = best
         self._tested_by_bits = 0
-        there, elsewhere = _parted(seen, mask, k)
-        with contextlib.suppress(TooManyError):
-            equal_trees = self.best(yes, there, rest // 2)
-            return Split(mask, k, equal_trees, self.best(no, elsewhere, rest // 2), self._price)
-        return None
+        _, mask, k, (yes, no) = best
+        return self._split(asked, mask, k, yes, no)
 
-    def _is_listed(self, line: WordId, runs: int) -> bool:
-        return runs <= min(_MOST_RUNS, _RUNS_OF_A_NODE * self._words.size(line))
+    # --- parts of them ------------------------------------------------------------------------
 
-    def _helpful(self, line: WordId) -> list[Helpful]:
+    def _split(
+        self,
+        asked: _Question,
+        mask: int,
+        k: int,
+        equal: WordId,
+        other: WordId,
+        rest: int | None = None,
+    ) -> Callable[[], WordTrees] | None:
+        """Return trees that ask first if ``k`` is left under ``mask``, and then both sides.
+
+        ``rest`` is for each of these, by default half of what comes here.
+        """
+        if rest is None:
+            rest = asked.rest // 2
+        there = tuple(pair for pair in asked.seen if pair[0] & mask == k)
+        elsewhere = tuple(pair for pair in asked.seen if pair[0] & mask != k)
+        one = self.best(equal, there, rest)
+        two = None if one is None else self.best(other, elsewhere, rest)
+        if one is None or two is None:
+            return None
+        return lambda: Split(mask, k, one.cheapest, two.cheapest, self._price)
+
+    def _is_listed(self, asked: _Question) -> bool:
+        return asked.runs <= min(_MOST_RUNS, _RUNS_OF_A_NODE * self._words.size(asked.line))
+
+    def _helpful(self, asked: _Question) -> list[Helpful]:
         """Return the masks that make both sides simpler, the best first."""
-        if self._words.runs(line) <= _SIMPLE:
+        if asked.runs <= _SIMPLE:
             return []
         self._tried += 1
-        return self._facts.helpful(line)[: _MOST_MASKS if self._tried < _MOST_TRIED else 1]
+        return self._facts.helpful(asked.line)[: _MOST_MASKS if self._tried < _MOST_TRIED else 1]
 
-    def _by_bits(self, line: WordId, seen: Seen, rest: int) -> WordTrees:
-        self._tested_by_bits += 1
-        if self._tested_by_bits > _MOST_BY_BITS:
-            raise TooManyError
-        bit, zero, one = self._words.highest(line)
-        below, above = _parted(seen, bit, 0)
-        without = self.best(zero, below, rest)
-        having = self.best(one, above, rest)
-        return Split(bit, 0, without, having, self._price)
-
-    def _line(self, line: WordId, seen: Seen, rest: int) -> Known | Line:
+    def _intervals(self, line: WordId, seen: Seen, rest: int) -> Callable[[], WordTrees]:
         items = self._facts.items(line, seen, rest)
         self.searched += len(items)
         if len(items) == 1:
-            return Known(items[0].label, items[0].weight, self._ends)
-        return Line(items, self._ends, self._price, self._effort)
-
-
-def _parted(seen: Seen, mask: int, k: int) -> tuple[Seen, Seen]:
-    """Return the values of which ``k`` is left under ``mask``, and the others."""
-    there = tuple(pair for pair in seen if pair[0] & mask == k)
-    return there, tuple(pair for pair in seen if pair[0] & mask != k)
+            return partial(Known, items[0].label, items[0].weight, self._ends)
+        return partial(Line, items, self._ends, self._price, self._effort)

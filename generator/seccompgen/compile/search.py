@@ -267,8 +267,8 @@ class Search:
             below, above = self._table[part], self._table[length - part]
             np.add(below[:starts], above[part : part + starts], out=both)
             np.minimum(best, both, out=best)
-        costs: Costs = np.minimum(later(best) + ranges.step, IMPOSSIBLE)
-        return costs
+        cut: Costs = np.minimum(later(best) + ranges.step, IMPOSSIBLE)
+        return cut
 
     def _add_ends(self, best: Costs, ranges: _Ranges) -> None:
         if ranges.even is not None:

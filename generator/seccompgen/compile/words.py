@@ -40,7 +40,7 @@ class Words:
         self._numbers: dict[Hashable, int] = {}
         self._runs: dict[WordId, tuple[int, int, int]] = {}
         self._chosen: dict[tuple[WordId, WordId, WordId], WordId] = {}
-        self._restricted: dict[tuple[WordId, WordId, str], WordId] = {}
+        self._restricted: dict[str, dict[tuple[WordId, WordId], WordId]] = {YES: {}, NO: {}}
         self._masked: dict[tuple[int, int], WordId] = {}
         self._ends: dict[WordId, tuple[Hashable, ...]] = {}
         self.steps = self.restrictions = 0
@@ -226,23 +226,28 @@ class Words:
         Results are kept from call to call: the same line is asked for under many tests, and the
         same test for many lines, of which large parts are the same nodes.
         """
-        nodes, kept = self._nodes, self._chosen
+        nodes, kept, node = self._nodes, self._chosen, self.node
         if len(kept) > _CHOSEN_MAX:
             kept.clear()
+        always, never = self.constant(YES), self.constant(NO)
+        holds = self._numbers[YES]
 
         def walk(choice: WordId, yes: WordId, no: WordId) -> WordId:
             level, zero, one = nodes[choice]
             if level == BITS:
-                return yes if self._outcomes[zero] == YES else no
+                return yes if zero == holds else no
             if yes == no:
                 return yes
+            if yes == always and no == never:
+                return choice
             key = (choice, yes, no)
             found = kept.get(key)
             if found is None:
                 self.steps += 1
                 yes_level, yes_zero, yes_one = nodes[yes]
                 no_level, no_zero, no_one = nodes[no]
-                top = min(level, yes_level, no_level)
+                top = level if level < yes_level else yes_level
+                top = no_level if no_level < top else top
                 if level != top:
                     zero = one = choice
                 if yes_level != top:
@@ -250,7 +255,7 @@ class Words:
                 if no_level != top:
                     no_zero = no_one = no
                 low = walk(zero, yes_zero, no_zero)
-                found = kept[key] = self.node(top, low, walk(one, yes_one, no_one))
+                found = kept[key] = node(top, low, walk(one, yes_one, no_one))
             return found
 
         return walk(test, word, other)
@@ -265,7 +270,7 @@ class Words:
         Results are kept as those of `where` are: masks are tried on one line after the other, and
         most of these are made of the same nodes.
         """
-        nodes, kept = self._nodes, self._restricted
+        nodes, kept, node = self._nodes, self._restricted[outcome], self.node
         excluded = self.constant(NO if outcome == YES else YES)
         if len(kept) > _CHOSEN_MAX:
             kept.clear()
@@ -275,7 +280,7 @@ class Words:
             above, without, having = nodes[care]
             if BITS in (level, above):
                 return at
-            key = (at, care, outcome)
+            key = (at, care)
             found = kept.get(key)
             if found is None:
                 self.restrictions += 1
@@ -288,7 +293,7 @@ class Words:
                 elif having == excluded:
                     found = walk(zero, without)
                 else:
-                    found = self.node(level, walk(zero, without), walk(one, having))
+                    found = node(level, walk(zero, without), walk(one, having))
                 kept[key] = found
             return found
 

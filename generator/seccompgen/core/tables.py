@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.errors import InputError
 from seccompgen.core.model import U32
 
@@ -95,8 +95,8 @@ class Tables:
 
     def under(self, audit_arch: int | None) -> tuple[Table, ...]:
         """Return the tables of ABIs with filters whose calls come under ``audit_arch``."""
-        found = self.tables.values()
-        return tuple(t for t in found if t.abi.audit_arch == audit_arch and t.has_filters)
+        names = (name for name in self.tables if ABIS[name].audit_arch == audit_arch)
+        return tuple(t for t in map(self.tables.__getitem__, names) if t.has_filters)
 
     def table_of(self, audit_arch: int | None, nr: int) -> Table | None:
         """Return the table of the ABI that a call is made through, None if there is none."""

@@ -27,10 +27,11 @@ from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import are_current, build_policies, is_device
 from seccompgen.pipeline.files import filter_files
+from seccompgen.pipeline.packages import beside_package, filter_packages, heads, in_package
 from seccompgen.pipeline.project import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import render_filter
+from seccompgen.render import render_single_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,8 +62,12 @@ class Request:
         return manifest_path(self.dest)
 
     def file_of(self, one: Built) -> str:
-        """Return the name of the file that holds a filter."""
-        return self.dest.name if self.single_file else f"{one.module_name}.py"
+        """Return the name of the file, or of the package, that holds a filter."""
+        return self.dest.name if self.single_file else one.module_name
+
+    def name_of(self, path: Path) -> str:
+        """Return the path of a file as the manifest names it."""
+        return path.relative_to(self.manifest.parent).as_posix()
 
     def again(self, *, force: bool = False) -> str:
         """Return what brings ``dest`` to this request."""
@@ -79,6 +84,10 @@ class State(Enum):
     FOREIGN = "foreign"
     MISSING = "missing"
     SUPERFLUOUS = "superfluous"
+
+
+_LOSSES = {State.EDITED, State.FOREIGN}
+"""Of a file that would be lost if it were vendored again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,7 @@ class Vendoring:
         Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
         vendored it.
         """
-        losses = {State.EDITED, State.FOREIGN}
-        found = [finding.diagnostic for finding in self.findings if finding.state in losses]
+        found = [finding.diagnostic for finding in self.findings if finding.state in _LOSSES]
         if found and not force:
             raise InputError(*found)
         return self.outputs.write()
@@ -255,8 +263,9 @@ def _compile(
     if not request.single_file:
         return built, filter_files(built, tables, request.dest, means=means)
     (one,) = built
-    text = render_filter(one.policy, one.programs, tables, one.objective, single_file=True)
-    return built, {request.dest: text}
+    return built, {
+        request.dest: render_single_file(one.policy, one.programs, tables, one.objective)
+    }
 
 
 def _beside(
@@ -271,7 +280,9 @@ def _beside(
     """Compare ``files`` with what lies in their place; ``explained`` says how programs change."""
     after = _manifest(request, built, files, tables)
     findings = list(_compare(request, before, after, built, files, tables, explained=explained))
-    orphans = frozenset(one.path for one in findings if one.path not in files)
+    known = {request.manifest.parent / name for name in (before.files if before else ())}
+    orphans = frozenset(path for path in known - files.keys() if path.is_file())
+    findings = _spoken_for(findings)
     if not findings:
         findings += _compare_manifest(request, before, after)
     files[request.manifest] = render_manifest(after)
@@ -316,7 +327,7 @@ def _manifest(
         if profile
         else None,
         filters=tuple(sorted(filters, key=lambda one: one.file)),
-        files={path.name: sha256(data) for path, data in sorted(files.items())},
+        files={request.name_of(path): sha256(data) for path, data in sorted(files.items())},
     )
 
 
@@ -349,10 +360,12 @@ def _compare(
     """Say of each file, but the manifest, what is not as it should be."""
     known = before.files if before else {}
     filters = {request.file_of(one): one for one in built}
+    effects: dict[str, str] = {}
     for path in sorted({*files, *(request.manifest.parent / name for name in known)}):
         there = read_file(path, MAX_FILTER) if path.is_file() else None
         wanted = files.get(path)
-        digest = known.get(path.name)
+        name = request.name_of(path)
+        digest = known.get(name)
         if there == wanted:
             continue
         if there is None:
@@ -368,12 +381,37 @@ def _compare(
             yield Finding(path, State.SUPERFLUOUS, text)
         else:
             reason = "this seccompgen has another"
-            if explained and path.name in filters:
-                one = filters[path.name]
-                source = Path(one.policy.sources[-1][0]).name
-                differs = program_changes(path, one.programs, source, tables)
-                reason = f"{_reason(before, after, path.name)}; {differs}"
+            file, _, _ = name.partition("/")
+            if explained and file in filters:
+                effects[file] = effects.get(file) or _effect(filters[file], path, file, tables)
+                reason = f"{_reason(before, after, file)}; {effects[file]}"
             yield Finding(path, State.STALE, f"stale: {reason}; to renew it: {request.again()}")
+    yield from _strangers(files, known, request)
+
+
+def _effect(one: Built, path: Path, file: str, tables: Tables) -> str:
+    """Say what renewing the filter ``file``, that ``path`` is or lies in, would do to programs."""
+    source = Path(one.policy.sources[-1][0]).name
+    place = path if path.name == file else path.parent
+    return program_changes(place, one.programs, source, tables)
+
+
+def _spoken_for(findings: Sequence[Finding]) -> list[Finding]:
+    """Return ``findings`` without those that one on the package's __init__.py speaks for."""
+    told = heads(one.path for one in findings)
+    return [one for one in findings if one.state in _LOSSES or one.path in told]
+
+
+def _strangers(
+    files: Mapping[Path, bytes], known: Mapping[str, str], request: Request
+) -> Iterator[Finding]:
+    """Say what lies in filter packages, or hidden beside them, and no manifest has."""
+    for package in sorted(filter_packages(files)):
+        there = [beside_package(package), *(in_package(package) if package.is_dir() else [])]
+        for path in there:
+            if path.exists() and path not in files and request.name_of(path) not in known:
+                text = f"is no part of the filter {package.name}, and no manifest has it: remove it"
+                yield Finding(path, State.FOREIGN, text)
 
 
 def _compare_manifest(

@@ -12,6 +12,7 @@ from seccompgen.core.program import decode
 from seccompgen.filters.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import difference_text, module_name
+from seccompgen.pipeline.packages import INIT_NAME, holds_program
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, prove
 
@@ -48,8 +49,11 @@ def explain(path: Path, content: bytes, made: Sequence[New], tables: Tables) -> 
     """
     old, new = _banner(read_file(path, MAX_FILTER)), _banner(content)
     for one in made:
-        if path.name == f"{module_name(one.name)}.py":
-            effect = program_changes(path, one.programs, one.source, tables)
+        if path.parent.name == module_name(one.name) and path.name == INIT_NAME:
+            effect = program_changes(path.parent, one.programs, one.source, tables)
+        elif path.parent.name == module_name(one.name) and holds_program(path):
+            effect = program_changes(path.parent, one.programs, one.source, tables)
+            return f"it was edited, or this seccompgen lists it otherwise; {effect}"
         elif any(path.name == f"{one.name}.{p.abi.name}.bpf" for p in one.programs):
             return _raw_changes(path, one, tables)
         else:
@@ -64,7 +68,7 @@ def explain(path: Path, content: bytes, made: Sequence[New], tables: Tables) -> 
 
 
 def program_changes(path: Path, programs: Sequence[Program], source: str, tables: Tables) -> str:
-    """Say what writing ``programs``, made from ``source``, would do to those in a module."""
+    """Say what writing ``programs``, made from ``source``, would do to those of a filter."""
     try:
         old = read_module(path).programs
     except InputError:

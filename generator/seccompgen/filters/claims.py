@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settin
 from seccompgen.filters.load import compile_filter, load_filter
 from seccompgen.filters.locate import Kind, kind_of, vendored_from
 from seccompgen.filters.module import (
-    module_docstring,
+    filter_sha256,
     parse_generated,
     read_banner,
     read_module,
@@ -36,11 +35,12 @@ from seccompgen.filters.module import (
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import PLAIN_MEANS, difference_text
 from seccompgen.pipeline.files import support_files
+from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy, parse_action
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import policy_docstring
+from seccompgen.render import Form, policy_docstring
 from seccompgen.render.templates import EXPLAIN_NAME
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import word_at
@@ -124,7 +124,7 @@ def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means)
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
     loaded = compile_filter(path, tables, only, means)
     assert loaded.policy
-    return _claims_of_codes(loaded, loaded.policy, tables)
+    return _claims_against(loaded.policy, loaded, tables)
 
 
 def claims_of_programs(
@@ -142,8 +142,9 @@ def claims_of_programs(
     a module imports from beside it counts as well.
     """
     claims, problems = _claims_of_programs(path, policy_path, tables, only)
-    if path.suffix == ".py" and with_runtime:
-        problems += _runtime_problems(path)
+    if kind_of(path) is Kind.MODULE:
+        problems += _strangers(path)
+        problems += _runtime_problems(path) if with_runtime else []
     return claims, problems
 
 
@@ -176,8 +177,7 @@ def _claims_of_programs(
         if not stale:
             raise InputError(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
         stale.append(Diagnostic(text, Position(str(path)), Problem.ABI_MISSING))
-    claims = _claims_of_codes(loaded, policy, tables)
-    return [replace(claim, policies=(str(policy_path),)) for claim in claims], stale
+    return _claims_against(policy, loaded, tables, str(policy_path)), stale
 
 
 def _claims_of_combined(
@@ -208,17 +208,15 @@ def _claims_of_combined(
     return claims, stale
 
 
-def _claims_of_codes(loaded: LoadedFilter, policy: Policy, tables: Tables) -> list[Claim]:
-    """Return the claims that programs are ``policy``, for its ABIs."""
+def _claims_against(
+    policy: Policy, loaded: LoadedFilter, tables: Tables, *policies: str
+) -> list[Claim]:
+    """Return the claims that programs are ``policy``, for each ABI of both."""
+    file, names = str(loaded.path), ("policy", "program")
     return [
-        Claim(
-            str(loaded.path),
-            ABIS[name],
-            ("policy", "program"),
-            (meaning(policy, ABIS[name], tables), code),
-        )
-        for name, code in loaded.programs.items()
-        if ABIS[name] in policy.arches
+        Claim(file, abi, names, (meaning(policy, abi, tables), code), policies)
+        for abi, code in ((ABIS[name], code) for name, code in loaded.programs.items())
+        if abi in policy.arches
     ]
 
 
@@ -293,10 +291,12 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
     places = dict.fromkeys([path.parent, *(one.policies for one in projects if one), Path()])
     recorded = vendored_from(path)
     there = [recorded] if recorded and recorded.name == name and recorded.is_file() else []
-    there += [place / name for place in places if (place / name).is_file()]
+    there += [
+        one for one in (place / name for place in places) if one.is_file() or is_filter_package(one)
+    ]
     there += [file for file in stock_policies().values() if file.name == name]
     for candidate in there:
-        if hashlib.sha256(read_file(candidate, MAX_FILTER)).hexdigest() == sha256:
+        if filter_sha256(candidate) == sha256:
             return candidate
     if there:
         return there[0]
@@ -360,7 +360,7 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
 
 def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
     """Return that a module's docstring, by which people know it, does not say ``docstring``."""
-    if module_docstring(path).split() == docstring.split():
+    if read_module(path).docstring.split() == docstring.split():
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]
@@ -371,24 +371,35 @@ def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
 _ADVICE = "generate it again, or leave it out with --no-runtime"
 
 
+def _strangers(path: Path) -> list[Diagnostic]:
+    """Return what Python imports instead of a filter, or could import from it, and is none of it.
+
+    A module for an ABI that the policy has no more is such a file.
+    """
+    if not path.is_dir():
+        return _instead_of(path)
+    others = [file for file in in_package(path) if file not in read_module(path).files]
+    text = f"is no part of the filter {path.name}; remove it"
+    found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
+    hidden = beside_package(path)
+    if hidden.exists():
+        text = f"Python imports the package {path.name} instead of this; remove it"
+        found.append(Diagnostic(text, Position(str(hidden)), Problem.SHADOWED_MODULE))
+    return found
+
+
 def _runtime_problems(path: Path) -> list[Diagnostic]:
-    """Return what of the files that a module imports is not as seccompgen writes it.
+    """Return what of the files that a filter imports is not as seccompgen writes it.
 
     That is the runtime, and for a policy with a listener what its supervisor imports. What Python
-    would import instead of one of these, or of the module, is told as well. The sentences of errors
-    may be missing, as the runtime does without them.
+    would import instead of one of these is told as well. The sentences of errors may be missing, as
+    the runtime does without them.
     """
     module = read_module(path)
-    files = {} if module.single_file else support_files(path.parent, [module.settings.flags])
-    problems = [
-        Diagnostic(
-            f"Python imports this instead of {file.name}; remove it",
-            Position(str(other)),
-            Problem.SHADOWED_MODULE,
-        )
-        for file in (path, *files)
-        for other in _imported_instead(file)
-    ]
+    if module.form is Form.SINGLE_FILE:
+        return []
+    files = support_files(path.parent, [module.settings.flags])
+    problems = [problem for file in files for problem in _instead_of(file)]
     what = f"not what this seccompgen writes; {_ADVICE}"
     for file, content in files.items():
         try:
@@ -404,8 +415,10 @@ def _runtime_problems(path: Path) -> list[Diagnostic]:
     return problems
 
 
-def _imported_instead(file: Path) -> list[Path]:
+def _instead_of(file: Path) -> list[Diagnostic]:
     """Return what goes before ``file`` when Python looks for its name: packages, machine code."""
     package = sorted(file.with_suffix("").glob("__init__.*"))
     beside = sorted(file.parent.glob(f"{glob.escape(file.stem)}.*"))
-    return [*package, *(one for one in beside if one.suffix in {".so", ".pyd"})]
+    text = f"Python imports this instead of {file.name}; remove it"
+    found = [*package, *(one for one in beside if one.suffix in {".so", ".pyd"})]
+    return [Diagnostic(text, Position(str(one)), Problem.SHADOWED_MODULE) for one in found]

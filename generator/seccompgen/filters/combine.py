@@ -26,6 +26,7 @@ from seccompgen.core.problems import Problem
 from seccompgen.core.program import BPF_MAXINSNS
 from seccompgen.filters.lift import lift
 from seccompgen.filters.load import load_filter
+from seccompgen.filters.module import filter_sha256
 from seccompgen.pipeline.build import are_unchanged, difference_text, module_name
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.pool import spread
@@ -72,7 +73,9 @@ class Combined:
         """Return whether the files of its parts are still what was read."""
         read = {(str(part.path), part.sha256) for part in self.parts}
         read |= {pair for part in self.parts if part.policy for pair in part.policy.sources}
-        return are_unchanged(read)
+        packages = [part for part in self.parts if part.path.is_dir()]
+        same = all(filter_sha256(part.path) == part.sha256 for part in packages)
+        return same and are_unchanged(read)
 
     @property
     def settings(self) -> Settings:
@@ -292,7 +295,8 @@ def combined_files(
     """
     files = _files(combined, tables, directory, form)
     parts = {part.path.resolve() for part in combined.parts}
-    replaced = [path for path in files if path.resolve() in parts]
+    places = dict.fromkeys(place for path in files for place in (path, path.parent))
+    replaced = [place for place in places if place.resolve() in parts]
     if replaced:
         text = "is one of the filters, and would be replaced: choose another --name, or directory"
         told = (Diagnostic(text, Position(str(path))) for path in replaced)
@@ -314,7 +318,7 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
     made = combined.operation.value
     options = f" --action {shlex.quote(refusal)}" if refusal else ""
     options += f" --arch {only}" if only else ""
-    source = render_combined(
+    package = render_combined(
         f"{made}  {refusal}".rstrip(),
         *_description(combined.operation, combined.refusal, combined.parts),
         combined.programs,
@@ -322,8 +326,9 @@ def _files(combined: Combined, tables: Tables, directory: Path, form: str) -> di
         combined.settings,
         f"seccompgen {made} {shlex.join(words)}{options} --name {combined.name} -o DIR",
     )
+    place = directory / module_name(combined.name)
     return {
-        directory / f"{module_name(combined.name)}.py": source,
+        **{place / name: source for name, source in package.items()},
         **support_files(directory, [combined.settings.flags]),
     }
 

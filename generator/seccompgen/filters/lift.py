@@ -16,8 +16,9 @@ from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import EVERYTHING, NOTHING
 from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR, Word
-from seccompgen.verify.classes import MOST_CLASSES, Classes
+from seccompgen.verify.classes import MOST_CLASSES
 from seccompgen.verify.followers import Ask, follower
+from seccompgen.verify.partition import Classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Find what a command line calls FILTER: a file, the files of a directory, or a stock policy.
+"""Find what a command line calls FILTER: a file, a package, all in a directory, a stock policy.
 
 The one place that decides this, for every command. The name of a stock policy is that policy,
 whatever lies in the current directory: nobody is confined by another filter than the one that was
@@ -14,8 +14,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot, did_you_mean
 from seccompgen.core.problems import Problem
+from seccompgen.pipeline.packages import INIT_NAME, holds_program, is_filter_package
 from seccompgen.pipeline.project import POLICY_SUFFIXES
 from seccompgen.policy.stock import stock_policies
 
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
-"""Endings of the names of FILTERs."""
+"""Endings of the names of FILTERs that are files."""
 
 
 class Kind(Enum):
-    """The form that a file holds a filter in, as messages call it."""
+    """The form that a file or a package holds a filter in, as messages call it."""
 
     POLICY = "a policy"
     MODULE = "a generated module"
@@ -36,19 +37,23 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """The files that words of a command line stand for, and notes on how they were understood."""
+    """The files and packages that words stand for, and notes on how these were understood."""
 
     paths: tuple[Path, ...]
     notes: tuple[Diagnostic, ...] = ()
 
 
 def kind_of(path: Path) -> Kind:
-    """Return the form of a filter's file, which the end of its name tells."""
+    """Return the form of a filter, which the end of its file's name tells; a directory has none."""
+    if path.is_dir():
+        return Kind.MODULE
     return {".py": Kind.MODULE, ".bpf": Kind.RAW}.get(path.suffix, Kind.POLICY)
 
 
 def locate(word: str) -> Located:
-    """Return the file, or all files, that a FILTER stands for; a directory for those in it.
+    """Return the filters that a FILTER stands for, a file or a package each.
+
+    A directory that is no package of a filter stands for those in it.
 
     Raises InputError if there is none, with the nearest names that there are.
     """
@@ -61,6 +66,13 @@ def locate(word: str) -> Located:
     if not there:
         raise InputError(_missing(word), kind=Problem.NO_SUCH_FILTER)
     path = Path(word)
+    package = path if path.is_dir() else path.parent
+    if (path.is_dir() or path.suffix == ".py") and is_filter_package(package):
+        if holds_program(path):
+            text = f"is the program for one ABI: name {package}, and the ABI with --arch"
+            raise InputError(Diagnostic(text, Position(word), Problem.NO_SUCH_FILTER))
+        if path in {package, package / INIT_NAME}:
+            return Located((package,))
     return Located(tuple(_filters_in(path)) if path.is_dir() else (path,))
 
 
@@ -120,7 +132,7 @@ def _require_rules(found: Located, wanted_by: str) -> Located:
 
 
 def vendored_from(path: Path) -> Path | None:
-    """Return the policy that a manifest beside the module at ``path`` says it was made from."""
+    """Return the policy that a manifest beside the filter at ``path`` says it was made from."""
     from seccompgen.filters.manifest import MANIFEST_NAME, read_manifest  # noqa: PLC0415 - pydantic
 
     for manifest_path in (
@@ -157,8 +169,7 @@ def _is_there(word: str) -> bool:
     except OSError as error:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
             return False
-        text = f"cannot read {word}: {error.strerror}"
-        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
+        raise InputError(cannot("read", word, error), kind=Problem.UNREADABLE_FILE) from None
     return True
 
 
@@ -178,7 +189,10 @@ def _missing(word: str) -> str:
 
 def _near_file(path: Path) -> str:
     try:
-        names = [one.name for one in path.parent.iterdir() if one.suffix in FILTER_SUFFIXES]
+        there = list(path.parent.iterdir())
+        names = [
+            one.name for one in there if one.suffix in FILTER_SUFFIXES or is_filter_package(one)
+        ]
     except OSError:
         return ""
     return did_you_mean(path.name, names)
@@ -192,8 +206,14 @@ def _filters_in(directory: Path) -> list[Path]:
     found = [
         path
         for path in sorted(directory.iterdir())
-        if path.suffix in FILTER_SUFFIXES and not path.name.startswith("_") and path.is_file()
-        if path.name != NOTIFICATION_NAME and not path.name.endswith(MANIFEST_NAME)
+        if is_filter_package(path)
+        or (
+            path.suffix in FILTER_SUFFIXES
+            and path.is_file()
+            and not path.name.startswith("_")
+            and path.name != NOTIFICATION_NAME
+            and not path.name.endswith(MANIFEST_NAME)
+        )
     ]
     if not found:
         text = "no filters in this directory"

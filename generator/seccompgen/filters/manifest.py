@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot
 from seccompgen.core.objective import Optimize  # noqa: TC001 - pydantic evaluates it
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
@@ -29,8 +29,10 @@ def sha256(data: bytes) -> str:
 
 def _file_name(name: str) -> str:
     """Return ``name``; raise ValueError if it could lead out of its directory."""
-    if PurePath(name).name != name or "\0" in name:
-        raise ValueError("must be the name of a file")
+    parts = name.split("/")
+    leads_out = ".." in parts or any(PurePath(part).name != part for part in parts)
+    if len(parts) > 2 or "\0" in name or leads_out:
+        raise ValueError("must be the name of a file, or its path from a package beside this")
     return name
 
 
@@ -57,7 +59,7 @@ class Hashed(_Model):
 
 
 class Vendored(_Model):
-    """One filter: the file that holds it, and what that was made from.
+    """One filter: the package or the file that holds it, and what that was made from.
 
     ``policy`` is a path from the manifest's directory, or the name of a stock policy where
     ``stock`` is true; ``sources`` are its files, the main one last. ``linux`` is the tag of the
@@ -77,7 +79,7 @@ class Manifest(_Model):
     """All of it. ``arches`` are the ABIs that were asked for, none if all that the policies have.
 
     ``optimize``, ``bitmap`` and ``profile`` make the objective (`objective.Objective`). ``files``
-    are the hashes of the files beside the manifest, by name.
+    are the hashes of the files beside the manifest, and in the packages there, by path.
     """
 
     about: Literal[
@@ -109,8 +111,7 @@ def read_manifest(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        text = f"cannot read {path}: {error.strerror}"
-        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
+        raise InputError(cannot("read", path, error), kind=Problem.UNREADABLE_FILE) from None
     try:
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:

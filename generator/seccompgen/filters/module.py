@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import itertools
 import re
@@ -16,16 +17,19 @@ from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import MAX_FILTER, read_input
+from seccompgen.pipeline.packages import INIT_NAME
 from seccompgen.verify import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from seccompgen.render import Form
 
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """What a generated module says that it was made from.
+    """What a generated filter says that it was made from.
 
     ``policies`` are names and sha256 of the policy's files, the main one last; or ``parts`` those
     of the filters that were combined, and ``made`` how, with the action that refuses what was
@@ -49,10 +53,10 @@ _MADE_LINE = re.compile(r"#   made    (?P<operation>\w+)(  (?P<refusal>\S+))?")
 
 
 def read_banner(path: Path) -> Banner:
-    """Return the banner of the generated module at ``path``; raise InputError if it has none."""
+    """Return the banner of the generated filter at ``path``; raise InputError if it has none."""
     said: dict[str, list[tuple[str, str]]] = {"policy": [], "part": [], "tables": [], "proved": []}
     made = None
-    for line in read_input(path, MAX_FILTER).decode(errors="replace").splitlines():
+    for line in read_input(main_file(path), MAX_FILTER).decode(errors="replace").splitlines():
         if not line.startswith("#"):
             break
         if match := _BANNER_LINE.fullmatch(line):
@@ -83,107 +87,190 @@ _OPERATIONS = {operation.value for operation in Operation}
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What a generated module hands to the kernel, and how.
+    """What a generated filter hands to the kernel, and how.
 
     ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
-    SECCOMP_RET_ACTION_FULL values that it asks the kernel for first. With ``single_file`` the
-    runtime is part of it. ``sha256`` is the hash of its file.
+    SECCOMP_RET_ACTION_FULL values that it asks the kernel for first. ``files`` are all that it
+    consists of but the runtime, the one with install() first, and ``sha256`` is the hash of them.
     """
 
+    form: Form
+    docstring: str
     programs: Mapping[str, bytes]
     numbers: Mapping[str, int]
     actions: frozenset[int]
     settings: Settings
-    single_file: bool
+    files: tuple[Path, ...]
     sha256: str
 
 
+def main_file(path: Path) -> Path:
+    """Return the file that has install(), of the filter that is a package or a single file."""
+    return path / INIT_NAME if path.is_dir() else path
+
+
 def read_module(path: Path) -> Module:
-    """Return what a generated module holds, from its syntax tree.
+    """Return what a generated filter holds, a package or a single file.
 
-    What is read is rendered as a module again, and the two trees must be one, but for the docstring
-    of the module. So nothing that a statement could do beside need be known here. Raises
-    InputError, with the first place that differs, where that is not so.
+    Its values are taken from where they should stand, and the files rendered again from them: it
+    is ours if they are the same statements, whatever their layout and their comments. Raises
+    InputError otherwise, with the first place that differs. Nothing is run.
     """
-    return _read_module(path)[0]
+    from seccompgen.render import Form, module_tree, program_module, program_tree  # noqa: PLC0415 - jinja2
+
+    main = main_file(path)
+    contents = {main: read_input(main, MAX_FILTER)}
+    tree = parse_generated(main, contents[main])
+    imported: list[str] = []
+    programs: dict[str, tuple[int, bytes]] = {}
+    with _expecting_ours(main):
+        docstring = _docstring(tree)
+        settings, actions = _installed(tree.body)
+        if path.is_dir():
+            form, imported = Form.PACKAGE, _imported(tree.body)
+        else:
+            form = Form.SINGLE_FILE if isinstance(tree.body[1], ast.Import) else Form.MODULE
+            programs = _table(tree.body)
+    for abi in imported:
+        file = path / f"{program_module(abi)}.py"
+        contents[file] = read_input(file, MAX_FILTER)
+        beside = parse_generated(file, contents[file])
+        with _expecting_ours(file):
+            programs[abi] = _program(beside.body)
+        require_same(file, beside.body, program_tree(abi, *programs[abi]).body)
+    expected = module_tree(programs, settings, sorted(actions), form)
+    _require_same_module(main, tree, expected, form)
+    return Module(
+        form,
+        docstring,
+        {abi: data for abi, (_, data) in programs.items()},
+        {abi: number for abi, (number, _) in programs.items()},
+        actions,
+        settings,
+        tuple(contents),
+        _sha256_of(contents),
+    )
 
 
-def module_docstring(path: Path) -> str:
-    """Return the docstring of a generated module."""
-    return ast.get_docstring(_read_module(path)[1]) or ""
+def filter_sha256(path: Path) -> str:
+    """Return the hash of a filter: of the files of a package, or of a file of any kind."""
+    if path.is_dir():
+        return read_module(path).sha256
+    return hashlib.sha256(read_input(path, MAX_FILTER)).hexdigest()
 
 
-def _read_module(path: Path) -> tuple[Module, ast.Module]:
-    from seccompgen.render import inlined_runtime, module_tree  # noqa: PLC0415 - jinja2
+def _require_same_module(main: Path, tree: ast.Module, expected: ast.Module, form: Form) -> None:
+    """Raise InputError unless two modules with install() are the same but for their docstrings."""
+    from seccompgen.render import Form, inlined_runtime  # noqa: PLC0415 - jinja2
 
-    content = read_input(path, MAX_FILTER)
-    tree = parse_generated(path, content)
-    try:
-        module = _gathered(tree.body, hashlib.sha256(content).hexdigest())
-    except (ValueError, TypeError, LookupError):
-        raise _none_of_ours(path) from None
-    asked = sorted(module.actions)
-    programs = {abi: (module.numbers[abi], data) for abi, data in module.programs.items()}
-    expected = module_tree(programs, module.settings, asked, single_file=module.single_file)
     here, there = tree.body[1:], expected.body[1:]
-    if module.single_file:
+    if form is Form.SINGLE_FILE:
         runtime = len(ast.parse(inlined_runtime()).body)
         what = "its runtime is not that of this seccompgen, or was changed: vendor it again"
-        require_same(path, here[:runtime], there[:runtime], what)
+        require_same(main, here[:runtime], there[:runtime], what)
         here, there = here[runtime:], there[runtime:]
-    require_same(path, here, there)
-    return module, tree
+    require_same(main, here, there)
 
 
-def _gathered(body: list[ast.stmt], sha256: str) -> Module:
-    """Gather the values of a module from where they should stand; raise ValueError without them.
+def _sha256_of(contents: Mapping[Path, bytes]) -> str:
+    """Return the hash of a file, or of several that is of their names and hashes."""
+    hashes = {file.name: hashlib.sha256(data).hexdigest() for file, data in contents.items()}
+    if len(hashes) == 1:
+        return next(iter(hashes.values()))
+    lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
 
-    It need not be strict: what stands in the module besides is found when it is rendered again.
-    """
-    constants: dict[str, ast.expr] = {}
+
+# --- the values of a module, from where they should stand ----------------------------------------
+#
+# None of these functions need be strict: what stands there besides is found when the file is
+# rendered again. They raise ValueError, TypeError or LookupError where there is no such value.
+
+
+@contextlib.contextmanager
+def _expecting_ours(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, LookupError):
+        raise _none_of_ours(path) from None
+
+
+def _docstring(tree: ast.Module) -> str:
+    docstring = ast.get_docstring(tree)
+    if not isinstance(tree.body[0], ast.Expr) or docstring is None:
+        raise ValueError("there is no docstring")
+    return docstring
+
+
+def _installed(body: list[ast.stmt]) -> tuple[Settings, frozenset[int]]:
+    """Return what install() asks for, and the actions that it asks the kernel for first."""
     calls: list[ast.Call] = []
     on_import = False
-    if not isinstance(body[0], ast.Expr) or ast.get_docstring(ast.Module(body, [])) is None:
-        raise ValueError("there is no docstring")
     for statement in body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                constants.setdefault(name, value)
             case ast.FunctionDef(name="install", body=[*_, ast.Expr(value) | ast.Return(value)]):
                 calls += [value] if isinstance(value, ast.Call) else []
             case ast.Expr(value=ast.Call()):
                 on_import = True
-    table = constants["_PROGRAMS"]
-    if not isinstance(table, ast.Dict):
-        raise TypeError("there is no table of programs")
-    programs: dict[str, bytes] = {}
-    numbers: dict[str, int] = {}
-    for key, value in zip(table.keys, table.values, strict=True):
+    said = {word.arg: _value(word.value) for word in calls[0].keywords}
+    flags, no_new_privs, actions = map(said.get, ("flags", "no_new_privs", "actions"))
+    # What is none of our values is none where it is rendered either, and found as such.
+    asked = actions if isinstance(actions, tuple) else ()
+    return (
+        Settings(FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import),
+        frozenset(action for action in asked if _is_u32(action)) or frozenset({0}),
+    )
+
+
+def _imported(body: list[ast.stmt]) -> list[str]:
+    """Return the ABIs whose programs a package imports, in its order."""
+    nodes = (node for statement in body for node in ast.walk(statement))
+    names = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    abis = [name.removeprefix("_") for name in names]
+    if not abis or not ABIS.keys() >= set(abis):
+        raise ValueError("a program is for an ABI")
+    return abis
+
+
+def _program(body: list[ast.stmt]) -> tuple[int, bytes]:
+    """Return the number of seccomp(2) and the program of a package's module for an ABI."""
+    match body:
+        case [
+            _,
+            ast.Assign(value=ast.Constant(value=number)),
+            ast.Assign(value=ast.Constant(value=bytes(data))),
+            *_,
+        ] if _is_u32(number):
+            return number, data
+    raise ValueError("there is no program")
+
+
+def _table(body: list[ast.stmt]) -> dict[str, tuple[int, bytes]]:
+    """Return the numbers and programs of a single file, by the names of ABIs."""
+    constants: dict[str, ast.expr] = {}
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                constants.setdefault(name, value)
+    programs: dict[str, tuple[int, bytes]] = {}
+    match constants["_PROGRAMS"]:
+        case ast.Dict(keys=[_, *_] as keys, values=values):
+            pairs = zip(keys, values, strict=True)
+        case _:
+            raise TypeError("there is no table of programs")
+    for key, value in pairs:
         match key, value:
             case (
                 ast.Constant(value=str(abi)),
-                ast.Tuple(elts=[ast.Constant(value=int(number)), ast.Name(id=name)]),
-            ) if abi in ABIS and abi not in programs and number <= U32:
+                ast.Tuple(elts=[ast.Constant(value=number), ast.Name(id=name)]),
+            ) if abi in ABIS and abi not in programs and _is_u32(number):
                 data = ast.literal_eval(constants[name])
                 if not isinstance(data, bytes):
                     raise TypeError("a program is bytes")
-                programs[abi], numbers[abi] = data, number
+                programs[abi] = number, data
             case _:
                 raise ValueError("a program is for an ABI")
-    said = {word.arg: _value(word.value) for word in calls[0].keywords}
-    flags, no_new_privs, actions = map(said.get, ("flags", "no_new_privs", "actions"))
-    if not programs:
-        raise ValueError("there are no programs")
-    # What is none of our values is none where it is rendered either, and found as such.
-    asked = actions if isinstance(actions, tuple) else ()
-    return Module(
-        programs,
-        numbers,
-        frozenset(action for action in asked if _is_u32(action)) or frozenset({0}),
-        Settings(FilterFlag(flags if _is_u32(flags) else 0), no_new_privs is True, on_import),
-        single_file=len(body) > 1 and isinstance(body[1], ast.Import),
-        sha256=sha256,
-    )
+    return programs
 
 
 def _is_u32(value: object) -> TypeGuard[int]:

@@ -12,7 +12,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
-from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.errors import Diagnostic, InputError, Position, cannot
 from seccompgen.core.problems import Problem
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def read_input(path: Path, limit: int = MAX_TEXT, *, pipes: bool = False) -> byt
     try:
         return read_file(path, limit, pipes=pipes)
     except OSError as error:
-        text = f"cannot read {path}: {error.strerror}"
-        raise InputError(text, kind=Problem.UNREADABLE_FILE) from None
+        raise InputError(cannot("read", path, error), kind=Problem.UNREADABLE_FILE) from None
 
 
 def read_start(path: Path, length: int) -> bytes:

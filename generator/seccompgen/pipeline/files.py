@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ from seccompgen.core.errors import (
 from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
-from seccompgen.io.reading import read_start
 from seccompgen.kernel import lockfile
 from seccompgen.pipeline.build import (
     LOCK_NAME,
@@ -34,11 +32,18 @@ from seccompgen.pipeline.build import (
     module_name,
     read_objective,
 )
+from seccompgen.pipeline.packages import (
+    INIT_NAME,
+    is_ours,
+    orphaned_filters,
+    orphaned_sources,
+    refuse_to_overwrite,
+)
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
-from seccompgen.render.templates import BANNERS, NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, Meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
@@ -53,8 +58,6 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.project import Project
     from seccompgen.policy.oci import OciProfile
 
-_PACKAGE_NAME = "__init__.py"
-_MAX_BANNER = 1 << 20
 _TYPED_NAME = "py.typed"
 
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
@@ -110,8 +113,8 @@ def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
     if form == "bpf":
         return {f"{one.policy.name}.{p.abi.name}.bpf": p.to_bytes() for p in one.programs}
     if form == "python":
-        source = render.render_filter(one.policy, one.programs, tables, one.objective)
-        return {f"{one.module_name}.py": source}
+        package = render.render_filter(one.policy, one.programs, tables, one.objective)
+        return {f"{one.module_name}/{name}": source for name, source in package.items()}
     if form == "oci":
         return {
             f"{one.policy.name}.{profile.abi.name}.json": render.render_profile(profile)
@@ -226,8 +229,8 @@ def read_files(
     return list(dict.fromkeys(found + template_files()))
 
 
-def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None) -> bytes:
-    """Return a depfile that says ``outputs``, or ``target``, depend on ``inputs``.
+def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
+    """Return a depfile that says ``outputs`` depend on ``inputs``.
 
     Paths below the current directory are relative to it, as build files have them. Raises
     InputError for a name that no depfile can hold.
@@ -236,11 +239,10 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path], target: str | None)
 
     here = Path.cwd()
 
-    def name(path: Path) -> str:
-        return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    def names(paths: Iterable[Path]) -> list[str]:
+        return [str(p.relative_to(here) if p.is_relative_to(here) else p) for p in paths]
 
-    targets = [name(path) for path in outputs] if target is None else [target]
-    return render_depfile(targets, [name(path) for path in inputs])
+    return render_depfile(names(outputs), names(inputs))
 
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
@@ -275,7 +277,7 @@ def project_filters(
         one.module_name: (one.policy.description or "no description").splitlines()[0]
         for one in built
     }
-    files[project.output / _PACKAGE_NAME] = render_package(about, tables.tag, tables=ours)
+    files[project.output / INIT_NAME] = render_package(about, tables.tag, tables=ours)
     files[project.output / _TYPED_NAME] = b""
     return built, files
 
@@ -295,8 +297,8 @@ class Compiled:
         """
         refuse_to_overwrite(self.files)
         if self.project:
-            return Outputs(self.files, orphaned_filters(self.project, self.files))
-        return Outputs(self.files, orphaned_programs(self.files))
+            return Outputs(self.files, orphaned_filters(self.project.output, self.files))
+        return Outputs(self.files, orphaned_sources(self.files))
 
     def is_current(self) -> bool:
         """Return whether what it was made from is still the same."""
@@ -324,48 +326,19 @@ def put(make: Callable[[], Compiled], place: Path) -> tuple[Compiled, list[Path]
 
 
 def package_names(project: Project) -> list[str]:
-    """Return the names of the files in the filter package of ``project``, as it was last built."""
-    modules = [f"{module_name(path.stem)}.py" for path in project.policy_files()]
+    """Return the paths of the files in the filter package of ``project``, as it was last built."""
+    packages = [project.output / module_name(path.stem) for path in project.policy_files()]
+    modules = [path for package in packages for path in sorted(package.glob("*.py"))]
     # Whether a filter has a listener is not to be known without reading its policy.
     listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
-    return [*modules, *RUNTIME_NAMES, *listeners, _PACKAGE_NAME, _TYPED_NAME]
-
-
-def orphaned_filters(project: Project, files: Iterable[Path]) -> frozenset[Path]:
-    """Return the modules in the project's filter package whose policies are gone.
-
-    Those that were made of several filters have none, and are left alone.
-    """
-    ours = (path for path in project.output.glob("*.py") if _is_ours(path))
-    return frozenset(path for path in ours if not _is_combined(path)) - set(files)
-
-
-def orphaned_programs(files: Iterable[Path]) -> frozenset[Path]:
-    """Return the Go files beside ``files`` of ABIs that their policies no longer have."""
-    packages = {path.parent for path in files if path.suffix == ".go"}
-    there = (path for package in packages for path in package.glob("*.go"))
-    return frozenset(path for path in there if _is_ours(path)) - set(files)
+    inside = [path.relative_to(project.output).as_posix() for path in modules]
+    return [*inside, *RUNTIME_NAMES, *listeners, INIT_NAME, _TYPED_NAME]
 
 
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:
     """Return the table modules in ``package`` of ABIs that the tag does not have."""
     absent = (package / f"{name}.py" for name in absent_abis(tables))
-    return frozenset(path for path in absent if path.is_file() and _is_ours(path))
-
-
-def _is_ours(path: Path) -> bool:
-    # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
-    if not path.is_file():
-        return False
-    # Headers began as Rust modules do, until they were made for C89.
-    known = [BANNERS[suffix].encode() for suffix in (path.suffix, ".rs")]
-    return read_start(path, max(map(len, known))).startswith(tuple(known))
-
-
-def _is_combined(path: Path) -> bool:
-    lines = read_start(path, _MAX_BANNER).splitlines()
-    banner = itertools.takewhile(lambda line: line.startswith(b"#"), lines)
-    return any(line.startswith(b"#   made ") for line in banner)
+    return frozenset(path for path in absent if path.is_file() and is_ours(path))
 
 
 def project_outputs(
@@ -386,7 +359,7 @@ def project_outputs(
         filters, written = project_filters(one, tables, progress, means)
         built += filters
         files |= written
-        superfluous |= orphaned_filters(one, written)
+        superfluous |= orphaned_filters(one.output, written)
     package = project.output / "tables"
     files |= table_files(tables, package, project.kernel)
     if tables.tag != project.linux:
@@ -398,15 +371,6 @@ def _examples(project: Project) -> list[Project]:
     """Return the projects in ``examples`` whose filters are there, sorted."""
     found = map(read_project, sorted(project.root.glob("examples/*/pyproject.toml")))
     return [one for one in found if one and (one.output / RUNTIME_NAME).is_file()]
-
-
-def refuse_to_overwrite(files: Iterable[Path]) -> None:
-    """Raise InputError if a source file is there already that seccompgen did not generate."""
-    there = (path for path in files if path.suffix in BANNERS and path.is_file())
-    foreign = [path for path in there if path.stat().st_size and not _is_ours(path)]
-    if foreign:
-        message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"
-        raise InputError(*(Diagnostic(message, Position(str(path))) for path in foreign))
 
 
 def require_writable(directory: Path) -> None:

@@ -3,14 +3,18 @@
 from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.filter_module import (
+    Form,
     combined_docstring,
     inlined_runtime,
     module_tree,
     policy_docstring,
+    program_module,
+    program_tree,
     render_combined,
     render_filter,
     render_package,
     render_runtime,
+    render_single_file,
 )
 from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.oci import render_profile
@@ -22,6 +26,7 @@ __all__ = [
     "NOTIFICATION_NAME",
     "RUNTIME_NAME",
     "RUNTIME_NAMES",
+    "Form",
     "Line",
     "call_name",
     "call_text",
@@ -31,6 +36,8 @@ __all__ = [
     "module_tree",
     "number",
     "policy_docstring",
+    "program_module",
+    "program_tree",
     "render_c",
     "render_combined",
     "render_depfile",
@@ -40,6 +47,7 @@ __all__ = [
     "render_profile",
     "render_runtime",
     "render_rust",
+    "render_single_file",
     "render_table",
     "render_tables_package",
     "render_text",

@@ -1,4 +1,7 @@
-"""Render a policy and its programs as a static filter module, and the runtime beside it."""
+"""Render a policy and its programs as Python: a package with a module an ABI, or one file.
+
+Beside packages lies the runtime; in one file, it is a part of that.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import ast
 import re
 import textwrap
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
@@ -34,6 +38,17 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
 
 
+class Form(Enum):
+    """Where the programs and the runtime of a filter lie, seen from its install()."""
+
+    PACKAGE = "package"
+    """Modules beside it hold the programs, of which it imports one; the runtime lies above."""
+    SINGLE_FILE = "single file"
+    """Everything is in one file."""
+    MODULE = "module"
+    """One file holds the programs, the runtime lies beside: read, and not written any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     """A line of the bytes literal: what to print above it, the bytes, the instruction."""
@@ -45,13 +60,27 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """The program of one ABI, as the template prints it."""
+    """The program of one ABI, as the templates print it."""
 
     abi: str
-    constant: str
     serves: str
     nr_seccomp: int
     literal: str
+
+    @property
+    def constant(self) -> str:
+        """The name of its bytes in a single file."""
+        return f"_{self.abi.upper()}"
+
+    @property
+    def module(self) -> str:
+        """The name of its module in a package."""
+        return program_module(self.abi)
+
+
+def program_module(abi: str) -> str:
+    """Return the name of the module that holds a package's program for ``abi``."""
+    return f"_{abi}"
 
 
 def render_filter(
@@ -59,15 +88,20 @@ def render_filter(
     programs: Sequence[Program],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
-    *,
-    single_file: bool = False,
-) -> bytes:
-    """Return the source of the module that holds ``programs``, all compiled from ``policy``.
+) -> dict[str, bytes]:
+    """Return the package that holds ``programs``, all compiled from ``policy``, by file names."""
+    return _package(about_policy(policy, programs, tables, objective), programs, tables)
 
-    With ``single_file`` the runtime is part of it, and nothing else is needed beside it.
-    """
-    about = about_policy(policy, programs, tables, objective, single_file=single_file)
-    return _module(about, programs, tables)
+
+def render_single_file(
+    policy: Policy,
+    programs: Sequence[Program],
+    tables: Tables,
+    objective: Objective = DEFAULT_OBJECTIVE,
+) -> bytes:
+    """Return the module that does what the package does, with the runtime as a part of it."""
+    about = about_policy(policy, programs, tables, objective, single_file=True)
+    return _main_module(about, programs, tables, Form.SINGLE_FILE)
 
 
 def policy_docstring(policy: Policy, abis: Sequence[Abi], tables: Tables) -> str:
@@ -83,15 +117,14 @@ def render_combined(
     tables: Tables,
     settings: tuple[FilterFlag, bool, bool],
     redo: str,
-) -> bytes:
-    """Return the source of the module that holds ``programs``, made of several filters.
+) -> dict[str, bytes]:
+    """Return the package that holds ``programs``, made of several filters, by file names.
 
     ``parts`` are (file name, sha256, description), the oldest first. ``made`` says for programs
     what is made of their answers, ``title`` says it for people. ``settings`` are the flags,
     no_new_privs and install_on_import.
     """
-    about = _about_combined(made, title, parts, settings, redo)
-    return _module(about, programs, tables)
+    return _package(_about_combined(made, title, parts, settings, redo), programs, tables)
 
 
 def combined_docstring(
@@ -130,21 +163,34 @@ def _about_combined(
     )
 
 
-def _module(about: About, programs: Sequence[Program], tables: Tables) -> bytes:
+def _package(about: About, programs: Sequence[Program], tables: Tables) -> dict[str, bytes]:
+    files = {"__init__.py": _main_module(about, programs, tables, Form.PACKAGE)}
+    for section in (_section(program, tables) for program in programs):
+        blocks = {"program": section.literal}
+        source = render_python("filter_program.py.j2", blocks, section=section)
+        files[f"{section.module}.py"] = source
+    return files
+
+
+def _main_module(about: About, programs: Sequence[Program], tables: Tables, form: Form) -> bytes:
+    """Return the module that has install()."""
     kind, name, _ = about.sources[0]
     if _ENCODING.match(f"#   {kind}  {printable(name)}"):
         text = "Python would take its name for an encoding (PEP 263): rename the file"
         raise InputError(Diagnostic(text, Position(name)))
     sections = [_section(program, tables) for program in programs]
-    blocks = {section.abi: section.literal for section in sections}
-    if about.single_file:
+    blocks = {}
+    if form is Form.SINGLE_FILE:
+        blocks = {section.abi: section.literal for section in sections}
         blocks["runtime"] = inlined_runtime()
     return render_python(
         "filter.py.j2",
         blocks,
         comment="#",
         **banner(about, programs, tables),
-        **_context(about, [program.abi.name for program in programs], sections, actions(programs)),
+        **_context(
+            about, [program.abi.name for program in programs], sections, actions(programs), form
+        ),
     )
 
 
@@ -153,12 +199,16 @@ _ENCODING = re.compile(r"[ \t\f]*#.*?coding[:=][ \t]*[-\w.]+")
 
 
 def _context(
-    about: About, abis: Sequence[str], sections: Sequence[_Section], answers: Iterable[int]
+    about: About,
+    abis: Sequence[str],
+    sections: Sequence[_Section],
+    answers: Iterable[int],
+    form: Form,
 ) -> dict[str, object]:
     """Return what the template prints besides the banner."""
     return {
         "format": _runtime_format(),
-        "single_file": about.single_file,
+        "form": form.name,
         "title": _docstring_text(about.title),
         "answers": _docstring_text(about.answers),
         "abis": wrap(", ".join(abis), "    "),
@@ -176,24 +226,32 @@ def module_tree(
     programs: Mapping[str, tuple[int, bytes]],
     settings: tuple[FilterFlag, bool, bool],
     answers: Iterable[int],
-    *,
-    single_file: bool,
+    form: Form,
 ) -> ast.Module:
-    """Return the syntax tree of the module that holds ``programs``, but for its docstring.
+    """Return the syntax tree of the module that has install(), but for its docstring.
 
-    They are by the names of ABIs: the number of seccomp(2), and the bytes. ``answers`` are the
-    actions that it asks the kernel for.
+    ``programs`` are by the names of ABIs: the number of seccomp(2), and the bytes. ``answers`` are
+    the actions that it asks the kernel for.
     """
-    sections = [_Section(abi, f"_{abi.upper()}", "", nr, "") for abi, (nr, _) in programs.items()]
-    about = About([], "", "", "", *settings, single_file=single_file)
-    blocks = {abi: repr(data) for abi, (_, data) in programs.items()}
-    if single_file:
+    sections = [_Section(abi, "", nr, "") for abi, (nr, _) in programs.items()]
+    blocks = {}
+    if form is not Form.PACKAGE:
+        blocks = {abi: repr(data) for abi, (_, data) in programs.items()}
+    if form is Form.SINGLE_FILE:
         blocks["runtime"] = inlined_runtime()
-    return ast.parse(_bare(_context(about, list(programs), sections, answers), blocks))
+    about = About([], "", "", "", *settings)
+    return ast.parse(_bare(_context(about, list(programs), sections, answers, form), blocks))
+
+
+def program_tree(abi: str, nr_seccomp: int, data: bytes) -> ast.Module:
+    """Return the syntax tree of the module that holds a package's program for ``abi``."""
+    section = _Section(abi, "", nr_seccomp, "")
+    text = render_text("filter_program.py.j2", banner="", section=section)
+    return ast.parse(text.replace('"@program@"', repr(data)))
 
 
 def _docstring(about: About, abis: Sequence[Abi]) -> str:
-    context = _context(about, [abi.name for abi in abis], (), (0,))
+    context = _context(about, [abi.name for abi in abis], (), (0,), Form.MODULE)
     docstring = ast.get_docstring(ast.parse(_bare(context, {})))
     assert docstring
     return docstring
@@ -257,7 +315,7 @@ def _runtime_format() -> int:
 
 
 def render_package(filters: Mapping[str, str], tag: str, *, tables: bool) -> bytes:
-    """Return the ``__init__.py`` of a package of ``filters``: module name to description.
+    """Return the ``__init__.py`` of a package of ``filters``: name to description.
 
     ``tables`` says whether the package has those of the ABIs, too.
     """
@@ -287,4 +345,4 @@ def _section(program: Program, tables: Tables) -> _Section:
     literal = render_text("program.j2", rows=rows)
     serves = " and ".join(other.name for other in (abi, *program.compat))
     nr_seccomp = tables.tables[abi.name].numbers["seccomp"]
-    return _Section(abi.name, f"_{abi.name.upper()}", serves, nr_seccomp, literal)
+    return _Section(abi.name, serves, nr_seccomp, literal)

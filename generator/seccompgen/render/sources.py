@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _OLD_ACTIONS = {0x00000000, 0x00030000, 0x00050000, 0x7FF00000, 0x7FFF0000}
 _C_LITERAL = "{{0x{:02x}, 0x{:02x}, 0x{:02x}, 0x{:08x}}},"
 _RUST_LITERAL = "SockFilter(0x{:02x}, 0x{:02x}, 0x{:02x}, 0x{:08x}),"
-_GO_LITERAL = "{{Code: 0x{:02x}, Jt: 0x{:02x}, Jf: 0x{:02x}, K: 0x{:08x}}},"
 """An instruction as each language writes it: code, jt, jf, k."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _MISREPORTED = "riscv32"

@@ -6,7 +6,7 @@
       | oracle                | machine             | stack
     Meaning                 Code                  Stack
       +-----------------------+---------------------+
-      | classes: every class of calls is tried, by asking both sides (followers, bits)
+      | classes: every class of calls is tried, by asking both sides (followers, partition, bits)
       | smt: z3 refutes that any call differs, or shows one
     Proof | Difference
 

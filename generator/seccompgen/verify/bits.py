@@ -41,7 +41,7 @@ class Values:
 
 
 class BitSets:
-    """The sets of one word, in the place of a `classes.Classes`: ``all``, ``true``, ``least``."""
+    """The sets of one word, in the place of a `partition.Classes`: ``all``, ``true``, ``least``."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[int, Values, Values], Values] = {}

@@ -118,6 +118,22 @@ def test_what_was_ended_by_a_signal_can_end_by_itself(name: str, tmp_path: Path)
         assert (outcome.code, outcome.said) == (0, "ready\n"), policy.read_text()
 
 
+@pytest.mark.parametrize("shell", ["sh", "bash", "mksh", "zsh"])
+def test_a_pipe_can_break_that_did_not(shell: str, tmp_path: Path) -> None:
+    """Sort catches SIGPIPE, removes its files, and ends by it, which a recording may not show."""
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is missing")
+    script = "seq 1 $0 | sort | head -n 2; true | cat; echo done"
+    whole, broken = (
+        Workload([found, "-c", script, count], settles=0.1) for count in ("9", "50000")
+    )
+    policy = tmp_path / "recorded.yml"
+    assert recorded(policy, whole, ITSELF).said == "1\n2\ndone\n"
+    for outcome in enforced(policy, broken, ITSELF, 10):
+        assert (outcome.code, outcome.said) == (0, "1\n10\ndone\n"), policy.read_text()
+
+
 def test_a_shell_can_wait_longer_than_it_did(tmp_path: Path) -> None:
     """Where a child has ended before the shell waits for it, the recording shows no sleep."""
     script = "sleep $0 & sleep $1; wait; echo done"

@@ -18,7 +18,7 @@ from seccompgen.core.errors import Position
 from seccompgen.core.model import FilterFlag
 from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.implied import Facts, implied, why
+from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, Facts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import End, Number, Recording
 from seccompgen.observe.record.seen import Calls
@@ -212,15 +212,32 @@ def test_a_call_with_many_values_is_allowed_with_any(policy: Path) -> None:
             {"exit_group", "rt_sigreturn", "sigreturn", "rt_sigsuspend", "wait4"},
         ),
         ({"read"}, {"late": True}, {"exit_group", "getrandom"}),
+        ({"read"}, {"catches": {SIGCHLD}}, {"exit_group"}),
+        (
+            {"read"},
+            {"catches": {SIGCHLD}, "processes": True},
+            {"exit_group", "wait4", "kill where u32(arg1) == 0x11"},
+        ),
+        (
+            {"read", "gettid"},
+            {"catches": {SIGPIPE}},
+            {
+                "exit_group",
+                "getpid",
+                "tgkill where u32(arg2) == 0xd",
+                "tkill where u32(arg1) == 0xd",
+            },
+        ),
     ],
 )
 def test_what_a_run_brings_with_it(
-    called: set[str], facts: dict[str, bool], brings: set[str]
+    called: set[str], facts: dict[str, Any], brings: set[str]
 ) -> None:
     """On i386, which has both calls by which handlers return, and both widths of time."""
     found = implied(Facts(called, **facts), TABLES.tables["i386"].numbers)
-    assert {*found} == brings
-    assert all(why(name) for name in found)
+    texts = {" where ".join([one.name, *map(str, one.conditions)]): one.why for one in found}
+    assert {*texts} == brings
+    assert all(texts.values())
 
 
 # Merging

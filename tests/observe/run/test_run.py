@@ -347,6 +347,16 @@ def test_wrong_input_is_said_before_anything_runs(no_parent: Path, tmp_path: Pat
     assert not mark.exists()
 
 
+def test_calls_that_other_abis_lack_are_no_news_here(tmp_path: Path) -> None:
+    policy = tmp_path / "p.yml"
+    policy.write_text(
+        "default_action: allow\nsyscalls:\n"
+        "- {action: errno, names: [open, acct]}\n- {action: errno, names: [acct, swapon]}\n"
+    )
+    done = run(policy, "--", "/bin/true")
+    assert (done.code, done.err) == (0, f"{policy}:4:27: note: 'acct' repeats {policy}:3:33\n")
+
+
 @pytest.mark.parametrize("options", [[], ["--trace"], ["--trace", "--by", "ptrace"]])
 def test_a_program_for_another_abi_is_told_beforehand(
     no_parent: Path, i386_program: Path, options: list[str]

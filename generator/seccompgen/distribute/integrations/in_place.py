@@ -36,6 +36,7 @@ def bring_up_to_date(root: Path) -> Package:
         shipped_tables,
     )
     from seccompgen.pipeline.files import Compiled, project_filters, put  # noqa: PLC0415
+    from seccompgen.pipeline.packages import heads, summary  # noqa: PLC0415
 
     project = require_project(root)
     cache = None if project.committed else cache_directory()
@@ -51,15 +52,14 @@ def bring_up_to_date(root: Path) -> Package:
         compiled = make()
         new = new_filters(compiled.built)
         if stale := compiled.outputs().stale(
-            lambda path, content: explain(path, content, new, tables)
+            lambda path, content: explain(path, content, new, tables), heads
         ):
             hint = "committed = true: run 'seccompgen build', look at what changes, and commit it"
             raise AnswerNo(*stale, hint)
     else:
         compiled, written = put(make, project.root)
     notes = [str(note) for one in compiled.built for note in one.notes]
-    told = [f"{'wrote' if path.exists() else 'removed'} {path}" for path in written]
-    lines = map(printable, (*dict.fromkeys(notes), *told))
+    lines = map(printable, (*dict.fromkeys(notes), *summary(written)))
     return Package(project, tuple(compiled.files), tuple(lines))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 
@@ -77,22 +76,25 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         from seccompgen.distribute.integrations.in_place import bring_up_to_date  # noqa: PLC0415
         from seccompgen.io.outputs import Outputs  # noqa: PLC0415
         from seccompgen.io.reading import MAX_FILTER, read_file  # noqa: PLC0415
-        from seccompgen.pipeline.files import orphaned_filters  # noqa: PLC0415
+        from seccompgen.pipeline.packages import orphaned_filters  # noqa: PLC0415
 
         package = bring_up_to_date(Path.cwd())
         for line in package.told:
             self.announce(line, 2)
-        name = self._package(package.project)
-        packages = self.distribution.packages or []
-        if name not in packages:
-            # It was not there when setuptools looked for packages.
-            self.distribution.packages = [*packages, name]
+        # They were not there, all of them, when setuptools looked for packages.
+        here, name = package.project.output, self._package(package.project)
+        places = sorted({path.parent.relative_to(here) for path in package.files})
+        names = [".".join([name, *place.parts]) for place in places]
+        packages = dict.fromkeys([*(self.distribution.packages or []), *names])
+        self.distribution.packages = list(packages)
         if self.editable_mode:
             return
         there = self._place(package.project)
-        files = {there / path.name: read_file(path, MAX_FILTER) for path in package.files}
+        files = {
+            there / path.relative_to(here): read_file(path, MAX_FILTER) for path in package.files
+        }
         # build_lib is kept from one build to the next, so it may hold what the tree no longer does.
-        Outputs(files, orphaned_filters(replace(package.project, output=there), files)).write()
+        Outputs(files, orphaned_filters(there, files)).write()
 
     def get_source_files(self) -> list[str]:
         """Return what an sdist needs so that the filters can be built from it."""

@@ -131,8 +131,8 @@ class _Reader:
             if comment is None:
                 return match[0]
             if comment.startswith("/*") and (len(comment) < 4 or not comment.endswith("*/")):
-                line = source.text.count("\n", 0, match.start()) + 1
-                self._fail("this comment is never closed", Position(source.path, line))
+                where = Position.after(source.path, source.text[: match.start()])
+                self._fail("this comment is never closed", where)
             # A comment is one blank even across lines; the continuation keeps the line count.
             return " " + "\\\n" * comment.count("\n")
 

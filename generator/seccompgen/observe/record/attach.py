@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.io.console import say
+from seccompgen.observe.record.implied import CAUGHT
 from seccompgen.observe.record.requests import answered_by
 from seccompgen.observe.record.seen import Seen
 from seccompgen.observe.record.tracer import Tracer, not_traceable
@@ -63,6 +64,7 @@ def _attach(tracer: Tracer, pid: int) -> None:
         known |= new
         for tid in new:
             _seize(tracer, tid, process)
+    tracer.seen.catches |= {number for number in CAUGHT if Process(pid).catches(number)}
     tracer.seen.threads = tracer.seen.threads or len(known) > 1
     tracer.seen.processes = tracer.seen.processes or bool(_children_before([pid]))
 

@@ -53,9 +53,10 @@ def allowed_calls(
             recording.processes,
             late=recording.marked or recording.attached,
             unseen=recording.attached,
+            catches=recording.catches,
         )
-        for name in implied(facts, tables.tables[abi.name].numbers):
-            calls.setdefault(name, allowed(name))
+        for one in implied(facts, tables.tables[abi.name].numbers):
+            calls.setdefault(one.name, allowed(one.name, one.conditions, one.why))
     return {abi: tuple(calls.values()) for abi, calls in found.items()}
 
 

@@ -74,6 +74,7 @@ class Recording:
     startup marker. ``startup`` are the calls that do not count, for they came before a marker.
     ``threads`` and ``processes`` are True if one was started by what was recorded.
     ``before_marker`` is how many threads the process had that came to its marker, the most of all.
+    ``catches`` are the signals of `implied.CAUGHT` that a process had a handler for.
     ``attached`` is True if what was recorded ran already.
 
     Where the workload was held against a policy, ``reached`` are the parts of it that answered each
@@ -90,6 +91,7 @@ class Recording:
     threads: bool = False
     processes: bool = False
     before_marker: int = 0
+    catches: frozenset[int] = frozenset()
     attached: bool = False
     reached: frozenset[tuple[Number, Origin]] = frozenset()
     refusals: Mapping[tuple[Number, Arguments], Mapping[Sighting, int]] = field(

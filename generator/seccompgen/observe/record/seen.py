@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
 from seccompgen.observe.record.answers import Answers, Verdicts
-from seccompgen.observe.record.observations import Number, Recording, Sighting
+from seccompgen.observe.record.implied import CAUGHT
+from seccompgen.observe.record.observations import Number, Recording, Sighting, abi_of
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.process import Process
-from seccompgen.observe.run.steps import Step, step_of
+from seccompgen.observe.run.steps import INSTALLERS, Step, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,8 +32,12 @@ LABELLED = 0x7E577E57
 
 The plugin of pytest makes such a call; the label is text that ends in a NUL, and may change.
 """
-ALWAYS_SEEN = frozenset({"seccomp", "prctl", "clone", "clone3"})
-"""Calls that install filters, or start what is to be traced: none of them may run unseen."""
+STARTS = frozenset({"clone", "clone3"})
+HANDLES = frozenset({"rt_sigaction", "sigaction"})
+ALWAYS_SEEN = frozenset({*INSTALLERS, *STARTS, *HANDLES})
+"""Calls that install filters, start what is to be traced, or catch signals: none runs unseen."""
+_NO_HANDLER = frozenset({0, 1})
+"""SIG_DFL and SIG_IGN."""
 _LABEL_MAX = 1024
 """Bytes."""
 
@@ -134,6 +139,7 @@ class Seen:
     threads: bool = False
     processes: bool = False
     attached: bool = False
+    catches: set[int] = field(default_factory=set)
     _all: Calls = field(init=False)
     _startup: set[Key] = field(default_factory=set)
     _answers: Answers = field(default_factory=Answers)
@@ -173,6 +179,7 @@ class Seen:
             threads=self.threads,
             processes=self.processes,
             before_marker=self._before_marker,
+            catches=frozenset(self.catches),
             attached=self.attached,
         )
 
@@ -260,6 +267,16 @@ class Seen:
         if process.label_at:
             process.label = os.fsdecode(Process(tid).string(process.label_at, _LABEL_MAX) or b"")
         return process.label
+
+    def handles(self, tid: int, call: tuple[int, ...]) -> None:
+        """See whether ``rt_sigaction`` or ``sigaction`` catches one of `CAUGHT`."""
+        number, action = call[3] & U32, call[4]
+        abi = abi_of(Number(call[1], call[2] & U32))
+        if abi and number in CAUGHT and action:
+            # The handler comes first; on MIPS flags do, where this may say that one is caught.
+            handler = Process(tid).memory(action, abi.bits // 8) or b""
+            if int.from_bytes(handler, abi.byte_order) not in _NO_HANDLER:
+                self.catches.add(number)
 
     def filters(self, tid: int, process: Traced, name: str, args: Sequence[int]) -> bool:
         """See whether ``seccomp`` or ``prctl`` marks the end of the startup, or installs a filter.

@@ -20,7 +20,7 @@ from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.io.console import say
 from seccompgen.observe.record.observations import End, Number, abi_of
 from seccompgen.observe.record.requests import Requests, answered_by
-from seccompgen.observe.record.seen import Seen
+from seccompgen.observe.record.seen import HANDLES, STARTS, Seen
 from seccompgen.observe.record.threads import Threads
 from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
@@ -164,9 +164,13 @@ class Tracer:
         thread.change = None  # the call before this one started nothing
         if self.started and call[0] in _BEGINS:
             name = self.seen.called(tid, thread.process, call)
-            if name in {"clone", "clone3"}:
+            if name is None:
+                pass
+            elif name in STARTS:
                 _keep_traced(thread, name, call)
-            elif name and self.seen.filters(tid, thread.process, name, call[3:]):
+            elif name in HANDLES:
+                self.seen.handles(tid, call)
+            elif self.seen.filters(tid, thread.process, name, call[3:]):
                 self._stop_others(thread)
         self._resume(thread)
 

@@ -122,9 +122,13 @@ class Process:
                 return Process(tid).own_tid
         return None
 
+    def catches(self, number: int) -> bool:
+        """Return True if the process has a handler for the signal."""
+        return self._in_set("SigCgt", number)
+
     def handles(self, number: int) -> bool:
         """Return True if the signal would not do by itself what it does: it is caught, or so."""
-        return self._in_set("SigCgt", number) or self.defies(number)
+        return self.catches(number) or self.defies(number)
 
     def defies(self, number: int) -> bool:
         """Return True if the thread blocks the signal, or its process ignores it."""

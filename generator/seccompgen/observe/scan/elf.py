@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from seccompgen.core.text import printable
-from seccompgen.observe.scan.binary import broken_is_refused, read_binary
+from seccompgen.observe.scan.binary import broken_is_refused
 from seccompgen.observe.scan.frames import UnreadFramesError, read_frames, read_landings
 from seccompgen.observe.scan.image import Function, Image, Span
 from seccompgen.observe.scan.pclntab import go_functions
@@ -16,7 +16,6 @@ from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from seccompgen.observe.scan.binary import Binary
     from seccompgen.observe.scan.frames import Frame
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 
 _GO_MAGIC = b"\xff Go buildinf:"
 """Heads the build information of every Go program (Go's debug/buildinfo)."""
-
-
-def read_image(path: Path) -> Image:
-    """Read the ELF file at ``path``. Raises InputError as `read_binary` does."""
-    return image_of(read_binary(path))
 
 
 def image_of(binary: Binary) -> Image:

@@ -1,0 +1,63 @@
+"""What planning may cost, in units of work: the same on every machine, so that programs are.
+
+Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` functions, or the program
+``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
+functions of one call, or ``_PLANNED`` steps, planning is given up: some sets of rules have no
+small diagram in any order. A step is about what one rule adds to the time that a word takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.compile.onword import TooManyError
+
+if TYPE_CHECKING:
+    from seccompgen.core.word import Word
+
+_TRIED_FOR_CALL = 100
+_TRIED = 4_500
+_PLANNED_FOR_CALL = 3000
+_PLANNED = 20_000
+_STEPS = 4
+"""For each word of a function, and one more for each rule."""
+_SEARCHED = 500
+"""Lines are searched roughly once so many intervals have been searched."""
+
+
+class Budget:
+    """What was spent on one program, and on one call of it.
+
+    A ``stubborn`` call may not be given up by a search; it has no rules to be tested in order.
+    """
+
+    def __init__(self) -> None:
+        self.stubborn = False
+        self._functions = self._steps = self._intervals = 0
+
+    def begin_call(self, *, stubborn: bool = False) -> None:
+        """Note that what follows is spent on another call."""
+        self.stubborn = stubborn
+        self._functions = 0
+
+    def words_to_try(self, words: tuple[Word, ...], rules: int) -> tuple[Word, ...]:
+        """Return which of ``words`` a function of so many ``rules`` may begin with, and charge it.
+
+        Raises TooManyError where nothing is left to spend.
+        """
+        self._functions += 1
+        if self._functions > _PLANNED_FOR_CALL or self._steps > _PLANNED:
+            raise TooManyError
+        if self._functions > _TRIED_FOR_CALL or self._steps > _TRIED:
+            words = words[:1]
+        self._steps += len(words) * (_STEPS + rules)
+        return words
+
+    def charge_search(self, intervals: int) -> None:
+        """Note that a word of so many intervals was searched."""
+        self._intervals += intervals
+
+    @property
+    def is_rough(self) -> bool:
+        """True once words are to be searched roughly."""
+        return self._intervals > _SEARCHED

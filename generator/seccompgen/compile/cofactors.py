@@ -1,0 +1,107 @@
+"""Cofactors: what the values of one word leave of sets of its argument.
+
+Thousands of values must not cost their square: from one value of the word to the next few sets
+change, and only what is above these is made anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.core.sets import ALL, NOTHING, Sets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.compile.words import WordId, Words
+    from seccompgen.core.word import Word
+
+_WORD = 32
+"""The level of a set at which the low word of its argument begins."""
+
+
+class Cofactors:
+    """The cofactors of all sets of one program."""
+
+    def __init__(self, sets: Sets, words: Words) -> None:
+        self._sets = sets
+        self._words = words
+        self._known: dict[tuple[tuple[int, ...], bool], tuple[WordId, list[dict[int, int]]]] = {}
+
+    def of(self, roots: tuple[int, ...], word: Word) -> tuple[WordId, list[dict[int, int]]]:
+        """Return what each value of ``word`` leaves of ``roots``, sets of its argument.
+
+        The outcomes of the first are places in the second, which maps roots to what is left of
+        each, without those of which nothing is.
+        """
+        key = roots, word.is_high
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._of(roots, 0 if word.is_high else _WORD)
+        return found
+
+    def _of(self, roots: tuple[int, ...], top: int) -> tuple[WordId, list[dict[int, int]]]:
+        upper = _Upper(self._sets, roots, top)
+        numbers: dict[tuple[tuple[int, int], ...], int] = {}
+
+        def number(outcome: object) -> int:
+            assert isinstance(outcome, tuple)
+            filled = upper.filled({upper.lower[place]: node for place, node in outcome})
+            after = tuple((root, filled[root]) for root in roots if root in filled)
+            return numbers.setdefault(after, len(numbers))
+
+        line = self._words.map(self._words.join(self._sets, upper.lower, top), number)
+        return line, [dict(after) for after in numbers]
+
+
+class _Upper:
+    """The part of ``roots`` above level ``level``, to be filled in where a word is known below it.
+
+    ``lower`` are the sets that hang on it: what some value of the upper bits leaves of a root.
+    """
+
+    def __init__(self, sets: Sets, roots: Sequence[int], level: int) -> None:
+        self._sets = sets
+        self._parents: dict[int, list[int]] = {}
+        self._bare: dict[int, int] = {ALL: ALL}
+        """The parts where every set below is NOTHING; without those that are."""
+        lower: set[int] = set()
+        upper: set[int] = set()
+        stack = list(roots)
+        while stack:
+            number = stack.pop()
+            if number in (ALL, NOTHING) or number in upper or number in lower:
+                continue
+            own, *children = sets.nodes[number]
+            if own >= level:
+                lower.add(number)
+                continue
+            upper.add(number)
+            for child in children:
+                self._parents.setdefault(child, []).append(number)
+                stack.append(child)
+        self.lower = sorted(lower)
+        self._fill(upper, self._bare)
+        self._bare = {number: left for number, left in self._bare.items() if left != NOTHING}
+
+    def filled(self, left: dict[int, int]) -> dict[int, int]:
+        """Return what is left of the whole where ``left`` is left of ``lower``, else NOTHING.
+
+        Without the parts of which nothing is left.
+        """
+        above: set[int] = set()
+        stack = list(left)
+        while stack:
+            for parent in self._parents.get(stack.pop(), ()):
+                if parent not in above:
+                    above.add(parent)
+                    stack.append(parent)
+        result = self._bare | left
+        self._fill(above, result)
+        return result
+
+    def _fill(self, numbers: Iterable[int], into: dict[int, int]) -> None:
+        nodes = self._sets.nodes
+        for number in sorted(numbers, key=lambda number: (-nodes[number][0], number)):
+            level, zero, one = nodes[number]
+            into[number] = self._sets.node(level, into.get(zero, NOTHING), into.get(one, NOTHING))

@@ -1,0 +1,141 @@
+"""Filter packages on disk: their files, which of them are ours, and what is left over.
+
+A filter ``x`` is the package ``x``: its ``__init__.py`` has install(), and ``_<abi>.py`` the
+program for an ABI.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.io.reading import read_start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+INIT_NAME = "__init__.py"
+_MAX_BANNER = 1 << 20
+_PROGRAM_NAMES = frozenset(f"_{name}.py" for name in ABIS)
+
+
+def holds_program(path: Path) -> bool:
+    """Return whether ``path`` is named as the module of a program for an ABI is."""
+    return path.name in _PROGRAM_NAMES
+
+
+def is_filter_package(path: Path) -> bool:
+    """Return whether the directory ``path`` is a filter, or what somebody left of one."""
+    return any((path / name).is_file() for name in _PROGRAM_NAMES) or bool(
+        _banner_lines(path / INIT_NAME, b"#   proved ")
+    )
+
+
+def beside_package(package: Path) -> Path:
+    """Return the module of the same name, which nobody can import beside ``package``."""
+    return package.with_name(f"{package.name}.py")
+
+
+def in_package(package: Path) -> list[Path]:
+    """Return what Python could import from a filter package, sorted."""
+    kinds = {".py", ".pyc", ".so", ".pyd"}
+    return sorted(
+        path
+        for path in package.iterdir()
+        if path.suffix in kinds or (path.is_dir() and path.name != "__pycache__")
+    )
+
+
+def orphaned_filters(output: Path, files: Iterable[Path]) -> frozenset[Path]:
+    """Return what lies in a project's filter package ``output`` and nothing makes any more.
+
+    Filters that were made of several have no policy, and are left alone.
+    """
+    packages = [path for path in output.glob("*") if is_filter_package(path)]
+    kept = [path for path in packages if _banner_lines(path / INIT_NAME, b"#   made ")]
+    inside = (path for package in packages for path in package.glob("*.py"))
+    found = {path for path in (*output.glob("*.py"), *inside) if is_ours(path)}
+    found -= {path for path in found if path.parent in kept or _banner_lines(path, b"#   made ")}
+    return frozenset(found) - set(files)
+
+
+def orphaned_sources(files: Iterable[Path]) -> frozenset[Path]:
+    """Return what lies beside ``files`` of ABIs, or in a form, that their policies no longer have.
+
+    These are Go files, modules of programs, and the one module that a filter was once.
+    """
+    packages = {path.parent for path in files if path.suffix == ".go"}
+    there = [path for package in packages for path in package.glob("*.go")]
+    for package in filter_packages(files):
+        there += [*package.glob("*.py"), beside_package(package)]
+    return frozenset(path for path in there if is_ours(path)) - set(files)
+
+
+def filter_packages(files: Iterable[Path]) -> set[Path]:
+    """Return the directories of the filters that ``files`` are or hold."""
+    return {path.parent for path in files if holds_program(path)}
+
+
+def heads(paths: Iterable[Path]) -> list[Path]:
+    """Return ``paths`` without the modules of programs whose package's __init__.py is among them.
+
+    With each program, that changes too: it names them all, and has the hash of them.
+    """
+    paths = list(paths)
+    packages = {path.parent for path in paths if path.name == INIT_NAME}
+    return [path for path in paths if not (holds_program(path) and path.parent in packages)]
+
+
+def summary(written: Iterable[Path]) -> list[str]:
+    """Say what was written and removed, a line a file; a filter package is one line, too."""
+    written = list(written)
+    packages = filter_packages(written)
+    lines: dict[str, int] = {}
+    for path in written:
+        there = path.exists()
+        whole = path.parent in packages and (there or not path.parent.exists())
+        line = f"{'wrote' if there else 'removed'} {path.parent if whole else path}"
+        lines[line] = lines.get(line, 0) + 1
+    return [line + f" ({count} files)" * (count > 1) for line, count in lines.items()]
+
+
+def refuse_to_overwrite(files: Iterable[Path]) -> None:
+    """Raise InputError if a source file is there already that seccompgen did not generate.
+
+    So is one that a filter package would hide, or that would become a part of it.
+    """
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
+
+    files = list(files)
+    there = {path for path in files if path.suffix in BANNERS}
+    for package in filter_packages(files):
+        there |= {*package.glob("*.py"), beside_package(package)}
+    foreign = [path for path in sorted(there) if path.is_file() and not is_ours(path)]
+    foreign = [path for path in foreign if path.stat().st_size]
+    if foreign:
+        message = "is not seccompgen's to overwrite: rename it, or choose another directory with -o"
+        raise InputError(*(Diagnostic(message, Position(str(path))) for path in foreign))
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether seccompgen generated the source file ``path``."""
+    from seccompgen.render.templates import BANNERS  # noqa: PLC0415
+
+    # What is no file is not ours: editors leave links that lead nowhere beside what they edit.
+    if not path.is_file():
+        return False
+    # Headers began as Rust modules do, until they were made for C89.
+    known = [BANNERS[suffix].encode() for suffix in (path.suffix, ".rs")]
+    return read_start(path, max(map(len, known))).startswith(tuple(known))
+
+
+def _banner_lines(path: Path, start: bytes) -> list[bytes]:
+    """Return the lines of a file's banner that begin with ``start``; none if there is no file."""
+    if not path.is_file():
+        return []
+    lines = read_start(path, _MAX_BANNER).splitlines()
+    banner = itertools.takewhile(lambda line: line.startswith(b"#"), lines)
+    return [line for line in banner if line.startswith(start)]
