@@ -61,6 +61,9 @@ RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
 _TYPED_NAME = "py.typed"
 
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
+"""What filters can be written as: see `filter_files`."""
+
 
 def filter_files(
     built: Sequence[Built],
