@@ -118,7 +118,7 @@ class _Pieces:
     def call(self, span: Span) -> Program:
         """Return the tests on the arguments of the call of ``span``."""
         graph, arguments = self._arguments()
-        plan = arguments.plan(span.answer, samples(span.answer, self._functions.sets))
+        plan = arguments.plan(span.answer, samples(span.answer, self._functions.sets).several)
         return _assembled(graph, arguments.build(plan, UNBOUNDED))
 
     def _arguments(self) -> tuple[Graph, Arguments]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-import seccompgen.compile
 from random_policies import random_policy
 from seccompgen.compile import compile_policy
 from seccompgen.compile.onword import SharedWords
@@ -54,12 +54,12 @@ def test_a_restriction_is_worked_out_once() -> None:
     assert words.restrictions > made
 
 
-@pytest.mark.parametrize(("seed", "most", "restrictions"), [(1, 925, 1795), (2, 490, 632)])
+@pytest.mark.parametrize(("seed", "most", "restrictions"), [(1, 660, 1460), (2, 420, 535)])
 def test_random_policies_take_no_more_work_than_they_did(
     seed: int, most: int, restrictions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = SharedWords()
-    monkeypatch.setattr(seccompgen.compile, "shared_words", lambda: shared)
+    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", lambda: shared)
     policy = random_policy(tmp_path, seed, 16, TABLES)
     abi = ABIS["x86_64"]
     program = compile_policy(policy, abi, TABLES)
@@ -75,16 +75,16 @@ def test_a_second_abi_asks_little_that_is_new(
     policy = random_policy(tmp_path, 1, 16, TABLES)
     alone = {abi.name: _compiled(policy, abi, monkeypatch) for abi in policy.arches}
     shared = SharedWords()
-    monkeypatch.setattr(seccompgen.compile, "shared_words", lambda: shared)
+    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", lambda: shared)
     work = []
     for abi in policy.arches:
         before = shared.words.steps + shared.words.restrictions
         assert compile_policy(policy, abi, TABLES) == alone[abi.name]
         work.append(shared.words.steps + shared.words.restrictions - before)
-    assert max(work[1:]) * 10 <= work[0]
+    assert work[0] > 10 * max(work[1:])
 
 
 def _compiled(policy: Policy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:
     """Return the program for ``abi`` by a compiler that knows nothing yet."""
-    monkeypatch.setattr(seccompgen.compile, "shared_words", SharedWords)
+    monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", SharedWords)
     return compile_policy(policy, abi, TABLES)

@@ -10,7 +10,7 @@ from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.onword import WordSearch
 from seccompgen.compile.search import THOROUGH, WORD, Search
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED, Item, count_tests
-from seccompgen.compile.words import Words
+from seccompgen.compile.words import NO, YES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,3 +71,23 @@ def test_masks_without_a_pattern_are_tested_one_after_the_other() -> None:
     assert (
         count_tests(found.cheapest.tree(UNBOUNDED)) == 3 * 12 - 1
     )  # the first finds the word loaded
+
+
+def test_the_only_outcome_where_a_test_holds() -> None:
+    rng = random.Random(5)
+    found = set()
+    for _ in range(300):
+        words = Words()
+        line, test = words.constant(0), words.constant(NO)
+        for label in range(3):
+            mask, other = rng.randrange(16), rng.randrange(16)
+            cube = words.masked(mask, rng.randrange(16) & mask)
+            line = words.where(cube, words.constant(label), line)
+            if label < 2:
+                held = words.masked(other, rng.randrange(16) & other)
+                test = words.where(held, words.constant(YES), test)
+        there = {words.at(line, n) for n in range(16) if words.at(test, n) == YES}
+        only = there.pop() if len(there) == 1 else None
+        assert words.outcome_where(test, line) == only
+        found.add(only)
+    assert found == {0, 1, 2, None}

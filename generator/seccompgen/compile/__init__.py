@@ -9,7 +9,8 @@
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
       |              as much of that as the work allows (budget); functions are divided by cofactors
       | dispatch   a tree on the number, that leads to the functions
-      |              both trees by dynamic programming: search, patterns, tree, prices
+      |              both trees by dynamic programming: search, patterns, shapes, tree,
+      |              prices
       | diagram    all tests as one graph, equal parts once
       | rejoin     tests at several places that can be one (ranges)
       | assemble   instructions
@@ -36,7 +37,7 @@ from seccompgen.compile.weights import TOTAL, samples, span_weights
 from seccompgen.compile.words import Words
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
-from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, Program
+from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, CompiledProgram
 from seccompgen.core.sets import Sets
 
 __all__ = [
@@ -68,7 +69,7 @@ if TYPE_CHECKING:
 
 def compile_policy(
     policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
-) -> Program:
+) -> CompiledProgram:
     """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
 
     Raises InputError if the program would be longer than the kernel takes, naming the rules
@@ -102,7 +103,7 @@ class Making:
         otherwise: tuple[int, Origin],
         source: Origin,
         hints: Hints,
-    ) -> Program:
+    ) -> CompiledProgram:
         """Return the program that answers by ``lines``, and ``otherwise`` other audit values.
 
         ``source`` is where it says which audit values these are. It may be longer than a kernel
@@ -122,24 +123,24 @@ class Making:
             # short paths for them are short for the others, too.
             several = self._objective.optimize is Optimize.SPEED
             plans = [
-                arguments.plan(
-                    span.answer, asked if several else samples(span.answer, sets, several=False)
-                )
+                arguments.plan(span.answer, asked.several if several else asked.least)
                 for span, asked in zip(line.spans, seen, strict=True)
             ]
             weights = span_weights(line.spans, self._objective)
-            weighed.insert(0, Weighed(line, weights, seen))
+            weighed.insert(0, Weighed(line, weights, [one.several for one in seen]))
             roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))
 
         least = bound(weighed, ret, sets)
 
-        def finished(roots: Sequence[NodeId]) -> Program:
+        def finished(roots: Sequence[NodeId]) -> CompiledProgram:
             root, arch = foreign, Value(ARCH_OFFSET)
             for line, inside in reversed(list(zip(lines, roots, strict=True))):
                 root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
             instructions, origins = assemble(graph, root)
             costs = cost(instructions, weighed, abi)
-            return Program(abi, self._compat, instructions, origins, costs, least)
+            return CompiledProgram(
+                abi, instructions, origins, compat=self._compat, cost=costs, bound=least
+            )
 
         trees = finished(roots)
         price = saved_instruction(self._objective, len(lines[0].spans))
@@ -163,7 +164,7 @@ def _pays(new: Cost, old: Cost, price: float | None) -> bool:
     return saved > 0 and new.longest <= old.longest and allowed
 
 
-def _too_long(policy: Policy, program: Program) -> list[Diagnostic]:
+def _too_long(policy: Policy, program: CompiledProgram) -> list[Diagnostic]:
     """Say which rules cost most; an instruction that several share counts for each."""
     length = len(program.instructions)
     cost: Counter[tuple[str, str]] = Counter()

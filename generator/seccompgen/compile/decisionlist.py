@@ -55,7 +55,7 @@ def decision_list(
     held = U32
     while words.outcome(line) is None:
         for test in asked:
-            label = words.outcome(words.restricted(line, inside[test], YES))
+            label = words.outcome_where(inside[test], line)
             if label is not None:
                 assert isinstance(label, int)
                 deciding[test] = label

@@ -101,15 +101,17 @@ class LineFacts:
             rated = []
             for mask, k in self.masks:
                 test = words.masked(mask, k)
-                sides = [self._simplest(line, test, wanted) for wanted in (True, False)]
-                left = [words.runs(side) for side in sides]
-                if max(left) < runs:
-                    rated.append((sum(left), Helpful(mask, k, *sides)))
+                equal = self._simplest(line, test, wanted=True)
+                if words.runs(equal) < runs:
+                    other = self._simplest(line, test, wanted=False)
+                    if words.runs(other) < runs:
+                        left = words.runs(equal) + words.runs(other)
+                        rated.append((left, Helpful(mask, k, equal, other)))
             rated.sort(key=lambda pair: pair[0])
             found = self._helpful[line] = [one for _, one in rated]
         return found
 
-    def _simplest(self, line: WordId, test: WordId, wanted: bool) -> WordId:
+    def _simplest(self, line: WordId, test: WordId, *, wanted: bool) -> WordId:
         """Return ``line`` where the outcome of ``test`` is ``wanted``, else one outcome."""
         words = self.words
         sides = []

@@ -13,7 +13,7 @@ that its path does not become arbitrarily long.
 from __future__ import annotations
 
 from math import fsum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.core.model import U32, ActionKind
 
@@ -118,32 +118,40 @@ def _count(span: Span) -> int:
     return len(span.calls) + (_BEYOND if beyond else 0)
 
 
-def samples(answer: Answer, sets: Sets, *, several: bool = True) -> list[Sample]:
-    """Return arguments for each rule that is the first to match them, with their weights.
+class Samples(NamedTuple):
+    """Arguments for each rule of a call with their weights: the ``least``, or ``several``."""
 
-    The alternatives of a call are taken to be equally frequent, refused ones to be rare. Half of
-    the weight of each is on the least values, the rest on others where ``several`` are wanted,
-    lest one value speak for all: "only these bits" is not always 0. Beyond ``_MOST_CHECKED``
-    rules nobody looks whether an earlier one takes the arguments.
+    least: list[Sample]
+    several: list[Sample]
+
+
+def samples(answer: Answer, sets: Sets) -> Samples:
+    """Return arguments for each rule that is the first to match them.
+
+    The alternatives of a call are taken to be equally frequent, refused ones to be rare. Of
+    ``several`` half of the weight is on the least values, the rest on others, lest one value speak
+    for all: "only these bits" is not always 0. Beyond ``_MOST_CHECKED`` rules nobody looks
+    whether an earlier one takes the arguments.
     """
+    found = Samples([], [])
     if not answer.function.rules:
-        return []
+        return found
     boxes = [box for box, _ in answer.asked]
-    found = []
     for place, (box, allowed) in enumerate(answer.asked):
         pieces = [box]
         for other in boxes[:place] if len(boxes) <= _MOST_CHECKED else ():
             pieces = [p for piece in pieces[:_MOST_PIECES] for p in sets.without(piece, other)]
         if pieces:
-            least, *others = _members(pieces[0], sets, _PATTERNS if several else _PATTERNS[:1])
+            least, *others = _members(pieces[0], sets)
             weight = _SAMPLE * (_REFUSED_SAMPLE if allowed else 1)
             share = weight // (2 * len(others)) if others else 0
-            found.append((least, weight - share * len(others)))
-            found += [(args, share) for args in others]
+            found.least.append((least, weight))
+            found.several.append((least, weight - share * len(others)))
+            found.several.extend((args, share) for args in others)
     return found
 
 
-def _members(box: Box, sets: Sets, patterns: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return arguments of ``box``, one for each of ``patterns`` of free bits, each once."""
-    each = [tuple(sets.member(part, ones) for part in box) for ones in patterns]
+def _members(box: Box, sets: Sets) -> list[tuple[int, ...]]:
+    """Return arguments of ``box``, one for each pattern of free bits, each once."""
+    each = [tuple(sets.member(part, ones) for part in box) for ones in _PATTERNS]
     return list(dict.fromkeys(each))

@@ -84,8 +84,11 @@ class Words:
             found = memo.get(active)
             if found is not None:
                 return found
-            level = min((nodes[node][0] for _, node in active), default=top + BITS)
-            if level >= top + BITS:
+            level = top + BITS
+            for _, node in active:
+                own = nodes[node][0]
+                level = own if own < level else level
+            if level == top + BITS:
                 found = self.constant(active)
             else:
                 halves = []
@@ -259,6 +262,39 @@ class Words:
             return found
 
         return walk(test, word, other)
+
+    def outcome_where(self, test: WordId, word: WordId) -> Hashable | None:
+        """Return the outcome of ``word`` where ``test`` has the outcome YES.
+
+        None if there are several, or none.
+        """
+        nodes, holds = self._nodes, self._numbers.get(YES)
+        found: int | None = None
+        seen: set[tuple[WordId, WordId]] = set()
+        stack = [(word, test)]
+        while stack:
+            pair = stack.pop()
+            if pair in seen:
+                continue
+            seen.add(pair)
+            at, care = pair
+            level, zero, one = nodes[at]
+            above, without, having = nodes[care]
+            if above == BITS and without != holds:
+                continue
+            if level == BITS:  # somewhere the test holds
+                if found not in {None, zero}:
+                    return None
+                found = zero
+            elif above == BITS:  # everywhere, and who asks for a bit has two outcomes
+                return None
+            elif level == above:
+                stack += ((one, having), (zero, without))
+            elif level < above:
+                stack += ((one, care), (zero, care))
+            else:
+                stack += ((at, having), (at, without))
+        return None if found is None else self._outcomes[found]
 
     def restricted(self, word: WordId, test: WordId, outcome: str) -> WordId:
         """Return a smaller function that is ``word`` where ``test`` has ``outcome``.

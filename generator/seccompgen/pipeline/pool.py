@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 START_UP = 0.3
 """Seconds that starting processes costs: less work than that is done faster without."""
 
+_LONGER = 3
+"""So many times as long as the next jobs the first one takes, but for the start."""
+
 _NEW_OBJECTS = 100_000
 """So many new objects are waited for, during a job, before garbage in cycles is looked for.
 
@@ -58,16 +61,22 @@ def spread(
     Close the iterator to end the workers. Raises OutsideError if a worker dies.
     """
     started = time.monotonic()
+    first = each = 0.0
     for done, job in enumerate(jobs):
         left = len(jobs) - done
-        # The first job imports what all need, so that much of the time says nothing of the rest.
-        spent = max(0.0, time.monotonic() - started - START_UP)
-        ahead = spent / done * left if done else 0
+        ahead = each * left
         useful = min(workers, left, 1 + int(ahead / START_UP))
         if ahead - ahead / useful > START_UP and sys.executable:
             yield from _in_processes(work, shared, jobs[done:], useful)
             return
         yield _attempt(work, shared, job)
+        spent = time.monotonic() - started
+        if done == 0:
+            # The first job imports what all need, and finds out much that others use.
+            first = spent
+            each = max(0.0, first - START_UP) / _LONGER
+        else:
+            each = (spent - first) / done
 
 
 def _attempt(work: Callable[[_S, _J], _R], shared: _S, job: _J) -> _R | SeccompgenError:

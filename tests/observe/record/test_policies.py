@@ -71,12 +71,12 @@ def written(tmp_path: Path, *several: Recording) -> Policy:
     """Write what is made of several recordings, with arguments, and read it back."""
     parts = [needs_of_calls(allowed_calls(one, TABLES, constrained=True)) for one in several]
     needs = merge(parts, POSITION)
-    from seccompgen.policy import parse_action
+    from seccompgen.core.model import Action
 
     text = write_policy(
         "",
         needs.calls,
-        parse_action("errno"),
+        Action.parse("errno"),
         TABLES,
         arches=needs.arches,
         compat_arches=needs.compat_arches,

@@ -1,0 +1,240 @@
+"""Small trees that tell the labels of a few items apart, however often each comes.
+
+A chain takes single numbers out until one label is left. A short tree has up to three tests, each
+of which leaves only one side open: a hole, or bits that end in one label.
+
+Which bits is not searched for. Where the numbers with a bit of the mask are to have one label,
+the best mask is all bits that no number of another label has. Where those without are, every
+number of another label must have one of the bits, and the more bits the better that works: all
+that no number of the label has; or all that none has but one, which then goes the other way; or
+one bit that all numbers of other labels share. Masks between these are not tried.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from operator import or_
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.compile.tree import Bits, Cut, End, Hole, some_without
+from seccompgen.core.model import U32
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.compile.tree import Item, Tree
+
+_MOST_TAKEN = 5
+"""Chains have at most so many tests."""
+_MOST_KEPT = 4
+
+Places: TypeAlias = int
+"""A set of items, bit i for the i-th. Sets are united by ``|``, ``a & ~b`` is a without b."""
+
+
+def only(place: int) -> Places:
+    """Return the set of one item."""
+    return 1 << place
+
+
+def between(first: int, stop: int) -> Places:
+    """Return the items from ``first`` to before ``stop``."""
+    return (1 << stop) - (1 << first)
+
+
+def lowest(places: Places) -> int:
+    """Return the first place of a set."""
+    return (places & -places).bit_length() - 1
+
+
+def highest(places: Places) -> int:
+    """Return the last place of a set."""
+    return places.bit_length() - 1
+
+
+def within(some: Places, places: Places) -> bool:
+    """Return True if ``places`` has all of ``some``."""
+    return not some & ~places
+
+
+@lru_cache(maxsize=1 << 16)
+def members(places: Places) -> tuple[int, ...]:
+    """Return the places in a set, in ascending order."""
+    found = []
+    while places:
+        place = lowest(places)
+        found.append(place)
+        places &= ~only(place)
+    return tuple(found)
+
+
+class Span(NamedTuple):
+    """What an item is but for its weight."""
+
+    first: int
+    last: int
+    label: int
+
+
+class Shapes:
+    """The small trees for sets of items; budgets are left open."""
+
+    def __init__(self, items: Sequence[Span], deepest: int) -> None:
+        self._items = items
+        self._deepest = deepest
+        self._short: dict[tuple[Places, int], tuple[int, list[Tree]]] = {}
+        self._labels: dict[int, Places] = {}
+        self._singles: Places = 0
+        # The bits that some number of an item has, and those that all have.
+        self._some: list[int] = []
+        self._all: list[int] = []
+        for i, item in enumerate(items):
+            self._labels[item.label] = self._labels.get(item.label, 0) | only(i)
+            if item.first == item.last:
+                self._singles |= only(i)
+            varying = (1 << (item.first ^ item.last).bit_length()) - 1
+            self._some.append(item.first | varying)
+            self._all.append(item.first & ~varying)
+
+    def of(self, left: Places, items: Sequence[Item]) -> Iterator[Tree]:
+        """Yield trees that tell the labels of the items ``left`` apart; none for one label.
+
+        ``items`` are these with their weights.
+        """
+        labels = [label for label, places in self._labels.items() if places & left]
+        if len(labels) < 2:
+            return
+        for label in labels:
+            others = left & ~self._labels[label]
+            if within(others, self._singles) and others.bit_count() <= _MOST_TAKEN:
+                yield _chain(label, items)
+        # Cuts and holes need at least one test for every two changes of the label.
+        changes = sum(a.label != b.label for a, b in pairwise(items))
+        yield from self.short(left, min(self._deepest, (changes + 1) // 2))[1]
+
+    def short(self, left: Places, most: int) -> tuple[int, list[Tree]]:
+        """Return the least number of tests that will do, and some trees of so many.
+
+        There are none if that is more than ``most``.
+        """
+        found = self._short.get((left, most))
+        if found is None:
+            found = self._short[left, most] = self._shortest(left, most)
+        return found
+
+    def _shortest(self, left: Places, most: int) -> tuple[int, list[Tree]]:
+        labels = [label for label, places in self._labels.items() if places & left]
+        if len(labels) == 1:
+            return 0, [End(labels[0], 0)]
+        least = most + 1
+        trees: list[Tree] = []
+        if len(labels) <= least:
+            for count, tree in self._steps(left, labels, most):
+                if count < least:
+                    least, trees = count, []
+                if count == least and len(trees) < _MOST_KEPT:
+                    trees.append(tree)
+        return least, trees
+
+    def _steps(self, left: Places, labels: Sequence[int], most: int) -> Iterator[tuple[int, Tree]]:
+        items = self._items
+        if len(labels) == 2:
+            a, b = (self._labels[label] & left for label in labels)
+            for below, above in ((a, b), (b, a)):
+                if highest(below) < lowest(above):
+                    under, over = items[highest(below)], items[lowest(above)]
+                    yield 1, Cut(over.first, End(under.label, 0), End(over.label, 0))
+                    return
+        for label in labels:
+            same = left & self._labels[label]
+            # With no test to spare, each has to leave nothing of its label to the rest.
+            due = same if len(labels) > most else 0
+            yield from self._one_label_with_bits(label, same, left & ~same, most, due)
+            if most > 1:  # else it is the other label's turn to have the bits
+                yield from self._one_label_without(label, same, left & ~same, most, due)
+            for place in members(same & self._singles):
+                rest = left & ~only(place)
+                if not rest & due:
+                    for count, tree in self._rest(rest, most):
+                        yield count, Hole(items[place].first, End(label, 0), tree)
+
+    def _one_label_with_bits(
+        self, label: int, same: Places, others: Places, most: int, due: Places
+    ) -> Iterator[tuple[int, Tree]]:
+        """Yield trees that end at ``label`` with all bits that none of the others has."""
+        used = 0
+        for place in members(others):
+            used |= self._some[place]
+        mask = U32 & ~used
+        rest = others
+        for place in members(same):
+            if not self._hit(place, mask):
+                rest |= only(place)
+        if rest != same | others and not rest & due:
+            for count, tree in self._rest(rest, most):
+                yield count, Bits(mask, End(label, 0), tree)
+
+    def _one_label_without(
+        self, label: int, same: Places, others: Places, most: int, due: Places
+    ) -> Iterator[tuple[int, Tree]]:
+        """Yield trees that end at ``label`` without a bit that all others have.
+
+        Or without any of several bits, of which each of the others has one: the more, the better
+        that works, so all that no number of the label has, or all but one number of it.
+        """
+        shared = U32
+        rivals = members(others)
+        for place in rivals:
+            shared &= self._all[place]
+        own = members(same)
+        masks: dict[int, Places] = {}
+        while shared:
+            bit = shared & -shared
+            shared ^= bit
+            masks[bit] = others
+            for place in own:
+                if self._some[place] & bit:
+                    masks[bit] |= only(place)
+        before = [0, *accumulate((self._some[place] for place in own), or_)]
+        behind = 0
+        masks[U32 & ~before[-1]] = others
+        for at in reversed(range(len(own) if len(own) > 1 else 0)):
+            masks[U32 & ~(before[at] | behind)] = others | only(own[at])
+            behind |= self._some[own[at]]
+        for mask, rest in masks.items():
+            if rest & due or rest == same | others:
+                continue
+            if all(self._hit(place, mask) for place in rivals):
+                for count, tree in self._rest(rest, most):
+                    yield count, Bits(mask, tree, End(label, 0))
+
+    def _hit(self, place: int, mask: int) -> bool:
+        """Return True if all numbers of the item have a bit of ``mask``."""
+        if self._all[place] & mask:
+            return True
+        if self._singles & only(place):
+            return False
+        item = self._items[place]
+        return not some_without(item.first, item.last, mask)
+
+    def _rest(self, rest: Places, most: int) -> Iterator[tuple[int, Tree]]:
+        """Yield what ``short`` finds where one of ``most`` tests is spent, and counts it."""
+        count, trees = self.short(rest, most - 1)
+        for tree in trees:
+            yield count + 1, tree
+
+
+@lru_cache(maxsize=64)
+def shapes_of(items: tuple[Span, ...], deepest: int) -> Shapes:
+    """Return the shapes for a line: the same list is searched with many weights, ends and ABIs."""
+    return Shapes(items, deepest)
+
+
+def _chain(label: int, items: Sequence[Item]) -> Tree:
+    """Return the tree that takes all but ``label`` out, the heaviest first."""
+    tree: Tree = End(label, 0)
+    taken = [item for item in items if item.label != label]
+    for item in sorted(taken, key=lambda item: (item.weight, -item.first)):
+        tree = Hole(item.first, End(item.label, 0), tree)
+    return tree
