@@ -147,7 +147,7 @@ def render(rows: Sequence[Row]) -> str:
         "what is known runs without a stop. *Cost* is what `record` adds to the bare run, as a",
         "ratio to what `strace -f` adds; what each takes to start is taken off first.",
         "",
-        "`strace` starts at once, and `record` as a Python program does: by the first two rows it is",
+        "`strace` starts at once, `record` as a Python program does: by the first two rows it is",
         f"ahead of `strace` from about {_even(rows)} calls on.",
         "",
         "| workload | calls | bare | `strace -f` | `record` | again | cost |",
