@@ -147,9 +147,6 @@ def render(rows: Sequence[Row]) -> str:
         "what is known runs without a stop. *Cost* is what `record` adds to the bare run, as a",
         "ratio to what `strace -f` adds; what each takes to start is taken off first.",
         "",
-        "`strace` starts at once, `record` as a Python program does: by the first two rows it is",
-        f"ahead of `strace` from about {_even(rows)} calls on.",
-        "",
         "| workload | calls | bare | `strace -f` | `record` | again | cost |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -166,14 +163,6 @@ def render(rows: Sequence[Row]) -> str:
     if lines[-1] == "":
         lines.append("- none")
     return "\n".join(lines) + "\n"
-
-
-def _even(rows: Sequence[Row]) -> int:
-    """Return from how many calls on, in thousands, `record` takes less time than strace."""
-    start, loop = rows[0].seconds, rows[1]
-    strace, record = (loop.seconds[way] - start[way] for way in ("strace", "record"))
-    calls = loop.calls * (start["record"] - start["strace"]) / (strace - record)
-    return int(round(calls, -3))
 
 
 def _cost(row: Row, start: Mapping[str, float], way: str) -> float:
