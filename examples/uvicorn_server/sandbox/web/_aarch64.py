@@ -73,16 +73,16 @@ PROGRAM = (
     b"\x45\x00\x6e\x6f\x03\xff\xff\xff"  # jset 0xffffff03              -> errno(EPERM) else allow
     # tkill: web.yml:12, 13
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x07\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
-    b"\x15\x00\x06\x6b\x0f\x00\x00\x00"  # jeq  0xf                     -> errno else errno(EPERM)
+    b"\x15\x00\x07\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)
+    b"\x15\x00\x06\x6b\x0f\x00\x00\x00"  # jeq  0xf                     -> errno(0) else errno(EPERM)
     # from tgkill:
     b"\x35\x00\x15\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x0d\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x04\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
+    b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)
     b"\x15\x00\x00\x65\x0f\x00\x00\x00"  # jeq  0xf                     else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\x05\x00"  # ret  errno
+    b"\x06\x00\x00\x00\x00\x00\x05\x00"  # ret  errno(0)
     # from sigaltstack:
     b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x63\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow

@@ -137,8 +137,8 @@ PROGRAM = (
     b"\x15\x00\x41\x42\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
     # tkill: web.yml:12, 13
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0a\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
-    b"\x15\x00\x09\x3e\x0f\x00\x00\x00"  # jeq  0xf                     -> errno else errno(EPERM)
+    b"\x15\x00\x0a\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)
+    b"\x15\x00\x09\x3e\x0f\x00\x00\x00"  # jeq  0xf                     -> errno(0) else errno(EPERM)
     # from io_setup:
     b"\x35\x00\x05\x00\xea\x00\x00\x00"  # jge  234 tgkill              -> tgkill
     b"\x35\x00\x3d\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> allow
@@ -149,9 +149,9 @@ PROGRAM = (
     b"\x35\x00\x38\x0d\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock and others
     # tgkill: web.yml:10, 11, 12, 13
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno
+    b"\x15\x00\x01\x00\x02\x00\x00\x00"  # jeq  2                       -> errno(0)
     b"\x15\x00\x00\x35\x0f\x00\x00\x00"  # jeq  0xf                     else errno(EPERM)
-    b"\x06\x00\x00\x00\x00\x00\x05\x00"  # ret  errno
+    b"\x06\x00\x00\x00\x00\x00\x05\x00"  # ret  errno(0)
     # from utimes:
     b"\x35\x00\x11\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x35\x00\x04\x00\x0b\x01\x00\x00"  # jge  267 readlinkat          -> from readlinkat
