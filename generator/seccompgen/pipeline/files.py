@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 
 _TYPED_NAME = "py.typed"
 
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
+"""What filters can be written as: see `filter_files`."""
+
 
 def filter_files(
     built: Sequence[Built],
@@ -70,8 +73,7 @@ def filter_files(
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``.
 
-    ``form`` is ``python``, ``bpf``, ``c``, ``rust``, ``go`` or ``oci``. Raises one
-    InputError with all that cannot be said in that form.
+    ``form`` is one of `FORMATS`. Raises one InputError with all that cannot be said in that form.
     """
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
