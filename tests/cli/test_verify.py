@@ -249,7 +249,7 @@ OTHER_PROGRAMS: list[Callable[[str], str]] = [
     lambda text: f"{text}def install() -> None:\n    pass\n",
     lambda text: text.replace("def install()", "@_PROGRAMS.update\ndef install()"),
     lambda text: text.replace("def install()", "def install(x=_PROGRAMS.clear())"),
-    lambda text: text.replace("-> None:", "-> _PROGRAMS.clear():"),
+    lambda text: text.replace("install() -> None:", "install() -> _PROGRAMS.clear():"),
     lambda text: text.replace("    _install(\n", "    _PROGRAMS.clear()\n    _install(\n"),
     lambda text: text.replace("        _PROGRAMS,", "        {},"),
     lambda text: text.replace("flags=0", "flags=_PROGRAMS.clear() or 0"),

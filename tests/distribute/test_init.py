@@ -168,7 +168,7 @@ def test_it_follows_what_pyproject_says_already(tmp_path: Path) -> None:
     assert inside("init", "-o", "./a/b", cwd=tmp_path).code == 0
     assert (tmp_path / "pyproject.toml").read_text() == text
     assert inside("build", cwd=tmp_path).code == 0
-    assert (tmp_path / "a" / "b" / "no_exec.py").is_file()
+    assert (tmp_path / "a" / "b" / "no_exec" / "__init__.py").is_file()
     assert passes(tmp_path)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from ecosystem.test_record import NGINX, free_port, get, redis_session, under_load
-from enforced import ENDINGS, ITSELF, Workload, enforced, hold, recorded
+from enforced import ENDINGS, ITSELF, THREADS, Workload, enforced, hold, recorded
 from running_kernel import i386_call, require_x86_64
 
 if TYPE_CHECKING:
@@ -92,6 +92,55 @@ process.stdin.on('end', () => { clearInterval(timer); console.log('bye') }).resu
 def test_interpreters(name: str, tmp_path: Path) -> None:
     words = [program(name), *([] if name == "gawk" else ["-e"]), SCRIPTS[name]]
     hold(Workload(words, settles=0.4), tmp_path)
+
+
+# Each as a shell runs it, in a directory of its own.
+TOOLS = {
+    "tclsh": """
+        exec tclsh <<'END'
+        puts [exec echo hello | tr h j]; puts ready; flush stdout
+        after 400 {set over 1}; vwait over; puts bye
+END
+    """,
+    "sqlite3": """
+        sqlite3 one.db 'create table t(a); insert into t values (1), (2);'
+        echo ready; read line
+        sqlite3 one.db 'pragma journal_mode=wal; select sum(a) from t; vacuum;'
+        rm one.db
+    """,
+    "make": r"""
+        printf 'all: a b c d\n%%: ; @sleep 0.02 && echo $@ > $@.o\n' > Makefile
+        make -s -j 3; cat *.o; rm *.o
+        echo ready; read line; make -s -j 4 a b; rm *.o Makefile
+    """,
+    "xargs": """
+        seq 1 40 | xargs -P 4 -n 1 sh -c 'exit $(($0 % 2))'; echo $?
+        find /etc -maxdepth 1 -name 'pass*' -print0 | xargs -0 -n 1 basename | sort -u | head -n 1
+        echo ready; read line; echo bye
+    """,
+    "git": """
+        export HOME=$PWD GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_DATE='@0 +0000'
+        export GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
+        git init -q r; cd r; echo text > file; git add file
+        git -c user.name=n -c user.email=e commit -q -m message
+        echo ready; read line
+        git log --format=%H; git gc -q; cd ..; rm -rf r
+    """,
+    "timeout": """
+        timeout 0.05 sleep 10; echo $?
+        timeout -s INT 0.05 sh -c 'trap "echo told; exit 4" INT; while :; do sleep 0.01; done'
+        echo $?
+        mkfifo fifo; cat fifo & echo through > fifo; wait; rm fifo
+        echo ready; read line; echo bye
+    """,
+}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_tools(name: str, tmp_path: Path) -> None:
+    program(name)
+    script = 'set -e; cd "$(mktemp -d "$0/XXXXXX")"; set +e' + TOOLS[name]
+    hold(Workload(["/bin/sh", "-c", script, tmp_path], settles=0.1), tmp_path, [ITSELF])
 
 
 PYTHONS = {
@@ -373,3 +422,15 @@ def test_a_program_of_32_bits(tmp_path: Path) -> None:
     assert recorded(policy, made, ITSELF).code == 0
     for outcome in enforced(policy, made, "SIGTERM", 10):
         assert outcome.code == 15, policy.read_text()
+
+
+@pytest.mark.parametrize("options", [["-static"], []], ids=["static", "dynamic"])
+def test_a_program_of_32_bits_with_a_libc(options: list[str], tmp_path: Path) -> None:
+    i386_call()
+    (tmp_path / "program.c").write_text(THREADS)
+    out = tmp_path / "program"
+    source = tmp_path / "program.c"
+    words = [program("gcc"), "-m32", "-pthread", *options, "-o", str(out), str(source)]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("gcc makes none: install libc6-dev-i386, and lib32gcc of gcc's version")
+    hold(Workload([out], settles=0.3), tmp_path)

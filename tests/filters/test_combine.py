@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import tempfile
@@ -20,13 +21,12 @@ from oracle import ABIS, RETURN_VALUES, U32, Meaning, action_value
 from seccompgen.compile import Making
 from seccompgen.core.abis import ABIS as REAL_ABIS
 from seccompgen.core.errors import InputError, Position
-from seccompgen.core.model import Origin
+from seccompgen.core.model import Action, Origin
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.filters.combine import combine, parts_of, stack_of
 from seccompgen.filters.lift import lift
 from seccompgen.filters.load import load_filter
 from seccompgen.pipeline.build import PLAIN_MEANS, shipped_tables
-from seccompgen.policy import parse_action
 from seccompgen.verify import Code, Difference, Operation, Proof, prove
 from seccompgen.verify.kernel import translated_length
 from strategies import (
@@ -43,7 +43,7 @@ from strategies import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seccompgen.core.program import Instruction, Program
+    from seccompgen.core.program import CompiledProgram, Instruction
 
 ROOT = Path(__file__).parents[2]
 TABLES = shipped_tables()
@@ -219,13 +219,13 @@ def with_listener(policy: dict[str, Any]) -> dict[str, Any]:
 
 def combined(
     operation: Operation, parts: Iterable[Drawn], refusal: str | None
-) -> dict[str, Program]:
+) -> dict[str, CompiledProgram]:
     """Write ``parts`` to files, and make one program of them for each of their ABIs."""
     with tempfile.TemporaryDirectory() as directory:
         files = [part.write(Path(directory, f"part{n}")) for n, part in enumerate(parts)]
         (only,) = {part.abi for part in parts}
         found = parts_of(files, TABLES, REAL_ABIS[only])
-        action = parse_action(refusal) if refusal else None
+        action = Action.parse(refusal) if refusal else None
         made = combine("all", operation, action, found, TABLES, PLAIN_MEANS)
     return {program.abi.name: program for program in made.programs}
 
@@ -477,12 +477,11 @@ def test_the_kernel_does_the_same_under_random_policies(data: st.DataObject) -> 
 def stock(abi: str) -> dict[str, tuple[Instruction, ...]]:
     """Return the committed programs for ``abi`` by the name of the filter."""
     found = {}
-    for path in sorted((ROOT / "generated" / "seccomp_filters").glob("[!_]*.py")):
-        try:
+    for policy in sorted((ROOT / "policies").glob("*.yml")):
+        path = ROOT / "generated" / "seccomp_filters" / policy.stem
+        with contextlib.suppress(InputError):  # not for this ABI
             loaded = load_filter(path, TABLES, REAL_ABIS[abi])
-        except InputError:
-            continue
-        found[path.stem] = loaded.programs[abi].instructions
+            found[policy.stem] = loaded.programs[abi].instructions
     return found
 
 
@@ -497,7 +496,7 @@ def test_the_stock_policies_are_one_program_shorter_than_their_stack() -> None:
     assert translated_length(program.instructions) < 0.5 * in_force
 
 
-def again(code: Code, abi: str) -> Program:
+def again(code: Code, abi: str) -> CompiledProgram:
     """Take ``code`` apart, and compile what comes of it."""
     making = Making(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
@@ -555,7 +554,7 @@ def test_the_proof_refutes_a_combined_program_that_was_tampered_with(operation: 
     with tempfile.TemporaryDirectory() as directory:
         files = [part.write(Path(directory, f"part{n}")) for n, part in enumerate(parts)]
         found = parts_of(files, TABLES, None)
-    action = parse_action(refusal) if refusal else None
+    action = Action.parse(refusal) if refusal else None
     stack = stack_of(operation, action, found, REAL_ABIS["s390x"])
     program = combined(operation, parts, refusal)["s390x"]
     assert isinstance(prove(stack, Code(program.instructions, "big")), Proof)

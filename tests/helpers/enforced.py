@@ -31,6 +31,47 @@ READY = "ready\n"
 GRACE = 20.0
 """Seconds that a workload may take to be ready, or to end."""
 
+THREADS = """
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static volatile sig_atomic_t over;
+static void told(int number) { over = number; }
+static void *work(void *unused)
+{
+    while (!over) {
+        pthread_mutex_lock(&lock);
+        usleep(100);
+        pthread_mutex_unlock(&lock);
+    }
+    return unused;
+}
+int main(void)
+{
+    struct sigaction action = { .sa_handler = told };
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, work, NULL);
+    struct pollfd end = { .events = POLLIN };
+    for (int ready = 0; !over && poll(&end, 1, 10) <= 0; ready = 1)
+        if (!ready) {
+            puts("ready");
+            fflush(stdout);
+        }
+    int number = over;
+    over = 1;
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    return number;
+}
+"""
+"""A program in C, whose threads contend for a lock until a signal, or the end of its input."""
+
 
 @dataclass(frozen=True)
 class Workload:

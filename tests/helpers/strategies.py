@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from oracle import PolicyDict, Tables
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables as RealTables
 
 Entry: TypeAlias = "Mapping[str, Any]"
@@ -373,7 +373,9 @@ def compiled(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> di
     return {name: p.to_bytes() for name, p in programs(policy, objective).items()}
 
 
-def programs(policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE) -> dict[str, Program]:
+def programs(
+    policy: PolicyDict, objective: Objective = DEFAULT_OBJECTIVE
+) -> dict[str, CompiledProgram]:
     """Do as ``compiled``, with all that the compiler knows of each program."""
     return _programs(_loaded(json.dumps(policy)), objective)
 
@@ -398,7 +400,7 @@ def _read(path: Path) -> Policy:
     return load_policy(path, _shipped())[0]
 
 
-def _programs(policy: Policy, objective: Objective) -> dict[str, Program]:
+def _programs(policy: Policy, objective: Objective) -> dict[str, CompiledProgram]:
     from seccompgen.compile import compile_policy
 
     tables = _shipped()

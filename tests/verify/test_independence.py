@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from seccompgen import verify
+from seccompgen.verify import kernel
 
-PACKAGE = Path(verify.__file__).parents[1]
+PACKAGE = Path(kernel.__file__).parents[1]
 
 
 def imported_by(module: Path) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import struct
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +17,21 @@ from hypothesis import strategies as st
 from interpreter import ACCEPTED, ARITHMETIC, CONDITIONAL_JUMPS, U32
 from mutants import ANSWERS, LD_ABS, likely_calls, random_mutant, random_program
 from proving import TABLES, as_call, both, bounded, little, loaded, meaning_of, ran, spread_out
-from seccompgen import verify
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.program import Instruction
 from seccompgen.core.word import ARGS, Word
-from seccompgen.verify import Code, Difference, Method, Proof, meaning, prove
+from seccompgen.verify import (
+    Code,
+    Difference,
+    Method,
+    Proof,
+    available_methods,
+    kernel_objections,
+    meaning,
+    prove,
+)
 from seccompgen.verify import classes as exhaustion
 from seccompgen.verify.call import Call, word_at
 from seccompgen.verify.followers import Question
@@ -188,7 +197,7 @@ def with_answer(code: Code, call: Call, answer: int) -> Code:
             Instruction(JEQ, 0, 2 * (len(offsets) - place) + 1, word),
         ]
     result = Code((*front, Instruction(RET, 0, 0, answer), *code.instructions), code.byte_order)
-    assert not verify.kernel_objections(result.instructions)
+    assert not kernel_objections(result.instructions)
     return result
 
 
@@ -307,8 +316,8 @@ def assert_left_to_z3(code: Code, other: Code, why: str, monkeypatch: pytest.Mon
     found = prove(code, other)
     assert isinstance(found, Difference)
     assert_confirmed([found], code, other)
-    monkeypatch.setattr(verify, "find_spec", lambda _: None)
-    assert verify.available_methods() == (Method.CLASSES,)
+    monkeypatch.setattr(sys.modules["seccompgen.verify"], "find_spec", lambda _: None)
+    assert available_methods() == (Method.CLASSES,)
     with pytest.raises(UndecidedError, match=rf"{why}.*seccompgen\[proof\]"):
         prove(code, code)
 

@@ -20,6 +20,7 @@ _MODULES = {
     "subtract": "combine",
     "run": "run",
     "disasm": "disasm",
+    "asm": "asm",
     "scan": "scan",
     "syscalls": "syscalls",
     "record": "record",

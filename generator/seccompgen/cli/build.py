@@ -25,16 +25,16 @@ from seccompgen.cli.common import (
     progress,
     read_goal,
     read_tables,
-    require_abi,
     tables_option,
 )
+from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.pipeline.files import Compiled
 
 
@@ -194,12 +194,12 @@ def _print_json(compiled: Compiled, written: Sequence[Path]) -> None:
     )
 
 
-def _costs(program: Program) -> dict[str, dict[str, float]]:
+def _costs(program: CompiledProgram) -> dict[str, dict[str, float]]:
     least = asdict(program.bound)
     return {name: {"cost": n, "bound": least[name]} for name, n in asdict(program.cost).items()}
 
 
-def _print_costs(programs: Sequence[Program]) -> None:
+def _print_costs(programs: Sequence[CompiledProgram]) -> None:
     """Print a line for each program: what it costs, and in brackets the lower bound."""
     say(f"  {'':12}{'length':>14}{'longest path':>18}{'mean executed':>18}")
     for program in programs:

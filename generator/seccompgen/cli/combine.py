@@ -16,9 +16,9 @@ from seccompgen.cli.common import (
     print_notes,
     print_written,
     read_tables,
-    require_abi,
     tables_option,
 )
+from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import InputError
 from seccompgen.io.console import print_json
 
@@ -112,13 +112,12 @@ def _combine(
     as_json: bool,
     action: str | None = None,
 ) -> None:
-    from seccompgen.core.model import ActionKind  # noqa: PLC0415
+    from seccompgen.core.model import Action, ActionKind  # noqa: PLC0415
     from seccompgen.filters.combine import combine, combined_files, parts_of  # noqa: PLC0415
     from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
     from seccompgen.pipeline.build import is_device, is_module_name, module_name  # noqa: PLC0415
     from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
     from seccompgen.pipeline.packages import orphaned_sources, refuse_to_overwrite  # noqa: PLC0415
-    from seccompgen.policy import parse_action  # noqa: PLC0415
     from seccompgen.verify import Operation  # noqa: PLC0415
 
     if is_device(name):
@@ -126,7 +125,7 @@ def _combine(
     if not is_module_name(module_name(name)):
         raise InputError(f"--name {name}: cannot be the name of a Python module; choose another")
     try:
-        refusal = None if action is None else parse_action(action)
+        refusal = None if action is None else Action.parse(action)
     except ValueError as error:
         raise InputError(f"--action: {error}") from None
     if refusal and refusal.kind is ActionKind.ALLOW:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.core.abis import ALIASES, find_abi
-from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
+from seccompgen.core.errors import AnswerNo
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
 from seccompgen.io.console import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Diagnostic
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Program
@@ -122,14 +120,6 @@ def policy_named(word: str, wanted_by: str) -> Path:
 def _paths(found: Located) -> tuple[Path, ...]:
     print_notes(found.notes)
     return found.paths
-
-
-def require_abi(spelling: str) -> Abi:
-    """Return the ABI of that name, or raise InputError."""
-    abi = find_abi(spelling)
-    if abi is None:
-        raise InputError(f"unknown architecture {spelling!r}{did_you_mean(spelling, ALIASES)}")
-    return abi
 
 
 def print_notes(notes: Iterable[Diagnostic]) -> None:

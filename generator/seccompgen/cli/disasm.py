@@ -11,17 +11,16 @@ from seccompgen.cli.common import (
     means,
     one_filter,
     read_tables,
-    require_abi,
     tables_option,
 )
-from seccompgen.core.abis import ABIS
+from seccompgen.core.abis import require_abi
 from seccompgen.io.console import print_json, say
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.filters.load import LoadedFilter
 
 
 @click.command()
@@ -36,45 +35,28 @@ def disasm(
 
     FILTER is a policy file, a stock policy's name, a generated module, a directory that has one
     filter, or a raw .bpf file. What is shown comes from the instructions, not from a module's
-    comments. For a policy, each line also tells which part of which file it comes from.
+    comments. For a policy, each line also tells which part of which file it comes from. 'asm' makes
+    the same bytes of it again.
     """
-    from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.api.programs import programs_of  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render import disassembly  # noqa: PLC0415
 
     tables = read_tables(tables_directory)
     only = require_abi(arch) if arch else None
-    loaded = compile_filter(one_filter(filter_word), tables, only, means(cached=True))
+    programs = programs_of(one_filter(filter_word), tables, only, means(cached=True))
     if as_json:
-        print_json([_as_json(loaded, name, tables) for name in loaded.programs])
+        print_json([_as_json(one, tables) for one in programs])
         return
-    for i, name in enumerate(loaded.programs):
-        if i:
-            say()
-        _show(loaded, name, tables)
+    say(*disassembly(programs, tables).splitlines())
 
 
-def _show(loaded: LoadedFilter, name: str, tables: Tables) -> None:
+def _as_json(program: Program, tables: Tables) -> dict[str, object]:
     from seccompgen.render import listing  # noqa: PLC0415
 
-    instructions, origins_of = loaded.programs[name].instructions, loaded.origins.get(name)
-    if len(loaded.programs) > 1:
-        say(f"# {name}: {len(instructions)} instructions")
-    for i, line in enumerate(listing(instructions, ABIS[name], tables)):
-        if line.label:
-            say(f"{line.label}:")
-        origins = origins_of[i] if origins_of else ()
-        first = f"{origins[0].label}, {origins[0].position}" if origins else ""
-        more = f" and {len(origins) - 1} more" if len(origins) > 1 else ""
-        say(f"{i:5}  {line.text:52} {first}{more}".rstrip())
-
-
-def _as_json(loaded: LoadedFilter, name: str, tables: Tables) -> dict[str, object]:
-    from seccompgen.render import listing  # noqa: PLC0415
-
-    instructions, origins_of = loaded.programs[name].instructions, loaded.origins.get(name)
-    lines = listing(instructions, ABIS[name], tables)
+    lines = listing(program.instructions, program.abi, tables)
     return {
-        "abi": name,
-        "audit_arch": ABIS[name].audit_arch,
+        "abi": program.abi.name,
+        "audit_arch": program.abi.audit_arch,
         "instructions": [
             {
                 "code": instruction.code,
@@ -90,9 +72,9 @@ def _as_json(loaded: LoadedFilter, name: str, tables: Tables) -> dict[str, objec
                         "line": origin.position.line,
                         "column": origin.position.column,
                     }
-                    for origin in (origins_of[i] if origins_of else ())
+                    for origin in (program.origins[i] if program.origins else ())
                 ],
             }
-            for i, instruction in enumerate(instructions)
+            for i, instruction in enumerate(program.instructions)
         ],
     }

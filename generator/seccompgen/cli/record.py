@@ -139,7 +139,7 @@ def record(
         if against_file and against and table.abi not in against.arches:
             from seccompgen.pipeline.build import not_for  # noqa: PLC0415 - only where it is not
 
-            raise not_for(against_file, against, (table.abi,))
+            raise not_for(str(against_file), against, (table.abi,))
         try:
             recording = observe(pids or find_command(words), wish, table, tables)
         except Interrupted:
@@ -169,11 +169,10 @@ def _load(path: Path, tables: Tables) -> Policy:
 
 def _refusal(text: str) -> Action:
     """Return the action that a policy answers to all other calls, which must refuse them."""
-    from seccompgen.core.model import ActionKind  # noqa: PLC0415
-    from seccompgen.policy import parse_action  # noqa: PLC0415
+    from seccompgen.core.model import Action, ActionKind  # noqa: PLC0415 - keeps --help fast
 
     try:
-        action = parse_action(text)
+        action = Action.parse(text)
     except ValueError as error:
         raise InputError(f"--default-action: {error}") from None
     if action.kind in {ActionKind.ALLOW, ActionKind.LOG, ActionKind.USER_NOTIF}:

@@ -152,12 +152,12 @@ def scan(
 
     Exit code 1, and nothing written, where the number of a call, or what can run, is unknown.
     """
+    from seccompgen.core.model import Action  # noqa: PLC0415
     from seccompgen.observe.scan import scan as scan_one  # noqa: PLC0415
-    from seccompgen.policy import parse_action  # noqa: PLC0415 - keeps --help fast
 
     tables = read_tables(tables_directory)
     try:
-        action = parse_action(default_action)
+        action = Action.parse(default_action)
     except ValueError as error:
         raise InputError(f"--default-action: {error}") from None
     allowed, denied = _names("--allow", allow), _names("--deny", deny)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from seccompgen.cli.common import json_option, read_tables, require_abi, tables_option
+from seccompgen.cli.common import json_option, read_tables, tables_option
+from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.io.console import print_json, say
 

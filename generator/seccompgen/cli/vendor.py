@@ -21,10 +21,9 @@ from seccompgen.cli.common import (
     progress,
     read_goal,
     read_tables,
-    require_abi,
     tables_option,
 )
-from seccompgen.core.abis import ABIS
+from seccompgen.core.abis import ABIS, require_abi
 from seccompgen.core.errors import AnswerNo, InputError
 from seccompgen.io.console import print_json
 
@@ -69,6 +68,7 @@ def vendor(
     says, from the policies as they are now.
     """
     from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.pipeline.files import put  # noqa: PLC0415
 
     if check and force:
         raise InputError("--check overwrites nothing: leave --force out")
@@ -93,11 +93,17 @@ def vendor(
 
     how = means(cached=not (check or no_cache))
     written: list[Path] = []
+    findings: list[vendoring.Finding] = []
     with progress("compiling") as report:
+
+        def make() -> vendoring.Vendoring:
+            return vendoring.compile_request(read_request, tables, how, report, force=force)
+
         if check:
-            result = vendoring.check(read_request(), tables, how, report)
+            result = make()
+            findings = result.findings()
         else:
-            result, written = vendoring.vendor(read_request, tables, how, report, force=force)
+            result, written = put(make, dest.absolute().parent)
     print_notes(note for one in result.built for note in one.notes)
     if as_json:
         print_json(
@@ -106,13 +112,13 @@ def vendor(
                 "policies": [one.policy.sources[-1][0] for one in result.built],
                 "findings": [
                     {"file": str(one.path), "state": one.state.value, "text": one.text}
-                    for one in (result.findings if check else ())
+                    for one in findings
                 ],
                 "written": [str(path) for path in written],
             }
         )
-    if check and result.findings:
-        raise AnswerNo(*(one.diagnostic for one in result.findings))
+    if findings:
+        raise AnswerNo(*(one.diagnostic for one in findings))
     if not as_json:
         for one in result.built:
             print_built(one.policy.name, one.programs)

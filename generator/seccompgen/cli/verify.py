@@ -16,9 +16,9 @@ from seccompgen.cli.common import (
     policy_named,
     progress,
     read_tables,
-    require_abi,
     tables_option,
 )
+from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, UndecidedError
 from seccompgen.io.console import print_json, say
 

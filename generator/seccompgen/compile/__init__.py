@@ -37,7 +37,7 @@ from seccompgen.compile.weights import TOTAL, samples, span_weights
 from seccompgen.compile.words import Words
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
-from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, Program
+from seccompgen.core.program import ARCH_OFFSET, BPF_MAXINSNS, CompiledProgram
 from seccompgen.core.sets import Sets
 
 __all__ = [
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
 def compile_policy(
     policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
-) -> Program:
+) -> CompiledProgram:
     """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
 
     Raises InputError if the program would be longer than the kernel takes, naming the rules
@@ -103,7 +103,7 @@ class Making:
         otherwise: tuple[int, Origin],
         source: Origin,
         hints: Hints,
-    ) -> Program:
+    ) -> CompiledProgram:
         """Return the program that answers by ``lines``, and ``otherwise`` other audit values.
 
         ``source`` is where it says which audit values these are. It may be longer than a kernel
@@ -132,13 +132,15 @@ class Making:
 
         least = bound(weighed, ret, sets)
 
-        def finished(roots: Sequence[NodeId]) -> Program:
+        def finished(roots: Sequence[NodeId]) -> CompiledProgram:
             root, arch = foreign, Value(ARCH_OFFSET)
             for line, inside in reversed(list(zip(lines, roots, strict=True))):
                 root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
             instructions, origins = assemble(graph, root)
             costs = cost(instructions, weighed, abi)
-            return Program(abi, self._compat, instructions, origins, costs, least)
+            return CompiledProgram(
+                abi, instructions, origins, compat=self._compat, cost=costs, bound=least
+            )
 
         trees = finished(roots)
         price = saved_instruction(self._objective, len(lines[0].spans))
@@ -162,7 +164,7 @@ def _pays(new: Cost, old: Cost, price: float | None) -> bool:
     return saved > 0 and new.longest <= old.longest and allowed
 
 
-def _too_long(policy: Policy, program: Program) -> list[Diagnostic]:
+def _too_long(policy: Policy, program: CompiledProgram) -> list[Diagnostic]:
     """Say which rules cost most; an instruction that several share counts for each."""
     length = len(program.instructions)
     cost: Counter[tuple[str, str]] = Counter()

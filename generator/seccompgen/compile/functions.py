@@ -92,10 +92,12 @@ class Functions:
         """Unite boxes of one answer that differ in one argument only, until there are none."""
         if len(group) < 2:
             return group
+        columns = zip(*(box for box, _, _ in group), strict=True)
+        different = [n for n, sets in enumerate(columns) if len(set(sets)) > 1]
         changed = True
         while changed and len(group) > 1:
             changed = False
-            for argument in range(6):
+            for argument in different or [0]:
                 alike: dict[tuple[int, ...], list[_Rule]] = {}
                 for rule in group:
                     box = rule[0]

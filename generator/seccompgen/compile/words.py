@@ -84,8 +84,11 @@ class Words:
             found = memo.get(active)
             if found is not None:
                 return found
-            level = min((nodes[node][0] for _, node in active), default=top + BITS)
-            if level >= top + BITS:
+            level = top + BITS
+            for _, node in active:
+                own = nodes[node][0]
+                level = own if own < level else level
+            if level == top + BITS:
                 found = self.constant(active)
             else:
                 halves = []

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
+from seccompgen.core.errors import InputError, did_you_mean
+
 X32_SYSCALL_BIT = 0x40000000
 """Set in ``seccomp_data.nr`` of x32 calls (arch/x86/include/uapi/asm/unistd.h)."""
 
@@ -41,7 +43,7 @@ class HighWords(Enum):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Abi:
     """One ABI.
 
@@ -62,6 +64,10 @@ class Abi:
     aliases: tuple[str, ...]
     siblings: tuple[str, ...] = ()
     high_words: HighWords = HighWords.COUNT
+
+    def __repr__(self) -> str:
+        """Render as Python: ``ABIS['x86_64']``."""
+        return f"ABIS[{self.name!r}]"
 
     @property
     def argument_bits(self) -> Literal[32, 64]:
@@ -154,3 +160,14 @@ def find_abi(spelling: str) -> Abi | None:
     """Return the ABI that people call ``spelling``, in any case, or None."""
     name = ALIASES.get(spelling.lower())
     return ABIS[name] if name else None
+
+
+def require_abi(spelling: str | Abi) -> Abi:
+    """Return the ABI that people call ``spelling``, in any case; an ABI as it is.
+
+    Raises InputError, with the nearest name, if there is none.
+    """
+    abi = spelling if isinstance(spelling, Abi) else find_abi(spelling)
+    if abi is None:
+        raise InputError(f"unknown architecture {spelling!r}{did_you_mean(str(spelling), ALIASES)}")
+    return abi

@@ -20,11 +20,22 @@ EXIT_OUTSIDE = 3
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a file the user wrote; ``line`` and ``column`` count from 1."""
+    """A place in a file the user wrote; ``line`` and ``column`` count from 1.
+
+    In a policy that a program made, ``file`` is its name, and ``path`` leads to the value, by
+    attributes and indices: ``("syscalls", 2, "names", 0)``.
+    """
 
     file: str
     line: int = 0
     column: int = 0
+    path: tuple[str | int, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The value as Python reaches it, ``syscalls[2].names[0]``; empty in a file."""
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)
+        return "".join(parts).removeprefix(".")
 
     @classmethod
     def after(cls, file: str, text: str) -> Position:
@@ -33,6 +44,8 @@ class Position:
 
     def __str__(self) -> str:
         """Render as ``file:line:column``, without the parts that are unknown (0)."""
+        if self.path:
+            return f"{self.file}: {self.place}"
         parts = [self.file]
         if self.line:
             parts.append(str(self.line))

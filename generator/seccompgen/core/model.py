@@ -6,13 +6,17 @@ file format or an instruction.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
-from seccompgen.core.errnos import errno_number
+from seccompgen.core.errnos import ERRNO_NAMES, errno_number
+from seccompgen.core.errors import did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
 
@@ -37,13 +41,22 @@ class ActionKind(Enum):
     LOG = 0x7FFC0000
     ALLOW = 0x7FFF0000
 
+    def __repr__(self) -> str:
+        """Render as Python: ``ActionKind.ERRNO``."""
+        return f"ActionKind.{self.name}"
+
     @property
     def takes_data(self) -> bool:
         """True where the kernel hands the low 16 bits on: to errno, si_errno or the tracer."""
         return self in {ActionKind.ERRNO, ActionKind.TRAP, ActionKind.TRACE}
 
 
-@dataclass(frozen=True, slots=True)
+_EPERM = 1
+_ACTION = re.compile(r"(?P<kind>\w+)\s*(\(\s*(?P<data>[\w.+-]*)\s*\))?", re.ASCII)
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|0|[1-9][0-9]{0,19}")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Action:
     """The kernel's answer to a call.
 
@@ -55,12 +68,83 @@ class Action:
     data: int = 0
     errno_name: str | None = None
 
+    KILL_PROCESS: ClassVar[Action]
+    KILL_THREAD: ClassVar[Action]
+    USER_NOTIF: ClassVar[Action]
+    LOG: ClassVar[Action]
+    ALLOW: ClassVar[Action]
+
+    @classmethod
+    def errno(cls, error: int | str = _EPERM) -> Action:
+        """Return the action that fails a call with ``error``, a name such as EACCES or a number.
+
+        Raises ValueError for a name that not all ABIs have, and a number that is not 0 to 4095.
+        """
+        return cls.parse(f"errno({error})")
+
+    @classmethod
+    def trap(cls, data: int = 0) -> Action:
+        """Return the action that sends SIGSYS with ``data``, 0 to 65535, as its si_errno."""
+        return cls.parse(f"trap({data})")
+
+    @classmethod
+    def trace(cls, data: int = 0) -> Action:
+        """Return the action that stops the call for a tracer, which gets ``data``, 0 to 65535."""
+        return cls.parse(f"trace({data})")
+
+    @classmethod
+    def parse(cls, text: object) -> Action:
+        """Read ``errno(EACCES)``, ``trace(7)``, ``allow``; raise ValueError saying what is wrong.
+
+        ``errno`` alone is EPERM. An action is returned as it is.
+        """
+        if isinstance(text, Action):
+            return text
+        match = _ACTION.fullmatch(text.strip()) if isinstance(text, str) else None
+        if not match:
+            raise ValueError(
+                f"{text!r} is not an action; write allow, errno(EACCES), kill_process ..."
+            )
+        kind = _ACTIONS.get(match["kind"].lower())
+        if kind is None:
+            near = did_you_mean(match["kind"].lower(), _ACTIONS)
+            known = near or f"; known: {', '.join(_ACTIONS)}"
+            raise ValueError(f"unknown action {match['kind']!r}{known}")
+        data = match["data"]
+        if data is None:
+            return cls(kind, _EPERM if kind is ActionKind.ERRNO else 0)
+        if not kind.takes_data:
+            raise ValueError(
+                f"{match['kind'].lower()} takes no data; only errno, trap and trace do"
+            )
+        if _NUMBER.fullmatch(data):
+            number, most = int(data, 0), ERRNO_MAX if kind is ActionKind.ERRNO else RET_DATA_MAX
+            if number > most:
+                raise ValueError(f"{text}: the kernel delivers 0 to {most} here")
+            return cls(kind, number)
+        if kind is ActionKind.ERRNO and data.upper() in ERRNO_NAMES:
+            return cls(kind, errno_name=data.upper())
+        if kind is ActionKind.ERRNO and data:
+            hint = did_you_mean(data.upper(), ERRNO_NAMES)
+            raise ValueError(
+                f"unknown errno {data!r}{hint}; write a name such as EACCES or a number"
+            )
+        raise ValueError(f"{text}: the data must be a number, as in {match['kind'].lower()}(1)")
+
     def __str__(self) -> str:
         """Render as a policy file spells it: ``errno(EACCES)``, ``trace(7)``, ``allow``."""
         name = self.kind.name.lower()
         if self.errno_name:
             return f"{name}({self.errno_name})"
-        return f"{name}({self.data})" if self.kind.takes_data and self.data else name
+        # Without data, errno is EPERM.
+        shown = self.kind is ActionKind.ERRNO or (self.kind.takes_data and self.data)
+        return f"{name}({self.data})" if shown else name
+
+    def __repr__(self) -> str:
+        """Render as Python: ``Action.errno('EACCES')``, ``Action.ALLOW``."""
+        if self.kind.takes_data:
+            return f"Action.{self.kind.name.lower()}({self.errno_name or self.data!r})"
+        return f"Action.{self.kind.name}"
 
     def ret(self, abi: Abi) -> int:
         """Return the 32-bit SECCOMP_RET value of this action on ``abi``."""
@@ -68,21 +152,70 @@ class Action:
         return self.kind.value | data
 
 
+Action.KILL_PROCESS = Action(ActionKind.KILL_PROCESS)
+Action.KILL_THREAD = Action(ActionKind.KILL_THREAD)
+Action.USER_NOTIF = Action(ActionKind.USER_NOTIF)
+Action.LOG = Action(ActionKind.LOG)
+Action.ALLOW = Action(ActionKind.ALLOW)
+_ACTIONS = {kind.name.lower(): kind for kind in ActionKind}
+
+
+def _named(what: str, text: object, names: Iterable[str]) -> str:
+    """Return the one of ``names`` that ``text`` is in any case; raise ValueError if none is."""
+    known = {name.lower(): name for name in names}
+    if isinstance(text, str) and text.strip().lower() in known:
+        return known[text.strip().lower()]
+    hint = did_you_mean(str(text), known.values()) or f"; known: {', '.join(known.values())}"
+    raise ValueError(f"unknown {what} {text!r}{hint}")
+
+
 class Op(Enum):
     """The comparison of an argument; comparisons are unsigned."""
 
     EQ = "=="
     NE = "!="
-    LT = "<"
-    LE = "<="
     GT = ">"
+    LT = "<"
     GE = ">="
-    MASKED_EQ = "&=="
-    """``(arg & mask) == value``"""
+    LE = "<="
     ANY_BITS = "&"
     """``(arg & value) != 0``"""
     NO_BITS = "!&"
     """``(arg & value) == 0``"""
+    MASKED_EQ = "&=="
+    """``(arg & mask) == value``"""
+
+    @classmethod
+    def parse(cls, text: object) -> Op:
+        """Read ``Equal``, ``BitsSet`` ... in any case; raise ValueError for anything else.
+
+        An operation is returned as it is.
+        """
+        if isinstance(text, Op):
+            return text
+        return _OPERATIONS[_named("operation", text, _OPERATIONS)]
+
+    def __str__(self) -> str:
+        """Render as a policy file spells it: ``Equal``, ``BitsSet``."""
+        return next(name for name, operation in _OPERATIONS.items() if operation is self)
+
+    def __repr__(self) -> str:
+        """Render as Python: ``Op.EQ``."""
+        return f"Op.{self.name}"
+
+
+_OPERATIONS = {
+    "Equal": Op.EQ,
+    "NotEqual": Op.NE,
+    "GreaterThan": Op.GT,
+    "LessThan": Op.LT,
+    "GreaterOrEqual": Op.GE,
+    "LessOrEqual": Op.LE,
+    "BitsSet": Op.ANY_BITS,
+    "BitsNotSet": Op.NO_BITS,
+    "MaskedEqual": Op.MASKED_EQ,
+}
+"""Operations by their names in policy files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +312,40 @@ class FilterFlag(IntFlag):
     TSYNC_ESRCH = 16
     WAIT_KILLABLE_RECV = 32
 
+    @classmethod
+    def parse(cls, text: str) -> FilterFlag:
+        """Read ``tsync``, several as ``tsync|log``, none as an empty text.
+
+        Raises ValueError for an unknown one.
+        """
+        flags = cls(0)
+        for word in text.split("|") if text.strip() else ():
+            flags |= cls.one(word)
+        return flags
+
+    @classmethod
+    def one(cls, text: object) -> FilterFlag:
+        """Read one flag, such as ``tsync``; a flag is returned as it is. Raises ValueError."""
+        if isinstance(text, FilterFlag):
+            return text
+        return cls[_named("flag", text, (str(flag.name).lower() for flag in cls)).upper()]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the flags that are set, as a policy file spells them."""
+        return tuple(str(flag.name).lower() for flag in self)
+
+    def __str__(self) -> str:
+        """Render as text that `parse` reads: ``tsync|log``, nothing for no flags."""
+        return "|".join(self.names)
+
+    def __repr__(self) -> str:
+        """Render as Python: ``FilterFlag.TSYNC | FilterFlag.LOG``, ``FilterFlag(0)``."""
+        rest = self & ~sum(FilterFlag)
+        parts = [f"FilterFlag.{flag.name}" for flag in self]
+        parts += [f"FilterFlag({int(rest)})"] if rest or not parts else []
+        return " | ".join(parts)
+
 
 class Settings(NamedTuple):
     """The settings with which a filter is installed."""
@@ -193,7 +360,8 @@ class Policy:
     """A whole policy. The first rule that matches a call decides it.
 
     ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches``
-    that its kernel can serve. ``sources`` names each file read, with its sha256.
+    that its kernel can serve. ``sources`` names each file read, with its sha256; for a policy that
+    a program made (``in_memory``), its name with that of the text that would say the same.
     """
 
     name: str
@@ -212,6 +380,7 @@ class Policy:
     install_on_import: bool
     rules: tuple[Rule, ...]
     sources: tuple[tuple[str, str], ...]
+    in_memory: bool = False
 
     @property
     def settings(self) -> Settings:

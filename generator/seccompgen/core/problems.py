@@ -65,6 +65,9 @@ class Problem(Enum):
     OTHER_RUNTIME = "other-runtime"
     SHADOWED_MODULE = "shadowed-module"
 
+    # Assembly
+    WRONG_ASSEMBLY = "wrong-assembly"
+
     # Filters combined
     FEW_FILTERS = "few-filters"
     NO_COMMON_ABI = "no-common-abi"

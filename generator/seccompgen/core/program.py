@@ -1,10 +1,10 @@
-"""A finished filter: classic BPF instructions, and the part of the policy each comes from."""
+"""Finished filters: classic BPF instructions, and the part of the policy each comes from."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import RET_DATA_MAX
@@ -62,18 +62,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class Program:
-    """The program for ``abi``; ``origins[i]`` is where instruction ``i`` comes from.
+    """A program for ``abi``, whoever made it.
 
-    ``compat`` are the further ABIs it answers for. ``cost`` is what it costs, ``bound`` what no
-    program for the same policy can undercut, in each of the three.
+    ``origins[i]`` are the parts of a policy that instruction ``i`` comes from; there are none
+    where only bytes were there.
     """
 
     abi: Abi
-    compat: tuple[Abi, ...]
     instructions: tuple[Instruction, ...]
-    origins: tuple[tuple[Origin, ...], ...]
-    cost: Cost
-    bound: Cost
+    origins: tuple[tuple[Origin, ...], ...] = ()
 
     @property
     def actions(self) -> tuple[int, ...]:
@@ -83,6 +80,28 @@ class Program:
     def to_bytes(self) -> bytes:
         """Return the array of ``struct sock_filter`` in the byte order of ``abi``."""
         return encode(self.instructions, self.abi)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, abi: Abi) -> Program:
+        """Read an array of ``struct sock_filter`` in the byte order of ``abi``.
+
+        Raises ValueError if the length is not a multiple of 8 bytes. The kernel may still refuse
+        what is in it.
+        """
+        return cls(abi, decode(data, abi))
+
+
+@dataclass(frozen=True)
+class CompiledProgram(Program):
+    """The program of a policy for ``abi``.
+
+    ``compat`` are the further ABIs it answers for. ``cost`` is what it costs, ``bound`` what no
+    program for the same policy can undercut, in each of the three.
+    """
+
+    compat: tuple[Abi, ...] = field(kw_only=True)
+    cost: Cost = field(kw_only=True)
+    bound: Cost = field(kw_only=True)
 
 
 def actions_of(instructions: Iterable[Instruction]) -> tuple[int, ...]:

@@ -23,11 +23,17 @@ from seccompgen.filters.manifest import (
     render_manifest,
     sha256,
 )
-from seccompgen.io.outputs import Outputs, exclusive
+from seccompgen.io.outputs import Outputs
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import are_current, build_policies, is_device
 from seccompgen.pipeline.files import filter_files
-from seccompgen.pipeline.packages import beside_package, filter_packages, heads, in_package
+from seccompgen.pipeline.packages import (
+    INIT_NAME,
+    beside_package,
+    filter_packages,
+    heads,
+    in_package,
+)
 from seccompgen.pipeline.project import POLICY_SUFFIXES
 from seccompgen.policy.profile import read_profile
 from seccompgen.policy.stock import stock_policies
@@ -106,22 +112,40 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Vendoring:
-    """A request that was compiled: the filters, the outputs that it takes, what is not so yet."""
+    """A request that was compiled: the filters, and their files.
 
+    With ``force``, files are overwritten that were edited, and a manifest that cannot be read
+    counts as none.
+    """
+
+    request: Request
     built: Sequence[Built]
-    outputs: Outputs
-    findings: Sequence[Finding]
+    files: Mapping[Path, bytes]
+    tables: Tables
+    read_request: Callable[[], Request]
+    force: bool = False
 
-    def write(self, *, force: bool) -> list[Path]:
-        """Bring the tree to the outputs; return what changed.
+    def is_current(self) -> bool:
+        """Return whether what it was made from is still the same."""
+        if self.request.recorded and self.read_request() != self.request:
+            return False
+        return are_current(self.built)
+
+    def outputs(self) -> Outputs:
+        """Return what is to be written, beside what is there now.
 
         Raises InputError, without ``force``, if a file would be lost that is not as seccompgen
         vendored it.
         """
-        found = [finding.diagnostic for finding in self.findings if finding.state in _LOSSES]
-        if found and not force:
-            raise InputError(*found)
-        return self.outputs.write()
+        outputs, findings = _beside(self, explained=False)
+        lost = [finding.diagnostic for finding in findings if finding.state in _LOSSES]
+        if lost and not self.force:
+            raise InputError(*lost)
+        return outputs
+
+    def findings(self) -> list[Finding]:
+        """Return what is not as it should be, and how programs would change."""
+        return _beside(self, explained=True)[1]
 
 
 def _quoted(path: Path) -> str:
@@ -198,45 +222,22 @@ def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
             yield Diagnostic("edited: no longer what was vendored", Position(str(file)))
 
 
-def check(
-    request: Request,
-    tables: Tables,
-    means: Means,
-    progress: Callable[[int, int], None] | None = None,
-) -> Vendoring:
-    """Compile ``request``, and compare it with what lies in its place.
-
-    Raises InputError with all errors of the policies.
-    """
-    before = _manifest_before(request, force=False)
-    built, files = _compile(request, tables, means, progress)
-    return _beside(request, before, built, files, tables, explained=True)
-
-
-def vendor(
+def compile_request(
     read_request: Callable[[], Request],
     tables: Tables,
     means: Means,
     progress: Callable[[int, int], None] | None = None,
     *,
     force: bool = False,
-) -> tuple[Vendoring, list[Path]]:
-    """Compile a request, and bring what lies in its place to it; return what changed, too.
+) -> Vendoring:
+    """Compile the request that ``read_request`` returns.
 
-    With ``force``, files are overwritten that were edited, and a manifest that cannot be read
-    counts as none. The place is locked only while it is compared and replaced; what was read
-    before that and is another now is read and compiled again.
+    Raises InputError with all errors of the policies.
     """
-    while True:
-        request = read_request()
-        _manifest_before(request, force=force)
-        built, files = _compile(request, tables, means, progress)
-        with exclusive(request.dest.absolute().parent):
-            if not are_current(built) or (request.recorded and read_request() != request):
-                continue
-            before = _manifest_before(request, force=force)
-            found = _beside(request, before, built, files, tables, explained=False)
-            return found, found.write(force=force)
+    request = read_request()
+    _manifest_before(request, force=force)
+    built, files = _compile(request, tables, means, progress)
+    return Vendoring(request, built, files, tables, read_request, force)
 
 
 def _manifest_before(request: Request, *, force: bool) -> Manifest | None:
@@ -268,30 +269,24 @@ def _compile(
     }
 
 
-def _beside(
-    request: Request,
-    before: Manifest | None,
-    built: Sequence[Built],
-    files: dict[Path, bytes],
-    tables: Tables,
-    *,
-    explained: bool,
-) -> Vendoring:
-    """Compare ``files`` with what lies in their place; ``explained`` says how programs change."""
-    after = _manifest(request, built, files, tables)
-    findings = list(_compare(request, before, after, built, files, tables, explained=explained))
+def _beside(made: Vendoring, *, explained: bool) -> tuple[Outputs, list[Finding]]:
+    """Compare files with what lies in their place; ``explained`` says how programs change."""
+    request, built, files = made.request, made.built, dict(made.files)
+    before = _manifest_before(request, force=made.force)
+    after = _manifest(request, built, files, made.tables)
+    compared = _compare(request, before, after, built, files, made.tables, explained=explained)
+    findings = _spoken_for(list(compared))
     known = {request.manifest.parent / name for name in (before.files if before else ())}
     orphans = frozenset(path for path in known - files.keys() if path.is_file())
-    findings = _spoken_for(findings)
     if not findings:
         findings += _compare_manifest(request, before, after)
     files[request.manifest] = render_manifest(after)
-    init = request.dest / "__init__.py"
+    init = request.dest / INIT_NAME
     if not request.single_file and not init.exists():
         # From then on it is the application's, so it has no place in the manifest.
         files[init] = b""
         findings.append(Finding(init, State.MISSING, f"is missing; to make it: {request.again()}"))
-    return Vendoring(built, Outputs(files, orphans), findings)
+    return Outputs(files, orphans), findings
 
 
 def _manifest(

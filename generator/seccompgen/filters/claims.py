@@ -18,18 +18,17 @@ from seccompgen.core.errors import (
     SeccompgenError,
     UndecidedError,
 )
-from seccompgen.core.model import Settings
+from seccompgen.core.model import Action, Settings
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import LD_W_ABS, actions_of, decode, programs_sha256
 from seccompgen.core.word import ARGS
 from seccompgen.filters.combine import compat_of, docstring_of, parts_of, settings_of, stack_of
 from seccompgen.filters.load import compile_filter, load_filter
-from seccompgen.filters.locate import Kind, kind_of, vendored_from
+from seccompgen.filters.locate import vendored_from
 from seccompgen.filters.module import (
     filter_sha256,
     parse_generated,
     read_banner,
-    read_module,
     require_same,
 )
 from seccompgen.io.reading import MAX_FILTER, read_file
@@ -38,7 +37,7 @@ from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
-from seccompgen.policy import load_policy, parse_action
+from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstring
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
-    from seccompgen.filters.module import Banner
+    from seccompgen.filters.module import Banner, Module
     from seccompgen.pipeline.build import Means
     from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
@@ -79,6 +78,11 @@ class Verdict:
 
     claim: Claim
     result: Proof | Difference | UndecidedError
+
+    @property
+    def proved(self) -> bool:
+        """True if the two sides are one for every call."""
+        return isinstance(self.result, Proof)
 
     def text(self, tables: Tables) -> str:
         """Return a difference, or why it was not decided, as one line."""
@@ -140,36 +144,37 @@ def claims_of_programs(
     module whose policy lies beside it, or where the project keeps policies. ``with_runtime``, what
     a module imports from beside it counts as well.
     """
-    claims, problems = _claims_of_programs(path, policy_path, tables, only)
-    if kind_of(path) is Kind.MODULE:
-        problems += _strangers(path)
-        problems += _runtime_problems(path) if with_runtime else []
+    loaded = load_filter(path, tables, only)
+    claims, problems = _claims_of_programs(loaded, policy_path, tables)
+    if loaded.module:
+        problems += _strangers(path, loaded.module)
+        problems += _runtime_problems(path, loaded.module) if with_runtime else []
     return claims, problems
 
 
 def _claims_of_programs(
-    path: Path, policy_path: Path | None, tables: Tables, only: Abi | None
+    loaded: LoadedFilter, policy_path: Path | None, tables: Tables
 ) -> tuple[list[Claim], list[Diagnostic]]:
-    loaded = load_filter(path, tables, only)
+    path, module = loaded.path, loaded.module
     banner = None
-    if kind_of(path) is Kind.MODULE and (policy_path is None or _has_banner(path)):
+    if module and (policy_path is None or _has_banner(path)):
         banner = read_banner(path)
     if policy_path is None:
-        if banner is None:
+        if module is None or banner is None:
             message = f"{path}: say with --policy which policy these instructions are for"
             raise InputError(message, kind=Problem.POLICY_NEEDED)
         if banner.made:
-            return _claims_of_combined(loaded, banner, banner.made, tables)
+            return _claims_of_combined(loaded, module, banner, banner.made, tables)
         policy_path = _find(path, *banner.policies[-1], "name its policy with --policy")
     policy, _ = load_policy(policy_path, tables)
     stale: list[Diagnostic] = []
-    if banner:
-        stale = _stale(path, banner, policy.sources, policy.compat_of, tables)
-    if loaded.settings:
-        stale += _installed_otherwise(path, policy.settings, tables)
-    if banner and not stale:
-        abis = [ABIS[name] for name in read_module(path).programs]
-        stale += _said_otherwise(path, policy_docstring(policy, abis, tables))
+    if module and banner:
+        stale = _stale(path, module, banner, policy.sources, policy.compat_of, tables)
+    if module:
+        stale += _installed_otherwise(path, module, policy.settings, tables)
+    if module and banner and not stale:
+        abis = [ABIS[name] for name in module.programs]
+        stale += _said_otherwise(path, module, policy_docstring(policy, abis, tables))
     strange = [name for name in loaded.programs if ABIS[name] not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
@@ -180,14 +185,18 @@ def _claims_of_programs(
 
 
 def _claims_of_combined(
-    loaded: LoadedFilter, banner: Banner, made: tuple[Operation, str], tables: Tables
+    loaded: LoadedFilter,
+    module: Module,
+    banner: Banner,
+    made: tuple[Operation, str],
+    tables: Tables,
 ) -> tuple[list[Claim], list[Diagnostic]]:
     """Return the claims that programs made of several filters answer as these do together."""
     path, programs = loaded.path, loaded.programs
     advice = "put a copy beside the module"
     files = [_find(path, *part, advice) for part in banner.parts]
     parts = parts_of(files, tables, ABIS[next(iter(programs))] if len(programs) == 1 else None)
-    operation, refusal = made[0], parse_action(made[1]) if made[1] else None
+    operation, refusal = made[0], Action.parse(made[1]) if made[1] else None
     claims = [
         Claim(
             str(path),
@@ -199,11 +208,11 @@ def _claims_of_combined(
         for name, code in programs.items()
     ]
     sources = [(str(part.path), part.sha256) for part in parts]
-    stale = _stale(path, banner, sources, partial(compat_of, parts), tables)
-    stale += _installed_otherwise(path, settings_of(parts), tables)
+    stale = _stale(path, module, banner, sources, partial(compat_of, parts), tables)
+    stale += _installed_otherwise(path, module, settings_of(parts), tables)
     if not stale:
-        abis = [ABIS[name] for name in read_module(path).programs]
-        stale += _said_otherwise(path, docstring_of(operation, refusal, parts, abis))
+        abis = [ABIS[name] for name in module.programs]
+        stale += _said_otherwise(path, module, docstring_of(operation, refusal, parts, abis))
     return claims, stale
 
 
@@ -306,6 +315,7 @@ def _find(path: Path, name: str, sha256: str, advice: str) -> Path:
 
 def _stale(
     path: Path,
+    module: Module,
     banner: Banner,
     sources: Sequence[tuple[str, str]],
     compat: Callable[[Abi], tuple[Abi, ...]],
@@ -320,7 +330,7 @@ def _stale(
         what = f"made from the tables of Linux {banner.tag}, not {tables.tag}"
         advice = "say with --tables DIR where those are, or generate it again"
         raise InputError(Diagnostic(f"{what}; {advice}", Position(str(path)), Problem.OTHER_TABLES))
-    programs = read_module(path).programs
+    programs = module.programs
     abis = [ABIS[name] for name in programs]
     answered = [other for abi in abis for other in (abi, *compat(abi))]
     problems = []
@@ -339,9 +349,10 @@ def _stale(
     ]
 
 
-def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list[Diagnostic]:
+def _installed_otherwise(
+    path: Path, module: Module, settings: Settings, tables: Tables
+) -> list[Diagnostic]:
     """Return what of a module's install() is not as it has to be."""
-    module = read_module(path)
     abis = {name: ABIS[name] for name in module.programs}
     answers = {
         action
@@ -357,9 +368,9 @@ def _installed_otherwise(path: Path, settings: Settings, tables: Tables) -> list
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)] if wrong else []
 
 
-def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
+def _said_otherwise(path: Path, module: Module, docstring: str) -> list[Diagnostic]:
     """Return that a module's docstring, by which people know it, does not say ``docstring``."""
-    if read_module(path).docstring.split() == docstring.split():
+    if module.docstring.split() == docstring.split():
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]
@@ -370,14 +381,14 @@ def _said_otherwise(path: Path, docstring: str) -> list[Diagnostic]:
 _ADVICE = "generate it again, or leave it out with --no-runtime"
 
 
-def _strangers(path: Path) -> list[Diagnostic]:
+def _strangers(path: Path, module: Module) -> list[Diagnostic]:
     """Return what Python imports instead of a filter, or could import from it, and is none of it.
 
     A module for an ABI that the policy has no more is such a file.
     """
     if not path.is_dir():
         return _instead_of(path)
-    others = [file for file in in_package(path) if file not in read_module(path).files]
+    others = [file for file in in_package(path) if file not in module.files]
     text = f"is no part of the filter {path.name}; remove it"
     found = [Diagnostic(text, Position(str(file)), Problem.SHADOWED_MODULE) for file in others]
     hidden = beside_package(path)
@@ -387,13 +398,12 @@ def _strangers(path: Path) -> list[Diagnostic]:
     return found
 
 
-def _runtime_problems(path: Path) -> list[Diagnostic]:
+def _runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
     """Return what of the files that a filter imports is not as seccompgen writes it.
 
     That is the runtime, and for a policy with a listener what its supervisor imports. What Python
     would import instead of one of these is told as well.
     """
-    module = read_module(path)
     if module.form is Form.SINGLE_FILE:
         return []
     files = support_files(path.parent, [module.settings.flags])

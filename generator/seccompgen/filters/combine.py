@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action, Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
     from seccompgen.pipeline.build import Means
@@ -66,7 +66,7 @@ class Combined:
     operation: Operation
     refusal: Action | None
     parts: tuple[LoadedFilter, ...]
-    programs: tuple[Program, ...]
+    programs: tuple[CompiledProgram, ...]
     notes: tuple[Diagnostic, ...]
 
     def is_current(self) -> bool:
@@ -194,7 +194,7 @@ _Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
 """What all jobs are done with; first the name of the combination, and the files of its parts."""
 
 
-def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Program:
+def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> CompiledProgram:
     """Do one job; named at the top of a module, so that a worker finds it."""
     name, paths, tables, objective = task
     abi, compat, stack = job

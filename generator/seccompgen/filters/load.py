@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Policy, Settings
     from seccompgen.core.tables import Tables
+    from seccompgen.filters.module import Module
     from seccompgen.pipeline.build import Means
     from seccompgen.verify import Meaning
 
@@ -34,7 +35,8 @@ class LoadedFilter:
 
     ``sides`` are what it answers, by the names of the ABIs: what a policy means, or the program.
     Of a policy that was compiled, ``origins`` are where each instruction comes from. ``settings``
-    is None for raw instructions, which do not tell how they are installed.
+    is None for raw instructions, which do not tell how they are installed. ``module`` is all that
+    a generated filter holds.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class LoadedFilter:
     policy: Policy | None = None
     origins: Mapping[str, tuple[tuple[Origin, ...], ...]] = field(default_factory=dict)
     notes: tuple[Diagnostic, ...] = ()
+    module: Module | None = None
 
     @property
     def programs(self) -> dict[str, Code]:
@@ -75,7 +78,7 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
             }
             if not programs:
                 raise InputError(f"{path}: no program for {wanted}", kind=Problem.ABI_MISSING)
-            return LoadedFilter(path, module.sha256, programs, module.settings)
+            return LoadedFilter(path, module.sha256, programs, module.settings, module=module)
     policy, notes = load_policy(path, tables)
     meanings = {a.name: meaning(policy, a, tables) for a in policy.arches if only in {None, a}}
     if not meanings:

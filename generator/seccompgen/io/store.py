@@ -107,6 +107,8 @@ def deciding_files(package: Path, roots: Iterable[str]) -> list[Path]:
         if file in found or not file.is_file():
             continue  # a name out of a module is looked for as a module, too
         found.add(file)
+        if place == package:
+            continue  # it says where the names of the library are, and no module asks it
         todo.add(name.rpartition(".")[0] or name)
         for match in _IMPORT.finditer(file.read_text(encoding="utf-8")):
             module = match["module"] or match["whole"]

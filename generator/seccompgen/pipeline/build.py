@@ -21,11 +21,12 @@ from seccompgen.core.errors import (
     UndecidedError,
 )
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
-from seccompgen.core.program import Program
+from seccompgen.core.program import CompiledProgram
 from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.pipeline.pool import spread
+from seccompgen.policy.document import name_of
 from seccompgen.policy.profile import read_profile, unknown_calls
 from seccompgen.verify import kernel_objections, meaning
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Optimize
     from seccompgen.core.tables import Tables
+    from seccompgen.policy.document import Source
     from seccompgen.verify import Difference
 
 LOCK_NAME, MATRIX_NAME, SHIPPED = shipped.LOCK_NAME, shipped.MATRIX_NAME, shipped.SHIPPED
@@ -72,7 +74,7 @@ class Built:
     """A policy with its programs, what is worth telling about it, and what it was built for."""
 
     policy: Policy
-    programs: tuple[Program, ...]
+    programs: tuple[CompiledProgram, ...]
     notes: tuple[Diagnostic, ...]
     objective: Objective = DEFAULT_OBJECTIVE
 
@@ -116,21 +118,21 @@ def read_objective(optimize: Optimize, *, bitmap: bool, profile: Path | None) ->
 
 
 def build_policy(
-    path: Path,
+    source: Source,
     tables: Tables,
     only: Sequence[Abi] = (),
     objective: Objective = DEFAULT_OBJECTIVE,
     means: Means = PLAIN_MEANS,
 ) -> Built:
-    """Read and compile the policy at ``path``, for the ABIs ``only`` or all that it asks for."""
-    built, problems = _build([path], tables, only, objective, means, None)
+    """Read and compile the policy of ``source``, for the ABIs ``only`` or all that it asks for."""
+    built, problems = _build([source], tables, only, objective, means, None)
     if problems:
         raise InputError(*problems)
     return built[0]
 
 
 def build_policies(
-    paths: Sequence[Path],
+    sources: Sequence[Source],
     tables: Tables,
     only: Sequence[Abi] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -141,7 +143,7 @@ def build_policies(
 
     ``progress`` is told how many programs there are of how many.
     """
-    built, problems = _build(paths, tables, only, objective, means, progress)
+    built, problems = _build(sources, tables, only, objective, means, progress)
     names: dict[str, str] = {}
     for one in built:
         name, file = one.module_name, one.policy.sources[-1][0]
@@ -184,25 +186,25 @@ _Task: TypeAlias = "tuple[tuple[Policy, ...], Tables, Objective]"
 
 
 def _build(
-    paths: Sequence[Path],
+    sources: Sequence[Source],
     tables: Tables,
     only: Sequence[Abi],
     objective: Objective,
     means: Means,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Built], list[Diagnostic]]:
-    """Return what could be built, and the problems of the rest, both in the order of ``paths``."""
-    read = [_read(path, tables, only) for path in paths]
+    """Return what could be built, and the problems of the rest, in the order of ``sources``."""
+    read = [_read(source, tables, only) for source in sources]
     good = [item for item in read if isinstance(item, _Read)]
     compiled = iter(_compile(good, tables, objective, means, progress))
     about_profile = unknown_calls(objective.profile, tables) if objective.profile else ()
     built: list[Built] = []
     problems: list[Diagnostic] = []
-    for path, item in zip(paths, read, strict=True):
+    for source, item in zip(sources, read, strict=True):
         try:
             if isinstance(item, InputError):
                 raise item
-            programs = tuple(_accepted(path, result) for result in next(compiled))
+            programs = tuple(_accepted(source, result) for result in next(compiled))
         except InputError as error:
             problems.extend(error.diagnostics)
         else:
@@ -212,7 +214,7 @@ def _build(
 
 def are_current(built: Iterable[Built]) -> bool:
     """Return whether the files that filters were built from are still what was read."""
-    read = {pair for one in built for pair in one.policy.sources}
+    read = {pair for one in built if not one.policy.in_memory for pair in one.policy.sources}
     read |= {(p.file, p.sha256) for one in built if (p := one.objective.profile)}
     return are_unchanged(read)
 
@@ -232,23 +234,23 @@ def are_unchanged(read: Iterable[tuple[str, str]]) -> bool:
         return False
 
 
-def _read(path: Path, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:
+def _read(source: Source, tables: Tables, only: Sequence[Abi]) -> _Read | InputError:
     from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
 
     try:
-        policy, notes = load_policy(path, tables)
+        policy, notes = load_policy(source, tables)
     except InputError as error:
         return error
     strange = [abi for abi in only if abi not in policy.arches]
     if strange:
-        return not_for(path, policy, strange)
+        return not_for(name_of(source), policy, strange)
     return _Read(policy, notes, tuple(abi for abi in policy.arches if not only or abi in only))
 
 
-def not_for(path: Path, policy: Policy, abis: Sequence[Abi]) -> InputError:
+def not_for(name: str, policy: Policy, abis: Sequence[Abi]) -> InputError:
     """Return that a policy is not for ``abis``, and what to write if it is for what these start."""
     names = ", ".join(abi.name for abi in abis)
-    text = f"{path}: not for {names}: its arches leave that out"
+    text = f"{name}: not for {names}: its arches leave that out"
     beside = [abi.name for abi in policy.arches if len(abis) == 1 and abi.name in abis[0].siblings]
     if beside:
         programs = ", ".join(beside)
@@ -265,10 +267,10 @@ def _compile(
     objective: Objective,
     means: Means,
     progress: Callable[[int, int], None] | None,
-) -> list[list[Program | SeccompgenError]]:
+) -> list[list[CompiledProgram | SeccompgenError]]:
     """Return, for each policy, what became of the program for each of its ABIs."""
     cache = ProgramCache(means.cache, tables, objective) if means.cache else None
-    results: dict[_Job, Program | SeccompgenError] = {}
+    results: dict[_Job, CompiledProgram | SeccompgenError] = {}
     for i, item in enumerate(read):
         kept = cache.load(item.policy, item.arches) if cache else {}
         for abi, program in kept.items():
@@ -277,12 +279,12 @@ def _compile(
     jobs = [(i, abi) for i, item in enumerate(read) for abi in item.arches]
     missing = [job for job in jobs if job not in results]
     task = (tuple(item.policy for item in read), tables, objective)
-    made: list[list[Program]] = [[] for _ in read]
+    made: list[list[CompiledProgram]] = [[] for _ in read]
     try:
         with contextlib.closing(spread(_compile_one, task, missing, means.workers)) as news:
             for job, result in zip(missing, news, strict=True):
                 results[job] = result
-                if isinstance(result, Program):
+                if isinstance(result, CompiledProgram):
                     made[job[0]].append(result)
                 if progress:
                     progress(len(results), len(jobs))
@@ -293,7 +295,7 @@ def _compile(
     return [[results[i, abi] for abi in item.arches] for i, item in enumerate(read)]
 
 
-def _compile_one(task: _Task, job: _Job) -> Program:
+def _compile_one(task: _Task, job: _Job) -> CompiledProgram:
     """Compile a program and prove it; named at the top of a module, so that a worker finds it.
 
     What is in the cache has been through here, by the same source.
@@ -305,7 +307,7 @@ def _compile_one(task: _Task, job: _Job) -> Program:
 
 def proved_program(
     policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
-) -> Program:
+) -> CompiledProgram:
     """Return the program of a policy for ``abi``, proved.
 
     Raises AnswerNo if it is not what the policy means, UndecidedError if nobody knows.
@@ -347,14 +349,15 @@ def difference_text(
     return f"{text}{pointer}: {names[0]} says {left}, {names[1]} says {right}"
 
 
-def _accepted(path: Path, result: Program | SeccompgenError) -> Program:
+def _accepted(source: Source, result: CompiledProgram | SeccompgenError) -> CompiledProgram:
     """Return the program; raise the error, or one if the kernel would refuse the program."""
     if isinstance(result, SeccompgenError):
         raise result
     objections = kernel_objections(result.instructions)
     if objections:
         # Nothing a user can do; but a filter that the kernel refuses must never be written.
-        raise InputError(*(f"{path}: {result.abi.name}: {text}" for text in objections))
+        name = f"{name_of(source)}: {result.abi.name}"
+        raise InputError(*(f"{name}: {text}" for text in objections))
     return result
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
-from seccompgen.core.program import Cost, Program, decode
+from seccompgen.core.program import CompiledProgram, Cost, decode
 from seccompgen.io import store
 from seccompgen.io.store import KEPT_SECONDS, drop_unused, opened, read_entry, sha256, write_entry
 
@@ -43,9 +43,9 @@ class ProgramCache:
         numbers = tables.digest(tables.tables)
         self._common = repr((self._compiler, tables.tag, numbers, objective))
 
-    def load(self, policy: Policy, abis: Iterable[Abi]) -> dict[Abi, Program]:
+    def load(self, policy: Policy, abis: Iterable[Abi]) -> dict[Abi, CompiledProgram]:
         """Return the programs of ``policy`` for ``abis`` that are here, and mark them as used."""
-        found: dict[Abi, Program] = {}
+        found: dict[Abi, CompiledProgram] = {}
         with self._opened() as place, contextlib.suppress(OSError):
             if place is None:
                 return found
@@ -56,7 +56,7 @@ class ProgramCache:
                     os.utime(name, dir_fd=place)
         return found
 
-    def save(self, made: Iterable[tuple[Policy, Sequence[Program]]]) -> None:
+    def save(self, made: Iterable[tuple[Policy, Sequence[CompiledProgram]]]) -> None:
         """Add the programs ``made`` of each policy; drop what nobody has read for 30 days."""
         with self._opened() as place, contextlib.suppress(OSError):
             # Somebody may have edited the compiler after this run, or a worker of it, loaded it.
@@ -137,11 +137,11 @@ def _placeless(policy: Policy) -> Policy:
     )
 
 
-def _entry(program: Program, files: Mapping[str, str]) -> bytes:
+def _entry(program: CompiledProgram, files: Mapping[str, str]) -> bytes:
     numbers: dict[Origin, int] = {}
     of = [[numbers.setdefault(o, len(numbers)) for o in each] for each in program.origins]
     where = [(o.label, _placed(o.position, files)) for o in numbers]
-    places = [(label, at.file, at.line, at.column) for label, at in where]
+    places = [(label, at.file, at.line, at.column, at.path) for label, at in where]
     data = {
         "code": program.to_bytes().hex(),
         "cost": astuple(program.cost),
@@ -152,7 +152,7 @@ def _entry(program: Program, files: Mapping[str, str]) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode()
 
 
-def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
+def _read(place: int, name: str, policy: Policy, abi: Abi) -> CompiledProgram | None:
     """Return the program in entry ``name``, or None if there is none or it is damaged."""
     try:
         data = read_entry(place, name)
@@ -160,19 +160,20 @@ def _read(place: int, name: str, policy: Policy, abi: Abi) -> Program | None:
             return None
         files = {number: file for file, number in _numbers(policy).items()}
         origins = [
-            Origin(label, _placed(Position(*where), files)) for label, *where in data["origins"]
+            Origin(label, _placed(Position(file, line, column, tuple(path)), files))
+            for label, file, line, column, path in data["origins"]
         ]
         instructions = decode(bytes.fromhex(data["code"]), abi)
-        return Program(
+        return CompiledProgram(
             abi,
-            policy.compat_of(abi),
             instructions,
             tuple(
                 tuple(origins[i] for i in each)
                 for _, each in zip(instructions, data["of"], strict=True)
             ),
-            Cost(*data["cost"]),
-            Cost(*data["bound"]),
+            compat=policy.compat_of(abi),
+            cost=Cost(*data["cost"]),
+            bound=Cost(*data["bound"]),
         )
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None

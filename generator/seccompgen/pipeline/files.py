@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.errors import (
@@ -61,9 +61,6 @@ RUNTIME_NAME = "_runtime.py"
 NOTIFICATION_NAME = "notification.py"
 _TYPED_NAME = "py.typed"
 
-FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
-"""What filters can be written as: see `filter_files`."""
-
 
 def filter_files(
     built: Sequence[Built],
@@ -72,9 +69,10 @@ def filter_files(
     form: str = "python",
     means: Means = PLAIN_MEANS,
 ) -> dict[Path, bytes]:
-    """Return the files that hold ``built`` under ``directory``; ``form`` is one of `FORMATS`.
+    """Return the files that hold ``built`` under ``directory``.
 
-    Raises one InputError with all that cannot be said in that form.
+    ``form`` is ``python``, ``bpf``, ``c``, ``rust``, ``go`` or ``oci``. Raises one
+    InputError with all that cannot be said in that form.
     """
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
@@ -312,7 +310,20 @@ class Compiled:
         return are_current(self.built)
 
 
-def put(make: Callable[[], Compiled], place: Path) -> tuple[Compiled, list[Path]]:
+class Made(Protocol):
+    """What was compiled, and what is to be written of it."""
+
+    def outputs(self) -> Outputs:
+        """Return what is to be written, beside what is there now."""
+
+    def is_current(self) -> bool:
+        """Return whether what it was made from is still the same."""
+
+
+_Made = TypeVar("_Made", bound=Made)
+
+
+def put(make: Callable[[], _Made], place: Path) -> tuple[_Made, list[Path]]:
     """Write what ``make`` compiles; return it, and the files that changed.
 
     ``place`` is locked (`outputs.exclusive`) only while files are replaced. Runs that compiled at

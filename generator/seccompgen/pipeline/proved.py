@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
 
 def compile_proved(
     policy: Policy, abi: Abi, tables: Tables, objective: Objective
-) -> tuple[Program, Difference | None]:
+) -> tuple[CompiledProgram, Difference | None]:
     """Return the program of ``policy`` for ``abi``, and where it is not what the policy means.
 
     The second is None for a proved program, and for one that the kernel would not take, of which

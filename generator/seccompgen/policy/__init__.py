@@ -1,7 +1,7 @@
 """The policy front end: a policy file and what it includes, checked, as a ``model.Policy``.
 
-``document`` reads YAML, JSON or TOML with positions, ``schema`` says what may stand in it, with
-``action`` for actions, ``resolve`` gives it meaning against the tables. ``write`` goes the other
+``document`` reads YAML, JSON or TOML with positions, ``layers`` what a file includes, ``schema``
+says what may stand in it, ``resolve`` gives it meaning against the tables. ``write`` goes the other
 way, for policies that a tool derives.
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.policy.action import parse_action
 from seccompgen.policy.write import Allowed, write_policy
 
 if TYPE_CHECKING:
     from seccompgen.policy.resolve import load_policy
 
-__all__ = ["Allowed", "load_policy", "parse_action", "write_policy"]
+__all__ = ["Allowed", "load_policy", "write_policy"]
 
 
 def __getattr__(name: str) -> object:

@@ -12,10 +12,14 @@ from seccompgen.core.problems import Problem
 from seccompgen.io.reading import decode_text, parse_toml
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator, Mapping
 
 Path: TypeAlias = tuple[str | int, ...]
 """The way to a value from the top of a document: keys and list indices."""
+
+Source: TypeAlias = "pathlib.Path | Document"
+"""What a policy is read from: a file, or a document in memory, named by its ``file``."""
 
 MAX_POLICY = 1 << 20
 """Bytes of a policy file; the longest that we know has 60 KiB."""
@@ -44,6 +48,11 @@ class Document:
     def key_position(self, path: Path) -> Position:
         """Return where the key that ends ``path`` stands."""
         return self.keys.get(path) or self.position(path)
+
+
+def name_of(source: Source) -> str:
+    """Return what messages call a policy: its file, or the name of the document."""
+    return source.file if isinstance(source, Document) else str(source)
 
 
 def read_document(content: bytes, file: str) -> Document:

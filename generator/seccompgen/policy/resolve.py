@@ -1,15 +1,12 @@
-"""Give a policy file its meaning: includes followed, names looked up, dead rules refused."""
+"""Give a policy its meaning: names looked up, ABIs chosen, dead rules refused."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pathlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ALIASES, Abi, find_abi
-from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import (
     U64,
     Action,
@@ -24,10 +21,15 @@ from seccompgen.core.model import (
 )
 from seccompgen.core.problems import Problem
 from seccompgen.core.reach import DeadRule, reach
-from seccompgen.io.reading import read_file
-from seccompgen.policy.document import MAX_POLICY, Document, Path, read_document
-from seccompgen.policy.schema import PolicyFile, validate
-from seccompgen.policy.stock import stock_policies
+from seccompgen.policy.document import Source, name_of
+from seccompgen.policy.layers import (
+    Layer,
+    all_flags,
+    holder,
+    layers_of,
+    no_default,
+    setting,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,34 +37,19 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.schema import Argument
 
-_T = TypeVar("_T")
-_MAX_INCLUDES = 32
 _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One file, read and checked for itself."""
-
-    document: Document
-    base: Path
-    content: PolicyFile
-    sha256: str
-
-    def position(self, *path: str | int) -> Position:
-        return self.document.position((*self.base, *path))
-
-
-def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
-    """Read the policy at ``path``; return it, and notes: things worth telling that are no errors.
+def load_policy(source: Source, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
+    """Return the policy of ``source``, with notes that are worth telling but no errors.
 
     Rules of included files come before a file's own, in the order in which they are included;
     of a setting, the including file's own value counts. Raises InputError with every error.
     """
     problems: list[Diagnostic] = []
     notes: list[Diagnostic] = []
-    layers = _layers(path, notes)
+    layers = layers_of(source, notes)
     main = layers[-1]
 
     arches = _abis(layers, "arches", tables, problems, notes)
@@ -84,8 +71,8 @@ def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagn
         text = "'syscalls' is missing or empty: the filter would do nothing of its own"
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     policy = Policy(
-        name=path.stem,
-        description=_setting(layers, "description", ""),
+        name=source.stem if isinstance(source, Path) else name_of(source),
+        description=setting(layers, "description", ""),
         arches=tuple(arches),
         arches_origin=_origin(layers, "arches"),
         compat_arches=tuple(compat),
@@ -95,11 +82,12 @@ def load_policy(path: pathlib.Path, tables: Tables) -> tuple[Policy, tuple[Diagn
         unknown_origin=unknown_origin if unknown else default_origin,
         bad_arch_action=bad_arch,
         bad_arch_origin=bad_arch_origin,
-        no_new_privs=_setting(layers, "no_new_privs", True),
+        no_new_privs=setting(layers, "no_new_privs", True),
         flags=_flags(layers, problems),
-        install_on_import=_setting(layers, "install_on_import", False),
+        install_on_import=setting(layers, "install_on_import", False),
         rules=rules,
-        sources=tuple((layer.document.file, layer.sha256) for layer in layers),
+        sources=tuple((layer.file, layer.sha256) for layer in layers),
+        in_memory=main.in_memory,
     )
     problems += _unheard(policy)
     _check_names(policy, tables, problems, notes)
@@ -114,112 +102,25 @@ def _order(diagnostic: Diagnostic) -> Position:
     return diagnostic.position or Position("")
 
 
-def _layers(path: pathlib.Path, notes: list[Diagnostic]) -> list[_Layer]:
-    """Read ``path`` and, before it, what it includes; report the errors of all of them."""
-    done: dict[pathlib.Path, _Layer] = {}
-    problems: list[Diagnostic] = []
-    _read_layer(path, None, (), done, problems, notes)
-    if problems:
-        raise InputError(*dict.fromkeys(problems))
-    return list(done.values())
-
-
-def _read_layer(
-    path: pathlib.Path,
-    included_at: Position | None,
-    chain: tuple[pathlib.Path, ...],
-    done: dict[pathlib.Path, _Layer],
-    problems: list[Diagnostic],
-    notes: list[Diagnostic],
-) -> None:
-    if not str(path).isprintable():
-        text = f"unprintable characters in {str(path)!r}: rename it"
-        problems.append(Diagnostic(text, included_at, Problem.UNPRINTABLE_NAME))
-        return
-    # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
-    identity = pathlib.Path(os.path.realpath(path))
-    if identity in chain:
-        names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
-        text = f"a circle of includes: {names}"
-        problems.append(Diagnostic(text, included_at, Problem.CIRCULAR_INCLUDE))
-        return
-    if identity in done:
-        return
-    if len(chain) == _MAX_INCLUDES:
-        text = f"includes nested deeper than {_MAX_INCLUDES}"
-        problems.append(Diagnostic(text, included_at, Problem.DEEP_INCLUDE))
-        return
-    try:
-        # Only what is named on the command line may be a pipe of the shell.
-        content = read_file(path, MAX_POLICY, pipes=not chain)
-    except OSError as error:
-        near = ""
-        if included_at:
-            near = did_you_mean(path.stem, stock_policies(), "the stock policy ")
-        text = f"cannot read {path}: {error.strerror}{near}"
-        problems.append(Diagnostic(text, included_at, Problem.UNREADABLE_FILE))
-        return
-    try:
-        document = read_document(content, str(path))
-        checked, base = validate(document)
-    except SeccompgenError as error:
-        problems.extend(error.diagnostics)
-        return
-    layer = _Layer(document, base, checked, hashlib.sha256(content).hexdigest())
-    for i, name in enumerate(checked.include):
-        where = layer.position("include", i)
-        file = _included(path.parent, name, where, notes)
-        _read_layer(file, where, (*chain, identity), done, problems, notes)
-    done[identity] = layer
-
-
-def _included(
-    directory: pathlib.Path, name: str, where: Position, notes: list[Diagnostic]
-) -> pathlib.Path:
-    """Return the file that a policy in ``directory`` includes: a stock policy, by its name, or one.
-
-    As on a command line (`locate`), a stock policy's name is that policy whatever lies there.
-    """
-    stock = stock_policies().get(name)
-    if stock and os.path.lexists(directory / name):
-        text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
-        notes.append(Diagnostic(text, where, Problem.STOCK_POLICY_MEANT))
-    return stock or directory / name
-
-
-def _setting(layers: list[_Layer], key: str, default: _T) -> _T:
-    layer = _holder(layers, key)
-    return getattr(layer.content, key) if layer else default
-
-
-def _holder(layers: list[_Layer], key: str) -> _Layer | None:
-    """Return the layer whose ``key`` counts: the outermost file that sets it."""
-    return next((x for x in reversed(layers) if getattr(x.content, key) is not None), None)
-
-
 def _action(
-    layers: list[_Layer], key: str, default: Action | None, problems: list[Diagnostic] | None
+    layers: list[Layer], key: str, default: Action | None, problems: list[Diagnostic] | None
 ) -> tuple[Action | None, Origin]:
-    layer = _holder(layers, key)
+    layer = holder(layers, key)
     if layer:
         return getattr(layer.content, key), _origin(layers, key)
     if problems is not None:
-        text = (
-            f"{key!r} is missing: say what happens to a call that no rule matches, "
-            "such as errno or kill_process"
-        )
-        problems.append(Diagnostic(text, layers[-1].position(), Problem.MISSING_KEY))
+        problems.append(no_default(layers))
     return default, _origin(layers, key)
 
 
-def _origin(layers: list[_Layer], key: str) -> Origin:
+def _origin(layers: list[Layer], key: str) -> Origin:
     """Return where ``key`` is set, or the top of the file whose defaults count."""
-    layer = _holder(layers, key)
+    layer = holder(layers, key)
     return Origin(key, layer.position(key) if layer else layers[-1].position())
 
 
 def _abis(
-    layers: list[_Layer],
+    layers: list[Layer],
     key: str,
     tables: Tables,
     problems: list[Diagnostic],
@@ -230,7 +131,7 @@ def _abis(
     What other tags have is left out with a note, so that a policy serves many tags; install()
     refuses where no program fits.
     """
-    layer = _holder(layers, key)
+    layer = holder(layers, key)
     if layer is None:
         return None
     result: list[Abi] = []
@@ -261,9 +162,9 @@ def _abis(
 
 
 def _check_compat(
-    layers: list[_Layer], arches: list[Abi], compat: list[Abi], problems: list[Diagnostic]
+    layers: list[Layer], arches: list[Abi], compat: list[Abi], problems: list[Diagnostic]
 ) -> None:
-    layer = _holder(layers, "compat_arches")
+    layer = holder(layers, "compat_arches")
     for i, other in enumerate(compat):
         if layer and not any(serves_both(abi, other) for abi in arches):
             names = ", ".join(abi.name for abi in arches)
@@ -276,11 +177,8 @@ def _check_compat(
             )
 
 
-def _flags(layers: list[_Layer], problems: list[Diagnostic]) -> FilterFlag:
-    layer = _holder(layers, "flags")
-    flags = FilterFlag(0)
-    for flag in (layer.content.flags or []) if layer else []:
-        flags |= flag
+def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
+    layer, flags = holder(layers, "flags"), all_flags(layers)
     if layer is None:
         return flags
     where = layer.position("flags")
@@ -318,7 +216,7 @@ def _unheard(policy: Policy) -> list[Diagnostic]:
     ]
 
 
-def _rules(layer: _Layer) -> Iterable[Rule]:
+def _rules(layer: Layer) -> Iterable[Rule]:
     for i, group in enumerate(layer.content.syscalls):
         label, here = f"rule {i + 1}", ("syscalls", i)
         listed = Origin(label, layer.position(*here))

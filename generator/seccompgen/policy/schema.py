@@ -7,67 +7,22 @@ is ``resolve``'s business.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
-from seccompgen.policy.action import parse_action
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from seccompgen.policy.document import Document, Path
 
-_T = TypeVar("_T")
 _MOST_ERRORS = 200
 """The most errors of one file that are explained."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OPERATIONS = {
-    "equal": Op.EQ,
-    "notequal": Op.NE,
-    "greaterthan": Op.GT,
-    "lessthan": Op.LT,
-    "greaterorequal": Op.GE,
-    "lessorequal": Op.LE,
-    "bitsset": Op.ANY_BITS,
-    "bitsnotset": Op.NO_BITS,
-    "maskedequal": Op.MASKED_EQ,
-}
-_OPERATION_NAMES = (
-    "Equal",
-    "NotEqual",
-    "GreaterThan",
-    "LessThan",
-    "GreaterOrEqual",
-    "LessOrEqual",
-    "BitsSet",
-    "BitsNotSet",
-    "MaskedEqual",
-)
-_FLAGS = {flag.name.lower(): flag for flag in FilterFlag if flag.name}
-
-
-def _parse_operation(text: object) -> Op:
-    return _one_of("operation", text, Op, _OPERATIONS, _OPERATION_NAMES)
-
-
-def _parse_flag(text: object) -> FilterFlag:
-    return _one_of("flag", text, FilterFlag, _FLAGS, tuple(_FLAGS))
-
-
-def _one_of(
-    what: str, text: object, kind: type[_T], values: dict[str, _T], spellings: tuple[str, ...]
-) -> _T:
-    """Return the value that ``text`` names in any case; raise ValueError with the nearest."""
-    if isinstance(text, kind):
-        return text
-    if isinstance(text, str) and text.lower() in values:
-        return values[text.lower()]
-    hint = did_you_mean(str(text), spellings) or f"; known: {', '.join(spellings)}"
-    raise ValueError(f"unknown {what} {text!r}{hint}")
 
 
 def _parse_name(text: object) -> object:
@@ -76,9 +31,9 @@ def _parse_name(text: object) -> object:
     return text
 
 
-_Action = Annotated[Action, BeforeValidator(parse_action)]
-_Operation = Annotated[Op, BeforeValidator(_parse_operation)]
-_Flag = Annotated[FilterFlag, BeforeValidator(_parse_flag)]
+_Action = Annotated[Action, BeforeValidator(Action.parse)]
+_Operation = Annotated[Op, BeforeValidator(Op.parse)]
+_Flag = Annotated[FilterFlag, BeforeValidator(FilterFlag.one)]
 _Name = Annotated[str, BeforeValidator(_parse_name)]
 _Word = Annotated[int, Field(ge=0, le=U64)]
 

@@ -17,17 +17,6 @@ if TYPE_CHECKING:
 
 _NO_FLAGS = FilterFlag(0)
 _WIDTH = 96
-_OPERATIONS = {
-    Op.EQ: "Equal",
-    Op.NE: "NotEqual",
-    Op.GT: "GreaterThan",
-    Op.LT: "LessThan",
-    Op.GE: "GreaterOrEqual",
-    Op.LE: "LessOrEqual",
-    Op.ANY_BITS: "BitsSet",
-    Op.NO_BITS: "BitsNotSet",
-    Op.MASKED_EQ: "MaskedEqual",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +72,7 @@ def write_policy(
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")
     if flags:
-        lines.append(f"flags: [{', '.join(str(flag.name).lower() for flag in flags)}]")
+        lines.append(f"flags: [{', '.join(flags.names)}]")
     lines.append("syscalls:")
     everywhere = {name for name in merged if all(name in numbers for numbers in has)}
     for optional in (False, True):
@@ -161,7 +150,7 @@ def _tests(condition: Condition) -> Iterator[Comparison]:
 
 
 def _argument(test: Comparison) -> str:
-    fields = [f"argument: {test.argument}", f"operation: {_OPERATIONS[test.op]}"]
+    fields = [f"argument: {test.argument}", f"operation: {test.op}"]
     fields.append(f"value: {_number(test.value)}")
     if test.op is Op.MASKED_EQ:
         fields.append(f"mask: {_number(test.mask)}")

@@ -2,6 +2,7 @@
 
 from seccompgen.render.call import call_name, call_text, number
 from seccompgen.render.depfile import render_depfile
+from seccompgen.render.disassembly import disassembly
 from seccompgen.render.filter_module import (
     Form,
     combined_docstring,
@@ -29,6 +30,7 @@ __all__ = [
     "call_name",
     "call_text",
     "combined_docstring",
+    "disassembly",
     "inlined_runtime",
     "listing",
     "module_tree",

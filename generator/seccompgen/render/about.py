@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import FilterFlag
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import programs_sha256
 from seccompgen.core.text import printable
@@ -17,9 +16,9 @@ from seccompgen.core.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import FilterFlag, Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
 WIDTH = 96
@@ -49,7 +48,7 @@ class About:
     @property
     def settings(self) -> str:
         """How it is installed, in words."""
-        flags = [flag.name.lower() for flag in FilterFlag if flag & self.flags and flag.name]
+        flags = self.flags.names
         parts = ["sets no_new_privs" if self.no_new_privs else "leaves no_new_privs as it is"]
         if flags:
             parts.append(f"flags {', '.join(flags)}")
@@ -58,7 +57,7 @@ class About:
 
 def about_policy(
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective,
     options: str = "",
@@ -89,7 +88,7 @@ def about_policy(
     )
 
 
-def banner(about: About, programs: Sequence[Program], tables: Tables) -> dict[str, object]:
+def banner(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, object]:
     """Return what the template ``banner.j2`` prints, but for the sign that starts a comment."""
     return {
         "sources": [(kind, printable(name), sha256) for kind, name, sha256 in about.sources],
@@ -111,7 +110,7 @@ def wrap(text: str, indent: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
 
 
-def actions(programs: Sequence[Program]) -> tuple[int, ...]:
+def actions(programs: Sequence[CompiledProgram]) -> tuple[int, ...]:
     """Return the SECCOMP_RET_ACTION_FULL values that the programs can answer, ascending."""
     return tuple(sorted({action for program in programs for action in program.actions}))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
 
@@ -78,7 +78,7 @@ def program_module(abi: str) -> str:
 
 def render_filter(
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> dict[str, bytes]:
@@ -88,7 +88,7 @@ def render_filter(
 
 def render_single_file(
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> bytes:
@@ -106,7 +106,7 @@ def render_combined(
     made: str,
     title: str,
     parts: Sequence[tuple[str, str, str]],
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     settings: tuple[FilterFlag, bool, bool],
     redo: str,
@@ -156,7 +156,7 @@ def _about_combined(
     )
 
 
-def _package(about: About, programs: Sequence[Program], tables: Tables) -> dict[str, bytes]:
+def _package(about: About, programs: Sequence[CompiledProgram], tables: Tables) -> dict[str, bytes]:
     files = {"__init__.py": _main_module(about, programs, tables, Form.PACKAGE)}
     for section in (_section(program, tables) for program in programs):
         blocks = {"program": section.literal}
@@ -165,7 +165,9 @@ def _package(about: About, programs: Sequence[Program], tables: Tables) -> dict[
     return files
 
 
-def _main_module(about: About, programs: Sequence[Program], tables: Tables, form: Form) -> bytes:
+def _main_module(
+    about: About, programs: Sequence[CompiledProgram], tables: Tables, form: Form
+) -> bytes:
     """Return the module that has install()."""
     kind, name, _ = about.sources[0]
     if _ENCODING.match(f"#   {kind}  {printable(name)}"):
@@ -320,7 +322,7 @@ def _docstring_text(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
-def _section(program: Program, tables: Tables) -> _Section:
+def _section(program: CompiledProgram, tables: Tables) -> _Section:
     abi = program.abi
     data = program.to_bytes()
     chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Tables
 
-_JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
+JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _MOST_NAMES = 3
 # fmt: off
 _ARITHMETIC = {
     0x00: "add", 0x10: "sub", 0x20: "mul", 0x30: "div", 0x40: "or", 0x50: "and", 0x60: "lsh",
     0x70: "rsh", 0xA0: "xor",
 }
-_PLAIN = {
+PLAIN = {
     0x00: "ld   #{k}", 0x01: "ldx  #{k}", 0x60: "ld   M[{k}]", 0x61: "ldx  M[{k}]",
     0x80: "ld   #len", 0x81: "ldx  #len", 0x02: "st   M[{k}]", 0x03: "stx  M[{k}]",
     0x07: "tax", 0x87: "txa", 0x16: "ret  a", 0x84: "neg",
@@ -92,12 +92,27 @@ def ret_action(ret: int, abi: Abi) -> str:
     return str(Action(kind, data)) if kind.takes_data or not data else f"{ret:#010x}"
 
 
+def word_name(offset: int, abi: Abi) -> str:
+    """Return what a listing calls the word at ``offset`` of struct seccomp_data."""
+    if offset == NR_OFFSET:
+        return "nr"
+    if offset == ARCH_OFFSET:
+        return "arch"
+    if offset < ARGS_OFFSET:
+        return f"instruction_pointer+{offset - 8}"
+    argument, second = divmod(offset - ARGS_OFFSET, 8)
+    low_first = abi.byte_order == "little"
+    return f"args[{argument}].{'lo' if (second == 0) == low_first else 'hi'}"
+
+
 def listing(instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> tuple[Line, ...]:
     """Return a line for each instruction of the program for ``abi``."""
-    return _Listing(instructions, abi, tables).lines()
+    return Listing(instructions, abi, tables).lines()
 
 
-class _Listing:
+class Listing:
+    """The lines of a program, and what is found out for them."""
+
     def __init__(self, instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> None:
         self._instructions = instructions
         self._abi = abi
@@ -106,6 +121,7 @@ class _Listing:
         self._labels = self._name_targets()
 
     def lines(self) -> tuple[Line, ...]:
+        """Return a line for each instruction."""
         return tuple(
             Line(self._labels.get(i, ""), self._text(i, instruction))
             for i, instruction in enumerate(self._instructions)
@@ -129,7 +145,7 @@ class _Listing:
             held = next(iter(here.held)) if len(here.held) == 1 else None
             if instruction.code == LD_W_ABS:
                 held = instruction.k
-            elif instruction.code not in _JUMPS and instruction.code != JMP_JA:
+            elif instruction.code not in JUMPS and instruction.code != JMP_JA:
                 held = None  # a word that was masked is named by the line of the mask
             targets = self._successors(i)
             for branch, target in enumerate(targets):
@@ -202,16 +218,16 @@ class _Listing:
     def _text(self, i: int, instruction: Instruction) -> str:
         code, k = instruction.code, instruction.k
         if code == LD_W_ABS:
-            return f"ld   {self._word(k)}"
+            return f"ld   {word_name(k, self._abi)}"
         if code == ALU_AND_K:
             return f"and  {k:#x}"
         if code == RET_K:
             return f"ret  {ret_action(k, self._abi)}"
         if code == JMP_JA:
             return f"ja   -> {self._target(i + 1 + k)}"
-        if code in _JUMPS:
+        if code in JUMPS:
             operand = self._operand(i, k)
-            text = f"{_JUMPS[code]:4} {operand}"
+            text = f"{JUMPS[code]:4} {operand}"
             ways = []
             if instruction.jt:
                 ways.append(f"-> {self._target(i + 1 + instruction.jt)}")
@@ -223,25 +239,14 @@ class _Listing:
     def _other(self, i: int, instruction: Instruction) -> str:
         """Return the text of an instruction that only others' compilers use."""
         code, k = instruction.code, instruction.k
-        if code in _PLAIN:
-            return _PLAIN[code].format(k=k if k <= 9 else f"{k:#x}")
+        if code in PLAIN:
+            return PLAIN[code].format(k=k if k <= 9 else f"{k:#x}")
         if code & 0x0F == 0x0D:  # a conditional jump, by X
-            name = _JUMPS.get(code & ~0x08)
+            name = JUMPS.get(code & ~0x08)
             ways = [self._target(i + 1 + way) for way in (instruction.jt, instruction.jf)]
             if name:
                 return f"{f'{name:4} x':28} -> {ways[0]} else {ways[1]}"
         return f"op {code:#04x} jt {instruction.jt} jf {instruction.jf} k {k:#x}"
-
-    def _word(self, offset: int) -> str:
-        if offset == NR_OFFSET:
-            return "nr"
-        if offset == ARCH_OFFSET:
-            return "arch"
-        if offset < ARGS_OFFSET:
-            return f"instruction_pointer+{offset - 8}"
-        argument, second = divmod(offset - ARGS_OFFSET, 8)
-        low_first = self._abi.byte_order == "little"
-        return f"args[{argument}].{'lo' if (second == 0) == low_first else 'hi'}"
 
     def _operand(self, i: int, k: int) -> str:
         held = self._reach[i].held

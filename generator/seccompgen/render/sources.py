@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.model import Policy
     from seccompgen.core.objective import Objective
-    from seccompgen.core.program import Program
+    from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
 # kill_thread, trap, errno, trace, allow: as old as filters, and older than the question.
@@ -48,7 +48,7 @@ class _Row:
 class _Section:
     """The program of one ABI; ``condition`` is how the language tells that it is this one."""
 
-    program: Program
+    program: CompiledProgram
     condition: str
     serves: str
     nr_seccomp: int
@@ -58,7 +58,7 @@ class _Section:
 def render_c(
     name: str,
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ def render_c(
 def render_rust(
     name: str,
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> dict[str, bytes]:
@@ -104,7 +104,7 @@ def render_rust(
 def render_go(
     name: str,
     policy: Policy,
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> dict[str, bytes]:
@@ -141,7 +141,7 @@ def _context(
     form: str,
     ending: str,
     policy: Policy,
-    compiled: Sequence[Program],
+    compiled: Sequence[CompiledProgram],
     sections: Sequence[_Section],
     tables: Tables,
     objective: Objective,
@@ -199,7 +199,7 @@ def _with_old_comments(text: str) -> str:
 
 
 def _sections(
-    programs: Sequence[Program],
+    programs: Sequence[CompiledProgram],
     tables: Tables,
     condition: Callable[[str], str | None],
     literal: str,
@@ -221,7 +221,7 @@ def _sections(
     ]
 
 
-def _rows(program: Program, tables: Tables, literal: str) -> tuple[_Row, ...]:
+def _rows(program: CompiledProgram, tables: Tables, literal: str) -> tuple[_Row, ...]:
     lines = listing(program.instructions, program.abi, tables)
     return tuple(
         _Row(line.label, literal.format(i.code, i.jt, i.jf, i.k), line.text)
@@ -243,7 +243,7 @@ def _require_name(name: str, policy: Policy, what: str, reserved: str) -> None:
 
 
 def _require_some(
-    sections: Sequence[_Section], policy: Policy, programs: Sequence[Program], language: str
+    sections: Sequence[_Section], policy: Policy, programs: Sequence[CompiledProgram], language: str
 ) -> None:
     if not sections:
         abis = ", ".join(program.abi.name for program in programs)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError, UndecidedError
 from seccompgen.verify.call import ZERO_HIGH_WORDS
-from seccompgen.verify.kernel import kernel_objections
+from seccompgen.verify.kernel import Objection, kernel_objections
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, meaning
 from seccompgen.verify.stack import Operation, Stack
@@ -38,6 +38,7 @@ __all__ = [
     "Difference",
     "Meaning",
     "Method",
+    "Objection",
     "Operation",
     "Proof",
     "Stack",

@@ -7,6 +7,7 @@ accepted there, and what does not is refused.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, ActionKind
@@ -62,33 +63,45 @@ _ACCEPTED = (
 )
 
 
-def kernel_objections(instructions: Sequence[Instruction]) -> list[str]:
-    """Return why the kernel would refuse the program, a sentence each; empty if it would not.
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """A reason of the kernel to refuse a program; ``at`` is an index, of what is to blame."""
+
+    text: str
+    at: int | None = None
+
+    def __str__(self) -> str:
+        """Render as a sentence that names the instruction."""
+        return self.text if self.at is None else f"instruction {self.at}: {self.text}"
+
+
+def kernel_objections(instructions: Sequence[Instruction]) -> list[Objection]:
+    """Return why the kernel would refuse the program; empty if it would not.
 
     ``bpf_check_classic`` with ``check_load_and_stores``, then ``seccomp_check_filter``. The
     kernel says EINVAL at the first objection, whichever it is; so their order means nothing.
     """
     length = len(instructions)
     if not 0 < length <= BPF_MAXINSNS:
-        return [f"{length} instructions; the kernel takes 1 to {BPF_MAXINSNS}"]
+        return [Objection(f"{length} instructions; the kernel takes 1 to {BPF_MAXINSNS}")]
     objections = []
     for i, instruction in enumerate(instructions):
         code, k = instruction.code, instruction.k
         behind = length - i - 1
         if code not in _ACCEPTED:
-            objections.append(f"instruction {i}: opcode {code:#04x} is not allowed in seccomp")
+            objections.append(Objection(f"opcode {code:#04x} is not allowed in seccomp", i))
         elif code == LD_W_ABS and (k % 4 or k >= DATA_SIZE):
-            objections.append(f"instruction {i}: no word of struct seccomp_data at offset {k}")
+            objections.append(Objection(f"no word of struct seccomp_data at offset {k}", i))
         elif _furthest(instruction) >= behind:
-            objections.append(f"instruction {i}: jump out of the program")
+            objections.append(Objection("jump out of the program", i))
         elif code in _MEMORY_LOADS | _MEMORY_STORES and k >= _BPF_MEMWORDS:
-            objections.append(f"instruction {i}: no scratch word {k}")
+            objections.append(Objection(f"no scratch word {k}", i))
         elif code == _DIV_K and k == 0:
-            objections.append(f"instruction {i}: division by zero")
+            objections.append(Objection("division by zero", i))
         elif code in {_LSH_K, _RSH_K} and k >= 32:
-            objections.append(f"instruction {i}: shift by {k} bits")
+            objections.append(Objection(f"shift by {k} bits", i))
     if instructions[-1].code not in _RETURNS:
-        objections.append("the last instruction is not a return")
+        objections.append(Objection("the last instruction is not a return"))
     # Scratch memory is followed through jumps and words that exist: the kernel, too, looks at
     # it last.
     return objections or _unstored(instructions)
@@ -101,7 +114,7 @@ def _furthest(instruction: Instruction) -> int:
     return max(instruction.jt, instruction.jf) if instruction.code in _CONDITIONAL else -1
 
 
-def _unstored(instructions: Sequence[Instruction]) -> list[str]:
+def _unstored(instructions: Sequence[Instruction]) -> list[Objection]:
     """Object to each load of a scratch word that some path to it has not stored.
 
     ``check_load_and_stores``, bit for bit. One pass is enough, as all jumps lead forward. Behind
@@ -116,7 +129,7 @@ def _unstored(instructions: Sequence[Instruction]) -> list[str]:
         if one.code in _MEMORY_STORES:
             stored |= 1 << one.k
         elif one.code in _MEMORY_LOADS and not stored >> one.k & 1:
-            objections.append(f"instruction {i}: scratch word {one.k} may not have been stored")
+            objections.append(Objection(f"scratch word {one.k} may not have been stored", i))
         elif one.code == JMP_JA or one.code in _CONDITIONAL:
             for offset in (one.k,) if one.code == JMP_JA else (one.jt, one.jf):
                 on_entry[i + 1 + offset] &= stored

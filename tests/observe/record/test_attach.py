@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 require_x86_64()
 
 SERVER = """
-import os, sys, threading, time
+import os, select, signal, sys, threading, time
+signal.signal(signal.SIGPIPE, lambda *_: None)
+threading.Thread(target=select.poll().poll, args=(10**8,), daemon=True).start()
 def work():
     while True: time.sleep(0.005)
 for _ in range(3): threading.Thread(target=work, daemon=True).start()
@@ -104,6 +106,17 @@ def test_a_process_is_watched_and_goes_on(
     ask(server, "fork")
     out, _ = server.communicate(timeout=60)
     assert (server.returncode, out) == (0, "")
+
+
+def test_what_was_there_before_counts(server: subprocess.Popen[str], tmp_path: Path) -> None:
+    """Threads, handlers, and a call that goes on under another name when it was interrupted."""
+    policy = tmp_path / "recorded.yml"
+    recorder = watch(policy, server.pid)
+    time.sleep(0.1)
+    recorder.send_signal(signal.SIGINT)
+    recorder.communicate(timeout=60)
+    assert {"poll", "exit", "tkill"} <= {*calls(policy)}
+    assert "clone3" not in calls(policy)
 
 
 def test_what_is_watched_outlives_a_killed_recorder(

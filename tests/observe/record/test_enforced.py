@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from enforced import ITSELF, Workload, enforced, hold, recorded
+from enforced import ITSELF, THREADS, Workload, enforced, hold, recorded
 from running_kernel import require_x86_64
 
 if TYPE_CHECKING:
@@ -47,45 +47,6 @@ try:
 finally:
     stop.set()
     for thread in threads: thread.join()
-"""
-THREADS = """
-#include <poll.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdio.h>
-#include <unistd.h>
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static volatile sig_atomic_t over;
-static void told(int number) { over = number; }
-static void *work(void *unused)
-{
-    while (!over) {
-        pthread_mutex_lock(&lock);
-        usleep(100);
-        pthread_mutex_unlock(&lock);
-    }
-    return unused;
-}
-int main(void)
-{
-    struct sigaction action = { .sa_handler = told };
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    pthread_t threads[4];
-    for (int i = 0; i < 4; i++)
-        pthread_create(&threads[i], NULL, work, NULL);
-    struct pollfd end = { .events = POLLIN };
-    for (int ready = 0; !over && poll(&end, 1, 10) <= 0; ready = 1)
-        if (!ready) {
-            puts("ready");
-            fflush(stdout);
-        }
-    int number = over;
-    over = 1;
-    for (int i = 0; i < 4; i++)
-        pthread_join(threads[i], NULL);
-    return number;
-}
 """
 
 

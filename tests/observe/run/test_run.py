@@ -321,7 +321,7 @@ def test_a_generated_module_and_raw_instructions_confine_alike(
     assert seccompgen("build", no_parent, "-o", out).code == 0
     arch = ["--format", "bpf", "--arch", "x86_64"]
     assert seccompgen("build", no_parent, *arch, "-o", out).code == 0
-    for file in (no_parent, out / "no_parent.py", out / "no_parent.x86_64.bpf"):
+    for file in (no_parent, out / "no_parent", out / "no_parent.x86_64.bpf"):
         done = run("--trace", file, "--", PYTHON, "-c", code)
         assert done.code == 0
         # os.getppid does not look for errors, so that the refusal shows as its errno.

@@ -97,7 +97,7 @@ def test_a_jump_table_is_read_or_unknown(
     found = scanned(tmp_path, BY_TABLE, "-O2", link)
     assert cases <= set(found.names)
     assert not found.unknown
-    monkeypatch.setattr(code_module, "table_targets", lambda *_args, **_options: [])
+    monkeypatch.setattr(jumps, "table_targets", lambda *_args: [])
     code_module.code_of.cache_clear()
     without = scanned(tmp_path, BY_TABLE, "-O2", link)
     # In place of distances, some compilers lay whole addresses, which count as taken.
@@ -112,6 +112,34 @@ def test_a_table_that_is_cut_short_is_none(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(jumps, "_bound", lambda *args: (whole(*args) or 0) + 400)
     code_module.code_of.cache_clear()
     assert kinds(scanned(tmp_path, source)) == {Why.SUM}
+
+
+OWN_TABLE = (
+    "cmp $1, %esi; ja 3f; lea own(%rip), %rdx; movslq (%rdx,%rsi,4), %rax; add %rdx, %rax;"
+    " jmp *%rax; own1: nop; own2: nop; 3: {find}; movslq (%rdi,%rcx,4), %rax; add %rdi, %rax;"
+    " jmp *%rax"
+)
+TABLES_THERE = (
+    '__asm__(".section .rodata; own: .long own1 - own, own2 - own; .text");'
+    + DISTANCE
+    + "extern int distance; int *volatile handed = &distance;"
+)
+
+
+@pytest.mark.parametrize(
+    ("find", "known"),
+    [
+        ("lea own(%rip), %rdi", True),
+        ("mov handed(%rip), %rdi", False),
+        ("lea own(%rip), %rdi; test %ecx, %ecx; je 4f; mov handed(%rip), %rdi; 4: nop", False),
+    ],
+    ids=["its own", "another's", "either"],
+)
+def test_a_table_of_another_function_is_unknown(tmp_path: Path, find: str, *, known: bool) -> None:
+    """Though the function has one of its own, which could be taken for it."""
+    source = asm(OWN_TABLE.format(find=find), TABLES_THERE)
+    found = scanned(tmp_path, source)
+    assert kinds(found) == (set() if known else {Why.SUM})
 
 
 @pytest.mark.parametrize(

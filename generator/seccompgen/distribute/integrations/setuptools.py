@@ -81,12 +81,18 @@ class BuildSeccomp(Command):  # type: ignore[misc] # setuptools may be absent wh
         package = bring_up_to_date(Path.cwd())
         for line in package.told:
             self.announce(line, 2)
-        # They were not there, all of them, when setuptools looked for packages.
+        # When setuptools looked for packages, these were not all there, or more than these.
         here, name = package.project.output, self._package(package.project)
         places = sorted({path.parent.relative_to(here) for path in package.files})
         names = [".".join([name, *place.parts]) for place in places]
-        packages = dict.fromkeys([*(self.distribution.packages or []), *names])
-        self.distribution.packages = list(packages)
+        found = [
+            one
+            for one in self.distribution.packages or []
+            if not one.startswith(f"{name}.")
+            or here.joinpath(*one.removeprefix(f"{name}.").split(".")).is_dir()
+        ]
+        self.distribution.packages = list(dict.fromkeys([*found, *names]))
+        self.get_finalized_command("build_py").packages = found
         if self.editable_mode:
             return
         there = self._place(package.project)

@@ -151,13 +151,14 @@ _WHY = {rule.name: rule.why for rule in _RULES if not rule.sends}
 
 def implied(facts: Facts, has: Iterable[str]) -> list[Implied]:
     """Return the calls that ``facts`` bring with them, of those that an ABI has."""
-    numbered, called, found = {*has}, {*facts.called}, []
+    numbered, called = {*has}, {*facts.called}
+    found: dict[str, Implied] = {}
     for rule in _RULES:
         known = facts._replace(called=called)
-        if rule.name in numbered and rule.name not in called and rule.holds(known):
+        if rule.name in numbered and rule.holds(known):
             called.add(rule.name)
-            found.append(Implied(rule.name, rule.why, rule.conditions))
-    return found
+            found.setdefault(rule.name, Implied(rule.name, rule.why, rule.conditions))
+    return [*found.values()]
 
 
 def why(name: str) -> str:

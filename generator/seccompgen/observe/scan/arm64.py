@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from seccompgen.observe.scan.arm64_instructions import (
     CALLS,
     COMPARES,
     ENTRY_SIZES,
-    INDEXED,
     STOPS,
     Arm64Instructions,
     number,
@@ -36,7 +36,7 @@ from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.usage import Frames, is_only_compared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.observe.scan.image import Image, Span
 
@@ -52,6 +52,7 @@ class Arm64(Arm64Instructions):
 
     abi = ABIS["aarch64"]
     number = Register("x8")
+    returned_in = frozenset(f"x{n}" for n in range(8))
     go_argument: Location = Register("x0")
 
     def __init__(self) -> None:
@@ -150,34 +151,29 @@ class Arm64(Arm64Instructions):
             return self._slot_before(image, code, instruction, operands, location)
         return self._register_before(image, instruction, operands, location)
 
-    def tables(
+    def entries(
         self,
         image: Image,
-        code: Sequence[Instruction],
-        references: Iterable[int],
-        bases: Iterable[int],
+        load: Instruction,
+        addition: Instruction | None,
+        table: int,
+        base: int | None,
         function: Span,
-    ) -> Iterator[Iterator[int]]:
+    ) -> Iterator[int]:
         """See ``Machine``."""
-        loads = {
-            mnemonic: ENTRY_SIZES[mnemonic]
-            for _, _, mnemonic, operands in code
-            if mnemonic in ENTRY_SIZES
-            and INDEXED.search(operands)
-            and (operands[0] == "w" or mnemonic == "ldrsw")
-        }
-        signs = {"sxt" in one[3] for one in code if one[2] == "add" and "xt" in one[3]}
-        for table in references:
-            yield word_targets(image, table, 8)
-            if image.is_only_go:
-                continue  # whose tables are of whole addresses
-            yield relative_targets(image, table, 4, table)
-            for base in bases:
-                for mnemonic, size in loads.items():
-                    for signed in {mnemonic[3:4] == "s"} | signs:
-                        targets = relative_targets(image, table, size, base, scale=4, signed=signed)
-                        # Small entries lead to some place near, whatever they are.
-                        yield targets if size == 4 else takewhile(function.contains, targets)
+        if base is None or addition is None:
+            return word_targets(image, table, 8)
+        size = 8 if load[2] == "ldr" and load[3][0] == "x" else ENTRY_SIZES[load[2]]
+        signed = load[2][3:4] == "s" or "sxt" in addition[3]
+        scale = 1 << number(addition[3].rpartition(" ")[2]) if "xt" in addition[3] else 1
+        targets = relative_targets(image, table, size, base, scale=scale, signed=signed)
+        return targets if size >= 4 else takewhile(function.contains, targets)
+
+    def spilled(self, image: Image, code: Sequence[Instruction], location: Location) -> Location:
+        """See ``Machine``."""
+        if isinstance(location, Slot) and self._frames.all_point_above(image, code, location):
+            return replace(location, only_named=True)
+        return location
 
     def _over_call(
         self,
@@ -324,7 +320,7 @@ class Arm64(Arm64Instructions):
                 return self._copied(name)
             if start < place + 4 and place < start + width:
                 return Lost(Why.PART)
-        return Moved((Slot(slot.base, place),))
+        return Moved((Slot(slot.base, place) if memory.moves else slot,))
 
     @staticmethod
     def _frame_size(code: Sequence[Instruction]) -> int:

@@ -109,9 +109,9 @@ class Arm64Instructions:
         names = [whole(part) for part in parts]
         if instruction[2] == "csel" and location == Register(names[0]) and "xzr" in parts:
             return tuple(Register(one) for one in names[1:3] if one != "xzr")  # or null
-        if instruction[2] != "add" or len(parts) != 3 or location != Register(names[0]):
+        if instruction[2] != "add" or len(parts) < 3 or location != Register(names[0]):
             return None
-        if not all(names) or parts[0][0] != "x":
+        if not all(names[:3]) or parts[0][0] != "x":
             return None
         return Register(names[1]), Register(names[2])
 

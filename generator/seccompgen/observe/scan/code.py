@@ -12,9 +12,9 @@ from seccompgen.observe.scan.image import Span
 from seccompgen.observe.scan.jumps import (
     Function,
     is_whole,
+    jump_targets,
     only_calls,
     stays_within,
-    table_targets,
 )
 from seccompgen.observe.scan.layout import Layout, machine_for
 from seccompgen.observe.scan.machine import Event, Kind
@@ -34,7 +34,7 @@ from seccompgen.observe.scan.ways import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.observe.scan.image import Image
     from seccompgen.observe.scan.machine import Instruction
@@ -118,6 +118,7 @@ class Code:
         self._endless: dict[int, bool] = {}
         self._decoded = lru_cache(maxsize=512)(self._decode)
         self.read = lru_cache(maxsize=512)(self._read)
+        self._settled = lru_cache(maxsize=1 << 16)(self._settle)
 
     @cached_property
     def layout(self) -> Layout:
@@ -286,9 +287,15 @@ class Code:
 
         leads = {event.address: event.value for event in events if event.kind is Kind.JUMP}
         function = Function(image, Span(start, end), code, addresses, sources, leads, endless)
+        targets = self._targets(function, others)
+        made: set[tuple[Kind, int]] = set()
         for event in others:
+            if event.kind is Kind.REFERENCE or event.kind is Kind.PAGE:
+                if (event.kind, event.value) in made:
+                    continue  # the same address, and where it is made does not count
+                made.add((event.kind, event.value))
             if event.kind is Kind.INDIRECT_CALL or event.kind is Kind.INDIRECT_JUMP:
-                found = self._indirect(context, function, events, event)
+                found = self._indirect(context, function, events, event, targets)
             else:
                 found = ways_of(context, event.kind, event.value)
             if event.kind is Kind.LOAD and not any(type(way) is Unclear for way in found):
@@ -382,7 +389,7 @@ class Code:
             if any(one[0] in strange for one in run)
         )
 
-    def _settled(self, way: Way) -> Way:
+    def _settle(self, way: Way) -> Way:
         """Return ``way``, to the import itself if it leads to the stub of one."""
         match way:
             case Goes(address, is_call):
@@ -392,19 +399,29 @@ class Code:
                 return self.taken(address)
         return way
 
+    def _targets(self, function: Function, events: Sequence[Event]) -> dict[int, list[int]]:
+        """Return where jumps go by tables, by the index of each."""
+        jumps = (
+            bisect_left(function.addresses, event.address)
+            for event in events
+            if event.kind is Kind.INDIRECT_JUMP
+        )
+        others = [at for at in jumps if not self.machine.returns(function.code[at])]
+        return jump_targets(self.machine, function, others, self.begins)
+
     def _indirect(
-        self, context: Context, function: Function, events: Sequence[Event], event: Event
+        self,
+        context: Context,
+        function: Function,
+        events: Sequence[Event],
+        event: Event,
+        targets: Mapping[int, Sequence[int]],
     ) -> list[Way]:
         """Return the ways of a call or jump to where a register, a word or a table says."""
         index = bisect_left(function.addresses, event.address)
         target = self.machine.target(function.code[index])
         whole = is_whole(self.machine, function, index, target)
-        targets: list[int] = []
-        if event.kind is Kind.INDIRECT_JUMP and not self.machine.returns(function.code[index]):
-            targets = table_targets(
-                self.machine, function, events, index, self.begins, only_near=whole
-            )
-        ways: list[Way] = [Goes(one, is_call=False) for one in targets]
+        ways: list[Way] = [Goes(one, is_call=False) for one in targets.get(index, ())]
         if whole:
             # What is not of the table, if it is one, is a pointer: either way it is covered.
             return [*ways, *ways_of(context, event.kind, 0)]

@@ -1,33 +1,33 @@
 """Indirect jumps and calls: by a pointer that somebody made whole, or from a jump table.
 
-A jump table is read as far as its index is checked just before the jump. Where no check is seen, it
-is read as far as its entries lead to instructions of the function, or to a part of it that was
-laid elsewhere: what a compiler lays in a table leads nowhere else, so the first that does is not
-of the table. Either way all that the jump can do is covered, or nothing is returned.
+The entry of a jump table is followed from the jump back to where it is loaded; the addresses of the
+table, and of what is added to the entry, must be made by the function itself, on all ways. The
+table is read as far as its index is checked just before. Where no check is seen, it is read as far
+as its entries lead to instructions of the function, or to a part of it that was laid elsewhere:
+what a compiler lays in a table leads nowhere else, so the first that does is not of the table.
+Either way all that the jump can do is covered, or nothing is returned.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.observe.scan.machine import Event, Kind, Known, Lost, Register
+from seccompgen.observe.scan.machine import Known, Lost, Moved, Register
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.observe.scan.image import Image, Span
-    from seccompgen.observe.scan.machine import Instruction, Location, Machine, TableLoad
+    from seccompgen.observe.scan.machine import Instruction, Location, Machine, Step
 
 _NEAR_BYTES = 96
-"""The distance before an indirect jump in which the code that prepares it may start."""
+"""The distance before the load from a table in which its index may be compared."""
 _MOST_ENTRIES = 4096
-_MAX_STATES = 2000
-_MOST_REFERENCES = 300
-"""References to data of a function of which each may be a table; of more it is not tried."""
+_MAX_STATES = 20_000
 _MAX_INTERVAL_STEPS = 400
-_DATA = frozenset({Kind.REFERENCE, Kind.LOAD, Kind.COMPARISON})
 
 _WORDS = frozenset({Why.MEMORY, Why.STORED})
 _WHOLE = _WORDS | {Why.RETURNED, Why.CHANGED, Why.NO_STACK, Why.DECODED}
@@ -50,7 +50,7 @@ class Function(NamedTuple):
     span: Span
     code: Sequence[Instruction]
     addresses: Sequence[int]
-    sources: Mapping[int, Sequence[int]]
+    sources: dict[int, list[int]]
     leads: Mapping[int, int]
     endless: Callable[[int], bool]
 
@@ -169,108 +169,192 @@ def _interval(
     return None if low is None else (low, high)
 
 
-def table_targets(
+class _Table(NamedTuple):
+    """A jump by a table: which instruction loads the entry, and which adds it to what, if any."""
+
+    load: int
+    addition: int | None
+    base: Location | None
+
+
+class _Origin(NamedTuple):
+    """What the jump goes to is in ``location`` before ``code[at]``; the rest as in `_Table`."""
+
+    at: int
+    location: Location
+    addition: int | None
+    base: Location | None
+
+
+def jump_targets(
     machine: Machine,
     function: Function,
-    events: Sequence[Event],
-    index: int,
+    jumps: Iterable[int],
     may_enter: Callable[[int], bool],
-    *,
-    only_near: bool,
-) -> list[int]:
-    """Return where the jump ``code[index]`` can go by a jump table; nothing if none is understood.
+) -> dict[int, list[int]]:
+    """Return where each of ``jumps`` can go by tables, if that is understood.
 
-    With ``only_near``, a table counts only if it is named just before. ``may_enter`` says whether
-    an address outside of the function is an instruction of its image.
+    Ways through one that is understood may lead to others, so these are tried again; they are
+    added to the sources of ``function``.
     """
-    image = function.image
-    jump = function.addresses[index]
-    first = bisect_left(function.addresses, jump - _NEAR_BYTES)
-    window = function.code[first : index + 1]
-    load = _load_in(machine, window)
-    if load is None:
-        return []
-    bound = _bound(machine, window, load)
-    everywhere = [one for one in events if one.kind in _DATA]
-    near = [one for one in everywhere if jump - _NEAR_BYTES <= one.address <= jump]
-    bases = [one.value for one in near if function.span.start <= one.value < function.span.end]
-
-    def reads(references: Iterable[int], bases: Iterable[int]) -> list[int]:
-        found: list[int] = []
-        for targets in machine.tables(image, window, references, bases, function.span):
-            found += _plausible(function, targets, bound, may_enter)
-        return found
-
-    named = _named(machine, function, first + load[0], load[1].base)
-    for table in (*named, *_candidates(machine, function, near, load)):
-        targets = reads([table], bases)
-        if targets:
-            return list(dict.fromkeys(targets))
-    if only_near or len(everywhere) > _MOST_REFERENCES:
-        return []
-    bases = [
-        one.value for one in everywhere if function.span.start <= one.value < function.span.end
-    ]
-    tables = [one.value for one in everywhere if not image.in_code(one.value)]
-    return list(dict.fromkeys(reads(dict.fromkeys(tables), dict.fromkeys(bases))))
+    found: dict[int, list[int]] = {}
+    waiting = list(jumps)
+    while waiting:
+        new = {at: table_targets(machine, function, at, may_enter) for at in waiting}
+        for at, targets in new.items():
+            for target in targets:
+                function.sources.setdefault(target, []).append(function.addresses[at])
+        found.update((at, targets) for at, targets in new.items() if targets)
+        if not any(new.values()):
+            break
+        waiting = [at for at in waiting if not new[at]]
+    return found
 
 
-def _named(machine: Machine, function: Function, index: int, register: str | None) -> list[int]:
-    """Return the one address that ``register`` has before ``code[index]``, if all ways say so."""
-    if register is None:
-        return []
-    first: tuple[int, Location] = (index, Register(register))
+def table_targets(
+    machine: Machine, function: Function, index: int, may_enter: Callable[[int], bool]
+) -> list[int]:
+    """Return where the jump ``code[index]`` can go by tables; nothing unless all are understood.
+
+    ``may_enter`` says whether an address outside of the function is an instruction of its image.
+    """
+    found: dict[int, None] = {}
+    for origin in _tables(machine, function, index):
+        if isinstance(origin, int):
+            targets = [origin] if may_enter(origin) else []
+        else:
+            targets = _entries(machine, function, origin, may_enter) if origin else []
+        if not targets:
+            return []
+        found.update(dict.fromkeys(targets))
+    return list(found)
+
+
+def _tables(machine: Machine, function: Function, index: int) -> Iterator[_Table | int | None]:
+    """Yield the tables, and labels, that ``code[index]`` goes by; None for any other origin."""
+    code = function.code
+    location = machine.target(code[index])
+    if location is None:
+        yield _Table(index, None, None) if machine.table_load(code[index]) else None
+        return
+    seen: set[_Origin] = set()
+    waiting = [_Origin(index, location, None, None)]
+    while waiting:
+        at, where, addition, base = waiting.pop()
+        for earlier in _before(machine, function, at):
+            if machine.table_load(code[earlier]) and where == Register(machine.sets(code[earlier])):
+                yield _Table(earlier, addition, base)
+                continue
+            summands = machine.summands(code[earlier], where)
+            if summands and len(summands) == 2 and addition is None:
+                one, other = summands
+                entry_first = _is_entry(machine, function, earlier, one)
+                entry, base_there = (one, other) if entry_first else (other, one)
+                new = [_Origin(earlier, entry, earlier, base_there)]
+            else:
+                step = machine.before(function.image, code, earlier, where)
+                if isinstance(step, Known) and addition is None:
+                    yield step.value
+                    continue
+                if not isinstance(step, Moved) or step.add:
+                    yield None
+                    return
+                new = [_Origin(earlier, place, addition, base) for place in step.places]
+            waiting += [one for one in new if one not in seen]
+            seen.update(new)
+        if len(seen) > _MAX_STATES:
+            yield None
+            return
+
+
+def _is_entry(machine: Machine, function: Function, index: int, location: Location) -> bool:
+    """Return True if a load from a table is what sets ``location`` next before ``code[index]``."""
+    for at in range(index - 1, -1, -1):
+        instruction = function.code[at]
+        if location == Register(machine.sets(instruction)):
+            return machine.table_load(instruction) is not None
+    return False
+
+
+def _entries(
+    machine: Machine, function: Function, table: _Table, may_enter: Callable[[int], bool]
+) -> list[int]:
+    """Return where the entries of ``table`` lead; nothing if it is unknown where it lies."""
+    code = function.code
+    load = machine.table_load(code[table.load])
+    assert load
+    places = {load.offset}
+    if load.base:
+        places = _addresses(machine, function, table.load, Register(load.base), load.offset)
+    if not places and load.either and load.by:
+        places = _addresses(machine, function, table.load, Register(load.by), load.offset)
+    bases: Iterable[int | None] = [None]
+    if table.base and table.addition is not None:
+        bases = _addresses(machine, function, table.addition, table.base)
+    addition = None if table.addition is None else code[table.addition]
+    bound = 0 if load.by is None else _bound(machine, function, table.load, load.by)
+    found: list[int] = []
+    for place in sorted(places):
+        for base in bases:
+            entries = machine.entries(
+                function.image, code[table.load], addition, place, base, function.span
+            )
+            targets = _plausible(function, entries, bound, may_enter)
+            if not targets:
+                return []
+            found += targets
+    return found
+
+
+def _addresses(
+    machine: Machine, function: Function, index: int, location: Location, more: int = 0
+) -> set[int]:
+    """Return the addresses that ``location`` can hold before ``code[index]``, plus ``more``.
+
+    There are none if any is not made by the function itself. What only a table leads to is passed
+    over: it is this jump, or one like it, that leads there.
+    """
+    first = (index, location, more)
     seen, waiting = {first}, [first]
     found: set[int] = set()
     while waiting and len(seen) < _MAX_STATES:
-        at, where = waiting.pop()
-        before = _before(machine, function, at)
-        if not before and at == 0:
-            return []  # elsewhere, only this jump or one like it leads there
-        for earlier in before:
+        at, where, added = waiting.pop()
+        if at == 0:
+            return set()
+        for earlier in _before(machine, function, at):
             step = machine.before(function.image, function.code, earlier, where)
+            if _is_kept(machine, function, step, where):
+                step = Moved((where,))
             if isinstance(step, Known):
-                found.add(step.value)
-            elif isinstance(step, Lost) or step.add:
-                return []
+                found.add(step.value + added)
+            elif isinstance(step, Lost):
+                return set()
             else:
-                new = {(earlier, place) for place in step.places} - seen
+                places = (
+                    machine.spilled(function.image, function.code, one) for one in step.places
+                )
+                new = {(earlier, place, added + step.add) for place in places} - seen
                 seen |= new
                 waiting += new
-    return sorted(found) if len(found) == 1 else []
+    return found if not waiting else set()
 
 
-def _candidates(
-    machine: Machine, function: Function, near: Sequence[Event], load: tuple[int, TableLoad]
-) -> list[int]:
-    """Return what may be the table, the likeliest first: the base that is loaded from."""
-    data = [one for one in reversed(near) if not function.image.in_code(one.value)]
-    if load[1].base:
-        data.sort(
-            key=lambda one: (
-                machine.sets(function.code[bisect_left(function.addresses, one.address)])
-                != load[1].base
-            )
-        )
-    return list(dict.fromkeys(one.value for one in data))
+def _is_kept(machine: Machine, function: Function, step: Step, location: Location) -> bool:
+    """Return True if a call does not change ``location``, though the ABI lets it.
+
+    What a C compiler reads after a call, and that returns nothing there, it knows to be as it was:
+    it has seen the callee (-fipa-ra of GCC).
+    """
+    changed = isinstance(step, Lost) and step.why is Why.CHANGED
+    register = isinstance(location, Register) and location.name not in machine.returned_in
+    return changed and register and not function.image.is_go
 
 
-def _load_in(machine: Machine, window: Sequence[Instruction]) -> tuple[int, TableLoad] | None:
-    """Return the last load by an index, and where it stands in ``window``."""
-    for i in range(len(window) - 1, -1, -1):
-        load = machine.table_load(window[i])
-        if load:
-            return i, load
-    return None
-
-
-def _bound(
-    machine: Machine, window: Sequence[Instruction], found: tuple[int, TableLoad]
-) -> int | None:
-    """Return what the index is compared with before the load; None where that is not seen."""
-    i, load = found
-    index = load.by
-    for at in range(i - 1, -1, -1):
+def _bound(machine: Machine, function: Function, load: int, index: str) -> int | None:
+    """Return what register ``index`` is compared with before the load; None if that is not seen."""
+    first = bisect_left(function.addresses, function.addresses[load] - _NEAR_BYTES)
+    window = function.code[first : load + 1]
+    for at in range(len(window) - 2, -1, -1):
         instruction = window[at]
         compared = machine.compared(window, at)
         if compared and compared[0] == index:
@@ -293,9 +377,7 @@ def _plausible(
     found: list[int] = []
     span, addresses = function.span, function.addresses
     most = _MOST_ENTRIES if bound is None else bound + 1
-    for target in targets:
-        if len(found) >= most:
-            break
+    for target in islice(targets, most):
         if span.start <= target < span.end:
             at = bisect_left(addresses, target)
             if at >= len(addresses) or addresses[at] != target:

@@ -73,10 +73,15 @@ class Register:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A word of the stack, ``offset`` bytes from where register ``base`` points."""
+    """A word of the stack, ``offset`` bytes from where register ``base`` points.
+
+    ``only_named`` is True where nothing writes it but instructions that name it so: compilers keep
+    registers there.
+    """
 
     base: str
     offset: int
+    only_named: bool = False
 
 
 Location: TypeAlias = Register | Slot
@@ -120,10 +125,13 @@ class Sum(NamedTuple):
 
 
 class TableLoad(NamedTuple):
-    """A load from ``base``, if that is one register, at the place that register ``by`` says."""
+    """A load of what may be entry ``by`` of a jump table, at ``base`` plus ``offset``."""
 
     base: str | None
-    by: str
+    by: str | None
+    offset: int = 0
+    either: bool = False
+    """the table may be at ``by`` instead, and ``base`` say which entry"""
 
 
 class Machine(Protocol):
@@ -135,6 +143,8 @@ class Machine(Protocol):
     abi: Abi
     number: Register
     """where the kernel looks for the number of the call"""
+    returned_in: frozenset[str]
+    """registers in which a C function may return something"""
     go_argument: Location
     """where a Go function finds its first argument"""
 
@@ -225,18 +235,22 @@ class Machine(Protocol):
         """
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
-        """Return the registers of a load that may be from a jump table."""
+        """Return the address of a load that may be from a jump table."""
 
-    def tables(
+    def entries(
         self,
         image: Image,
-        code: Sequence[Instruction],
-        references: Iterable[int],
-        bases: Iterable[int],
+        load: Instruction,
+        addition: Instruction | None,
+        table: int,
+        base: int | None,
         function: Span,
-    ) -> Iterator[Iterator[int]]:
-        """Yield what jump tables at ``references`` may lead to, in each form that they may have.
+    ) -> Iterator[int]:
+        """Yield where the entries of a jump table at ``table`` lead, as ``load`` loads them.
 
-        ``code`` is what prepares the jump. ``bases`` are code addresses that it names: entries
-        may count from one of them.
+        ``addition`` adds them to ``base``; both are None for entries that are whole addresses.
+        Those too small to lead far lead nowhere out of ``function``.
         """
+
+    def spilled(self, image: Image, code: Sequence[Instruction], location: Location) -> Location:
+        """Return ``location``, as one that is ``only_named`` if all says so."""

@@ -63,13 +63,28 @@ class Frames:
         that it was called with in its caller's frame, and pointers into that are rare; into its
         own frame, the functions that it calls may return.
         """
-        key = (image.path, code[0][0])
-        if key not in self._known:
-            pointers = tuple(filter(None, map(self._pointer, code)))
-            self._known[key] = (self._size(code) + self._above, pointers)
-        frame, pointers = self._known[key]
+        if slot.only_named:
+            return False
+        frame, pointers = self._of(image, code)
         if image.is_go and slot.base == self._stack:
             if slot.offset >= frame:
                 return any(one.base != self._stack or one.offset >= frame for one in pointers)
             return by_call or bool(pointers)
         return bool(pointers)
+
+    def all_point_above(self, image: Image, code: Sequence[Instruction], slot: Slot) -> bool:
+        """Return True if each pointer to the stack that the function makes points above ``slot``.
+
+        Whoever gets one reaches the variable that begins there and, in C, all of what it is a part
+        of. What is below all variables that are pointed to holds registers.
+        """
+        return all(
+            one.base == slot.base and one.offset > slot.offset for one in self._of(image, code)[1]
+        )
+
+    def _of(self, image: Image, code: Sequence[Instruction]) -> tuple[int, tuple[Slot, ...]]:
+        key = (image.path, code[0][0])
+        if key not in self._known:
+            pointers = tuple(filter(None, map(self._pointer, code)))
+            self._known[key] = (self._size(code) + self._above, pointers)
+        return self._known[key]

@@ -6,6 +6,7 @@ becomes ``Unclear``, and so an unknown of the result, never nothing.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.observe.scan.machine import Kind
@@ -144,12 +145,13 @@ def _by_distance(image: Image, table: int) -> list[Way]:
 def _page(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     """Return all that the page at ``value`` may be made to lead to: functions, and slots."""
     image = context.image
-    ways = _slots_between(image, value, value + PAGE)
+    ways: list[Way] = [*_slots_between(image, value, value + PAGE)]
     ways += [Takes(one) for one in image.starts_between(value, value + PAGE)]
     return ways or [Harmless("data")]
 
 
-def _slots_between(image: Image, start: int, end: int) -> list[Way]:
+@lru_cache(maxsize=256)
+def _slots_between(image: Image, start: int, end: int) -> tuple[Way, ...]:
     ways: list[Way] = [
         Takes(target) for slot, target in image.own_slots.items() if start <= slot < end
     ]
@@ -158,7 +160,7 @@ def _slots_between(image: Image, start: int, end: int) -> list[Way]:
         for slot, name in image.slots.items()
         if start <= slot < end
     ]
-    return ways
+    return tuple(ways)
 
 
 def _made(context: Context, kind: Kind, value: int) -> list[Way]:

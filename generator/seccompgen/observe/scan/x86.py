@@ -22,7 +22,7 @@ from seccompgen.observe.scan.x86_operands import (
 from seccompgen.observe.scan.x86_values import KERNEL, X86Values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.observe.scan.image import Image, Span
     from seccompgen.observe.scan.machine import Instruction, Location
@@ -39,6 +39,7 @@ class X86(X86Values):
     """An x86 processor in 64-bit or 32-bit mode."""
 
     number = Register("rax")
+    returned_in = frozenset({"rax", "rdx"})
 
     def __init__(self, *, bits: int) -> None:
         import capstone  # noqa: PLC0415 - in an extra
@@ -132,21 +133,28 @@ class X86(X86Values):
         displacement = int.from_bytes(match["displacement"], "little", signed=self.word == 8)
         return displacement + (address + match.end() if self.word == 8 else 0)
 
-    def tables(
+    def entries(
         self,
         image: Image,
-        code: Sequence[Instruction],  # noqa: ARG002 - entries are wide enough to tell
-        references: Iterable[int],
-        bases: Iterable[int],
+        load: Instruction,  # noqa: ARG002 - of one width
+        addition: Instruction | None,  # noqa: ARG002 - of one form
+        table: int,
+        base: int | None,
         function: Span,  # noqa: ARG002 - entries are wide enough to tell
-    ) -> Iterator[Iterator[int]]:
+    ) -> Iterator[int]:
         """See ``Machine``."""
-        for table in references:
-            yield word_targets(image, table, self.word)
-            if image.is_only_go:
-                continue  # whose tables are of whole addresses
-            for base in (table, *bases):
-                yield relative_targets(image, table, 4, base)
+        if base is None:
+            return word_targets(image, table, self.word)
+        return relative_targets(image, table, 4, base)
+
+    def spilled(
+        self,
+        image: Image,  # noqa: ARG002
+        code: Sequence[Instruction],  # noqa: ARG002
+        location: Location,
+    ) -> Location:
+        """See ``Machine``; pushes move the stack pointer, so that offsets say little."""
+        return location
 
     def _written_by(self, raw: bytes) -> frozenset[str]:
         """Return the whole registers that an instruction writes, in part or by implication."""

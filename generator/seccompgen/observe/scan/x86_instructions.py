@@ -25,6 +25,7 @@ _UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
 """Branches on which of two numbers without a sign is larger."""
 _KEEPS_FLAGS = frozenset({"mov", "movsxd", "movzx", "movsx", "lea", "nop"})
 _SETS = frozenset({"mov", "lea", "pop", "movzx", "movsxd"})
+_TABLE_LOADS = frozenset({"mov", "movsxd", "jmp", "notrack jmp", "bnd jmp"})
 READ_ONLY = frozenset(
     {"cmp", "test", "push", "call", "jmp", "bt", "mul", "div", "idiv", "nop", "fld", "fild"}
 )
@@ -95,9 +96,12 @@ class X86Instructions:
 
     def summands(self, instruction: Instruction, location: Location) -> tuple[Location, ...] | None:
         """See ``Machine``."""
-        if instruction[2] != "add":
-            return None
         match first_two(instruction):
+            case Reg(name, bits), Memory(str(base), str(by), 1, 0) if instruction[2] == "lea":
+                whole = location == Register(name) and bits == 8 * self.word
+                return (Register(base), Register(by)) if whole else None
+            case _ if instruction[2] != "add":
+                return None
             case Memory() as memory, Reg(other) if memory.size >= self.word:
                 return (location, Register(other)) if memory.slot == location else None
             case Reg(name, bits), added if location == Register(name) and bits == 8 * self.word:
@@ -179,12 +183,16 @@ class X86Instructions:
 
     def table_load(self, instruction: Instruction) -> TableLoad | None:
         """See ``Machine``."""
+        address, size, mnemonic, _ = instruction
         memory = memory_of(instruction)
-        if memory is None or instruction[2] in {"lea", "nop"} or memory.scale == 2:
+        if memory is None or mnemonic not in _TABLE_LOADS or memory.segment:
             return None
-        if memory.by:
-            return TableLoad(memory.base if memory.scale > 1 else None, memory.by)
-        return TableLoad(None, memory.base or "")
+        if memory.base == "rip":
+            return TableLoad(None, None, memory.offset + address + size)
+        if memory.by is None or memory.scale not in {1, 4, 8}:
+            return None
+        either = memory.scale == 1  # of two registers, one has the index in bytes
+        return TableLoad(memory.base, memory.by, memory.offset, either=either)
 
 
 def _uses(operand: object, register: str) -> bool:

@@ -1,0 +1,26 @@
+"""Put a filter in force in the running process, by the runtime that generated modules have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccomp_filters import _runtime
+
+from seccompgen.api.policies import compile, default_tables  # noqa: A004 - the library's own
+
+if TYPE_CHECKING:
+    from seccompgen.api.values import Filter
+
+
+def install(wanted: Filter) -> int:
+    """Compile ``wanted`` for the running interpreter, and do as `Filter.install` says."""
+    abi = _runtime.running_abi()
+    program = compile(wanted, abi)
+    number = default_tables().tables[abi].numbers["seccomp"]
+    return _runtime.install(
+        wanted.policy.name,
+        {abi: (number, program.to_bytes())},
+        flags=int(wanted.flags),
+        no_new_privs=wanted.no_new_privs,
+        actions=program.actions,
+    )

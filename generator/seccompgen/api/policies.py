@@ -1,0 +1,250 @@
+"""Functions on policies: read, check, compile, build, vendor."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, overload
+
+from seccompgen.api.values import (
+    Condition,
+    Filter,
+    NameWithConditions,
+    Policy,
+    SyscallGroup,
+    document_of,
+)
+from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import Diagnostic, InputError
+from seccompgen.core.objective import DEFAULT_OBJECTIVE
+from seccompgen.core.problems import Problem
+from seccompgen.kernel.shipped import shipped_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.objective import Objective
+    from seccompgen.core.program import CompiledProgram
+    from seccompgen.core.tables import Tables
+    from seccompgen.policy.document import Source
+    from seccompgen.policy.schema import Group
+
+PolicyLike: TypeAlias = "Policy | Filter | Path | str"
+"""A policy: values, or as text the path of a file or the name of a stock policy."""
+
+
+@cache
+def default_tables() -> Tables:
+    """Return the tables of the pinned tag, which are part of seccompgen."""
+    return shipped_tables()
+
+
+def source_of(policy: PolicyLike) -> Source:
+    """Return what a policy is read from. Raises InputError where text names none."""
+    if isinstance(policy, Policy | Filter):
+        return document_of(policy)
+    if isinstance(policy, Path):
+        return policy
+    from seccompgen.filters.locate import locate_policy  # noqa: PLC0415
+
+    return locate_policy(policy, "this function").paths[0]
+
+
+def read_filter(policy: Path | str) -> Filter:
+    """Return what a policy file says, with all that it includes, as values.
+
+    Raises InputError with every error of the files by themselves; whether their names and rules
+    mean something, `validate` tells.
+    """
+    from seccompgen.policy import layers  # noqa: PLC0415 - pydantic takes 150 ms to import
+
+    path = source_of(policy)
+    assert isinstance(path, Path)
+    read = layers.layers_of(path, [])
+    default = layers.setting(read, "default_action", None)
+    if default is None:
+        raise InputError(layers.no_default(read), kind=Problem.MISSING_KEY)
+    return Filter(
+        Policy(
+            default,
+            [_group(group) for layer in read for group in layer.content.syscalls],
+            name=path.stem,
+            description=layers.setting(read, "description", ""),
+            arches=layers.setting(read, "arches", ()),
+            compat_arches=layers.setting(read, "compat_arches", ()),
+            unknown_action=layers.setting(read, "unknown_action", None),
+            bad_arch_action=layers.setting(read, "bad_arch_action", None),
+        ),
+        flags=layers.all_flags(read),
+        no_new_privs=layers.setting(read, "no_new_privs", True),
+        install_on_import=layers.setting(read, "install_on_import", False),
+    )
+
+
+def _group(group: Group) -> SyscallGroup:
+    named = []
+    for entry in group.names_with_args:
+        tests = [
+            Condition(one.argument, one.operation, one.value, mask=one.mask, width=one.width)
+            for one in entry.arguments
+        ]
+        named.append(NameWithConditions(entry.name, tests))
+    return SyscallGroup(group.action, group.names, names_with_args=named, optional=group.optional)
+
+
+def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:
+    """Return everything that is wrong with a policy, as `compile` would raise it; () if nothing.
+
+    ``position`` tells where: of a file with line and column, of values with ``position.place``,
+    such as ``syscalls[2].names[0]``. Raises InputError where text names no policy.
+    """
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+
+    try:
+        source = source_of(policy)
+    except InputError as error:
+        if isinstance(policy, str):
+            raise
+        return error.diagnostics
+    try:
+        load_policy(source, tables or default_tables())
+    except InputError as error:
+        return error.diagnostics
+    return ()
+
+
+def notes(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:
+    """Return what is worth knowing of a policy but no error, such as calls that some ABIs lack.
+
+    Raises InputError with everything that is wrong.
+    """
+    from seccompgen.policy import load_policy  # noqa: PLC0415 - pydantic takes 150 ms to import
+
+    return load_policy(source_of(policy), tables or default_tables())[1]
+
+
+@overload
+def compile(  # noqa: A001 - as it is called everywhere; nobody imports all names
+    policy: PolicyLike,
+    abi: str | Abi,
+    *,
+    objective: Objective = ...,
+    tables: Tables | None = ...,
+    workers: int = ...,
+) -> CompiledProgram: ...
+@overload
+def compile(  # noqa: A001 - as it is called everywhere; nobody imports all names
+    policy: PolicyLike,
+    abi: None = ...,
+    *,
+    objective: Objective = ...,
+    tables: Tables | None = ...,
+    workers: int = ...,
+) -> dict[str, CompiledProgram]: ...
+def compile(  # noqa: A001 - see above
+    policy: PolicyLike,
+    abi: str | Abi | None = None,
+    *,
+    objective: Objective = DEFAULT_OBJECTIVE,
+    tables: Tables | None = None,
+    workers: int = 1,
+) -> CompiledProgram | dict[str, CompiledProgram]:
+    """Return the program of a policy for ``abi``, or for all its ABIs, by their names.
+
+    Each is proved to be its policy, and accepted by the kernel. With more than one of ``workers``
+    as many processes compile; they import the main module, as `multiprocessing` does.
+
+    Raises InputError with everything that is wrong, AnswerNo or UndecidedError should a program not
+    be proved.
+    """
+    from seccompgen.pipeline.build import Means, build_policy  # noqa: PLC0415 - numpy
+
+    only = [require_abi(abi)] if abi is not None else []
+    built = build_policy(
+        source_of(policy), tables or default_tables(), only, objective, Means(workers)
+    )
+    programs = {one.abi.name: one for one in built.programs}
+    return programs[only[0].name] if only else programs
+
+
+def build(
+    policies: PolicyLike | Sequence[PolicyLike],
+    directory: Path | str,
+    *,
+    form: str = "python",
+    arches: Iterable[str | Abi] = (),
+    objective: Objective = DEFAULT_OBJECTIVE,
+    tables: Tables | None = None,
+    workers: int = 1,
+) -> tuple[Path, ...]:
+    """Write policies as filters to ``directory``; return the files that changed.
+
+    This is ``seccompgen build``: ``form`` is one of its formats, ``arches`` narrows down what the
+    policies say. A module names the file of its policy, by which ``seccompgen verify`` finds it;
+    for values that is the text of `Filter.to_yaml`, as ``NAME.yml``.
+
+    Raises InputError with the errors of all policies, OutsideError where it cannot write. All files
+    are written in one step, or none.
+    """
+    from seccompgen.pipeline.build import Means, build_policies  # noqa: PLC0415
+    from seccompgen.pipeline.files import (  # noqa: PLC0415
+        FORMATS,
+        Compiled,
+        filter_files,
+        put,
+        require_writable,
+    )
+
+    if form not in FORMATS:
+        text = f"unknown format {form!r}; known: {', '.join(FORMATS)}"
+        raise InputError(text, kind=Problem.WRONG_VALUE)
+    place, known, means = Path(directory), tables or default_tables(), Means(workers)
+    sources = [source_of(one) for one in _several(policies)]
+    only = [require_abi(one) for one in arches]
+    require_writable(place)
+
+    def compile_all() -> Compiled:
+        built = build_policies(sources, known, only, None, objective, means)
+        return Compiled(built, filter_files(built, known, place, form, means))
+
+    return tuple(put(compile_all, place.absolute().parent)[1])
+
+
+def vendor(
+    policies: Path | str | Sequence[Path | str],
+    destination: Path | str,
+    *,
+    single_file: bool = False,
+    arches: Iterable[str | Abi] = (),
+    objective: Objective = DEFAULT_OBJECTIVE,
+    force: bool = False,
+    tables: Tables | None = None,
+    workers: int = 1,
+) -> tuple[Path, ...]:
+    """Put filters and their runtime into an application; return the files that changed.
+
+    This is ``seccompgen vendor``. ``destination`` is a package, or with ``single_file`` a module.
+    Its manifest names the policies' files, so that values have to be written to one first. With
+    ``force``, files are overwritten that were edited.
+
+    Raises InputError with the errors of all policies, and for files that would be lost.
+    """
+    from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415
+    from seccompgen.pipeline.build import Means  # noqa: PLC0415
+
+    place = Path(destination)
+    vendoring.check_dest(place, single_file=single_file)
+    sources = [source_of(one) for one in _several(policies)]
+    paths = tuple(one for one in sources if isinstance(one, Path))
+    if len(paths) < len(sources):
+        text = "a manifest names files: write values to one first, by Filter.to_yaml()"
+        raise InputError(text, kind=Problem.POLICY_NEEDED)
+    only = tuple(require_abi(one) for one in arches)
+    request = vendoring.Request(place, single_file, paths, only, objective)
+    known, means = tables or default_tables(), Means(workers)
+    return tuple(vendoring.vendor(lambda: request, known, means, force=force)[1])
+
+
+def _several(policies: object) -> list[PolicyLike]:
+    return list(policies) if isinstance(policies, list | tuple) else [policies]  # type: ignore[list-item] # one

@@ -1,0 +1,182 @@
+"""Functions on programs: as text and back, proved to be a policy, proved equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.api.policies import default_tables
+from seccompgen.api.values import Filter, Policy, document_of
+from seccompgen.core.abis import ABIS, require_abi
+from seccompgen.core.errors import AnswerNo, InputError
+from seccompgen.core.problems import Problem
+from seccompgen.core.program import Program
+from seccompgen.filters import assembly
+from seccompgen.filters.claims import (
+    Claim,
+    Verdict,
+    claims_of_policy,
+    claims_of_programs,
+    decide,
+)
+from seccompgen.filters.load import compile_filter, load_filter
+from seccompgen.filters.locate import Kind, kind_of, locate_one
+from seccompgen.pipeline.build import PLAIN_MEANS, Means, build_policy, not_for
+from seccompgen.policy import load_policy
+from seccompgen.render import disassembly
+from seccompgen.verify import Code, available_methods, kernel_objections, meaning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import Tables
+    from seccompgen.policy.document import Source
+    from seccompgen.verify import Method
+    from seccompgen.verify.stack import FilterSemantics
+
+FilterLike: TypeAlias = "Policy | Filter | Program | Path | str"
+"""A filter: values, a program, or as text what a command line calls FILTER."""
+
+
+def assemble(
+    text: str, abi: str | Abi | None = None, *, tables: Tables | None = None
+) -> tuple[Program, ...]:
+    """Return the programs of assembly ``text``, or the one for ``abi``: ``seccompgen asm``.
+
+    Raises InputError with everything that is wrong, by line and column.
+    """
+    only = require_abi(abi) if abi is not None else None
+    return assembly.assemble(text, "assembly", tables or default_tables(), only)
+
+
+def disassemble(program: Program, *, tables: Tables | None = None) -> str:
+    """Return the assembly of a program, of which `assemble` makes the same bytes again.
+
+    Raises InputError where the kernel would refuse the program.
+    """
+    if objections := kernel_objections(program.instructions):
+        raise InputError(*map(str, objections), kind=Problem.REFUSED_PROGRAM)
+    return disassembly([program], tables or default_tables())
+
+
+def dump(source: FilterLike, abi: str | Abi | None = None, *, tables: Tables | None = None) -> str:
+    """Return a filter as assembly, for ``abi`` or all that it has: ``seccompgen disasm``.
+
+    Of a policy, each line tells which part it comes from. Raises InputError where it is no filter.
+    """
+    only = require_abi(abi) if abi is not None else None
+    known = tables or default_tables()
+    return disassembly(programs_of(source, known, only), known)
+
+
+def programs_of(
+    source: FilterLike, tables: Tables, only: Abi | None = None, means: Means = PLAIN_MEANS
+) -> tuple[Program, ...]:
+    """Return the programs of a filter, a policy's compiled, for ABI ``only`` or all that it has."""
+    if isinstance(source, Program):
+        return (source,)
+    if isinstance(source, Policy | Filter):
+        only_these = [only] if only else []
+        return build_policy(document_of(source), tables, only_these, means=means).programs
+    read = compile_filter(_path(source), tables, only, means)
+    return tuple(
+        Program(ABIS[name], code.instructions, read.origins.get(name, ()))
+        for name, code in read.programs.items()
+    )
+
+
+def verify(
+    source: FilterLike,
+    policy: Policy | Filter | Path | str | None = None,
+    *,
+    abi: str | Abi | None = None,
+    methods: tuple[Method, ...] | None = None,
+    tables: Tables | None = None,
+) -> tuple[Verdict, ...]:
+    """Prove for each ABI that programs do what their policy says: ``seccompgen verify``.
+
+    A ``source`` that is a policy is compiled; a generated module finds its own policy; any other
+    program needs ``policy``. Each of ``methods`` must find it so; default: all that are installed.
+    A verdict that is not ``proved`` has the call that differs, or why nobody knows.
+
+    Raises InputError where something is no filter, AnswerNo for a generated module that is stale.
+    """
+    known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
+    asked = methods or available_methods()
+    if policy is None and not isinstance(source, Program):
+        return tuple(decide(_own_claims(source, known, only), asked))
+    if policy is None:
+        raise InputError("say which policy this program is for", kind=Problem.POLICY_NEEDED)
+    meant, _ = load_policy(_source(policy), known)
+    claims = []
+    for program in programs_of(source, known, only):
+        if program.abi not in meant.arches:
+            raise not_for(meant.name, meant, [program.abi])
+        claims.append(_claim(str(meant.name), program, meaning(meant, program.abi, known)))
+    return tuple(decide(claims, asked))
+
+
+def equiv(
+    left: FilterLike,
+    right: FilterLike,
+    *,
+    abi: str | Abi | None = None,
+    methods: tuple[Method, ...] | None = None,
+    tables: Tables | None = None,
+) -> tuple[Verdict, ...]:
+    """Prove for each ABI that two filters answer every call alike: ``seccompgen equiv``.
+
+    Policies are not compiled, and count by what they mean. ``methods`` and the verdicts are as of
+    `verify`. Raises InputError where something is no filter, AnswerNo where one has an ABI more.
+    """
+    known, only = tables or default_tables(), require_abi(abi) if abi is not None else None
+    ours, its = (_sides(one, known, only) for one in (left, right))
+    if lonely := [name for name in ABIS if (name in ours) != (name in its)]:
+        text = f"only one of the two has a program for {', '.join(lonely)}"
+        raise AnswerNo(text, kind=Problem.ABI_MISSING)
+    names = ("left", "right")
+    claims = [Claim("left = right", ABIS[one], names, (ours[one], its[one])) for one in ours]
+    return tuple(decide(claims, methods or available_methods()))
+
+
+def _own_claims(source: FilterLike, tables: Tables, only: Abi | None) -> list[Claim]:
+    """Return what has to be proved of a filter that says itself what it should do."""
+    if isinstance(source, Policy | Filter):
+        meant, _ = load_policy(document_of(source), tables)
+        made = programs_of(source, tables, only)
+        return [_claim(meant.name, one, meaning(meant, one.abi, tables)) for one in made]
+    assert not isinstance(source, Program)
+    path = _path(source)
+    if kind_of(path) is Kind.POLICY:
+        return claims_of_policy(path, tables, only, PLAIN_MEANS)
+    claims, stale = claims_of_programs(path, None, tables, only)
+    if stale:
+        raise AnswerNo(*stale)
+    return claims
+
+
+def _claim(name: str, program: Program, meant: FilterSemantics) -> Claim:
+    code = Code(program.instructions, program.abi.byte_order)
+    return Claim(name, program.abi, ("policy", "program"), (meant, code))
+
+
+def _sides(source: FilterLike, tables: Tables, only: Abi | None) -> Mapping[str, FilterSemantics]:
+    """Return what a filter answers, by the names of its ABIs."""
+    if isinstance(source, Program):
+        return {source.abi.name: Code(source.instructions, source.abi.byte_order)}
+    if isinstance(source, Path | str):
+        return load_filter(_path(source), tables, only).sides
+    policy, _ = load_policy(document_of(source), tables)
+    abis = [abi for abi in policy.arches if only in {None, abi}]
+    if only and not abis:
+        raise not_for(policy.name, policy, [only])
+    return {abi.name: meaning(policy, abi, tables) for abi in abis}
+
+
+def _path(source: Path | str) -> Path:
+    return source if isinstance(source, Path) else locate_one(source).paths[0]
+
+
+def _source(policy: Policy | Filter | Path | str) -> Source:
+    return document_of(policy) if isinstance(policy, Policy | Filter) else _path(policy)

@@ -1,0 +1,226 @@
+"""Policies as values that a program makes, read from files and written to them.
+
+They say what a policy file says, by the same names, and have no meaning of their own: `document_of`
+hands them to the checks that files go through. So a wrong value can be made, and is told of like a
+wrong file, with all else that is wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from seccompgen.core.errors import Diagnostic, InputError, Position
+from seccompgen.core.model import Action, FilterFlag, Op
+from seccompgen.core.problems import Problem
+from seccompgen.policy.yaml_text import POLICY_KEYS, policy_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from seccompgen.policy.document import Document
+
+_NO_FLAGS = FilterFlag(0)
+_Path: TypeAlias = "tuple[str | int, ...]"
+
+
+class _Value:
+    """Keeps lists as tuples, and prints as Python: what has its default is left out."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        for one in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
+            value = getattr(self, one.name)
+            if isinstance(value, list):
+                object.__setattr__(self, one.name, tuple(value))
+
+    def __repr__(self) -> str:
+        """Render as Python that makes the value again."""
+        shown = []
+        for one in fields(self):  # type: ignore[arg-type] # subclasses are dataclasses
+            value = getattr(self, one.name)
+            if value == one.default:
+                continue
+            shown.append(f"{one.name}={value!r}" if one.kw_only else repr(value))
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Condition(_Value):
+    """One test of an argument; all of a call's must hold.
+
+    ``argument`` is 0 to 5. ``value`` and ``mask`` have 64 bits, or 32 with ``width`` 32, where the
+    argument's low word alone counts. ``mask`` goes with Op.MASKED_EQ, which needs it.
+    """
+
+    argument: int
+    operation: Op
+    value: int = 0
+    mask: int | None = field(default=None, kw_only=True)
+    width: int = field(default=64, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NameWithConditions(_Value):
+    """A system call whose arguments meet all conditions, of which there is at least one."""
+
+    name: str
+    arguments: Sequence[Condition]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SyscallGroup(_Value):
+    """System calls that are answered with one action.
+
+    ``names`` match whatever the arguments are. A name may stand in ``names_with_args`` several
+    times: any of its entries may match. ``optional`` calls may be missing on all ABIs.
+    """
+
+    action: Action
+    names: Sequence[str] = ()
+    names_with_args: Sequence[NameWithConditions] = field(default=(), kw_only=True)
+    optional: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Policy(_Value):
+    """A policy: the first group that matches a call decides, from top to bottom.
+
+    ``default_action`` answers what no group matches; ``unknown_action`` numbers that the tables do
+    not name (None: as the default); ``bad_arch_action`` calls through other ABIs (None:
+    kill_process). ``arches`` get a program each, by any name that `find_abi` knows; none means all
+    that have seccomp filters. A program also answers for those of ``compat_arches`` that its kernel
+    serves. ``name`` is that of its file and module.
+    """
+
+    default_action: Action
+    syscalls: Sequence[SyscallGroup]
+    name: str = field(default="policy", kw_only=True)
+    description: str = field(default="", kw_only=True)
+    arches: Sequence[str] = field(default=(), kw_only=True)
+    compat_arches: Sequence[str] = field(default=(), kw_only=True)
+    unknown_action: Action | None = field(default=None, kw_only=True)
+    bad_arch_action: Action | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Filter(_Value):
+    """A policy and how it is installed: all that a policy file says.
+
+    ``flags`` are those of seccomp(2). Without ``no_new_privs``, the kernel wants CAP_SYS_ADMIN.
+    A module with ``install_on_import`` needs no call of its install().
+    """
+
+    policy: Policy
+    flags: FilterFlag = field(default=_NO_FLAGS, kw_only=True)
+    no_new_privs: bool = field(default=True, kw_only=True)
+    install_on_import: bool = field(default=False, kw_only=True)
+
+    def install(self) -> int:
+        """Compile the filter, and put it in force for the calling thread; it cannot be taken back.
+
+        With TSYNC every thread of the process is confined. Returns the listener's descriptor with
+        NEW_LISTENER, and -1 otherwise. For applications, build: docs/library.md says why.
+
+        Raises InputError with everything that is wrong, SeccompError, with no filter in force,
+        where anything else is in the way.
+        """
+        from seccompgen.api.install import install  # noqa: PLC0415 - the compiler, and the runtime
+
+        return install(self)
+
+    def to_yaml(self) -> str:
+        """Return the text of a policy file that says the same; equal values give equal text.
+
+        Raises InputError for what cannot stand in one; other mistakes are in the text, too.
+        """
+        from seccompgen.policy.schema import validate  # noqa: PLC0415 - pydantic takes 150 ms
+
+        document = document_of(self)
+        validate(document)
+        return policy_text(document.data)
+
+
+def document_of(value: Policy | Filter) -> Document:
+    """Return ``value`` as the content of a policy file, positions being places in it.
+
+    Raises InputError, with the place, for text that no file holds.
+    """
+    from seccompgen.policy.document import Document  # noqa: PLC0415 - takes what reads files
+
+    whole = whole_of(value)
+    data, places = _data(whole)
+    if isinstance(value, Policy):
+        places = {path: where[where[:1] == ("policy",) :] for path, where in places.items()}
+    positions = {path: Position(whole.policy.name, path=where) for path, where in places.items()}
+    torn = [positions[path] for path, text in _texts(data, ()) if not _is_text(text)]
+    if torn:
+        text = "half of a surrogate pair"
+        raise InputError(*(Diagnostic(text, where, Problem.WRONG_VALUE) for where in torn))
+    return Document(whole.policy.name, data, {}, positions)
+
+
+def whole_of(value: Policy | Filter) -> Filter:
+    """Return ``value`` as a filter: a policy is installed as one without settings would be."""
+    return value if isinstance(value, Filter) else Filter(value)
+
+
+def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
+    """Return what a file says for ``whole``, and where in ``whole`` each part of it stands."""
+    data: dict[str, Any] = {}
+    places: dict[_Path, _Path] = {(): ()}
+    for owner, where in ((whole.policy, ("policy",)), (whole, ())):
+        for key, value in _said(owner):
+            if key in POLICY_KEYS:
+                data[key] = _plain(value, (key,), (*where, key), places)
+    return data, places
+
+
+def _said(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a value that do not have their defaults."""
+    for one in fields(value):
+        said = getattr(value, one.name)
+        if type(said) is not type(one.default) or said != one.default:
+            yield one.name, said
+
+
+def _plain(value: Any, path: _Path, where: _Path, places: dict[_Path, _Path]) -> Any:
+    """Return a part of a policy as a file has it, and enter into ``places`` where it stands."""
+    places[path] = where
+    match value:
+        case Action(kind=kind, data=data):
+            # What takes no data must not lose it on the way to who says so.
+            return f"{value}({data})" if data and not kind.takes_data else str(value)
+        case Op():
+            return str(value)
+        case FilterFlag():
+            rest = value & ~sum(FilterFlag)
+            return [*value.names, *([hex(rest)] if rest else [])]
+        case Condition() | NameWithConditions() | SyscallGroup():
+            return {
+                key: _plain(said, (*path, key), (*where, key), places) for key, said in _said(value)
+            }
+        case list() | tuple():
+            return [_plain(one, (*path, i), (*where, i), places) for i, one in enumerate(value)]
+        case int() if not isinstance(value, bool):
+            return int(value)
+    return value
+
+
+def _texts(data: Any, path: _Path) -> Iterator[tuple[_Path, str]]:
+    """Yield every text in ``data``, and the way to it."""
+    if isinstance(data, str):
+        yield path, data
+    elif isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _texts(value, (*path, key))
+
+
+def _is_text(text: str) -> bool:
+    """Return whether UTF-8 has it: whether there is no half of a surrogate pair in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

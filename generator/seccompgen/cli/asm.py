@@ -1,0 +1,75 @@
+"""``seccompgen asm``: assembly into raw programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from seccompgen.cli.common import (
+    check_outputs,
+    json_option,
+    print_written,
+    read_tables,
+    tables_option,
+)
+from seccompgen.core.abis import require_abi
+from seccompgen.io.console import print_json
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    default=Path(),
+    help="Where the programs go; default: the current directory.",
+)
+@click.option("--arch", metavar="ABI", help="Only this ABI; needed where FILE does not say one.")
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@tables_option
+@json_option
+def asm(
+    file: Path,
+    output: Path,
+    arch: str | None,
+    tables_directory: Path | None,
+    *,
+    check: bool,
+    as_json: bool,
+) -> None:
+    """Assemble FILE, which is as 'disasm' shows a filter, into a raw .bpf file for each ABI.
+
+    An instruction a line, which may jump forwards, over any distance, to a line "LABEL:". A line
+    "abi NAME" goes before the instructions for an ABI. A semicolon starts a comment. A program that
+    the kernel would refuse is not written.
+    """
+    from seccompgen.filters.assembly import assemble  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.io.outputs import Outputs, exclusive  # noqa: PLC0415
+    from seccompgen.io.reading import MAX_FILTER, decode_text, read_input  # noqa: PLC0415
+    from seccompgen.pipeline.files import require_writable  # noqa: PLC0415
+
+    tables = read_tables(tables_directory)
+    only = require_abi(arch) if arch else None
+    text = decode_text(read_input(file, MAX_FILTER, pipes=True), str(file))
+    programs = assemble(text, str(file), tables, only)
+    require_writable(output)
+    outputs = Outputs({output / f"{file.stem}.{p.abi.name}.bpf": p.to_bytes() for p in programs})
+    written: list[Path] = []
+    if check:
+        check_outputs(outputs, [], tables)
+    else:
+        with exclusive(output.absolute().parent):
+            written = outputs.write()
+    if as_json:
+        print_json(
+            {
+                "programs": {p.abi.name: len(p.instructions) for p in programs},
+                "files": [str(path) for path in outputs.files],
+                "written": [str(path) for path in written],
+            }
+        )
+    else:
+        print_written(written)

@@ -1,0 +1,160 @@
+"""The layers of a policy: its file and the files that it includes, or a document in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
+from seccompgen.core.model import FilterFlag
+from seccompgen.core.problems import Problem
+from seccompgen.io.reading import read_file
+from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
+from seccompgen.policy.schema import PolicyFile, validate
+from seccompgen.policy.stock import stock_policies
+from seccompgen.policy.yaml_text import policy_text
+
+_T = TypeVar("_T")
+_MAX_INCLUDES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One document, checked for itself."""
+
+    document: Document
+    base: Path
+    content: PolicyFile
+    sha256: str
+    in_memory: bool = False
+
+    @classmethod
+    def of(cls, document: Document, content: bytes) -> Layer:
+        """Check ``document``, which ``content`` says. Raises InputError with every error."""
+        checked, base = validate(document)
+        return cls(document, base, checked, hashlib.sha256(content).hexdigest())
+
+    @property
+    def file(self) -> str:
+        """The name of the file; of a document in memory, of the file that would say the same."""
+        return f"{self.document.file}.yml" if self.in_memory else self.document.file
+
+    def position(self, *path: str | int) -> Position:
+        """Return where a part of the policy stands."""
+        return self.document.position((*self.base, *path))
+
+
+def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:
+    """Return the layers of a policy, itself last; raise InputError with the errors of all."""
+    if not isinstance(source, pathlib.Path):
+        return [_layer_in_memory(source)]
+    done: dict[pathlib.Path, Layer] = {}
+    problems: list[Diagnostic] = []
+    _read_layer(source, None, (), done, problems, notes)
+    if problems:
+        raise InputError(*dict.fromkeys(problems))
+    return list(done.values())
+
+
+def _layer_in_memory(document: Document) -> Layer:
+    name = document.file
+    if not name.isprintable() or os.sep in name:
+        text = f"{name!r} cannot be the name of a file: choose another"
+        raise InputError(Diagnostic(text, kind=Problem.UNPRINTABLE_NAME))
+    # The text is there once the data has been checked.
+    layer = Layer.of(document, b"")
+    digest = hashlib.sha256(policy_text(document.data).encode()).hexdigest()
+    return replace(layer, sha256=digest, in_memory=True)
+
+
+def setting(layers: list[Layer], key: str, default: _T) -> _T:
+    """Return what the outermost layer that sets ``key`` says, or ``default``."""
+    layer = holder(layers, key)
+    return getattr(layer.content, key) if layer else default
+
+
+def holder(layers: list[Layer], key: str) -> Layer | None:
+    """Return the layer whose ``key`` counts: the outermost that sets it."""
+    return next((x for x in reversed(layers) if getattr(x.content, key) is not None), None)
+
+
+def no_default(layers: list[Layer]) -> Diagnostic:
+    """Return that no layer says what happens to a call that no rule matches."""
+    text = (
+        "'default_action' is missing: say what happens to a call that no rule matches, "
+        "such as errno or kill_process"
+    )
+    return Diagnostic(text, layers[-1].position(), Problem.MISSING_KEY)
+
+
+def all_flags(layers: list[Layer]) -> FilterFlag:
+    """Return the flags of a policy."""
+    layer = holder(layers, "flags")
+    flags = FilterFlag(0)
+    for flag in (layer.content.flags or ()) if layer else ():
+        flags |= flag
+    return flags
+
+
+def _read_layer(
+    path: pathlib.Path,
+    included_at: Position | None,
+    chain: tuple[pathlib.Path, ...],
+    done: dict[pathlib.Path, Layer],
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> None:
+    if not str(path).isprintable():
+        text = f"unprintable characters in {str(path)!r}: rename it"
+        problems.append(Diagnostic(text, included_at, Problem.UNPRINTABLE_NAME))
+        return
+    # Not resolve(), which raises RuntimeError for a loop of links; reading says it better.
+    identity = pathlib.Path(os.path.realpath(path))
+    if identity in chain:
+        names = " includes ".join(p.name for p in (*chain[chain.index(identity) :], identity))
+        text = f"a circle of includes: {names}"
+        problems.append(Diagnostic(text, included_at, Problem.CIRCULAR_INCLUDE))
+        return
+    if identity in done:
+        return
+    if len(chain) == _MAX_INCLUDES:
+        text = f"includes nested deeper than {_MAX_INCLUDES}"
+        problems.append(Diagnostic(text, included_at, Problem.DEEP_INCLUDE))
+        return
+    try:
+        # Only what is named on the command line may be a pipe of the shell.
+        content = read_file(path, MAX_POLICY, pipes=not chain)
+    except OSError as error:
+        near = ""
+        if included_at:
+            near = did_you_mean(path.stem, stock_policies(), "the stock policy ")
+        text = f"cannot read {path}: {error.strerror}{near}"
+        problems.append(Diagnostic(text, included_at, Problem.UNREADABLE_FILE))
+        return
+    try:
+        layer = Layer.of(read_document(content, str(path)), content)
+    except SeccompgenError as error:
+        problems.extend(error.diagnostics)
+        return
+    for i, name in enumerate(layer.content.include):
+        where = layer.position("include", i)
+        file = _included(path.parent, name, where, notes)
+        _read_layer(file, where, (*chain, identity), done, problems, notes)
+    done[identity] = layer
+
+
+def _included(
+    directory: pathlib.Path, name: str, where: Position, notes: list[Diagnostic]
+) -> pathlib.Path:
+    """Return the file that a policy in ``directory`` includes: a stock policy, by its name, or one.
+
+    As on a command line (`locate`), a stock policy's name is that policy whatever lies there.
+    """
+    stock = stock_policies().get(name)
+    if stock and os.path.lexists(directory / name):
+        text = f"the stock policy {name} is meant; for the file beside this one, write ./{name}"
+        notes.append(Diagnostic(text, where, Problem.STOCK_POLICY_MEANT))
+    return stock or directory / name

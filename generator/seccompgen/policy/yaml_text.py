@@ -1,0 +1,74 @@
+"""Write what a policy file says, as data, as the text of one."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WIDTH = 96
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\([A-Za-z0-9]+\))?")
+_WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n"))
+"""Plain text that some YAML takes for another value, in any case."""
+
+POLICY_KEYS = (
+    *("description", "arches", "compat_arches", "default_action", "unknown_action"),
+    *("bad_arch_action", "no_new_privs", "flags", "install_on_import", "syscalls"),
+)
+"""The keys of a policy file, in the order in which `policy_text` writes them."""
+
+
+def policy_text(data: dict[str, Any]) -> str:
+    """Return the text of a policy file that says ``data``, which has passed `schema.validate`."""
+    return "".join(f"{line}\n" for line in _lines(data))
+
+
+def _lines(data: dict[str, Any]) -> Iterator[str]:
+    for key in POLICY_KEYS[:-1]:
+        if key == "description" and _is_block(data.get(key, "")):
+            whole = data[key].endswith("\n")
+            yield f"description: |{'' if whole else '-'}"
+            yield from (f"  {line}".rstrip() for line in data[key].removesuffix("\n").split("\n"))
+        elif key in data:
+            yield f"{key}: {_flow(data[key])}"
+    yield "syscalls:"
+    for group in data["syscalls"]:
+        yield f"- action: {_flow(group['action'])}"
+        if "names" in group:
+            text = f"names: {_flow(group['names'])}"
+            yield from textwrap.wrap(
+                text, _WIDTH, initial_indent="  ", subsequent_indent="    ",
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+        if "optional" in group:
+            yield f"  optional: {_flow(group['optional'])}"
+        if "names_with_args" in group:
+            yield "  names_with_args:"
+        for entry in group.get("names_with_args", ()):
+            yield f"  - name: {_flow(entry['name'])}"
+            yield "    arguments:"
+            yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
+
+
+def _is_block(text: str) -> bool:
+    """Return whether a block of YAML holds ``text`` as it is: plain lines, the last not empty."""
+    lines = text.removesuffix("\n").split("\n")
+    ends = bool(lines[0] and lines[-1]) and lines[0][0] != " "
+    return ends and all(line.isprintable() and line == line.rstrip() for line in lines)
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML in one line."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_flow(one)}' for key, one in value.items())}}}"
+    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value > 9:
+        return f"{value:#x}"
+    return json.dumps(value)
