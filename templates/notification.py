@@ -23,7 +23,8 @@ import struct
 import time
 from collections.abc import Callable, Iterator  # noqa: TC003 - typing takes long to load
 
-from ._runtime import SeccompError, _is_foreign, _refusal, _system_calls, running_abi
+from ._questions import _is_foreign
+from ._runtime import SeccompError, _Kernel, _refusal, running_abi
 
 __all__ = ("Listener", "Notification", "SeccompError", "send_listener")
 
@@ -95,7 +96,7 @@ class Listener:
         room, flags = socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_CMSG_CLOEXEC
         messages = connection.recvmsg(1, room, flags)[1]
         if [message[:2] for message in messages] != [(socket.SOL_SOCKET, socket.SCM_RIGHTS)]:
-            raise _refusal("receive a listener", "no_listener")
+            raise _refusal("receive a listener", "no_listener", "EPIPE")
         return cls(*_DESCRIPTOR.unpack(messages[0][2]))
 
     def __enter__(self) -> "Listener":  # noqa: PYI034 - Self is newer than Python 3.9
@@ -326,7 +327,8 @@ class Notification:
             data += text
             if end:
                 return data
-        raise _refusal(_READING, "unreadable/string", address=address, limit=limit)
+        facts = {"address": hex(address), "limit": limit}
+        raise _refusal(_READING, "unreadable/string", "ENAMETOOLONG", **facts)
 
     def _respond(self, value: int, error: int, flags: int) -> None:
         data = _RESPONSE.pack(self.id, value, error, flags)
@@ -363,18 +365,18 @@ _READING = "read the caller's memory"
 
 def _unreadable(path: str, number: int, address: int, size: int) -> SeccompError:
     if number == errno.EIO:
-        return _refusal(_READING, "unreadable/memory", size=size, address=address)
+        return _refusal(_READING, "unreadable/memory", "EFAULT", size=size, address=hex(address))
     return _refusal(_READING, "unreadable/process", number, path=path)
 
 
 def _sizes() -> "tuple[int, int, int]":
     """Return the kernel's sizes of seccomp_notif, seccomp_notif_resp and seccomp_data."""
     attempt = "ask for the sizes of notifications"
-    seccomp, _, memory, _ = _system_calls(attempt)
-    failure = seccomp(_GET_NOTIF_SIZES, 0, b"")[1]
+    kernel = _Kernel(attempt)
+    failure = kernel.seccomp(_GET_NOTIF_SIZES, 0, b"")[1]
     if failure:
         raise _refusal(attempt, "no_notification", failure)
-    notif, response, data = _SIZES.unpack_from(memory)
+    notif, response, data = _SIZES.unpack_from(kernel.memory)
     return notif, response, data
 
 

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from seccomp_filters._runtime import SeccompError, supported
+    from seccomp_filters._runtime import SeccompError, set_no_new_privs, supported
 
     from seccompgen.api.policies import (
         build,
@@ -92,6 +92,7 @@ __all__ = [
     "load_tables",
     "notes",
     "read_filter",
+    "set_no_new_privs",
     "shipped_tables",
     "supported",
     "validate",
@@ -100,7 +101,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "seccomp_filters._runtime": "SeccompError supported",
+    "seccomp_filters._runtime": "SeccompError set_no_new_privs supported",
     "seccompgen.api.policies": "build compile notes read_filter validate vendor",
     "seccompgen.api.programs": "assemble disassemble dump equiv verify",
     "seccompgen.api.values": "Condition Filter NameWithConditions Policy SyscallGroup",

@@ -75,8 +75,10 @@ def test_build_writes_what_the_command_writes(file: Path, tmp_path: Path) -> Non
     written = build(file, tmp_path / "library")
     assert snapshot(tmp_path / "library") == snapshot(tmp_path / "command")
     assert written == tuple(sorted(p for p in (tmp_path / "library").rglob("*") if p.is_file()))
-    assert build(POLICY, tmp_path / "library") == ()
     assert build([str(file)], tmp_path / "library") == ()
+    # Listings name the lines of a file, and the places of values.
+    assert {path.suffix for path in build(POLICY, tmp_path / "library")} == {".py"}
+    assert build(POLICY, tmp_path / "library") == ()
     for form in ("bpf", "c", "rust", "go"):
         assert build(POLICY, tmp_path / form, form=form, arches=["x86_64"])
     # The file that says the same is what the module was made from.

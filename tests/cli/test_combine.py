@@ -13,6 +13,7 @@ import pytest
 import running_kernel as kernel
 from command import RENEW, ROOT, inside, said, seccompgen, snapshot
 from interpreter import assemble
+from runtime_template import FILES
 from seccompgen.pipeline.build import shipped_tables
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def test_a_listener_of_a_part_brings_its_supervisors_side(here: Path) -> None:
     done = inside("intersect", "asks.yml", "more.yml", "--name", "both", "-o", "pkg", cwd=here)
     assert done.code == 0, done.err
     assert set(snapshot(here / "pkg")) == {
-        "_runtime.py",
+        *FILES,
         "notification.py",
         "both/__init__.py",
         "both/_x86_64.py",
@@ -94,9 +95,9 @@ def test_a_listener_of_a_part_brings_its_supervisors_side(here: Path) -> None:
 
 def test_intersect_writes_a_module_and_the_runtime(here: Path) -> None:
     done = seccompgen("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
-    wrote = ["wrote pkg/_runtime.py", "wrote pkg/a_b (2 files)"]
+    wrote = [*(f"wrote pkg/{name}" for name in sorted(FILES)), "wrote pkg/a_b (2 files)"]
     assert said(done) == (0, ["a-b: x86_64, 17 instructions, proved", *wrote], LEFT_OUT)
-    assert set(snapshot(here / "pkg")) == {"_runtime.py", "a_b/__init__.py", "a_b/_x86_64.py"}
+    assert set(snapshot(here / "pkg")) == {*FILES, "a_b/__init__.py", "a_b/_x86_64.py"}
     again = inside("intersect", "one.yml", "two.yml", "--name", "a-b", "-o", "pkg", cwd=here)
     assert again.out.splitlines()[1:] == ["everything is up to date"]
 
@@ -193,7 +194,7 @@ def test_raw_instructions_and_json(here: Path) -> None:
 
 def test_check_writes_nothing_and_says_what_is_stale(here: Path) -> None:
     args = ("union", "one.yml", "two.yml", "--name", "both", "-o", "new")
-    missing = ["new/_runtime.py: is missing", "new/both/__init__.py: is missing"]
+    missing = [f"new/{name}: is missing" for name in (*sorted(FILES), "both/__init__.py")]
     assert said(inside(*args, "--check", cwd=here)) == (1, [], [*LEFT_OUT, *missing, RENEW])
     assert not (here / "new").exists()
     assert inside(*args, cwd=here).code == 0
@@ -352,7 +353,9 @@ def test_what_does_not_go_together_is_refused_with_all_that_is_wrong(
         assert line.startswith(message), line
 
 
-@pytest.mark.parametrize("name", ["", "class", "a b", "../up", "_runtime", "tables", "1st", "ü "])
+@pytest.mark.parametrize(
+    "name", ["", "class", "a b", "../up", "_runtime", "_explain", "tables", "1st", "ü "]
+)
 def test_a_name_that_is_no_module_is_refused(here: Path, name: str) -> None:
     assert refused(here, "union", "one.yml", "two.yml", "--name", name) == [
         f"--name {name}: cannot be the name of a Python module; choose another"
@@ -461,7 +464,7 @@ def test_a_place_where_nothing_can_be_written_is_outside(here: Path) -> None:
     assert (result.code, result.err) == (3, "one.yml is not a directory\n")
     result = inside(*args, "one.yml/sub", cwd=here)
     assert result.code == 3
-    assert result.err.splitlines()[-1] == "cannot write one.yml/sub/_runtime.py: Not a directory"
+    assert result.err.splitlines()[-1] == "cannot write one.yml/sub/_explain.py: Not a directory"
     assert snapshot(here) == before
 
 

@@ -14,6 +14,7 @@ import pytest
 from command import RENEW, ROOT, checkout, inside, said, seccompgen, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runtime_template import FILES
 from seccompgen.cli import command
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.pipeline.build import shipped_tables
@@ -48,7 +49,7 @@ def test_build_writes_a_module_and_the_runtime(policy: Path, tmp_path: Path) -> 
     out = tmp_path / "app" / "filters"
     run = seccompgen("build", policy, "-o", out)
     assert run.code == 0, run.err
-    assert set(snapshot(out)) == {*MODULES, "_runtime.py"}
+    assert set(snapshot(out)) == {*MODULES, *FILES}
     again = seccompgen("build", policy, "-o", out)
     assert "everything is up to date" in again.out
 
@@ -59,7 +60,7 @@ def test_build_writes_the_supervisors_side_where_there_is_a_listener(
     asks = tmp_path / "asks.yml"
     asks.write_text(f"flags: [new_listener]\n{POLICY}")
     asking = {name.replace("my_policy", "asks") for name in MODULES}
-    modules = {*asking, *MODULES, "_runtime.py", "notification.py"}
+    modules = {*asking, *MODULES, *FILES, "notification.py"}
     out = tmp_path / "both"
     assert inside("build", asks, policy, "-o", out).code == 0
     assert set(snapshot(out)) == modules
@@ -98,7 +99,7 @@ def test_check_writes_nothing_and_says_what_is_stale(policy: Path, tmp_path: Pat
     run = inside("build", policy, "-o", out, "--check")
     assert run.code == 1
     *found, hint = run.err.splitlines()
-    assert ([line.rsplit(": ", 1)[1] for line in found], hint) == (["is missing"] * 2, RENEW)
+    assert ([line.rsplit(": ", 1)[1] for line in found], hint) == (["is missing"] * 4, RENEW)
     assert not out.exists()
     inside("build", policy, "-o", out)
     assert inside("build", policy, "-o", out, "--check").code == 0
@@ -122,7 +123,16 @@ def test_a_bad_policy_among_good_ones_writes_nothing(policy: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "name", ["class.yml", "1st.yml", "_runtime.yml", "notification.yml", "tables.yml", "ü .yml"]
+    "name",
+    [
+        "class.yml",
+        "1st.yml",
+        "_runtime.yml",
+        "_questions.yml",
+        "notification.yml",
+        "tables.yml",
+        "ü .yml",
+    ],
 )
 def test_a_name_that_is_no_module_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text(POLICY)
@@ -214,7 +224,7 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     assert inside("build", cwd=tmp_path).code == 0
     assert inside("build", "--check", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
-    assert sandbox == {*inside_of("worker"), "_runtime.py", "__init__.py", "py.typed"}
+    assert sandbox == {*inside_of("worker"), *FILES, "__init__.py", "py.typed"}
     # A policy with a listener brings the supervisor's side, and takes it away again.
     (tmp_path / "seccomp" / "worker.yml").write_text(f"flags: [new_listener]\n{POLICY}")
     assert inside("build", cwd=tmp_path).code == 0
@@ -224,7 +234,7 @@ def test_a_project_of_its_own_says_where_things_are(tmp_path: Path) -> None:
     (tmp_path / "seccomp" / "worker.yml").rename(tmp_path / "seccomp" / "other.yml")
     assert inside("build", cwd=tmp_path).code == 0
     sandbox = set(snapshot(tmp_path / "myapp" / "sandbox"))
-    assert sandbox == {*inside_of("other"), "_runtime.py", "__init__.py", "py.typed"}
+    assert sandbox == {*inside_of("other"), *FILES, "__init__.py", "py.typed"}
 
 
 def test_without_a_policy_it_builds_the_project(tmp_path: Path) -> None:

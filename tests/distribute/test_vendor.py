@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from command import inside, said, seccompgen, snapshot
+from runtime_template import FILES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ syscalls:
 - {action: allow, names: [read, write, exit_group]}
 """
 FILTER = {"worker/__init__.py", "worker/_s390x.py", "worker/_x86_64.py"}
-PACKAGE = {"__init__.py", "_runtime.py", "seccomp-manifest.json", *FILTER}
+PACKAGE = {"__init__.py", *FILES, "seccomp-manifest.json", *FILTER}
 FRESH = "everything is up to date"
 
 
@@ -86,7 +87,7 @@ def test_the_manifest_holds_the_hash_of_every_file_and_names_no_machine(project:
         name: hashlib.sha256(data).hexdigest()
         for name, data in snapshot(project / "app" / "sandbox").items()
     }
-    assert manifest["files"] == {name: digest[name] for name in {"_runtime.py", *FILTER}}
+    assert manifest["files"] == {name: digest[name] for name in {*FILES, *FILTER}}
     (one,) = manifest["filters"]
     policy = hashlib.sha256(POLICY.encode()).hexdigest()
     assert (one["policy"], one["sources"][-1]["sha256"]) == ("../../worker.yml", policy)
@@ -146,7 +147,7 @@ def test_a_listener_brings_its_supervisors_side(project: Path) -> None:
         "syscalls:\n- {action: user_notif, names: [openat]}\n"
     )
     assert inside("vendor", "broker.yml", "broker", cwd=project).code == 0
-    files = {"_runtime.py", "broker/__init__.py", "broker/_x86_64.py", "notification.py"}
+    files = {*FILES, "broker/__init__.py", "broker/_x86_64.py", "notification.py"}
     assert (
         set(json.loads((project / "broker" / "seccomp-manifest.json").read_text())["files"])
         == files
@@ -222,15 +223,16 @@ def test_a_single_file_is_read_and_proved_like_any_module(project: Path) -> None
     run = inside("verify", "app/alone.py", "--policy", "worker.yml", cwd=project)
     assert (run.code, "proved for 2 ABIs" in run.out) == (0, True)
     text = alone.read_text()
-    assert text.count("_SET_MODE_FILTER = 1\n") == 1
-    alone.write_text(text.replace("_SET_MODE_FILTER = 1\n", "_SET_MODE_FILTER = 3\n"))
+    line = "_SET_MODE_FILTER, _GET_ACTION_AVAIL = 1, 2\n"
+    assert text.count(line) == 1
+    alone.write_text(text.replace(line, line.replace("1", "3")))
     run = inside("verify", "app/alone.py", "--policy", "worker.yml", cwd=project)
-    line = text[: text.index("_SET_MODE_FILTER")].count("\n") + 1
+    number = text[: text.index(line)].count("\n") + 1
     assert said(run) == (
         2,
         [],
         [
-            f"app/alone.py:{line}:1: its runtime is not that of this seccompgen, or was changed: "
+            f"app/alone.py:{number}:1: its runtime is not that of this seccompgen, or was changed: "
             "vendor it again"
         ],
     )
@@ -297,7 +299,7 @@ def test_other_tables_make_it_stale(project: Path) -> None:
 def test_an_older_runtime_is_stale(project: Path) -> None:
     sandbox = project / "app" / "sandbox"
     before = hashlib.sha256((sandbox / "_runtime.py").read_bytes()).hexdigest()
-    edit(sandbox / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 1  # as it was\n")
+    edit(sandbox / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 22  # as it was\n")
     after = hashlib.sha256((sandbox / "_runtime.py").read_bytes()).hexdigest()
     edit(sandbox / "seccomp-manifest.json", before, after)
     assert failed("app/sandbox", "--check", cwd=project) == (
@@ -325,7 +327,7 @@ def test_an_edited_file_is_no_stale_one_and_is_not_overwritten(project: Path) ->
 
 def test_a_line_for_every_file(project: Path) -> None:
     sandbox = project / "app" / "sandbox"
-    edit(sandbox / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 0\n")
+    edit(sandbox / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 23\n")
     (sandbox / "worker" / "_x86_64.py").unlink()
     (sandbox / "__init__.py").unlink()
     code, lines = failed("app/sandbox", "--check", cwd=project)
@@ -338,7 +340,7 @@ def test_a_line_for_every_file(project: Path) -> None:
 
 
 def test_findings_in_json(project: Path) -> None:
-    edit(project / "app" / "sandbox" / "_runtime.py", "_TSYNC = 1\n", "_TSYNC = 0\n")
+    edit(project / "app" / "sandbox" / "_runtime.py", "_EINVAL = 14, 22\n", "_EINVAL = 14, 23\n")
     run = inside("vendor", "app/sandbox", "--check", "--json", cwd=project)
     (found,) = json.loads(run.out)["findings"]
     assert (run.code, found["file"], found["state"]) == (1, "app/sandbox/_runtime.py", "edited")

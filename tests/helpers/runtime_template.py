@@ -15,6 +15,9 @@ import running_kernel as kernel
 
 TEMPLATE = Path(__file__).parents[2] / "templates" / "_runtime.py"
 
+FILES = {"_runtime.py", "_questions.py", "_explain.py"}
+"""What lies beside a generated filter."""
+
 
 def load(name: str) -> Any:
     """Return a template as a module of the package ``vendored``; leaves no bytecode beside it."""
@@ -28,6 +31,8 @@ def load(name: str) -> Any:
 
 sys.modules["vendored"] = types.ModuleType("vendored")
 runtime: Any = load("_runtime")
+questions: Any = load("_questions")
+explain: Any = load("_explain")
 notification: Any = load("notification")
 
 
@@ -85,6 +90,7 @@ def refusal(
         install(program, flags, **options)
     except runtime.SeccompError as error:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        told = {"errno": error.errno, "text": error.strerror, **vars(error)}
-        return {**told, **changes(before)}
+        names = ("errno", "cause", "tried", "reason", "remedy", "facts")
+        told = {name: getattr(error, name) for name in names}
+        return {**told, "text": error.strerror, **changes(before)}
     raise AssertionError("it was installed")

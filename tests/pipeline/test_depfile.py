@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import seccompgen
 from command import ROOT, inside, said, snapshot
+from runtime_template import FILES
 from seccompgen.kernel.shipped import LOCK_NAME, MATRIX_NAME, SHIPPED
 from transcript import BIN, blocks, replay, section
 
@@ -19,6 +20,14 @@ PAGE = ROOT / "docs" / "packaging.md"
 BASE = (
     "default_action: allow\narches: [x86_64]\nsyscalls:\n- {action: errno(2), names: [getppid]}\n"
 )
+WRITTEN = [
+    "out/w/__init__.py",
+    "out/w/_x86_64.py",
+    "out/_runtime.py",
+    "out/_questions.py",
+    "out/_explain.py",
+]
+"""What the policy w becomes."""
 
 
 def require(name: str) -> None:
@@ -75,7 +84,7 @@ def test_the_example_is_built_anew_when_an_include_changes_and_only_then(
     tmp_path: Path, name: str
 ) -> None:
     place = copy(tmp_path)
-    filters = [place / "sandbox" / file for file in ("worker/_x86_64.py", "_runtime.py")]
+    filters = [place / "sandbox" / file for file in ("worker/_x86_64.py", *sorted(FILES))]
     include = place / "seccomp" / "_python.yml"
 
     def builds() -> bool:
@@ -89,8 +98,8 @@ def test_the_example_is_built_anew_when_an_include_changes_and_only_then(
     include.write_text(include.read_text().replace("EPERM", "EACCES"))
     later(include)
     assert [builds(), builds()] == [True, False]
-    worker, runtime = map(version, filters)
-    assert (worker != before[0], runtime) == (True, before[1])
+    worker, *runtime = map(version, filters)
+    assert (worker != before[0], runtime) == (True, before[1:])
 
 
 @pytest.mark.parametrize(("name", "file"), [("make", "Makefile"), ("ninja", "build.ninja")])
@@ -116,7 +125,7 @@ def test_names_with_what_the_syntax_is_made_of_are_still_names(tmp_path: Path, n
     )
     (tmp_path / "build.ninja").write_text(
         f"rule s\n  command = {command} d\n  depfile = d\n  deps = gcc\n  restat = 1\n"
-        "build out/w/__init__.py out/w/_x86_64.py out/_runtime.py: s w.yml\n"
+        f"build {' '.join(WRITTEN)}: s w.yml\n"
     )
     assert command in tool(name, tmp_path)
     assert command not in tool(name, tmp_path)
@@ -133,7 +142,7 @@ def test_ninja_reads_the_file_by_itself_too(tmp_path: Path) -> None:
     (tmp_path / "w.yml").write_text(BASE)
     (tmp_path / "build.ninja").write_text(
         "rule s\n  command = seccompgen build w.yml -o out --depfile d\n  depfile = d\n"
-        "build out/w/__init__.py out/w/_x86_64.py out/_runtime.py: s\n"
+        f"build {' '.join(WRITTEN)}: s\n"
     )
     assert "seccompgen build" in tool("ninja", tmp_path)
     assert "no work to do" in tool("ninja", tmp_path)
@@ -152,13 +161,7 @@ def test_it_names_all_that_decides_a_projects_filters(tmp_path: Path) -> None:
     run = inside("build", "--depfile", "d", cwd=tmp_path)
     assert run.code == 0, run.err
     targets = (tmp_path / "d").read_text().split(":")[0].split()
-    assert targets == [
-        "out/w/__init__.py",
-        "out/w/_x86_64.py",
-        "out/_runtime.py",
-        "out/__init__.py",
-        "out/py.typed",
-    ]
+    assert targets == [*WRITTEN, "out/__init__.py", "out/py.typed"]
     named = inputs(tmp_path / "d")
     assert named[:5] == ["p/_b.yml", "p/w.yml", "counts", "pyproject.toml", "p"]
     package = Path(seccompgen.__file__).parent

@@ -60,9 +60,37 @@ def shown(source: str) -> list[tuple[str, bytes, str]]:
         if row := re.fullmatch(r'    (b"(?:\\x[0-9a-f]{2}){8}")  # (.*)', line):
             found.append((label, ast.literal_eval(row[1]), row[2]))
             label = ""
-        elif heading := re.fullmatch(r"    # (.*):", line):
+        elif heading := re.fullmatch(r"    # ([^:]*):( .*)?", line):
             label = heading[1]
     return found
+
+
+def heads(source: str) -> list[tuple[list[str], str, int]]:
+    """Read what stands above the blocks of calls: the calls, and each line of a policy."""
+    found = []
+    for head in re.finditer(r"^    # ([^:\n]*): (.+)$", source, re.MULTILINE):
+        calls = re.sub(r" \(\d+\)$", "", head[1]).split(", ")
+        for file, numbers in re.findall(r"(\w+\.yml):([\d, ]+)", head[2]):
+            found += [(calls, file, int(number)) for number in re.findall(r"\d+", numbers)]
+    return found
+
+
+def item_at(lines: list[str]) -> str:
+    """Return the item of a YAML list with which these lines begin."""
+    first, *rest = lines
+    assert first.lstrip().startswith("- "), first
+    indent = len(first) - len(first.lstrip("- "))
+    end = next((at for at, line in enumerate(rest) if line[:indent].strip()), len(rest))
+    return " ".join([first, *rest[:end]])
+
+
+@pytest.mark.parametrize("name", ["compute_only", "web_worker"])
+def test_the_block_of_a_call_names_lines_of_the_policy_that_name_the_call(name: str) -> None:
+    found = heads((PACKAGE / name / "_x86_64.py").read_text())
+    assert len(found) > 10
+    for calls, file, number in found:
+        rule = item_at((ROOT / "policies" / file).read_text().splitlines()[number - 1 :])
+        assert any(re.search(rf"\b{call}\b", rule) for call in calls), (calls, file, number, rule)
 
 
 @pytest.mark.parametrize("path", FILTERS, ids=lambda p: p.stem)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import running_kernel as kernel
-from runtime_template import changes, install, runtime, status
+from runtime_template import changes, install, questions, runtime, status
 from seccompgen.core.abis import ABIS, Abi
 from strategies import plain_tables
 
@@ -41,7 +41,7 @@ def header_of(abi: Abi) -> bytes:
 
 
 def abi_of_elf(header: bytes) -> str | None:
-    row = runtime._row_of_elf(header)
+    row = questions._row_of_elf(header)
     return None if row is None else row[0]
 
 
@@ -166,7 +166,7 @@ def test_the_name_of_the_build_decides(
 
 def test_the_build_is_asked_before_any_file_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, None, "x86_64", multiarch="x86_64-linux-gnu")
-    monkeypatch.delattr(runtime, "_read")
+    monkeypatch.delattr(questions, "_read")
     assert runtime.running_abi() == "x86_64"
 
 
@@ -182,10 +182,10 @@ def test_a_filter_that_kills_who_opens_files_lets_another_in() -> None:
 
 def test_words_of_builds_are_told_apart_from_machines() -> None:
     """Else an e_machine of one row could be taken for the name of another."""
-    rows = [row.split() for row in runtime._ABIS.splitlines()]
-    machines, words = {row[4] for row in rows}, {word for row in rows for word in row[5:]}
+    rows = [row.split() for row in runtime._ABIS.split(";")]
+    machines, words = {row[3] for row in rows}, {word for row in rows for word in row[4:]}
     assert not machines & words
-    told = [(*row[2:4], word) for row in rows for word in row[4:]]
+    told = [(row[2], word) for row in rows for word in row[3:]]
     assert len(told) == len(set(told))
 
 
@@ -238,7 +238,7 @@ def pretend(
     files = {}
     if header is not None:
         files = {"/proc/self/exe": header, "/proc/thread-self/personality": personality.encode()}
-    monkeypatch.setitem(runtime.__dict__, "_read", lambda path, size: files.get(path, b"")[:size])
+    monkeypatch.setitem(questions.__dict__, "_read", lambda path, size: files.get(path, b"")[:size])
     uname = os.uname_result(("Linux", "host", "6.18", "#1", machine))
     monkeypatch.setattr(os, "uname", lambda: uname)
 
@@ -291,7 +291,7 @@ def test_the_personality_is_the_threads_own() -> None:
 
     def refused() -> bool:
         try:
-            runtime._require_native_riscv32("try", "riscv32")
+            questions._require_native_riscv32("try", "riscv32")
         except runtime.SeccompError:
             return True
         return False
@@ -336,7 +336,7 @@ def test_no_abi_at_all(
 
 def test_every_abi_has_its_number_of_seccomp() -> None:
     tables = plain_tables()
-    numbers = {name: int(nr, 0) for name, nr, *_ in map(str.split, runtime._ABIS.splitlines())}
+    numbers = {name: int(nr, 0) for name, nr, *_ in map(str.split, runtime._ABIS.split(";"))}
     assert numbers.keys() == {abi.name for abi in WITH_FILTERS}
     for name, number in numbers.items():
         # s390 is gone from the pinned tables; it shares its numbers with s390x.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from runtime_template import TEMPLATE, runtime
+from runtime_template import TEMPLATE, explain
 
 HERE = Path(__file__).parent
 DOCS = TEMPLATE.parents[1] / "docs" / "runtime.md"
@@ -13,14 +13,13 @@ DOCS = TEMPLATE.parents[1] / "docs" / "runtime.md"
 
 def entries() -> list[str]:
     """Return the label of each entry of ``_REFUSALS``: a cause, perhaps "/" and a word."""
-    return [entry.split()[0] for entry in runtime._REFUSALS.split("\n\n")]
+    return [entry.split()[0] for entry in explain._REFUSALS.split("\n\n")]
 
 
 def raised() -> list[str]:
     """Return every label that the templates give ``_refusal``."""
     text = "".join(path.read_text() for path in sorted(TEMPLATE.parent.glob("*.py")))
-    _, _, code = text.partition("class SeccompError")
-    return [label for label in entries() if f'"{label}"' in code]
+    return [label for label in entries() if f'"{label}"' in text]
 
 
 def documented() -> list[str]:

@@ -562,7 +562,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("abi", sorted(row.split()[0] for row in runtime._ABIS.splitlines()))
+@pytest.mark.parametrize("abi", sorted(row.split()[0] for row in runtime._ABIS.split(";")))
 def test_the_ioctls_are_those_of_the_headers(abi: str, tmp_path: Path) -> None:
     gcc = shutil.which("gcc")
     families = [path.name for path in HEADERS.glob("*")]

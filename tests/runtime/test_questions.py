@@ -154,6 +154,35 @@ def test_no_new_privs_where_prctl_is_forbidden() -> None:
     assert "PR_GET_NO_NEW_PRIVS) fails (Operation not permitted)" in told[2]
 
 
+# set_no_new_privs()
+
+
+def test_no_new_privs_can_be_set_alone() -> None:
+    def child() -> object:
+        before = status()
+        runtime.set_no_new_privs()
+        return runtime.no_new_privs(), status()["filters"] - before["filters"]
+
+    assert kernel.run(child).value == [True, 0]
+
+
+@pytest.mark.parametrize(
+    ("number", "option", "cause"),
+    [(errno.EPERM, 38, "no_new_privs"), (0, 38, "pretended"), (errno.EPERM, 39, "no_new_privs")],
+)
+def test_setting_no_new_privs_is_not_believed(number: int, option: int, cause: str) -> None:
+    if os.geteuid() != 0 or status()["nnp"]:
+        pytest.skip("to be under a filter without no_new_privs takes CAP_SYS_ADMIN")
+
+    def child() -> object:
+        kernel.install_raw(on_call(NR_PRCTL, ERRNO | number, option), nnp=False)
+        with pytest.raises(runtime.SeccompError) as caught:
+            runtime.set_no_new_privs()
+        return caught.value.cause, caught.value.tried
+
+    assert kernel.run(child).value == [cause, "set no_new_privs"]
+
+
 # mode()
 
 

@@ -161,7 +161,7 @@ def test_what_is_kept_is_the_threads_own() -> None:
 
         def interrupted() -> None:
             idents.append(threading.get_ident())
-            runtime._keep([(0, 0)], 0, ONCE)
+            runtime._unreturned.__dict__[0, ONCE] = [(0, 0)]
 
         def other() -> None:
             idents.append(threading.get_ident())

@@ -11,197 +11,197 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x55\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to fchroot
-    b"\x35\x00\x28\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to prctl
-    b"\x35\x00\x1a\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> osf_old_vadvise to fcntl
+    b"\x35\x00\x55\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
+    b"\x35\x00\x28\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
+    b"\x35\x00\x1a\x00\x48\x00\x00\x00"  # jge  72 osf_old_vadvise      -> from osf_old_vadvise
     b"\x35\x00\x13\x00\x47\x00\x00\x00"  # jge  71 mmap                 -> mmap
-    b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to osf_sstk
-    b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to sigpending
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall, close, brk
+    b"\x35\x00\x09\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
     b"\x15\x00\x88\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
     b"\x35\x00\x87\x00\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM)
-    # osf_syscall, close, brk:
+    # osf_syscall and others:
     b"\x45\x00\x87\x86\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # osf_mount to sigpending:
-    b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> getgid to sigpending
-    b"\x15\x00\x85\x45\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount, pipe, osf_reboot, ...
-    # getgid to sigpending:
+    # from osf_mount:
+    b"\x35\x00\x01\x00\x2f\x00\x00\x00"  # jge  47 getgid               -> from getgid
+    b"\x15\x00\x85\x45\x29\x00\x00\x00"  # jeq  41 dup                  -> allow else osf_mount and others
+    # from getgid:
     b"\x35\x00\x00\x84\x31\x00\x00\x00"  # jge  49 osf_getlogin         else allow
-    b"\x35\x00\x84\x80\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin, futex_waitv
-    # ioctl to osf_sstk:
-    b"\x35\x00\x07\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to osf_sstk
+    b"\x35\x00\x84\x80\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    # from ioctl:
+    b"\x35\x00\x07\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
     b"\x15\x00\x7f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x7e\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
-    # ioctl:
+    # ioctl: compute_only.yml:93, 96, 99
     b"\x15\x00\x7d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x7c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # osf_reboot to osf_sstk:
-    b"\x15\x00\x7a\x3a\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount, pipe, osf_reboot, ...
-    # mmap:
+    # from osf_reboot:
+    b"\x15\x00\x7a\x3a\x3f\x00\x00\x00"  # jeq  63 getpgrp              -> allow else osf_mount and others
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x77\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x75\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x74\x73\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # osf_old_vadvise to fcntl:
-    b"\x35\x00\x03\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> osf_setitimer to fcntl
+    # from osf_old_vadvise:
+    b"\x35\x00\x03\x00\x53\x00\x00\x00"  # jge  83 osf_setitimer        -> from osf_setitimer
     b"\x15\x00\x62\x00\x4a\x00\x00\x00"  # jeq  74 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x71\x00\x49\x00\x00\x00"  # jeq  73 munmap               -> allow
-    b"\x45\x00\x2a\x6f\x01\x00\x00\x00"  # jset 1 exit                  -> osf_old_vadvise, madvise, mlock else errno(EPERM)
-    # osf_setitimer to fcntl:
+    b"\x45\x00\x2a\x6f\x01\x00\x00\x00"  # jset 1 exit                  -> osf_old_vadvise and others else errno(EPERM)
+    # from osf_setitimer:
     b"\x35\x00\x02\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl (1)
     b"\x35\x00\x6e\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
-    b"\x35\x00\x6c\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_old_vadvise, madvise, mlock
-    # fcntl (1):
+    b"\x35\x00\x6c\x27\x57\x00\x00\x00"  # jge  87 gethostname          -> errno(EPERM) else osf_old_vadvise and others
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x6a\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x67\x68\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x67\x66\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # osf_select to prctl:
+    # from osf_select:
     b"\x35\x00\x27\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl (1)
-    b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to query_module
-    b"\x35\x00\x06\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to osf_getmnt
-    b"\x35\x00\x03\x00\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> osf_gettimeofday to writev
+    b"\x35\x00\x12\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
+    b"\x35\x00\x06\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
+    b"\x35\x00\x03\x00\x74\x00\x00\x00"  # jge  116 osf_gettimeofday    -> from osf_gettimeofday
     b"\x35\x00\x00\x62\x60\x00\x00\x00"  # jge  96 setpriority          else allow
     b"\x15\x00\x61\x00\x67\x00\x00\x00"  # jeq  103 sigreturn           -> allow
     b"\x15\x00\x60\x5f\x6f\x00\x00\x00"  # jeq  111 sigsuspend          -> allow else errno(EPERM)
-    # osf_gettimeofday to writev:
+    # from osf_gettimeofday:
     b"\x45\x00\x00\x5f\x02\x00\x00\x00"  # jset 2 fork                  else allow
     b"\x35\x00\x5f\x5d\x77\x00\x00\x00"  # jge  119                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_settimeofday to osf_getmnt:
-    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to osf_getmnt
+    # from osf_settimeofday:
+    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> from osf_pid_block
     b"\x35\x00\x5d\x00\x97\x00\x00\x00"  # jge  151                     -> errno(ENOSYS)
     b"\x15\x00\x5b\x00\x82\x00\x00\x00"  # jeq  130 ftruncate           -> allow
     b"\x15\x00\x5a\x59\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # osf_pid_block to osf_getmnt:
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_getmnt
+    # from osf_pid_block:
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
     b"\x15\x00\x58\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
     b"\x15\x00\x58\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x57\x55\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_exportfs to osf_getmnt:
+    # from osf_exportfs:
     b"\x15\x00\x54\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
     b"\x15\x00\x53\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
     b"\x15\x00\x52\x54\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
-    # osf_alt_sigpending to query_module:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to query_module
-    b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to osf_fdatasync
-    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
+    # from osf_alt_sigpending:
+    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
+    b"\x35\x00\x05\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
+    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
     b"\x35\x00\x50\x4e\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_swapon to osf_fstatfs64:
+    # from osf_swapon:
     b"\x35\x00\x4f\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
     b"\x15\x00\x4d\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
     b"\x15\x00\x4d\x4b\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
-    # getpgid to osf_fdatasync:
+    # from getpgid:
     b"\x15\x00\x4b\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
     b"\x15\x00\x4a\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
     b"\x15\x00\x4a\x48\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
-    # bdflush to query_module:
-    b"\x35\x00\x03\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to query_module
-    b"\x35\x00\x01\x00\x3a\x01\x00\x00"  # jge  314 mlock               -> osf_old_vadvise, madvise, mlock
+    # from bdflush:
+    b"\x35\x00\x03\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> from _sysctl
+    b"\x35\x00\x01\x00\x3a\x01\x00\x00"  # jge  314 mlock               -> osf_old_vadvise and others
     b"\x35\x00\x45\x47\x2c\x01\x00\x00"  # jge  300 bdflush             -> errno(EPERM) else errno(ENOSYS)
-    # osf_old_vadvise, madvise, mlock:
+    # osf_old_vadvise and others:
     b"\x45\x00\x45\x44\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # _sysctl to query_module:
-    b"\x35\x00\x03\x00\x53\x01\x00\x00"  # jge  339 uname               -> uname to query_module
+    # from _sysctl:
+    b"\x35\x00\x03\x00\x53\x01\x00\x00"  # jge  339 uname               -> from uname
     b"\x15\x00\x43\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
     b"\x15\x00\x42\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
     b"\x15\x00\x42\x40\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
-    # uname to query_module:
+    # from uname:
     b"\x35\x00\x00\x40\x55\x01\x00\x00"  # jge  341 mremap              else allow
-    # osf_mount, pipe, osf_reboot, ...:
+    # osf_mount and others:
     b"\x45\x00\x3e\x3f\x27\x00\x00\x00"  # jset 39 setpgid              -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x3c\x3b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x3b\x3a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # pread64 to fchroot:
-    b"\x35\x00\x12\x00\xab\x01\x00\x00"  # jge  427 fstat64             -> fstat64 to fchroot
-    b"\x35\x00\x0d\x00\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> clock_gettime to lstat64
-    b"\x35\x00\x07\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
-    b"\x45\x00\x36\x15\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64, unshare
-    # utimes to sched_setaffinity:
+    # from pread64:
+    b"\x35\x00\x12\x00\xab\x01\x00\x00"  # jge  427 fstat64             -> from fstat64
+    b"\x35\x00\x0d\x00\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x07\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
+    b"\x45\x00\x36\x15\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
+    # from utimes:
     b"\x15\x00\x35\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
     b"\x15\x00\x34\x00\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow
     b"\x15\x00\x33\x00\x7a\x01\x00\x00"  # jeq  378 gettid              -> allow
     b"\x15\x00\x32\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
     b"\x15\x00\x32\x30\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x18\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to clock_settime
+    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
     b"\x35\x00\x2f\x2d\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to clock_settime:
+    # from exit_group:
     b"\x35\x00\x2c\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> errno(EPERM)
-    b"\x35\x00\x2c\x1b\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else exit_group, copy_file_range
-    # clock_gettime to lstat64:
+    b"\x35\x00\x2c\x1b\x9b\x01\x00\x00"  # jge  411 set_tid_address     -> allow else exit_group and others
+    # from clock_gettime:
     b"\x35\x00\x2a\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x29\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x28\x27\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # fstat64 to fchroot:
-    b"\x35\x00\x11\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from fstat64:
+    b"\x35\x00\x11\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
-    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\xcf\x01\x00\x00"  # jge  463 pselect6            -> pselect6 to move_pages
+    b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> from getcpu
+    b"\x35\x00\x02\x00\xcf\x01\x00\x00"  # jge  463 pselect6            -> from pselect6
     b"\x35\x00\x00\x23\xac\x01\x00\x00"  # jge  428 vserver             else allow
     b"\x15\x00\x22\x21\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow else errno(EPERM)
-    # pselect6 to move_pages:
+    # from pselect6:
     b"\x35\x00\x00\x21\xd1\x01\x00\x00"  # jge  465 unshare             else allow
-    # pread64, unshare:
+    # pread64 and others:
     b"\x45\x00\x1f\x20\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\xea\x01\x00\x00"  # jge  490 preadv              -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\xea\x01\x00\x00"  # jge  490 preadv              -> from preadv
     b"\x35\x00\x00\x1e\xdb\x01\x00\x00"  # jge  475 utimensat           else allow
     b"\x15\x00\x1d\x1c\xe7\x01\x00\x00"  # jeq  487 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x1b\x1c\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x07\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> pkey_alloc to fchroot
+    # from name_to_handle_at:
+    b"\x35\x00\x07\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x04\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> membarrier to io_pgetevents
+    b"\x35\x00\x01\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x12\x11\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x35\x00\x00\x11\x07\x02\x00\x00"  # jge  519 copy_file_range     else allow
-    # exit_group, copy_file_range:
+    # exit_group and others:
     b"\x45\x00\x0f\x10\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0d\x0e\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x08\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
-    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to process_mrelease
-    b"\x35\x00\x01\x00\x12\x02\x00\x00"  # jge  530 getegid             -> getegid to getppid
+    # from pkey_alloc:
+    b"\x35\x00\x08\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> from futex_waitv
+    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x35\x00\x01\x00\x12\x02\x00\x00"  # jge  530 getegid             -> from getegid
     b"\x15\x00\x0a\x09\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
-    # getegid to getppid:
+    # from getegid:
     b"\x35\x00\x0a\x09\x15\x02\x00\x00"  # jge  533                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to process_mrelease:
+    # from pidfd_send_signal:
     b"\x15\x00\x08\x00\x22\x02\x00\x00"  # jeq  546 close_range         -> allow
     b"\x15\x00\x07\x00\x27\x02\x00\x00"  # jeq  551 epoll_pwait2        -> allow
     b"\x15\x00\x07\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x15\x00\x06\x04\x21\x02\x00\x00"  # jeq  545 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
+    # from futex_waitv:
     b"\x35\x00\x05\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> statmount to fchroot
-    # osf_getlogin, futex_waitv:
+    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> from statmount
+    # osf_getlogin and others:
     b"\x45\x00\x02\x01\x0c\x00\x00\x00"  # jset 12 chdir                -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

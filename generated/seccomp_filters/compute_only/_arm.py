@@ -11,231 +11,231 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5c\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> chown32 to get_tls
-    b"\x35\x00\x37\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone to getresgid32
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to sigreturn
+    b"\x35\x00\x5c\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
+    b"\x35\x00\x37\x00\x78\x00\x00\x00"  # jge  120 clone               -> from clone
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
     b"\x35\x00\x1a\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x35\x00\x13\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
-    b"\x35\x00\x09\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to umount2
-    b"\x35\x00\x05\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> creat to lchown
+    b"\x35\x00\x09\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
+    b"\x35\x00\x05\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x99\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
     b"\x15\x00\x98\x9a\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # creat to lchown:
+    # from creat:
     b"\x35\x00\x00\x9a\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
     b"\x15\x00\x99\x96\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to getuid:
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to getuid
+    # from lseek:
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\x96\x97\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # mount to getuid:
-    b"\x45\x00\x93\x89\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount, getresuid, 222, ...
-    # ptrace to umount2:
-    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to rmdir
+    # from mount:
+    b"\x45\x00\x93\x89\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    # from ptrace:
+    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x15\x00\x92\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\x8f\x92\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
-    # access to rmdir:
+    # from access:
     b"\x15\x00\x91\x8e\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
     b"\x45\x00\x00\x8f\xc3\xff\xff\xff"  # jset 0xffffffc3              else errno(ENOSYS)
     b"\x45\x00\x8d\x8b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # acct to umount2:
+    # from acct:
     b"\x35\x00\x8d\x8a\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8a\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x89\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x88\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x87\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x46\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (1)
     b"\x15\x00\x46\x83\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
-    # setpgid to sigreturn:
-    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
-    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to getgroups
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
+    # from setpgid:
+    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
+    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\x7d\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\x7c\x7f\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to sigaction:
+    # from dup2:
     b"\x15\x00\x7b\x7d\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to getgroups:
-    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
-    b"\x45\x00\x0f\x7b\xb6\xff\xff\xff"  # jset 0xffffffb6              -> 68, vhangup, 117 else allow
-    # getrusage to getgroups:
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> from getrusage
+    b"\x45\x00\x0f\x7b\xb6\xff\xff\xff"  # jset 0xffffffb6              -> setreuid and others else allow
+    # from getrusage:
     b"\x15\x00\x78\x7a\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
-    # setgroups to sigreturn:
-    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
-    b"\x35\x00\x04\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
-    b"\x35\x00\x2f\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap, vfork, getresuid32
+    # from setgroups:
+    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
+    b"\x35\x00\x04\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> from fchmod
+    b"\x35\x00\x2f\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap and others
     b"\x35\x00\x77\x00\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS)
     b"\x15\x00\x76\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
     b"\x15\x00\x75\x72\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else errno(EPERM)
-    # fchmod to syslog:
-    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> syslog
+    # from fchmod:
+    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
     b"\x15\x00\x73\x70\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # syslog:
+    # from syslog:
     b"\x35\x00\x6f\x72\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # setitimer to sigreturn:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup to sigreturn
+    # from setitimer:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x45\x00\x6d\x6f\x92\xff\xff\xff"  # jset 0xffffff92              -> errno(EPERM) else allow
-    # vhangup to sigreturn:
+    # from vhangup:
     b"\x35\x00\x6e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x6d\x00\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow
     b"\x35\x00\x00\x6d\x6f\x00\x00\x00"  # jge  111 vhangup             else errno(ENOSYS)
-    # 68, vhangup, 117:
+    # setreuid and others:
     b"\x45\x00\x69\x6c\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
-    # clone to getresgid32:
-    b"\x35\x00\x11\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to getresgid32
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to getresgid
+    # from clone:
+    b"\x35\x00\x11\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> from quotactl
     b"\x15\x00\x4b\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, mmap2, pkey_mprotect
     b"\x45\x00\x00\x65\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
     b"\x45\x00\x67\x66\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
-    # quotactl to getresgid:
-    b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to getresgid
-    b"\x35\x00\x04\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to munlock
+    # from quotactl:
+    b"\x35\x00\x07\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x04\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
     b"\x35\x00\x00\x64\x83\x00\x00\x00"  # jge  131 quotactl            else errno(ENOSYS)
     b"\x15\x00\x62\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
     b"\x15\x00\x61\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
     b"\x15\x00\x61\x5e\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x15\x00\x5d\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x5c\x5e\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
     b"\x15\x00\x5c\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x5b\x59\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
-    b"\x35\x00\x00\x4e\xa9\x00\x00\x00"  # jge  169 nfsservctl          else mount, getresuid, 222, ...
+    # from getresuid:
+    b"\x35\x00\x00\x4e\xa9\x00\x00\x00"  # jge  169 nfsservctl          else mount and others
     b"\x35\x00\x59\x57\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to getresgid32:
-    b"\x35\x00\x0a\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap2 to getresgid32
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    # from prctl:
+    b"\x35\x00\x0a\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> from mmap2
+    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x54\x52\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x53\x51\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x4f\x51\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to ugetrlimit:
-    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to ugetrlimit
+    # from chown:
+    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> from vfork
     b"\x15\x00\x4f\x4d\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # vfork to ugetrlimit:
-    b"\x35\x00\x06\x4f\xbe\x00\x00\x00"  # jge  190 vfork               -> munmap, vfork, getresuid32 else errno(ENOSYS)
-    # mmap2 to getresgid32:
+    # from vfork:
+    b"\x35\x00\x06\x4f\xbe\x00\x00\x00"  # jge  190 vfork               -> munmap and others else errno(ENOSYS)
+    # from mmap2:
     b"\x35\x00\x00\x30\xc1\x00\x00\x00"  # jge  193 truncate64          else mprotect, mmap2, pkey_mprotect
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getresgid32
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x35\x00\x4b\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
-    b"\x15\x00\x4a\x47\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else truncate64, lchown32, breakpoint
-    # setreuid32 to getresgid32:
-    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap, vfork, getresuid32
+    b"\x15\x00\x4a\x47\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else truncate64 and others
+    # from setreuid32:
+    b"\x35\x00\x01\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap and others
     b"\x15\x00\x48\x46\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
-    # munmap, vfork, getresuid32:
+    # munmap and others:
     b"\x45\x00\x47\x45\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # chown32 to get_tls:
-    b"\x35\x00\x23\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to get_tls
-    b"\x35\x00\x12\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to prlimit64
-    b"\x35\x00\x2d\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x35\x00\x08\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to clock_settime
+    # from chown32:
+    b"\x35\x00\x23\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x12\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> from statfs64
+    b"\x35\x00\x2d\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> clock_gettime and others
+    b"\x35\x00\x08\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64
     b"\x35\x00\x41\x3f\xdc\x00\x00\x00"  # jge  220 madvise             -> allow else errno(EPERM)
-    # fcntl64:
+    # fcntl64: compute_only.yml:71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:68, 78
     b"\x15\x00\x3d\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x39\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to clock_settime:
-    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> io_setup to clock_settime
+    # from gettid:
+    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> from io_setup
     b"\x35\x00\x14\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x19\x2c\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead, name_to_handle_at else mount, getresuid, 222, ...
-    # io_setup to clock_settime:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to clock_settime
+    b"\x35\x00\x19\x2c\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead and others else mount and others
+    # from io_setup:
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x36\x00\xfb\x00\x00\x00"  # jge  251 epoll_ctl           -> allow
     b"\x15\x00\x35\x33\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x35\x00\x32\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x27\x31\xfe\x00\x00\x00"  # jge  254                     -> mount, getresuid, 222, ... else errno(EPERM)
-    # statfs64 to prlimit64:
+    b"\x35\x00\x27\x31\xfe\x00\x00\x00"  # jge  254                     -> mount and others else errno(EPERM)
+    # from statfs64:
     b"\x35\x00\x09\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\x4f\x01\x00\x00"  # jge  335 pselect6            -> pselect6 to fanotify_mark
+    b"\x35\x00\x01\x00\x4f\x01\x00\x00"  # jge  335 pselect6            -> from pselect6
     b"\x15\x00\x30\x2e\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x03\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> kexec_load to fanotify_mark
-    b"\x35\x00\x01\x00\x53\x01\x00\x00"  # jge  339 get_robust_list     -> get_robust_list to epoll_pwait
+    # from pselect6:
+    b"\x35\x00\x03\x00\x5b\x01\x00\x00"  # jge  347 kexec_load          -> from kexec_load
+    b"\x35\x00\x01\x00\x53\x01\x00\x00"  # jge  339 get_robust_list     -> from get_robust_list
     b"\x15\x00\x2b\x2d\x51\x01\x00\x00"  # jeq  337 unshare             -> errno(EPERM) else allow
-    # get_robust_list to epoll_pwait:
+    # from get_robust_list:
     b"\x35\x00\x2c\x2a\x59\x01\x00\x00"  # jge  345 getcpu              -> allow else errno(EPERM)
-    # kexec_load to fanotify_mark:
-    b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to fanotify_mark
+    # from kexec_load:
+    b"\x35\x00\x01\x00\x69\x01\x00\x00"  # jge  361 preadv              -> from preadv
     b"\x15\x00\x2a\x28\x66\x01\x00\x00"  # jeq  358 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x27\x29\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x25\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x23\x21\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to get_tls:
-    b"\x35\x00\x0a\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to get_tls
-    b"\x35\x00\x06\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> pkey_alloc to clock_adjtime64
+    # from name_to_handle_at:
+    b"\x35\x00\x0a\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x06\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> mprotect, mmap2, pkey_mprotect
-    b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> membarrier to pwritev2
-    # readahead, name_to_handle_at:
+    b"\x35\x00\x01\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> from membarrier
+    # readahead and others:
     b"\x45\x00\x1c\x1e\x0f\x00\x00\x00"  # jset 15 chmod                -> errno(EPERM) else allow
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x1b\x1d\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, mmap2, pkey_mprotect:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x19\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x15\x00\x03\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64
+    # from pkey_alloc:
+    b"\x15\x00\x03\x00\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others
     b"\x15\x00\x19\x00\x8e\x01\x00\x00"  # jeq  398 rseq                -> allow
     b"\x15\x00\x19\x16\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_getres_time64 to get_tls:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to get_tls
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x15\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x14\x12\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to get_tls:
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to get_tls
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x10\x0e\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0f\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x0c\x0f\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
-    b"\x35\x00\x02\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to map_shadow_stack
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x02\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
     b"\x35\x00\x00\x0a\xb3\x01\x00\x00"  # jge  435 clone3              else errno(EPERM)
-    # mount, getresuid, 222, ...:
+    # mount and others:
     b"\x45\x00\x0c\x0b\x02\x00\x00\x00"  # jset 2 fork                  -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x15\x00\x0a\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x09\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x09\x06\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to get_tls:
-    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from futex_wake:
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x35\x00\x00\x06\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x05\x03\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow else errno(EPERM)
-    # breakpoint to get_tls:
-    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
+    # from breakpoint:
+    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> from set_tls
     b"\x35\x00\x00\x04\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
-    # truncate64, lchown32, breakpoint:
+    # truncate64 and others:
     b"\x45\x00\x00\x02\x05\x00\x00\x00"  # jset 5 open                  else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # set_tls to get_tls:
+    # from set_tls:
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)

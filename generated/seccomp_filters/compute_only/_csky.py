@@ -11,138 +11,138 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x31\x00\xaa\x00\x00\x00"  # jge  170 settimeofday        -> settimeofday to fchroot
-    b"\x35\x00\x1e\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to gettimeofday
+    b"\x35\x00\x31\x00\xaa\x00\x00\x00"  # jge  170 settimeofday        -> from settimeofday
+    b"\x35\x00\x1e\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x17\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x10\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> llseek to clock_settime
-    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x05\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> from llseek
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x5d\x5c\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x5c\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x5b\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x5b\x59\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # llseek to clock_settime:
-    b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to clock_settime
-    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> signalfd4 to personality
+    # from llseek:
+    b"\x35\x00\x04\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
+    b"\x35\x00\x01\x00\x4a\x00\x00\x00"  # jge  74 signalfd4            -> from signalfd4
     b"\x15\x00\x56\x57\x47\x00\x00\x00"  # jeq  71 sendfile64           -> errno(EPERM) else allow
-    # signalfd4 to personality:
+    # from signalfd4:
     b"\x45\x00\x55\x00\xac\xff\xff\xff"  # jset 0xffffffac              -> errno(EPERM)
     b"\x15\x00\x54\x55\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM) else allow
-    # exit to clock_settime:
-    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> nanosleep to clock_settime
-    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to get_robust_list
+    # from exit:
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101 nanosleep           -> from nanosleep
+    b"\x35\x00\x01\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
     b"\x15\x00\x51\x52\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to get_robust_list:
+    # from unshare:
     b"\x45\x00\x51\x50\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow else errno(EPERM)
-    # nanosleep to clock_settime:
+    # from nanosleep:
     b"\x35\x00\x4f\x50\x68\x00\x00\x00"  # jge  104 kexec_load          -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x4d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x4c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x4b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)
     b"\x15\x00\x00\x47\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x44\x45\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:78
     b"\x15\x00\x44\x43\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # clock_gettime to gettimeofday:
-    b"\x35\x00\x00\x30\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime, clock_gettime64
-    b"\x35\x00\x0a\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to gettimeofday
-    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to uname
+    # from clock_gettime:
+    b"\x35\x00\x00\x30\x74\x00\x00\x00"  # jge  116 syslog              else clock_gettime and others
+    b"\x35\x00\x0a\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x20\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x3f\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x3e\x3d\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to uname:
-    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to uname
+    # from sigaltstack:
+    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x3c\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
     b"\x15\x00\x3b\x3a\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to uname:
+    # from getresuid:
     b"\x15\x00\x3a\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x39\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x38\x37\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to gettimeofday:
+    # from sethostname:
     b"\x15\x00\x01\x00\xa7\x00\x00\x00"  # jeq  167 prctl               -> prctl (1)
-    b"\x45\x00\x0d\x35\x59\xff\xff\xff"  # jset 0xffffff59              -> sethostname, getcpu, fadvise64_64, ... else errno(EPERM)
-    # prctl (1):
+    b"\x45\x00\x0d\x35\x59\xff\xff\xff"  # jset 0xffffff59              -> sethostname and others else errno(EPERM)
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x33\x32\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x32\x31\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # settimeofday to fchroot:
-    b"\x35\x00\x1c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x08\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to kexec_file_load
-    b"\x35\x00\x05\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> fadvise64_64 to munlock
+    # from settimeofday:
+    b"\x35\x00\x1c\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x08\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x35\x00\x05\x00\xdf\x00\x00\x00"  # jge  223 fadvise64_64        -> from fadvise64_64
     b"\x35\x00\x15\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2, mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x2c\x2b\xac\x00\x00\x00"  # jge  172 getpid              -> allow else errno(EPERM)
-    # mq_open to execve:
+    # from mq_open:
     b"\x35\x00\x00\x2a\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x29\x2a\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # fadvise64_64 to munlock:
+    # from fadvise64_64:
     b"\x15\x00\x10\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mmap2, mprotect, pkey_mprotect
-    # sethostname, getcpu, fadvise64_64, ...:
+    # sethostname and others:
     b"\x45\x00\x28\x27\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # mlockall to kexec_file_load:
-    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to kexec_file_load
+    # from mlockall:
+    b"\x35\x00\x09\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x04\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> set_thread_area to wait4
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244 set_thread_area     -> from set_thread_area
     b"\x15\x00\x24\x23\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # set_thread_area to wait4:
+    # from set_thread_area:
     b"\x35\x00\x00\x23\xf6\x00\x00\x00"  # jge  246                     else allow
     b"\x15\x00\x21\x23\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else errno(ENOSYS)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to kexec_file_load:
-    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to kexec_file_load
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    # from fanotify_init:
+    b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x1b\x1a\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x19\x1a\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to kexec_file_load:
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to kexec_file_load
-    # mmap2, mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to kexec_file_load:
+    # from pkey_alloc:
     b"\x15\x00\x16\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x16\x14\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x12\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to process_madvise
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0a\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0a\x08\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to process_madvise:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x08\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 io_destroy            else errno(EPERM)
     b"\x45\x00\x00\x04\x06\xfe\xff\xff"  # jset 0xfffffe06              else allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

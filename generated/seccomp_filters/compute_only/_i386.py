@@ -11,188 +11,188 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4c\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to fchroot
-    b"\x35\x00\x27\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to fcntl64
-    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to mprotect
-    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to lock
-    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> open to getpid
+    b"\x35\x00\x4c\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
+    b"\x35\x00\x27\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x15\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x0c\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x05\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
+    b"\x35\x00\x01\x00\x05\x00\x00\x00"  # jge  5 open                  -> from open
     b"\x15\x00\x80\x81\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to getpid:
+    # from open:
     b"\x35\x00\x80\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\x7f\x00\x06\x00\x00\x00"  # jeq  6 close                 -> allow
     b"\x15\x00\x7e\x7d\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to lock:
-    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
+    # from mount:
+    b"\x35\x00\x03\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x15\x00\x7c\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\x7b\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
     b"\x15\x00\x7a\x79\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\x78\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
     b"\x45\x00\x78\x77\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
     b"\x15\x00\x74\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x73\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
-    # ioctl:
+    # ioctl: compute_only.yml:93, 96, 99
     b"\x15\x00\x72\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x71\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mpx to mprotect:
-    b"\x35\x00\x08\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to mprotect
+    # from mpx:
+    b"\x35\x00\x08\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x35\x00\x05\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\x6b\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
     b"\x15\x00\x6a\x6b\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x3b\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday, chown, sendfile, ...
-    b"\x35\x00\x69\x06\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, setitimer
-    # mmap:
+    # from setreuid:
+    b"\x35\x00\x3b\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x35\x00\x69\x06\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x4e\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to mprotect:
-    b"\x35\x00\x4d\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x35\x00\x03\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to adjtimex
-    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid, setitimer
-    b"\x35\x00\x62\x5f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else munmap, getresuid32, openat2
-    # setreuid, setitimer:
+    b"\x15\x00\x4e\x66\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x35\x00\x4d\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap and others
+    b"\x35\x00\x03\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
+    b"\x35\x00\x01\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid and others
+    b"\x35\x00\x62\x5f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
+    # setreuid and others:
     b"\x45\x00\x61\x62\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # olduname to adjtimex:
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> fsync to adjtimex
+    # from olduname:
+    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 fsync               -> from fsync
     b"\x15\x00\x60\x5f\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to adjtimex:
-    b"\x15\x00\x5f\x37\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else fsync, modify_ldt, pselect6, ...
-    # sigprocmask to fcntl64:
-    b"\x35\x00\x12\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to fcntl64
-    b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> getresgid to pwrite64
-    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to munlock
+    # from fsync:
+    b"\x15\x00\x5f\x37\x7a\x00\x00\x00"  # jeq  122 uname               -> allow else fsync and others
+    # from sigprocmask:
+    b"\x35\x00\x12\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
+    b"\x35\x00\x0b\x00\xab\x00\x00\x00"  # jge  171 getresgid           -> from getresgid
+    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x03\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
     b"\x35\x00\x00\x5a\x7f\x00\x00\x00"  # jge  127 create_module       else allow
     b"\x45\x00\x58\x00\x71\xff\xff\xff"  # jset 0xffffff71              -> errno(EPERM)
     b"\x35\x00\x58\x57\x8c\x00\x00\x00"  # jge  140 _llseek             -> allow else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x15\x00\x56\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x55\x56\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x15\x00\x55\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x54\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x53\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x52\x51\xa8\x00\x00\x00"  # jeq  168 poll                -> allow else errno(EPERM)
-    # getresgid to pwrite64:
+    # from getresgid:
     b"\x15\x00\x01\x00\xac\x00\x00\x00"  # jeq  172 prctl               -> prctl (1)
     b"\x15\x00\x4f\x50\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4d\x4c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x4c\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fcntl64:
-    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> getuid32 to fcntl64
-    b"\x15\x00\x31\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mmap, mprotect, mmap2, ...
+    # from chown:
+    b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> from getuid32
+    b"\x15\x00\x31\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mmap and others
     b"\x15\x00\x49\x00\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow
     b"\x15\x00\x48\x00\xbf\x00\x00\x00"  # jeq  191 ugetrlimit          -> allow
-    b"\x15\x00\x47\x18\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday, chown, sendfile, ...
-    # getuid32 to fcntl64:
+    b"\x15\x00\x47\x18\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
+    # from getuid32:
     b"\x35\x00\x05\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x35\x00\x00\x45\xcb\x00\x00\x00"  # jge  203 setreuid32          else allow
-    b"\x35\x00\x02\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> chown32 to getdents64
-    b"\x35\x00\x3f\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap, getresuid32, openat2
+    b"\x35\x00\x02\x00\xd4\x00\x00\x00"  # jge  212 chown32             -> from chown32
+    b"\x35\x00\x3f\x00\xd1\x00\x00\x00"  # jge  209 getresuid32         -> munmap and others
     b"\x15\x00\x42\x41\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow else errno(EPERM)
-    # chown32 to getdents64:
+    # from chown32:
     b"\x15\x00\x41\x40\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x15\x00\x3d\x3c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3a\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to fchroot:
-    b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> statfs64 to prlimit64
-    b"\x35\x00\x26\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x35\x00\x03\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> set_thread_area to clock_settime
+    # from gettid:
+    b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64
+    b"\x35\x00\x26\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime and others
+    b"\x35\x00\x03\x00\xf3\x00\x00\x00"  # jge  243 set_thread_area     -> from set_thread_area
     b"\x35\x00\x15\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x00\x20\xe1\x00\x00\x00"  # jge  225 readahead           else 222, rseq
+    b"\x35\x00\x00\x20\xe1\x00\x00\x00"  # jge  225 readahead           else gettid and others
     b"\x15\x00\x34\x33\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
-    # set_thread_area to clock_settime:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> lookup_dcookie to clock_settime
-    b"\x35\x00\x2b\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64, clone3
+    # from set_thread_area:
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
+    b"\x35\x00\x2b\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x35\x00\x30\x31\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else allow
-    # lookup_dcookie to clock_settime:
-    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday, chown, sendfile, ...
+    # from lookup_dcookie:
+    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
     b"\x35\x00\x2f\x2e\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # settimeofday, chown, sendfile, ...:
+    # settimeofday and others:
     b"\x45\x00\x2d\x2e\x2d\x00\x00\x00"  # jset 45 brk                  -> errno(EPERM) else allow
-    # statfs64 to prlimit64:
+    # from statfs64:
     b"\x35\x00\x0a\x00\x54\x01\x00\x00"  # jge  340 prlimit64           -> prlimit64
-    b"\x35\x00\x05\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to move_pages
+    b"\x35\x00\x05\x00\x3e\x01\x00\x00"  # jge  318 getcpu              -> from getcpu
+    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
     b"\x15\x00\x2a\x00\x10\x01\x00\x00"  # jeq  272 fadvise64_64        -> allow
     b"\x15\x00\x2a\x28\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to move_pages:
+    # from pselect6:
     b"\x15\x00\x27\x00\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM)
-    # fsync, modify_ldt, pselect6, ...:
+    # fsync and others:
     b"\x45\x00\x26\x27\x08\x00\x00\x00"  # jset 8 creat                 -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
     b"\x35\x00\x00\x25\x40\x01\x00\x00"  # jge  320 utimensat           else allow
     b"\x15\x00\x24\x23\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x22\x23\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x0b\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> pkey_alloc to clock_adjtime64
-    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mmap, mprotect, mmap2, ...
-    b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> membarrier to pwritev2
+    # from name_to_handle_at:
+    b"\x35\x00\x0b\x00\x96\x01\x00\x00"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x06\x00\x7d\x01\x00\x00"  # jge  381 pkey_alloc          -> from pkey_alloc
+    b"\x35\x00\x03\x00\x7c\x01\x00\x00"  # jge  380 pkey_mprotect       -> mmap and others
+    b"\x35\x00\x01\x00\x77\x01\x00\x00"  # jge  375 membarrier          -> from membarrier
     b"\x15\x00\x1a\x19\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x18\x19\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # mmap, mprotect, mmap2, ...:
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to clock_adjtime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x00\x14\x82\x01\x00\x00"  # jge  386 rseq                else errno(EPERM)
-    # 222, rseq:
+    # gettid and others:
     b"\x45\x00\x15\x14\x1d\x00\x00\x00"  # jset 29 pause                -> errno(ENOSYS) else allow
-    # semget to clock_adjtime64:
-    b"\x15\x00\x01\x12\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x15\x00\x01\x12\x93\x01\x00\x00"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x10\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x0f\x0e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x0f\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x08\x0a\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> fadvise64, clone3
+    # from rt_sigtimedwait_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> fadvise64 and others
     b"\x35\x00\x06\x07\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64, clone3:
+    # fadvise64 and others:
     b"\x45\x00\x07\x06\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # openat2 to fchroot:
-    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from openat2:
+    b"\x35\x00\x02\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x45\x00\x03\x00\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM)
-    # munmap, getresuid32, openat2:
+    # munmap and others:
     b"\x45\x00\x03\x02\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -11,148 +11,148 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # loongarch32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> mremap to fchroot
-    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> sendfile64 to munmap
+    b"\x35\x00\x42\x00\xd8\x00\x00\x00"  # jge  216 mremap              -> from mremap
+    b"\x35\x00\x15\x00\x47\x00\x00\x00"  # jge  71 sendfile64           -> from sendfile64
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
     b"\x35\x00\x6a\x00\x3e\x00\x00\x00"  # jge  62 llseek               -> allow
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x68\x00\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow
     b"\x15\x00\x68\x66\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x66\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\x65\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x65\x63\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x62\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x61\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x60\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x5f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64 (2)
     b"\x15\x00\x00\x5b\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:78
     b"\x15\x00\x58\x57\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # sendfile64 to munmap:
-    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> sched_yield to munmap
+    # from sendfile64:
+    b"\x35\x00\x10\x00\x7c\x00\x00\x00"  # jge  124 sched_yield         -> from sched_yield
     b"\x35\x00\x37\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
-    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync to personality
-    b"\x35\x00\x53\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64, 137, setpriority
-    # sync to personality:
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> acct to personality
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x05\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
+    b"\x35\x00\x01\x00\x51\x00\x00\x00"  # jge  81 sync                 -> from sync
+    b"\x35\x00\x53\x12\x4f\x00\x00\x00"  # jge  79                      -> errno(ENOSYS) else sendfile64 and others
+    # from sync:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
     b"\x45\x00\x50\x4f\xaa\xff\xff\xff"  # jset 0xffffffaa              -> allow else errno(EPERM)
-    # acct to personality:
+    # from acct:
     b"\x35\x00\x4e\x50\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to set_tid_address:
+    # from exit:
     b"\x15\x00\x4d\x4e\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to sched_setaffinity:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    # from unshare:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x45\x00\x00\x4d\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
     b"\x45\x00\x4b\x00\x9a\xff\xff\xff"  # jset 0xffffff9a              -> allow
     b"\x35\x00\x4b\x49\x65\x00\x00\x00"  # jge  101                     -> errno(ENOSYS) else errno(EPERM)
-    # kexec_load to sched_setaffinity:
+    # from kexec_load:
     b"\x35\x00\x00\x48\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x49\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x46\x48\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # sched_yield to munmap:
-    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to munmap
-    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    # from sched_yield:
+    b"\x35\x00\x0e\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x45\x00\x00\x43\x03\xff\xff\xff"  # jset 0xffffff03              else allow
     b"\x15\x00\x43\x41\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
-    # sigaltstack to setresuid:
+    # from sigaltstack:
     b"\x35\x00\x00\x41\x89\x00\x00\x00"  # jge  137                     else allow
     b"\x15\x00\x40\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    # sendfile64, 137, setpriority:
+    # sendfile64 and others:
     b"\x45\x00\x3e\x40\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x3d\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x3c\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x3b\x3a\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
-    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> getrusage to umask
+    # from sethostname:
+    b"\x35\x00\x01\x00\xa5\x00\x00\x00"  # jge  165 getrusage           -> from getrusage
     b"\x35\x00\x3a\x38\xa3\x00\x00\x00"  # jge  163                     -> errno(ENOSYS) else errno(EPERM)
-    # getrusage to umask:
+    # from getrusage:
     b"\x15\x00\x38\x37\xa5\x00\x00\x00"  # jeq  165 getrusage           -> allow else errno(EPERM)
-    # prctl to munmap:
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to munmap
+    # from prctl:
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x34\x33\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x33\x32\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to munmap:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to munmap
+    # from getcpu:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x31\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x15\x00\x30\x31\xa8\x00\x00\x00"  # jeq  168 getcpu              -> allow else errno(ENOSYS)
-    # mq_open to munmap:
-    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to munmap
+    # from mq_open:
+    b"\x35\x00\x02\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
     b"\x45\x00\x2d\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x2e\x2c\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # semop to munmap:
+    # from semop:
     b"\x35\x00\x2c\x2b\xd6\x00\x00\x00"  # jge  214 brk                 -> allow else errno(EPERM)
-    # mremap to fchroot:
-    b"\x35\x00\x18\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64 to kexec_file_load
-    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> mprotect to accept4
+    # from mremap:
+    b"\x35\x00\x18\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> from prlimit64
+    b"\x35\x00\x02\x00\xe2\x00\x00\x00"  # jge  226 mprotect            -> from mprotect
     b"\x15\x00\x10\x00\xde\x00\x00\x00"  # jeq  222 mmap2               -> mmap2, mprotect, pkey_mprotect
     b"\x15\x00\x27\x26\xdf\x00\x00\x00"  # jeq  223 fadvise64_64        -> allow else errno(EPERM)
-    # mprotect to accept4:
+    # from mprotect:
     b"\x35\x00\x00\x0e\xe3\x00\x00\x00"  # jge  227 msync               else mmap2, mprotect, pkey_mprotect
     b"\x35\x00\x00\x25\xe6\x00\x00\x00"  # jge  230 mlockall            else allow
     b"\x15\x00\x24\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
     b"\x35\x00\x24\x22\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else errno(EPERM)
-    # prlimit64 to kexec_file_load:
-    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> pkey_mprotect to kexec_file_load
-    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to pwritev2
+    # from prlimit64:
+    b"\x35\x00\x09\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1e\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1d\x1c\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to pwritev2:
-    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    # from fanotify_init:
+    b"\x35\x00\x02\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x1b\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x1b\x19\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x18\x19\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to kexec_file_load:
-    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to kexec_file_load
-    # mmap2, mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
+    # mmap2, mprotect, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x15\x16\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to kexec_file_load:
+    # from pkey_alloc:
     b"\x35\x00\x00\x14\x24\x01\x00\x00"  # jge  292                     else errno(EPERM)
     b"\x15\x00\x14\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x12\x14\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x10\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x0f\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x0e\x0d\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x09\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x09\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0a\x09\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x09\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x09\x07\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow

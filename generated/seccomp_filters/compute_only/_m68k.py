@@ -11,212 +11,212 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x53\x00\x00\x00\x00\xd3"  # jge  211 getresgid32         -> getresgid32 to fchroot
-    b"\x00\x35\x2d\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to setresgid32
-    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to getitimer
+    b"\x00\x35\x53\x00\x00\x00\x00\xd3"  # jge  211 getresgid32         -> from getresgid32
+    b"\x00\x35\x2d\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
+    b"\x00\x35\x19\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x12\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to umount2
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to getpid
+    b"\x00\x35\x06\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
     b"\x00\x15\x92\x93\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to getpid:
+    # from open:
     b"\x00\x35\x92\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\x91\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
     b"\x00\x15\x90\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
     b"\x00\x15\x90\x8e\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # mount to umount2:
-    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
-    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
+    # from mount:
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x15\x8c\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\x8b\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\x8a\x89\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x00\x35\x00\x8a\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
     b"\x00\x15\x89\x87\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x45\x86\x00\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow
     b"\x00\x45\x84\x86\xff\xff\xff\xd3"  # jset 0xffffffd3              -> errno(EPERM) else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x00\x35\x85\x83\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x82\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x81\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x80\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x7f\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to getitimer:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to getitimer
-    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to readdir
+    # from fcntl:
+    b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
+    b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x41\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)
     b"\x00\x15\x41\x79\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
-    # setpgid to readdir:
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    # from setpgid:
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
     b"\x00\x35\x75\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
     b"\x00\x15\x74\x76\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x00\x15\x73\x74\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x2b\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday, truncate64, chown32
-    b"\x00\x35\x72\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, set_tid_address
-    # mmap to getitimer:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to getitimer
+    # from setreuid:
+    b"\x00\x35\x2b\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x00\x35\x72\x3e\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from mmap:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x56\x6e\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to getitimer:
-    b"\x00\x35\x00\x53\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap, setreuid32, membarrier
+    b"\x00\x15\x56\x6e\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x00\x53\x00\x00\x00\x5e"  # jge  94 fchmod               else munmap and others
     b"\x00\x35\x6d\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
     b"\x00\x15\x6d\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x6c\x6a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # stat to setresgid32:
-    b"\x00\x35\x14\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to setresgid32
-    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x00\x35\x3e\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc, futex, fadvise64, ...
+    # from stat:
+    b"\x00\x35\x14\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x06\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap and others
+    b"\x00\x35\x3e\x00\x00\x00\x00\x75"  # jge  117 ipc                 -> ipc and others
     b"\x00\x35\x00\x65\x00\x00\x00\x6c"  # jge  108 fstat               else errno(EPERM)
     b"\x00\x45\x00\x66\xff\xff\xff\x8e"  # jset 0xffffff8e              else errno(ENOSYS)
     b"\x00\x45\x00\x64\xff\xff\xff\x83"  # jset 0xffffff83              else allow
     b"\x00\x35\x62\x64\x00\x00\x00\x6f"  # jge  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # sigprocmask to getresgid:
-    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to getresgid
-    b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
+    # from sigprocmask:
+    b"\x00\x35\x07\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x04\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
     b"\x00\x35\x00\x60\x00\x00\x00\x7f"  # jge  127 create_module       else allow
     b"\x00\x15\x5f\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
     b"\x00\x15\x5e\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x5e\x5c\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x00\x15\x5b\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x5a\x5b\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x59\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x58\x57\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x35\x00\x57\x00\x00\x00\xa7"  # jge  167 query_module        else allow
-    b"\x00\x35\x56\x29\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else query_module, unshare
-    # prctl to setresgid32:
-    b"\x00\x35\x09\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> mmap2 to setresgid32
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    b"\x00\x35\x56\x29\x00\x00\x00\xab"  # jge  171 getresgid           -> allow else query_module and others
+    # from prctl:
+    b"\x00\x35\x09\x00\x00\x00\x00\xc0"  # jge  192 mmap2               -> from mmap2
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x51\x50\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x50\x4f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
     b"\x00\x15\x4d\x4e\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # lchown to ugetrlimit:
+    # from lchown:
     b"\x00\x35\x4d\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> allow
     b"\x00\x15\x4c\x4b\x00\x00\x00\xba"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # mmap2 to setresgid32:
-    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to setresgid32
+    # from mmap2:
+    b"\x00\x35\x00\x32\x00\x00\x00\xc1"  # jge  193 truncate64          else mmap and others
+    b"\x00\x35\x03\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
     b"\x00\x35\x49\x00\x00\x00\x00\xc7"  # jge  199 getuid32            -> allow
     b"\x00\x15\x48\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
-    # settimeofday, truncate64, chown32:
+    # settimeofday and others:
     b"\x00\x45\x46\x47\x00\x00\x00\x0d"  # jset 13 time                 -> errno(EPERM) else allow
-    # setreuid32 to setresgid32:
-    b"\x00\x45\x45\x2b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else munmap, setreuid32, membarrier
-    # getresgid32 to fchroot:
-    b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x00\x35\x11\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to prlimit64
-    b"\x00\x35\x30\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x05\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 to clock_settime
-    b"\x00\x35\x18\x00\x00\x00\x00\xeb"  # jge  235 futex               -> ipc, futex, fadvise64, ...
-    b"\x00\x35\x02\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to fremovexattr
+    # from setreuid32:
+    b"\x00\x45\x45\x2b\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else munmap and others
+    # from getresgid32:
+    b"\x00\x35\x25\x00\x00\x00\x01\x54"  # jge  340 name_to_handle_at   -> from name_to_handle_at
+    b"\x00\x35\x11\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
+    b"\x00\x35\x30\x00\x00\x00\x01\x04"  # jge  260 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x05\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> from fcntl64
+    b"\x00\x35\x18\x00\x00\x00\x00\xeb"  # jge  235 futex               -> ipc and others
+    b"\x00\x35\x02\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
     b"\x00\x35\x00\x3f\x00\x00\x00\xd4"  # jge  212 lchown32            else allow
     b"\x00\x35\x3f\x3d\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else errno(EPERM)
-    # getdents64 to fremovexattr:
+    # from getdents64:
     b"\x00\x15\x3d\x3c\x00\x00\x00\xdd"  # jeq  221 gettid              -> allow else errno(EPERM)
-    # fcntl64 to clock_settime:
-    b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to clock_settime
+    # from fcntl64:
+    b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x45\x00\x39\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:68, 78
     b"\x00\x15\x38\x37\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x35\x36\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # readahead to clock_settime:
-    b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid, set_tid_address
-    b"\x00\x35\x0b\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc, futex, fadvise64, ... else errno(EPERM)
-    # setreuid, set_tid_address:
+    # from readahead:
+    b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid and others
+    b"\x00\x35\x0b\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc and others else errno(EPERM)
+    # setreuid and others:
     b"\x00\x45\x32\x33\x00\x00\x01\x02"  # jset 258 timer_delete        -> errno(EPERM) else allow
-    # statfs64 to prlimit64:
-    b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to prlimit64
+    # from statfs64:
+    b"\x00\x35\x06\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x0f\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 pselect6            -> pselect6 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x01\x2d"  # jge  301 pselect6            -> from pselect6
     b"\x00\x15\x2f\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x2f\x2d\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to sched_setaffinity:
+    # from pselect6:
     b"\x00\x35\x00\x2d\x00\x00\x01\x2f"  # jge  303 unshare             else allow
-    # query_module, unshare:
+    # query_module and others:
     b"\x00\x45\x2b\x2c\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # kexec_load to prlimit64:
+    # from kexec_load:
     b"\x00\x35\x07\x00\x00\x00\x01\x53"  # jge  339 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to fanotify_mark
-    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat to inotify_init1
-    # ipc, futex, fadvise64, ...:
+    b"\x00\x35\x03\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
+    b"\x00\x35\x01\x00\x00\x00\x01\x3c"  # jge  316 utimensat           -> from utimensat
+    # ipc and others:
     b"\x00\x45\x28\x27\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat to inotify_init1:
+    # from utimensat:
     b"\x00\x15\x27\x26\x00\x00\x01\x46"  # jeq  326 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> get_thread_area to fanotify_mark
+    # from preadv:
+    b"\x00\x35\x01\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> from get_thread_area
     b"\x00\x35\x24\x25\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # get_thread_area to fanotify_mark:
+    # from get_thread_area:
     b"\x00\x35\x23\x24\x00\x00\x01\x51"  # jge  337 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to clock_adjtime64
-    b"\x00\x35\x03\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> pkey_mprotect to rseq
-    b"\x00\x35\x00\x06\x00\x00\x01\x76"  # jge  374 membarrier          else name_to_handle_at, pkey_alloc
+    # from name_to_handle_at:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x09\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x03\x00\x00\x00\x01\x7d"  # jge  381 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x00\x06\x00\x00\x01\x76"  # jge  374 membarrier          else name_to_handle_at and others
     b"\x00\x35\x1a\x00\x00\x00\x01\x7b"  # jge  379 statx               -> errno(EPERM)
-    # munmap, setreuid32, membarrier:
+    # munmap and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # pkey_mprotect to rseq:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> pkey_alloc to rseq
-    # mmap, mprotect, mmap2, ...:
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7e"  # jge  382 pkey_alloc          -> from pkey_alloc
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x16\x17\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
+    # from pkey_alloc:
     b"\x00\x35\x17\x00\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS)
-    # name_to_handle_at, pkey_alloc:
+    # name_to_handle_at and others:
     b"\x00\x45\x14\x15\x00\x00\x00\x1f"  # jset 31                      -> errno(EPERM) else allow
-    # semget to clock_adjtime64:
-    b"\x00\x15\x01\x13\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x00\x15\x01\x13\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x00\x35\x10\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0a\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x08\x0a\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to close_range:
+    # from sched_rr_get_interval_time64:
     b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
     b"\x00\x35\x07\x08\x00\x00\x01\xb4"  # jge  436 close_range         -> allow else errno(ENOSYS)
-    # openat2 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from openat2:
+    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

@@ -9,152 +9,152 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x71\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x41\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> clock_gettime to fchroot
-    b"\x00\x35\x1b\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> fcntl to clock_settime
+    b"\x00\x35\x41\x00\x00\x00\x14\x66"  # jge  5222 clock_gettime      -> from clock_gettime
+    b"\x00\x35\x1b\x00\x00\x00\x13\xce"  # jge  5070 fcntl              -> from fcntl
     b"\x00\x15\x14\x00\x00\x00\x13\x91"  # jeq  5009 mmap               -> mmap
     b"\x00\x15\x59\x00\x00\x00\x13\x92"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
     b"\x00\x15\x0c\x00\x00\x00\x13\x97"  # jeq  5015 ioctl              -> ioctl
-    b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> access to msgctl
-    b"\x00\x35\x06\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open, munmap, pread64, ...
+    b"\x00\x35\x04\x00\x00\x00\x13\x9c"  # jge  5020 access             -> from access
+    b"\x00\x35\x06\x00\x00\x00\x13\x8a"  # jge  5002 open               -> open and others
     b"\x00\x35\x66\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
     b"\x00\x35\x00\x68\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x67\x66\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # access to msgctl:
-    b"\x00\x35\x03\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> dup to msgctl
+    # from access:
+    b"\x00\x35\x03\x00\x00\x00\x13\xa7"  # jge  5031 dup                -> from dup
     b"\x00\x35\x61\x00\x00\x00\x13\xa4"  # jge  5028 shmget             -> errno(EPERM)
     b"\x00\x35\x00\x60\x00\x00\x13\x9e"  # jge  5022 _newselect         else errno(EPERM)
-    # open, munmap, pread64, ...:
+    # open and others:
     b"\x00\x45\x60\x5f\x00\x00\x00\x11"  # jset 17                      -> allow else errno(EPERM)
-    # dup to msgctl:
+    # from dup:
     b"\x00\x35\x00\x5f\x00\x00\x13\xaf"  # jge  5039 sendfile           else allow
     b"\x00\x15\x5e\x00\x00\x00\x13\xc2"  # jeq  5058 exit               -> allow
     b"\x00\x15\x5d\x5c\x00\x00\x13\xc5"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x5b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x5a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x59\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x58\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x52\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x00\x35\x16\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> mlockall to clock_settime
-    b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> flock to munlock
+    # from fcntl:
+    b"\x00\x35\x16\x00\x00\x00\x14\x1c"  # jge  5148 mlockall           -> from mlockall
+    b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> from flock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl
     b"\x00\x15\x00\x4c\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x49\x4a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl:
+    # fcntl: compute_only.yml:68
     b"\x00\x15\x49\x48\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to munlock:
-    b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> geteuid to munlock
-    b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> gettimeofday to setgid
+    # from flock:
+    b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
+    b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> from gettimeofday
     b"\x00\x45\x00\x46\xff\xff\xec\x2e"  # jset 0xffffec2e              else allow
     b"\x00\x15\x45\x44\x00\x00\x13\xd3"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
-    # gettimeofday to setgid:
+    # from gettimeofday:
     b"\x00\x45\x00\x44\xff\xff\xec\x11"  # jset 0xffffec11              else allow
     b"\x00\x35\x42\x43\x00\x00\x13\xeb"  # jge  5099 ptrace             -> errno(EPERM) else allow
-    # geteuid to munlock:
-    b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> rt_sigpending to munlock
-    b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> setsid to capset
+    # from geteuid:
+    b"\x00\x35\x05\x00\x00\x00\x14\x05"  # jge  5125 rt_sigpending      -> from rt_sigpending
+    b"\x00\x35\x01\x00\x00\x00\x13\xf6"  # jge  5110 setsid             -> from setsid
     b"\x00\x15\x3f\x40\x00\x00\x13\xf3"  # jeq  5107 setpgid            -> errno(EPERM) else allow
-    # setsid to capset:
-    b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> getresuid to capset
+    # from setsid:
+    b"\x00\x35\x01\x00\x00\x00\x13\xfc"  # jge  5116 getresuid          -> from getresuid
     b"\x00\x15\x3e\x3d\x00\x00\x13\xf9"  # jeq  5113 getgroups          -> allow else errno(EPERM)
-    # getresuid to capset:
+    # from getresuid:
     b"\x00\x45\x3c\x3d\xff\xff\xec\x01"  # jset 0xffffec01              -> errno(EPERM) else allow
-    # rt_sigpending to munlock:
-    b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> utime to munlock
+    # from rt_sigpending:
+    b"\x00\x35\x01\x00\x00\x00\x14\x0a"  # jge  5130 utime              -> from utime
     b"\x00\x15\x3a\x3b\x00\x00\x14\x07"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x00\x35\x3a\x39\x00\x00\x14\x1a"  # jge  5146 mlock              -> allow else errno(EPERM)
-    # mlockall to clock_settime:
-    b"\x00\x35\x07\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> sched_getaffinity to clock_settime
+    # from mlockall:
+    b"\x00\x35\x07\x00\x00\x00\x14\x4c"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
     b"\x00\x15\x02\x00\x00\x00\x14\x21"  # jeq  5153 prctl              -> prctl (1)
     b"\x00\x15\x37\x00\x00\x00\x14\x3a"  # jeq  5178 gettid             -> allow
     b"\x00\x15\x36\x35\x00\x00\x14\x4a"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x33\x32\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x32\x31\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x00\x35\x00\x19\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_settime
-    b"\x00\x35\x00\x0e\x00\x00\x14\x55"  # jge  5205 exit_group         else cacheflush, pselect6, get_robust_list
+    b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
+    b"\x00\x35\x00\x0e\x00\x00\x14\x55"  # jge  5205 exit_group         else cacheflush and others
     b"\x00\x45\x2d\x2e\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # rt_sigreturn to clock_settime:
+    # from rt_sigreturn:
     b"\x00\x35\x00\x2d\x00\x00\x14\x5e"  # jge  5214 semtimedop         else allow
     b"\x00\x15\x2c\x2b\x00\x00\x14\x5f"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> tgkill to fchroot
+    # from clock_gettime:
+    b"\x00\x35\x03\x00\x00\x00\x14\x69"  # jge  5225 tgkill             -> from tgkill
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x29\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x28\x27\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # tgkill to fchroot:
-    b"\x00\x35\x11\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> name_to_handle_at to fchroot
+    # from tgkill:
+    b"\x00\x35\x11\x00\x00\x00\x14\xb2"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
     b"\x00\x35\x0a\x00\x00\x00\x14\xb1"  # jge  5297 prlimit64          -> prlimit64
-    b"\x00\x35\x05\x00\x00\x00\x14\x97"  # jge  5271 getcpu             -> getcpu to fanotify_mark
-    b"\x00\x35\x02\x00\x00\x00\x14\x8c"  # jge  5260 pselect6           -> pselect6 to kexec_load
+    b"\x00\x35\x05\x00\x00\x00\x14\x97"  # jge  5271 getcpu             -> from getcpu
+    b"\x00\x35\x02\x00\x00\x00\x14\x8c"  # jge  5260 pselect6           -> from pselect6
     b"\x00\x15\x23\x00\x00\x00\x14\x7a"  # jeq  5242 set_thread_area    -> allow
     b"\x00\x15\x25\x21\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to kexec_load:
+    # from pselect6:
     b"\x00\x15\x21\x00\x00\x00\x14\x94"  # jeq  5268 set_robust_list    -> allow
-    # cacheflush, pselect6, get_robust_list:
+    # cacheflush and others:
     b"\x00\x45\x1f\x20\x00\x00\x00\x12"  # jset 18                      -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x00\x35\x02\x00\x00\x00\x14\xa9"  # jge  5289 preadv             -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x00\x35\x02\x00\x00\x00\x14\xa9"  # jge  5289 preadv             -> from preadv
     b"\x00\x35\x00\x1e\x00\x00\x14\x99"  # jge  5273 ioprio_set         else allow
     b"\x00\x15\x1d\x1c\x00\x00\x14\xa6"  # jeq  5286 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x00\x35\x1b\x1c\x00\x00\x14\xab"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> pkey_alloc to fchroot
+    # from name_to_handle_at:
+    b"\x00\x35\x06\x00\x00\x00\x14\xcc"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x00\x35\x03\x00\x00\x00\x14\xcb"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> membarrier to pwritev2
+    b"\x00\x35\x01\x00\x00\x00\x14\xc6"  # jge  5318 membarrier         -> from membarrier
     b"\x00\x15\x12\x11\x00\x00\x14\xc1"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x00\x15\x10\x11\x00\x00\x14\xc8"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x00\x35\x11\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> futex_wake to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x15\x3d"  # jge  5437 openat2            -> openat2 to map_shadow_stack
-    b"\x00\x35\x02\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to close_range
+    b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> from futex_wake
+    b"\x00\x35\x05\x00\x00\x00\x15\x3d"  # jge  5437 openat2            -> from openat2
+    b"\x00\x35\x02\x00\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  -> from pidfd_send_signal
     b"\x00\x15\x0a\x00\x00\x00\x14\xcf"  # jeq  5327 rseq               -> allow
     b"\x00\x35\x0c\x08\x00\x00\x14\xd1"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to close_range:
+    # from pidfd_send_signal:
     b"\x00\x15\x08\x00\x00\x00\x15\x3c"  # jeq  5436 close_range        -> allow
     b"\x00\x15\x0a\x06\x00\x00\x15\x3b"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x06\x00\x00\x00\x15\x41"  # jeq  5441 epoll_pwait2       -> allow
     b"\x00\x15\x05\x00\x00\x00\x15\x49"  # jeq  5449 futex_waitv        -> allow
     b"\x00\x15\x07\x03\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x03\x00\x00\x15\x51"  # jge  5457 statmount          else allow
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x15\x01\x00\x00\x00\x15\x5f"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)

@@ -9,152 +9,152 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x71\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x41\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> clock_gettime to fchroot
-    b"\x35\x00\x1b\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> fcntl to clock_settime
+    b"\x35\x00\x41\x00\x66\x14\x00\x00"  # jge  5222 clock_gettime      -> from clock_gettime
+    b"\x35\x00\x1b\x00\xce\x13\x00\x00"  # jge  5070 fcntl              -> from fcntl
     b"\x15\x00\x14\x00\x91\x13\x00\x00"  # jeq  5009 mmap               -> mmap
     b"\x15\x00\x59\x00\x92\x13\x00\x00"  # jeq  5010 mprotect           -> mprotect, pkey_mprotect
     b"\x15\x00\x0c\x00\x97\x13\x00\x00"  # jeq  5015 ioctl              -> ioctl
-    b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> access to msgctl
-    b"\x35\x00\x06\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open, munmap, pread64, ...
+    b"\x35\x00\x04\x00\x9c\x13\x00\x00"  # jge  5020 access             -> from access
+    b"\x35\x00\x06\x00\x8a\x13\x00\x00"  # jge  5002 open               -> open and others
     b"\x35\x00\x66\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
     b"\x35\x00\x00\x68\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x67\x66\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # access to msgctl:
-    b"\x35\x00\x03\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> dup to msgctl
+    # from access:
+    b"\x35\x00\x03\x00\xa7\x13\x00\x00"  # jge  5031 dup                -> from dup
     b"\x35\x00\x61\x00\xa4\x13\x00\x00"  # jge  5028 shmget             -> errno(EPERM)
     b"\x35\x00\x00\x60\x9e\x13\x00\x00"  # jge  5022 _newselect         else errno(EPERM)
-    # open, munmap, pread64, ...:
+    # open and others:
     b"\x45\x00\x60\x5f\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
-    # dup to msgctl:
+    # from dup:
     b"\x35\x00\x00\x5f\xaf\x13\x00\x00"  # jge  5039 sendfile           else allow
     b"\x15\x00\x5e\x00\xc2\x13\x00\x00"  # jeq  5058 exit               -> allow
     b"\x15\x00\x5d\x5c\xc5\x13\x00\x00"  # jeq  5061 uname              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x5b\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x5a\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x59\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x58\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x52\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x35\x00\x16\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> mlockall to clock_settime
-    b"\x35\x00\x06\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> flock to munlock
+    # from fcntl:
+    b"\x35\x00\x16\x00\x1c\x14\x00\x00"  # jge  5148 mlockall           -> from mlockall
+    b"\x35\x00\x06\x00\xcf\x13\x00\x00"  # jge  5071 flock              -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl
     b"\x15\x00\x00\x4c\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x49\x4a\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl:
+    # fcntl: compute_only.yml:68
     b"\x15\x00\x49\x48\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to munlock:
-    b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> geteuid to munlock
-    b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> gettimeofday to setgid
+    # from flock:
+    b"\x35\x00\x05\x00\xf1\x13\x00\x00"  # jge  5105 geteuid            -> from geteuid
+    b"\x35\x00\x02\x00\xe6\x13\x00\x00"  # jge  5094 gettimeofday       -> from gettimeofday
     b"\x45\x00\x00\x46\x2e\xec\xff\xff"  # jset 0xffffec2e              else allow
     b"\x15\x00\x45\x44\xd3\x13\x00\x00"  # jeq  5075 ftruncate          -> allow else errno(EPERM)
-    # gettimeofday to setgid:
+    # from gettimeofday:
     b"\x45\x00\x00\x44\x11\xec\xff\xff"  # jset 0xffffec11              else allow
     b"\x35\x00\x42\x43\xeb\x13\x00\x00"  # jge  5099 ptrace             -> errno(EPERM) else allow
-    # geteuid to munlock:
-    b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> rt_sigpending to munlock
-    b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> setsid to capset
+    # from geteuid:
+    b"\x35\x00\x05\x00\x05\x14\x00\x00"  # jge  5125 rt_sigpending      -> from rt_sigpending
+    b"\x35\x00\x01\x00\xf6\x13\x00\x00"  # jge  5110 setsid             -> from setsid
     b"\x15\x00\x3f\x40\xf3\x13\x00\x00"  # jeq  5107 setpgid            -> errno(EPERM) else allow
-    # setsid to capset:
-    b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> getresuid to capset
+    # from setsid:
+    b"\x35\x00\x01\x00\xfc\x13\x00\x00"  # jge  5116 getresuid          -> from getresuid
     b"\x15\x00\x3e\x3d\xf9\x13\x00\x00"  # jeq  5113 getgroups          -> allow else errno(EPERM)
-    # getresuid to capset:
+    # from getresuid:
     b"\x45\x00\x3c\x3d\x01\xec\xff\xff"  # jset 0xffffec01              -> errno(EPERM) else allow
-    # rt_sigpending to munlock:
-    b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> utime to munlock
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\x0a\x14\x00\x00"  # jge  5130 utime              -> from utime
     b"\x15\x00\x3a\x3b\x07\x14\x00\x00"  # jeq  5127 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x35\x00\x3a\x39\x1a\x14\x00\x00"  # jge  5146 mlock              -> allow else errno(EPERM)
-    # mlockall to clock_settime:
-    b"\x35\x00\x07\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> sched_getaffinity to clock_settime
+    # from mlockall:
+    b"\x35\x00\x07\x00\x4c\x14\x00\x00"  # jge  5196 sched_getaffinity  -> from sched_getaffinity
     b"\x15\x00\x02\x00\x21\x14\x00\x00"  # jeq  5153 prctl              -> prctl (1)
     b"\x15\x00\x37\x00\x3a\x14\x00\x00"  # jeq  5178 gettid             -> allow
     b"\x15\x00\x36\x35\x4a\x14\x00\x00"  # jeq  5194 futex              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x33\x32\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x32\x31\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x19\x4d\x14\x00\x00"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> rt_sigreturn to clock_settime
-    b"\x35\x00\x00\x0e\x55\x14\x00\x00"  # jge  5205 exit_group         else cacheflush, pselect6, get_robust_list
+    b"\x35\x00\x02\x00\x5b\x14\x00\x00"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
+    b"\x35\x00\x00\x0e\x55\x14\x00\x00"  # jge  5205 exit_group         else cacheflush and others
     b"\x45\x00\x2d\x2e\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # rt_sigreturn to clock_settime:
+    # from rt_sigreturn:
     b"\x35\x00\x00\x2d\x5e\x14\x00\x00"  # jge  5214 semtimedop         else allow
     b"\x15\x00\x2c\x2b\x5f\x14\x00\x00"  # jeq  5215 fadvise64          -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x35\x00\x03\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> tgkill to fchroot
+    # from clock_gettime:
+    b"\x35\x00\x03\x00\x69\x14\x00\x00"  # jge  5225 tgkill             -> from tgkill
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x29\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x28\x27\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # tgkill to fchroot:
-    b"\x35\x00\x11\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> name_to_handle_at to fchroot
+    # from tgkill:
+    b"\x35\x00\x11\x00\xb2\x14\x00\x00"  # jge  5298 name_to_handle_at  -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xb1\x14\x00\x00"  # jge  5297 prlimit64          -> prlimit64
-    b"\x35\x00\x05\x00\x97\x14\x00\x00"  # jge  5271 getcpu             -> getcpu to fanotify_mark
-    b"\x35\x00\x02\x00\x8c\x14\x00\x00"  # jge  5260 pselect6           -> pselect6 to kexec_load
+    b"\x35\x00\x05\x00\x97\x14\x00\x00"  # jge  5271 getcpu             -> from getcpu
+    b"\x35\x00\x02\x00\x8c\x14\x00\x00"  # jge  5260 pselect6           -> from pselect6
     b"\x15\x00\x23\x00\x7a\x14\x00\x00"  # jeq  5242 set_thread_area    -> allow
     b"\x15\x00\x25\x21\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to kexec_load:
+    # from pselect6:
     b"\x15\x00\x21\x00\x94\x14\x00\x00"  # jeq  5268 set_robust_list    -> allow
-    # cacheflush, pselect6, get_robust_list:
+    # cacheflush and others:
     b"\x45\x00\x1f\x20\x12\x00\x00\x00"  # jset 18                      -> errno(EPERM) else allow
-    # getcpu to fanotify_mark:
-    b"\x35\x00\x02\x00\xa9\x14\x00\x00"  # jge  5289 preadv             -> preadv to fanotify_mark
+    # from getcpu:
+    b"\x35\x00\x02\x00\xa9\x14\x00\x00"  # jge  5289 preadv             -> from preadv
     b"\x35\x00\x00\x1e\x99\x14\x00\x00"  # jge  5273 ioprio_set         else allow
     b"\x15\x00\x1d\x1c\xa6\x14\x00\x00"  # jeq  5286 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x1b\x1c\xab\x14\x00\x00"  # jge  5291 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x19\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x16\x15\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x06\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> pkey_alloc to fchroot
+    # from name_to_handle_at:
+    b"\x35\x00\x06\x00\xcc\x14\x00\x00"  # jge  5324 pkey_alloc         -> from pkey_alloc
     b"\x35\x00\x03\x00\xcb\x14\x00\x00"  # jge  5323 pkey_mprotect      -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> membarrier to pwritev2
+    b"\x35\x00\x01\x00\xc6\x14\x00\x00"  # jge  5318 membarrier         -> from membarrier
     b"\x15\x00\x12\x11\xc1\x14\x00\x00"  # jeq  5313 getrandom          -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x10\x11\xc8\x14\x00\x00"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0e\x0f\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x11\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x09\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> futex_wake to fchroot
-    b"\x35\x00\x05\x00\x3d\x15\x00\x00"  # jge  5437 openat2            -> openat2 to map_shadow_stack
-    b"\x35\x00\x02\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> pidfd_send_signal to close_range
+    b"\x35\x00\x09\x00\x4e\x15\x00\x00"  # jge  5454 futex_wake         -> from futex_wake
+    b"\x35\x00\x05\x00\x3d\x15\x00\x00"  # jge  5437 openat2            -> from openat2
+    b"\x35\x00\x02\x00\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  -> from pidfd_send_signal
     b"\x15\x00\x0a\x00\xcf\x14\x00\x00"  # jeq  5327 rseq               -> allow
     b"\x35\x00\x0c\x08\xd1\x14\x00\x00"  # jge  5329                    -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to close_range:
+    # from pidfd_send_signal:
     b"\x15\x00\x08\x00\x3c\x15\x00\x00"  # jeq  5436 close_range        -> allow
     b"\x15\x00\x0a\x06\x3b\x15\x00\x00"  # jeq  5435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x15\x00\x06\x00\x41\x15\x00\x00"  # jeq  5441 epoll_pwait2       -> allow
     b"\x15\x00\x05\x00\x49\x15\x00\x00"  # jeq  5449 futex_waitv        -> allow
     b"\x15\x00\x07\x03\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x03\x51\x15\x00\x00"  # jge  5457 statmount          else allow
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x15\x00\x01\x00\x5f\x15\x00\x00"  # jeq  5471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)

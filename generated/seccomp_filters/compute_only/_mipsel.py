@@ -9,189 +9,189 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x8d\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x4b\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> reserved221 to fchroot
-    b"\x35\x00\x2b\x00\x18\x10\x00\x00"  # jge  4120 clone              -> clone to fcntl64
-    b"\x35\x00\x14\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> fcntl to sigreturn
+    b"\x35\x00\x4b\x00\x7d\x10\x00\x00"  # jge  4221 reserved221        -> from reserved221
+    b"\x35\x00\x2b\x00\x18\x10\x00\x00"  # jge  4120 clone              -> from clone
+    b"\x35\x00\x14\x00\xd7\x0f\x00\x00"  # jge  4055 fcntl              -> from fcntl
     b"\x35\x00\x0d\x00\xd6\x0f\x00\x00"  # jge  4054 ioctl              -> ioctl
-    b"\x35\x00\x06\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> mount to lock
-    b"\x35\x00\x03\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> waitpid to getpid
-    b"\x35\x00\x01\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> read to close
-    b"\x35\x00\x08\x85\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall, dup else errno(ENOSYS)
-    # read to close:
+    b"\x35\x00\x06\x00\xb5\x0f\x00\x00"  # jge  4021 mount              -> from mount
+    b"\x35\x00\x03\x00\xa7\x0f\x00\x00"  # jge  4007 waitpid            -> from waitpid
+    b"\x35\x00\x01\x00\xa3\x0f\x00\x00"  # jge  4003 read               -> from read
+    b"\x35\x00\x08\x85\xa0\x0f\x00\x00"  # jge  4000 syscall            -> syscall and others else errno(ENOSYS)
+    # from read:
     b"\x15\x00\x7e\x7f\xa5\x0f\x00\x00"  # jeq  4005 open               -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x35\x00\x7e\x00\xb3\x0f\x00\x00"  # jge  4019 lseek              -> allow
     b"\x15\x00\x7d\x7c\xad\x0f\x00\x00"  # jeq  4013 time               -> allow else errno(EPERM)
-    # mount to lock:
-    b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> dup to lock
+    # from mount:
+    b"\x35\x00\x03\x00\xc9\x0f\x00\x00"  # jge  4041 dup                -> from dup
     b"\x15\x00\x7b\x00\xb8\x0f\x00\x00"  # jeq  4024 getuid             -> allow
     b"\x15\x00\x7a\x00\xbb\x0f\x00\x00"  # jeq  4027 alarm              -> allow
     b"\x15\x00\x79\x78\xbd\x0f\x00\x00"  # jeq  4029 pause              -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\x77\x00\xd3\x0f\x00\x00"  # jge  4051 acct               -> errno(EPERM)
-    # syscall, dup:
+    # syscall and others:
     b"\x45\x00\x77\x76\x11\x00\x00\x00"  # jset 17                      -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x75\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x74\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x73\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x72\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to sigreturn:
-    b"\x35\x00\x08\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> mmap to sigreturn
+    # from fcntl:
+    b"\x35\x00\x08\x00\xfa\x0f\x00\x00"  # jge  4090 mmap               -> from mmap
     b"\x35\x00\x00\x2d\xd8\x0f\x00\x00"  # jge  4056 mpx                else fcntl, fcntl64 (1)
-    b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> setreuid to readdir
+    b"\x35\x00\x02\x00\xe6\x0f\x00\x00"  # jge  4070 setreuid           -> from setreuid
     b"\x35\x00\x00\x6c\xdf\x0f\x00\x00"  # jge  4063 dup2               else errno(EPERM)
     b"\x15\x00\x6b\x6c\xe2\x0f\x00\x00"  # jeq  4066 setsid             -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x01\x00\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> getrlimit to readdir
+    # from setreuid:
+    b"\x35\x00\x01\x00\xec\x0f\x00\x00"  # jge  4076 getrlimit          -> from getrlimit
     b"\x45\x00\x69\x6a\x16\xf0\xff\xff"  # jset 0xfffff016              -> errno(EPERM) else allow
-    # getrlimit to readdir:
+    # from getrlimit:
     b"\x35\x00\x00\x69\xef\x0f\x00\x00"  # jge  4079 settimeofday       else allow
     b"\x15\x00\x68\x67\xf0\x0f\x00\x00"  # jeq  4080 getgroups          -> allow else errno(EPERM)
-    # mmap to sigreturn:
-    b"\x35\x00\x06\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> munmap to sigreturn
+    # from mmap:
+    b"\x35\x00\x06\x00\xfb\x0f\x00\x00"  # jge  4091 munmap             -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x62\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x61\x60\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # munmap to sigreturn:
-    b"\x35\x00\x02\x00\x0a\x10\x00\x00"  # jge  4106 stat               -> stat to sigreturn
-    b"\x35\x00\x00\x44\xfe\x0f\x00\x00"  # jge  4094 fchmod             else munmap, clone, sigprocmask, ...
+    # from munmap:
+    b"\x35\x00\x02\x00\x0a\x10\x00\x00"  # jge  4106 stat               -> from stat
+    b"\x35\x00\x00\x44\xfe\x0f\x00\x00"  # jge  4094 fchmod             else munmap and others
     b"\x35\x00\x5e\x5d\x08\x10\x00\x00"  # jge  4104 setitimer          -> allow else errno(EPERM)
-    # stat to sigreturn:
-    b"\x35\x00\x01\x00\x14\x10\x00\x00"  # jge  4116 sysinfo            -> sysinfo to sigreturn
+    # from stat:
+    b"\x35\x00\x01\x00\x14\x10\x00\x00"  # jge  4116 sysinfo            -> from sysinfo
     b"\x15\x00\x5c\x5b\x0c\x10\x00\x00"  # jeq  4108 fstat              -> allow else errno(EPERM)
-    # sysinfo to sigreturn:
+    # from sysinfo:
     b"\x15\x00\x5a\x5b\x15\x10\x00\x00"  # jeq  4117 ipc                -> errno(EPERM) else allow
-    # clone to fcntl64:
-    b"\x35\x00\x12\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> chown to fcntl64
-    b"\x35\x00\x0b\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> getresgid to pwrite64
-    b"\x35\x00\x02\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> _llseek to setresgid
+    # from clone:
+    b"\x35\x00\x12\x00\x6a\x10\x00\x00"  # jge  4202 chown              -> from chown
+    b"\x35\x00\x0b\x00\x5f\x10\x00\x00"  # jge  4191 getresgid          -> from getresgid
+    b"\x35\x00\x02\x00\x2c\x10\x00\x00"  # jge  4140 _llseek            -> from _llseek
     b"\x15\x00\x3d\x00\x1d\x10\x00\x00"  # jeq  4125 mprotect           -> mprotect, mmap2, pkey_mprotect
-    b"\x45\x00\x55\x3b\x21\x00\x00\x00"  # jset 33                      -> errno(EPERM) else munmap, clone, sigprocmask, ...
-    # _llseek to setresgid:
-    b"\x35\x00\x03\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> mlockall to setresgid
+    b"\x45\x00\x55\x3b\x21\x00\x00\x00"  # jset 33                      -> errno(EPERM) else munmap and others
+    # from _llseek:
+    b"\x35\x00\x03\x00\x3c\x10\x00\x00"  # jge  4156 mlockall           -> from mlockall
     b"\x15\x00\x53\x00\x39\x10\x00\x00"  # jeq  4153 _sysctl            -> errno(EPERM)
     b"\x45\x00\x00\x53\x04\x00\x00\x00"  # jset 4                       else allow
     b"\x45\x00\x51\x52\xd1\xef\xff\xff"  # jset 0xffffefd1              -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x15\x00\x51\x00\x42\x10\x00\x00"  # jeq  4162 sched_yield        -> allow
     b"\x15\x00\x50\x00\x46\x10\x00\x00"  # jeq  4166 nanosleep          -> allow
     b"\x15\x00\x4f\x00\x5a\x10\x00\x00"  # jeq  4186 getresuid          -> allow
     b"\x15\x00\x4e\x4d\x5c\x10\x00\x00"  # jeq  4188 poll               -> allow else errno(EPERM)
-    # getresgid to pwrite64:
+    # from getresgid:
     b"\x15\x00\x01\x00\x60\x10\x00\x00"  # jeq  4192 prctl              -> prctl (1)
     b"\x15\x00\x4b\x4c\x66\x10\x00\x00"  # jeq  4198 rt_sigqueueinfo    -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fcntl64:
+    # from chown:
     b"\x35\x00\x05\x00\x7c\x10\x00\x00"  # jge  4220 fcntl64            -> fcntl, fcntl64 (1)
     b"\x15\x00\x2c\x00\x72\x10\x00\x00"  # jeq  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
     b"\x15\x00\x45\x00\x6e\x10\x00\x00"  # jeq  4206 sigaltstack        -> allow
     b"\x15\x00\x44\x00\x74\x10\x00\x00"  # jeq  4212 ftruncate64        -> allow
     b"\x15\x00\x43\x00\x77\x10\x00\x00"  # jeq  4215 fstat64            -> allow
     b"\x15\x00\x42\x41\x7a\x10\x00\x00"  # jeq  4218 madvise            -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x00\x3f\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3c\x3d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # reserved221 to fchroot:
-    b"\x35\x00\x1c\x00\x02\x11\x00\x00"  # jge  4354 memfd_create       -> memfd_create to fchroot
-    b"\x35\x00\x08\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> tgkill to getrandom
-    b"\x35\x00\x26\x00\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x35\x00\x04\x00\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> epoll_ctl to clock_settime
+    # from reserved221:
+    b"\x35\x00\x1c\x00\x02\x11\x00\x00"  # jge  4354 memfd_create       -> from memfd_create
+    b"\x35\x00\x08\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
+    b"\x35\x00\x26\x00\xa7\x10\x00\x00"  # jge  4263 clock_gettime      -> clock_gettime and others
+    b"\x35\x00\x04\x00\x99\x10\x00\x00"  # jge  4249 epoll_ctl          -> from epoll_ctl
     b"\x15\x00\x15\x00\x90\x10\x00\x00"  # jeq  4240 sched_getaffinity  -> sched_getaffinity, prlimit64
     b"\x15\x00\x36\x00\x7e\x10\x00\x00"  # jeq  4222 gettid             -> allow
     b"\x15\x00\x35\x00\x8e\x10\x00\x00"  # jeq  4238 futex              -> allow
     b"\x15\x00\x34\x33\x96\x10\x00\x00"  # jeq  4246 exit_group         -> allow else errno(EPERM)
-    # epoll_ctl to clock_settime:
+    # from epoll_ctl:
     b"\x35\x00\x32\x00\x9f\x10\x00\x00"  # jge  4255 statfs64           -> errno(EPERM)
     b"\x15\x00\x31\x32\x9b\x10\x00\x00"  # jeq  4251 remap_file_pages   -> errno(EPERM) else allow
-    # tgkill to getrandom:
-    b"\x35\x00\x0a\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> prlimit64 to getrandom
-    b"\x35\x00\x05\x00\xd6\x10\x00\x00"  # jge  4310 get_robust_list    -> get_robust_list to fanotify_mark
-    b"\x35\x00\x02\x00\xcd\x10\x00\x00"  # jge  4301 pselect6           -> pselect6 to set_robust_list
+    # from tgkill:
+    b"\x35\x00\x0a\x00\xf2\x10\x00\x00"  # jge  4338 prlimit64          -> from prlimit64
+    b"\x35\x00\x05\x00\xd6\x10\x00\x00"  # jge  4310 get_robust_list    -> from get_robust_list
+    b"\x35\x00\x02\x00\xcd\x10\x00\x00"  # jge  4301 pselect6           -> from pselect6
     b"\x15\x00\x2e\x00\xbb\x10\x00\x00"  # jeq  4283 set_thread_area    -> allow
     b"\x15\x00\x32\x2c\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to set_robust_list:
+    # from pselect6:
     b"\x35\x00\x00\x2c\xcf\x10\x00\x00"  # jge  4303 unshare            else allow
     b"\x35\x00\x2b\x2a\xd5\x10\x00\x00"  # jge  4309 set_robust_list    -> allow else errno(EPERM)
-    # get_robust_list to fanotify_mark:
-    b"\x35\x00\x02\x00\xea\x10\x00\x00"  # jge  4330 preadv             -> preadv to fanotify_mark
+    # from get_robust_list:
+    b"\x35\x00\x02\x00\xea\x10\x00\x00"  # jge  4330 preadv             -> from preadv
     b"\x45\x00\x00\x29\x26\xef\xff\xff"  # jset 0xffffef26              else allow
     b"\x15\x00\x28\x27\xe7\x10\x00\x00"  # jeq  4327 dup3               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x26\x27\xec\x10\x00\x00"  # jge  4332 rt_tgsigqueueinfo  -> errno(EPERM) else allow
-    # prlimit64 to getrandom:
-    b"\x35\x00\x06\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> name_to_handle_at to getrandom
+    # from prlimit64:
+    b"\x35\x00\x06\x00\xf3\x10\x00\x00"  # jge  4339 name_to_handle_at  -> from name_to_handle_at
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x23\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x21\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x20\x1f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to getrandom:
+    # from name_to_handle_at:
     b"\x35\x00\x1f\x1e\x01\x11\x00\x00"  # jge  4353 getrandom          -> allow else errno(EPERM)
-    # memfd_create to fchroot:
-    b"\x35\x00\x0a\x00\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x35\x00\x05\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> pkey_alloc to clock_adjtime64
+    # from memfd_create:
+    b"\x35\x00\x0a\x00\x36\x11\x00\x00"  # jge  4406 clock_getres_time64 -> from clock_getres_time64
+    b"\x35\x00\x05\x00\x0c\x11\x00\x00"  # jge  4364 pkey_alloc         -> from pkey_alloc
     b"\x35\x00\x02\x00\x0b\x11\x00\x00"  # jge  4363 pkey_mprotect      -> mprotect, mmap2, pkey_mprotect
     b"\x35\x00\x00\x1a\x06\x11\x00\x00"  # jge  4358 membarrier         else errno(EPERM)
-    # munmap, clone, sigprocmask, ...:
+    # munmap and others:
     b"\x45\x00\x1a\x19\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
-    # mprotect, mmap2, pkey_mprotect:
+    # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x35\x00\x02\x00\x29\x11\x00\x00"  # jge  4393 semget             -> semget to clock_adjtime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x29\x11\x00\x00"  # jge  4393 semget             -> from semget
     b"\x35\x00\x1b\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)
     b"\x15\x00\x15\x14\x0f\x11\x00\x00"  # jeq  4367 rseq               -> allow else errno(EPERM)
-    # semget to clock_adjtime64:
-    b"\x15\x00\x01\x13\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> clock_gettime, clock_gettime64, clock_getres_time64 else errno(EPERM)
-    # clock_getres_time64 to fchroot:
-    b"\x35\x00\x03\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from semget:
+    b"\x15\x00\x01\x13\x33\x11\x00\x00"  # jeq  4403 clock_gettime64    -> clock_gettime and others else errno(EPERM)
+    # from clock_getres_time64:
+    b"\x35\x00\x03\x00\x38\x11\x00\x00"  # jge  4408 timer_gettime64    -> from timer_gettime64
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x0a\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> futex_wake to fchroot
-    b"\x35\x00\x04\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x35\x00\x01\x00\x3f\x11\x00\x00"  # jge  4415                    -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x35\x00\x0a\x00\x66\x11\x00\x00"  # jge  4454 futex_wake         -> from futex_wake
+    b"\x35\x00\x04\x00\x47\x11\x00\x00"  # jge  4423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x3f\x11\x00\x00"  # jge  4415                    -> from io_pgetevents_time64
     b"\x35\x00\x0c\x0b\x3d\x11\x00\x00"  # jge  4413 pselect6_time64    -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0b\x00\x45\x11\x00\x00"  # jge  4421 rt_sigtimedwait_time64 -> allow
     b"\x35\x00\x09\x0f\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x09\x00\x54\x11\x00\x00"  # jeq  4436 close_range        -> allow
     b"\x15\x00\x08\x00\x59\x11\x00\x00"  # jeq  4441 epoll_pwait2       -> allow
     b"\x15\x00\x07\x00\x61\x11\x00\x00"  # jeq  4449 futex_waitv        -> allow
     b"\x15\x00\x0b\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x15\x00\x0a\x04\x53\x11\x00\x00"  # jeq  4435 clone3             -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x09\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x03\x69\x11\x00\x00"  # jge  4457 statmount          else allow
-    b"\x35\x00\x03\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x35\x00\x03\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x01\x00\x77\x11\x00\x00"  # jeq  4471 rseq_slice_yield   -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1179 to 0x1948:
-    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x35\x00\x01\x02\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)

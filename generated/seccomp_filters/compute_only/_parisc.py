@@ -11,193 +11,193 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x4d\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to fchroot
-    b"\x00\x35\x22\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> ftruncate to fcntl64
-    b"\x00\x35\x19\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to truncate
-    b"\x00\x35\x12\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl to gettimeofday
+    b"\x00\x35\x4d\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
+    b"\x00\x35\x22\x00\x00\x00\x00\x5d"  # jge  93 ftruncate            -> from ftruncate
+    b"\x00\x35\x19\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x12\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> from fcntl
     b"\x00\x35\x0b\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl
-    b"\x00\x35\x06\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to getpeername
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to ptrace
+    b"\x00\x35\x06\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
     b"\x00\x15\x87\x88\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to ptrace:
-    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> lseek to ptrace
+    # from open:
+    b"\x00\x35\x02\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
     b"\x00\x15\x86\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
     b"\x00\x15\x85\x84\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # lseek to ptrace:
-    b"\x00\x35\x3b\x84\x00\x00\x00\x15"  # jge  21 mount                -> mount, getcwd, lstat64 else allow
-    # alarm to getpeername:
-    b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
+    # from lseek:
+    b"\x00\x35\x3b\x84\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
+    b"\x00\x35\x01\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
     b"\x00\x35\x81\x82\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
-    # dup to getpeername:
+    # from dup:
     b"\x00\x35\x80\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
     b"\x00\x45\x80\x7f\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x7e\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x7d\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x7c\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x7b\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl to gettimeofday:
+    # from fcntl:
     b"\x00\x35\x00\x31\x00\x00\x00\x38"  # jge  56 socketpair           else fcntl, fcntl64 (1)
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to gettimeofday
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\x77\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
     b"\x00\x15\x76\x75\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
-    # setsid to gettimeofday:
+    # from setsid:
     b"\x00\x35\x75\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    b"\x00\x45\x73\x59\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, membarrier
-    # settimeofday to truncate:
-    b"\x00\x15\x59\x00\x00\x00\x00\x59"  # jeq  89 mmap2                -> mmap2, mprotect, pkey_mprotect
+    b"\x00\x45\x73\x59\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    # from settimeofday:
+    b"\x00\x15\x59\x00\x00\x00\x00\x59"  # jeq  89 mmap2                -> mmap2 and others
     b"\x00\x15\x02\x00\x00\x00\x00\x5a"  # jeq  90 mmap                 -> mmap
     b"\x00\x15\x71\x00\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow
     b"\x00\x15\x70\x6f\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow else errno(EPERM)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x6d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x52\x6b\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # ftruncate to fcntl64:
-    b"\x00\x35\x18\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to fcntl64
-    b"\x00\x35\x07\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x03\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to adjtimex
-    b"\x00\x35\x34\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer, fadvise64_64
+    b"\x00\x15\x52\x6b\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
+    # from ftruncate:
+    b"\x00\x35\x18\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
+    b"\x00\x35\x07\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x4f\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2 and others
+    b"\x00\x35\x03\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> from getcwd
+    b"\x00\x35\x34\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer and others
     b"\x00\x35\x00\x66\x00\x00\x00\x5e"  # jge  94 fchmod               else allow
     b"\x00\x15\x66\x64\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else errno(EPERM)
-    # getcwd to adjtimex:
-    b"\x00\x35\x00\x1b\x00\x00\x00\x76"  # jge  118 fsync               else mount, getcwd, lstat64
+    # from getcwd:
+    b"\x00\x35\x00\x1b\x00\x00\x00\x76"  # jge  118 fsync               else mount and others
     b"\x00\x35\x62\x63\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # sigprocmask to getresgid:
-    b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to getresgid
-    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    # from sigprocmask:
+    b"\x00\x35\x09\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x35\x00\x5f\x00\x00\x00\x7f"  # jge  127                     else allow
     b"\x00\x45\x5f\x5d\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x00\x15\x5d\x00\x00\x00\x00\x8c"  # jeq  140 _llseek             -> allow
     b"\x00\x15\x5c\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x5c\x5a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to munlock:
+    # from msync:
     b"\x00\x15\x59\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x58\x59\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x57\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x56\x55\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x15\x56\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x55\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
     b"\x00\x15\x52\x53\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl to fcntl64:
+    # from prctl:
     b"\x00\x35\x0a\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to getdents64
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x4e\x4d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x4d\x4c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to getdents64:
+    # from rt_sigreturn:
     b"\x00\x35\x00\x4c\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to getdents64
+    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
     b"\x00\x15\x4a\x49\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
-    # lstat64 to getdents64:
+    # from lstat64:
     b"\x00\x35\x00\x4a\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    # mount, getcwd, lstat64:
+    # mount and others:
     b"\x00\x45\x47\x48\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x00\x45\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x42\x43\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x00\x15\x42\x41\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to fchroot:
-    b"\x00\x35\x20\x00\x00\x00\x01\x53"  # jge  339 getrandom           -> getrandom to fchroot
-    b"\x00\x35\x0e\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to seccomp
-    b"\x00\x35\x2d\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x00\x35\x20\x00\x00\x00\x01\x53"  # jge  339 getrandom           -> from getrandom
+    b"\x00\x35\x0e\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    b"\x00\x35\x2d\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x1a\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> readahead to sched_setaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
     b"\x00\x35\x3b\x3c\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x00\x15\x3a\x39\x00\x00\x00\xd2"  # jeq  210 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to clock_settime
+    # from io_setup:
+    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x38\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_create
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x37\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x36\x34\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_create:
+    # from exit_group:
     b"\x00\x35\x33\x34\x00\x00\x00\xdf"  # jge  223 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x00\x35\x00\x32\x00\x00\x00\xec"  # jge  236 fadvise64_64        else errno(EPERM)
-    # setitimer, fadvise64_64:
+    # setitimer and others:
     b"\x00\x45\x31\x32\x00\x00\x00\x12"  # jset 18 stat                 -> errno(EPERM) else allow
-    # tgkill to seccomp:
-    b"\x00\x35\x09\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to seccomp
-    b"\x00\x35\x04\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> getcpu to pwritev
-    b"\x00\x35\x02\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to move_pages
+    # from tgkill:
+    b"\x00\x35\x09\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x00\x35\x04\x00\x00\x00\x01\x28"  # jge  296 getcpu              -> from getcpu
+    b"\x00\x35\x02\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
     b"\x00\x35\x2e\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x2e\x2c\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to move_pages:
+    # from openat:
     b"\x00\x15\x2c\x2b\x00\x00\x01\x21"  # jeq  289 set_robust_list     -> allow else errno(EPERM)
-    # getcpu to pwritev:
+    # from getcpu:
     b"\x00\x35\x00\x2b\x00\x00\x01\x2a"  # jge  298 statfs64            else allow
     b"\x00\x35\x2a\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> allow
     b"\x00\x15\x29\x00\x00\x00\x01\x38"  # jeq  312 dup3                -> allow
     b"\x00\x15\x29\x27\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_tgsigqueueinfo to seccomp:
+    # from rt_tgsigqueueinfo:
     b"\x00\x15\x00\x26\x00\x00\x01\x41"  # jeq  321 prlimit64           else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x24\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # getrandom to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to clock_adjtime64
-    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    # from getrandom:
+    b"\x00\x35\x0d\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2 and others
+    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x35\x1b\x1c\x00\x00\x01\x54"  # jge  340 memfd_create        -> errno(EPERM) else allow
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x00\x35\x1a\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
-    # setsid, membarrier:
+    # setsid and others:
     b"\x00\x45\x1a\x19\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mmap2, mprotect, pkey_mprotect:
+    # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to clock_adjtime64:
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to clock_adjtime64
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    # from pkey_alloc:
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x15\x14\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush:
+    # from cacheflush:
     b"\x00\x35\x15\x14\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to clock_adjtime64:
-    b"\x00\x35\x12\x01\x00\x00\x01\x94"  # jge  404 clock_settime64     -> errno(EPERM) else clock_gettime, clock_gettime64, clock_getres_time64
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_gettime64:
+    b"\x00\x35\x12\x01\x00\x00\x01\x94"  # jge  404 clock_settime64     -> errno(EPERM) else clock_gettime and others
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x10\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x0f\x0e\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to map_shadow_stack
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    # from timer_gettime64:
+    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0a\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x35\x08\x0a\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # sched_rr_get_interval_time64 to map_shadow_stack:
+    # from sched_rr_get_interval_time64:
     b"\x00\x15\x08\x00\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow
     b"\x00\x15\x07\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow

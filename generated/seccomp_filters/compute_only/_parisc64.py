@@ -11,184 +11,184 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x5b\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> clock_gettime to fchroot
-    b"\x00\x35\x20\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to clock_settime
-    b"\x00\x35\x1a\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2 to mmap
+    b"\x00\x35\x5b\x00\x00\x00\x01\x00"  # jge  256 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x20\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
+    b"\x00\x35\x1a\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
     b"\x00\x15\x13\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x44\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl, fcntl64 (1)
-    b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, socketpair
-    b"\x00\x35\x04\x00\x00\x00\x00\x13"  # jge  19 lseek                -> lseek to rmdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> open to stat
+    b"\x00\x35\x08\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
+    b"\x00\x35\x04\x00\x00\x00\x00\x13"  # jge  19 lseek                -> from lseek
+    b"\x00\x35\x01\x00\x00\x00\x00\x05"  # jge  5 open                  -> from open
     b"\x00\x15\x7e\x7f\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open to stat:
+    # from open:
     b"\x00\x15\x7e\x00\x00\x00\x00\x06"  # jeq  6 close                 -> allow
     b"\x00\x15\x7d\x7c\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # lseek to rmdir:
-    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
-    b"\x00\x35\x3b\x7b\x00\x00\x00\x15"  # jge  21 mount                -> mount, getcwd, lstat64 else allow
-    # alarm to rmdir:
+    # from lseek:
+    b"\x00\x35\x01\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x3b\x7b\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
     b"\x00\x35\x79\x7a\x00\x00\x00\x1e"  # jge  30 utime                -> errno(EPERM) else allow
-    # dup, socketpair:
-    b"\x00\x35\x04\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to reboot
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, socketpair
+    # dup and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
     b"\x00\x45\x77\x76\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # acct, socketpair:
+    # acct and others:
     b"\x00\x35\x76\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
     b"\x00\x15\x75\x74\x00\x00\x00\x3b"  # jeq  59 uname                -> allow else errno(EPERM)
-    # setsid to reboot:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to reboot
-    b"\x00\x45\x72\x61\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, membarrier
-    # getrlimit to reboot:
+    # from setsid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
+    b"\x00\x45\x72\x61\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    # from getrlimit:
     b"\x00\x35\x00\x72\x00\x00\x00\x4f"  # jge  79 settimeofday         else allow
     b"\x00\x15\x71\x70\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6f\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x6e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x6d\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x6c\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap2 to mmap:
-    b"\x00\x15\x00\x59\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2, mprotect, pkey_mprotect
+    # from mmap2:
+    b"\x00\x15\x00\x59\x00\x00\x00\x5a"  # jeq  90 mmap                 else mmap2 and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x67\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
-    b"\x00\x15\x55\x65\x00\x00\x00\x00"  # jeq  0                       -> mmap2, mprotect, pkey_mprotect else errno(EPERM)
-    # munmap to clock_settime:
-    b"\x00\x35\x1f\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to clock_settime
-    b"\x00\x35\x09\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to prctl
-    b"\x00\x35\x52\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> getcwd to adjtimex
-    b"\x00\x35\x02\x00\x00\x00\x00\x66"  # jge  102                     -> syslog to pwrite64
+    b"\x00\x15\x55\x65\x00\x00\x00\x00"  # jeq  0                       -> mmap2 and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x1f\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
+    b"\x00\x35\x09\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x52\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mmap2 and others
+    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 getcwd              -> from getcwd
+    b"\x00\x35\x02\x00\x00\x00\x00\x66"  # jge  102                     -> from syslog
     b"\x00\x15\x60\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
     b"\x00\x15\x5f\x5e\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # syslog to pwrite64:
+    # from syslog:
     b"\x00\x45\x00\x5e\x00\x00\x00\x02"  # jset 2 fork                  else allow
     b"\x00\x35\x5c\x5e\x00\x00\x00\x67"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # getcwd to adjtimex:
-    b"\x00\x35\x00\x1c\x00\x00\x00\x76"  # jge  118 fsync               else mount, getcwd, lstat64
+    # from getcwd:
+    b"\x00\x35\x00\x1c\x00\x00\x00\x76"  # jge  118 fsync               else mount and others
     b"\x00\x35\x5a\x5b\x00\x00\x00\x78"  # jge  120 clone               -> errno(EPERM) else allow
-    # sigprocmask to prctl:
+    # from sigprocmask:
     b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to flock
+    b"\x00\x35\x06\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x02\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x00\x57\xff\xff\xff\x81"  # jset 0xffffff81              else allow
     b"\x00\x45\x57\x55\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x00\x15\x55\x00\x00\x00\x00\x8e"  # jeq  142 _newselect          -> allow
     b"\x00\x15\x55\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
     b"\x00\x15\x54\x52\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to getresgid:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresuid
+    # from msync:
+    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x15\x4f\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x4e\x4f\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresuid:
+    # from mlockall:
     b"\x00\x15\x4e\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x4d\x4c\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x15\x4d\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x4c\x00\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS)
     b"\x00\x15\x49\x4a\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to clock_settime:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to clock_settime
+    # from rt_sigreturn:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x35\x05\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
     b"\x00\x35\x00\x43\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
-    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to getdents64
+    b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
     b"\x00\x15\x41\x40\x00\x00\x00\xb3"  # jeq  179 rt_sigsuspend       -> allow else errno(EPERM)
-    # lstat64 to getdents64:
+    # from lstat64:
     b"\x00\x35\x00\x41\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
-    # mount, getcwd, lstat64:
+    # mount and others:
     b"\x00\x45\x3e\x3f\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x00\x3c\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x39\x3a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:68, 78
     b"\x00\x15\x39\x38\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to clock_settime:
-    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x1e\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> readahead to sched_setaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> from readahead
     b"\x00\x15\x35\x36\x00\x00\x00\xce"  # jeq  206 gettid              -> allow else errno(ENOSYS)
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x00\x15\x34\x33\x00\x00\x00\xd2"  # jeq  210 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to clock_settime
+    # from io_setup:
+    b"\x00\x35\x05\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
     b"\x00\x35\x32\x00\x00\x00\x00\xe1"  # jge  225 epoll_ctl           -> allow
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_create
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x31\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x30\x2e\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_create:
+    # from exit_group:
     b"\x00\x15\x2e\x2d\x00\x00\x00\xde"  # jeq  222 exit_group          -> allow else errno(EPERM)
-    # remap_file_pages to clock_settime:
+    # from remap_file_pages:
     b"\x00\x35\x2c\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> errno(EPERM)
     b"\x00\x35\x2c\x2b\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to fchroot
+    # from clock_gettime:
+    b"\x00\x35\x03\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x29\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x28\x27\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # tgkill to fchroot:
-    b"\x00\x35\x10\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to fchroot
+    # from tgkill:
+    b"\x00\x35\x10\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x09\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x21"  # jge  289 set_robust_list     -> set_robust_list to accept4
-    b"\x00\x35\x01\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> pselect6 to unshare
+    b"\x00\x35\x03\x00\x00\x00\x01\x21"  # jge  289 set_robust_list     -> from set_robust_list
+    b"\x00\x35\x01\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> from pselect6
     b"\x00\x15\x24\x22\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to unshare:
+    # from pselect6:
     b"\x00\x35\x21\x22\x00\x00\x01\x13"  # jge  275 openat              -> errno(EPERM) else allow
-    # set_robust_list to accept4:
-    b"\x00\x35\x03\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> preadv to accept4
+    # from set_robust_list:
+    b"\x00\x35\x03\x00\x00\x00\x01\x3b"  # jge  315 preadv              -> from preadv
     b"\x00\x45\x00\x20\xff\xff\xfe\xd6"  # jset 0xfffffed6              else allow
     b"\x00\x15\x1f\x00\x00\x00\x01\x38"  # jeq  312 dup3                -> allow
     b"\x00\x15\x1f\x1d\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else errno(EPERM)
-    # preadv to accept4:
+    # from preadv:
     b"\x00\x35\x1c\x1d\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x18\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x17\x16\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2, mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    # from fanotify_init:
+    b"\x00\x35\x07\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    b"\x00\x35\x04\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mmap2 and others
+    b"\x00\x35\x01\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x13\x12\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x00\x35\x11\x00\x00\x00\x01\x5d"  # jge  349 statx               -> errno(EPERM)
-    # setsid, membarrier:
+    # setsid and others:
     b"\x00\x45\x11\x10\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mmap2, mprotect, pkey_mprotect:
+    # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x00\x35\x0f\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x06\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x09\x08\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush:
+    # from cacheflush:
     b"\x00\x15\x08\x09\x00\x00\x01\x64"  # jeq  356 cacheflush          -> allow else errno(ENOSYS)
-    # pidfd_send_signal to close_range:
+    # from pidfd_send_signal:
     b"\x00\x35\x00\x06\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
     b"\x00\x15\x07\x06\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

@@ -11,186 +11,186 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x42\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> fcntl64 to fchroot
-    b"\x00\x35\x1c\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to pivot_root
+    b"\x00\x35\x42\x00\x00\x00\x00\xcc"  # jge  204 fcntl64             -> from fcntl64
+    b"\x00\x35\x1c\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x15\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x11\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl
-    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, mpx
-    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x7d\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
     b"\x00\x15\x7c\x7d\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x00\x35\x7c\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\x7b\x7a\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\x7a\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\x79\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\x78\x77\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup, mpx:
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct, mpx
+    # dup and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct and others
     b"\x00\x45\x75\x74\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
-    # acct, mpx:
+    # acct and others:
     b"\x00\x35\x00\x73\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\x72\x73\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x2e\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday, chown, sendfile, ...
-    b"\x00\x35\x71\x4b\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6, utimensat, ...
-    # fcntl:
+    # from setreuid:
+    b"\x00\x35\x2e\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday and others
+    b"\x00\x35\x71\x4b\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # fcntl: compute_only.yml:61, 64
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x33\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)
     b"\x00\x15\x33\x6e\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6c\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x6b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x6a\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x69\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap to pivot_root:
-    b"\x00\x35\x18\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> getresgid to pivot_root
-    b"\x00\x35\x0b\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect to setresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to adjtimex
+    # from mmap:
+    b"\x00\x35\x18\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
+    b"\x00\x35\x0b\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> from mprotect
+    b"\x00\x35\x02\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x4b\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to adjtimex:
-    b"\x00\x35\x03\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to adjtimex
-    b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> setitimer to fstat
-    b"\x00\x35\x5f\x28\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap, mremap, madvise
-    # setitimer to fstat:
+    b"\x00\x15\x4b\x62\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x00\x35\x03\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
+    b"\x00\x35\x01\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> from setitimer
+    b"\x00\x35\x5f\x28\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else munmap and others
+    # from setitimer:
     b"\x00\x45\x5e\x5f\xff\xff\xff\x92"  # jset 0xffffff92              -> errno(EPERM) else allow
-    # olduname to adjtimex:
-    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
+    # from olduname:
+    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
     b"\x00\x15\x5d\x5c\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # fsync to adjtimex:
+    # from fsync:
     b"\x00\x45\x00\x5c\x00\x00\x00\x08"  # jset 8 creat                 else allow
     b"\x00\x15\x5b\x5a\x00\x00\x00\x7a"  # jeq  122 uname               -> allow else errno(EPERM)
-    # mprotect to setresgid:
-    b"\x00\x35\x00\x42\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap, mprotect, mmap2, ...
-    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x00\x35\x03\x00\x00\x00\x00\x90"  # jge  144 msync               -> msync to munlock
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to flock
+    # from mprotect:
+    b"\x00\x35\x00\x42\x00\x00\x00\x7e"  # jge  126 sigprocmask         else mmap and others
+    b"\x00\x35\x06\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x03\x00\x00\x00\x00\x90"  # jge  144 msync               -> from msync
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x56\x55\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
-    # _llseek to flock:
+    # from _llseek:
     b"\x00\x45\x54\x55\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
-    # msync to munlock:
+    # from msync:
     b"\x00\x15\x53\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x52\x53\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to setresgid
+    # from mlockall:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
     b"\x00\x15\x51\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x50\x4f\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # mremap to setresgid:
-    b"\x00\x45\x17\x4e\x00\x00\x00\x04"  # jset 4 write                 -> munmap, mremap, madvise else errno(EPERM)
-    # getresgid to pivot_root:
-    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to pivot_root
+    # from mremap:
+    b"\x00\x45\x17\x4e\x00\x00\x00\x04"  # jset 4 write                 -> munmap and others else errno(EPERM)
+    # from getresgid:
+    b"\x00\x35\x06\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x01\x00\x00\x00\x00\xab"  # jeq  171 prctl               -> prctl (1)
     b"\x00\x15\x4b\x4c\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to pivot_root:
-    b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap, mprotect, mmap2, ...
+    # from chown:
+    b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap and others
     b"\x00\x15\x46\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
     b"\x00\x15\x45\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
     b"\x00\x15\x44\x00\x00\x00\x00\xc5"  # jeq  197 fstat64             -> allow
-    # settimeofday, chown, sendfile, ...:
+    # settimeofday and others:
     b"\x00\x45\x42\x43\x00\x00\x00\x2d"  # jset 45 brk                  -> errno(EPERM) else allow
-    # fcntl64 to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to fchroot
-    b"\x00\x35\x2e\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime, clock_gettime64, clock_getres_time64
-    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x00\x35\x06\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> madvise to sched_setaffinity
+    # from fcntl64:
+    b"\x00\x35\x12\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x2e\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime and others
+    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x35\x06\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> from madvise
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x45\x00\x3c\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:68, 78
     b"\x00\x15\x3b\x3a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x38\x39\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # madvise to sched_setaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x00\xd0"  # jge  208 tkill               -> tkill to sched_setaffinity
-    # munmap, mremap, madvise:
+    # from madvise:
+    b"\x00\x35\x01\x00\x00\x00\x00\xd0"  # jge  208 tkill               -> from tkill
+    # munmap and others:
     b"\x00\x45\x37\x36\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # tkill to sched_setaffinity:
+    # from tkill:
     b"\x00\x15\x36\x35\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x00\x35\x00\x12\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x35\x33\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> allow
     b"\x00\x15\x33\x31\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS) else errno(EPERM)
-    # lookup_dcookie to clock_settime:
+    # from lookup_dcookie:
     b"\x00\x35\x30\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
     b"\x00\x35\x30\x2f\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # swapcontext to fchroot:
-    b"\x00\x35\x1b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> clock_getres_time64 to fchroot
-    b"\x00\x35\x0d\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to clock_adjtime64
+    # from swapcontext:
+    b"\x00\x35\x1b\x00\x00\x00\x01\x96"  # jge  406 clock_getres_time64 -> from clock_getres_time64
+    b"\x00\x35\x0d\x00\x00\x00\x01\x46"  # jge  326 socket              -> from socket
     b"\x00\x35\x08\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> set_robust_list to fanotify_mark
-    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6, utimensat, ...
+    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> from set_robust_list
+    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
     b"\x00\x15\x2a\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
     b"\x00\x15\x2a\x28\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # set_robust_list to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    # from set_robust_list:
+    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x15\x26\x27\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
-    # utimensat to fanotify_mark:
+    # from utimensat:
     b"\x00\x15\x26\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
-    # setreuid, pselect6, utimensat, ...:
+    # setreuid and others:
     b"\x00\x45\x24\x25\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x22\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x21\x20\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to clock_adjtime64:
-    b"\x00\x35\x0a\x00\x00\x00\x01\x85"  # jge  389                     -> semget to clock_adjtime64
-    b"\x00\x35\x05\x00\x00\x00\x01\x7e"  # jge  382 kexec_file_load     -> kexec_file_load to io_pgetevents
-    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pwritev2
+    # from socket:
+    b"\x00\x35\x0a\x00\x00\x00\x01\x85"  # jge  389                     -> from semget
+    b"\x00\x35\x05\x00\x00\x00\x01\x7e"  # jge  382 kexec_file_load     -> from kexec_file_load
+    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x1d\x1c\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> mlock2 to pwritev2
+    # from membarrier:
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> from mlock2
     b"\x00\x15\x1b\x1c\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow else errno(ENOSYS)
-    # mlock2 to pwritev2:
+    # from mlock2:
     b"\x00\x15\x19\x1a\x00\x00\x01\x7b"  # jeq  379 copy_file_range     -> errno(EPERM) else allow
-    # kexec_file_load to io_pgetevents:
-    b"\x00\x15\x01\x00\x00\x00\x01\x82"  # jeq  386 pkey_mprotect       -> mmap, mprotect, mmap2, ...
+    # from kexec_file_load:
+    b"\x00\x15\x01\x00\x00\x00\x01\x82"  # jeq  386 pkey_mprotect       -> mmap and others
     b"\x00\x15\x18\x17\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # mmap, mprotect, mmap2, ...:
+    # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # semget to clock_adjtime64:
-    b"\x00\x15\x02\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime, clock_gettime64, clock_getres_time64
+    # from semget:
+    b"\x00\x15\x02\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others
     b"\x00\x35\x13\x15\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM) else errno(ENOSYS)
-    # clock_getres_time64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
-    # clock_gettime, clock_gettime64, clock_getres_time64:
+    # from clock_getres_time64:
+    b"\x00\x35\x03\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> from timer_gettime64
+    # clock_gettime and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x11\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x10\x0f\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    # from timer_gettime64:
+    b"\x00\x35\x0b\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x07\x00\x00\x00\x01\xb5"  # jge  437 openat2             -> from openat2
+    b"\x00\x35\x03\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\x9f"  # jge  415                     -> from io_pgetevents_time64
     b"\x00\x35\x0b\x0a\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x00\x15\x0b\x09\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to close_range
+    # from rt_sigtimedwait_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x35\x07\x08\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # clone3 to close_range:
+    # from clone3:
     b"\x00\x15\x08\x07\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow

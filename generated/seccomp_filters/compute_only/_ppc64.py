@@ -11,173 +11,173 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x52\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> clock_gettime to fchroot
-    b"\x00\x35\x2f\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> sigprocmask to clock_settime
-    b"\x00\x35\x1f\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to mprotect
+    b"\x00\x35\x52\x00\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> from clock_gettime
+    b"\x00\x35\x2f\x00\x00\x00\x00\x7e"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x00\x35\x1f\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x15\x18\x00\x00\x00\x00\x36"  # jeq  54 ioctl                -> ioctl
     b"\x00\x15\x11\x00\x00\x00\x00\x37"  # jeq  55 fcntl                -> fcntl (1)
-    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup, mpx
-    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
-    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpid
+    b"\x00\x35\x09\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup and others (1)
+    b"\x00\x35\x05\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
+    b"\x00\x35\x02\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x77\x00\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM)
     b"\x00\x15\x76\x77\x00\x00\x00\x05"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to getpid:
+    # from waitpid:
     b"\x00\x35\x76\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\x75\x74\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\x74\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\x73\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\x72\x71\x00\x00\x00\x1d"  # jeq  29 pause                -> allow else errno(EPERM)
-    # dup, mpx:
-    b"\x00\x35\x03\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x00\x35\x00\x65\x00\x00\x00\x33"  # jge  51 acct                 else dup, rseq
+    # dup and others (1):
+    b"\x00\x35\x03\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x00\x65\x00\x00\x00\x33"  # jge  51 acct                 else dup and others (2)
     b"\x00\x35\x00\x6e\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\x6d\x6e\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to readdir
-    b"\x00\x35\x6c\x59\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, copy_file_range
-    # settimeofday to readdir:
+    # from setreuid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x6c\x59\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
     b"\x00\x45\x6a\x6b\xff\xff\xff\xad"  # jset 0xffffffad              -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl (2)
     b"\x00\x15\x00\x68\x00\x00\x00\x04"  # jeq  4                       else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x65\x66\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x00\x15\x65\x64\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x63\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x62\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x61\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x60\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # mmap to mprotect:
-    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> munmap to mprotect
+    # from mmap:
+    b"\x00\x35\x06\x00\x00\x00\x00\x5b"  # jge  91 munmap               -> from munmap
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x5b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x59\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x58\x57\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # munmap to mprotect:
+    # from munmap:
     b"\x00\x35\x45\x00\x00\x00\x00\x7d"  # jge  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\x03\x00\x00\x00\x00\x6a"  # jge  106 stat                -> stat to adjtimex
+    b"\x00\x35\x03\x00\x00\x00\x00\x6a"  # jge  106 stat                -> from stat
     b"\x00\x35\x55\x00\x00\x00\x00\x68"  # jge  104 setitimer           -> allow
     b"\x00\x15\x54\x00\x00\x00\x00\x5b"  # jeq  91 munmap               -> allow
     b"\x00\x15\x53\x52\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # stat to adjtimex:
-    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> fsync to adjtimex
-    b"\x00\x45\x50\x0d\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else stat, getresuid, poll
-    # fsync to adjtimex:
-    b"\x00\x35\x4f\x0c\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else stat, getresuid, poll
-    # sigprocmask to clock_settime:
-    b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to clock_settime
+    # from stat:
+    b"\x00\x35\x01\x00\x00\x00\x00\x76"  # jge  118 fsync               -> from fsync
+    b"\x00\x45\x50\x0d\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else stat and others
+    # from fsync:
+    b"\x00\x35\x4f\x0c\x00\x00\x00\x7b"  # jge  123 modify_ldt          -> errno(EPERM) else stat and others
+    # from sigprocmask:
+    b"\x00\x35\x10\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x0b\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\x96"  # jge  150 mlock               -> mlock to getresgid
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to _sysctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x96"  # jge  150 mlock               -> from mlock
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x4b\x4a\x00\x00\x00\x7e"  # jeq  126 sigprocmask         -> allow else errno(EPERM)
-    # _llseek to _sysctl:
+    # from _llseek:
     b"\x00\x45\x00\x4a\x00\x00\x00\x01"  # jset 1 exit                  else allow
-    b"\x00\x45\x48\x28\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek, pselect6, utimensat, ...
-    # mlock to getresgid:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to getresgid
+    b"\x00\x45\x48\x28\xff\xff\xff\x6c"  # jset 0xffffff6c              -> errno(EPERM) else _llseek and others
+    # from mlock:
+    b"\x00\x35\x03\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x35\x00\x47\x00\x00\x00\x98"  # jge  152 mlockall            else allow
     b"\x00\x15\x46\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x45\x44\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
+    # from getresuid:
     b"\x00\x15\x43\x00\x00\x00\x00\xa6"  # jeq  166 query_module        -> errno(EPERM)
-    # stat, getresuid, poll:
+    # stat and others:
     b"\x00\x45\x43\x42\x00\x00\x00\x06"  # jset 6 close                 -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x40\x3f\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x3f\x3e\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to clock_settime:
-    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to sched_setaffinity
+    # from rt_sigreturn:
+    b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
+    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x3b\x3c\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to sched_setaffinity:
-    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
+    # from chown:
+    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
     b"\x00\x15\x3a\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
     b"\x00\x15\x39\x00\x00\x00\x00\xbe"  # jeq  190 ugetrlimit          -> allow
     b"\x00\x35\x39\x37\x00\x00\x00\xc0"  # jge  192                     -> errno(ENOSYS) else errno(EPERM)
-    # pciconfig_read to sched_setaffinity:
+    # from pciconfig_read:
     b"\x00\x15\x37\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
     b"\x00\x15\x36\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
     b"\x00\x15\x35\x00\x00\x00\x00\xdd"  # jeq  221 futex               -> allow
     b"\x00\x15\x35\x33\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x00\x35\x00\x17\x00\x00\x00\xe0"  # jge  224                     else sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> lookup_dcookie to clock_settime
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 lookup_dcookie      -> from lookup_dcookie
     b"\x00\x45\x31\x00\xff\xff\xff\x18"  # jset 0xffffff18              -> allow
     b"\x00\x45\x2f\x31\xff\xff\xff\x1d"  # jset 0xffffff1d              -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to clock_settime:
+    # from lookup_dcookie:
     b"\x00\x35\x2e\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> errno(EPERM)
     b"\x00\x35\x2e\x2d\x00\x00\x00\xed"  # jge  237 epoll_ctl           -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to fchroot
+    # from clock_gettime:
+    b"\x00\x35\x03\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x00\x2b\x80\x00\x00\x00"  # jge  0x80000000              else allow
     b"\x00\x35\x2a\x29\xff\xff\xff\xf8"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # swapcontext to fchroot:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x46"  # jge  326 socket              -> socket to fchroot
+    # from swapcontext:
+    b"\x00\x35\x0f\x00\x00\x00\x01\x46"  # jge  326 socket              -> from socket
     b"\x00\x35\x08\x00\x00\x00\x01\x45"  # jge  325 prlimit64           -> prlimit64
-    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> set_robust_list to fanotify_mark
-    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> _llseek, pselect6, utimensat, ...
+    b"\x00\x35\x03\x00\x00\x00\x01\x2c"  # jge  300 set_robust_list     -> from set_robust_list
+    b"\x00\x35\x05\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> _llseek and others
     b"\x00\x15\x26\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x25\x23\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # set_robust_list to fanotify_mark:
-    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to fanotify_mark
+    # from set_robust_list:
+    b"\x00\x35\x01\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
     b"\x00\x15\x21\x22\x00\x00\x01\x2d"  # jeq  301 move_pages          -> errno(EPERM) else allow
-    # utimensat to fanotify_mark:
+    # from utimensat:
     b"\x00\x15\x21\x00\x00\x00\x01\x3c"  # jeq  316 dup3                -> allow
-    # _llseek, pselect6, utimensat, ...:
+    # _llseek and others:
     b"\x00\x45\x1f\x20\x00\x00\x00\x26"  # jset 38 rename               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x1d\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x15\x00\x1b\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1a\x19\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to fchroot
+    # from socket:
+    b"\x00\x35\x09\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
     b"\x00\x35\x06\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    b"\x00\x35\x01\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x16\x15\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # membarrier to pkey_free:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> setreuid, copy_file_range
+    # from membarrier:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> setreuid and others
     b"\x00\x15\x14\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
     b"\x00\x15\x13\x14\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # setreuid, copy_file_range:
+    # setreuid and others:
     b"\x00\x45\x11\x12\x00\x00\x00\x82"  # jset 130 get_kernel_syms     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x0f\x10\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to fchroot:
+    # from rseq:
     b"\x00\x35\x10\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x07\x00\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to process_madvise
-    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to msgctl
+    b"\x00\x35\x07\x00\x00\x00\x01\xb9"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x00\x35\x04\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> from semtimedop
     b"\x00\x35\x0c\x00\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS)
-    # dup, rseq:
+    # dup and others (2):
     b"\x00\x45\x0a\x09\x00\x00\x00\x11"  # jset 17 break                -> allow else errno(EPERM)
-    # semtimedop to msgctl:
+    # from semtimedop:
     b"\x00\x35\x0a\x08\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to process_madvise:
+    # from pidfd_send_signal:
     b"\x00\x15\x08\x00\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow
     b"\x00\x15\x08\x06\x00\x00\x01\xb3"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x00\x35\x03\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

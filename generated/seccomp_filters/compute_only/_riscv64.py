@@ -11,127 +11,127 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x20\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to fchroot
-    b"\x35\x00\x1c\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> clock_gettime to clock_nanosleep
+    b"\x35\x00\x20\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x1c\x00\x71\x00\x00\x00"  # jge  113 clock_gettime       -> from clock_gettime
     b"\x15\x00\x15\x00\x19\x00\x00\x00"  # jeq  25 fcntl                -> fcntl (1)
     b"\x15\x00\x0e\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> sendfile to clock_settime
+    b"\x35\x00\x06\x00\x47\x00\x00\x00"  # jge  71 sendfile             -> from sendfile
     b"\x35\x00\x5a\x00\x3e\x00\x00\x00"  # jge  62 lseek                -> allow
-    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x01\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\x58\x57\x15\x00\x00\x00"  # jge  21 epoll_ctl            -> allow else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x15\x00\x57\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate            -> allow
     b"\x15\x00\x56\x00\x39\x00\x00\x00"  # jeq  57 close                -> allow
     b"\x15\x00\x56\x54\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # sendfile to clock_settime:
-    b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> waitid to clock_settime
+    # from sendfile:
+    b"\x35\x00\x03\x00\x5f\x00\x00\x00"  # jge  95 waitid               -> from waitid
     b"\x35\x00\x53\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> allow
     b"\x15\x00\x51\x00\x51\x00\x00\x00"  # jeq  81 sync                 -> errno(EPERM)
-    b"\x45\x00\x28\x51\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile, fsync, getcpu else allow
-    # waitid to clock_settime:
+    b"\x45\x00\x28\x51\xac\xff\xff\xff"  # jset 0xffffffac              -> sendfile and others else allow
+    # from waitid:
     b"\x45\x00\x4f\x00\x98\xff\xff\xff"  # jset 0xffffff98              -> errno(EPERM)
     b"\x15\x00\x4e\x00\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM)
     b"\x15\x00\x4d\x4e\x64\x00\x00\x00"  # jeq  100 get_robust_list     -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x4c\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x4b\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x4a\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x49\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
     b"\x15\x00\x00\x45\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x42\x43\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x42\x41\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # clock_gettime to clock_nanosleep:
+    # from clock_gettime:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x40\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x3f\x3e\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # syslog to fchroot:
-    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> fadvise64 to fchroot
-    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to mmap
-    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to umask
+    # from syslog:
+    b"\x35\x00\x1c\x00\xdf\x00\x00\x00"  # jge  223 fadvise64           -> from fadvise64
+    b"\x35\x00\x0c\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x03\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x15\x00\x26\x00\x7b\x00\x00\x00"  # jeq  123 sched_getaffinity   -> sched_getaffinity, mmap, prlimit64
     b"\x15\x00\x3a\x00\x7c\x00\x00\x00"  # jeq  124 sched_yield         -> allow
     b"\x15\x00\x39\x38\x80\x00\x00\x00"  # jeq  128 restart_syscall     -> allow else errno(EPERM)
-    # sigaltstack to umask:
-    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
+    # from sigaltstack:
+    b"\x35\x00\x02\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
     b"\x35\x00\x00\x37\x8a\x00\x00\x00"  # jge  138 rt_sigqueueinfo     else allow
     b"\x15\x00\x36\x35\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow else errno(EPERM)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x34\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x33\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x32\x31\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
-    b"\x45\x00\x13\x30\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname, fadvise64, msync else errno(EPERM)
-    # prctl to mmap:
+    # from sethostname:
+    b"\x45\x00\x13\x30\x01\x00\x00\x00"  # jset 1 io_destroy            -> sethostname and others else errno(EPERM)
+    # from prctl:
     b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222 mmap                -> mmap
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to execve
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x2c\x2b\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x2b\x2a\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to execve:
-    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to execve
+    # from getcpu:
+    b"\x35\x00\x02\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
     b"\x35\x00\x29\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
-    # sendfile, fsync, getcpu:
+    # sendfile and others:
     b"\x45\x00\x27\x28\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else allow
-    # mq_open to execve:
+    # from mq_open:
     b"\x35\x00\x00\x26\xd6\x00\x00\x00"  # jge  214 brk                 else errno(EPERM)
     b"\x35\x00\x25\x26\xd8\x00\x00\x00"  # jge  216 mremap              -> errno(EPERM) else allow
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x23\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x0d\x21\x00\x00\x00\x00"  # jeq  0                       -> sched_getaffinity, mmap, prlimit64 else errno(EPERM)
-    # fadvise64 to fchroot:
-    b"\x35\x00\x0e\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to fchroot
+    # from fadvise64:
+    b"\x35\x00\x0e\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x07\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to wait4
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
     b"\x15\x00\x10\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
-    # sethostname, fadvise64, msync:
+    # sethostname and others:
     b"\x45\x00\x1d\x1c\x1e\x00\x00\x00"  # jset 30 ioprio_set           -> allow else errno(EPERM)
-    # mlockall to wait4:
-    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to wait4
+    # from mlockall:
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x15\x00\x1b\x00\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow
     b"\x35\x00\x1b\x19\xf4\x00\x00\x00"  # jge  244                     -> errno(ENOSYS) else errno(EPERM)
-    # riscv_hwprobe to wait4:
+    # from riscv_hwprobe:
     b"\x15\x00\x18\x19\x04\x01\x00\x00"  # jeq  260 wait4               -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x16\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x14\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, mmap, prlimit64:
+    # sched_getaffinity, mmap, prlimit64: compute_only.yml:134, 224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x12\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to fchroot:
-    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to fchroot
+    # from fanotify_init:
+    b"\x35\x00\x06\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x03\x00\x20\x01\x00\x00"  # jge  288 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to pwritev2
+    b"\x35\x00\x01\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x15\x00\x0f\x0e\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x0d\x0e\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x35\x00\x09\x07\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow

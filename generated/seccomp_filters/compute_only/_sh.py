@@ -11,218 +11,218 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x54\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> setresgid32 to fchroot
-    b"\x35\x00\x2b\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to getresuid32
-    b"\x35\x00\x18\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl to fstat
+    b"\x35\x00\x54\x00\xd2\x00\x00\x00"  # jge  210 setresgid32         -> from setresgid32
+    b"\x35\x00\x2b\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
+    b"\x35\x00\x18\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> from fcntl
     b"\x35\x00\x11\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl
-    b"\x35\x00\x08\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> alarm to umount2
-    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to ptrace
+    b"\x35\x00\x08\x00\x1b\x00\x00\x00"  # jge  27 alarm                -> from alarm
+    b"\x35\x00\x02\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x95\x00\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM)
     b"\x15\x00\x94\x95\x05\x00\x00\x00"  # jeq  5 open                  -> errno(EPERM) else allow
-    # waitpid to ptrace:
-    b"\x35\x00\x02\x00\x13\x00\x00\x00"  # jge  19 lseek                -> lseek to ptrace
+    # from waitpid:
+    b"\x35\x00\x02\x00\x13\x00\x00\x00"  # jge  19 lseek                -> from lseek
     b"\x15\x00\x93\x00\x0d\x00\x00\x00"  # jeq  13 time                 -> allow
     b"\x15\x00\x93\x91\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to ptrace:
+    # from lseek:
     b"\x35\x00\x00\x91\x15\x00\x00\x00"  # jge  21 mount                else allow
     b"\x15\x00\x90\x8f\x18\x00\x00\x00"  # jeq  24 getuid               -> allow else errno(EPERM)
-    # alarm to umount2:
-    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x00\x72\x1e\x00\x00\x00"  # jge  30 utime                else alarm, munmap, setreuid32, ...
-    b"\x35\x00\x01\x00\x21\x00\x00\x00"  # jge  33 access               -> access to rmdir
+    # from alarm:
+    b"\x35\x00\x04\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x00\x72\x1e\x00\x00\x00"  # jge  30 utime                else alarm and others
+    b"\x35\x00\x01\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x35\x00\x8d\x8b\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x15\x00\x8c\x8a\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
-    b"\x45\x00\x89\x3b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, 188
-    # acct to umount2:
+    # from dup:
+    b"\x35\x00\x01\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
+    b"\x45\x00\x89\x3b\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    # from acct:
     b"\x35\x00\x89\x87\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x86\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x85\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x84\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x83\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl to fstat:
-    b"\x35\x00\x09\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to fstat
+    # from fcntl:
+    b"\x35\x00\x09\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x35\x00\x00\x3e\x38\x00\x00\x00"  # jge  56                      else fcntl, fcntl64 (1)
-    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to readdir
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to ssetmask
+    b"\x35\x00\x04\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\x7c\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\x7b\x7d\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x15\x00\x7a\x7b\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to readdir:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to readdir
-    b"\x35\x00\x79\x08\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, setitimer
-    # settimeofday to readdir:
-    b"\x15\x00\x79\x46\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday, symlink, truncate64, ...
-    # mmap to fstat:
-    b"\x35\x00\x02\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to fstat
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x79\x08\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x15\x00\x79\x46\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else settimeofday and others
+    # from mmap:
+    b"\x35\x00\x02\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap, mprotect, mmap2, ... else errno(EPERM)
-    # munmap to fstat:
-    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid, setitimer
-    b"\x35\x00\x00\x57\x5e\x00\x00\x00"  # jge  94 fchmod               else alarm, munmap, setreuid32, ...
+    b"\x15\x00\x5b\x74\x00\x00\x00\x00"  # jeq  0                       -> mmap and others else errno(EPERM)
+    # from munmap:
+    b"\x35\x00\x03\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setreuid and others
+    b"\x35\x00\x00\x57\x5e\x00\x00\x00"  # jge  94 fchmod               else alarm and others
     b"\x15\x00\x73\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x72\x70\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, setitimer:
+    # setreuid and others:
     b"\x45\x00\x6f\x70\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else allow
-    # olduname to getresuid32:
-    b"\x35\x00\x16\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to getresuid32
-    b"\x35\x00\x06\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> sigprocmask to getresgid
-    b"\x35\x00\x53\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap, mprotect, mmap2, ...
-    b"\x35\x00\x03\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> ipc to adjtimex
+    # from olduname:
+    b"\x35\x00\x16\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x7e\x00\x00\x00"  # jge  126 sigprocmask         -> from sigprocmask
+    b"\x35\x00\x53\x00\x7d\x00\x00\x00"  # jge  125 mprotect            -> mmap and others
+    b"\x35\x00\x03\x00\x75\x00\x00\x00"  # jge  117 ipc                 -> from ipc
     b"\x35\x00\x6b\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> allow
     b"\x45\x00\x00\x6b\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x68\x6a\x8e\xff\xff\xff"  # jset 0xffffff8e              -> errno(EPERM) else errno(ENOSYS)
-    # ipc to adjtimex:
+    # from ipc:
     b"\x45\x00\x68\x67\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # sigprocmask to getresgid:
-    b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> msync to getresgid
-    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to flock
+    # from sigprocmask:
+    b"\x35\x00\x06\x00\x90\x00\x00\x00"  # jge  144 msync               -> from msync
+    b"\x35\x00\x02\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     b"\x35\x00\x00\x65\x7f\x00\x00\x00"  # jge  127                     else allow
     b"\x45\x00\x65\x63\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else errno(EPERM)
-    # quotactl to flock:
+    # from quotactl:
     b"\x15\x00\x63\x00\x8c\x00\x00\x00"  # jeq  140 _llseek             -> allow
     b"\x15\x00\x62\x00\x8e\x00\x00\x00"  # jeq  142 _newselect          -> allow
     b"\x15\x00\x62\x60\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # msync to getresgid:
-    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to getresgid
+    # from msync:
+    b"\x35\x00\x02\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
     b"\x15\x00\x5e\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x5d\x5e\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to getresgid:
-    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> getresuid to getresgid
+    # from mlockall:
+    b"\x35\x00\x02\x00\xa5\x00\x00\x00"  # jge  165 getresuid           -> from getresuid
     b"\x15\x00\x5c\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x5b\x5a\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # getresuid to getresgid:
-    b"\x35\x00\x00\x21\xa9\x00\x00\x00"  # jge  169 nfsservctl          else getresuid, 222
+    # from getresuid:
+    b"\x35\x00\x00\x21\xa9\x00\x00\x00"  # jge  169 nfsservctl          else getresuid and others
     b"\x35\x00\x59\x58\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to getresuid32:
-    b"\x35\x00\x0b\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> mmap2 to getresuid32
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to ugetrlimit
+    # from prctl:
+    b"\x35\x00\x0b\x00\xc0\x00\x00\x00"  # jge  192 mmap2               -> from mmap2
+    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x54\x53\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x53\x52\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to ugetrlimit:
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to ugetrlimit
+    # from rt_sigreturn:
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x50\x51\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to ugetrlimit:
-    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> vfork to ugetrlimit
+    # from chown:
+    b"\x35\x00\x01\x00\xbc\x00\x00\x00"  # jge  188                     -> from vfork
     b"\x15\x00\x4f\x4e\xba\x00\x00\x00"  # jeq  186 sigaltstack         -> allow else errno(EPERM)
-    # vfork to ugetrlimit:
+    # from vfork:
     b"\x35\x00\x4e\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> allow
-    # dup, 188:
+    # dup and others:
     b"\x45\x00\x4c\x4e\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else errno(ENOSYS)
-    # mmap2 to getresuid32:
-    b"\x35\x00\x00\x32\xc1\x00\x00\x00"  # jge  193 truncate64          else mmap, mprotect, mmap2, ...
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to getresuid32
+    # from mmap2:
+    b"\x35\x00\x00\x32\xc1\x00\x00\x00"  # jge  193 truncate64          else mmap and others
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x35\x00\x4a\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> allow
-    b"\x15\x00\x49\x17\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday, symlink, truncate64, ...
-    # setreuid32 to getresuid32:
-    b"\x45\x00\x47\x2c\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else alarm, munmap, setreuid32, ...
-    # setresgid32 to fchroot:
-    b"\x35\x00\x21\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> prlimit64 to fchroot
-    b"\x35\x00\x15\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> clock_gettime to fanotify_mark
-    b"\x35\x00\x09\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to clock_settime
+    b"\x15\x00\x49\x17\xc5\x00\x00\x00"  # jeq  197 fstat64             -> allow else settimeofday and others
+    # from setreuid32:
+    b"\x45\x00\x47\x2c\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else alarm and others
+    # from setresgid32:
+    b"\x35\x00\x21\x00\x53\x01\x00\x00"  # jge  339 prlimit64           -> from prlimit64
+    b"\x35\x00\x15\x00\x09\x01\x00\x00"  # jge  265 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x09\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x35\x00\x02\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl, fcntl64 (1)
     b"\x15\x00\x43\x00\xd3\x00\x00\x00"  # jeq  211 getresgid32         -> allow
     b"\x15\x00\x42\x41\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x45\x00\x00\x3f\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
     b"\x15\x00\x3e\x3d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3b\x3c\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # gettid to clock_settime:
-    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> io_setup to clock_settime
+    # from gettid:
+    b"\x35\x00\x04\x00\xf3\x00\x00\x00"  # jge  243                     -> from io_setup
     b"\x35\x00\x19\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> readahead to sched_setaffinity
-    # getresuid, 222:
+    b"\x35\x00\x01\x00\xe1\x00\x00\x00"  # jge  225 readahead           -> from readahead
+    # getresuid and others:
     b"\x45\x00\x39\x38\x12\x00\x00\x00"  # jset 18 oldstat              -> errno(ENOSYS) else allow
-    # readahead to sched_setaffinity:
+    # from readahead:
     b"\x15\x00\x37\x36\xf0\x00\x00\x00"  # jeq  240 futex               -> allow else errno(EPERM)
-    # io_setup to clock_settime:
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> lookup_dcookie to clock_settime
-    b"\x35\x00\x2d\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64, statfs64, 435
+    # from io_setup:
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 lookup_dcookie      -> from lookup_dcookie
+    b"\x35\x00\x2d\x00\xfa\x00\x00\x00"  # jge  250 fadvise64           -> fadvise64 and others
     b"\x35\x00\x33\x35\xf5\x00\x00\x00"  # jge  245 io_setup            -> errno(EPERM) else errno(ENOSYS)
-    # lookup_dcookie to clock_settime:
-    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday, symlink, truncate64, ...
+    # from lookup_dcookie:
+    b"\x35\x00\x01\x00\x01\x01\x00\x00"  # jge  257 remap_file_pages    -> settimeofday and others
     b"\x35\x00\x32\x31\xff\x00\x00\x00"  # jge  255 epoll_ctl           -> allow else errno(EPERM)
-    # settimeofday, symlink, truncate64, ...:
+    # settimeofday and others:
     b"\x45\x00\x30\x31\x0d\x00\x00\x00"  # jset 13 time                 -> errno(EPERM) else allow
-    # clock_gettime to fanotify_mark:
-    b"\x35\x00\x00\x1d\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime, clock_gettime64
-    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> pselect6 to fanotify_mark
-    b"\x45\x00\x00\x26\x2e\x00\x00\x00"  # jset 46 setgid               else fadvise64, statfs64, 435
+    # from clock_gettime:
+    b"\x35\x00\x00\x1d\x0c\x01\x00\x00"  # jge  268 statfs64            else clock_gettime and others
+    b"\x35\x00\x02\x00\x34\x01\x00\x00"  # jge  308 pselect6            -> from pselect6
+    b"\x45\x00\x00\x26\x2e\x00\x00\x00"  # jset 46 setgid               else fadvise64 and others
     b"\x15\x00\x2e\x2c\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else errno(EPERM)
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> utimensat to fanotify_mark
-    b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> get_robust_list to epoll_pwait
+    # from pselect6:
+    b"\x35\x00\x03\x00\x40\x01\x00\x00"  # jge  320 utimensat           -> from utimensat
+    b"\x35\x00\x01\x00\x38\x01\x00\x00"  # jge  312 get_robust_list     -> from get_robust_list
     b"\x15\x00\x29\x2a\x36\x01\x00\x00"  # jeq  310 unshare             -> errno(EPERM) else allow
-    # get_robust_list to epoll_pwait:
+    # from get_robust_list:
     b"\x35\x00\x29\x28\x3e\x01\x00\x00"  # jge  318 getcpu              -> allow else errno(EPERM)
-    # utimensat to fanotify_mark:
-    b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> preadv to fanotify_mark
+    # from utimensat:
+    b"\x35\x00\x01\x00\x4d\x01\x00\x00"  # jge  333 preadv              -> from preadv
     b"\x15\x00\x27\x26\x4a\x01\x00\x00"  # jeq  330 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x25\x26\x4f\x01\x00\x00"  # jge  335 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64 to fchroot:
-    b"\x35\x00\x10\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x09\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> pkey_mprotect to msgctl
-    b"\x35\x00\x04\x00\x54\x01\x00\x00"  # jge  340 socket              -> socket to statx
+    # from prlimit64:
+    b"\x35\x00\x10\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x09\x00\x80\x01\x00\x00"  # jge  384 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x54\x01\x00\x00"  # jge  340 socket              -> from socket
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x20\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1f\x1e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socket to statx:
-    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> membarrier to statx
+    # from socket:
+    b"\x35\x00\x01\x00\x7a\x01\x00\x00"  # jge  378 membarrier          -> from membarrier
     b"\x15\x00\x1d\x1c\x75\x01\x00\x00"  # jeq  373 getrandom           -> allow else errno(EPERM)
-    # membarrier to statx:
+    # from membarrier:
     b"\x35\x00\x1b\x00\x7f\x01\x00\x00"  # jge  383 statx               -> errno(EPERM)
-    # alarm, munmap, setreuid32, ...:
+    # alarm and others:
     b"\x45\x00\x1b\x1a\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # pkey_mprotect to msgctl:
-    b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> pkey_alloc to msgctl
-    # mmap, mprotect, mmap2, ...:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x81\x01\x00\x00"  # jge  385 pkey_alloc          -> from pkey_alloc
+    # mmap and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to msgctl:
+    # from pkey_alloc:
     b"\x35\x00\x16\x00\x89\x01\x00\x00"  # jge  393 semget              -> errno(EPERM)
     b"\x35\x00\x17\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
     b"\x15\x00\x15\x14\x83\x01\x00\x00"  # jeq  387 rseq                -> allow else errno(EPERM)
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x12\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
-    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> openat2 to map_shadow_stack
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to close_range
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to semtimedop_time64
+    # from timer_gettime64:
+    b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x07\x00\xb5\x01\x00\x00"  # jge  437 openat2             -> from openat2
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to semtimedop_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x09\x0b\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> errno(EPERM) else errno(ENOSYS)
-    # rt_sigtimedwait_time64 to close_range:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> fadvise64, statfs64, 435
+    # from rt_sigtimedwait_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435                     -> fadvise64 and others
     b"\x35\x00\x07\x08\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> errno(EPERM) else allow
-    # fadvise64, statfs64, 435:
+    # fadvise64 and others:
     b"\x45\x00\x08\x07\x01\x00\x00\x00"  # jset 1 exit                  -> errno(ENOSYS) else allow
-    # openat2 to map_shadow_stack:
+    # from openat2:
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x05\x03\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow

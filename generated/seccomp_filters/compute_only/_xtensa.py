@@ -11,149 +11,149 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> clock_gettime to fchroot
-    b"\x35\x00\x1a\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> mmap2 to clock_settime
+    b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x1a\x00\x50\x00\x00\x00"  # jge  80 mmap2                -> from mmap2
     b"\x15\x00\x13\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
     b"\x15\x00\x0c\x00\x42\x00\x00\x00"  # jeq  66 ioctl                -> ioctl
     b"\x15\x00\x08\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
-    b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create, fallocate, setxattr
+    b"\x35\x00\x01\x00\x14\x00\x00\x00"  # jge  20 epoll_create         -> epoll_create and others
     b"\x35\x00\x62\x61\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
-    # epoll_create, fallocate, setxattr:
-    b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate, setxattr
+    # epoll_create and others:
+    b"\x35\x00\x02\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
     b"\x35\x00\x00\x5f\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
     b"\x15\x00\x5e\x5f\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
-    # link, fallocate, setxattr:
-    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock, fallocate, setxattr
+    # link and others:
+    b"\x35\x00\x01\x00\x38\x00\x00\x00"  # jge  56 flock                -> flock and others
     b"\x35\x00\x5d\x5c\x36\x00\x00\x00"  # jge  54 fstat                -> allow else errno(EPERM)
-    # flock, fallocate, setxattr:
+    # flock and others:
     b"\x15\x00\x5c\x5b\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl:
+    # fcntl: compute_only.yml:61, 64, 68
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0a\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (1)
     b"\x45\x00\x0b\x59\xfc\xff\xff\xff"  # jset 0xfffffffc              -> fcntl64, fcntl (2) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x57\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x56\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x55\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x54\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64:
+    # fcntl64: compute_only.yml:71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl64, fcntl (2)
     b"\x15\x00\x00\x50\x04\x00\x00\x00"  # jeq  4                       else allow
-    # fcntl64, fcntl (1):
+    # fcntl64, fcntl (1): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x4d\x4e\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (2):
+    # fcntl64, fcntl (2): compute_only.yml:68, 78
     b"\x15\x00\x4d\x4c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # mmap2 to clock_settime:
-    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to clock_settime
-    b"\x45\x00\x4b\x32\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2, pkey_mprotect
-    # mlockall to clock_settime:
-    b"\x35\x00\x11\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x09\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
+    # from mmap2:
+    b"\x35\x00\x01\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
+    b"\x45\x00\x4b\x32\xad\xff\xff\xff"  # jset 0xffffffad              -> allow else mmap2 and others
+    # from mlockall:
+    b"\x35\x00\x11\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x09\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x35\x00\x04\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 exit                -> exit to getsid
-    b"\x45\x00\x45\x15\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall, sched_yield
-    # exit to getsid:
-    b"\x35\x00\x1e\x00\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address, epoll_create1
+    b"\x35\x00\x01\x00\x76\x00\x00\x00"  # jge  118 exit                -> from exit
+    b"\x45\x00\x45\x15\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
+    # from exit:
+    b"\x35\x00\x1e\x00\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> set_tid_address and others
     b"\x35\x00\x43\x44\x79\x00\x00\x00"  # jge  121 wait4               -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x41\x40\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x40\x3f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # personality to sched_setaffinity:
-    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to sched_setaffinity
+    # from personality:
+    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
     b"\x35\x00\x00\x3d\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
     b"\x45\x00\x3d\x3c\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
-    # setreuid to sched_setaffinity:
-    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_setaffinity
+    # from setreuid:
+    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> from getresgid
     b"\x15\x00\x3b\x3a\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
-    # getresgid to sched_setaffinity:
+    # from getresgid:
     b"\x45\x00\x00\x39\x02\x00\x00\x00"  # jset 2 available4            else errno(EPERM)
     b"\x35\x00\x38\x39\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM) else allow
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x18\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
-    b"\x35\x00\x04\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to clock_settime
-    b"\x35\x00\x01\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> settimeofday to sched_rr_get_interval
+    b"\x35\x00\x04\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> from sched_yield
+    b"\x35\x00\x01\x00\xc1\x00\x00\x00"  # jge  193 settimeofday        -> from settimeofday
     b"\x35\x00\x35\x34\xbd\x00\x00\x00"  # jge  189 getrlimit           -> allow else errno(EPERM)
-    # settimeofday to sched_rr_get_interval:
-    b"\x35\x00\x1e\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups, pkey_alloc
+    # from settimeofday:
+    b"\x35\x00\x1e\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups and others
     b"\x35\x00\x33\x32\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
-    # sched_yield to clock_settime:
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to clock_settime
+    # from sched_yield:
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x45\x00\x00\x32\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
-    # mlockall, sched_yield:
+    # mlockall and others:
     b"\x45\x00\x30\x2f\x21\x00\x00\x00"  # jset 33 rename               -> allow else errno(EPERM)
-    # rt_sigqueueinfo to clock_settime:
+    # from rt_sigqueueinfo:
     b"\x15\x00\x2f\x2e\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
-    # clock_gettime to fchroot:
-    b"\x35\x00\x19\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x00\x1a\xf8\x00\x00\x00"  # jge  248 timer_create        else clock_gettime, clock_gettime64
-    b"\x35\x00\x0e\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to rseq
+    # from clock_gettime:
+    b"\x35\x00\x19\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x00\x1a\xf8\x00\x00\x00"  # jge  248 timer_create        else clock_gettime and others
+    b"\x35\x00\x0e\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x35\x00\x09\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64
-    b"\x35\x00\x04\x00\x31\x01\x00\x00"  # jge  305                     -> eventfd to clock_adjtime
-    b"\x35\x00\x01\x00\x13\x01\x00\x00"  # jge  275 epoll_create1       -> epoll_create1 to signalfd
+    b"\x35\x00\x04\x00\x31\x01\x00\x00"  # jge  305                     -> from eventfd
+    b"\x35\x00\x01\x00\x13\x01\x00\x00"  # jge  275 epoll_create1       -> from epoll_create1
     b"\x35\x00\x28\x27\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
-    # epoll_create1 to signalfd:
+    # from epoll_create1:
     b"\x45\x00\x26\x00\xe3\xfe\xff\xff"  # jset 0xfffffee3              -> errno(EPERM)
-    # set_tid_address, epoll_create1:
+    # set_tid_address and others:
     b"\x45\x00\x26\x25\x6a\x00\x00\x00"  # jset 106 sendmsg             -> allow else errno(EPERM)
-    # eventfd to clock_adjtime:
-    b"\x35\x00\x02\x00\x3d\x01\x00\x00"  # jge  317 preadv              -> preadv to clock_adjtime
+    # from eventfd:
+    b"\x35\x00\x02\x00\x3d\x01\x00\x00"  # jge  317 preadv              -> from preadv
     b"\x15\x00\x24\x00\x36\x01\x00\x00"  # jeq  310 dup3                -> allow
     b"\x15\x00\x24\x22\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else errno(EPERM)
-    # preadv to clock_adjtime:
+    # from preadv:
     b"\x35\x00\x21\x22\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x1f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1e\x1d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # kcmp to rseq:
-    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to rseq
-    b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to pwritev2
+    # from kcmp:
+    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
     b"\x15\x00\x1b\x1a\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x19\x1a\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to rseq:
-    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> pkey_alloc to rseq
-    # mmap2, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
+    # mmap2 and others:
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x16\x17\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to rseq:
+    # from pkey_alloc:
     b"\x35\x00\x17\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
-    # setgroups, pkey_alloc:
+    # setgroups and others:
     b"\x45\x00\x14\x15\x0e\x00\x00\x00"  # jset 14 select               -> errno(EPERM) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> timer_gettime64 to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x04\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> from timer_gettime64
     b"\x45\x00\x00\x12\x6a\xfe\xff\xff"  # jset 0xfffffe6a              else errno(EPERM)
-    # clock_gettime, clock_gettime64:
+    # clock_gettime and others:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x11\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x10\x0f\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # timer_gettime64 to fchroot:
+    # from timer_gettime64:
     b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> epoll_pwait2 to fchroot
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to process_madvise
-    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> io_pgetevents_time64 to futex_time64
+    b"\x35\x00\x07\x00\xb9\x01\x00\x00"  # jge  441 epoll_pwait2        -> from epoll_pwait2
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\x9f\x01\x00\x00"  # jge  415                     -> from io_pgetevents_time64
     b"\x35\x00\x0b\x0a\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> allow else errno(EPERM)
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x0a\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x0a\x08\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_rr_get_interval_time64 to process_madvise:
+    # from sched_rr_get_interval_time64:
     b"\x15\x00\x08\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x08\x06\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # epoll_pwait2 to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from epoll_pwait2:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x45\x00\x00\x04\x01\x00\x00\x00"  # jset 1 xtensa                else errno(EPERM)
     b"\x45\x00\x00\x04\x06\xfe\xff\xff"  # jset 0xfffffe06              else allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

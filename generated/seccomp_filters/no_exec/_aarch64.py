@@ -11,14 +11,14 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to fchroot
+    b"\x35\x00\x01\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
     b"\x15\x00\x03\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # wait4 to fchroot:
-    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to fchroot
+    # from wait4:
+    b"\x35\x00\x03\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x00\x05\x04\x01\x00\x00"  # jge  260 wait4               else errno(ENOSYS)
     b"\x15\x00\x00\x03\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x35\x00\x00\x01\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

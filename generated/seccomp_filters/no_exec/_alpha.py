@@ -11,53 +11,53 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x12\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to fchroot
-    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to osf_alt_setsid
-    b"\x35\x00\x05\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to getsockname
-    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 ptrace               -> ptrace to execve
+    b"\x35\x00\x12\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
+    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
+    b"\x35\x00\x05\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
+    b"\x35\x00\x02\x00\x1a\x00\x00\x00"  # jge  26 ptrace               -> from ptrace
     b"\x15\x00\x21\x00\x0b\x00\x00\x00"  # jeq  11 osf_execve           -> errno(ENOSYS)
     b"\x15\x00\x20\x1f\x19\x00\x00\x00"  # jeq  25 exec_with_loader     -> errno(ENOSYS) else allow
-    # ptrace to execve:
+    # from ptrace:
     b"\x15\x00\x1f\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
     b"\x15\x00\x1a\x1d\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES) else allow
-    # umask to getsockname:
+    # from umask:
     b"\x15\x00\x1d\x1c\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # osf_pid_block to osf_alt_setsid:
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
+    # from osf_pid_block:
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
     b"\x15\x00\x1b\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x1a\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
     b"\x35\x00\x18\x19\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
-    # osf_exportfs to osf_alt_setsid:
-    b"\x35\x00\x02\x00\xb6\x00\x00\x00"  # jge  182                     -> osf_getmnt to osf_alt_setsid
+    # from osf_exportfs:
+    b"\x35\x00\x02\x00\xb6\x00\x00\x00"  # jge  182                     -> from osf_getmnt
     b"\x15\x00\x16\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
     b"\x15\x00\x15\x16\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow else errno(ENOSYS)
-    # osf_getmnt to osf_alt_setsid:
-    b"\x35\x00\x01\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_alt_setsid
+    # from osf_getmnt:
+    b"\x35\x00\x01\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
     b"\x15\x00\x13\x14\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
-    # osf_alt_sigpending to osf_alt_setsid:
+    # from osf_alt_sigpending:
     b"\x35\x00\x13\x12\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
-    # osf_swapon to fchroot:
-    b"\x35\x00\x0a\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fchroot
-    b"\x35\x00\x05\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> bdflush to io_cancel
-    b"\x35\x00\x02\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to osf_fdatasync
+    # from osf_swapon:
+    b"\x35\x00\x0a\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
+    b"\x35\x00\x05\x00\x2c\x01\x00\x00"  # jge  300 bdflush             -> from bdflush
+    b"\x35\x00\x02\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
     b"\x15\x00\x0f\x00\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS)
     b"\x35\x00\x0e\x0d\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS) else allow
-    # getpgid to osf_fdatasync:
+    # from getpgid:
     b"\x15\x00\x0d\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
     b"\x35\x00\x0c\x0b\x06\x01\x00\x00"  # jge  262                     -> errno(ENOSYS) else allow
-    # bdflush to io_cancel:
-    b"\x35\x00\x01\x00\x7c\x01\x00\x00"  # jge  380                     -> tkill to io_cancel
+    # from bdflush:
+    b"\x35\x00\x01\x00\x7c\x01\x00\x00"  # jge  380                     -> from tkill
     b"\x15\x00\x0a\x09\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else allow
-    # tkill to io_cancel:
+    # from tkill:
     b"\x35\x00\x00\x09\x7d\x01\x00\x00"  # jge  381 tkill               else errno(ENOSYS)
     b"\x35\x00\x08\x07\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # exit_group to fchroot:
+    # from exit_group:
     b"\x35\x00\x00\x06\x01\x02\x00\x00"  # jge  513 execveat            else allow
-    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    b"\x35\x00\x03\x00\x16\x02\x00\x00"  # jge  534 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x05\x00\x15\x02\x00\x00"  # jeq  533                     -> errno(ENOSYS)
     b"\x15\x00\x00\x03\x01\x02\x00\x00"  # jeq  513 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

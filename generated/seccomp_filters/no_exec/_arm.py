@@ -11,78 +11,78 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x2c\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> set_tid_address to get_tls
-    b"\x35\x00\x16\x00\x55\x00\x00\x00"  # jge  85 readlink             -> readlink to remap_file_pages
-    b"\x35\x00\x09\x00\x21\x00\x00\x00"  # jge  33 access               -> access to symlink
-    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to pause
+    b"\x35\x00\x2c\x00\x00\x01\x00\x00"  # jge  256 set_tid_address     -> from set_tid_address
+    b"\x35\x00\x16\x00\x55\x00\x00\x00"  # jge  85 readlink             -> from readlink
+    b"\x35\x00\x09\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
+    b"\x35\x00\x03\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
     b"\x15\x00\x2d\x00\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES)
     b"\x15\x00\x32\x00\x07\x00\x00\x00"  # jeq  7                       -> errno(ENOSYS)
     b"\x15\x00\x31\x30\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else allow
-    # lseek to pause:
-    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to pause
+    # from lseek:
+    b"\x35\x00\x02\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
     b"\x15\x00\x2f\x00\x16\x00\x00\x00"  # jeq  22                      -> errno(ENOSYS)
     b"\x35\x00\x2d\x2e\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # ptrace to pause:
+    # from ptrace:
     b"\x15\x00\x2c\x00\x1a\x00\x00\x00"  # jeq  26 ptrace               -> allow
     b"\x15\x00\x2b\x2c\x1d\x00\x00\x00"  # jeq  29 pause                -> allow else errno(ENOSYS)
-    # access to symlink:
-    b"\x35\x00\x05\x00\x3a\x00\x00\x00"  # jge  58                      -> umask to symlink
-    b"\x35\x00\x02\x00\x30\x00\x00\x00"  # jge  48                      -> geteuid to setpgid
+    # from access:
+    b"\x35\x00\x05\x00\x3a\x00\x00\x00"  # jge  58                      -> from umask
+    b"\x35\x00\x02\x00\x30\x00\x00\x00"  # jge  48                      -> from geteuid
     b"\x15\x00\x29\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x15\x00\x28\x27\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS) else allow
-    # geteuid to setpgid:
+    # from geteuid:
     b"\x45\x00\x00\x27\xc7\xff\xff\xff"  # jset 0xffffffc7              else errno(ENOSYS)
     b"\x15\x00\x26\x25\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # umask to symlink:
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to symlink
+    # from umask:
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\x24\x3c\x00\x00\x00"  # jge  60 umask                else errno(ENOSYS)
     b"\x35\x00\x23\x22\x44\x00\x00\x00"  # jge  68                      -> errno(ENOSYS) else allow
-    # setreuid to symlink:
-    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> symlink
+    # from setreuid:
+    b"\x35\x00\x01\x00\x52\x00\x00\x00"  # jge  82                      -> from symlink
     b"\x15\x00\x21\x20\x4c\x00\x00\x00"  # jeq  76                      -> errno(ENOSYS) else allow
-    # symlink:
+    # from symlink:
     b"\x15\x00\x1f\x20\x53\x00\x00\x00"  # jeq  83 symlink              -> allow else errno(ENOSYS)
-    # readlink to remap_file_pages:
-    b"\x35\x00\x0c\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to remap_file_pages
-    b"\x35\x00\x07\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to delete_module
-    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101                     -> syslog to vhangup
-    b"\x35\x00\x01\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap to fstatfs
+    # from readlink:
+    b"\x35\x00\x0c\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
+    b"\x35\x00\x07\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x35\x00\x03\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
+    b"\x35\x00\x01\x00\x5b\x00\x00\x00"  # jge  91 munmap               -> from munmap
     b"\x35\x00\x1b\x1a\x59\x00\x00\x00"  # jge  89                      -> errno(ENOSYS) else allow
-    # munmap to fstatfs:
+    # from munmap:
     b"\x15\x00\x1a\x19\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
-    # syslog to vhangup:
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> vhangup
+    # from syslog:
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109                     -> from vhangup
     b"\x35\x00\x17\x18\x67\x00\x00\x00"  # jge  103 syslog              -> allow else errno(ENOSYS)
-    # vhangup:
+    # from vhangup:
     b"\x15\x00\x16\x17\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to delete_module:
-    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to delete_module
+    # from wait4:
+    b"\x35\x00\x02\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
     b"\x15\x00\x15\x00\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS)
     b"\x15\x00\x14\x13\x7b\x00\x00\x00"  # jeq  123                     -> errno(ENOSYS) else allow
-    # init_module to delete_module:
+    # from init_module:
     b"\x45\x00\x13\x12\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to remap_file_pages:
-    b"\x35\x00\x04\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to remap_file_pages
-    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    # from quotactl:
+    b"\x35\x00\x04\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
+    b"\x35\x00\x01\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
     b"\x15\x00\x10\x0f\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x35\x00\x00\x0f\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x0e\x0d\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to remap_file_pages:
+    # from vfork:
     b"\x35\x00\x00\x0c\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x35\x00\x00\x0c\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x0b\x0a\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
-    # set_tid_address to get_tls:
+    # from set_tid_address:
     b"\x35\x00\x00\x09\x83\x01\x00\x00"  # jge  387 execveat            else allow
-    b"\x35\x00\x04\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to get_tls
+    b"\x35\x00\x04\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x15\x00\x02\x00\x83\x01\x00\x00"  # jeq  387 execveat            -> errno(EACCES)
     b"\x15\x00\x07\x00\x92\x01\x00\x00"  # jeq  402                     -> errno(ENOSYS)
     b"\x15\x00\x06\x05\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # io_pgetevents_time64 to get_tls:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from io_pgetevents_time64:
+    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x15\x00\x03\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else allow
-    # breakpoint to get_tls:
+    # from breakpoint:
     b"\x35\x00\x00\x02\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

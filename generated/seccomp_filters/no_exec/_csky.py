@@ -11,18 +11,18 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> execve to fchroot
+    b"\x35\x00\x01\x00\xdd\x00\x00\x00"  # jge  221 execve              -> from execve
     b"\x15\x00\x0b\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # execve to fchroot:
-    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x02\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to kexec_file_load
+    # from execve:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x02\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
     b"\x35\x00\x08\x00\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS)
     b"\x15\x00\x02\x06\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # wait4 to kexec_file_load:
+    # from wait4:
     b"\x35\x00\x06\x00\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS)
     b"\x15\x00\x00\x04\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x02\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)

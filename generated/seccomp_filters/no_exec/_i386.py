@@ -11,19 +11,19 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\x1e\x01\x00\x00"  # jge  286 add_key             -> add_key to fchroot
-    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to waitid
+    b"\x35\x00\x05\x00\x1e\x01\x00\x00"  # jge  286 add_key             -> from add_key
+    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> from gettid
     b"\x35\x00\x0a\x00\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS)
     b"\x15\x00\x05\x08\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
-    # gettid to waitid:
+    # from gettid:
     b"\x15\x00\x08\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x15\x00\x07\x06\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to fchroot
+    # from add_key:
+    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x05\x00\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS)
     b"\x15\x00\x00\x03\x66\x01\x00\x00"  # jeq  358 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # semget to fchroot:
+    # from semget:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

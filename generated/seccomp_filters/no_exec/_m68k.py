@@ -11,45 +11,45 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x13\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to fchroot
-    b"\x00\x35\x0a\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to pivot_root
-    b"\x00\x35\x05\x00\x00\x00\x00\x24"  # jge  36 sync                 -> sync to setpgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to nice
+    b"\x00\x35\x13\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
+    b"\x00\x35\x0a\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
+    b"\x00\x35\x05\x00\x00\x00\x00\x24"  # jge  36 sync                 -> from sync
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x15\x1a\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
     b"\x00\x15\x13\x18\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # access to nice:
+    # from access:
     b"\x00\x35\x00\x18\x00\x00\x00\x21"  # jge  33 access               else errno(ENOSYS)
     b"\x00\x15\x17\x16\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS) else allow
-    # sync to setpgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
+    # from sync:
+    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x15\x15\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
     b"\x00\x15\x14\x13\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid:
+    # from setpgid:
     b"\x00\x15\x12\x13\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to pivot_root:
-    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to pivot_root
-    b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to personality
+    # from umask:
+    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> from setfsuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
     b"\x00\x15\x10\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x0f\x0e\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to personality
+    # from vhangup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
     b"\x00\x15\x0c\x0d\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to personality:
+    # from wait4:
     b"\x00\x15\x0c\x0b\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # setfsuid to pivot_root:
+    # from setfsuid:
     b"\x00\x35\x0b\x0a\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
-    # getdents64 to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x01\x63"  # jge  355 execveat            -> execveat to fchroot
+    # from getdents64:
+    b"\x00\x35\x01\x00\x00\x00\x01\x63"  # jge  355 execveat            -> from execveat
     b"\x00\x15\x09\x08\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385                     -> semget to ppoll_time64
+    # from execveat:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x81"  # jge  385                     -> from semget
     b"\x00\x15\x00\x05\x00\x00\x01\x63"  # jeq  355 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
+    # from semget:
     b"\x00\x35\x00\x04\x00\x00\x01\x89"  # jge  393 semget              else errno(ENOSYS)
     b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
+    # from io_pgetevents_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

@@ -9,27 +9,27 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x13\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x03\x00\x00\x00\x10\xb7"  # jge  4279                    -> add_key to fchroot
+    b"\x00\x35\x03\x00\x00\x00\x10\xb7"  # jge  4279                    -> from add_key
     b"\x00\x35\x0c\x00\x00\x00\x0f\xac"  # jge  4012 chdir              -> allow
     b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000 syscall            else errno(ENOSYS)
     b"\x00\x15\x04\x0a\x00\x00\x0f\xab"  # jeq  4011 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to ppoll_time64
+    # from add_key:
+    b"\x00\x35\x06\x00\x00\x00\x11\x40"  # jge  4416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x00\x35\x03\x00\x00\x00\x11\x11"  # jge  4369                    -> from semget
     b"\x00\x15\x0c\x00\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS)
     b"\x00\x15\x00\x06\x00\x00\x11\x04"  # jeq  4356 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
+    # from semget:
     b"\x00\x35\x00\x09\x00\x00\x11\x29"  # jge  4393 semget             else errno(ENOSYS)
     b"\x00\x15\x08\x03\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x02\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    # from io_pgetevents_time64:
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
+    b"\x00\x35\x02\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x15\x05\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x00\x35\x02\x03\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process

@@ -9,24 +9,24 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x11\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x05\x00\x00\x00\x14\x76"  # jge  5238                    -> add_key to fchroot
+    b"\x00\x35\x05\x00\x00\x00\x14\x76"  # jge  5238                    -> from add_key
     b"\x00\x35\x0b\x00\x00\x00\x13\xc2"  # jge  5058 exit               -> allow
-    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> read to execve
+    b"\x00\x35\x02\x00\x00\x00\x13\x88"  # jge  5000 read               -> from read
     b"\x00\x35\x00\x0d\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x0c\x0b\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to execve:
+    # from read:
     b"\x00\x15\x03\x07\x00\x00\x13\xc1"  # jeq  5057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from add_key:
+    b"\x00\x35\x03\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal
     b"\x00\x15\x09\x00\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS)
     b"\x00\x15\x00\x04\x00\x00\x14\xc4"  # jeq  5316 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
+    # from pidfd_send_signal:
+    b"\x00\x35\x03\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x15\x05\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
     b"\x00\x35\x00\x04\x00\x00\x15\x30"  # jge  5424 pidfd_send_signal  else errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process

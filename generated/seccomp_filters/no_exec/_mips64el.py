@@ -9,24 +9,24 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x11\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\x76\x14\x00\x00"  # jge  5238                    -> add_key to fchroot
+    b"\x35\x00\x05\x00\x76\x14\x00\x00"  # jge  5238                    -> from add_key
     b"\x35\x00\x0b\x00\xc2\x13\x00\x00"  # jge  5058 exit               -> allow
-    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> read to execve
+    b"\x35\x00\x02\x00\x88\x13\x00\x00"  # jge  5000 read               -> from read
     b"\x35\x00\x00\x0d\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x0c\x0b\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # read to execve:
+    # from read:
     b"\x15\x00\x03\x07\xc1\x13\x00\x00"  # jeq  5057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x03\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from add_key:
+    b"\x35\x00\x03\x00\xd1\x14\x00\x00"  # jge  5329                    -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS)
     b"\x15\x00\x00\x04\xc4\x14\x00\x00"  # jeq  5316 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
+    # from pidfd_send_signal:
+    b"\x35\x00\x03\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x15\x00\x05\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
     b"\x35\x00\x00\x04\x30\x15\x00\x00"  # jge  5424 pidfd_send_signal  else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

@@ -9,25 +9,25 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x07\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x18\x62"  # jge  6242                    -> add_key to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> read to waitid
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x176f
+    b"\x00\x35\x07\x00\x00\x00\x18\x62"  # jge  6242                    -> from add_key
+    b"\x00\x35\x05\x00\x00\x00\x17\x70"  # jge  6000 read               -> from read
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x35\x02\x0e\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x176f:
+    # from 0x1179:
     b"\x00\x35\x00\x0d\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
     b"\x00\x35\x0c\x00\x00\x00\x15\x61"  # jge  5473                    -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # read to waitid:
+    # from read:
     b"\x00\x15\x05\x09\x00\x00\x17\xa9"  # jeq  6057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> clock_gettime64 to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x18\xb0"  # jge  6320 execveat           -> execveat to io_pgetevents
+    # from add_key:
+    b"\x00\x35\x05\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> from clock_gettime64
+    b"\x00\x35\x01\x00\x00\x00\x18\xb0"  # jge  6320 execveat           -> from execveat
     b"\x00\x15\x07\x06\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
+    # from execveat:
     b"\x00\x35\x06\x00\x00\x00\x18\xbd"  # jge  6333                    -> errno(ENOSYS)
     b"\x00\x15\x00\x04\x00\x00\x18\xb0"  # jeq  6320 execveat           else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x00\x35\x03\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x15\x02\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS)

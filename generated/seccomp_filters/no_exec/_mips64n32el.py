@@ -9,25 +9,25 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x07\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x62\x18\x00\x00"  # jge  6242                    -> add_key to fchroot
-    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> read to waitid
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x176f
+    b"\x35\x00\x07\x00\x62\x18\x00\x00"  # jge  6242                    -> from add_key
+    b"\x35\x00\x05\x00\x70\x17\x00\x00"  # jge  6000 read               -> from read
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x35\x00\x02\x0e\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x176f:
+    # from 0x1179:
     b"\x35\x00\x00\x0d\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
     b"\x35\x00\x0c\x00\x61\x15\x00\x00"  # jge  5473                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # read to waitid:
+    # from read:
     b"\x15\x00\x05\x09\xa9\x17\x00\x00"  # jeq  6057 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x05\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> clock_gettime64 to fchroot
-    b"\x35\x00\x01\x00\xb0\x18\x00\x00"  # jge  6320 execveat           -> execveat to io_pgetevents
+    # from add_key:
+    b"\x35\x00\x05\x00\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> from clock_gettime64
+    b"\x35\x00\x01\x00\xb0\x18\x00\x00"  # jge  6320 execveat           -> from execveat
     b"\x15\x00\x07\x06\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
+    # from execveat:
     b"\x35\x00\x06\x00\xbd\x18\x00\x00"  # jge  6333                    -> errno(ENOSYS)
     b"\x15\x00\x00\x04\xb0\x18\x00\x00"  # jeq  6320 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x15\x00\x02\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS)

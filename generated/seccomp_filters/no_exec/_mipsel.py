@@ -9,27 +9,27 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x13\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x03\x00\xb7\x10\x00\x00"  # jge  4279                    -> add_key to fchroot
+    b"\x35\x00\x03\x00\xb7\x10\x00\x00"  # jge  4279                    -> from add_key
     b"\x35\x00\x0c\x00\xac\x0f\x00\x00"  # jge  4012 chdir              -> allow
     b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000 syscall            else errno(ENOSYS)
     b"\x15\x00\x04\x0a\xab\x0f\x00\x00"  # jeq  4011 execve             -> errno(EACCES) else allow
-    # add_key to fchroot:
-    b"\x35\x00\x06\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
-    b"\x35\x00\x03\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to ppoll_time64
+    # from add_key:
+    b"\x35\x00\x06\x00\x40\x11\x00\x00"  # jge  4416 io_pgetevents_time64 -> from io_pgetevents_time64
+    b"\x35\x00\x03\x00\x11\x11\x00\x00"  # jge  4369                    -> from semget
     b"\x15\x00\x0c\x00\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS)
     b"\x15\x00\x00\x06\x04\x11\x00\x00"  # jeq  4356 execveat           else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # semget to ppoll_time64:
+    # from semget:
     b"\x35\x00\x00\x09\x29\x11\x00\x00"  # jge  4393 semget             else errno(ENOSYS)
     b"\x15\x00\x08\x03\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x02\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    # from io_pgetevents_time64:
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
+    b"\x35\x00\x02\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x05\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x35\x00\x02\x03\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

@@ -11,43 +11,43 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0e\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to sched_getaffinity
-    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to sigaltstack
+    b"\x00\x35\x0e\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
+    b"\x00\x35\x06\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
+    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS)
     b"\x00\x15\x11\x17\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # init_module to sigaltstack:
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to sigaltstack
+    # from init_module:
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to sigaltstack:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sched_getaffinity:
-    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to sched_getaffinity
-    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to shmctl
+    # from poll:
+    b"\x00\x35\x03\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
+    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
     b"\x00\x15\x11\x12\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to shmctl:
+    # from setresgid:
     b"\x00\x35\x11\x10\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to sched_getaffinity:
-    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to sched_getaffinity
+    # from lstat64:
+    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
     b"\x00\x35\x0f\x0e\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x65"  # jge  357                     -> clock_gettime64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to cacheflush
-    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to set_mempolicy
+    # from io_setup:
+    b"\x00\x35\x07\x00\x00\x00\x01\x65"  # jge  357                     -> from clock_gettime64
+    b"\x00\x35\x03\x00\x00\x00\x01\x08"  # jge  264 add_key             -> from add_key
+    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x0a\x09\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to set_mempolicy:
+    # from exit_group:
     b"\x00\x15\x09\x08\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
-    # add_key to cacheflush:
+    # from add_key:
     b"\x00\x15\x08\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
     b"\x00\x15\x00\x06\x00\x00\x01\x56"  # jeq  342 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to fchroot
+    # from clock_gettime64:
+    b"\x00\x35\x02\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x00\x04\x00\x00\x01\x93"  # jge  403 clock_gettime64     else errno(ENOSYS)
     b"\x00\x15\x03\x02\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to fchroot:
+    # from io_pgetevents_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

@@ -11,43 +11,43 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0e\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> setfsuid to fcntl64
-    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to personality
+    b"\x00\x35\x0e\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
+    b"\x00\x35\x06\x00\x00\x00\x00\x8a"  # jge  138 setfsuid            -> from setfsuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS)
     b"\x00\x15\x14\x17\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # init_module to personality:
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to personality
+    # from init_module:
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to personality:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # setfsuid to fcntl64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to fcntl64
-    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> poll
+    # from setfsuid:
+    b"\x00\x35\x03\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
+    b"\x00\x35\x01\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
     b"\x00\x15\x12\x11\x00\x00\x00\x8c"  # jeq  140                     -> errno(ENOSYS) else allow
-    # poll:
+    # from poll:
     b"\x00\x15\x10\x11\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to fcntl64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to fcntl64
+    # from setresgid:
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
     b"\x00\x35\x0f\x0e\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to fcntl64:
+    # from lstat64:
     b"\x00\x35\x0e\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> eventfd to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to signalfd
-    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to io_cancel
+    # from gettid:
+    b"\x00\x35\x06\x00\x00\x00\x01\x30"  # jge  304 eventfd             -> from eventfd
+    b"\x00\x35\x03\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
+    b"\x00\x35\x01\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
     b"\x00\x35\x0a\x09\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to io_cancel:
+    # from io_setup:
     b"\x00\x35\x09\x08\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to signalfd:
+    # from exit_group:
     b"\x00\x15\x08\x00\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS)
     b"\x00\x15\x07\x06\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS) else allow
-    # eventfd to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    # from eventfd:
+    b"\x00\x35\x03\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x00\x35\x05\x00\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS)
     b"\x00\x15\x00\x03\x00\x00\x01\x56"  # jeq  342 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

@@ -11,19 +11,19 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x02\x00\x00\x00\x01\x01"  # jge  257                     -> migrate_pages to fchroot
+    b"\x00\x35\x02\x00\x00\x00\x01\x01"  # jge  257                     -> from migrate_pages
     b"\x00\x15\x0c\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
     b"\x00\x15\x04\x0a\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # migrate_pages to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to io_pgetevents
+    # from migrate_pages:
+    b"\x00\x35\x06\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x03\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x08\x00\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS)
     b"\x00\x15\x00\x06\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x00\x35\x00\x05\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
     b"\x00\x35\x04\x03\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to fchroot:
+    # from semget:
     b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x02\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)

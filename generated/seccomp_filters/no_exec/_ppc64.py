@@ -11,31 +11,31 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x00\xff"  # jge  255 rtas                -> rtas to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> pciconfig_read to fstatfs64
+    b"\x00\x35\x07\x00\x00\x00\x00\xff"  # jge  255 rtas                -> from rtas
+    b"\x00\x35\x01\x00\x00\x00\x00\xc0"  # jge  192                     -> from pciconfig_read
     b"\x00\x15\x0a\x11\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES) else allow
-    # pciconfig_read to fstatfs64:
-    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fstatfs64
+    # from pciconfig_read:
+    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
     b"\x00\x15\x10\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
     b"\x00\x35\x0e\x0f\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # tuxcall to fstatfs64:
+    # from tuxcall:
     b"\x00\x45\x00\x0e\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x00\x35\x0d\x0c\x00\x00\x00\xfe"  # jge  254                     -> errno(ENOSYS) else allow
-    # rtas to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x85"  # jge  389                     -> semtimedop to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x6a"  # jge  362 execveat            -> execveat to io_pgetevents
+    # from rtas:
+    b"\x00\x35\x06\x00\x00\x00\x01\x85"  # jge  389                     -> from semtimedop
+    b"\x00\x35\x01\x00\x00\x00\x01\x6a"  # jge  362 execveat            -> from execveat
     b"\x00\x15\x0a\x09\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
-    b"\x00\x35\x02\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to io_pgetevents
+    # from execveat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x00\x07\x00\x00\x01\x6a"  # jeq  362 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x00\x35\x05\x06\x00\x00\x01\x7a"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # semtimedop to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    # from semtimedop:
+    b"\x00\x35\x02\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x00\x35\x00\x04\x00\x00\x01\x88"  # jge  392 semtimedop          else errno(ENOSYS)
     b"\x00\x35\x03\x02\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x00\x35\x02\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow

@@ -11,31 +11,31 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\xff\x00\x00\x00"  # jge  255 rtas                -> rtas to fchroot
-    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> pciconfig_read to fstatfs64
+    b"\x35\x00\x07\x00\xff\x00\x00\x00"  # jge  255 rtas                -> from rtas
+    b"\x35\x00\x01\x00\xc0\x00\x00\x00"  # jge  192                     -> from pciconfig_read
     b"\x15\x00\x0a\x11\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES) else allow
-    # pciconfig_read to fstatfs64:
-    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fstatfs64
+    # from pciconfig_read:
+    b"\x35\x00\x02\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
     b"\x15\x00\x10\x00\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS)
     b"\x35\x00\x0e\x0f\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # tuxcall to fstatfs64:
+    # from tuxcall:
     b"\x45\x00\x00\x0e\x1d\xff\xff\xff"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x35\x00\x0d\x0c\xfe\x00\x00\x00"  # jge  254                     -> errno(ENOSYS) else allow
-    # rtas to fchroot:
-    b"\x35\x00\x06\x00\x85\x01\x00\x00"  # jge  389                     -> semtimedop to fchroot
-    b"\x35\x00\x01\x00\x6a\x01\x00\x00"  # jge  362 execveat            -> execveat to io_pgetevents
+    # from rtas:
+    b"\x35\x00\x06\x00\x85\x01\x00\x00"  # jge  389                     -> from semtimedop
+    b"\x35\x00\x01\x00\x6a\x01\x00\x00"  # jge  362 execveat            -> from execveat
     b"\x15\x00\x0a\x09\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
-    # execveat to io_pgetevents:
-    b"\x35\x00\x02\x00\x6e\x01\x00\x00"  # jge  366                     -> mlock2 to io_pgetevents
+    # from execveat:
+    b"\x35\x00\x02\x00\x6e\x01\x00\x00"  # jge  366                     -> from mlock2
     b"\x15\x00\x00\x07\x6a\x01\x00\x00"  # jeq  362 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x35\x00\x05\x06\x7a\x01\x00\x00"  # jge  378 mlock2              -> allow else errno(ENOSYS)
-    # semtimedop to fchroot:
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
+    # from semtimedop:
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x35\x00\x00\x04\x88\x01\x00\x00"  # jge  392 semtimedop          else errno(ENOSYS)
     b"\x35\x00\x03\x02\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

@@ -11,53 +11,53 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0f\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to fchroot
-    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to setdomainname
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timerfd_create
+    b"\x35\x00\x0f\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
+    b"\x35\x00\x07\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
     b"\x15\x00\x21\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
     b"\x15\x00\x20\x1f\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # signalfd4 to timerfd_create:
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    # from signalfd4:
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x1d\x1e\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
+    # from sync:
     b"\x35\x00\x00\x1d\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
     b"\x35\x00\x1c\x1b\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
-    # acct to setdomainname:
-    b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to setdomainname
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    # from acct:
+    b"\x35\x00\x04\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
     b"\x15\x00\x19\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x18\x17\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun to timer_delete:
-    b"\x45\x00\x08\x17\x01\x00\x00\x00"  # jset 1 io_destroy            -> 108, 182 else errno(ENOSYS)
-    # syslog to setdomainname:
+    # from timer_getoverrun:
+    b"\x45\x00\x08\x17\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    # from syslog:
     b"\x15\x00\x16\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # getrusage to fchroot:
-    b"\x35\x00\x0a\x00\x0a\x01\x00\x00"  # jge  266                     -> syncfs to fchroot
-    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> semop to open_by_handle_at
-    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> getpid to semctl
+    # from getrusage:
+    b"\x35\x00\x0a\x00\x0a\x01\x00\x00"  # jge  266                     -> from syncfs
+    b"\x35\x00\x05\x00\xc1\x00\x00\x00"  # jge  193 semop               -> from semop
+    b"\x35\x00\x02\x00\xac\x00\x00\x00"  # jge  172 getpid              -> from getpid
     b"\x35\x00\x00\x11\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x35\x00\x10\x0f\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # getpid to semctl:
+    # from getpid:
     b"\x35\x00\x00\x0e\xb6\x00\x00\x00"  # jge  182                     else allow
-    # 108, 182:
+    # timer_getoverrun and others:
     b"\x45\x00\x0d\x0e\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
-    # semop to open_by_handle_at:
-    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> riscv_hwprobe to open_by_handle_at
+    # from semop:
+    b"\x35\x00\x01\x00\xf3\x00\x00\x00"  # jge  243                     -> from riscv_hwprobe
     b"\x15\x00\x06\x0b\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES) else allow
-    # riscv_hwprobe to open_by_handle_at:
+    # from riscv_hwprobe:
     b"\x45\x00\x00\x0b\xfb\xfe\xff\xff"  # jset 0xfffffefb              else errno(ENOSYS)
     b"\x35\x00\x09\x0a\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> allow else errno(ENOSYS)
-    # syncfs to fchroot:
-    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> userfaultfd to kexec_file_load
+    # from syncfs:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x03\x00\x1a\x01\x00\x00"  # jge  282 userfaultfd         -> from userfaultfd
     b"\x15\x00\x07\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
     b"\x15\x00\x00\x05\x19\x01\x00\x00"  # jeq  281 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to kexec_file_load:
+    # from userfaultfd:
     b"\x15\x00\x04\x00\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS)
     b"\x35\x00\x03\x02\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

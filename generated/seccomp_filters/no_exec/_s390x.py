@@ -11,78 +11,78 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # s390x calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x26\x00\x00\x00\x00\xc6"  # jge  198 lchown              -> lchown to fchroot
-    b"\x00\x35\x16\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to getrlimit
-    b"\x00\x35\x09\x00\x00\x00\x00\x21"  # jge  33 access               -> access to settimeofday
-    b"\x00\x35\x03\x00\x00\x00\x00\x10"  # jge  16                      -> lseek to utime
+    b"\x00\x35\x26\x00\x00\x00\x00\xc6"  # jge  198 lchown              -> from lchown
+    b"\x00\x35\x16\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
+    b"\x00\x35\x09\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
+    b"\x00\x35\x03\x00\x00\x00\x00\x10"  # jge  16                      -> from lseek
     b"\x00\x15\x2c\x00\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES)
     b"\x00\x15\x30\x00\x00\x00\x00\x00"  # jeq  0                       -> errno(ENOSYS)
     b"\x00\x15\x2f\x2e\x00\x00\x00\x0d"  # jeq  13                      -> errno(ENOSYS) else allow
-    # lseek to utime:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> ptrace to utime
+    # from lseek:
+    b"\x00\x35\x02\x00\x00\x00\x00\x1a"  # jge  26 ptrace               -> from ptrace
     b"\x00\x35\x00\x2d\x00\x00\x00\x13"  # jge  19 lseek                else errno(ENOSYS)
     b"\x00\x35\x2c\x2b\x00\x00\x00\x17"  # jge  23                      -> errno(ENOSYS) else allow
-    # ptrace to utime:
+    # from ptrace:
     b"\x00\x45\x00\x2b\xff\xff\xff\xe3"  # jset 0xffffffe3              else errno(ENOSYS)
     b"\x00\x35\x2a\x29\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to settimeofday:
-    b"\x00\x35\x06\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to settimeofday
-    b"\x00\x35\x02\x00\x00\x00\x00\x2e"  # jge  46                      -> signal to umount2
+    # from access:
+    b"\x00\x35\x06\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x02\x00\x00\x00\x00\x2e"  # jge  46                      -> from signal
     b"\x00\x15\x27\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x26\x25\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # signal to umount2:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from signal:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\x23\x24\x00\x00\x00\x30"  # jeq  48 signal               -> allow else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x00\x15\x23\x22\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # ioctl to settimeofday:
-    b"\x00\x35\x02\x00\x00\x00\x00\x44"  # jge  68                      -> sigsuspend to settimeofday
+    # from ioctl:
+    b"\x00\x35\x02\x00\x00\x00\x00\x44"  # jge  68                      -> from sigsuspend
     b"\x00\x45\x20\x00\xff\xff\xff\xc4"  # jset 0xffffffc4              -> allow
     b"\x00\x15\x1f\x20\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # sigsuspend to settimeofday:
+    # from sigsuspend:
     b"\x00\x45\x00\x1f\x00\x00\x00\x08"  # jset 8 creat                 else errno(ENOSYS)
     b"\x00\x15\x1e\x1d\x00\x00\x00\x4c"  # jeq  76                      -> errno(ENOSYS) else allow
-    # symlink to getrlimit:
-    b"\x00\x35\x08\x00\x00\x00\x00\x8a"  # jge  138                     -> getdents to getrlimit
-    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> lookup_dcookie to afs_syscall
-    b"\x00\x35\x02\x00\x00\x00\x00\x63"  # jge  99 statfs               -> statfs to fstat
-    b"\x00\x35\x09\x00\x00\x00\x00\x5f"  # jge  95                      -> 95, 164, poll
+    # from symlink:
+    b"\x00\x35\x08\x00\x00\x00\x00\x8a"  # jge  138                     -> from getdents
+    b"\x00\x35\x05\x00\x00\x00\x00\x6e"  # jge  110 lookup_dcookie      -> from lookup_dcookie
+    b"\x00\x35\x02\x00\x00\x00\x00\x63"  # jge  99 statfs               -> from statfs
+    b"\x00\x35\x09\x00\x00\x00\x00\x5f"  # jge  95                      -> getpriority and others
     b"\x00\x15\x19\x18\x00\x00\x00\x54"  # jeq  84                      -> errno(ENOSYS) else allow
-    # statfs to fstat:
+    # from statfs:
     b"\x00\x15\x18\x00\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS)
     b"\x00\x15\x17\x16\x00\x00\x00\x6d"  # jeq  109                     -> errno(ENOSYS) else allow
-    # lookup_dcookie to afs_syscall:
+    # from lookup_dcookie:
     b"\x00\x15\x16\x00\x00\x00\x00\x71"  # jeq  113                     -> errno(ENOSYS)
     b"\x00\x15\x15\x14\x00\x00\x00\x7b"  # jeq  123                     -> errno(ENOSYS) else allow
-    # getdents to getrlimit:
-    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> query_module to getrlimit
+    # from getdents:
+    b"\x00\x35\x01\x00\x00\x00\x00\xa4"  # jge  164                     -> from query_module
     b"\x00\x35\x12\x13\x00\x00\x00\x8d"  # jge  141 getdents            -> allow else errno(ENOSYS)
-    # query_module to getrlimit:
-    b"\x00\x35\x02\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to getrlimit
+    # from query_module:
+    b"\x00\x35\x02\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x10\x00\x00\x00\x00\xa7"  # jeq  167 query_module        -> allow
-    # 95, 164, poll:
+    # getpriority and others:
     b"\x00\x45\x10\x0f\x00\x00\x00\x16"  # jset 22 umount               -> errno(ENOSYS) else allow
-    # prctl to getrlimit:
-    b"\x00\x15\x0f\x0c\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else prctl, getcwd, 387
-    # lchown to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\x62"  # jge  354 execveat            -> execveat to fchroot
+    # from prctl:
+    b"\x00\x15\x0f\x0c\x00\x00\x00\xb6"  # jeq  182                     -> errno(ENOSYS) else prctl and others
+    # from lchown:
+    b"\x00\x35\x06\x00\x00\x00\x01\x62"  # jge  354 execveat            -> from execveat
     b"\x00\x35\x0c\x00\x00\x00\x01\x09"  # jge  265 statfs64            -> allow
-    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> setxattr to clock_nanosleep
+    b"\x00\x35\x02\x00\x00\x00\x00\xe0"  # jge  224 setxattr            -> from setxattr
     b"\x00\x35\x00\x0a\x00\x00\x00\xdd"  # jge  221                     else allow
     b"\x00\x15\x09\x0a\x00\x00\x00\xde"  # jeq  222 readahead           -> allow else errno(ENOSYS)
-    # setxattr to clock_nanosleep:
+    # from setxattr:
     b"\x00\x15\x09\x00\x00\x00\x00\xf2"  # jeq  242                     -> errno(ENOSYS)
     b"\x00\x35\x08\x07\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387                     -> semtimedop to msgctl
+    # from execveat:
+    b"\x00\x35\x05\x00\x00\x00\x01\xa8"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
+    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387                     -> from semtimedop
     b"\x00\x15\x00\x04\x00\x00\x01\x62"  # jeq  354 execveat            else allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # semtimedop to msgctl:
+    # from semtimedop:
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403                     -> errno(ENOSYS)
-    # prctl, getcwd, 387:
+    # prctl and others:
     b"\x00\x45\x01\x02\x00\x00\x00\x38"  # jset 56                      -> allow else errno(ENOSYS)
-    # pidfd_send_signal to fchroot:
+    # from pidfd_send_signal:
     b"\x00\x35\x01\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x26"  # ret  errno(ENOSYS)

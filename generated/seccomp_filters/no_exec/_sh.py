@@ -11,64 +11,64 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x19\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to fchroot
-    b"\x35\x00\x0c\x00\x53\x00\x00\x00"  # jge  83 symlink              -> symlink to sendfile
-    b"\x35\x00\x05\x00\x2c\x00\x00\x00"  # jge  44                      -> brk to setgroups
-    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> access to times
+    b"\x35\x00\x19\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
+    b"\x35\x00\x0c\x00\x53\x00\x00\x00"  # jge  83 symlink              -> from symlink
+    b"\x35\x00\x05\x00\x2c\x00\x00\x00"  # jge  44                      -> from brk
+    b"\x35\x00\x02\x00\x1f\x00\x00\x00"  # jge  31                      -> from access
     b"\x15\x00\x21\x00\x0b\x00\x00\x00"  # jeq  11 execve               -> errno(EACCES)
     b"\x15\x00\x27\x26\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
+    # from access:
     b"\x15\x00\x26\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x35\x00\x24\x25\x21\x00\x00\x00"  # jge  33 access               -> allow else errno(ENOSYS)
-    # brk to setgroups:
-    b"\x35\x00\x02\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to setgroups
+    # from brk:
+    b"\x35\x00\x02\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
     b"\x15\x00\x23\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
     b"\x15\x00\x22\x21\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid to setgroups:
-    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to setgroups
+    # from setpgid:
+    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
     b"\x15\x00\x1f\x20\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to setgroups:
+    # from umask:
     b"\x15\x00\x1f\x1e\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS) else allow
-    # symlink to sendfile:
-    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127                     -> init_module to sendfile
-    b"\x35\x00\x02\x00\x6e\x00\x00\x00"  # jge  110                     -> vhangup to sigprocmask
+    # from symlink:
+    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127                     -> from init_module
+    b"\x35\x00\x02\x00\x6e\x00\x00\x00"  # jge  110                     -> from vhangup
     b"\x15\x00\x1c\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x1b\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to sigprocmask:
+    # from vhangup:
     b"\x35\x00\x19\x00\x72\x00\x00\x00"  # jge  114 wait4               -> allow
     b"\x15\x00\x18\x19\x6f\x00\x00\x00"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # init_module to sendfile:
-    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
-    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> quotactl to getresuid
+    # from init_module:
+    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
+    b"\x35\x00\x01\x00\x83\x00\x00\x00"  # jge  131 quotactl            -> from quotactl
     b"\x45\x00\x16\x15\x7e\xff\xff\xff"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to getresuid:
+    # from quotactl:
     b"\x15\x00\x15\x14\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x35\x00\x00\x14\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x13\x12\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fchroot:
-    b"\x35\x00\x08\x00\x78\x01\x00\x00"  # jge  376 execveat            -> execveat to fchroot
-    b"\x35\x00\x06\x00\x12\x01\x00\x00"  # jge  274 mbind               -> mbind to bpf
-    b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fadvise64_64
-    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> gettid to sched_getaffinity
+    # from vfork:
+    b"\x35\x00\x08\x00\x78\x01\x00\x00"  # jge  376 execveat            -> from execveat
+    b"\x35\x00\x06\x00\x12\x01\x00\x00"  # jge  274 mbind               -> from mbind
+    b"\x35\x00\x03\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
+    b"\x35\x00\x01\x00\xe0\x00\x00\x00"  # jge  224 gettid              -> from gettid
     b"\x35\x00\x0e\x0d\xde\x00\x00\x00"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x35\x00\x0d\x0c\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # io_setup to fadvise64_64:
+    # from io_setup:
     b"\x15\x00\x0c\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x15\x00\x0b\x0a\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS) else allow
-    # mbind to bpf:
+    # from mbind:
     b"\x15\x00\x0a\x09\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435                     -> close_range to fchroot
-    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to pidfd_open
-    b"\x35\x00\x01\x00\x79\x01\x00\x00"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
+    # from execveat:
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435                     -> from close_range
+    b"\x35\x00\x03\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
+    b"\x35\x00\x01\x00\x79\x01\x00\x00"  # jge  377 userfaultfd         -> from userfaultfd
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # userfaultfd to sync_file_range2:
+    # from userfaultfd:
     b"\x35\x00\x05\x04\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to pidfd_open:
+    # from semget:
     b"\x15\x00\x04\x03\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # close_range to fchroot:
+    # from close_range:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x02\x00\xb3\x01\x00\x00"  # jeq  435                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)

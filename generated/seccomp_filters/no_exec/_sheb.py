@@ -11,64 +11,64 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x19\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to fchroot
-    b"\x00\x35\x0c\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to sendfile
-    b"\x00\x35\x05\x00\x00\x00\x00\x2c"  # jge  44                      -> brk to setgroups
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to times
+    b"\x00\x35\x19\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> from vfork
+    b"\x00\x35\x0c\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
+    b"\x00\x35\x05\x00\x00\x00\x00\x2c"  # jge  44                      -> from brk
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
     b"\x00\x15\x21\x00\x00\x00\x00\x0b"  # jeq  11 execve               -> errno(EACCES)
     b"\x00\x15\x27\x26\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else allow
-    # access to times:
+    # from access:
     b"\x00\x15\x26\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x35\x24\x25\x00\x00\x00\x21"  # jge  33 access               -> allow else errno(ENOSYS)
-    # brk to setgroups:
-    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to setgroups
+    # from brk:
+    b"\x00\x35\x02\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x15\x23\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
     b"\x00\x15\x22\x21\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid to setgroups:
-    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to setgroups
+    # from setpgid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
     b"\x00\x15\x1f\x20\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to setgroups:
+    # from umask:
     b"\x00\x15\x1f\x1e\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS) else allow
-    # symlink to sendfile:
-    b"\x00\x35\x05\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to sendfile
-    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110                     -> vhangup to sigprocmask
+    # from symlink:
+    b"\x00\x35\x05\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
+    b"\x00\x35\x02\x00\x00\x00\x00\x6e"  # jge  110                     -> from vhangup
     b"\x00\x15\x1c\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x1b\x1a\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to sigprocmask:
+    # from vhangup:
     b"\x00\x35\x19\x00\x00\x00\x00\x72"  # jge  114 wait4               -> allow
     b"\x00\x15\x18\x19\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # init_module to sendfile:
-    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> poll to sendfile
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to getresuid
+    # from init_module:
+    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> from poll
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x15\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to getresuid:
+    # from quotactl:
     b"\x00\x15\x15\x14\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x00\x35\x00\x14\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
     b"\x00\x35\x13\x12\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x78"  # jge  376 execveat            -> execveat to fchroot
-    b"\x00\x35\x06\x00\x00\x00\x01\x12"  # jge  274 mbind               -> mbind to bpf
-    b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fadvise64_64
-    b"\x00\x35\x01\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> gettid to sched_getaffinity
+    # from vfork:
+    b"\x00\x35\x08\x00\x00\x00\x01\x78"  # jge  376 execveat            -> from execveat
+    b"\x00\x35\x06\x00\x00\x00\x01\x12"  # jge  274 mbind               -> from mbind
+    b"\x00\x35\x03\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
+    b"\x00\x35\x01\x00\x00\x00\x00\xe0"  # jge  224 gettid              -> from gettid
     b"\x00\x35\x0e\x0d\x00\x00\x00\xde"  # jge  222                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x0d\x0c\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # io_setup to fadvise64_64:
+    # from io_setup:
     b"\x00\x15\x0c\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
     b"\x00\x15\x0b\x0a\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS) else allow
-    # mbind to bpf:
+    # from mbind:
     b"\x00\x15\x0a\x09\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
-    # execveat to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xb3"  # jge  435                     -> close_range to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to pidfd_open
-    b"\x00\x35\x01\x00\x00\x00\x01\x79"  # jge  377 userfaultfd         -> userfaultfd to sync_file_range2
+    # from execveat:
+    b"\x00\x35\x05\x00\x00\x00\x01\xb3"  # jge  435                     -> from close_range
+    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x01\x00\x00\x00\x01\x79"  # jge  377 userfaultfd         -> from userfaultfd
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # userfaultfd to sync_file_range2:
+    # from userfaultfd:
     b"\x00\x35\x05\x04\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to pidfd_open:
+    # from semget:
     b"\x00\x15\x04\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # close_range to fchroot:
+    # from close_range:
     b"\x00\x35\x03\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x02\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)

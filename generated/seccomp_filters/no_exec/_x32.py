@@ -9,82 +9,82 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x39\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x16\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> io_destroy to pwritev2
-    b"\x35\x00\x0a\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> exit to sched_getaffinity
-    b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> access to vfork
+    b"\x35\x00\x16\x00\xcd\x00\x00\x40"  # jge  0x400000cd              -> from io_destroy
+    b"\x35\x00\x0a\x00\x3c\x00\x00\x40"  # jge  0x4000003c exit         -> from exit
+    b"\x35\x00\x05\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> from access
     b"\x35\x00\x00\x34\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x35\x00\x00\x30\x0d\x00\x00\x40"  # jge  0x4000000d              else allow
-    b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 to pwrite64
+    b"\x35\x00\x01\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> from pread64
     b"\x15\x00\x2e\x32\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
-    # pread64 to pwrite64:
+    # from pread64:
     b"\x35\x00\x31\x2d\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # access to vfork:
+    # from access:
     b"\x35\x00\x00\x2c\x2d\x00\x00\x40"  # jge  0x4000002d              else allow
-    b"\x35\x00\x01\x00\x36\x00\x00\x40"  # jge  0x40000036              -> clone to vfork
+    b"\x35\x00\x01\x00\x36\x00\x00\x40"  # jge  0x40000036              -> from clone
     b"\x35\x00\x2a\x2e\x30\x00\x00\x40"  # jge  0x40000030 shutdown     -> allow else errno(ENOSYS)
-    # clone to vfork:
-    b"\x45\x00\x10\x29\x02\x00\x00\x00"  # jset 2 x86_64 open           -> 1073741878, 1073742029, io_getevents else allow
-    # exit to sched_getaffinity:
-    b"\x35\x00\x01\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to sched_getaffinity
+    # from clone:
+    b"\x45\x00\x10\x29\x02\x00\x00\x00"  # jset 2 x86_64 open           -> clone and others else allow
+    # from exit:
+    b"\x35\x00\x01\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x15\x00\x2b\x27\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
-    # rt_sigsuspend to sched_getaffinity:
-    b"\x35\x00\x04\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> init_module to sched_getaffinity
-    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to ioperm
-    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> 1073741955, 1073742035, 1073742131
+    # from rt_sigsuspend:
+    b"\x35\x00\x04\x00\xae\x00\x00\x40"  # jge  0x400000ae              -> from init_module
+    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
+    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> utime and others
     b"\x15\x00\x23\x27\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # personality to ioperm:
+    # from personality:
     b"\x15\x00\x26\x22\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS) else allow
-    # init_module to sched_getaffinity:
+    # from init_module:
     b"\x35\x00\x21\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> allow
-    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl
+    b"\x35\x00\x01\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
     b"\x15\x00\x23\x1f\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
-    # quotactl:
+    # from quotactl:
     b"\x15\x00\x1e\x22\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
-    # io_destroy to pwritev2:
-    b"\x35\x00\x0d\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to pwritev2
-    b"\x35\x00\x06\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to inotify_init1
-    b"\x35\x00\x03\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to mq_timedreceive
-    b"\x35\x00\x0f\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> 1073741955, 1073742035, 1073742131
+    # from io_destroy:
+    b"\x35\x00\x0d\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
+    b"\x35\x00\x06\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
+    b"\x35\x00\x03\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
+    b"\x35\x00\x0f\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> utime and others
     b"\x15\x00\x19\x00\xcf\x00\x00\x40"  # jeq  0x400000cf io_destroy   -> allow
-    # 1073741878, 1073742029, io_getevents:
+    # clone and others:
     b"\x45\x00\x1c\x18\x05\x00\x00\x00"  # jset 5 x86_64 fstat          -> errno(ENOSYS) else allow
-    # remap_file_pages to mq_timedreceive:
+    # from remap_file_pages:
     b"\x15\x00\x1b\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
     b"\x15\x00\x1a\x16\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
-    # mq_getsetattr to inotify_init1:
-    b"\x35\x00\x02\x00\x11\x01\x00\x40"  # jge  0x40000111              -> splice to inotify_init1
+    # from mq_getsetattr:
+    b"\x35\x00\x02\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
     b"\x45\x00\x14\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
     b"\x15\x00\x13\x17\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
-    # splice to inotify_init1:
+    # from splice:
     b"\x35\x00\x12\x00\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow
     b"\x35\x00\x00\x15\x13\x01\x00\x40"  # jge  0x40000113 splice       else errno(ENOSYS)
     b"\x35\x00\x14\x10\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else allow
-    # perf_event_open to pwritev2:
-    b"\x35\x00\x09\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> pidfd_send_signal to pwritev2
-    b"\x35\x00\x04\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to uprobe
-    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> fanotify_init to getcpu
+    # from perf_event_open:
+    b"\x35\x00\x09\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> from pidfd_send_signal
+    b"\x35\x00\x04\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
+    b"\x35\x00\x01\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> from fanotify_init
     b"\x15\x00\x0c\x10\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
-    # fanotify_init to getcpu:
+    # from fanotify_init:
     b"\x35\x00\x00\x0b\x33\x01\x00\x40"  # jge  0x40000133              else allow
-    # 1073741955, 1073742035, 1073742131:
+    # utime and others:
     b"\x45\x00\x0e\x0a\x02\x00\x00\x00"  # jset 2 x86_64 open           -> errno(ENOSYS) else allow
-    # kcmp to uprobe:
-    b"\x35\x00\x01\x00\x47\x01\x00\x40"  # jge  0x40000147              -> pkey_mprotect to uprobe
+    # from kcmp:
+    b"\x35\x00\x01\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
     b"\x15\x00\x0c\x08\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
-    # pkey_mprotect to uprobe:
+    # from pkey_mprotect:
     b"\x35\x00\x00\x0b\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect else errno(ENOSYS)
     b"\x35\x00\x0a\x06\x51\x01\x00\x40"  # jge  0x40000151              -> errno(ENOSYS) else allow
-    # pidfd_send_signal to pwritev2:
+    # from pidfd_send_signal:
     b"\x35\x00\x00\x05\xd9\x01\x00\x40"  # jge  0x400001d9              else allow
-    b"\x35\x00\x02\x00\x21\x02\x00\x40"  # jge  0x40000221 execveat     -> execveat to pwritev2
+    b"\x35\x00\x02\x00\x21\x02\x00\x40"  # jge  0x40000221 execveat     -> from execveat
     b"\x15\x00\x04\x00\x08\x02\x00\x40"  # jeq  0x40000208 execve       -> errno(EACCES)
     b"\x35\x00\x02\x06\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction -> allow else errno(ENOSYS)
-    # execveat to pwritev2:
-    b"\x35\x00\x03\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
+    # from execveat:
+    b"\x35\x00\x03\x00\x24\x02\x00\x40"  # jge  0x40000224              -> from 0x40000224
     b"\x15\x00\x01\x00\x21\x02\x00\x40"  # jeq  0x40000221 execveat     -> errno(EACCES)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # 0x40000224 to 0xffffffff:
+    # from 0x40000224:
     b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)

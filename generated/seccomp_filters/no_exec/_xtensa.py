@@ -11,18 +11,18 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220                     -> available222 to fchroot
+    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220                     -> from available222
     b"\x15\x00\x06\x0a\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EACCES) else allow
-    # available222 to fchroot:
-    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to fchroot
-    b"\x35\x00\x02\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> eventfd to rseq
+    # from available222:
+    b"\x35\x00\x06\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x02\x00\x32\x01\x00\x00"  # jge  306 eventfd             -> from eventfd
     b"\x35\x00\x00\x08\xde\x00\x00\x00"  # jge  222 available222        else errno(ENOSYS)
     b"\x15\x00\x07\x06\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
-    # eventfd to rseq:
+    # from eventfd:
     b"\x35\x00\x06\x00\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS)
     b"\x15\x00\x00\x04\x55\x01\x00\x00"  # jeq  341 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clock_gettime64 to fchroot:
+    # from clock_gettime64:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x02\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)

@@ -11,49 +11,49 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> osf_pid_block to fchroot
+    b"\x35\x00\x07\x00\x97\x00\x00\x00"  # jge  151                     -> from osf_pid_block
     b"\x15\x00\x03\x00\x61\x00\x00\x00"  # jeq  97 socket               -> socket, socketpair
     b"\x15\x00\x02\x00\x87\x00\x00\x00"  # jeq  135 socketpair          -> socket, socketpair
     b"\x15\x00\x21\x00\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS)
     b"\x15\x00\x20\x1e\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x1c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # osf_pid_block to fchroot:
-    b"\x35\x00\x14\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fchroot
-    b"\x35\x00\x07\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to io_cancel
-    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_getmnt
+    # from osf_pid_block:
+    b"\x35\x00\x14\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
+    b"\x35\x00\x07\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
+    b"\x35\x00\x03\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
     b"\x15\x00\x19\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x18\x00\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS)
     b"\x35\x00\x15\x17\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> allow else errno(ENOSYS)
-    # osf_exportfs to osf_getmnt:
+    # from osf_exportfs:
     b"\x15\x00\x14\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> allow
     b"\x15\x00\x13\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> allow
     b"\x15\x00\x12\x14\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> allow else errno(ENOSYS)
-    # osf_alt_sigpending to io_cancel:
-    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to io_cancel
-    b"\x35\x00\x03\x00\xe5\x00\x00\x00"  # jge  229                     -> getpgid to osf_fdatasync
-    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to osf_fstatfs64
+    # from osf_alt_sigpending:
+    b"\x35\x00\x06\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
+    b"\x35\x00\x03\x00\xe5\x00\x00\x00"  # jge  229                     -> from getpgid
+    b"\x35\x00\x01\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
     b"\x35\x00\x10\x0e\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else allow
-    # osf_swapon to osf_fstatfs64:
+    # from osf_swapon:
     b"\x15\x00\x0f\x0d\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else allow
-    # getpgid to osf_fdatasync:
+    # from getpgid:
     b"\x15\x00\x0e\x00\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS)
     b"\x35\x00\x0b\x0d\xe9\x00\x00\x00"  # jge  233 getpgid             -> allow else errno(ENOSYS)
-    # bdflush to io_cancel:
-    b"\x35\x00\x02\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> oldumount to io_cancel
+    # from bdflush:
+    b"\x35\x00\x02\x00\x41\x01\x00\x00"  # jge  321 oldumount           -> from oldumount
     b"\x35\x00\x00\x0b\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x0a\x08\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else allow
-    # oldumount to io_cancel:
+    # from oldumount:
     b"\x15\x00\x09\x00\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS)
     b"\x35\x00\x08\x06\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else allow
-    # exit_group to fchroot:
+    # from exit_group:
     b"\x35\x00\x00\x05\x15\x02\x00\x00"  # jge  533                     else allow
     b"\x35\x00\x06\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x01\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x01\x00\x1a\x02\x00\x00"  # jge  538 open_tree           -> from open_tree
     b"\x15\x00\x02\x04\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x03\x00\x2d\x02\x00\x00"  # jeq  557                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x24\x02\x00\x00"  # jeq  548 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

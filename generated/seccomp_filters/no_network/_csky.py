@@ -11,24 +11,24 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # csky calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
-    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
+    b"\x35\x00\x05\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x01\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
     b"\x15\x00\x0f\x0d\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to io_uring_register
-    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> wait4 to kexec_file_load
+    # from bind:
+    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x04\x01\x00\x00"  # jge  260 wait4               -> from wait4
     b"\x35\x00\x08\x06\xf6\x00\x00\x00"  # jge  246                     -> errno(ENOSYS) else allow
-    # wait4 to kexec_file_load:
+    # from wait4:
     b"\x35\x00\x07\x05\x27\x01\x00\x00"  # jge  295                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to io_uring_register:
+    # from clock_gettime64:
     b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x05\x03\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)

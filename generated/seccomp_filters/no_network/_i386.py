@@ -11,29 +11,29 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # i386 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\x67\x01\x00\x00"  # jge  359 socket              -> socket to fchroot
+    b"\x35\x00\x08\x00\x67\x01\x00\x00"  # jge  359 socket              -> from socket
     b"\x15\x00\x04\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
     b"\x35\x00\x00\x11\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x15\x00\x12\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x45\x00\x00\x11\x20\xff\xff\xff"  # jset 0xffffff20              else errno(ENOSYS)
     b"\x15\x00\x10\x0e\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x04\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x03\x0b\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to fchroot:
-    b"\x35\x00\x03\x00\x69\x01\x00\x00"  # jge  361 bind                -> bind to fchroot
+    # from socket:
+    b"\x35\x00\x03\x00\x69\x01\x00\x00"  # jge  361 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x35\x00\x01\x00\x89\x01\x00\x00"  # jge  393 semget              -> semget to io_uring_register
+    # from bind:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x01\x00\x89\x01\x00\x00"  # jge  393 semget              -> from semget
     b"\x35\x00\x06\x04\x83\x01\x00\x00"  # jge  387                     -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x35\x00\x05\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x04\x02\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

@@ -11,51 +11,51 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x17\x00\x00\x00\x01\x64"  # jge  356 socket              -> socket to fchroot
+    b"\x00\x35\x17\x00\x00\x00\x01\x64"  # jge  356 socket              -> from socket
     b"\x00\x15\x13\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x0c\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to execveat
-    b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53                      -> 53, syslog
-    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to umount2
+    b"\x00\x35\x0c\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
+    b"\x00\x35\x05\x00\x00\x00\x00\x35"  # jge  53                      -> ioctl and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
     b"\x00\x15\x20\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
     b"\x00\x35\x1f\x1d\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to umount2:
+    # from access:
     b"\x00\x15\x1e\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x1d\x1b\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # 53, syslog:
-    b"\x00\x35\x03\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask, syslog
-    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid
+    # ioctl and others:
+    b"\x00\x35\x03\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask and others
+    b"\x00\x35\x01\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x15\x1a\x18\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # setpgid:
+    # from setpgid:
     b"\x00\x15\x17\x19\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask, syslog:
+    # umask and others:
     b"\x00\x15\x18\x00\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS)
     b"\x00\x15\x17\x15\x00\x00\x00\x65"  # jeq  101                     -> errno(ENOSYS) else allow
-    # vhangup to execveat:
-    b"\x00\x35\x04\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> getdents64 to execveat
-    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to pivot_root
+    # from vhangup:
+    b"\x00\x35\x04\x00\x00\x00\x00\xdc"  # jge  220 getdents64          -> from getdents64
+    b"\x00\x35\x01\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
     b"\x00\x15\x12\x14\x00\x00\x00\x6f"  # jeq  111 vhangup             -> allow else errno(ENOSYS)
-    # wait4 to pivot_root:
+    # from wait4:
     b"\x00\x15\x13\x00\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS)
     b"\x00\x35\x12\x10\x00\x00\x00\xda"  # jge  218                     -> errno(ENOSYS) else allow
-    # getdents64 to execveat:
+    # from getdents64:
     b"\x00\x15\x11\x0f\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x03\x0c\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x66"  # jge  358 bind                -> bind to fchroot
+    # from socket:
+    b"\x00\x35\x03\x00\x00\x00\x01\x66"  # jge  358 bind                -> from bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to io_uring_register
+    # from bind:
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x01\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
     b"\x00\x35\x07\x05\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)

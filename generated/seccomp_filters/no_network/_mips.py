@@ -9,37 +9,37 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x1a\x00\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS         else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x09\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> setresuid to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> socket to socketpair
+    b"\x00\x35\x09\x00\x00\x00\x10\x59"  # jge  4185 setresuid          -> from setresuid
+    b"\x00\x35\x05\x00\x00\x00\x10\x57"  # jge  4183 socket             -> from socket
     b"\x00\x15\x01\x00\x00\x00\x10\x06"  # jeq  4102 socketcall         -> socketcall
     b"\x00\x35\x10\x16\x00\x00\x0f\xa0"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x03\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x02\x0d\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setresuid to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x11\x4c"  # jge  4428 open_tree          -> open_tree to fchroot
-    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> semget to io_uring_register
+    # from setresuid:
+    b"\x00\x35\x05\x00\x00\x00\x11\x4c"  # jge  4428 open_tree          -> from open_tree
+    b"\x00\x35\x01\x00\x00\x00\x11\x11"  # jge  4369                    -> from semget
     b"\x00\x15\x0d\x07\x00\x00\x10\xb7"  # jeq  4279                    -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x00\x35\x0c\x00\x00\x00\x11\x49"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
     b"\x00\x15\x0b\x00\x00\x00\x11\x3f"  # jeq  4415                    -> errno(ENOSYS)
     b"\x00\x35\x04\x0a\x00\x00\x11\x29"  # jge  4393 semget             -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x09\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
-    b"\x00\x35\x04\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x00\x35\x04\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x15\x07\x00\x00\x00\x11\x5f"  # jeq  4447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x11\x56"  # jeq  4438 pidfd_getfd        -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # 0x1179 to 0x1948:
-    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x00\x35\x01\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
     b"\x00\x35\x01\x02\x00\x00\x13\x88"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     b"\x00\x06\x00\x00\x00\x05\x00\x59"  # ret  errno(ENOSYS)

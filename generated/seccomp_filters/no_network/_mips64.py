@@ -9,29 +9,29 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x15\x80\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64       else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> setsockopt to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x13\xbd"  # jge  5053 setsockopt         -> from setsockopt
     b"\x00\x35\x04\x00\x00\x00\x13\xbc"  # jge  5052 socketpair         -> socket, socketpair
     b"\x00\x15\x03\x00\x00\x00\x13\xb0"  # jeq  5040 socket             -> socket, socketpair
     b"\x00\x35\x0c\x00\x00\x00\x13\x88"  # jge  5000 read               -> allow
     b"\x00\x35\x00\x10\x00\x00\x0f\xa0"  # jge  4000                    else errno(ENOSYS)
     b"\x00\x35\x0f\x0e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from setsockopt:
+    b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal
     b"\x00\x15\x0a\x05\x00\x00\x14\x76"  # jeq  5238                    -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x15\x61"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x00\x35\x01\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> open_tree to fchroot
+    # from pidfd_send_signal:
+    b"\x00\x35\x06\x00\x00\x00\x15\x61"  # jge  5473                    -> from 0x1561
+    b"\x00\x35\x01\x00\x00\x00\x15\x34"  # jge  5428 open_tree          -> from open_tree
     b"\x00\x15\x02\x07\x00\x00\x15\x30"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x15\x06\x00\x00\x00\x15\x47"  # jeq  5447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x15\x3e"  # jeq  5438 pidfd_getfd        -> errno(EPERM)
     b"\x00\x06\x00\x00\x7f\xff\x00\x00"  # ret  allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x00\x35\x02\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x00\x01\x00\x00\x17\x70"  # jge  6000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process

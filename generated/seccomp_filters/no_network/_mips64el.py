@@ -9,29 +9,29 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x15\x08\x00\x00\xc0"  # jeq  AUDIT_ARCH_MIPSEL64     else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x08\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> setsockopt to fchroot
+    b"\x35\x00\x08\x00\xbd\x13\x00\x00"  # jge  5053 setsockopt         -> from setsockopt
     b"\x35\x00\x04\x00\xbc\x13\x00\x00"  # jge  5052 socketpair         -> socket, socketpair
     b"\x15\x00\x03\x00\xb0\x13\x00\x00"  # jeq  5040 socket             -> socket, socketpair
     b"\x35\x00\x0c\x00\x88\x13\x00\x00"  # jge  5000 read               -> allow
     b"\x35\x00\x00\x10\xa0\x0f\x00\x00"  # jge  4000                    else errno(ENOSYS)
     b"\x35\x00\x0f\x0e\x79\x11\x00\x00"  # jge  4473                    -> errno(ENOSYS) else kill_process
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> pidfd_send_signal to fchroot
+    # from setsockopt:
+    b"\x35\x00\x01\x00\xd1\x14\x00\x00"  # jge  5329                    -> from pidfd_send_signal
     b"\x15\x00\x0a\x05\x76\x14\x00\x00"  # jeq  5238                    -> errno(ENOSYS) else allow
-    # pidfd_send_signal to fchroot:
-    b"\x35\x00\x06\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0xffffffff
-    b"\x35\x00\x01\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> open_tree to fchroot
+    # from pidfd_send_signal:
+    b"\x35\x00\x06\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
+    b"\x35\x00\x01\x00\x34\x15\x00\x00"  # jge  5428 open_tree          -> from open_tree
     b"\x15\x00\x02\x07\x30\x15\x00\x00"  # jeq  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x06\x00\x47\x15\x00\x00"  # jeq  5447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x3e\x15\x00\x00"  # jeq  5438 pidfd_getfd        -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # 0x1561 to 0xffffffff:
+    # from 0x1561:
     b"\x35\x00\x02\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

@@ -9,30 +9,30 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x04"  # ld   arch
     b"\x00\x15\x00\x08\xa0\x00\x00\x08"  # jeq  AUDIT_ARCH_MIPS64N32    else kill_process
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x0b\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> setsockopt to fchroot
+    b"\x00\x35\x0b\x00\x00\x00\x17\xa5"  # jge  6053 setsockopt         -> from setsockopt
     b"\x00\x35\x07\x00\x00\x00\x17\xa4"  # jge  6052 socketpair         -> socket, socketpair
     b"\x00\x15\x06\x00\x00\x00\x17\x98"  # jeq  6040 socket             -> socket, socketpair
-    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> 5473, connect
-    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x00\x35\x04\x00\x00\x00\x15\x61"  # jge  5473                    -> read and others
+    b"\x00\x35\x01\x00\x00\x00\x11\x79"  # jge  4473                    -> from 0x1179
     b"\x00\x35\x01\x11\x00\x00\x0f\xa0"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x00\x35\x00\x10\x00\x00\x13\x88"  # jge  5000                    else errno(ENOSYS)
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
-    # 5473, connect:
+    # read and others:
     b"\x00\x35\x0c\x0e\x00\x00\x17\x70"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> clock_gettime64 to fchroot
+    # from setsockopt:
+    b"\x00\x35\x01\x00\x00\x00\x18\xbd"  # jge  6333                    -> from clock_gettime64
     b"\x00\x15\x09\x07\x00\x00\x18\x62"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x00\x35\x03\x00\x00\x00\x19\x1c"  # jge  6428 open_tree          -> from open_tree
     b"\x00\x35\x07\x00\x00\x00\x19\x19"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
     b"\x00\x15\x06\x00\x00\x00\x19\x0f"  # jeq  6415                    -> errno(ENOSYS)
     b"\x00\x35\x03\x05\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x19\x2f"  # jeq  6447                    -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x19\x26"  # jeq  6438 pidfd_getfd        -> errno(EPERM)

@@ -9,30 +9,30 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x08\x08\x00\x00\xe0"  # jeq  AUDIT_ARCH_MIPSEL64N32  else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0b\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> setsockopt to fchroot
+    b"\x35\x00\x0b\x00\xa5\x17\x00\x00"  # jge  6053 setsockopt         -> from setsockopt
     b"\x35\x00\x07\x00\xa4\x17\x00\x00"  # jge  6052 socketpair         -> socket, socketpair
     b"\x15\x00\x06\x00\x98\x17\x00\x00"  # jeq  6040 socket             -> socket, socketpair
-    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> 5473, connect
-    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1560
+    b"\x35\x00\x04\x00\x61\x15\x00\x00"  # jge  5473                    -> read and others
+    b"\x35\x00\x01\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x35\x00\x01\x11\xa0\x0f\x00\x00"  # jge  4000                    -> kill_process else errno(ENOSYS)
-    # 0x1179 to 0x1560:
+    # from 0x1179:
     b"\x35\x00\x00\x10\x88\x13\x00\x00"  # jge  5000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
-    # 5473, connect:
+    # read and others:
     b"\x35\x00\x0c\x0e\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setsockopt to fchroot:
-    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> clock_gettime64 to fchroot
+    # from setsockopt:
+    b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> from clock_gettime64
     b"\x15\x00\x09\x07\x62\x18\x00\x00"  # jeq  6242                    -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\x1c\x19\x00\x00"  # jge  6428 open_tree          -> from open_tree
     b"\x35\x00\x07\x00\x19\x19\x00\x00"  # jge  6425 io_uring_setup     -> errno(ENOSYS)
     b"\x15\x00\x06\x00\x0f\x19\x00\x00"  # jeq  6415                    -> errno(ENOSYS)
     b"\x35\x00\x03\x05\x03\x19\x00\x00"  # jge  6403 clock_gettime64    -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
     b"\x15\x00\x03\x00\x2f\x19\x00\x00"  # jeq  6447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x26\x19\x00\x00"  # jeq  6438 pidfd_getfd        -> errno(EPERM)

@@ -9,37 +9,37 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x1a\x08\x00\x00\x40"  # jeq  AUDIT_ARCH_MIPSEL       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x09\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> setresuid to fchroot
-    b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> socket to socketpair
+    b"\x35\x00\x09\x00\x59\x10\x00\x00"  # jge  4185 setresuid          -> from setresuid
+    b"\x35\x00\x05\x00\x57\x10\x00\x00"  # jge  4183 socket             -> from socket
     b"\x15\x00\x01\x00\x06\x10\x00\x00"  # jeq  4102 socketcall         -> socketcall
     b"\x35\x00\x10\x16\xa0\x0f\x00\x00"  # jge  4000 syscall            -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x03\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x02\x0d\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # setresuid to fchroot:
-    b"\x35\x00\x05\x00\x4c\x11\x00\x00"  # jge  4428 open_tree          -> open_tree to fchroot
-    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> semget to io_uring_register
+    # from setresuid:
+    b"\x35\x00\x05\x00\x4c\x11\x00\x00"  # jge  4428 open_tree          -> from open_tree
+    b"\x35\x00\x01\x00\x11\x11\x00\x00"  # jge  4369                    -> from semget
     b"\x15\x00\x0d\x07\xb7\x10\x00\x00"  # jeq  4279                    -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x35\x00\x0c\x00\x49\x11\x00\x00"  # jge  4425 io_uring_setup     -> errno(ENOSYS)
     b"\x15\x00\x0b\x00\x3f\x11\x00\x00"  # jeq  4415                    -> errno(ENOSYS)
     b"\x35\x00\x04\x0a\x29\x11\x00\x00"  # jge  4393 semget             -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x09\x00\x49\x19\x00\x00"  # jge  6473                    -> errno(ENOSYS)
-    b"\x35\x00\x04\x00\x79\x11\x00\x00"  # jge  4473                    -> 0x1179 to 0x1948
+    b"\x35\x00\x04\x00\x79\x11\x00\x00"  # jge  4473                    -> from 0x1179
     b"\x15\x00\x07\x00\x5f\x11\x00\x00"  # jeq  4447                    -> errno(ENOSYS)
     b"\x15\x00\x01\x00\x56\x11\x00\x00"  # jeq  4438 pidfd_getfd        -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # 0x1179 to 0x1948:
-    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> 0x1561 to 0x1948
+    # from 0x1179:
+    b"\x35\x00\x01\x00\x61\x15\x00\x00"  # jge  5473                    -> from 0x1561
     b"\x35\x00\x01\x02\x88\x13\x00\x00"  # jge  5000                    -> kill_process else errno(ENOSYS)
-    # 0x1561 to 0x1948:
+    # from 0x1561:
     b"\x35\x00\x00\x01\x70\x17\x00\x00"  # jge  6000                    else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x59\x00\x05\x00"  # ret  errno(ENOSYS)

@@ -11,47 +11,47 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> init_module to fchroot
+    b"\x00\x35\x06\x00\x00\x00\x00\x7f"  # jge  127                     -> from init_module
     b"\x00\x15\x02\x00\x00\x00\x00\x11"  # jeq  17 socket               -> socket, socketpair
     b"\x00\x15\x01\x00\x00\x00\x00\x38"  # jeq  56 socketpair           -> socket, socketpair
     b"\x00\x15\x1e\x1c\x00\x00\x00\x66"  # jeq  102                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x1a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # init_module to fchroot:
-    b"\x00\x35\x0f\x00\x00\x00\x01\x08"  # jge  264 add_key             -> add_key to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to set_mempolicy
-    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167                     -> poll to shmctl
-    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> quotactl to sigaltstack
+    # from init_module:
+    b"\x00\x35\x0f\x00\x00\x00\x01\x08"  # jge  264 add_key             -> from add_key
+    b"\x00\x35\x07\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
+    b"\x00\x35\x03\x00\x00\x00\x00\xa7"  # jge  167                     -> from poll
+    b"\x00\x35\x01\x00\x00\x00\x00\x83"  # jge  131 quotactl            -> from quotactl
     b"\x00\x45\x16\x14\xff\xff\xff\x7e"  # jset 0xffffff7e              -> errno(ENOSYS) else allow
-    # quotactl to sigaltstack:
+    # from quotactl:
     b"\x00\x15\x15\x13\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to shmctl:
-    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> setresgid to shmctl
+    # from poll:
+    b"\x00\x35\x01\x00\x00\x00\x00\xaa"  # jge  170 setresgid           -> from setresgid
     b"\x00\x15\x11\x13\x00\x00\x00\xa8"  # jeq  168 poll                -> allow else errno(ENOSYS)
-    # setresgid to shmctl:
+    # from setresgid:
     b"\x00\x35\x12\x10\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else allow
-    # lstat64 to set_mempolicy:
-    b"\x00\x35\x03\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> io_setup to set_mempolicy
-    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> gettid to sched_getaffinity
+    # from lstat64:
+    b"\x00\x35\x03\x00\x00\x00\x00\xd7"  # jge  215 io_setup            -> from io_setup
+    b"\x00\x35\x01\x00\x00\x00\x00\xce"  # jge  206 gettid              -> from gettid
     b"\x00\x35\x0f\x0d\x00\x00\x00\xcb"  # jge  203                     -> errno(ENOSYS) else allow
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x0e\x0c\x00\x00\x00\xd5"  # jge  213                     -> errno(ENOSYS) else allow
-    # io_setup to set_mempolicy:
-    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to set_mempolicy
+    # from io_setup:
+    b"\x00\x35\x01\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x0c\x0a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else allow
-    # exit_group to set_mempolicy:
+    # from exit_group:
     b"\x00\x15\x0b\x09\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else allow
-    # add_key to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to io_uring_register
+    # from add_key:
+    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x15\x08\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
     b"\x00\x35\x07\x05\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to io_uring_register:
+    # from clock_gettime64:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)

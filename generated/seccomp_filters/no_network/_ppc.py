@@ -11,32 +11,32 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> socketpair to fchroot
+    b"\x00\x35\x07\x00\x00\x00\x01\x4d"  # jge  333 socketpair          -> from socketpair
     b"\x00\x15\x03\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x15\x06\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
     b"\x00\x15\x14\x00\x00\x00\x00\xe0"  # jeq  224                     -> errno(ENOSYS)
     b"\x00\x15\x13\x11\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x03\x0e\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # socketpair to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> send to fchroot
-    # socket, socketpair:
+    # from socketpair:
+    b"\x00\x35\x03\x00\x00\x00\x01\x4e"  # jge  334 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0b\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # send to fchroot:
-    b"\x00\x35\x06\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> semget to io_uring_register
-    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> mlock2 to io_pgetevents
+    # from send:
+    b"\x00\x35\x06\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x03\x00\x00\x00\x01\x89"  # jge  393 semget              -> from semget
+    b"\x00\x35\x01\x00\x00\x00\x01\x7a"  # jge  378 mlock2              -> from mlock2
     b"\x00\x35\x08\x06\x00\x00\x01\x6e"  # jge  366                     -> errno(ENOSYS) else allow
-    # mlock2 to io_pgetevents:
+    # from mlock2:
     b"\x00\x35\x07\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semget to io_uring_register:
+    # from semget:
     b"\x00\x35\x06\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x05\x03\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS) else allow
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)

@@ -11,35 +11,35 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x08\x00\x00\x00\x00\xfe"  # jge  254                     -> rtas to fchroot
+    b"\x00\x35\x08\x00\x00\x00\x00\xfe"  # jge  254                     -> from rtas
     b"\x00\x15\x04\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
     b"\x00\x35\x00\x17\x00\x00\x00\xc0"  # jge  192                     else allow
     b"\x00\x15\x18\x00\x00\x00\x00\xcc"  # jeq  204                     -> errno(ENOSYS)
     b"\x00\x45\x00\x17\xff\xff\xff\x1d"  # jset 0xffffff1d              else errno(ENOSYS)
     b"\x00\x35\x14\x16\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x07\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # rtas to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> mlock2 to fchroot
+    # from rtas:
+    b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x03\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
     b"\x00\x15\x02\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socket, socketpair
     b"\x00\x15\x0f\x00\x00\x00\x00\xfe"  # jeq  254                     -> errno(ENOSYS)
     b"\x00\x15\x0e\x0c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # mlock2 to fchroot:
-    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> semtimedop to io_uring_register
+    # from mlock2:
+    b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
+    b"\x00\x35\x02\x00\x00\x00\x01\x88"  # jge  392 semtimedop          -> from semtimedop
     b"\x00\x35\x00\x08\x00\x00\x01\x7a"  # jge  378 mlock2              else errno(ENOSYS)
     b"\x00\x35\x07\x05\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else allow
-    # semtimedop to io_uring_register:
+    # from semtimedop:
     b"\x00\x35\x00\x04\x00\x00\x01\x93"  # jge  403                     else allow
     b"\x00\x15\x03\x05\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS)
     b"\x00\x15\x01\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)

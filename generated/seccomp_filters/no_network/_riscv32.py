@@ -11,56 +11,56 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to fchroot
-    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> syslog to shmdt
-    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to timer_delete
+    b"\x35\x00\x16\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x0c\x00\x74\x00\x00\x00"  # jge  116 syslog              -> from syslog
+    b"\x35\x00\x02\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
     b"\x15\x00\x25\x00\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS)
     b"\x15\x00\x24\x22\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
-    # signalfd4 to timer_delete:
-    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> acct to timer_delete
-    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> sync to timerfd_create
+    # from signalfd4:
+    b"\x35\x00\x04\x00\x59\x00\x00\x00"  # jge  89 acct                 -> from acct
+    b"\x35\x00\x01\x00\x4f\x00\x00\x00"  # jge  79                      -> from sync
     b"\x35\x00\x1f\x21\x4a\x00\x00\x00"  # jge  74 signalfd4            -> allow else errno(ENOSYS)
-    # sync to timerfd_create:
+    # from sync:
     b"\x35\x00\x00\x20\x51\x00\x00\x00"  # jge  81 sync                 else errno(ENOSYS)
     b"\x35\x00\x1f\x1d\x56\x00\x00\x00"  # jge  86                      -> errno(ENOSYS) else allow
-    # acct to timer_delete:
-    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> timer_getoverrun to timer_delete
+    # from acct:
+    b"\x35\x00\x02\x00\x6c\x00\x00\x00"  # jge  108                     -> from timer_getoverrun
     b"\x15\x00\x1d\x00\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS)
     b"\x15\x00\x1c\x1a\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else allow
-    # timer_getoverrun to timer_delete:
-    b"\x45\x00\x08\x1b\x01\x00\x00\x00"  # jset 1 io_destroy            -> 108, 182 else errno(ENOSYS)
-    # syslog to shmdt:
-    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> getrusage to shmdt
+    # from timer_getoverrun:
+    b"\x45\x00\x08\x1b\x01\x00\x00\x00"  # jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS)
+    # from syslog:
+    b"\x35\x00\x02\x00\xa3\x00\x00\x00"  # jge  163                     -> from getrusage
     b"\x15\x00\x19\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x18\x16\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # getrusage to shmdt:
-    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> mq_notify to shmdt
+    # from getrusage:
+    b"\x35\x00\x03\x00\xb6\x00\x00\x00"  # jge  182                     -> from mq_notify
     b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 getpid              -> allow
     b"\x35\x00\x00\x15\xa5\x00\x00\x00"  # jge  165 getrusage           else errno(ENOSYS)
     b"\x35\x00\x14\x12\xa9\x00\x00\x00"  # jge  169                     -> errno(ENOSYS) else allow
-    # mq_notify to shmdt:
+    # from mq_notify:
     b"\x35\x00\x11\x00\xc1\x00\x00\x00"  # jge  193 semop               -> allow
-    # 108, 182:
+    # timer_getoverrun and others:
     b"\x45\x00\x10\x12\x08\x00\x00\x00"  # jset 8 getxattr              -> allow else errno(ENOSYS)
-    # socket to fchroot:
-    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    # from socket:
+    b"\x35\x00\x03\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0d\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x05\x00\x27\x01\x00\x00"  # jge  295                     -> clock_gettime64 to fchroot
-    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to kexec_file_load
+    # from bind:
+    b"\x35\x00\x05\x00\x27\x01\x00\x00"  # jge  295                     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x35\x00\x0b\x09\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # riscv_hwprobe to kexec_file_load:
+    # from riscv_hwprobe:
     b"\x15\x00\x0a\x00\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS)
     b"\x15\x00\x09\x00\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS)
     b"\x15\x00\x08\x06\x24\x01\x00\x00"  # jeq  292                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x06\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x05\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x02\x04\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

@@ -11,63 +11,63 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # sh calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x1d\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> io_setup to fchroot
+    b"\x35\x00\x1d\x00\xf5\x00\x00\x00"  # jge  245 io_setup            -> from io_setup
     b"\x15\x00\x19\x00\x66\x00\x00\x00"  # jeq  102 socketcall          -> socketcall
-    b"\x35\x00\x0e\x00\x72\x00\x00\x00"  # jge  114 wait4               -> wait4 to sched_getaffinity
-    b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56                      -> 56, syslog
-    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> access to fcntl
+    b"\x35\x00\x0e\x00\x72\x00\x00\x00"  # jge  114 wait4               -> from wait4
+    b"\x35\x00\x06\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid and others
+    b"\x35\x00\x02\x00\x21\x00\x00\x00"  # jge  33 access               -> from access
     b"\x15\x00\x2c\x00\x11\x00\x00\x00"  # jeq  17                      -> errno(ENOSYS)
     b"\x35\x00\x2b\x29\x1f\x00\x00\x00"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to fcntl:
+    # from access:
     b"\x15\x00\x2a\x00\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS)
     b"\x15\x00\x29\x00\x2c\x00\x00\x00"  # jeq  44                      -> errno(ENOSYS)
     b"\x15\x00\x28\x26\x35\x00\x00\x00"  # jeq  53                      -> errno(ENOSYS) else allow
-    # 56, syslog:
-    b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101                     -> 101, syslog
-    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> umask to fstatfs
+    # setpgid and others:
+    b"\x35\x00\x04\x00\x65\x00\x00\x00"  # jge  101                     -> syslog and others
+    b"\x35\x00\x01\x00\x3c\x00\x00\x00"  # jge  60 umask                -> from umask
     b"\x15\x00\x23\x25\x39\x00\x00\x00"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to fstatfs:
+    # from umask:
     b"\x15\x00\x24\x00\x52\x00\x00\x00"  # jeq  82                      -> errno(ENOSYS)
     b"\x15\x00\x23\x21\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else allow
-    # 101, syslog:
+    # syslog and others:
     b"\x45\x00\x00\x22\x8a\xff\xff\xff"  # jset 0xffffff8a              else errno(ENOSYS)
     b"\x15\x00\x21\x1f\x6e\x00\x00\x00"  # jeq  110                     -> errno(ENOSYS) else allow
-    # wait4 to sched_getaffinity:
-    b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> vfork to sched_getaffinity
-    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> poll to sendfile
+    # from wait4:
+    b"\x35\x00\x06\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> from vfork
+    b"\x35\x00\x03\x00\xa6\x00\x00\x00"  # jge  166                     -> from poll
     b"\x15\x00\x1e\x00\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS)
     b"\x15\x00\x1d\x00\x82\x00\x00\x00"  # jeq  130                     -> errno(ENOSYS)
     b"\x15\x00\x1c\x1a\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x35\x00\x00\x1b\xa8\x00\x00\x00"  # jge  168 poll                else errno(ENOSYS)
     b"\x35\x00\x1a\x18\xbc\x00\x00\x00"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to sched_getaffinity:
+    # from vfork:
     b"\x35\x00\x00\x17\xde\x00\x00\x00"  # jge  222                     else allow
     b"\x35\x00\x00\x18\xe0\x00\x00\x00"  # jge  224 gettid              else errno(ENOSYS)
     b"\x35\x00\x17\x15\xf3\x00\x00\x00"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x09\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
     b"\x15\x00\x08\x12\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
-    # io_setup to fchroot:
-    b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> socketpair to fchroot
+    # from io_setup:
+    b"\x35\x00\x04\x00\x5b\x01\x00\x00"  # jge  347 socketpair          -> from socketpair
     b"\x15\x00\x04\x00\x54\x01\x00\x00"  # jeq  340 socket              -> socket, socketpair
     b"\x15\x00\x11\x00\xfb\x00\x00\x00"  # jeq  251                     -> errno(ENOSYS)
     b"\x15\x00\x10\x00\x11\x01\x00\x00"  # jeq  273                     -> errno(ENOSYS)
     b"\x15\x00\x0f\x0d\x25\x01\x00\x00"  # jeq  293                     -> errno(ENOSYS) else allow
-    # socketpair to fchroot:
-    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> send to fchroot
-    # socket, socketpair:
+    # from socketpair:
+    b"\x35\x00\x03\x00\x5c\x01\x00\x00"  # jge  348 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # send to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from send:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x07\x85\x01\x00\x00"  # jge  389                     else allow
     b"\x35\x00\x08\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x07\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x04\x06\x89\x01\x00\x00"  # jge  393 semget              -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x05\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x15\x00\x03\x00\xb3\x01\x00\x00"  # jeq  435                     -> errno(ENOSYS)

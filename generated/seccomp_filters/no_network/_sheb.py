@@ -11,63 +11,63 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # sheb calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x1d\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> io_setup to fchroot
+    b"\x00\x35\x1d\x00\x00\x00\x00\xf5"  # jge  245 io_setup            -> from io_setup
     b"\x00\x15\x19\x00\x00\x00\x00\x66"  # jeq  102 socketcall          -> socketcall
-    b"\x00\x35\x0e\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 to sched_getaffinity
-    b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> 56, syslog
-    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> access to fcntl
+    b"\x00\x35\x0e\x00\x00\x00\x00\x72"  # jge  114 wait4               -> from wait4
+    b"\x00\x35\x06\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid and others
+    b"\x00\x35\x02\x00\x00\x00\x00\x21"  # jge  33 access               -> from access
     b"\x00\x15\x2c\x00\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS)
     b"\x00\x35\x2b\x29\x00\x00\x00\x1f"  # jge  31                      -> errno(ENOSYS) else allow
-    # access to fcntl:
+    # from access:
     b"\x00\x15\x2a\x00\x00\x00\x00\x23"  # jeq  35                      -> errno(ENOSYS)
     b"\x00\x15\x29\x00\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS)
     b"\x00\x15\x28\x26\x00\x00\x00\x35"  # jeq  53                      -> errno(ENOSYS) else allow
-    # 56, syslog:
-    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101                     -> 101, syslog
-    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> umask to fstatfs
+    # setpgid and others:
+    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101                     -> syslog and others
+    b"\x00\x35\x01\x00\x00\x00\x00\x3c"  # jge  60 umask                -> from umask
     b"\x00\x15\x23\x25\x00\x00\x00\x39"  # jeq  57 setpgid              -> allow else errno(ENOSYS)
-    # umask to fstatfs:
+    # from umask:
     b"\x00\x15\x24\x00\x00\x00\x00\x52"  # jeq  82                      -> errno(ENOSYS)
     b"\x00\x15\x23\x21\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else allow
-    # 101, syslog:
+    # syslog and others:
     b"\x00\x45\x00\x22\xff\xff\xff\x8a"  # jset 0xffffff8a              else errno(ENOSYS)
     b"\x00\x15\x21\x1f\x00\x00\x00\x6e"  # jeq  110                     -> errno(ENOSYS) else allow
-    # wait4 to sched_getaffinity:
-    b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> vfork to sched_getaffinity
-    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> poll to sendfile
+    # from wait4:
+    b"\x00\x35\x06\x00\x00\x00\x00\xbe"  # jge  190 vfork               -> from vfork
+    b"\x00\x35\x03\x00\x00\x00\x00\xa6"  # jge  166                     -> from poll
     b"\x00\x15\x1e\x00\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS)
     b"\x00\x15\x1d\x00\x00\x00\x00\x82"  # jeq  130                     -> errno(ENOSYS)
     b"\x00\x15\x1c\x1a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else allow
-    # poll to sendfile:
+    # from poll:
     b"\x00\x35\x00\x1b\x00\x00\x00\xa8"  # jge  168 poll                else errno(ENOSYS)
     b"\x00\x35\x1a\x18\x00\x00\x00\xbc"  # jge  188                     -> errno(ENOSYS) else allow
-    # vfork to sched_getaffinity:
+    # from vfork:
     b"\x00\x35\x00\x17\x00\x00\x00\xde"  # jge  222                     else allow
     b"\x00\x35\x00\x18\x00\x00\x00\xe0"  # jge  224 gettid              else errno(ENOSYS)
     b"\x00\x35\x17\x15\x00\x00\x00\xf3"  # jge  243                     -> errno(ENOSYS) else allow
-    # socketcall:
+    # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x09\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
     b"\x00\x15\x08\x12\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
-    # io_setup to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> socketpair to fchroot
+    # from io_setup:
+    b"\x00\x35\x04\x00\x00\x00\x01\x5b"  # jge  347 socketpair          -> from socketpair
     b"\x00\x15\x04\x00\x00\x00\x01\x54"  # jeq  340 socket              -> socket, socketpair
     b"\x00\x15\x11\x00\x00\x00\x00\xfb"  # jeq  251                     -> errno(ENOSYS)
     b"\x00\x15\x10\x00\x00\x00\x01\x11"  # jeq  273                     -> errno(ENOSYS)
     b"\x00\x15\x0f\x0d\x00\x00\x01\x25"  # jeq  293                     -> errno(ENOSYS) else allow
-    # socketpair to fchroot:
-    b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> send to fchroot
-    # socket, socketpair:
+    # from socketpair:
+    b"\x00\x35\x03\x00\x00\x00\x01\x5c"  # jge  348 send                -> from send
+    # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
-    # send to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> open_tree to fchroot
+    # from send:
+    b"\x00\x35\x04\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree
     b"\x00\x35\x00\x07\x00\x00\x01\x85"  # jge  389                     else allow
     b"\x00\x35\x08\x00\x00\x00\x01\xa9"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x00\x15\x07\x00\x00\x00\x01\x9f"  # jeq  415                     -> errno(ENOSYS)
     b"\x00\x35\x04\x06\x00\x00\x01\x89"  # jge  393 semget              -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x00\x35\x05\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x15\x03\x00\x00\x00\x01\xb6"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x00\x15\x03\x00\x00\x00\x01\xb3"  # jeq  435                     -> errno(ENOSYS)

@@ -9,85 +9,85 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x3b\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x0d\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> clone to pwritev2
+    b"\x35\x00\x0d\x00\x38\x00\x00\x40"  # jge  0x40000038 clone        -> from clone
     b"\x15\x00\x09\x00\x29\x00\x00\x40"  # jeq  0x40000029 socket       -> socket, socketpair
     b"\x15\x00\x08\x00\x35\x00\x00\x40"  # jeq  0x40000035 socketpair   -> socket, socketpair
-    b"\x35\x00\x03\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64, connect, 1073741878
+    b"\x35\x00\x03\x00\x11\x00\x00\x40"  # jge  0x40000011 pread64      -> pread64 and others
     b"\x35\x00\x00\x35\x00\x00\x00\x40"  # jge  0x40000000 read         else kill_process
     b"\x45\x00\x00\x32\xf1\xff\xff\xbf"  # jset 0xbffffff1              else allow
     b"\x35\x00\x34\x31\x0d\x00\x00\x40"  # jge  0x4000000d              -> errno(ENOSYS) else allow
-    # pread64, connect, 1073741878:
-    b"\x35\x00\x02\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> 1073741869, 1073741878
+    # pread64 and others:
+    b"\x35\x00\x02\x00\x2d\x00\x00\x40"  # jge  0x4000002d              -> shutdown and others (1)
     b"\x35\x00\x2f\x00\x15\x00\x00\x40"  # jge  0x40000015 access       -> allow
     b"\x35\x00\x31\x2e\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # 1073741869, 1073741878:
-    b"\x45\x00\x23\x2d\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> 1073741869, 1073741878, 1073741955, ... else allow
-    # socket, socketpair:
+    # shutdown and others (1):
+    b"\x45\x00\x23\x2d\x04\x00\x00\x00"  # jset 4 x86_64 stat           -> shutdown and others (2) else allow
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # clone to pwritev2:
-    b"\x35\x00\x15\x00\x11\x01\x00\x40"  # jge  0x40000111              -> splice to pwritev2
-    b"\x35\x00\x08\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> quotactl to unshare
-    b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> rt_sigsuspend to delete_module
+    # from clone:
+    b"\x35\x00\x15\x00\x11\x01\x00\x40"  # jge  0x40000111              -> from splice
+    b"\x35\x00\x08\x00\xb1\x00\x00\x40"  # jge  0x400000b1              -> from quotactl
+    b"\x35\x00\x02\x00\x7f\x00\x00\x40"  # jge  0x4000007f              -> from rt_sigsuspend
     b"\x15\x00\x29\x00\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS)
     b"\x15\x00\x28\x25\x65\x00\x00\x40"  # jeq  0x40000065              -> errno(ENOSYS) else allow
-    # rt_sigsuspend to delete_module:
-    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> personality to delete_module
-    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> 1073741869, 1073741878, 1073741955, ...
+    # from rt_sigsuspend:
+    b"\x35\x00\x02\x00\x87\x00\x00\x40"  # jge  0x40000087 personality  -> from personality
+    b"\x35\x00\x19\x00\x83\x00\x00\x40"  # jge  0x40000083              -> shutdown and others (2)
     b"\x15\x00\x22\x25\x82\x00\x00\x40"  # jeq  0x40000082 rt_sigsuspend -> allow else errno(ENOSYS)
-    # personality to delete_module:
+    # from personality:
     b"\x15\x00\x24\x00\x9c\x00\x00\x40"  # jeq  0x4000009c              -> errno(ENOSYS)
     b"\x15\x00\x23\x20\xae\x00\x00\x40"  # jeq  0x400000ae              -> errno(ENOSYS) else allow
-    # quotactl to unshare:
-    b"\x35\x00\x06\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> remap_file_pages to unshare
-    b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> io_destroy to epoll_create
-    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> getpmsg to sched_getaffinity
+    # from quotactl:
+    b"\x35\x00\x06\x00\xd8\x00\x00\x40"  # jge  0x400000d8 remap_file_pages -> from remap_file_pages
+    b"\x35\x00\x03\x00\xcf\x00\x00\x40"  # jge  0x400000cf io_destroy   -> from io_destroy
+    b"\x35\x00\x01\x00\xb5\x00\x00\x40"  # jge  0x400000b5 getpmsg      -> from getpmsg
     b"\x15\x00\x1c\x1f\xb3\x00\x00\x40"  # jeq  0x400000b3 quotactl     -> allow else errno(ENOSYS)
-    # getpmsg to sched_getaffinity:
+    # from getpmsg:
     b"\x35\x00\x1e\x1b\xcd\x00\x00\x40"  # jge  0x400000cd              -> errno(ENOSYS) else allow
-    # io_destroy to epoll_create:
-    b"\x35\x00\x10\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> 1073741869, 1073741878, 1073741955, ...
+    # from io_destroy:
+    b"\x35\x00\x10\x00\xd3\x00\x00\x40"  # jge  0x400000d3              -> shutdown and others (2)
     b"\x15\x00\x1c\x19\xd1\x00\x00\x40"  # jeq  0x400000d1              -> errno(ENOSYS) else allow
-    # remap_file_pages to unshare:
-    b"\x35\x00\x02\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> mq_getsetattr to unshare
+    # from remap_file_pages:
+    b"\x35\x00\x02\x00\xf4\x00\x00\x40"  # jge  0x400000f4              -> from mq_getsetattr
     b"\x15\x00\x1a\x00\xde\x00\x00\x40"  # jeq  0x400000de              -> errno(ENOSYS)
     b"\x15\x00\x19\x16\xec\x00\x00\x40"  # jeq  0x400000ec              -> errno(ENOSYS) else allow
-    # mq_getsetattr to unshare:
+    # from mq_getsetattr:
     b"\x45\x00\x15\x00\x08\xff\xff\xbf"  # jset 0xbfffff08              -> allow
     b"\x15\x00\x14\x17\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> allow else errno(ENOSYS)
-    # splice to pwritev2:
-    b"\x35\x00\x0e\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> open_tree to pwritev2
-    b"\x35\x00\x06\x00\x33\x01\x00\x40"  # jge  0x40000133              -> setns to io_uring_register
-    b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> perf_event_open to syncfs
-    b"\x35\x00\x01\x00\x16\x01\x00\x40"  # jge  0x40000116              -> utimensat to inotify_init1
+    # from splice:
+    b"\x35\x00\x0e\x00\xac\x01\x00\x40"  # jge  0x400001ac open_tree    -> from open_tree
+    b"\x35\x00\x06\x00\x33\x01\x00\x40"  # jge  0x40000133              -> from setns
+    b"\x35\x00\x03\x00\x27\x01\x00\x40"  # jge  0x40000127              -> from perf_event_open
+    b"\x35\x00\x01\x00\x16\x01\x00\x40"  # jge  0x40000116              -> from utimensat
     b"\x35\x00\x0f\x12\x13\x01\x00\x40"  # jge  0x40000113 splice       -> allow else errno(ENOSYS)
-    # utimensat to inotify_init1:
+    # from utimensat:
     b"\x35\x00\x0e\x11\x18\x01\x00\x40"  # jge  0x40000118 utimensat    -> allow else errno(ENOSYS)
-    # perf_event_open to syncfs:
+    # from perf_event_open:
     b"\x35\x00\x0d\x00\x2c\x01\x00\x40"  # jge  0x4000012c fanotify_init -> allow
     b"\x15\x00\x0c\x0f\x2a\x01\x00\x40"  # jeq  0x4000012a perf_event_open -> allow else errno(ENOSYS)
-    # setns to io_uring_register:
-    b"\x35\x00\x03\x00\x47\x01\x00\x40"  # jge  0x40000147              -> pkey_mprotect to io_uring_register
-    b"\x35\x00\x01\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> kcmp to copy_file_range
-    # 1073741869, 1073741878, 1073741955, ...:
+    # from setns:
+    b"\x35\x00\x03\x00\x47\x01\x00\x40"  # jge  0x40000147              -> from pkey_mprotect
+    b"\x35\x00\x01\x00\x38\x01\x00\x40"  # jge  0x40000138 kcmp         -> from kcmp
+    # shutdown and others (2):
     b"\x45\x00\x0c\x09\x0a\x00\x00\x00"  # jset 10 x86_64 mprotect      -> errno(ENOSYS) else allow
-    # kcmp to copy_file_range:
+    # from kcmp:
     b"\x15\x00\x0b\x08\x42\x01\x00\x40"  # jeq  0x40000142              -> errno(ENOSYS) else allow
-    # pkey_mprotect to io_uring_register:
-    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> pidfd_send_signal to io_uring_register
+    # from pkey_mprotect:
+    b"\x35\x00\x01\x00\x51\x01\x00\x40"  # jge  0x40000151              -> from pidfd_send_signal
     b"\x35\x00\x06\x09\x49\x01\x00\x40"  # jge  0x40000149 pkey_mprotect -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x15\x00\x05\x08\xa8\x01\x00\x40"  # jeq  0x400001a8 pidfd_send_signal -> allow else errno(ENOSYS)
-    # open_tree to pwritev2:
-    b"\x35\x00\x02\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> rt_sigaction to pwritev2
+    # from open_tree:
+    b"\x35\x00\x02\x00\xd9\x01\x00\x40"  # jge  0x400001d9              -> from rt_sigaction
     b"\x15\x00\x00\x03\xb6\x01\x00\x40"  # jeq  0x400001b6 pidfd_getfd  else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # rt_sigaction to pwritev2:
-    b"\x35\x00\x02\x00\x24\x02\x00\x40"  # jge  0x40000224              -> 0x40000224 to 0xffffffff
+    # from rt_sigaction:
+    b"\x35\x00\x02\x00\x24\x02\x00\x40"  # jge  0x40000224              -> from 0x40000224
     b"\x35\x00\x00\x03\x00\x02\x00\x40"  # jge  0x40000200 rt_sigaction else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # 0x40000224 to 0xffffffff:
+    # from 0x40000224:
     b"\x45\x00\x01\x00\x00\x00\x00\x40"  # jset 0x40000000 read         -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)

@@ -12,18 +12,18 @@ PROGRAM = (
     b"\x15\x00\x0b\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
     b"\x15\x00\x0a\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
     b"\x35\x00\x00\x0c\x51\x01\x00\x00"  # jge  337                     else allow
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
-    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
+    b"\x35\x00\x01\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x15\x00\x09\x05\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x00\x08\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:24, 42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)

@@ -11,23 +11,23 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x05\x00\xdc\x00\x00\x00"  # jge  220                     -> available222 to fchroot
+    b"\x35\x00\x05\x00\xdc\x00\x00\x00"  # jge  220                     -> from available222
     b"\x15\x00\x01\x00\x60\x00\x00\x00"  # jeq  96 socket               -> socket, socketpair
     b"\x15\x00\x00\x0d\x70\x00\x00\x00"  # jeq  112 socketpair          else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # available222 to fchroot:
-    b"\x35\x00\x02\x00\x61\x01\x00\x00"  # jge  353                     -> clock_gettime64 to fchroot
+    # from available222:
+    b"\x35\x00\x02\x00\x61\x01\x00\x00"  # jge  353                     -> from clock_gettime64
     b"\x45\x00\x00\x0a\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
     b"\x15\x00\x09\x07\x31\x01\x00\x00"  # jeq  305                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to fchroot:
-    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from clock_gettime64:
+    b"\x35\x00\x03\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x07\x00\xa9\x01\x00\x00"  # jge  425 io_uring_setup      -> errno(ENOSYS)
     b"\x15\x00\x06\x00\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS)
     b"\x35\x00\x03\x05\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x03\x00\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)

@@ -11,71 +11,71 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # alpha calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x78\x00\x39\x01\x00\x00"  # jge  313 uselib              -> uselib to fchroot
-    b"\x35\x00\x44\x00\x6a\x00\x00\x00"  # jge  106 listen              -> listen to clone
+    b"\x35\x00\x78\x00\x39\x01\x00\x00"  # jge  313 uselib              -> from uselib
+    b"\x35\x00\x44\x00\x6a\x00\x00\x00"  # jge  106 listen              -> from listen
     b"\x35\x00\x2f\x00\x69\x00\x00\x00"  # jge  105 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x1d\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> mprotect to bind
-    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to munmap
-    b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> open to sigpending
-    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> osf_mount to osf_profil
-    b"\x35\x00\x43\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall, close, brk, ...
+    b"\x35\x00\x1d\x00\x4a\x00\x00\x00"  # jge  74 mprotect             -> from mprotect
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x08\x00\x2d\x00\x00\x00"  # jge  45 open                 -> from open
+    b"\x35\x00\x03\x00\x15\x00\x00\x00"  # jge  21 osf_mount            -> from osf_mount
+    b"\x35\x00\x43\x00\x11\x00\x00\x00"  # jge  17 brk                  -> osf_syscall and others
     b"\x15\x00\xd0\x00\x05\x00\x00\x00"  # jeq  5 osf_old_open          -> errno(EPERM)
-    b"\x35\x00\xcf\x41\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall, close, brk, ...
-    # osf_mount to osf_profil:
-    b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to osf_profil
+    b"\x35\x00\xcf\x41\x07\x00\x00\x00"  # jge  7 osf_wait4             -> errno(EPERM) else osf_syscall and others
+    # from osf_mount:
+    b"\x35\x00\x02\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
     b"\x15\x00\xce\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\xcd\xcc\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to osf_profil:
+    # from dup:
     b"\x35\x00\xcb\xcc\x2b\x00\x00\x00"  # jge  43 osf_set_program_attributes -> errno(EPERM) else allow
-    # open to sigpending:
-    b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> osf_old_sigaction to sigpending
+    # from open:
+    b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> from osf_old_sigaction
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # osf_old_sigaction to sigpending:
-    b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> osf_getlogin to sigpending
+    # from osf_old_sigaction:
+    b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> from osf_getlogin
     b"\x35\x00\xc7\xc6\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
-    # osf_getlogin to sigpending:
-    b"\x35\x00\xc7\xc3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin, osf_old_vtrace, readv, ...
-    # ioctl to munmap:
-    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> osf_reboot to munmap
+    # from osf_getlogin:
+    b"\x35\x00\xc7\xc3\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else osf_getlogin and others
+    # from ioctl:
+    b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 osf_reboot           -> from osf_reboot
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xc3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\xc2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\xc1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xc0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # osf_reboot to munmap:
-    b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> stat to munmap
-    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> getpgrp to vfork
+    # from osf_reboot:
+    b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> from stat
+    b"\x35\x00\x01\x00\x3f\x00\x00\x00"  # jge  63 getpgrp              -> from getpgrp
     b"\x15\x00\xbc\xbb\x3a\x00\x00\x00"  # jeq  58 readlink             -> allow else errno(EPERM)
-    # getpgrp to vfork:
+    # from getpgrp:
     b"\x35\x00\xba\xbb\x41\x00\x00\x00"  # jge  65 osf_mremap           -> errno(EPERM) else allow
-    # stat to munmap:
+    # from stat:
     b"\x35\x00\x00\xba\x45\x00\x00\x00"  # jge  69 osf_sbrk             else allow
-    b"\x35\x00\x2a\xb8\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall, close, brk, ... else errno(EPERM)
-    # mprotect to bind:
-    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> fcntl to bind
+    b"\x35\x00\x2a\xb8\x47\x00\x00\x00"  # jge  71 mmap                 -> osf_syscall and others else errno(EPERM)
+    # from mprotect:
+    b"\x35\x00\x06\x00\x5c\x00\x00\x00"  # jge  92 fcntl                -> from fcntl
     b"\x35\x00\x00\xa4\x4b\x00\x00\x00"  # jge  75 madvise              else mprotect, pkey_mprotect
     b"\x35\x00\xb6\x00\x5a\x00\x00\x00"  # jge  90 dup2                 -> allow
     b"\x35\x00\x00\xb5\x4c\x00\x00\x00"  # jge  76 vhangup              else allow
     b"\x15\x00\xb4\x00\x4f\x00\x00\x00"  # jeq  79 getgroups            -> allow
     b"\x15\x00\xb3\x00\x53\x00\x00\x00"  # jeq  83 osf_setitimer        -> allow
     b"\x15\x00\xb2\xb1\x56\x00\x00\x00"  # jeq  86 osf_getitimer        -> allow else errno(EPERM)
-    # fcntl to bind:
-    b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> osf_select to bind
+    # from fcntl:
+    b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
     b"\x15\x00\xac\xad\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\xaa\xab\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # osf_select to bind:
+    # from osf_select:
     b"\x35\x00\x00\xa9\x60\x00\x00\x00"  # jge  96 setpriority          else allow
-    b"\x35\x00\x6d\xa7\x63\x00\x00\x00"  # jge  99 accept               -> accept, semtimedop else errno(EPERM)
-    # setsockopt (1):
+    b"\x35\x00\x6d\xa7\x63\x00\x00\x00"  # jge  99 accept               -> accept and others else errno(EPERM)
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -83,222 +83,222 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\xa1\xa0\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\xa0\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x9e\x9f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x9c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x9b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x9a\x99\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x98\x99\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x96\x95\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x95\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x94\x93\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # listen to clone:
-    b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> socketpair to clone
-    b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> osf_old_vtrace to shutdown
+    # from listen:
+    b"\x35\x00\x10\x00\x87\x00\x00\x00"  # jge  135 socketpair          -> from socketpair
+    b"\x35\x00\x06\x00\x73\x00\x00\x00"  # jge  115 osf_old_vtrace      -> from osf_old_vtrace
     b"\x35\x00\x03\x00\x72\x00\x00\x00"  # jge  114 sendmsg             -> sendmsg
-    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> osf_syscall, close, brk, ...
+    b"\x35\x00\x01\x00\x6f\x00\x00\x00"  # jge  111 sigsuspend          -> osf_syscall and others
     b"\x35\x00\x8e\x8f\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
-    # osf_syscall, close, brk, ...:
+    # osf_syscall and others:
     b"\x45\x00\x8e\x8d\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8b\x8c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # osf_old_vtrace to shutdown:
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> ftruncate to shutdown
-    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> osf_settimeofday to truncate
-    b"\x15\x00\x8a\x86\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else osf_getlogin, osf_old_vtrace, readv, ...
-    # osf_settimeofday to truncate:
+    # from osf_old_vtrace:
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> from ftruncate
+    b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
+    b"\x15\x00\x8a\x86\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else osf_getlogin and others
+    # from osf_settimeofday:
     b"\x15\x00\x88\x87\x7d\x00\x00\x00"  # jeq  125 recvfrom            -> allow else errno(EPERM)
-    # ftruncate to shutdown:
-    b"\x15\x00\x00\x61\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate, shutdown, uselib, ...
+    # from ftruncate:
+    b"\x15\x00\x00\x61\x85\x00\x00\x00"  # jeq  133 sendto              else ftruncate and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x84\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x35\x00\x82\x83\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # socketpair to clone:
-    b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> mkdir to clone
+    # from socketpair:
+    b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> from mkdir
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x7f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x7d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x7d\x7c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # mkdir to clone:
+    # from mkdir:
     b"\x35\x00\x18\x00\x38\x01\x00\x00"  # jge  312 clone               -> clone
-    b"\x35\x00\x0d\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> osf_swapon to reboot
-    b"\x35\x00\x07\x00\xa7\x00\x00\x00"  # jge  167                     -> osf_exportfs to osf_alt_setsid
-    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> osf_pid_block to setdomainname
-    b"\x35\x00\x6f\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname, clone3
+    b"\x35\x00\x0d\x00\xc7\x00\x00\x00"  # jge  199 osf_swapon          -> from osf_swapon
+    b"\x35\x00\x07\x00\xa7\x00\x00\x00"  # jge  167                     -> from osf_exportfs
+    b"\x35\x00\x03\x00\x99\x00\x00\x00"  # jge  153 osf_pid_block       -> from osf_pid_block
+    b"\x35\x00\x6f\x00\x96\x00\x00\x00"  # jge  150 getsockname         -> getsockname and others
     b"\x15\x00\x77\x00\x8d\x00\x00\x00"  # jeq  141 getpeername         -> allow
     b"\x15\x00\x76\x75\x90\x00\x00\x00"  # jeq  144 getrlimit           -> allow else errno(EPERM)
-    # osf_pid_block to setdomainname:
+    # from osf_pid_block:
     b"\x15\x00\x75\x00\x9c\x00\x00\x00"  # jeq  156 sigaction           -> allow
     b"\x15\x00\x75\x00\x9b\x00\x00\x00"  # jeq  155                     -> errno(ENOSYS)
     b"\x15\x00\x74\x72\xa2\x00\x00\x00"  # jeq  162                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_exportfs to osf_alt_setsid:
-    b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> osf_alt_sigpending to osf_alt_setsid
+    # from osf_exportfs:
+    b"\x35\x00\x03\x00\xbb\x00\x00\x00"  # jge  187 osf_alt_sigpending  -> from osf_alt_sigpending
     b"\x15\x00\x70\x00\xa9\x00\x00\x00"  # jeq  169 osf_exportfs        -> errno(EPERM)
     b"\x15\x00\x6f\x00\xb5\x00\x00\x00"  # jeq  181 osf_alt_plock       -> errno(EPERM)
     b"\x15\x00\x6e\x70\xb8\x00\x00\x00"  # jeq  184 osf_getmnt          -> errno(EPERM) else errno(ENOSYS)
-    # osf_alt_sigpending to osf_alt_setsid:
+    # from osf_alt_sigpending:
     b"\x35\x00\x6f\x6d\xbd\x00\x00\x00"  # jge  189                     -> errno(ENOSYS) else errno(EPERM)
-    # osf_swapon to reboot:
-    b"\x35\x00\x03\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> getpgid to reboot
+    # from osf_swapon:
+    b"\x35\x00\x03\x00\xe9\x00\x00\x00"  # jge  233 getpgid             -> from getpgid
     b"\x35\x00\x6d\x00\xe5\x00\x00\x00"  # jge  229                     -> errno(ENOSYS)
     b"\x15\x00\x6b\x00\xd9\x00\x00\x00"  # jeq  217 msync               -> allow
     b"\x15\x00\x6b\x69\xdd\x00\x00\x00"  # jeq  221                     -> errno(ENOSYS) else errno(EPERM)
-    # getpgid to reboot:
-    b"\x35\x00\x03\x00\x06\x01\x00\x00"  # jge  262                     -> bdflush to reboot
+    # from getpgid:
+    b"\x35\x00\x03\x00\x06\x01\x00\x00"  # jge  262                     -> from bdflush
     b"\x15\x00\x68\x00\xeb\x00\x00\x00"  # jeq  235 sigaltstack         -> allow
     b"\x15\x00\x67\x00\xfb\x00\x00\x00"  # jeq  251 osf_usleep_thread   -> allow
     b"\x15\x00\x67\x65\xf9\x00\x00\x00"  # jeq  249                     -> errno(ENOSYS) else errno(EPERM)
-    # bdflush to reboot:
+    # from bdflush:
     b"\x35\x00\x00\x66\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x64\x63\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x61\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x61\x60\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # uselib to fchroot:
-    b"\x35\x00\x2b\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> unlinkat to fchroot
-    b"\x35\x00\x1a\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> sched_getaffinity to fstatat64
-    b"\x35\x00\x0a\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> prctl to sched_setaffinity
-    b"\x35\x00\x06\x00\x55\x01\x00\x00"  # jge  341 mremap              -> mremap to query_module
-    b"\x35\x00\x01\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> _sysctl to nanosleep
-    b"\x35\x00\x5b\x35\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow else ftruncate, shutdown, uselib, ...
-    # _sysctl to nanosleep:
+    # from uselib:
+    b"\x35\x00\x2b\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> from unlinkat
+    b"\x35\x00\x1a\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x0a\x00\x5c\x01\x00\x00"  # jge  348 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x55\x01\x00\x00"  # jge  341 mremap              -> from mremap
+    b"\x35\x00\x01\x00\x3f\x01\x00\x00"  # jge  319 _sysctl             -> from _sysctl
+    b"\x35\x00\x5b\x35\x3e\x01\x00\x00"  # jge  318 sysinfo             -> allow else ftruncate and others
+    # from _sysctl:
     b"\x35\x00\x5a\x00\x53\x01\x00\x00"  # jge  339 uname               -> allow
     b"\x15\x00\x59\x00\x43\x01\x00\x00"  # jeq  323 times               -> allow
     b"\x15\x00\x58\x00\x4e\x01\x00\x00"  # jeq  334 sched_yield         -> allow
     b"\x15\x00\x58\x56\x40\x01\x00\x00"  # jeq  320                     -> errno(ENOSYS) else errno(EPERM)
-    # mremap to query_module:
-    b"\x35\x00\x17\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl, exit_group
+    # from mremap:
+    b"\x35\x00\x17\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl and others
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # prctl to sched_setaffinity:
-    b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> pread64 to sched_setaffinity
+    # from prctl:
+    b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x50\x4f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x4f\x4e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # pread64 to sched_setaffinity:
-    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> utimes to sched_setaffinity
-    b"\x45\x00\x4d\x1f\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64, unshare
-    # utimes to sched_setaffinity:
-    b"\x35\x00\x04\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> getdents64 to sched_setaffinity
+    # from pread64:
+    b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
+    b"\x45\x00\x4d\x1f\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
+    # from utimes:
+    b"\x35\x00\x04\x00\x79\x01\x00\x00"  # jge  377 getdents64          -> from getdents64
     b"\x15\x00\x4b\x00\x6c\x01\x00\x00"  # jeq  364 getrusage           -> allow
     b"\x15\x00\x4a\x00\x6f\x01\x00\x00"  # jeq  367 getcwd              -> allow
     b"\x15\x00\x49\x00\x72\x01\x00\x00"  # jeq  370 sendfile            -> allow
     b"\x15\x00\x48\x47\x74\x01\x00\x00"  # jeq  372 getresgid           -> allow else errno(EPERM)
-    # getdents64 to sched_setaffinity:
+    # from getdents64:
     b"\x35\x00\x00\x47\x7b\x01\x00\x00"  # jge  379 readahead           else allow
     b"\x15\x00\x46\x00\x8a\x01\x00\x00"  # jeq  394 futex               -> allow
     b"\x15\x00\x46\x44\x7c\x01\x00\x00"  # jeq  380                     -> errno(ENOSYS) else errno(EPERM)
-    # sched_getaffinity to fstatat64:
-    b"\x35\x00\x0a\x00\xbf\x01\x00\x00"  # jge  447 fdatasync           -> fdatasync to fstatat64
+    # from sched_getaffinity:
+    b"\x35\x00\x0a\x00\xbf\x01\x00\x00"  # jge  447 fdatasync           -> from fdatasync
     b"\x35\x00\x00\x24\x8d\x01\x00\x00"  # jge  397 tuxcall             else sched_getaffinity, prlimit64
-    b"\x35\x00\x04\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> timer_create to inotify_rm_watch
-    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> exit_group to fadvise64
+    b"\x35\x00\x04\x00\x9e\x01\x00\x00"  # jge  414 timer_create        -> from timer_create
+    b"\x35\x00\x01\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group
     b"\x35\x00\x41\x3f\x93\x01\x00\x00"  # jge  403                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to fadvise64:
+    # from exit_group:
     b"\x45\x00\x3f\x00\x01\x00\x00\x00"  # jset 1 exit                  -> allow
-    # nfsservctl, exit_group:
+    # nfsservctl and others:
     b"\x45\x00\x3d\x3e\x03\x00\x00\x00"  # jset 3 read                  -> errno(EPERM) else allow
-    # timer_create to inotify_rm_watch:
-    b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> semtimedop to inotify_rm_watch
+    # from timer_create:
+    b"\x35\x00\x01\x00\xa7\x01\x00\x00"  # jge  423 semtimedop          -> from semtimedop
     b"\x35\x00\x3c\x3b\xa4\x01\x00\x00"  # jge  420 clock_gettime       -> allow else errno(EPERM)
-    # semtimedop to inotify_rm_watch:
+    # from semtimedop:
     b"\x45\x00\x3a\x00\x14\x00\x00\x00"  # jset 20 getpid               -> errno(EPERM)
-    # accept, semtimedop:
+    # accept and others:
     b"\x45\x00\x3a\x39\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # fdatasync to fstatat64:
+    # from fdatasync:
     b"\x15\x00\x02\x00\xc2\x01\x00\x00"  # jeq  450 openat              -> openat
     b"\x15\x00\x38\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
     b"\x15\x00\x37\x36\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x34\x35\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # unlinkat to fchroot:
-    b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> name_to_handle_at to fchroot
-    b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> signalfd to prlimit64
+    # from unlinkat:
+    b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
+    b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> from signalfd
     b"\x35\x00\x05\x00\xdb\x01\x00\x00"  # jge  475 utimensat           -> utimensat
-    b"\x35\x00\x02\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> unshare to epoll_pwait
+    b"\x35\x00\x02\x00\xd1\x01\x00\x00"  # jge  465 unshare             -> from unshare
     b"\x35\x00\x30\x00\xce\x01\x00\x00"  # jge  462 faccessat           -> allow
     b"\x15\x00\x2f\x2e\xcc\x01\x00\x00"  # jeq  460 readlinkat          -> allow else errno(EPERM)
-    # unshare to epoll_pwait:
+    # from unshare:
     b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
-    # pread64, unshare:
+    # pread64 and others:
     b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat:
+    # utimensat: web_worker.yml:196
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x28\x29\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # signalfd to prlimit64:
+    # from signalfd:
     b"\x35\x00\x05\x00\xf0\x01\x00\x00"  # jge  496 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> eventfd2 to fanotify_mark
+    b"\x35\x00\x02\x00\xe5\x01\x00\x00"  # jge  485 eventfd2            -> from eventfd2
     b"\x35\x00\x25\x00\xe0\x01\x00\x00"  # jge  480 fallocate           -> errno(EPERM)
-    # ftruncate, shutdown, uselib, ...:
+    # ftruncate and others:
     b"\x45\x00\x25\x24\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
-    # eventfd2 to fanotify_mark:
+    # from eventfd2:
     b"\x35\x00\x23\x00\xec\x01\x00\x00"  # jge  492 rt_tgsigqueueinfo   -> errno(EPERM)
     b"\x15\x00\x22\x23\xe9\x01\x00\x00"  # jeq  489 inotify_init1       -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x20\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x1e\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x1c\x1d\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> membarrier to io_pgetevents
+    # from name_to_handle_at:
+    b"\x35\x00\x08\x00\x0c\x02\x00\x00"  # jge  524 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x05\x00\x05\x02\x00\x00"  # jge  517 membarrier          -> from membarrier
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x35\x00\x14\x00\x0b\x02\x00\x00"  # jge  523 io_pgetevents       -> errno(EPERM)
     b"\x15\x00\x13\x14\x07\x02\x00\x00"  # jeq  519 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> pkey_alloc to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x35\x00\x11\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
-    b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> pidfd_send_signal to openat2
+    b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x02\x00\x15\x02\x00\x00"  # jge  533                     -> from pidfd_send_signal
     b"\x35\x00\x0d\x00\x12\x02\x00\x00"  # jge  530 getegid             -> allow
     b"\x15\x00\x0c\x0b\x0f\x02\x00\x00"  # jeq  527 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> getsockname, clone3
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\x21\x02\x00\x00"  # jge  545 clone3              -> getsockname and others
     b"\x35\x00\x09\x00\x18\x02\x00\x00"  # jge  536 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x08\x0a\x16\x02\x00\x00"  # jeq  534 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # getsockname, clone3:
+    # getsockname and others:
     b"\x45\x00\x09\x08\x09\x00\x00\x00"  # jset 9 link                  -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> futex_waitv to fchroot
+    # from pidfd_getfd:
+    b"\x35\x00\x03\x00\x2f\x02\x00\x00"  # jge  559 futex_waitv         -> from futex_waitv
     b"\x45\x00\x00\x05\x01\x00\x00\x00"  # jset 1 exit                  else errno(EPERM)
     b"\x45\x00\x00\x05\x08\x00\x00\x00"  # jset 8 osf_old_creat         else allow
     b"\x35\x00\x05\x03\x2d\x02\x00\x00"  # jge  557                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_waitv to fchroot:
-    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> statmount to fchroot
-    # osf_getlogin, osf_old_vtrace, readv, ...:
+    # from futex_waitv:
+    b"\x35\x00\x01\x00\x37\x02\x00\x00"  # jge  567 statmount           -> from statmount
+    # osf_getlogin and others:
     b"\x45\x00\x02\x01\x0c\x00\x00\x00"  # jset 12 chdir                -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\x45\x02\x00\x00"  # jeq  581 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

@@ -11,41 +11,41 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # arm calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x74\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> sendfile64 to get_tls
-    b"\x35\x00\x3c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to tkill
-    b"\x35\x00\x20\x00\x38\x00\x00\x00"  # jge  56                      -> setpgid to clone
-    b"\x35\x00\x16\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> creat to umount2
+    b"\x35\x00\x74\x00\xef\x00\x00\x00"  # jge  239 sendfile64          -> from sendfile64
+    b"\x35\x00\x3c\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x20\x00\x38\x00\x00\x00"  # jge  56                      -> from setpgid
+    b"\x35\x00\x16\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xe3\xe5\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xe1\xe3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # creat to umount2:
-    b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to umount2
-    b"\x35\x00\x06\x00\x19\x00\x00\x00"  # jge  25                      -> ptrace to rmdir
-    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> lseek to getuid
+    # from creat:
+    b"\x35\x00\x0c\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x06\x00\x19\x00\x00\x00"  # jge  25                      -> from ptrace
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  17                      -> from lseek
     b"\x35\x00\x00\xe0\x08\x00\x00\x00"  # jge  8 creat                 else errno(ENOSYS)
     b"\x15\x00\xdf\xdc\x0d\x00\x00\x00"  # jeq  13                      -> errno(ENOSYS) else errno(EPERM)
-    # lseek to getuid:
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to getuid
+    # from lseek:
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\xdc\xdd\x13\x00\x00\x00"  # jge  19 lseek                -> allow else errno(ENOSYS)
-    # mount to getuid:
-    b"\x45\x00\xd9\xcd\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount, 222, 254, ...
-    # ptrace to rmdir:
-    b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> nice to rmdir
+    # from mount:
+    b"\x45\x00\xd9\xcd\x01\x00\x00\x00"  # jset 1 exit                  -> errno(EPERM) else mount and others
+    # from ptrace:
+    b"\x35\x00\x03\x00\x22\x00\x00\x00"  # jge  34 nice                 -> from nice
     b"\x35\x00\xd9\x00\x21\x00\x00\x00"  # jge  33 access               -> allow
     b"\x15\x00\xd8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\xd5\xd8\x1a\x00\x00\x00"  # jeq  26 ptrace               -> errno(EPERM) else errno(ENOSYS)
-    # nice to rmdir:
+    # from nice:
     b"\x15\x00\xd7\xd4\x23\x00\x00\x00"  # jeq  35                      -> errno(ENOSYS) else errno(EPERM)
-    # dup to umount2:
-    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x35\x00\x02\x00\x33\x00\x00\x00"  # jge  51 acct                 -> from acct
     b"\x15\x00\xd2\x00\x2e\x00\x00\x00"  # jeq  46 setgid               -> errno(EPERM)
     b"\x45\x00\xd3\xd4\xc3\xff\xff\xff"  # jset 0xffffffc3              -> allow else errno(ENOSYS)
-    # acct to umount2:
+    # from acct:
     b"\x35\x00\xd3\xd0\x35\x00\x00\x00"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xcf\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -53,159 +53,159 @@ PROGRAM = (
     b"\x15\x00\xcd\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xcc\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x50\x48\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # setpgid to clone:
+    # from setpgid:
     b"\x35\x00\x17\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
-    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> setgroups to sigreturn
-    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> setreuid to getgroups
-    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> dup2 to sigaction
+    b"\x35\x00\x08\x00\x51\x00\x00\x00"  # jge  81 setgroups            -> from setgroups
+    b"\x35\x00\x04\x00\x44\x00\x00\x00"  # jge  68                      -> from setreuid
+    b"\x35\x00\x02\x00\x3f\x00\x00\x00"  # jge  63 dup2                 -> from dup2
     b"\x35\x00\xc2\x00\x3c\x00\x00\x00"  # jge  60 umask                -> errno(EPERM)
     b"\x15\x00\xc1\xc4\x39\x00\x00\x00"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to sigaction:
+    # from dup2:
     b"\x15\x00\xc0\xc2\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to getgroups:
-    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> getrusage to getgroups
-    b"\x45\x00\xbe\x33\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else 68, sigaltstack
-    # getrusage to getgroups:
+    # from setreuid:
+    b"\x35\x00\x01\x00\x4d\x00\x00\x00"  # jge  77 getrusage            -> from getrusage
+    b"\x45\x00\xbe\x33\x02\x00\x00\x00"  # jset 2 fork                  -> errno(EPERM) else setreuid and others
+    # from getrusage:
     b"\x15\x00\xbd\xbf\x4f\x00\x00\x00"  # jeq  79 settimeofday         -> errno(EPERM) else allow
-    # setgroups to sigreturn:
-    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> setitimer to sigreturn
-    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89                      -> munmap to syslog
+    # from setgroups:
+    b"\x35\x00\x08\x00\x68\x00\x00\x00"  # jge  104 setitimer           -> from setitimer
+    b"\x35\x00\x02\x00\x59\x00\x00\x00"  # jge  89                      -> from munmap
     b"\x15\x00\xbc\x00\x55\x00\x00\x00"  # jeq  85 readlink             -> allow
-    b"\x15\x00\xbc\x16\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else setgroups, uselib, 130, ...
-    # munmap to syslog:
-    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> fchmod to syslog
-    b"\x35\x00\x33\xba\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap, setreuid32, setgroups32 else errno(ENOSYS)
-    # fchmod to syslog:
-    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> syslog
+    b"\x15\x00\xbc\x16\x54\x00\x00\x00"  # jeq  84                      -> errno(ENOSYS) else setgroups and others
+    # from munmap:
+    b"\x35\x00\x01\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> from fchmod
+    b"\x35\x00\x33\xba\x5b\x00\x00\x00"  # jge  91 munmap               -> munmap and others else errno(ENOSYS)
+    # from fchmod:
+    b"\x35\x00\x01\x00\x65\x00\x00\x00"  # jge  101                     -> from syslog
     b"\x15\x00\xb8\xb5\x62\x00\x00\x00"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # syslog:
+    # from syslog:
     b"\x35\x00\xb4\xb7\x67\x00\x00\x00"  # jge  103 syslog              -> errno(EPERM) else errno(ENOSYS)
-    # setitimer to sigreturn:
+    # from setitimer:
     b"\x35\x00\x00\xb5\x6d\x00\x00\x00"  # jge  109                     else allow
-    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> sysinfo to sigreturn
+    b"\x35\x00\x02\x00\x74\x00\x00\x00"  # jge  116 sysinfo             -> from sysinfo
     b"\x35\x00\xb1\x00\x72\x00\x00\x00"  # jge  114 wait4               -> errno(EPERM)
     b"\x15\x00\xb0\xb3\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # sysinfo to sigreturn:
+    # from sysinfo:
     b"\x15\x00\xb2\xb1\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\xad\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\xae\xac\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to tkill:
-    b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 prctl               -> prctl to tkill
-    b"\x35\x00\x0c\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> mremap to getresgid
-    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> quotactl to nanosleep
+    # from setdomainname:
+    b"\x35\x00\x14\x00\xac\x00\x00\x00"  # jge  172 prctl               -> from prctl
+    b"\x35\x00\x0c\x00\xa3\x00\x00\x00"  # jge  163 mremap              -> from mremap
+    b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130                     -> from quotactl
     b"\x15\x00\x87\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x00\xa7\x02\x00\x00\x00"  # jset 2 fork                  else errno(EPERM)
     b"\x45\x00\xa9\xa8\x81\xff\xff\xff"  # jset 0xffffff81              -> errno(ENOSYS) else allow
-    # quotactl to nanosleep:
-    b"\x35\x00\x05\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
+    # from quotactl:
+    b"\x35\x00\x05\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x02\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x15\x00\xa6\x00\x89\x00\x00\x00"  # jeq  137                     -> errno(ENOSYS)
-    # setgroups, uselib, 130, ...:
+    # setgroups and others:
     b"\x45\x00\xa2\xa5\x0d\x00\x00\x00"  # jset 13                      -> errno(EPERM) else errno(ENOSYS)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x15\x00\xa1\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\xa0\xa2\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x35\x00\xa1\x00\xa2\x00\x00\x00"  # jge  162 nanosleep           -> allow
     b"\x15\x00\xa0\x9e\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to getresgid:
-    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> setresuid to getresgid
+    # from mremap:
+    b"\x35\x00\x02\x00\xa4\x00\x00\x00"  # jge  164 setresuid           -> from setresuid
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x9b\x9d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to getresgid:
-    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> nfsservctl to getresgid
+    # from setresuid:
+    b"\x35\x00\x02\x00\xa9\x00\x00\x00"  # jge  169 nfsservctl          -> from nfsservctl
     b"\x35\x00\x00\x99\xa5\x00\x00\x00"  # jge  165 getresuid           else errno(EPERM)
     b"\x45\x00\x9b\x9a\x52\xff\xff\xff"  # jset 0xffffff52              -> errno(ENOSYS) else allow
-    # nfsservctl to getresgid:
+    # from nfsservctl:
     b"\x35\x00\x99\x97\xab\x00\x00\x00"  # jge  171 getresgid           -> allow else errno(EPERM)
-    # prctl to tkill:
-    b"\x35\x00\x14\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> fcntl64 to tkill
-    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> rt_sigreturn to madvise
+    # from prctl:
+    b"\x35\x00\x14\x00\xdd\x00\x00\x00"  # jge  221 fcntl64             -> from fcntl64
+    b"\x35\x00\x04\x00\xad\x00\x00\x00"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x94\x92\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x93\x91\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to madvise:
-    b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> ugetrlimit to madvise
-    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> chown to vfork
+    # from rt_sigreturn:
+    b"\x35\x00\x06\x00\xbf\x00\x00\x00"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x35\x00\x01\x00\xb6\x00\x00\x00"  # jge  182 chown               -> from chown
     b"\x15\x00\x8e\x90\xb2\x00\x00\x00"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to vfork:
-    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> sigaltstack to vfork
+    # from chown:
+    b"\x35\x00\x01\x00\xba\x00\x00\x00"  # jge  186 sigaltstack         -> from sigaltstack
     b"\x15\x00\x8e\x8c\xb7\x00\x00\x00"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
+    # from sigaltstack:
     b"\x35\x00\x8b\x00\xbe\x00\x00\x00"  # jge  190 vfork               -> errno(EPERM)
-    # 68, sigaltstack:
+    # setreuid and others:
     b"\x45\x00\x8d\x8c\x04\x00\x00\x00"  # jset 4 write                 -> errno(ENOSYS) else allow
-    # ugetrlimit to madvise:
-    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> setreuid32 to madvise
+    # from ugetrlimit:
+    b"\x35\x00\x02\x00\xcb\x00\x00\x00"  # jge  203 setreuid32          -> from setreuid32
     b"\x15\x00\x88\x00\xc1\x00\x00\x00"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x15\x00\x87\x89\xc6\x00\x00\x00"  # jeq  198 lchown32            -> errno(EPERM) else allow
-    # setreuid32 to madvise:
-    b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to madvise
+    # from setreuid32:
+    b"\x35\x00\x03\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> from getdents64
     b"\x15\x00\x87\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
     b"\x45\x00\x84\x00\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM)
-    # munmap, setreuid32, setgroups32:
+    # munmap and others:
     b"\x45\x00\x85\x83\x01\x00\x00\x00"  # jset 1 exit                  -> allow else errno(EPERM)
-    # getdents64 to madvise:
+    # from getdents64:
     b"\x45\x00\x82\x84\x22\xff\xff\xff"  # jset 0xffffff22              -> errno(EPERM) else allow
-    # fcntl64 to tkill:
-    b"\x35\x00\x0b\x00\xde\x00\x00\x00"  # jge  222                     -> gettid to tkill
+    # from fcntl64:
+    b"\x35\x00\x0b\x00\xde\x00\x00\x00"  # jge  222                     -> from gettid
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x15\x00\x7d\x7f\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7b\x7d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64:
+    # fcntl64: web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x35\x00\x00\x79\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x79\x77\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x15\x00\x78\x76\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to tkill:
-    b"\x35\x00\x75\x69\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else mount, 222, 254, ...
-    # sendfile64 to get_tls:
-    b"\x35\x00\x3c\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> signalfd to get_tls
-    b"\x35\x00\x17\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> setsockopt to utimensat
-    b"\x35\x00\x0b\x00\x1c\x01\x00\x00"  # jge  284 listen              -> listen to shutdown
-    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> io_setup to connect
+    # from gettid:
+    b"\x35\x00\x75\x69\xe1\x00\x00\x00"  # jge  225 readahead           -> errno(EPERM) else mount and others
+    # from sendfile64:
+    b"\x35\x00\x3c\x00\x5d\x01\x00\x00"  # jge  349 signalfd            -> from signalfd
+    b"\x35\x00\x17\x00\x26\x01\x00\x00"  # jge  294 setsockopt          -> from setsockopt
+    b"\x35\x00\x0b\x00\x1c\x01\x00\x00"  # jge  284 listen              -> from listen
+    b"\x35\x00\x02\x00\xf3\x00\x00\x00"  # jge  243 io_setup            -> from io_setup
     b"\x35\x00\x45\x00\xf2\x00\x00\x00"  # jge  242 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x35\x00\x6f\x71\xf1\x00\x00\x00"  # jge  241 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to connect:
-    b"\x35\x00\x06\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> statfs64 to connect
-    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> remap_file_pages to clock_nanosleep
+    # from io_setup:
+    b"\x35\x00\x06\x00\x0a\x01\x00\x00"  # jge  266 statfs64            -> from statfs64
+    b"\x35\x00\x02\x00\xfd\x00\x00\x00"  # jge  253 remap_file_pages    -> from remap_file_pages
     b"\x35\x00\x6e\x00\xfa\x00\x00\x00"  # jge  250 epoll_create        -> allow
     b"\x15\x00\x6d\x6b\xf8\x00\x00\x00"  # jeq  248 exit_group          -> allow else errno(EPERM)
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x35\x00\x6c\x00\x07\x01\x00\x00"  # jge  263 clock_gettime       -> allow
     b"\x35\x00\x69\x00\x01\x01\x00\x00"  # jge  257 timer_create        -> errno(EPERM)
-    b"\x35\x00\x5c\x68\xfe\x00\x00\x00"  # jge  254                     -> mount, 222, 254, ... else errno(EPERM)
-    # statfs64 to connect:
+    b"\x35\x00\x5c\x68\xfe\x00\x00\x00"  # jge  254                     -> mount and others else errno(EPERM)
+    # from statfs64:
     b"\x15\x00\x69\x67\x0e\x01\x00\x00"  # jeq  270 arm_fadvise64_64    -> allow else errno(EPERM)
-    # listen to shutdown:
+    # from listen:
     b"\x15\x00\x05\x00\x20\x01\x00\x00"  # jeq  288 socketpair          -> socketpair
     b"\x15\x00\x00\x67\x22\x01\x00\x00"  # jeq  290 sendto              else allow
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x63\x61\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x5f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x5d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x5e\x5c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt to utimensat:
-    b"\x35\x00\x14\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> getsockopt to utimensat
+    # from setsockopt:
+    b"\x35\x00\x14\x00\x27\x01\x00\x00"  # jge  295 getsockopt          -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
@@ -213,125 +213,125 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
     b"\x15\x00\x56\x54\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:101, 106
     b"\x15\x00\x55\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x52\x54\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x51\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x50\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x4f\x4d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:122
     b"\x35\x00\x4c\x4e\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x4b\x49\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:89, 93
     b"\x15\x00\x4a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x49\x47\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to utimensat:
-    b"\x35\x00\x09\x00\x48\x01\x00\x00"  # jge  328 unlinkat            -> unlinkat to utimensat
+    # from getsockopt:
+    b"\x35\x00\x09\x00\x48\x01\x00\x00"  # jge  328 unlinkat            -> from unlinkat
     b"\x15\x00\x06\x00\x28\x01\x00\x00"  # jeq  296 sendmsg             -> sendmsg
     b"\x15\x00\x03\x00\x42\x01\x00\x00"  # jeq  322 openat              -> openat
     b"\x15\x00\x45\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
     b"\x15\x00\x44\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
     b"\x15\x00\x43\x41\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3f\x41\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3d\x3f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # unlinkat to utimensat:
+    # from unlinkat:
     b"\x35\x00\x24\x00\x5c\x01\x00\x00"  # jge  348 utimensat           -> utimensat, utimensat_time64
-    b"\x35\x00\x01\x00\x51\x01\x00\x00"  # jge  337 unshare             -> unshare to kexec_load
-    b"\x15\x00\x3a\x07\x4d\x01\x00\x00"  # jeq  333 fchmodat            -> errno(EPERM) else unlinkat, faccessat, eventfd
-    # unshare to kexec_load:
-    b"\x35\x00\x00\x38\x59\x01\x00\x00"  # jge  345 getcpu              else unshare, breakpoint
+    b"\x35\x00\x01\x00\x51\x01\x00\x00"  # jge  337 unshare             -> from unshare
+    b"\x15\x00\x3a\x07\x4d\x01\x00\x00"  # jeq  333 fchmodat            -> errno(EPERM) else unlinkat and others
+    # from unshare:
+    b"\x35\x00\x00\x38\x59\x01\x00\x00"  # jge  345 getcpu              else unshare and others
     b"\x35\x00\x38\x3a\x5b\x01\x00\x00"  # jge  347 kexec_load          -> errno(EPERM) else allow
-    # signalfd to get_tls:
-    b"\x35\x00\x12\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> membarrier to get_tls
-    b"\x35\x00\x0d\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> name_to_handle_at to userfaultfd
+    # from signalfd:
+    b"\x35\x00\x12\x00\x85\x01\x00\x00"  # jge  389 membarrier          -> from membarrier
+    b"\x35\x00\x0d\x00\x72\x01\x00\x00"  # jge  370 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x06\x00\x71\x01\x00\x00"  # jge  369 prlimit64           -> prlimit64
-    b"\x35\x00\x02\x00\x69\x01\x00\x00"  # jge  361 preadv              -> preadv to fanotify_mark
+    b"\x35\x00\x02\x00\x69\x01\x00\x00"  # jge  361 preadv              -> from preadv
     b"\x35\x00\x00\x33\x5f\x01\x00\x00"  # jge  351 eventfd             else errno(EPERM)
-    # unlinkat, faccessat, eventfd:
+    # unlinkat and others:
     b"\x45\x00\x34\x32\x14\x00\x00\x00"  # jset 20 getpid               -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
-    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> recvmmsg to fanotify_mark
+    # from preadv:
+    b"\x35\x00\x01\x00\x6d\x01\x00\x00"  # jge  365 recvmmsg            -> from recvmmsg
     b"\x35\x00\x30\x32\x6b\x01\x00\x00"  # jge  363 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # recvmmsg to fanotify_mark:
+    # from recvmmsg:
     b"\x35\x00\x2f\x31\x6f\x01\x00\x00"  # jge  367 fanotify_init       -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x2d\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x2b\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x2b\x29\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to userfaultfd:
+    # from name_to_handle_at:
     b"\x15\x00\x01\x00\x76\x01\x00\x00"  # jeq  374 sendmmsg            -> sendmmsg
     b"\x15\x00\x29\x27\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x25\x27\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to get_tls:
-    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to get_tls
-    b"\x35\x00\x04\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x35\x00\x0b\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x04\x00\x8b\x01\x00\x00"  # jge  395 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x01\x00\x8a\x01\x00\x00"  # jge  394 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x21\x23\x87\x01\x00\x00"  # jeq  391 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x21\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x01\x00\x8f\x01\x00\x00"  # jge  399 io_pgetevents       -> io_pgetevents to kexec_file_load
+    # from pkey_alloc:
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x8f\x01\x00\x00"  # jge  399 io_pgetevents       -> from io_pgetevents
     b"\x35\x00\x1e\x1c\x8d\x01\x00\x00"  # jge  397 statx               -> allow else errno(EPERM)
-    # io_pgetevents to kexec_file_load:
+    # from io_pgetevents:
     b"\x35\x00\x1e\x1b\x92\x01\x00\x00"  # jge  402                     -> errno(ENOSYS) else errno(EPERM)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x1a\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
     b"\x45\x00\x1b\x19\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
-    # utimensat_time64 to get_tls:
-    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to get_tls
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x14\x16\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to get_tls:
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to get_tls
-    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    # from pselect6_time64:
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x04\x00\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x35\x00\x01\x00\xa0\x01\x00\x00"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x35\x00\x13\x12\x9f\x01\x00\x00"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x35\x00\x11\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x15\x00\x10\x0e\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> mount, 222, 254, ...
+    # from sched_rr_get_interval_time64:
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> mount and others
     b"\x15\x00\x0f\x0c\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # mount, 222, 254, ...:
+    # mount and others:
     b"\x45\x00\x0e\x0d\x03\x00\x00\x00"  # jset 3 read                  -> errno(ENOSYS) else allow
-    # pidfd_getfd to get_tls:
-    b"\x35\x00\x05\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to get_tls
+    # from pidfd_getfd:
+    b"\x35\x00\x05\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x0b\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x0a\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
     b"\x15\x00\x09\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x08\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x08\x05\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # statmount to get_tls:
-    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> breakpoint to get_tls
+    # from statmount:
+    b"\x35\x00\x01\x00\xd9\x01\x00\x00"  # jge  473                     -> from breakpoint
     b"\x15\x00\x05\x03\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow else errno(EPERM)
-    # breakpoint to get_tls:
-    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> set_tls to get_tls
+    # from breakpoint:
+    b"\x35\x00\x03\x00\x05\x00\x0f\x00"  # jge  983045 set_tls          -> from set_tls
     b"\x35\x00\x00\x04\x01\x00\x0f\x00"  # jge  983041 breakpoint       else errno(ENOSYS)
-    # unshare, breakpoint:
+    # unshare and others:
     b"\x45\x00\x00\x02\x0d\x00\x00\x00"  # jset 13                      else allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # set_tls to get_tls:
+    # from set_tls:
     b"\x35\x00\x01\x00\x07\x00\x0f\x00"  # jge  983047                  -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)

@@ -11,37 +11,37 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # m68k calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x74\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> readahead to fchroot
-    b"\x00\x35\x3c\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone to fcntl64
-    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> setpgid to sigreturn
-    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to umount2
+    b"\x00\x35\x74\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
+    b"\x00\x35\x3c\x00\x00\x00\x00\x78"  # jge  120 clone               -> from clone
+    b"\x00\x35\x1e\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
+    b"\x00\x35\x14\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xd3\xd4\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to umount2:
-    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to umount2
-    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x00\x35\x0a\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\xd1\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\xd0\x00\x00\x00\x00\x0d"  # jeq  13 time                 -> allow
     b"\x00\x15\xd0\xce\x00\x00\x00\x11"  # jeq  17                      -> errno(ENOSYS) else errno(EPERM)
-    # mount to rmdir:
-    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> access to rmdir
-    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount, setreuid
+    # from mount:
+    b"\x00\x35\x02\x00\x00\x00\x00\x1f"  # jge  31                      -> from access
+    b"\x00\x45\x00\x19\x00\x00\x00\x01"  # jset 1 exit                  else mount and others
     b"\x00\x35\xcc\xcb\x00\x00\x00\x1b"  # jge  27 alarm                -> allow else errno(EPERM)
-    # access to rmdir:
+    # from access:
     b"\x00\x35\xca\x00\x00\x00\x00\x24"  # jge  36 sync                 -> errno(EPERM)
     b"\x00\x15\xca\x00\x00\x00\x00\x21"  # jeq  33 access               -> allow
     b"\x00\x15\xc8\xca\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else errno(ENOSYS)
-    # dup to umount2:
-    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to umount2
+    # from dup:
+    b"\x00\x35\x02\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xc6\x00\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM)
     b"\x00\x15\xc7\xc6\x00\x00\x00\x2c"  # jeq  44                      -> errno(ENOSYS) else allow
-    # acct to umount2:
+    # from acct:
     b"\x00\x35\xc6\xc4\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xc2\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -49,184 +49,184 @@ PROGRAM = (
     b"\x00\x15\xc0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xbf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # setpgid to sigreturn:
-    b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall to sigreturn
-    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to fstatfs
-    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
-    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> dup2 to ssetmask
+    # from setpgid:
+    b"\x00\x35\x0e\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> from socketcall
+    b"\x00\x35\x07\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
+    b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
     b"\x00\x35\xb6\x00\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM)
     b"\x00\x15\xb5\xb7\x00\x00\x00\x39"  # jeq  57 setpgid              -> errno(EPERM) else errno(ENOSYS)
-    # dup2 to ssetmask:
+    # from dup2:
     b"\x00\x15\xb4\xb5\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
+    # from setreuid:
     b"\x00\x35\xb4\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow
-    # mount, setreuid:
+    # mount and others:
     b"\x00\x45\xb2\xb3\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # settimeofday to fstatfs:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to fstatfs
+    # from settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x45\x00\xb1\xff\xff\xff\xad"  # jset 0xffffffad              else allow
     b"\x00\x15\xb0\xaf\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to fstatfs:
-    b"\x00\x35\x00\x4e\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap, setresuid, fadvise64
+    # from mmap:
+    b"\x00\x35\x00\x4e\x00\x00\x00\x5e"  # jge  94 fchmod               else mmap and others
     b"\x00\x35\xaf\x00\x00\x00\x00\x65"  # jge  101                     -> errno(ENOSYS)
     b"\x00\x15\xae\xac\x00\x00\x00\x62"  # jeq  98                      -> errno(ENOSYS) else errno(EPERM)
-    # socketcall to sigreturn:
-    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to sigreturn
+    # from socketcall:
+    b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)
     b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:149
     b"\x00\x15\xa6\xa7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:157, 160
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)
     b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:160
     b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to sigreturn:
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> vhangup to sigreturn
+    # from syslog:
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
     b"\x00\x35\xa2\xa1\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # vhangup to sigreturn:
+    # from vhangup:
     b"\x00\x35\xa1\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
-    b"\x00\x35\x17\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4, query_module
+    b"\x00\x35\x17\x00\x00\x00\x00\x72"  # jge  114 wait4               -> wait4 and others
     b"\x00\x15\x9e\xa0\x00\x00\x00\x6f"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
-    # clone to fcntl64:
-    b"\x00\x35\x11\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to fcntl64
-    b"\x00\x35\x06\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to mremap
-    b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to personality
+    # from clone:
+    b"\x00\x35\x11\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
+    b"\x00\x35\x06\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
+    b"\x00\x35\x03\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x99\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x99\x98\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to personality:
+    # from setdomainname:
     b"\x00\x15\x7c\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x35\x96\x81\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname, sigprocmask, kexec_load, ...
-    # setfsuid to mremap:
+    b"\x00\x35\x96\x81\x00\x00\x00\x7f"  # jge  127 create_module       -> errno(EPERM) else setdomainname and others
+    # from setfsuid:
     b"\x00\x35\x07\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap
-    b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
-    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
+    b"\x00\x35\x04\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x01\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x35\x92\x94\x00\x00\x00\x8a"  # jge  138 setfsuid            -> errno(EPERM) else errno(ENOSYS)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x00\x15\x91\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x90\x91\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x00\x35\x90\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x8f\x8e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x8c\x8d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to fcntl64:
-    b"\x00\x35\x08\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to fcntl64
+    # from setresuid:
+    b"\x00\x35\x08\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x35\x03\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl (1)
-    b"\x00\x35\x00\x29\x00\x00\x00\xa7"  # jge  167 query_module        else mmap, setresuid, fadvise64
+    b"\x00\x35\x00\x29\x00\x00\x00\xa7"  # jge  167 query_module        else mmap and others
     b"\x00\x35\x89\x00\x00\x00\x00\xab"  # jge  171 getresgid           -> allow
-    # wait4, query_module:
+    # wait4 and others:
     b"\x00\x45\x87\x88\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x85\x84\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x84\x83\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to fcntl64:
+    # from rt_sigreturn:
     b"\x00\x35\x10\x00\x00\x00\x00\xef"  # jge  239 fcntl64             -> fcntl64 (1)
-    b"\x00\x35\x07\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> setreuid32 to madvise
-    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> ugetrlimit to getegid32
-    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> lchown to vfork
+    b"\x00\x35\x07\x00\x00\x00\x00\xcb"  # jge  203 setreuid32          -> from setreuid32
+    b"\x00\x35\x04\x00\x00\x00\x00\xbf"  # jge  191 ugetrlimit          -> from ugetrlimit
+    b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
     b"\x00\x15\x7e\x7f\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # lchown to vfork:
-    b"\x00\x35\x3e\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack, bind
+    # from lchown:
+    b"\x00\x35\x3e\x00\x00\x00\x00\xba"  # jge  186 sigaltstack         -> sigaltstack and others
     b"\x00\x15\x7d\x7c\x00\x00\x00\xb7"  # jeq  183 getcwd              -> allow else errno(EPERM)
-    # ugetrlimit to getegid32:
+    # from ugetrlimit:
     b"\x00\x15\x7b\x00\x00\x00\x00\xc1"  # jeq  193 truncate64          -> errno(EPERM)
     b"\x00\x15\x7a\x7b\x00\x00\x00\xc6"  # jeq  198 chown32             -> errno(EPERM) else allow
-    # setreuid32 to madvise:
-    b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> getdents64 to madvise
+    # from setreuid32:
+    b"\x00\x35\x03\x00\x00\x00\x00\xda"  # jge  218                     -> from getdents64
     b"\x00\x15\x79\x00\x00\x00\x00\xcd"  # jeq  205 getgroups32         -> allow
     b"\x00\x15\x78\x00\x00\x00\x00\xd1"  # jeq  209 getresuid32         -> allow
     b"\x00\x15\x77\x76\x00\x00\x00\xd3"  # jeq  211 getresgid32         -> allow else errno(EPERM)
-    # getdents64 to madvise:
-    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> futex to madvise
+    # from getdents64:
+    b"\x00\x35\x02\x00\x00\x00\x00\xeb"  # jge  235 futex               -> from futex
     b"\x00\x35\x74\x00\x00\x00\x00\xde"  # jge  222 tkill               -> errno(EPERM)
     b"\x00\x35\x74\x75\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
-    # futex to madvise:
+    # from futex:
     b"\x00\x15\x72\x73\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
-    # fcntl64 (1):
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x6e\x6f\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x6c\x6d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x6a\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x69\x68\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x68\x67\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # readahead to fchroot:
-    b"\x00\x35\x3c\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> getsockname to fchroot
+    # from readahead:
+    b"\x00\x35\x3c\x00\x00\x00\x01\x6c"  # jge  364 getsockname         -> from getsockname
     b"\x00\x35\x27\x00\x00\x00\x01\x6b"  # jge  363 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x12\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> signalfd to getsockopt
-    b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> mkdirat to utimensat
+    b"\x00\x35\x12\x00\x00\x00\x01\x3d"  # jge  317 signalfd            -> from signalfd
+    b"\x00\x35\x0a\x00\x00\x00\x01\x21"  # jge  289 mkdirat             -> from mkdirat
     b"\x00\x35\x07\x00\x00\x00\x01\x20"  # jge  288 openat              -> openat
-    b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> timer_create to migrate_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xfe"  # jge  254 timer_create        -> from timer_create
     b"\x00\x35\x00\x60\x00\x00\x00\xf6"  # jge  246 fadvise64           else errno(EPERM)
-    # mmap, setresuid, fadvise64:
+    # mmap and others:
     b"\x00\x45\x60\x5f\x00\x00\x00\x03"  # jset 3 read                  -> allow else errno(EPERM)
-    # timer_create to migrate_pages:
-    b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> statfs64 to migrate_pages
+    # from timer_create:
+    b"\x00\x35\x01\x00\x00\x00\x01\x07"  # jge  263 statfs64            -> from statfs64
     b"\x00\x35\x5e\x5d\x00\x00\x01\x04"  # jge  260 clock_gettime       -> allow else errno(EPERM)
-    # statfs64 to migrate_pages:
+    # from statfs64:
     b"\x00\x15\x5d\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x5d\x5b\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to utimensat:
-    b"\x00\x35\x05\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> kexec_load to utimensat
+    # from mkdirat:
+    b"\x00\x35\x05\x00\x00\x00\x01\x39"  # jge  313 kexec_load          -> from kexec_load
     b"\x00\x35\x10\x00\x00\x00\x01\x38"  # jge  312 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> faccessat to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x01\x2c"  # jge  300 faccessat           -> from faccessat
     b"\x00\x15\x56\x00\x00\x00\x01\x25"  # jeq  293 fstatat64           -> allow
     b"\x00\x15\x55\x54\x00\x00\x01\x2a"  # jeq  298 readlinkat          -> allow else errno(EPERM)
-    # faccessat to sched_setaffinity:
-    b"\x00\x35\x09\x54\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare, fanotify_init, name_to_handle_at else allow
-    # kexec_load to utimensat:
-    b"\x00\x35\x3f\x3d\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64 else setdomainname, sigprocmask, kexec_load, ...
-    # signalfd to getsockopt:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> socketpair to getsockopt
-    b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> fanotify_init to socket
-    b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> preadv to atomic_barrier
+    # from faccessat:
+    b"\x00\x35\x09\x54\x00\x00\x01\x2f"  # jge  303 unshare             -> unshare and others else allow
+    # from kexec_load:
+    b"\x00\x35\x3f\x3d\x00\x00\x01\x3c"  # jge  316 utimensat           -> utimensat, utimensat_time64 else setdomainname and others
+    # from signalfd:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x65"  # jge  357 socketpair          -> from socketpair
+    b"\x00\x35\x05\x00\x00\x00\x01\x51"  # jge  337 fanotify_init       -> from fanotify_init
+    b"\x00\x35\x02\x00\x00\x00\x01\x49"  # jge  329 preadv              -> from preadv
     b"\x00\x45\x00\x4e\x00\x00\x00\x04"  # jset 4 write                 else errno(EPERM)
     b"\x00\x35\x4e\x4d\x00\x00\x01\x3f"  # jge  319 eventfd             -> allow else errno(EPERM)
-    # preadv to atomic_barrier:
+    # from preadv:
     b"\x00\x35\x4d\x00\x00\x00\x01\x4d"  # jge  333 get_thread_area     -> allow
     b"\x00\x35\x4b\x4c\x00\x00\x01\x4b"  # jge  331 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # fanotify_init to socket:
+    # from fanotify_init:
     b"\x00\x15\x01\x00\x00\x00\x01\x53"  # jeq  339 prlimit64           -> prlimit64
-    # unshare, fanotify_init, name_to_handle_at:
+    # unshare and others:
     b"\x00\x45\x49\x4a\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair to getsockopt:
-    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack, bind
+    # from socketpair:
+    b"\x00\x35\x05\x00\x00\x00\x01\x66"  # jge  358 bind                -> sigaltstack and others
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x42\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x40\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x40\x3f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sigaltstack, bind:
+    # sigaltstack and others:
     b"\x00\x45\x3e\x3f\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -234,80 +234,80 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x38\x37\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x37\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x35\x36\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x33\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x32\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x31\x30\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockname to fchroot:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> seccomp to fchroot
+    # from getsockname:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x7c"  # jge  380 seccomp             -> from seccomp
     b"\x00\x15\x08\x00\x00\x00\x01\x6e"  # jeq  366 sendto              -> sendto
     b"\x00\x15\x05\x00\x00\x00\x01\x6f"  # jeq  367 sendmsg             -> sendmsg
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x24\x25\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x35\x1e\x1f\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # seccomp to fchroot:
-    b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> rseq to timerfd_settime64
+    # from seccomp:
+    b"\x00\x35\x09\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x35\x03\x00\x00\x00\x01\x80"  # jge  384 rseq                -> from rseq
     b"\x00\x15\x00\x1b\x00\x00\x01\x7d"  # jeq  381 pkey_mprotect       else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to timerfd_settime64:
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from rseq:
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
     b"\x00\x35\x18\x17\x00\x00\x01\x81"  # jge  385                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setdomainname, sigprocmask, kexec_load, ...:
+    # setdomainname and others:
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    # from pselect6_time64:
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow

@@ -11,32 +11,32 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x6b\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> getsockopt to fchroot
-    b"\x00\x35\x30\x00\x00\x00\x00\x62"  # jge  98 recv                 -> recv to setsockopt
-    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to setpriority
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpeername
+    b"\x00\x35\x6b\x00\x00\x00\x00\xb6"  # jge  182 getsockopt          -> from getsockopt
+    b"\x00\x35\x30\x00\x00\x00\x00\x62"  # jge  98 recv                 -> from recv
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc8\xc9\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to getpeername:
-    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
-    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to ptrace
+    # from waitpid:
+    b"\x00\x35\x06\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
     b"\x00\x15\xc5\xc4\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # stat to ptrace:
-    b"\x00\x35\x90\xc4\x00\x00\x00\x15"  # jge  21 mount                -> mount, settimeofday, vhangup, ... else allow
-    # alarm to rmdir:
+    # from stat:
+    b"\x00\x35\x90\xc4\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
     b"\x00\x35\x00\xc3\x00\x00\x00\x1e"  # jge  30 utime                else allow
-    b"\x00\x15\xc1\x81\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime, accept, setxattr
-    # dup to getpeername:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to getpeername
+    b"\x00\x15\xc1\x81\x00\x00\x00\x22"  # jeq  34 nice                 -> errno(EPERM) else utime and others
+    # from dup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xbf\xc0\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
-    # acct to getpeername:
+    # from acct:
     b"\x00\x35\xbf\xbe\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xbc\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -44,90 +44,90 @@ PROGRAM = (
     b"\x00\x15\xba\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x65\x5d\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # socketpair to setpriority:
-    b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> sendto to setpriority
-    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setgroups
+    # from socketpair:
+    b"\x00\x35\x0c\x00\x00\x00\x00\x52"  # jge  82 sendto               -> from sendto
+    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\xb1\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xaf\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\xaf\xae\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setpgid to setgroups:
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setgroups
+    # from setpgid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\xad\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x35\xab\x94\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid, setdomainname, sigprocmask, ...
-    # setsid to setgroups:
-    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to setgroups
-    b"\x00\x45\xa9\x8a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid, inotify_init1, membarrier
-    # getrlimit to setgroups:
-    b"\x00\x35\x75\xa9\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount, settimeofday, vhangup, ... else allow
-    # sendto to setpriority:
-    b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> symlink to setpriority
+    b"\x00\x35\xab\x94\x00\x00\x00\x3c"  # jge  60 umask                -> errno(EPERM) else setpgid and others
+    # from setsid:
+    b"\x00\x35\x01\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
+    b"\x00\x45\xa9\x8a\x00\x00\x00\x02"  # jset 2 fork                  -> errno(EPERM) else setsid and others
+    # from getrlimit:
+    b"\x00\x35\x75\xa9\x00\x00\x00\x4f"  # jge  79 settimeofday         -> mount and others else allow
+    # from sendto:
+    b"\x00\x35\x04\x00\x00\x00\x00\x53"  # jge  83 symlink              -> from symlink
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\xa5\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\xa4\xa3\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # symlink to setpriority:
-    b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> mmap2 to setpriority
+    # from symlink:
+    b"\x00\x35\x01\x00\x00\x00\x00\x59"  # jge  89 mmap2                -> from mmap2
     b"\x00\x45\xa1\xa2\xff\xff\xff\xaa"  # jset 0xffffffaa              -> errno(EPERM) else allow
-    # mmap2 to setpriority:
+    # from mmap2:
     b"\x00\x35\x00\xa1\x00\x00\x00\x5c"  # jge  92 truncate             else allow
     b"\x00\x15\xa0\x9f\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow else errno(EPERM)
-    # recv to setsockopt:
+    # from recv:
     b"\x00\x35\x25\x00\x00\x00\x00\xb5"  # jge  181 setsockopt          -> setsockopt (1)
-    b"\x00\x35\x16\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> nanosleep to chown
-    b"\x00\x35\x0b\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_rr_get_interval
+    b"\x00\x35\x16\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> from nanosleep
+    b"\x00\x35\x0b\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x07\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
-    b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to getcwd
+    b"\x00\x35\x05\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
+    b"\x00\x35\x01\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
     b"\x00\x35\x98\x99\x00\x00\x00\x63"  # jge  99 statfs               -> errno(EPERM) else allow
-    # stat64 to getcwd:
+    # from stat64:
     b"\x00\x45\x00\x98\x00\x00\x00\x02"  # jset 2 fork                  else allow
     b"\x00\x45\x00\x98\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
     b"\x00\x35\x96\x95\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
-    # vhangup to madvise:
-    b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount, settimeofday, vhangup, ...
-    # clone:
+    # from vhangup:
+    b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x92\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x92\x91\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_rr_get_interval:
-    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to sched_rr_get_interval
+    # from setdomainname:
+    b"\x00\x35\x02\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
     b"\x00\x15\x71\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x15\x90\x77\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid, setdomainname, sigprocmask, ...
-    # quotactl to sched_rr_get_interval:
-    b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to sched_rr_get_interval
-    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to munlock
+    b"\x00\x15\x90\x77\x00\x00\x00\x7f"  # jeq  127                     -> errno(ENOSYS) else setpgid and others
+    # from quotactl:
+    b"\x00\x35\x05\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x35\x00\x8d\x00\x00\x00\x83"  # jge  131 quotactl            else errno(ENOSYS)
     b"\x00\x15\x8c\x8a\x00\x00\x00\x89"  # jeq  137                     -> errno(ENOSYS) else errno(EPERM)
-    # _llseek to munlock:
+    # from _llseek:
     b"\x00\x15\x89\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x88\x89\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to sched_rr_get_interval:
+    # from mlockall:
     b"\x00\x15\x88\x87\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # nanosleep to chown:
-    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> prctl to chown
+    # from nanosleep:
+    b"\x00\x35\x07\x00\x00\x00\x00\xac"  # jge  172 prctl               -> from prctl
     b"\x00\x15\x04\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x84\x00\x00\x00\x00\xa4"  # jeq  164 setresuid           -> errno(EPERM)
     b"\x00\x15\x83\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
     b"\x00\x15\x84\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x83\x82\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x7f\x80\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # prctl to chown:
-    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> rt_sigreturn to chown
+    # from prctl:
+    b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x7c\x7b\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x7b\x7a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to chown:
-    b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo, readlinkat else allow
-    # setsockopt (1):
+    # from rt_sigreturn:
+    b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -135,164 +135,164 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x73\x72\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x72\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x70\x71\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x6e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x6d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x6c\x6b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x6a\x6b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x68\x67\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x67\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x66\x65\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x00\x35\x32\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> inotify_init1 to fchroot
-    b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to pipe2
-    b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 to sched_getaffinity
-    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> semop to getdents64
+    # from getsockopt:
+    b"\x00\x35\x32\x00\x00\x00\x01\x3a"  # jge  314 inotify_init1       -> from inotify_init1
+    b"\x00\x35\x19\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
+    b"\x00\x35\x07\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> from fcntl64
+    b"\x00\x35\x03\x00\x00\x00\x00\xb9"  # jge  185 semop               -> from semop
     b"\x00\x15\x00\x61\x00\x00\x00\xb7"  # jeq  183 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x5e\x5f\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # semop to getdents64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> lstat64 to getdents64
+    # from semop:
+    b"\x00\x35\x01\x00\x00\x00\x00\xc6"  # jge  198 lstat64             -> from lstat64
     b"\x00\x35\x5e\x5c\x00\x00\x00\xc4"  # jge  196                     -> errno(ENOSYS) else errno(EPERM)
-    # lstat64 to getdents64:
+    # from lstat64:
     b"\x00\x15\x5b\x5c\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
-    # fcntl64 to sched_getaffinity:
-    b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
+    # from fcntl64:
+    b"\x00\x35\x0b\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x56\x57\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x54\x55\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64:
+    # fcntl64: web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x52\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x51\x50\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x50\x4f\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x25\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> from sendfile64
     b"\x00\x35\x4c\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
     b"\x00\x35\x4c\x4d\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # sendfile64 to sched_setaffinity:
+    # from sendfile64:
     b"\x00\x35\x4a\x4b\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to pipe2:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to pipe2
+    # from io_setup:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> from mkdirat
     b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat
-    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
-    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
+    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> from setxattr
+    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x46\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x45\x43\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_wait:
+    # from exit_group:
     b"\x00\x15\x42\x43\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to set_tid_address:
+    # from remap_file_pages:
     b"\x00\x35\x42\x41\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # setxattr to ppoll:
-    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    # utime, accept, setxattr:
+    # from setxattr:
+    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    # utime and others:
     b"\x00\x45\x3f\x40\x00\x00\x00\xdc"  # jset 220                     -> errno(EPERM) else allow
-    # tgkill to ppoll:
+    # from tgkill:
     b"\x00\x35\x3f\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x3f\x3d\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3b\x3c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to pipe2:
-    b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to pipe2
-    b"\x00\x35\x02\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
-    b"\x00\x35\x00\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          else mount, settimeofday, vhangup, ...
-    # rt_sigqueueinfo, readlinkat:
+    # from mkdirat:
+    b"\x00\x35\x04\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
+    b"\x00\x35\x02\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
+    b"\x00\x35\x00\x05\x00\x00\x01\x1d"  # jge  285 readlinkat          else mount and others
+    # rt_sigqueueinfo and others:
     b"\x00\x45\x38\x37\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # get_robust_list to kexec_load:
+    # from get_robust_list:
     b"\x00\x45\x36\x37\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
-    # utimensat to pipe2:
+    # from utimensat:
     b"\x00\x35\x00\x20\x00\x00\x01\x2e"  # jge  302 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x35\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> allow
     b"\x00\x15\x35\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
-    # mount, settimeofday, vhangup, ...:
+    # mount and others:
     b"\x00\x45\x32\x33\x00\x00\x00\x07"  # jset 7 waitpid               -> errno(EPERM) else allow
-    # inotify_init1 to fchroot:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to fchroot
-    b"\x00\x35\x09\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to execveat
+    # from inotify_init1:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
+    b"\x00\x35\x09\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x02\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x00\x0f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else setsid, inotify_init1, membarrier
+    b"\x00\x35\x00\x0f\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   else setsid and others
     b"\x00\x35\x2e\x2d\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x2b\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x35\x29\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x27\x28\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # fanotify_init to execveat:
+    # from fanotify_init:
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x26\x25\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x23\x24\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x00\x35\x0c\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x05\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x00\x35\x0c\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x35\x05\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
     b"\x00\x35\x02\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x00\x35\x1f\x00\x00\x00\x01\x5e"  # jge  350 io_pgetevents       -> errno(EPERM)
-    # setsid, inotify_init1, membarrier:
+    # setsid and others:
     b"\x00\x45\x1f\x1e\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x1c\x1d\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush
+    # from pkey_alloc:
+    b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x1a\x19\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush:
+    # from cacheflush:
     b"\x00\x35\x1a\x19\x00\x00\x01\x65"  # jge  357                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x00\x35\x17\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setpgid, setdomainname, sigprocmask, ...:
+    # setpgid and others:
     b"\x00\x45\x17\x16\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x13\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x35\x11\x12\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
-    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    # from pselect6_time64:
+    b"\x00\x35\x0d\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x00\x15\x07\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x06\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x05\x03\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x04\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow

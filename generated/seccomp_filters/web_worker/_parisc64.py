@@ -11,33 +11,33 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # parisc64 calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x59\x00\x00\x00\x00\xb4"  # jge  180 chown               -> chown to fchroot
-    b"\x00\x35\x2e\x00\x00\x00\x00\x56"  # jge  86 uselib               -> uselib to rt_sigsuspend
-    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> socketpair to readlink
-    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to getpeername
+    b"\x00\x35\x59\x00\x00\x00\x00\xb4"  # jge  180 chown               -> from chown
+    b"\x00\x35\x2e\x00\x00\x00\x00\x56"  # jge  86 uselib               -> from uselib
+    b"\x00\x35\x1a\x00\x00\x00\x00\x38"  # jge  56 socketpair           -> from socketpair
+    b"\x00\x35\x10\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc3\xc4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc1\xc2\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to getpeername:
-    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to getpeername
-    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> alarm to rmdir
-    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> stat to ptrace
+    # from waitpid:
+    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x03\x00\x00\x00\x00\x1b"  # jge  27 alarm                -> from alarm
+    b"\x00\x35\x01\x00\x00\x00\x00\x12"  # jge  18 stat                 -> from stat
     b"\x00\x15\xbe\xbd\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # stat to ptrace:
-    b"\x00\x35\x97\xbd\x00\x00\x00\x15"  # jge  21 mount                -> mount, chown, recvmsg, ... else allow
-    # alarm to rmdir:
+    # from stat:
+    b"\x00\x35\x97\xbd\x00\x00\x00\x15"  # jge  21 mount                -> mount and others else allow
+    # from alarm:
     b"\x00\x35\x00\xbc\x00\x00\x00\x1e"  # jge  30 utime                else allow
     b"\x00\x45\x00\xbb\xff\xff\xff\xde"  # jset 0xffffffde              else allow
     b"\x00\x15\xba\xb9\x00\x00\x00\x23"  # jeq  35 accept               -> allow else errno(EPERM)
-    # dup to getpeername:
-    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> acct to getpeername
+    # from dup:
+    b"\x00\x35\x01\x00\x00\x00\x00\x33"  # jge  51 acct                 -> from acct
     b"\x00\x15\xb7\xb8\x00\x00\x00\x2e"  # jeq  46 setgid               -> errno(EPERM) else allow
-    # acct to getpeername:
+    # from acct:
     b"\x00\x35\xb7\xb6\x00\x00\x00\x35"  # jge  53 getpeername          -> allow else errno(EPERM)
-    # ioctl to fcntl:
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xb4\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -45,100 +45,100 @@ PROGRAM = (
     b"\x00\x15\xb2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x67\x5f\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # socketpair to readlink:
-    b"\x00\x35\x0b\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> getrlimit to readlink
-    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> setpgid to setrlimit
+    # from socketpair:
+    b"\x00\x35\x0b\x00\x00\x00\x00\x4c"  # jge  76 getrlimit            -> from getrlimit
+    b"\x00\x35\x05\x00\x00\x00\x00\x39"  # jge  57 setpgid              -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\xa9\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xa7\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\xa7\xa6\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setpgid to setrlimit:
-    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> setsid to setrlimit
+    # from setpgid:
+    b"\x00\x35\x02\x00\x00\x00\x00\x42"  # jge  66 setsid               -> from setsid
     b"\x00\x35\xa5\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> allow
-    b"\x00\x45\x6c\xa3\x00\x00\x00\x02"  # jset 2 fork                  -> setpgid, setxattr else errno(EPERM)
-    # setsid to setrlimit:
+    b"\x00\x45\x6c\xa3\x00\x00\x00\x02"  # jset 2 fork                  -> setpgid and others else errno(EPERM)
+    # from setsid:
     b"\x00\x45\x00\xa3\xff\xff\xff\xba"  # jset 0xffffffba              else allow
     b"\x00\x15\xa2\xa1\x00\x00\x00\x49"  # jeq  73 sigpending           -> allow else errno(EPERM)
-    # getrlimit to readlink:
+    # from getrlimit:
     b"\x00\x15\x02\x00\x00\x00\x00\x52"  # jeq  82 sendto               -> sendto
     b"\x00\x15\x9f\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
-    b"\x00\x45\x9f\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit, getgroups, symlink, ...
-    # sendto:
+    b"\x00\x45\x9f\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit and others
+    # sendto: web_worker.yml:66
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x9c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
     b"\x00\x15\x9b\x9a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # uselib to rt_sigsuspend:
-    b"\x00\x35\x1a\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to rt_sigsuspend
-    b"\x00\x35\x0f\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to munlock
+    # from uselib:
+    b"\x00\x35\x1a\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
+    b"\x00\x35\x0f\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
     b"\x00\x35\x0b\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101 stat64              -> stat64 to madvise
-    b"\x00\x35\x01\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> truncate to fstatfs
+    b"\x00\x35\x04\x00\x00\x00\x00\x65"  # jge  101 stat64              -> from stat64
+    b"\x00\x35\x01\x00\x00\x00\x00\x5c"  # jge  92 truncate             -> from truncate
     b"\x00\x35\x95\x94\x00\x00\x00\x59"  # jge  89 mmap2                -> allow else errno(EPERM)
-    # truncate to fstatfs:
+    # from truncate:
     b"\x00\x15\x94\x00\x00\x00\x00\x5d"  # jeq  93 ftruncate            -> allow
     b"\x00\x15\x93\x92\x00\x00\x00\x62"  # jeq  98 recv                 -> allow else errno(EPERM)
-    # stat64 to madvise:
-    b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> vhangup to madvise
+    # from stat64:
+    b"\x00\x35\x03\x00\x00\x00\x00\x6f"  # jge  111 vhangup             -> from vhangup
     b"\x00\x45\x00\x91\x00\x00\x00\x02"  # jset 2 fork                  else allow
     b"\x00\x45\x00\x91\xff\xff\xff\x99"  # jset 0xffffff99              else errno(ENOSYS)
     b"\x00\x35\x8f\x8e\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
-    # vhangup to madvise:
+    # from vhangup:
     b"\x00\x35\x8e\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
-    # getrlimit, getgroups, symlink, ...:
+    # getrlimit and others:
     b"\x00\x45\x8c\x8d\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # clone:
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x8a\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x8a\x89\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to munlock:
-    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> quotactl to munlock
+    # from setdomainname:
+    b"\x00\x35\x03\x00\x00\x00\x00\x82"  # jge  130                     -> from quotactl
     b"\x00\x15\x75\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x00\x45\x00\x86\x00\x00\x00\x02"  # jset 2 fork                  else errno(EPERM)
     b"\x00\x35\x87\x86\x00\x00\x00\x7f"  # jge  127                     -> errno(ENOSYS) else allow
-    # quotactl to munlock:
-    b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> getdents to munlock
-    b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> setfsuid to setfsgid
+    # from quotactl:
+    b"\x00\x35\x03\x00\x00\x00\x00\x8d"  # jge  141 getdents            -> from getdents
+    b"\x00\x35\x01\x00\x00\x00\x00\x89"  # jge  137                     -> from setfsuid
     b"\x00\x35\x82\x84\x00\x00\x00\x83"  # jge  131 quotactl            -> errno(EPERM) else errno(ENOSYS)
-    # setfsuid to setfsgid:
+    # from setfsuid:
     b"\x00\x45\x81\x83\xff\xff\xff\x72"  # jset 0xffffff72              -> errno(EPERM) else errno(ENOSYS)
-    # getdents to munlock:
+    # from getdents:
     b"\x00\x15\x80\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x7f\x80\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to rt_sigsuspend:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> getresuid to rt_sigsuspend
+    # from mlockall:
+    b"\x00\x35\x05\x00\x00\x00\x00\xa5"  # jge  165 getresuid           -> from getresuid
     b"\x00\x15\x02\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x7d\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x7c\x7b\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x79\x7a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # getresuid to rt_sigsuspend:
+    # from getresuid:
     b"\x00\x15\x04\x00\x00\x00\x00\xac"  # jeq  172 prctl               -> prctl (1)
     b"\x00\x15\x77\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
     b"\x00\x15\x76\x00\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM)
     b"\x00\x15\x77\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x76\x75\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
     b"\x00\x35\x72\x71\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x00\x15\x71\x70\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to fchroot:
-    b"\x00\x35\x41\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> utimensat to fchroot
-    b"\x00\x35\x19\x00\x00\x00\x00\xc4"  # jge  196                     -> lstat64 to kexec_load
+    # from chown:
+    b"\x00\x35\x41\x00\x00\x00\x01\x2d"  # jge  301 utimensat           -> from utimensat
+    b"\x00\x35\x19\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
     b"\x00\x15\x04\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
     b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
-    b"\x00\x15\x6c\x46\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount, chown, recvmsg, ...
-    # sendmsg:
+    b"\x00\x15\x6c\x46\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount and others
+    # sendmsg: web_worker.yml:69
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x69\x6a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -146,142 +146,142 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x63\x62\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x62\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x60\x61\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x5d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x5c\x5b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x5a\x5b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x58\x57\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x57\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x56\x55\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # lstat64 to kexec_load:
-    b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> io_setup to kexec_load
-    b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> gettid to sched_getaffinity
+    # from lstat64:
+    b"\x00\x35\x14\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
+    b"\x00\x35\x0e\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x35\x02\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x00\x53\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     b"\x00\x15\x50\x51\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
-    # fcntl64 (1):
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x4c\x4d\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x4a\x4b\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x48\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x47\x46\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x46\x45\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # gettid to sched_getaffinity:
+    # from gettid:
     b"\x00\x35\x27\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> sendfile64 to sched_setaffinity
+    b"\x00\x35\x02\x00\x00\x00\x00\xd1"  # jge  209 sendfile64          -> from sendfile64
     b"\x00\x35\x42\x00\x00\x00\x00\xcf"  # jge  207 readahead           -> errno(EPERM)
     b"\x00\x35\x42\x43\x00\x00\x00\xce"  # jge  206 gettid              -> allow else errno(ENOSYS)
-    # sendfile64 to sched_setaffinity:
+    # from sendfile64:
     b"\x00\x35\x40\x41\x00\x00\x00\xd3"  # jge  211 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to kexec_load:
-    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> openat to kexec_load
-    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> setxattr to ppoll
-    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> remap_file_pages to set_tid_address
-    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> exit_group to epoll_wait
+    # from io_setup:
+    b"\x00\x35\x0b\x00\x00\x00\x01\x13"  # jge  275 openat              -> from openat
+    b"\x00\x35\x06\x00\x00\x00\x00\xee"  # jge  238 setxattr            -> from setxattr
+    b"\x00\x35\x04\x00\x00\x00\x00\xe3"  # jge  227 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xde"  # jge  222 exit_group          -> from exit_group
     b"\x00\x35\x00\x3d\x00\x00\x00\xd7"  # jge  215 io_setup            else errno(ENOSYS)
     b"\x00\x35\x3c\x3a\x00\x00\x00\xdc"  # jge  220                     -> errno(ENOSYS) else errno(EPERM)
-    # exit_group to epoll_wait:
+    # from exit_group:
     b"\x00\x15\x39\x3a\x00\x00\x00\xdf"  # jeq  223 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to set_tid_address:
+    # from remap_file_pages:
     b"\x00\x35\x39\x38\x00\x00\x00\xec"  # jge  236 fadvise64_64        -> allow else errno(EPERM)
-    # setxattr to ppoll:
-    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> tgkill to ppoll
-    # setpgid, setxattr:
+    # from setxattr:
+    b"\x00\x35\x01\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
+    # setpgid and others:
     b"\x00\x45\x36\x37\x00\x00\x00\xc4"  # jset 196                     -> errno(EPERM) else allow
-    # tgkill to ppoll:
+    # from tgkill:
     b"\x00\x35\x36\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x36\x34\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat to kexec_load:
-    b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> mkdirat to kexec_load
+    # from openat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x14"  # jge  276 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x31\x32\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to kexec_load:
-    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> get_robust_list to kexec_load
-    b"\x00\x35\x1b\x0a\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat, membarrier, statx else mount, chown, recvmsg, ...
-    # get_robust_list to kexec_load:
+    # from mkdirat:
+    b"\x00\x35\x01\x00\x00\x00\x01\x22"  # jge  290 get_robust_list     -> from get_robust_list
+    b"\x00\x35\x1b\x0a\x00\x00\x01\x1d"  # jge  285 readlinkat          -> readlinkat and others else mount and others
+    # from get_robust_list:
     b"\x00\x45\x2e\x2f\xff\xff\xfe\xd6"  # jset 0xfffffed6              -> errno(EPERM) else allow
-    # utimensat to fchroot:
-    b"\x00\x35\x12\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> fanotify_init to fchroot
+    # from utimensat:
+    b"\x00\x35\x12\x00\x00\x00\x01\x42"  # jge  322 fanotify_init       -> from fanotify_init
     b"\x00\x35\x0b\x00\x00\x00\x01\x41"  # jge  321 prlimit64           -> prlimit64
-    b"\x00\x35\x04\x00\x00\x00\x01\x2e"  # jge  302 signalfd            -> signalfd to accept4
+    b"\x00\x35\x04\x00\x00\x00\x01\x2e"  # jge  302 signalfd            -> from signalfd
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x29\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
     b"\x00\x35\x27\x28\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # signalfd to accept4:
-    b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> eventfd2 to accept4
+    # from signalfd:
+    b"\x00\x35\x02\x00\x00\x00\x01\x36"  # jge  310 eventfd2            -> from eventfd2
     b"\x00\x15\x27\x00\x00\x00\x01\x2f"  # jeq  303                     -> errno(ENOSYS)
-    # mount, chown, recvmsg, ...:
+    # mount and others:
     b"\x00\x45\x24\x25\x00\x00\x00\x47"  # jset 71 setregid             -> errno(EPERM) else allow
-    # eventfd2 to accept4:
-    b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to accept4
+    # from eventfd2:
+    b"\x00\x35\x01\x00\x00\x00\x01\x3d"  # jge  317 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
     b"\x00\x15\x22\x23\x00\x00\x01\x3a"  # jeq  314 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to accept4:
+    # from rt_tgsigqueueinfo:
     b"\x00\x35\x22\x21\x00\x00\x01\x3f"  # jge  319 recvmmsg            -> allow else errno(EPERM)
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x1f\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x20"  # ld   args[2].hi
     b"\x00\x35\x1d\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x1b\x1c\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
-    # fanotify_init to fchroot:
-    b"\x00\x35\x07\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> membarrier to io_pgetevents
+    # from fanotify_init:
+    b"\x00\x35\x07\x00\x00\x00\x01\x5f"  # jge  351 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x18\x17\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x15\x16\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to io_pgetevents:
+    # from membarrier:
     b"\x00\x15\x15\x00\x00\x00\x01\x5c"  # jeq  348 pwritev2            -> allow
-    # readlinkat, membarrier, statx:
+    # readlinkat and others:
     b"\x00\x45\x14\x13\x00\x00\x00\x01"  # jset 1 exit                  -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> pkey_alloc to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x00\x35\x02\x00\x00\x00\x01\x60"  # jge  352 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x10\x11\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to fchroot:
+    # from pkey_alloc:
     b"\x00\x35\x11\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x0c\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x00\x35\x07\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to map_shadow_stack
-    b"\x00\x35\x04\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> io_uring_enter to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> cacheflush to io_uring_setup
+    b"\x00\x35\x0c\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
+    b"\x00\x35\x07\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xaa"  # jge  426 io_uring_enter      -> from io_uring_enter
+    b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush
     b"\x00\x15\x0b\x0a\x00\x00\x01\x62"  # jeq  354 rseq                -> allow else errno(EPERM)
-    # cacheflush to io_uring_setup:
+    # from cacheflush:
     b"\x00\x35\x00\x0a\x00\x00\x01\x65"  # jge  357                     else allow
     b"\x00\x15\x08\x0a\x00\x00\x01\xa8"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # io_uring_enter to openat2:
+    # from io_uring_enter:
     b"\x00\x35\x00\x07\x00\x00\x01\xb3"  # jge  435 clone3              else errno(EPERM)
     b"\x00\x15\x07\x08\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to map_shadow_stack:
+    # from pidfd_getfd:
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

@@ -11,30 +11,30 @@ PROGRAM = (
     b"\x00\x06\x00\x00\x80\x00\x00\x00"  # ret  kill_process
     # ppc calls:
     b"\x00\x20\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> tuxcall to fchroot
-    b"\x00\x35\x36\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> mpx to clone
-    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> waitpid to lock
+    b"\x00\x35\x64\x00\x00\x00\x00\xe0"  # jge  224                     -> from tuxcall
+    b"\x00\x35\x36\x00\x00\x00\x00\x79"  # jge  121 setdomainname       -> from setdomainname
+    b"\x00\x35\x19\x00\x00\x00\x00\x38"  # jge  56 mpx                  -> from mpx
+    b"\x00\x35\x0f\x00\x00\x00\x00\x36"  # jge  54 ioctl                -> from ioctl
+    b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc8\xc9\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc6\xc7\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to lock:
-    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> dup to lock
-    b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x00\x35\x07\x00\x00\x00\x00\x29"  # jge  41 dup                  -> from dup
+    b"\x00\x35\x02\x00\x00\x00\x00\x15"  # jge  21 mount                -> from mount
     b"\x00\x35\xc4\x00\x00\x00\x00\x13"  # jge  19 lseek                -> allow
     b"\x00\x15\xc3\xc2\x00\x00\x00\x0d"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x00\x15\xc2\x00\x00\x00\x00\x18"  # jeq  24 getuid               -> allow
     b"\x00\x15\xc1\x00\x00\x00\x00\x1b"  # jeq  27 alarm                -> allow
     b"\x00\x15\xc0\x00\x00\x00\x00\x1d"  # jeq  29 pause                -> allow
     b"\x00\x15\xbf\xbe\x00\x00\x00\x21"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x00\x35\xbd\x00\x00\x00\x00\x33"  # jge  51 acct                 -> errno(EPERM)
-    b"\x00\x45\xbd\x5a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup, tuxcall
-    # ioctl to fcntl:
+    b"\x00\x45\xbd\x5a\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else dup and others
+    # from ioctl:
     b"\x00\x35\x06\x00\x00\x00\x00\x37"  # jge  55 fcntl                -> fcntl
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\xba\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
@@ -42,169 +42,169 @@ PROGRAM = (
     b"\x00\x15\xb8\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb7\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x48\x40\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1)
-    # mpx to clone:
-    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> syslog to clone
+    # from mpx:
+    b"\x00\x35\x13\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x35\x0a\x00\x00\x00\x00\x66"  # jge  102 socketcall          -> socketcall (1)
-    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> settimeofday to ioperm
-    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> setreuid to gettimeofday
+    b"\x00\x35\x04\x00\x00\x00\x00\x4f"  # jge  79 settimeofday         -> from settimeofday
+    b"\x00\x35\x02\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x00\xae\x00\x00\x00\x3f"  # jge  63 dup2                 else errno(EPERM)
     b"\x00\x15\xad\xae\x00\x00\x00\x42"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
-    b"\x00\x35\xad\x50\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid, pselect6
-    # settimeofday to ioperm:
-    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> mmap to ioperm
+    # from setreuid:
+    b"\x00\x35\xad\x50\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x00\x35\x02\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x45\x00\xab\xff\xff\xff\xad"  # jset 0xffffffad              else allow
     b"\x00\x15\xaa\xa9\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to ioperm:
+    # from mmap:
     b"\x00\x35\xa8\x00\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM)
     b"\x00\x15\xa7\xa8\x00\x00\x00\x5c"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # socketcall (1):
+    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)
     b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)
     b"\x00\x45\xa4\xa3\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:149
     b"\x00\x15\xa2\xa3\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:157, 160
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (4)
     b"\x00\x15\xa1\xa0\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (4):
+    # socketcall (4): web_worker.yml:160
     b"\x00\x35\x9f\xa0\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to clone:
+    # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
-    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> olduname to sigreturn
+    b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109 olduname            -> from olduname
     b"\x00\x35\x9d\x9c\x00\x00\x00\x68"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sigreturn:
+    # from olduname:
     b"\x00\x35\x9c\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x15\x9b\x9a\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x98\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)
     b"\x00\x45\x98\x97\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_getaffinity:
-    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> prctl to sched_getaffinity
-    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> _llseek to getresgid
+    # from setdomainname:
+    b"\x00\x35\x0e\x00\x00\x00\x00\xab"  # jge  171 prctl               -> from prctl
+    b"\x00\x35\x02\x00\x00\x00\x00\x8c"  # jge  140 _llseek             -> from _llseek
     b"\x00\x15\x79\x00\x00\x00\x00\x7d"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
-    b"\x00\x45\x93\x7e\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname, sigprocmask, poll, ...
-    # _llseek to getresgid:
-    b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> mremap to getresgid
-    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> mlockall to nanosleep
+    b"\x00\x45\x93\x7e\x00\x00\x00\x81"  # jset 129 delete_module       -> errno(EPERM) else setdomainname and others
+    # from _llseek:
+    b"\x00\x35\x05\x00\x00\x00\x00\xa3"  # jge  163 mremap              -> from mremap
+    b"\x00\x35\x02\x00\x00\x00\x00\x98"  # jge  152 mlockall            -> from mlockall
     b"\x00\x15\x90\x00\x00\x00\x00\x93"  # jeq  147 getsid              -> errno(EPERM)
     b"\x00\x15\x8f\x90\x00\x00\x00\x95"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to nanosleep:
+    # from mlockall:
     b"\x00\x35\x8f\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x8e\x8d\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap to getresgid:
-    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> setresuid to getresgid
+    # from mremap:
+    b"\x00\x35\x02\x00\x00\x00\x00\xa4"  # jge  164 setresuid           -> from setresuid
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x8a\x8b\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow
-    # setresuid to getresgid:
-    b"\x00\x35\x74\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname, sigprocmask, poll, ...
+    # from setresuid:
+    b"\x00\x35\x74\x00\x00\x00\x00\xa7"  # jge  167 poll                -> setdomainname and others
     b"\x00\x15\x89\x88\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow else errno(EPERM)
-    # prctl to sched_getaffinity:
-    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> pciconfig_read to sched_getaffinity
-    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> rt_sigreturn to fstat64
+    # from prctl:
+    b"\x00\x35\x0c\x00\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x00\x35\x04\x00\x00\x00\x00\xac"  # jge  172 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
     b"\x00\x35\x84\x83\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x00\x15\x83\x82\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # rt_sigreturn to fstat64:
-    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> chown to fstat64
+    # from rt_sigreturn:
+    b"\x00\x35\x01\x00\x00\x00\x00\xb5"  # jge  181 chown               -> from chown
     b"\x00\x15\x80\x81\x00\x00\x00\xb1"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # chown to fstat64:
-    b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> ugetrlimit to fstat64
-    b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> sigaltstack to vfork
+    # from chown:
+    b"\x00\x35\x03\x00\x00\x00\x00\xbe"  # jge  190 ugetrlimit          -> from ugetrlimit
+    b"\x00\x35\x01\x00\x00\x00\x00\xb9"  # jge  185 sigaltstack         -> from sigaltstack
     b"\x00\x15\x7e\x7d\x00\x00\x00\xb6"  # jeq  182 getcwd              -> allow else errno(EPERM)
-    # sigaltstack to vfork:
+    # from sigaltstack:
     b"\x00\x35\x7c\x7d\x00\x00\x00\xbb"  # jge  187 getpmsg             -> errno(EPERM) else allow
-    # ugetrlimit to fstat64:
-    b"\x00\x35\x7c\x26\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit, readlinkat
-    # pciconfig_read to sched_getaffinity:
+    # from ugetrlimit:
+    b"\x00\x35\x7c\x26\x00\x00\x00\xc2"  # jge  194 ftruncate64         -> allow else ugetrlimit and others
+    # from pciconfig_read:
     b"\x00\x35\x2e\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x00\x15\x04\x00\x00\x00\x00\xcc"  # jeq  204 fcntl64             -> fcntl64 (1)
     b"\x00\x15\x79\x00\x00\x00\x00\xca"  # jeq  202 getdents64          -> allow
     b"\x00\x15\x78\x00\x00\x00\x00\xcd"  # jeq  205 madvise             -> allow
     b"\x00\x15\x77\x00\x00\x00\x00\xcf"  # jeq  207 gettid              -> allow
     b"\x00\x15\x76\x75\x00\x00\x00\xdd"  # jeq  221 futex               -> allow else errno(EPERM)
-    # fcntl64 (1):
+    # fcntl64 (1): web_worker.yml:214
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)
-    # fcntl, fcntl64 (1):
+    # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
     b"\x00\x15\x71\x72\x00\x00\x00\x05"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl, fcntl64 (2):
+    # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x6f\x70\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): web_worker.yml:218
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)
     b"\x00\x35\x00\x6d\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x6c\x6b\x00\x00\x10\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl, fcntl64 (3):
+    # fcntl, fcntl64 (3): compute_only.yml:68, 78
     b"\x00\x15\x6b\x6a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
-    # tuxcall to fchroot:
-    b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> getsockopt to fchroot
-    b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> listen to setsockopt
-    b"\x00\x35\x13\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> utimensat to connect
-    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> openat to epoll_pwait
-    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> swapcontext to vmsplice
-    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
+    # from tuxcall:
+    b"\x00\x35\x3d\x00\x00\x00\x01\x54"  # jge  340 getsockopt          -> from getsockopt
+    b"\x00\x35\x1e\x00\x00\x00\x01\x49"  # jge  329 listen              -> from listen
+    b"\x00\x35\x13\x00\x00\x00\x01\x30"  # jge  304 utimensat           -> from utimensat
+    b"\x00\x35\x0b\x00\x00\x00\x01\x1e"  # jge  286 openat              -> from openat
+    b"\x00\x35\x06\x00\x00\x00\x00\xf9"  # jge  249 swapcontext         -> from swapcontext
+    b"\x00\x35\x04\x00\x00\x00\x00\xef"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x00\x35\x02\x00\x00\x00\x00\xe8"  # jge  232 set_tid_address     -> from set_tid_address
     b"\x00\x35\x00\x64\x00\x00\x00\xe1"  # jge  225 tuxcall             else errno(ENOSYS)
-    # dup, tuxcall:
+    # dup and others:
     b"\x00\x45\x61\x62\x00\x00\x00\x05"  # jset 5 open                  -> errno(EPERM) else allow
-    # set_tid_address to epoll_wait:
+    # from set_tid_address:
     b"\x00\x15\x60\x61\x00\x00\x00\xeb"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x00\x35\x60\x5f\x00\x00\x00\xf6"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to vmsplice:
-    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid, pselect6
+    # from swapcontext:
+    b"\x00\x35\x02\x00\x00\x00\x01\x18"  # jge  280 pselect6            -> setreuid and others
     b"\x00\x15\x5e\x00\x00\x00\x00\xfe"  # jeq  254 fadvise64_64        -> allow
     b"\x00\x15\x5e\x5c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, pselect6:
+    # setreuid and others:
     b"\x00\x45\x5b\x5c\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat to epoll_pwait:
-    b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> mkdirat to epoll_pwait
+    # from openat:
+    b"\x00\x35\x02\x00\x00\x00\x01\x1f"  # jge  287 mkdirat             -> from mkdirat
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to epoll_pwait:
-    b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
+    # from mkdirat:
+    b"\x00\x35\x01\x00\x00\x00\x01\x28"  # jge  296 readlinkat          -> from readlinkat
     b"\x00\x15\x57\x56\x00\x00\x01\x23"  # jeq  291 fstatat64           -> allow else errno(EPERM)
-    # readlinkat to epoll_pwait:
+    # from readlinkat:
     b"\x00\x35\x56\x00\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow
-    # ugetrlimit, readlinkat:
+    # ugetrlimit and others:
     b"\x00\x45\x54\x55\x00\x00\x00\x01"  # jset 1 exit                  -> errno(EPERM) else allow
-    # utimensat to connect:
-    b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> inotify_init1 to connect
+    # from utimensat:
+    b"\x00\x35\x03\x00\x00\x00\x01\x3e"  # jge  318 inotify_init1       -> from inotify_init1
     b"\x00\x35\x00\x3f\x00\x00\x01\x31"  # jge  305 signalfd            else utimensat, utimensat_time64
     b"\x00\x35\x52\x00\x00\x00\x01\x3a"  # jge  314 eventfd2            -> allow
     b"\x00\x15\x51\x50\x00\x00\x01\x33"  # jeq  307 eventfd             -> allow else errno(EPERM)
-    # inotify_init1 to connect:
+    # from inotify_init1:
     b"\x00\x15\x01\x00\x00\x00\x01\x45"  # jeq  325 prlimit64           -> prlimit64
     b"\x00\x45\x4e\x4f\xff\xff\xfe\xbe"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x15\x00\x4c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x4b\x4a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to setsockopt:
+    # from listen:
     b"\x00\x35\x09\x00\x00\x00\x01\x53"  # jge  339 setsockopt          -> setsockopt (1)
     b"\x00\x15\x03\x00\x00\x00\x01\x4d"  # jeq  333 socketpair          -> socketpair
     b"\x00\x15\x00\x48\x00\x00\x01\x4f"  # jeq  335 sendto              else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x46\x45\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x43\x00\x00\x00\x01"  # jeq  1                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x41\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x41\x40\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -212,84 +212,84 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x3a\x39\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x00\x15\x39\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x37\x38\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x35\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x34\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x33\x32\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x00\x35\x31\x32\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x2f\x2e\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x00\x15\x2e\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x2d\x2c\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x00\x35\x0e\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> name_to_handle_at to pkey_free
+    # from getsockopt:
+    b"\x00\x35\x0e\x00\x00\x00\x01\x82"  # jge  386 pkey_mprotect       -> from pkey_mprotect
+    b"\x00\x35\x03\x00\x00\x00\x01\x59"  # jge  345 name_to_handle_at   -> from name_to_handle_at
     b"\x00\x15\x00\x2a\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x27\x28\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # name_to_handle_at to pkey_free:
-    b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> membarrier to pkey_free
+    # from name_to_handle_at:
+    b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x24\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_free:
-    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    # from membarrier:
+    b"\x00\x35\x02\x00\x00\x00\x01\x7b"  # jge  379 copy_file_range     -> from copy_file_range
     b"\x00\x15\x21\x00\x00\x00\x01\x6d"  # jeq  365 membarrier          -> allow
     b"\x00\x15\x20\x21\x00\x00\x01\x7a"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to pkey_free:
+    # from copy_file_range:
     b"\x00\x45\x00\x1f\xff\xff\xfe\x82"  # jset 0xfffffe82              else allow
     b"\x00\x15\x1e\x1d\x00\x00\x01\x7f"  # jeq  383 statx               -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> rseq to timerfd_settime64
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x00\x35\x08\x00\x00\x00\x01\x9c"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x00\x35\x02\x00\x00\x00\x01\x83"  # jge  387 rseq                -> from rseq
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x19\x1a\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to timerfd_settime64:
-    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from rseq:
+    b"\x00\x35\x02\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x17\x00\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM)
-    b"\x00\x35\x18\x01\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else setdomainname, sigprocmask, poll, ...
-    # clock_gettime64 to timerfd_settime64:
+    b"\x00\x35\x18\x01\x00\x00\x01\x85"  # jge  389                     -> errno(ENOSYS) else setdomainname and others
+    # from clock_gettime64:
     b"\x00\x35\x15\x00\x00\x00\x01\x98"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # setdomainname, sigprocmask, poll, ...:
+    # setdomainname and others:
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x00\x35\x12\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
-    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> sched_rr_get_interval_time64 to openat2
-    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> io_pgetevents_time64 to futex_time64
+    b"\x00\x35\x08\x00\x00\x00\x01\xb6"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x00\x35\x04\x00\x00\x00\x01\xa7"  # jge  423 sched_rr_get_interval_time64 -> from sched_rr_get_interval_time64
+    b"\x00\x35\x01\x00\x00\x00\x01\xa0"  # jge  416 io_pgetevents_time64 -> from io_pgetevents_time64
     b"\x00\x35\x0e\x0d\x00\x00\x01\x9f"  # jge  415                     -> errno(ENOSYS) else allow
-    # io_pgetevents_time64 to futex_time64:
+    # from io_pgetevents_time64:
     b"\x00\x35\x0c\x00\x00\x00\x01\xa5"  # jge  421 rt_sigtimedwait_time64 -> allow
     b"\x00\x15\x0b\x0a\x00\x00\x01\xa1"  # jeq  417 recvmmsg_time64     -> allow else errno(EPERM)
-    # sched_rr_get_interval_time64 to openat2:
-    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> clone3 to openat2
+    # from sched_rr_get_interval_time64:
+    b"\x00\x35\x01\x00\x00\x00\x01\xb3"  # jge  435 clone3              -> from clone3
     b"\x00\x15\x0a\x08\x00\x00\x01\xa9"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to openat2:
+    # from clone3:
     b"\x00\x15\x08\x09\x00\x00\x01\xb4"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x00\x35\x04\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake
     b"\x00\x15\x06\x00\x00\x00\x01\xb7"  # jeq  439 faccessat2          -> allow
     b"\x00\x15\x05\x00\x00\x00\x01\xb9"  # jeq  441 epoll_pwait2        -> allow
     b"\x00\x15\x04\x00\x00\x00\x01\xc1"  # jeq  449 futex_waitv         -> allow
     b"\x00\x15\x04\x02\x00\x00\x01\xbf"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x00\x35\x00\x02\x00\x00\x01\xc9"  # jge  457 statmount           else allow
     b"\x00\x15\x01\x00\x00\x00\x01\xd7"  # jeq  471 rseq_slice_yield    -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x01"  # ret  errno(EPERM)

@@ -11,30 +11,30 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # ppc64le calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x5d\x00\xe0\x00\x00\x00"  # jge  224                     -> tuxcall to fchroot
-    b"\x35\x00\x3a\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> setdomainname to sched_getaffinity
-    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> mpx to clone
-    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> ioctl to fcntl
-    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> waitpid to lock
+    b"\x35\x00\x5d\x00\xe0\x00\x00\x00"  # jge  224                     -> from tuxcall
+    b"\x35\x00\x3a\x00\x79\x00\x00\x00"  # jge  121 setdomainname       -> from setdomainname
+    b"\x35\x00\x1e\x00\x38\x00\x00\x00"  # jge  56 mpx                  -> from mpx
+    b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 ioctl                -> from ioctl
+    b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xc0\xc1\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xbe\xbf\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # waitpid to lock:
-    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> dup to lock
-    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> mount to rmdir
+    # from waitpid:
+    b"\x35\x00\x07\x00\x29\x00\x00\x00"  # jge  41 dup                  -> from dup
+    b"\x35\x00\x02\x00\x15\x00\x00\x00"  # jge  21 mount                -> from mount
     b"\x35\x00\xbc\x00\x13\x00\x00\x00"  # jge  19 lseek                -> allow
     b"\x15\x00\xbb\xba\x0d\x00\x00\x00"  # jeq  13 time                 -> allow else errno(EPERM)
-    # mount to rmdir:
+    # from mount:
     b"\x15\x00\xba\x00\x18\x00\x00\x00"  # jeq  24 getuid               -> allow
     b"\x15\x00\xb9\x00\x1b\x00\x00\x00"  # jeq  27 alarm                -> allow
     b"\x15\x00\xb8\x00\x1d\x00\x00\x00"  # jeq  29 pause                -> allow
     b"\x15\x00\xb7\xb6\x21\x00\x00\x00"  # jeq  33 access               -> allow else errno(EPERM)
-    # dup to lock:
+    # from dup:
     b"\x35\x00\xb5\x00\x33\x00\x00\x00"  # jge  51 acct                 -> errno(EPERM)
-    b"\x45\x00\xb5\x2e\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup, setdomainname, create_module
-    # ioctl to fcntl:
+    b"\x45\x00\xb5\x2e\xd1\xff\xff\xff"  # jset 0xffffffd1              -> allow else dup and others
+    # from ioctl:
     b"\x35\x00\x06\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\xb2\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -42,151 +42,151 @@ PROGRAM = (
     b"\x15\x00\xb0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xaf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)
     b"\x15\x00\xa9\xaa\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\xa7\xa8\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (3):
+    # fcntl (3): compute_only.yml:68
     b"\x15\x00\xa7\xa6\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # mpx to clone:
-    b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> syslog to clone
+    # from mpx:
+    b"\x35\x00\x12\x00\x67\x00\x00\x00"  # jge  103 syslog              -> from syslog
     b"\x35\x00\x09\x00\x66\x00\x00\x00"  # jge  102 socketcall          -> socketcall (1)
-    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> settimeofday to ioperm
-    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> setreuid to gettimeofday
+    b"\x35\x00\x04\x00\x4f\x00\x00\x00"  # jge  79 settimeofday         -> from settimeofday
+    b"\x35\x00\x02\x00\x46\x00\x00\x00"  # jge  70 setreuid             -> from setreuid
     b"\x35\x00\x00\xa1\x3f\x00\x00\x00"  # jge  63 dup2                 else errno(EPERM)
     b"\x15\x00\xa0\xa1\x42\x00\x00\x00"  # jeq  66 setsid               -> errno(EPERM) else allow
-    # setreuid to gettimeofday:
-    b"\x35\x00\xa0\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid, pselect6
-    # settimeofday to ioperm:
-    b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> mmap to ioperm
+    # from setreuid:
+    b"\x35\x00\xa0\x44\x4c\x00\x00\x00"  # jge  76 getrlimit            -> allow else setreuid and others
+    # from settimeofday:
+    b"\x35\x00\x02\x00\x5a\x00\x00\x00"  # jge  90 mmap                 -> from mmap
     b"\x45\x00\x00\x9e\xad\xff\xff\xff"  # jset 0xffffffad              else allow
     b"\x15\x00\x9d\x9c\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
-    # mmap to ioperm:
-    b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap, rseq
-    # socketcall (1):
+    # from mmap:
+    b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
+    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)
     b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)
     b"\x45\x00\x98\x97\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2):
+    # socketcall (2): web_worker.yml:149
     b"\x15\x00\x96\x97\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow
-    # socketcall (3):
+    # socketcall (3): web_worker.yml:157, 160
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)
     b"\x15\x00\x95\x94\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)
-    # socketcall (4):
+    # socketcall (4): web_worker.yml:160
     b"\x35\x00\x93\x94\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow
-    # syslog to clone:
+    # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
-    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> olduname to sigreturn
+    b"\x35\x00\x01\x00\x6d\x00\x00\x00"  # jge  109 olduname            -> from olduname
     b"\x35\x00\x91\x90\x68\x00\x00\x00"  # jge  104 setitimer           -> allow else errno(EPERM)
-    # olduname to sigreturn:
+    # from olduname:
     b"\x35\x00\x90\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x8f\x8e\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x8c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x8c\x8b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # setdomainname to sched_getaffinity:
-    b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> getresgid to sched_getaffinity
-    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> mlockall to setresgid
-    b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> _llseek to munlock
+    # from setdomainname:
+    b"\x35\x00\x0e\x00\xaa\x00\x00\x00"  # jge  170 getresgid           -> from getresgid
+    b"\x35\x00\x06\x00\x98\x00\x00\x00"  # jge  152 mlockall            -> from mlockall
+    b"\x35\x00\x03\x00\x8c\x00\x00\x00"  # jge  140 _llseek             -> from _llseek
     b"\x15\x00\x74\x00\x7d\x00\x00\x00"  # jeq  125 mprotect            -> mprotect, pkey_mprotect
     b"\x15\x00\x87\x00\x7e\x00\x00\x00"  # jeq  126 sigprocmask         -> allow
-    # dup, setdomainname, create_module:
+    # dup and others:
     b"\x45\x00\x85\x86\x85\x00\x00\x00"  # jset 133 fchdir              -> errno(EPERM) else allow
-    # _llseek to munlock:
+    # from _llseek:
     b"\x15\x00\x84\x00\x93\x00\x00\x00"  # jeq  147 getsid              -> errno(EPERM)
     b"\x15\x00\x83\x84\x95\x00\x00\x00"  # jeq  149 _sysctl             -> errno(EPERM) else allow
-    # mlockall to setresgid:
+    # from mlockall:
     b"\x15\x00\x04\x00\xa3\x00\x00\x00"  # jeq  163 mremap              -> mremap
     b"\x15\x00\x82\x00\x9e\x00\x00\x00"  # jeq  158 sched_yield         -> allow
     b"\x15\x00\x81\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x80\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x7f\x7e\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x7c\x7d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # getresgid to sched_getaffinity:
-    b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> chown to sched_getaffinity
+    # from getresgid:
+    b"\x35\x00\x06\x00\xb5\x00\x00\x00"  # jge  181 chown               -> from chown
     b"\x15\x00\x01\x00\xab\x00\x00\x00"  # jeq  171 prctl               -> prctl (1)
     b"\x15\x00\x79\x7a\xb1\x00\x00\x00"  # jeq  177 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x77\x76\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x76\x75\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # chown to sched_getaffinity:
+    # from chown:
     b"\x35\x00\x2f\x00\xdf\x00\x00\x00"  # jge  223 sched_getaffinity   -> sched_getaffinity, prlimit64
-    b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> pciconfig_read to sched_setaffinity
-    b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> getpmsg to readahead
+    b"\x35\x00\x05\x00\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> from pciconfig_read
+    b"\x35\x00\x02\x00\xbb\x00\x00\x00"  # jge  187 getpmsg             -> from getpmsg
     b"\x35\x00\x72\x00\xb9\x00\x00\x00"  # jge  185 sigaltstack         -> allow
     b"\x15\x00\x71\x70\xb6\x00\x00\x00"  # jeq  182 getcwd              -> allow else errno(EPERM)
-    # getpmsg to readahead:
+    # from getpmsg:
     b"\x35\x00\x71\x00\xc0\x00\x00\x00"  # jge  192                     -> errno(ENOSYS)
     b"\x15\x00\x6f\x6e\xbe\x00\x00\x00"  # jeq  190 ugetrlimit          -> allow else errno(EPERM)
-    # pciconfig_read to sched_setaffinity:
+    # from pciconfig_read:
     b"\x15\x00\x6e\x00\xca\x00\x00\x00"  # jeq  202 getdents64          -> allow
     b"\x15\x00\x6d\x00\xcd\x00\x00\x00"  # jeq  205 madvise             -> allow
     b"\x15\x00\x6c\x00\xcf\x00\x00\x00"  # jeq  207 gettid              -> allow
     b"\x15\x00\x6b\x00\xdd\x00\x00\x00"  # jeq  221 futex               -> allow
     b"\x15\x00\x6b\x69\xcc\x00\x00\x00"  # jeq  204                     -> errno(ENOSYS) else errno(EPERM)
-    # tuxcall to fchroot:
-    b"\x35\x00\x30\x00\x50\x01\x00\x00"  # jge  336 recv                -> recv to fchroot
-    b"\x35\x00\x18\x00\x31\x01\x00\x00"  # jge  305 signalfd            -> signalfd to sendto
-    b"\x35\x00\x0e\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> mkdirat to utimensat
+    # from tuxcall:
+    b"\x35\x00\x30\x00\x50\x01\x00\x00"  # jge  336 recv                -> from recv
+    b"\x35\x00\x18\x00\x31\x01\x00\x00"  # jge  305 signalfd            -> from signalfd
+    b"\x35\x00\x0e\x00\x1f\x01\x00\x00"  # jge  287 mkdirat             -> from mkdirat
     b"\x35\x00\x0b\x00\x1e\x01\x00\x00"  # jge  286 openat              -> openat
-    b"\x35\x00\x06\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> swapcontext to vmsplice
-    b"\x35\x00\x04\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> remap_file_pages to clock_nanosleep
-    b"\x35\x00\x02\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> set_tid_address to epoll_wait
+    b"\x35\x00\x06\x00\xf9\x00\x00\x00"  # jge  249 swapcontext         -> from swapcontext
+    b"\x35\x00\x04\x00\xef\x00\x00\x00"  # jge  239 remap_file_pages    -> from remap_file_pages
+    b"\x35\x00\x02\x00\xe8\x00\x00\x00"  # jge  232 set_tid_address     -> from set_tid_address
     b"\x35\x00\x61\x00\xe3\x00\x00\x00"  # jge  227 io_setup            -> errno(EPERM)
     b"\x15\x00\x60\x62\xe1\x00\x00\x00"  # jeq  225 tuxcall             -> errno(EPERM) else errno(ENOSYS)
-    # set_tid_address to epoll_wait:
+    # from set_tid_address:
     b"\x15\x00\x5f\x60\xeb\x00\x00\x00"  # jeq  235 lookup_dcookie      -> errno(EPERM) else allow
-    # remap_file_pages to clock_nanosleep:
+    # from remap_file_pages:
     b"\x35\x00\x5f\x5e\xf6\x00\x00\x00"  # jge  246 clock_gettime       -> allow else errno(EPERM)
-    # swapcontext to vmsplice:
-    b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid, pselect6
+    # from swapcontext:
+    b"\x35\x00\x02\x00\x18\x01\x00\x00"  # jge  280 pselect6            -> setreuid and others
     b"\x15\x00\x5e\x00\xfe\x00\x00\x00"  # jeq  254                     -> errno(ENOSYS)
     b"\x15\x00\x5d\x5b\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
-    # setreuid, pselect6:
+    # setreuid and others:
     b"\x45\x00\x5a\x5b\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to utimensat:
+    # from mkdirat:
     b"\x35\x00\x04\x00\x30\x01\x00\x00"  # jge  304 utimensat           -> utimensat
-    b"\x35\x00\x01\x00\x28\x01\x00\x00"  # jge  296 readlinkat          -> readlinkat to epoll_pwait
+    b"\x35\x00\x01\x00\x28\x01\x00\x00"  # jge  296 readlinkat          -> from readlinkat
     b"\x15\x00\x56\x55\x23\x01\x00\x00"  # jeq  291 newfstatat          -> allow else errno(EPERM)
-    # readlinkat to epoll_pwait:
+    # from readlinkat:
     b"\x45\x00\x00\x55\x01\x00\x00\x00"  # jset 1 exit                  else allow
     b"\x35\x00\x54\x53\x2e\x01\x00\x00"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat:
+    # utimensat: web_worker.yml:196
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x15\x00\x50\x4f\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # signalfd to sendto:
-    b"\x35\x00\x0b\x00\x49\x01\x00\x00"  # jge  329 listen              -> listen to sendto
-    b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> inotify_init1 to connect
+    # from signalfd:
+    b"\x35\x00\x0b\x00\x49\x01\x00\x00"  # jge  329 listen              -> from listen
+    b"\x35\x00\x02\x00\x3e\x01\x00\x00"  # jge  318 inotify_init1       -> from inotify_init1
     b"\x35\x00\x4d\x00\x3a\x01\x00\x00"  # jge  314 eventfd2            -> allow
     b"\x15\x00\x4c\x4b\x33\x01\x00\x00"  # jeq  307 eventfd             -> allow else errno(EPERM)
-    # inotify_init1 to connect:
+    # from inotify_init1:
     b"\x15\x00\x01\x00\x45\x01\x00\x00"  # jeq  325 prlimit64           -> prlimit64
     b"\x45\x00\x49\x4a\xbe\xfe\xff\xff"  # jset 0xfffffebe              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x47\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x45\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x44\x43\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # listen to sendto:
+    # from listen:
     b"\x35\x00\x06\x00\x4f\x01\x00\x00"  # jge  335 sendto              -> sendto
     b"\x15\x00\x00\x42\x4d\x01\x00\x00"  # jeq  333 socketpair          else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
@@ -194,18 +194,18 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x39\x38\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # recv to fchroot:
-    b"\x35\x00\x18\x00\x59\x01\x00\x00"  # jge  345 name_to_handle_at   -> name_to_handle_at to fchroot
+    # from recv:
+    b"\x35\x00\x18\x00\x59\x01\x00\x00"  # jge  345 name_to_handle_at   -> from name_to_handle_at
     b"\x15\x00\x03\x00\x53\x01\x00\x00"  # jeq  339 setsockopt          -> setsockopt (1)
     b"\x15\x00\x00\x36\x55\x01\x00\x00"  # jeq  341 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x33\x34\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -213,65 +213,65 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x2d\x2c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x2c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x2a\x2b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x28\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x27\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x26\x25\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x24\x25\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x22\x21\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x21\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x20\x1f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # name_to_handle_at to fchroot:
-    b"\x35\x00\x0a\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> membarrier to pkey_free
+    # from name_to_handle_at:
+    b"\x35\x00\x0a\x00\x82\x01\x00\x00"  # jge  386 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x5d\x01\x00\x00"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x15\x00\x1c\x1b\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x19\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to pkey_free:
-    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> copy_file_range to pkey_free
+    # from membarrier:
+    b"\x35\x00\x02\x00\x7b\x01\x00\x00"  # jge  379 copy_file_range     -> from copy_file_range
     b"\x15\x00\x18\x00\x6d\x01\x00\x00"  # jeq  365 membarrier          -> allow
     b"\x15\x00\x17\x18\x7a\x01\x00\x00"  # jeq  378 mlock2              -> allow else errno(ENOSYS)
-    # copy_file_range to pkey_free:
+    # from copy_file_range:
     b"\x45\x00\x00\x16\x82\xfe\xff\xff"  # jset 0xfffffe82              else allow
     b"\x15\x00\x15\x14\x7f\x01\x00\x00"  # jeq  383 statx               -> allow else errno(EPERM)
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> rseq to fchroot
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x02\x00\x83\x01\x00\x00"  # jge  387 rseq                -> from rseq
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x11\x12\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # rseq to fchroot:
+    # from rseq:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> pidfd_send_signal to openat2
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x03\x00\x93\x01\x00\x00"  # jge  403                     -> from pidfd_send_signal
     b"\x35\x00\x0d\x00\x88\x01\x00\x00"  # jge  392 semtimedop          -> errno(EPERM)
     b"\x35\x00\x0e\x00\x85\x01\x00\x00"  # jge  389                     -> errno(ENOSYS)
-    # mmap, rseq:
+    # mmap and others:
     b"\x45\x00\x0c\x0b\x03\x00\x00\x00"  # jset 3 read                  -> allow else errno(EPERM)
-    # pidfd_send_signal to openat2:
-    b"\x35\x00\x02\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to openat2
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
     b"\x35\x00\x09\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x08\x0a\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to openat2:
+    # from clone3:
     b"\x15\x00\x08\x09\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
+    # from pidfd_getfd:
+    b"\x35\x00\x04\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x15\x00\x06\x00\xb7\x01\x00\x00"  # jeq  439 faccessat2          -> allow
     b"\x15\x00\x05\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -11,118 +11,118 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # riscv32 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> getsockopt to fchroot
-    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> prctl to setsockopt
-    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> openat to umask
+    b"\x35\x00\x69\x00\xd1\x00\x00\x00"  # jge  209 getsockopt          -> from getsockopt
+    b"\x35\x00\x3d\x00\xa7\x00\x00\x00"  # jge  167 prctl               -> from prctl
+    b"\x35\x00\x1a\x00\x38\x00\x00\x00"  # jge  56 openat               -> from openat
     b"\x15\x00\x0e\x00\x19\x00\x00\x00"  # jeq  25 fcntl64              -> fcntl64 (1)
     b"\x15\x00\x07\x00\x1d\x00\x00\x00"  # jeq  29 ioctl                -> ioctl
-    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1, ioprio_set
+    b"\x35\x00\x03\x00\x1a\x00\x00\x00"  # jge  26 inotify_init1        -> inotify_init1 and others
     b"\x35\x00\xa5\x00\x13\x00\x00\x00"  # jge  19 eventfd2             -> allow
     b"\x15\x00\xa4\x00\x11\x00\x00\x00"  # jeq  17 getcwd               -> allow
     b"\x15\x00\xa4\xa2\x04\x00\x00\x00"  # jeq  4                       -> errno(ENOSYS) else errno(EPERM)
-    # inotify_init1, ioprio_set:
+    # inotify_init1 and others:
     b"\x45\x00\x00\xa2\xcf\xff\xff\xff"  # jset 0xffffffcf              else allow
     b"\x15\x00\xa1\x00\x2e\x00\x00\x00"  # jeq  46 ftruncate64          -> allow
     b"\x15\x00\xa1\x9f\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x9e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x9d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x9c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x9b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl64 (1):
+    # fcntl64 (1): compute_only.yml:71, 74; web_worker.yml:214
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (3)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64 (2)
     b"\x15\x00\x95\x96\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl64 (2):
+    # fcntl64 (2): compute_only.yml:74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x93\x94\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64 (3):
+    # fcntl64 (3): web_worker.yml:218
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64 (4)
     b"\x35\x00\x00\x91\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x90\x8f\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # fcntl64 (4):
+    # fcntl64 (4): compute_only.yml:78
     b"\x15\x00\x8f\x8e\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # openat to umask:
-    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> sched_getaffinity to umask
-    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> close to sched_setaffinity
+    # from openat:
+    b"\x35\x00\x13\x00\x7b\x00\x00\x00"  # jge  123 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x02\x00\x39\x00\x00\x00"  # jge  57 close                -> from close
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x8a\x8b\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # close to sched_setaffinity:
-    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> signalfd4 to sched_setaffinity
-    b"\x35\x00\x89\x84\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close, getrusage, pidfd_getfd
-    # signalfd4 to sched_setaffinity:
-    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> unshare to sched_setaffinity
-    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> acct to set_tid_address
-    b"\x35\x00\x71\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync, unshare, getitimer, ...
-    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else 72, 137, setpriority
+    # from close:
+    b"\x35\x00\x01\x00\x48\x00\x00\x00"  # jge  72                      -> from signalfd4
+    b"\x35\x00\x89\x84\x3d\x00\x00\x00"  # jge  61 getdents64           -> allow else close and others
+    # from signalfd4:
+    b"\x35\x00\x07\x00\x61\x00\x00\x00"  # jge  97 unshare              -> from unshare
+    b"\x35\x00\x03\x00\x56\x00\x00\x00"  # jge  86                      -> from acct
+    b"\x35\x00\x71\x00\x51\x00\x00\x00"  # jge  81 sync                 -> sync and others
+    b"\x35\x00\x00\x11\x4e\x00\x00\x00"  # jge  78 readlinkat           else signalfd4 and others
     b"\x15\x00\x84\x85\x4e\x00\x00\x00"  # jeq  78 readlinkat           -> allow else errno(ENOSYS)
-    # acct to set_tid_address:
-    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> exit to set_tid_address
+    # from acct:
+    b"\x35\x00\x01\x00\x5d\x00\x00\x00"  # jge  93 exit                 -> from exit
     b"\x35\x00\x81\x83\x59\x00\x00\x00"  # jge  89 acct                 -> errno(EPERM) else errno(ENOSYS)
-    # exit to set_tid_address:
+    # from exit:
     b"\x15\x00\x80\x81\x5f\x00\x00\x00"  # jeq  95 waitid               -> errno(EPERM) else allow
-    # unshare to sched_setaffinity:
-    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> kexec_load to sched_setaffinity
+    # from unshare:
+    b"\x35\x00\x02\x00\x68\x00\x00\x00"  # jge  104 kexec_load          -> from kexec_load
     b"\x45\x00\x00\x80\x9d\xff\xff\xff"  # jset 0xffffff9d              else errno(ENOSYS)
-    b"\x15\x00\x7f\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync, unshare, getitimer, ...
-    # kexec_load to sched_setaffinity:
+    b"\x15\x00\x7f\x69\x65\x00\x00\x00"  # jeq  101                     -> errno(ENOSYS) else sync and others
+    # from kexec_load:
     b"\x35\x00\x00\x7c\x6c\x00\x00\x00"  # jge  108                     else errno(EPERM)
     b"\x45\x00\x00\x7d\x91\xff\xff\xff"  # jset 0xffffff91              else errno(ENOSYS)
     b"\x45\x00\x7a\x7c\x8c\xff\xff\xff"  # jset 0xffffff8c              -> errno(EPERM) else errno(ENOSYS)
-    # sched_getaffinity to umask:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x52\x7c\x00\x00\x00"  # jge  124 sched_yield         else sched_getaffinity, prlimit64
-    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> getresuid to umask
-    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> sigaltstack to setresuid
+    b"\x35\x00\x06\x00\x94\x00\x00\x00"  # jge  148 getresuid           -> from getresuid
+    b"\x35\x00\x02\x00\x84\x00\x00\x00"  # jge  132 sigaltstack         -> from sigaltstack
     b"\x45\x00\x00\x77\x03\xff\xff\xff"  # jset 0xffffff03              else allow
     b"\x15\x00\x77\x75\x7f\x00\x00\x00"  # jeq  127                     -> errno(ENOSYS) else errno(EPERM)
-    # sigaltstack to setresuid:
+    # from sigaltstack:
     b"\x35\x00\x00\x75\x89\x00\x00\x00"  # jge  137                     else allow
     b"\x15\x00\x74\x00\x8b\x00\x00\x00"  # jeq  139 rt_sigreturn        -> allow
-    # 72, 137, setpriority:
+    # signalfd4 and others:
     b"\x45\x00\x72\x74\x16\x00\x00\x00"  # jset 22 epoll_pwait          -> errno(EPERM) else errno(ENOSYS)
-    # getresuid to umask:
-    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> sethostname to umask
+    # from getresuid:
+    b"\x35\x00\x03\x00\xa1\x00\x00\x00"  # jge  161 sethostname         -> from sethostname
     b"\x15\x00\x71\x00\x99\x00\x00\x00"  # jeq  153 times               -> allow
     b"\x45\x00\x00\x70\x49\xff\xff\xff"  # jset 0xffffff49              else allow
     b"\x15\x00\x6f\x6e\x9e\x00\x00\x00"  # jeq  158 getgroups           -> allow else errno(EPERM)
-    # sethostname to umask:
+    # from sethostname:
     b"\x35\x00\x00\x6d\xa3\x00\x00\x00"  # jge  163                     else errno(EPERM)
-    b"\x35\x00\x68\x6e\xa5\x00\x00\x00"  # jge  165 getrusage           -> close, getrusage, pidfd_getfd else errno(ENOSYS)
-    # prctl to setsockopt:
+    b"\x35\x00\x68\x6e\xa5\x00\x00\x00"  # jge  165 getrusage           -> close and others else errno(ENOSYS)
+    # from prctl:
     b"\x35\x00\x16\x00\xd0\x00\x00\x00"  # jge  208 setsockopt          -> setsockopt (1)
-    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> socketpair to recvfrom
-    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> getcpu to socket
+    b"\x35\x00\x0a\x00\xc7\x00\x00\x00"  # jge  199 socketpair          -> from socketpair
+    b"\x35\x00\x04\x00\xa8\x00\x00\x00"  # jge  168 getcpu              -> from getcpu
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x67\x66\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x66\x65\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # getcpu to socket:
-    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> mq_open to socket
-    b"\x35\x00\x64\x5c\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu, clone3
-    # mq_open to socket:
+    # from getcpu:
+    b"\x35\x00\x01\x00\xb4\x00\x00\x00"  # jge  180 mq_open             -> from mq_open
+    b"\x35\x00\x64\x5c\xac\x00\x00\x00"  # jge  172 getpid              -> allow else getcpu and others
+    # from mq_open:
     b"\x35\x00\x62\x00\xc1\x00\x00\x00"  # jge  193 semop               -> errno(EPERM)
     b"\x45\x00\x61\x00\x08\xff\xff\xff"  # jset 0xffffff08              -> errno(EPERM)
     b"\x35\x00\x62\x60\xb6\x00\x00\x00"  # jge  182                     -> errno(ENOSYS) else errno(EPERM)
-    # socketpair to recvfrom:
+    # from socketpair:
     b"\x15\x00\x05\x00\xc7\x00\x00\x00"  # jeq  199 socketpair          -> socketpair
     b"\x15\x00\x02\x00\xce\x00\x00\x00"  # jeq  206 sendto              -> sendto
     b"\x15\x00\x5d\x00\xc8\x00\x00\x00"  # jeq  200 bind                -> errno(EPERM)
     b"\x15\x00\x5c\x5d\xcb\x00\x00\x00"  # jeq  203 connect             -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x5b\x5a\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x58\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x56\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x56\x55\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -130,113 +130,113 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x4f\x4e\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x4e\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x4c\x4d\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x4a\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x49\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x48\x47\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x46\x47\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x44\x43\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x43\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x42\x41\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to fchroot:
-    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> mlockall to fchroot
-    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> add_key to munlock
+    # from getsockopt:
+    b"\x35\x00\x0f\x00\xe6\x00\x00\x00"  # jge  230 mlockall            -> from mlockall
+    b"\x35\x00\x07\x00\xd9\x00\x00\x00"  # jge  217 add_key             -> from add_key
     b"\x15\x00\x04\x00\xd3\x00\x00\x00"  # jeq  211 sendmsg             -> sendmsg
     b"\x15\x00\x01\x00\xd8\x00\x00\x00"  # jeq  216 mremap              -> mremap
     b"\x15\x00\x3c\x3d\xd5\x00\x00\x00"  # jeq  213 readahead           -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x3a\x3b\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x38\x39\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # add_key to munlock:
-    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> mmap2 to munlock
+    # from add_key:
+    b"\x35\x00\x04\x00\xde\x00\x00\x00"  # jge  222 mmap2               -> from mmap2
     b"\x15\x00\x00\x36\xdc\x00\x00\x00"  # jeq  220 clone               else errno(EPERM)
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x34\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x34\x33\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # mmap2 to munlock:
+    # from mmap2:
     b"\x15\x00\x16\x00\xe2\x00\x00\x00"  # jeq  226 mprotect            -> mprotect, pkey_mprotect
     b"\x45\x00\x32\x31\x1e\xff\xff\xff"  # jset 0xffffff1e              -> allow else errno(EPERM)
-    # mlockall to fchroot:
-    b"\x35\x00\x10\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
-    b"\x35\x00\x0a\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> fanotify_init to userfaultfd
+    # from mlockall:
+    b"\x35\x00\x10\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    b"\x35\x00\x0a\x00\x06\x01\x00\x00"  # jge  262 fanotify_init       -> from fanotify_init
     b"\x35\x00\x05\x00\x05\x01\x00\x00"  # jge  261 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> accept4 to riscv_flush_icache
+    b"\x35\x00\x01\x00\xf2\x00\x00\x00"  # jge  242 accept4             -> from accept4
     b"\x15\x00\x2d\x2c\xe9\x00\x00\x00"  # jeq  233 madvise             -> allow else errno(EPERM)
-    # accept4 to riscv_flush_icache:
-    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> riscv_hwprobe to riscv_flush_icache
+    # from accept4:
+    b"\x35\x00\x01\x00\x02\x01\x00\x00"  # jge  258 riscv_hwprobe       -> from riscv_hwprobe
     b"\x15\x00\x2b\x2c\xf2\x00\x00\x00"  # jeq  242 accept4             -> allow else errno(ENOSYS)
-    # riscv_hwprobe to riscv_flush_icache:
+    # from riscv_hwprobe:
     b"\x15\x00\x2b\x2a\x04\x01\x00\x00"  # jeq  260                     -> errno(ENOSYS) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x27\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x26\x25\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fanotify_init to userfaultfd:
+    # from fanotify_init:
     b"\x15\x00\x02\x00\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> sendmmsg
     b"\x15\x00\x24\x00\x16\x01\x00\x00"  # jeq  278 getrandom           -> allow
     b"\x15\x00\x24\x22\x0a\x01\x00\x00"  # jeq  266                     -> errno(ENOSYS) else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # membarrier to fchroot:
-    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> pkey_alloc to timerfd_settime64
+    # from membarrier:
+    b"\x35\x00\x0c\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x04\x00\x21\x01\x00\x00"  # jge  289 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x20\x01\x00\x00"  # jeq  288 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x1c\x1d\x1d\x01\x00\x00"  # jeq  285 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1a\x1b\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
-    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> rseq to kexec_file_load
+    # from pkey_alloc:
+    b"\x35\x00\x04\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
+    b"\x35\x00\x01\x00\x24\x01\x00\x00"  # jge  292                     -> from rseq
     b"\x15\x00\x18\x17\x23\x01\x00\x00"  # jeq  291 statx               -> allow else errno(EPERM)
-    # rseq to kexec_file_load:
+    # from rseq:
     b"\x15\x00\x17\x00\x25\x01\x00\x00"  # jeq  293 rseq                -> allow
     b"\x15\x00\x15\x17\x26\x01\x00\x00"  # jeq  294 kexec_file_load     -> errno(EPERM) else errno(ENOSYS)
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x35\x00\x14\x00\x98\x01\x00\x00"  # jge  408 timer_gettime64     -> errno(EPERM)
-    # sync, unshare, getitimer, ...:
+    # sync and others:
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 io_submit             -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x10\x11\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x11\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to openat2
+    b"\x35\x00\x08\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x00\x0d\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x0c\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
     b"\x15\x00\x0c\x0a\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to openat2:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0a\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
-    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu, clone3
+    b"\x35\x00\x01\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> getcpu and others
     b"\x15\x00\x09\x07\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # getcpu, clone3:
+    # getcpu and others:
     b"\x45\x00\x08\x07\x03\x00\x00\x00"  # jset 3 io_cancel             -> errno(ENOSYS) else allow
-    # pidfd_getfd to fchroot:
-    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    # close, getrusage, pidfd_getfd:
+    # from pidfd_getfd:
+    b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x01\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    # close and others:
     b"\x45\x00\x04\x03\x01\x00\x00\x00"  # jset 1 io_destroy            -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
+    # from mount_setattr:
     b"\x15\x00\x03\x02\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

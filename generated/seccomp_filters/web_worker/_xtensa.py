@@ -11,42 +11,42 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # xtensa calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x51\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> sendfile to fchroot
-    b"\x35\x00\x2f\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> setsockopt to socketpair
-    b"\x35\x00\x18\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> ioctl to socket
+    b"\x35\x00\x51\x00\x71\x00\x00\x00"  # jge  113 sendfile            -> from sendfile
+    b"\x35\x00\x2f\x00\x61\x00\x00\x00"  # jge  97 setsockopt           -> from setsockopt
+    b"\x35\x00\x18\x00\x42\x00\x00\x00"  # jge  66 ioctl                -> from ioctl
     b"\x15\x00\x15\x00\x08\x00\x00\x00"  # jeq  8 open                  -> open
     b"\x15\x00\x0e\x00\x3d\x00\x00\x00"  # jeq  61 fcntl64              -> fcntl64
-    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link, fallocate
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> creat to pwrite64
+    b"\x35\x00\x04\x00\x20\x00\x00\x00"  # jge  32 link                 -> link and others
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 creat                -> from creat
     b"\x35\x00\xa9\xa8\x09\x00\x00\x00"  # jge  9 close                 -> allow else errno(EPERM)
-    # creat to pwrite64:
+    # from creat:
     b"\x35\x00\x00\xa7\x17\x00\x00\x00"  # jge  23 ftruncate            else errno(EPERM)
     b"\x15\x00\xa6\xa7\x1c\x00\x00\x00"  # jeq  28 truncate64           -> errno(EPERM) else allow
-    # link, fallocate:
-    b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat, fallocate
-    b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> getcwd to fchown
+    # link and others:
+    b"\x35\x00\x05\x00\x36\x00\x00\x00"  # jge  54 fstat                -> fstat and others
+    b"\x35\x00\x02\x00\x2b\x00\x00\x00"  # jge  43 getcwd               -> from getcwd
     b"\x15\x00\xa4\x00\x23\x00\x00\x00"  # jeq  35 readlink             -> allow
     b"\x15\x00\xa3\xa2\x25\x00\x00\x00"  # jeq  37 pipe                 -> allow else errno(EPERM)
-    # getcwd to fchown:
-    b"\x35\x00\x00\x5b\x31\x00\x00\x00"  # jge  49 lstat                else getcwd, getresgid
+    # from getcwd:
+    b"\x35\x00\x00\x5b\x31\x00\x00\x00"  # jge  49 lstat                else getcwd and others
     b"\x35\x00\xa0\xa1\x33\x00\x00\x00"  # jge  51 available51          -> errno(EPERM) else allow
-    # fstat, fallocate:
-    b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> fallocate to utimes
+    # fstat and others:
+    b"\x35\x00\x01\x00\x3d\x00\x00\x00"  # jge  61 fcntl64              -> from fallocate
     b"\x15\x00\x9e\x9f\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
-    # fallocate to utimes:
+    # from fallocate:
     b"\x15\x00\x9e\x9d\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl64:
+    # fcntl64: web_worker.yml:214, 218
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x10\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)
     b"\x35\x00\x13\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)
     b"\x35\x00\x00\x99\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x98\x97\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x95\x96\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # ioctl to socket:
-    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> setxattr to socket
+    # from ioctl:
+    b"\x35\x00\x0e\x00\x44\x00\x00\x00"  # jge  68 setxattr             -> from setxattr
     b"\x15\x00\x06\x00\x43\x00\x00\x00"  # jeq  67 fcntl                -> fcntl
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x92\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
@@ -54,29 +54,29 @@ PROGRAM = (
     b"\x15\x00\x90\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x8f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl:
+    # fcntl: web_worker.yml:210
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)
-    # fcntl64, fcntl (1):
+    # fcntl64, fcntl (1): compute_only.yml:61, 64, 71, 74
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl64, fcntl (2)
     b"\x15\x00\x89\x8a\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl64, fcntl (2):
+    # fcntl64, fcntl (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x87\x88\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl64, fcntl (3):
+    # fcntl64, fcntl (3): compute_only.yml:68, 78
     b"\x15\x00\x87\x86\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # setxattr to socket:
-    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> mlockall to socket
+    # from setxattr:
+    b"\x35\x00\x02\x00\x56\x00\x00\x00"  # jge  86 mlockall             -> from mlockall
     b"\x15\x00\x69\x00\x52\x00\x00\x00"  # jeq  82 mprotect             -> mprotect, pkey_mprotect
     b"\x35\x00\x84\x83\x50\x00\x00\x00"  # jge  80 mmap2                -> allow else errno(EPERM)
-    # mlockall to socket:
+    # from mlockall:
     b"\x15\x00\x01\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
-    b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall, msync, pidfd_getfd
-    # mremap:
+    b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x7f\x80\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # setsockopt to socketpair:
-    b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> getsockopt to socketpair
+    # from setsockopt:
+    b"\x35\x00\x14\x00\x62\x00\x00\x00"  # jge  98 getsockopt           -> from getsockopt
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (4)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (2)
@@ -84,168 +84,168 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)
     b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:101, 106
     b"\x15\x00\x77\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x75\x76\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x73\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x72\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x71\x70\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:122
     b"\x35\x00\x6f\x70\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x6d\x6c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:89, 93
     b"\x15\x00\x6c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x6b\x6a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to socketpair:
+    # from getsockopt:
     b"\x35\x00\x06\x00\x70\x00\x00\x00"  # jge  112 socketpair          -> socketpair
     b"\x15\x00\x03\x00\x6a\x00\x00\x00"  # jeq  106 sendmsg             -> sendmsg
-    b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt, recvmsg, recvfrom, ...
+    b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x65\x66\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x63\x64\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x5f\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x5f\x5e\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendfile to fchroot:
-    b"\x35\x00\x2d\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> utimensat to fchroot
-    b"\x35\x00\x17\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> sched_getaffinity to readlinkat
-    b"\x35\x00\x08\x00\x79\x00\x00\x00"  # jge  121 wait4               -> wait4 to sched_setaffinity
+    # from sendfile:
+    b"\x35\x00\x2d\x00\x28\x01\x00\x00"  # jge  296 utimensat           -> from utimensat
+    b"\x35\x00\x17\x00\x9d\x00\x00\x00"  # jge  157 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x08\x00\x79\x00\x00\x00"  # jge  121 wait4               -> from wait4
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
     b"\x15\x00\x58\x59\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x56\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x56\x55\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # wait4 to sched_setaffinity:
-    b"\x35\x00\x06\x00\x83\x00\x00\x00"  # jge  131 personality         -> personality to sched_setaffinity
+    # from wait4:
+    b"\x35\x00\x06\x00\x83\x00\x00\x00"  # jge  131 personality         -> from personality
     b"\x35\x00\x01\x00\x82\x00\x00\x00"  # jge  130 prctl               -> prctl (1)
-    b"\x35\x00\x3b\x50\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getsockopt, recvmsg, recvfrom, ... else errno(EPERM)
-    # prctl (1):
+    b"\x35\x00\x3b\x50\x7e\x00\x00\x00"  # jge  126 set_tid_address     -> getsockopt and others else errno(EPERM)
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x4e\x4d\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x4d\x4c\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # personality to sched_setaffinity:
-    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> setreuid to sched_setaffinity
+    # from personality:
+    b"\x35\x00\x02\x00\x8e\x00\x00\x00"  # jge  142 setreuid            -> from setreuid
     b"\x35\x00\x00\x4a\x86\x00\x00\x00"  # jge  134 setitimer           else errno(EPERM)
     b"\x45\x00\x4a\x49\x75\xff\xff\xff"  # jset 0xffffff75              -> allow else errno(EPERM)
-    # setreuid to sched_setaffinity:
-    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> getresgid to sched_setaffinity
+    # from setreuid:
+    b"\x35\x00\x01\x00\x93\x00\x00\x00"  # jge  147 getresgid           -> from getresgid
     b"\x15\x00\x48\x47\x91\x00\x00\x00"  # jeq  145 getresuid           -> allow else errno(EPERM)
-    # getresgid to sched_setaffinity:
+    # from getresgid:
     b"\x35\x00\x46\x00\x9b\x00\x00\x00"  # jge  155 acct                -> errno(EPERM)
-    # getcwd, getresgid:
+    # getcwd and others:
     b"\x45\x00\x46\x45\x02\x00\x00\x00"  # jset 2 available4            -> allow else errno(EPERM)
-    # sched_getaffinity to readlinkat:
-    b"\x35\x00\x0e\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> inotify_init to readlinkat
+    # from sched_getaffinity:
+    b"\x35\x00\x0e\x00\x14\x01\x00\x00"  # jge  276 inotify_init        -> from inotify_init
     b"\x35\x00\x00\x20\x9e\x00\x00\x00"  # jge  158 capget              else sched_getaffinity, prlimit64
-    b"\x35\x00\x05\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> sched_yield to epoll_create1
+    b"\x35\x00\x05\x00\xdb\x00\x00\x00"  # jge  219 sched_yield         -> from sched_yield
     b"\x35\x00\x00\x41\xbd\x00\x00\x00"  # jge  189 getrlimit           else errno(EPERM)
-    b"\x35\x00\x02\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> setgroups to sched_rr_get_interval
+    b"\x35\x00\x02\x00\xc5\x00\x00\x00"  # jge  197 setgroups           -> from setgroups
     b"\x35\x00\x00\x40\xc1\x00\x00\x00"  # jge  193 settimeofday        else allow
     b"\x35\x00\x3f\x3e\xc3\x00\x00\x00"  # jge  195 nanosleep           -> allow else errno(EPERM)
-    # setgroups to sched_rr_get_interval:
+    # from setgroups:
     b"\x45\x00\x3d\x3e\x2e\xff\xff\xff"  # jset 0xffffff2e              -> errno(EPERM) else allow
-    # sched_yield to epoll_create1:
-    b"\x35\x00\x05\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> timer_create to epoll_create1
-    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> rt_sigqueueinfo to clock_nanosleep
+    # from sched_yield:
+    b"\x35\x00\x05\x00\xf8\x00\x00\x00"  # jge  248 timer_create        -> from timer_create
+    b"\x35\x00\x02\x00\xe6\x00\x00\x00"  # jge  230 rt_sigqueueinfo     -> from rt_sigqueueinfo
     b"\x45\x00\x00\x3c\x22\xff\xff\xff"  # jset 0xffffff22              else errno(ENOSYS)
     b"\x15\x00\x39\x3a\xde\x00\x00\x00"  # jeq  222 available222        -> errno(EPERM) else allow
-    # rt_sigqueueinfo to clock_nanosleep:
+    # from rt_sigqueueinfo:
     b"\x35\x00\x39\x00\xf5\x00\x00\x00"  # jge  245 clock_gettime       -> allow
     b"\x15\x00\x38\x37\xe7\x00\x00\x00"  # jeq  231 rt_sigsuspend       -> allow else errno(EPERM)
-    # timer_create to epoll_create1:
+    # from timer_create:
     b"\x35\x00\x37\x36\x10\x01\x00\x00"  # jge  272 pselect6            -> allow else errno(EPERM)
-    # inotify_init to readlinkat:
+    # from inotify_init:
     b"\x15\x00\x03\x00\x20\x01\x00\x00"  # jeq  288 openat              -> openat
     b"\x15\x00\x35\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
     b"\x15\x00\x34\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
     b"\x15\x00\x33\x32\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat:
+    # openat: web_worker.yml:173
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x30\x31\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # utimensat to fchroot:
-    b"\x35\x00\x12\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> pkey_mprotect to fchroot
-    b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> prlimit64 to pwritev2
+    # from utimensat:
+    b"\x35\x00\x12\x00\x5c\x01\x00\x00"  # jge  348 pkey_mprotect       -> from pkey_mprotect
+    b"\x35\x00\x08\x00\x4a\x01\x00\x00"  # jge  330 prlimit64           -> from prlimit64
     b"\x35\x00\x00\x1a\x29\x01\x00\x00"  # jge  297 fchownat            else utimensat, utimensat_time64
-    b"\x35\x00\x04\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> timerfd_create to clock_adjtime
-    b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> eventfd to pipe2
+    b"\x35\x00\x04\x00\x38\x01\x00\x00"  # jge  312 timerfd_create      -> from timerfd_create
+    b"\x35\x00\x02\x00\x31\x01\x00\x00"  # jge  305                     -> from eventfd
     b"\x15\x00\x2b\x00\x2b\x01\x00\x00"  # jeq  299 fstatat64           -> allow
     b"\x15\x00\x2a\x29\x2d\x01\x00\x00"  # jeq  301 faccessat           -> allow else errno(EPERM)
-    # eventfd to pipe2:
-    b"\x35\x00\x13\x2a\x32\x01\x00\x00"  # jge  306 eventfd             -> getsockopt, recvmsg, recvfrom, ... else errno(ENOSYS)
-    # timerfd_create to clock_adjtime:
+    # from eventfd:
+    b"\x35\x00\x13\x2a\x32\x01\x00\x00"  # jge  306 eventfd             -> getsockopt and others else errno(ENOSYS)
+    # from timerfd_create:
     b"\x35\x00\x27\x00\x3f\x01\x00\x00"  # jge  319 available319        -> errno(EPERM)
     b"\x35\x00\x27\x26\x3c\x01\x00\x00"  # jge  316 eventfd2            -> allow else errno(EPERM)
-    # prlimit64 to pwritev2:
-    b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> kcmp to pwritev2
+    # from prlimit64:
+    b"\x35\x00\x04\x00\x4b\x01\x00\x00"  # jge  331 kcmp                -> from kcmp
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x23\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x21\x22\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # kcmp to pwritev2:
-    b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> membarrier to pwritev2
+    # from kcmp:
+    b"\x35\x00\x02\x00\x57\x01\x00\x00"  # jge  343 membarrier          -> from membarrier
     b"\x15\x00\x20\x00\x4d\x01\x00\x00"  # jeq  333 accept4             -> allow
     b"\x15\x00\x1f\x1e\x52\x01\x00\x00"  # jeq  338 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x1d\x1e\x59\x01\x00\x00"  # jeq  345 copy_file_range     -> errno(EPERM) else allow
-    # pkey_mprotect to fchroot:
-    b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> utimensat_time64 to fchroot
-    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> pkey_alloc to timerfd_settime64
-    # mprotect, pkey_mprotect:
+    # from pkey_mprotect:
+    b"\x35\x00\x08\x00\x9c\x01\x00\x00"  # jge  412 utimensat_time64    -> from utimensat_time64
+    b"\x35\x00\x02\x00\x5d\x01\x00\x00"  # jge  349 pkey_alloc          -> from pkey_alloc
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x19\x1a\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to timerfd_settime64:
-    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> clock_gettime64 to timerfd_settime64
+    # from pkey_alloc:
+    b"\x35\x00\x02\x00\x93\x01\x00\x00"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x35\x00\x00\x17\x5f\x01\x00\x00"  # jge  351 statx               else errno(EPERM)
     b"\x35\x00\x18\x17\x61\x01\x00\x00"  # jge  353                     -> errno(ENOSYS) else allow
-    # clock_gettime64 to timerfd_settime64:
+    # from clock_gettime64:
     b"\x45\x00\x15\x00\x68\xfe\xff\xff"  # jset 0xfffffe68              -> errno(EPERM)
-    # getsockopt, recvmsg, recvfrom, ...:
+    # getsockopt and others:
     b"\x45\x00\x15\x14\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
-    # utimensat_time64 to fchroot:
-    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> pselect6_time64 to fchroot
-    # utimensat, utimensat_time64:
+    # from utimensat_time64:
+    b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
+    # utimensat, utimensat_time64: web_worker.yml:196, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x11\x12\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # pselect6_time64 to fchroot:
+    # from pselect6_time64:
     b"\x35\x00\x12\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to fchroot
-    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> rt_sigtimedwait_time64 to pidfd_open
+    b"\x35\x00\x06\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x03\x00\xa5\x01\x00\x00"  # jge  421 rt_sigtimedwait_time64 -> from rt_sigtimedwait_time64
     b"\x35\x00\x00\x0e\x9f\x01\x00\x00"  # jge  415                     else allow
     b"\x15\x00\x0d\x00\xa1\x01\x00\x00"  # jeq  417 recvmmsg_time64     -> allow
     b"\x15\x00\x0d\x0b\x9f\x01\x00\x00"  # jeq  415                     -> errno(ENOSYS) else errno(EPERM)
-    # rt_sigtimedwait_time64 to pidfd_open:
+    # from rt_sigtimedwait_time64:
     b"\x35\x00\x00\x0b\xa7\x01\x00\x00"  # jge  423 sched_rr_get_interval_time64 else allow
     b"\x15\x00\x0b\x09\xa9\x01\x00\x00"  # jeq  425 io_uring_setup      -> errno(ENOSYS) else errno(EPERM)
-    # clone3 to fchroot:
-    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to fchroot
-    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to map_shadow_stack
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> mlockall, msync, pidfd_getfd
+    # from clone3:
+    b"\x35\x00\x06\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x03\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> mlockall and others
     b"\x15\x00\x06\x07\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # mlockall, msync, pidfd_getfd:
+    # mlockall and others:
     b"\x45\x00\x05\x04\x01\x00\x00\x00"  # jset 1 xtensa                -> allow else errno(EPERM)
-    # mount_setattr to map_shadow_stack:
+    # from mount_setattr:
     b"\x15\x00\x04\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x04\x02\xbf\x01\x00\x00"  # jeq  447                     -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to fchroot:
+    # from futex_wake:
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)

@@ -232,6 +232,7 @@ def vendor(
     """
     from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415
     from seccompgen.pipeline.build import Means  # noqa: PLC0415
+    from seccompgen.pipeline.files import put  # noqa: PLC0415
 
     place = Path(destination)
     vendoring.check_dest(place, single_file=single_file)
@@ -243,7 +244,11 @@ def vendor(
     only = tuple(require_abi(one) for one in arches)
     request = vendoring.Request(place, single_file, paths, only, objective)
     known, means = tables or default_tables(), Means(workers)
-    return tuple(vendoring.vendor(lambda: request, known, means, force=force)[1])
+
+    def make() -> vendoring.Vendoring:
+        return vendoring.compile_request(lambda: request, known, means, force=force)
+
+    return tuple(put(make, place.absolute().parent)[1])
 
 
 def _several(policies: object) -> list[PolicyLike]:

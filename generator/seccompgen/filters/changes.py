@@ -12,8 +12,8 @@ from seccompgen.core.program import decode
 from seccompgen.filters.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_file
 from seccompgen.pipeline.build import difference_text, module_name
-from seccompgen.pipeline.files import NOTIFICATION_NAME, RUNTIME_NAME
 from seccompgen.pipeline.packages import INIT_NAME, holds_program
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, prove
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def explain(path: Path, content: bytes, made: Sequence[New], tables: Tables) -> 
         else:
             continue
         return f"{_reason(old, new)}; {effect}"
-    if path.name in {RUNTIME_NAME, NOTIFICATION_NAME}:
+    if path.name in {*RUNTIME_NAMES, NOTIFICATION_NAME}:
         return "it was edited, or this seccompgen has another"
     if "proved" not in new:
         return ""

@@ -40,6 +40,7 @@ from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
 from seccompgen.render import Form, policy_docstring
+from seccompgen.render.templates import EXPLAIN_NAME
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import word_at
 
@@ -402,7 +403,8 @@ def _runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
     """Return what of the files that a filter imports is not as seccompgen writes it.
 
     That is the runtime, and for a policy with a listener what its supervisor imports. What Python
-    would import instead of one of these is told as well.
+    would import instead of one of these is told as well. The sentences of errors may be missing, as
+    the runtime does without them.
     """
     if module.form is Form.SINGLE_FILE:
         return []
@@ -416,6 +418,8 @@ def _runtime_problems(path: Path, module: Module) -> list[Diagnostic]:
         except InputError as error:
             problems += error.diagnostics
         except OSError as error:
+            if file.name == EXPLAIN_NAME and isinstance(error, FileNotFoundError):
+                continue
             text = f"cannot read what {path.name} imports: {error.strerror}; {_ADVICE}"
             problems.append(Diagnostic(text, Position(str(file)), Problem.OTHER_RUNTIME))
     return problems

@@ -201,7 +201,7 @@ def _near_file(path: Path) -> str:
 def _filters_in(directory: Path) -> list[Path]:
     """Return the FILTERs in ``directory``, but what is no filter of a generated package."""
     from seccompgen.filters.manifest import MANIFEST_NAME  # noqa: PLC0415 - pydantic
-    from seccompgen.pipeline.files import NOTIFICATION_NAME  # noqa: PLC0415 - takes the compiler's imports
+    from seccompgen.render.templates import NOTIFICATION_NAME  # noqa: PLC0415 - takes long
 
     found = [
         path

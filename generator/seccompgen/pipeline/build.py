@@ -361,7 +361,7 @@ def _accepted(source: Source, result: CompiledProgram | SeccompgenError) -> Comp
     return result
 
 
-_RESERVED = {"_runtime", "notification", "tables", "__init__"}
+_RESERVED = {"_runtime", "_questions", "_explain", "notification", "tables", "__init__"}
 
 
 def resolve_tables(

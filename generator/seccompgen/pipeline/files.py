@@ -43,6 +43,7 @@ from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
 from seccompgen.verify import Code, Difference, Meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest, OneOf
 
@@ -57,9 +58,10 @@ if TYPE_CHECKING:
     from seccompgen.pipeline.project import Project
     from seccompgen.policy.oci import OciProfile
 
-RUNTIME_NAME = "_runtime.py"
-NOTIFICATION_NAME = "notification.py"
 _TYPED_NAME = "py.typed"
+
+FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
+"""What filters can be written as: see `filter_files`."""
 
 
 def filter_files(
@@ -71,8 +73,7 @@ def filter_files(
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``.
 
-    ``form`` is ``python``, ``bpf``, ``c``, ``rust``, ``go`` or ``oci``. Raises one
-    InputError with all that cannot be said in that form.
+    ``form`` is one of `FORMATS`. Raises one InputError with all that cannot be said in that form.
     """
     files: dict[Path, bytes] = {}
     problems: list[Diagnostic] = []
@@ -97,12 +98,11 @@ def support_files(directory: Path, flags: Iterable[FilterFlag]) -> dict[Path, by
 
     That is the runtime, and where one of them makes a listener, what its supervisor needs.
     """
-    from seccompgen.render import render_notification, render_runtime  # noqa: PLC0415 - jinja2
+    from seccompgen.render import render_runtime  # noqa: PLC0415 - jinja2
 
-    files = {directory / RUNTIME_NAME: render_runtime()}
-    if any(each & FilterFlag.NEW_LISTENER for each in flags):
-        files[directory / NOTIFICATION_NAME] = render_notification()
-    return files
+    listens = any(each & FilterFlag.NEW_LISTENER for each in flags)
+    names = [*RUNTIME_NAMES, *[NOTIFICATION_NAME] * listens]
+    return {directory / name: render_runtime(name) for name in names}
 
 
 def _render_one(task: tuple[Tables, str], one: Built) -> dict[str, bytes]:
@@ -345,7 +345,7 @@ def package_names(project: Project) -> list[str]:
     # Whether a filter has a listener is not to be known without reading its policy.
     listeners = [NOTIFICATION_NAME] if (project.output / NOTIFICATION_NAME).exists() else []
     inside = [path.relative_to(project.output).as_posix() for path in modules]
-    return [*inside, RUNTIME_NAME, *listeners, INIT_NAME, _TYPED_NAME]
+    return [*inside, *RUNTIME_NAMES, *listeners, INIT_NAME, _TYPED_NAME]
 
 
 def orphaned_tables(tables: Tables, package: Path) -> frozenset[Path]:

@@ -13,7 +13,6 @@ from seccompgen.render.filter_module import (
     program_tree,
     render_combined,
     render_filter,
-    render_notification,
     render_package,
     render_runtime,
     render_single_file,
@@ -22,9 +21,12 @@ from seccompgen.render.listing import Line, listing, ret_action
 from seccompgen.render.oci import render_profile
 from seccompgen.render.sources import render_c, render_go, render_rust
 from seccompgen.render.table_module import render_table, render_tables_package
-from seccompgen.render.templates import render_text
+from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES, render_text
 
 __all__ = [
+    "NOTIFICATION_NAME",
+    "RUNTIME_NAME",
+    "RUNTIME_NAMES",
     "Form",
     "Line",
     "call_name",
@@ -43,7 +45,6 @@ __all__ = [
     "render_depfile",
     "render_filter",
     "render_go",
-    "render_notification",
     "render_package",
     "render_profile",
     "render_runtime",

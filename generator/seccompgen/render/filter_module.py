@@ -19,7 +19,14 @@ from seccompgen.core.program import INSTRUCTION_SIZE
 from seccompgen.core.text import printable
 from seccompgen.render.about import WIDTH, About, about_policy, actions, banner, wrap
 from seccompgen.render.listing import listing
-from seccompgen.render.templates import BANNERS, render_python, render_text, template_source
+from seccompgen.render.templates import (
+    BANNERS,
+    RUNTIME_NAME,
+    RUNTIME_NAMES,
+    render_python,
+    render_text,
+    template_source,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,9 +51,9 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of the bytes literal: a label to print above it, the bytes, the instruction."""
+    """A line of the bytes literal: what to print above it, the bytes, the instruction."""
 
-    label: str
+    head: str
     literal: str
     text: str
 
@@ -269,36 +276,42 @@ def _bare(context: Mapping[str, object], blocks: Mapping[str, str]) -> str:
     return text
 
 
-def render_runtime() -> bytes:
-    """Return the runtime as it lies beside generated filters."""
-    return _as_it_is("_runtime.py")
-
-
-def render_notification() -> bytes:
-    """Return the supervisor's side of user notification, which lies beside the runtime."""
-    return _as_it_is("notification.py")
-
-
-def _as_it_is(name: str) -> bytes:
+def render_runtime(name: str) -> bytes:
+    """Return a file of the runtime, or `NOTIFICATION_NAME`, as it lies beside generated filters."""
     return f"{BANNERS['.py']}\n{template_source(name)}".encode()
 
 
 def inlined_runtime() -> str:
     """Return the runtime as it is part of a module: its install() is the module's _install()."""
-    source = template_source("_runtime.py")
-    tree = ast.parse(source)
-    docstring = tree.body[0]
-    names = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    source = "\n\n".join(map(_without_siblings, RUNTIME_NAMES))
+    names = (node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name))
     assert "install" not in names
-    lines = source.splitlines(keepends=True)[docstring.end_lineno :]
-    before, definition, after = "".join(lines).partition("\ndef install(")
+    before, definition, after = source.partition("\ndef install(")
     assert definition
     return f"# The runtime; the filter is below.\n{before}\ndef _install({after}".rstrip() + "\n"
 
 
+def _without_siblings(name: str) -> str:
+    """Return a file of the runtime as it stands in a module that holds them all.
+
+    It has no docstring, no imports at the top but those of the first file, which are the others'
+    too, and where one imports another when it needs it, nothing is left to do.
+    """
+    source = template_source(name)
+    lines = source.splitlines()
+    for node in ast.walk(tree := ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level and node.col_offset:
+            lines[node.lineno - 1] = f"{' ' * node.col_offset}pass  # it is below"
+    imports = (ast.Import, ast.ImportFrom) if name != RUNTIME_NAME else ()
+    start = next(node.lineno for node in tree.body[1:] if not isinstance(node, imports))
+    while lines[start - 2].startswith("#"):
+        start -= 1
+    return "\n".join(lines[start - 1 :]) + "\n"
+
+
 def _runtime_format() -> int:
     """Return what the runtime says of what modules may call."""
-    found = re.search(r"^FORMAT = (\d+)$", template_source("_runtime.py"), re.MULTILINE)
+    found = re.search(r"^FORMAT = (\d+)$", template_source(RUNTIME_NAME), re.MULTILINE)
     assert found
     return int(found[1])
 
@@ -325,10 +338,11 @@ def _docstring_text(text: str) -> str:
 def _section(program: CompiledProgram, tables: Tables) -> _Section:
     abi = program.abi
     data = program.to_bytes()
+    lines = listing(program.instructions, abi, tables, program.origins)
     chunks = (data[i : i + INSTRUCTION_SIZE] for i in range(0, len(data), INSTRUCTION_SIZE))
     rows = [
-        _Row(line.label, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
-        for chunk, line in zip(chunks, listing(program.instructions, abi, tables), strict=True)
+        _Row(line.head, "".join(f"\\x{byte:02x}" for byte in chunk), line.text)
+        for chunk, line in zip(chunks, lines, strict=True)
     ]
     literal = render_text("program.j2", rows=rows)
     serves = " and ".join(other.name for other in (abi, *program.compat))

@@ -1,14 +1,17 @@
 """Write a program as assembly that people can read, from the instructions and the tables alone.
 
-Nothing is taken from the compiler's knowledge, so a listing cannot say what the bytes do not.
-Targets are named after the calls that reach them, never by index: one added system call then
-changes the lines it touches, not every line.
+Nothing is taken from the compiler's knowledge, so a listing cannot say what the bytes do not. Only
+the lines of the policy at the head of a call's block are the compiler's word.
+
+Targets are named after the calls that reach them, never by index, and a range of calls after its
+first: one added system call then changes the lines it touches, not every line.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.errnos import errno_name
@@ -31,11 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Origin
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Tables
 
 JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _MOST_NAMES = 3
+_MOST_LINES = 6
 # fmt: off
 _ARITHMETIC = {
     0x00: "add", 0x10: "sub", 0x20: "mul", 0x30: "div", 0x40: "or", 0x50: "and", 0x60: "lsh",
@@ -57,10 +62,20 @@ Intervals: TypeAlias = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """An instruction as text; ``label`` names it where something jumps to it."""
+    """An instruction as text; ``label`` names it where something jumps to it.
+
+    ``rules`` are the lines of the policy that the block of a call from there on comes from, if that
+    is known: ``web.yml:12, 14``.
+    """
 
     label: str
     text: str
+    rules: str = ""
+
+    @property
+    def head(self) -> str:
+        """What stands above the instruction: empty where nothing jumps to it."""
+        return f"{self.label}: {self.rules}".rstrip() if self.label else ""
 
 
 @dataclass(slots=True)
@@ -105,16 +120,31 @@ def word_name(offset: int, abi: Abi) -> str:
     return f"args[{argument}].{'lo' if (second == 0) == low_first else 'hi'}"
 
 
-def listing(instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> tuple[Line, ...]:
-    """Return a line for each instruction of the program for ``abi``."""
-    return Listing(instructions, abi, tables).lines()
+def listing(
+    instructions: Sequence[Instruction],
+    abi: Abi,
+    tables: Tables,
+    origins: Sequence[tuple[Origin, ...]] = (),
+) -> tuple[Line, ...]:
+    """Return a line for each instruction of the program for ``abi``.
+
+    ``origins``, one for each instruction, say where in the policy it comes from.
+    """
+    return Listing(instructions, abi, tables, origins).lines()
 
 
 class Listing:
     """The lines of a program, and what is found out for them."""
 
-    def __init__(self, instructions: Sequence[Instruction], abi: Abi, tables: Tables) -> None:
+    def __init__(
+        self,
+        instructions: Sequence[Instruction],
+        abi: Abi,
+        tables: Tables,
+        origins: Sequence[tuple[Origin, ...]] = (),
+    ) -> None:
         self._instructions = instructions
+        self._origins = origins
         self._abi = abi
         self._tables = tables
         self._reach = self._explore()
@@ -123,9 +153,24 @@ class Listing:
     def lines(self) -> tuple[Line, ...]:
         """Return a line for each instruction."""
         return tuple(
-            Line(self._labels.get(i, ""), self._text(i, instruction))
+            Line(self._labels.get(i, ""), self._text(i, instruction), self._rules(i))
             for i, instruction in enumerate(self._instructions)
         )
+
+    def _rules(self, start: int) -> str:
+        """Return the lines of the policy for the block from ``start`` on, if that is a call's."""
+        calls = self._reach[start].calls.values()
+        if start not in self._labels or not self._origins or not all(map(_are_few, calls)):
+            return ""
+        end = start + 1
+        while end < len(self._instructions) and end not in self._labels:
+            end += 1
+        lines: dict[str, set[int]] = {}
+        for origin in {one for some in self._origins[start:end] for one in some}:
+            if origin.position.line:
+                file = PurePath(origin.position.file).name
+                lines.setdefault(file, set()).add(origin.position.line)
+        return "; ".join(f"{file}:{_numbers(lines[file])}" for file in sorted(lines))
 
     def _successors(self, i: int) -> tuple[int, ...]:
         instruction = self._instructions[i]
@@ -199,21 +244,17 @@ class Listing:
         return "; ".join(parts)
 
     def _numbers(self, audit_arch: int | None, numbers: Intervals) -> str:
-        if len(numbers) == 1 and numbers[0][0] != numbers[0][1]:
-            return self._range(audit_arch, *numbers[0])
-        names = [self._call(audit_arch, first) for first, _ in numbers[:_MOST_NAMES]]
-        if len(numbers) > _MOST_NAMES:
-            names.append("...")
-        return ", ".join(names)
-
-    def _range(self, audit_arch: int | None, first: int, last: int) -> str:
-        """Name a range after the first and the last call in it."""
-        tables = self._tables.under(audit_arch)
-        named = [nr for table in tables for nr in table.names if first <= nr <= last]
-        if not named:
-            return f"{first:#x} to {last:#x}"
-        low, high = self._call(audit_arch, min(named)), self._call(audit_arch, max(named))
-        return low if low == high else f"{low} to {high}"
+        """Name a few calls each; more by the first alone, as what is last changes more often."""
+        if _are_few(numbers):
+            return ", ".join(self._call(audit_arch, first) for first, _ in numbers)
+        named = [
+            nr
+            for table in self._tables.under(audit_arch)
+            for nr in table.names
+            if any(first <= nr <= last for first, last in numbers)
+        ]
+        first = self._call(audit_arch, min(named)) if named else f"{numbers[0][0]:#x}"
+        return f"from {first}" if len(numbers) == 1 else f"{first} and others"
 
     def _text(self, i: int, instruction: Instruction) -> str:
         code, k = instruction.code, instruction.k
@@ -291,6 +332,15 @@ def _narrow(
     window = ((first, last),) if taken else ((0, first - 1), (last + 1, U32))
     narrowed = {audit_arch: _overlap(numbers, window) for audit_arch, numbers in calls.items()}
     return {audit_arch: numbers for audit_arch, numbers in narrowed.items() if numbers}
+
+
+def _numbers(lines: set[int]) -> str:
+    most = [str(line) for line in sorted(lines)]
+    return ", ".join(most if len(most) <= _MOST_LINES else [*most[: _MOST_LINES - 1], "..."])
+
+
+def _are_few(numbers: Intervals) -> bool:
+    return len(numbers) <= _MOST_NAMES and all(first == last for first, last in numbers)
 
 
 def _overlap(numbers: Intervals, window: Intervals) -> Intervals:

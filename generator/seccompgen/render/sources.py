@@ -37,9 +37,9 @@ _MISREPORTED = "riscv32"
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An instruction: a label to print above it, its literal, the instruction as text."""
+    """An instruction: what to print above it, its literal, the instruction as text."""
 
-    label: str
+    head: str
     literal: str
     text: str
 
@@ -222,9 +222,9 @@ def _sections(
 
 
 def _rows(program: CompiledProgram, tables: Tables, literal: str) -> tuple[_Row, ...]:
-    lines = listing(program.instructions, program.abi, tables)
+    lines = listing(program.instructions, program.abi, tables, program.origins)
     return tuple(
-        _Row(line.label, literal.format(i.code, i.jt, i.jf, i.k), line.text)
+        _Row(line.head, literal.format(i.code, i.jt, i.jf, i.k), line.text)
         for i, line in zip(program.instructions, lines, strict=True)
     )
 

@@ -19,6 +19,13 @@ BANNERS = {
 }
 """The first line of every emitted source file: by it our own files are told from others."""
 
+RUNTIME_NAME = "_runtime.py"
+EXPLAIN_NAME = "_explain.py"
+RUNTIME_NAMES = (RUNTIME_NAME, "_questions.py", EXPLAIN_NAME)
+"""The runtime's files: what generated modules import, and what that imports when it is needed."""
+NOTIFICATION_NAME = "notification.py"
+"""The supervisor's side of user notification, which lies beside the runtime."""
+
 _PACKAGE = Path(__file__).parents[1]
 _PLACES = (_PACKAGE / "templates", _PACKAGE.parents[1] / "templates")
 """Beside the package in a wheel, at the top in a checkout."""

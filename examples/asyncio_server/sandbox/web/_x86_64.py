@@ -9,49 +9,49 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\xa0\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> getsockopt to x32 pwritev2
-    b"\x35\x00\x11\x00\x2b\x00\x00\x00"  # jge  43 accept               -> accept to setsockopt
+    b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 getsockopt           -> from getsockopt
+    b"\x35\x00\x11\x00\x2b\x00\x00\x00"  # jge  43 accept               -> from accept
     b"\x15\x00\x0e\x00\x02\x00\x00\x00"  # jeq  2 open                  -> open
     b"\x15\x00\x86\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x06\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
     b"\x15\x00\x03\x00\x19\x00\x00\x00"  # jeq  25 mremap               -> mremap
     b"\x35\x00\x00\x95\x1b\x00\x00\x00"  # jge  27 mincore              else allow
-    b"\x35\x00\x00\x6f\x20\x00\x00\x00"  # jge  32 dup                  else mincore, ptrace, syslog, ...
+    b"\x35\x00\x00\x6f\x20\x00\x00\x00"  # jge  32 dup                  else mincore and others
     b"\x35\x00\x92\x93\x29\x00\x00\x00"  # jge  41 socket               -> errno(EPERM) else allow
-    # mremap:
+    # mremap: web_worker.yml:232
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x90\x91\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x8f\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x8e\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x8d\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x8c\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # open:
+    # open: web_worker.yml:176
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x88\x89\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # accept to setsockopt:
+    # from accept:
     b"\x35\x00\x0f\x00\x36\x00\x00\x00"  # jge  54 setsockopt           -> setsockopt (1)
     b"\x35\x00\x09\x00\x35\x00\x00\x00"  # jge  53 socketpair           -> socketpair
     b"\x15\x00\x04\x00\x2c\x00\x00\x00"  # jeq  44 sendto               -> sendto
     b"\x15\x00\x01\x00\x2e\x00\x00\x00"  # jeq  46 sendmsg              -> sendmsg
     b"\x15\x00\x83\x84\x31\x00\x00\x00"  # jeq  49 bind                 -> errno(EPERM) else allow
-    # sendmsg:
+    # sendmsg: web_worker.yml:69
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x81\x82\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # sendto:
+    # sendto: web_worker.yml:66
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x7f\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x7e\x7d\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair:
+    # socketpair: web_worker.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x7b\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x79\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x79\x78\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # setsockopt (1):
+    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -59,165 +59,165 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\x72\x71\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2):
+    # setsockopt (2): web_worker.yml:101, 106
     b"\x15\x00\x71\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x6f\x70\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3):
+    # setsockopt (3): web_worker.yml:110, 114, 118, 122
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x6d\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x6c\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x6b\x6a\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4):
+    # setsockopt (4): web_worker.yml:122
     b"\x35\x00\x69\x6a\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5):
+    # setsockopt (5): web_worker.yml:80, 84, 89, 93
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x67\x66\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6):
+    # setsockopt (6): web_worker.yml:89, 93
     b"\x15\x00\x66\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x65\x64\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
-    # getsockopt to x32 pwritev2:
-    b"\x35\x00\x2f\x00\x01\x01\x00\x00"  # jge  257 openat              -> openat to x32 pwritev2
-    b"\x35\x00\x1e\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> mlockall to migrate_pages
-    b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to munlock
+    # from getsockopt:
+    b"\x35\x00\x2f\x00\x01\x01\x00\x00"  # jge  257 openat              -> from openat
+    b"\x35\x00\x1e\x00\x97\x00\x00\x00"  # jge  151 mlockall            -> from mlockall
+    b"\x35\x00\x07\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
     b"\x15\x00\x03\x00\x38\x00\x00\x00"  # jeq  56 clone                -> clone
     b"\x15\x00\x60\x00\x37\x00\x00\x00"  # jeq  55 getsockopt           -> allow
     b"\x15\x00\x5f\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x15\x00\x5e\x5d\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # clone:
+    # clone: web_worker.yml:249
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x5b\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
     b"\x45\x00\x5b\x5a\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
-    # fcntl to munlock:
-    b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to munlock
+    # from fcntl:
+    b"\x35\x00\x07\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
     b"\x15\x00\x55\x56\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
-    # fcntl (1):
+    # fcntl (1): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x53\x54\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl (2):
+    # fcntl (2): compute_only.yml:68
     b"\x15\x00\x53\x52\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to munlock:
-    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> ptrace to munlock
-    b"\x45\x00\x00\x24\x10\x00\x00\x00"  # jset 16 ioctl                else flock, getdents64, readlinkat
+    # from flock:
+    b"\x35\x00\x02\x00\x65\x00\x00\x00"  # jge  101 ptrace              -> from ptrace
+    b"\x45\x00\x00\x24\x10\x00\x00\x00"  # jset 16 ioctl                else flock and others
     b"\x15\x00\x50\x4f\x59\x00\x00\x00"  # jeq  89 readlink             -> allow else errno(EPERM)
-    # ptrace to munlock:
-    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to munlock
-    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
-    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to getpgrp
-    b"\x15\x00\x4c\x27\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else mincore, ptrace, syslog, ...
-    # geteuid to getpgrp:
+    # from ptrace:
+    b"\x35\x00\x07\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
+    b"\x35\x00\x03\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
+    b"\x35\x00\x01\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
+    b"\x15\x00\x4c\x27\x66\x00\x00\x00"  # jeq  102 getuid              -> allow else mincore and others
+    # from geteuid:
     b"\x15\x00\x4a\x4b\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
-    # setsid to capset:
+    # from setsid:
     b"\x15\x00\x4a\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
     b"\x15\x00\x49\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
     b"\x15\x00\x48\x47\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
-    # rt_sigpending to munlock:
-    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to munlock
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> from utime
     b"\x15\x00\x45\x46\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # utime to munlock:
+    # from utime:
     b"\x35\x00\x45\x44\x95\x00\x00\x00"  # jge  149 mlock               -> allow else errno(EPERM)
-    # mlockall to migrate_pages:
-    b"\x35\x00\x06\x00\xc9\x00\x00\x00"  # jge  201 time                -> time to migrate_pages
+    # from mlockall:
+    b"\x35\x00\x06\x00\xc9\x00\x00\x00"  # jge  201 time                -> from time
     b"\x15\x00\x01\x00\x9d\x00\x00\x00"  # jeq  157 prctl               -> prctl (1)
     b"\x15\x00\x42\x41\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
-    # prctl (1):
+    # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
     b"\x35\x00\x3f\x3e\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl (2):
+    # prctl (2): compute_only.yml:240
     b"\x15\x00\x3e\x3d\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # time to migrate_pages:
-    b"\x35\x00\x02\x00\xce\x00\x00\x00"  # jge  206 io_setup            -> io_setup to migrate_pages
+    # from time:
+    b"\x35\x00\x02\x00\xce\x00\x00\x00"  # jge  206 io_setup            -> from io_setup
     b"\x15\x00\x25\x00\xcc\x00\x00\x00"  # jeq  204 sched_getaffinity   -> sched_getaffinity, prlimit64
     b"\x15\x00\x3a\x3b\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
-    # io_setup to migrate_pages:
-    b"\x35\x00\x04\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to migrate_pages
-    b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> getdents64 to clock_settime
+    # from io_setup:
+    b"\x35\x00\x04\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x02\x00\xd9\x00\x00\x00"  # jge  217 getdents64          -> from getdents64
     b"\x15\x00\x38\x00\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow
     b"\x15\x00\x37\x36\xd5\x00\x00\x00"  # jeq  213 epoll_create        -> allow else errno(EPERM)
-    # getdents64 to clock_settime:
-    b"\x35\x00\x35\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock, getdents64, readlinkat
-    # clock_gettime to migrate_pages:
+    # from getdents64:
+    b"\x35\x00\x35\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else flock and others
+    # from clock_gettime:
     b"\x35\x00\x34\x35\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
-    # openat to x32 pwritev2:
-    b"\x35\x00\x11\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> rt_tgsigqueueinfo to x32 pwritev2
-    b"\x35\x00\x07\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> utimensat to pwritev
-    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 mkdirat             -> mkdirat to move_pages
+    # from openat:
+    b"\x35\x00\x11\x00\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> from rt_tgsigqueueinfo
+    b"\x35\x00\x07\x00\x18\x01\x00\x00"  # jge  280 utimensat           -> from utimensat
+    b"\x35\x00\x02\x00\x02\x01\x00\x00"  # jge  258 mkdirat             -> from mkdirat
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x2f\x30\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
-    # mkdirat to move_pages:
-    b"\x35\x00\x01\x00\x0b\x01\x00\x00"  # jge  267 readlinkat          -> readlinkat to move_pages
+    # from mkdirat:
+    b"\x35\x00\x01\x00\x0b\x01\x00\x00"  # jge  267 readlinkat          -> from readlinkat
     b"\x15\x00\x2e\x2d\x06\x01\x00\x00"  # jeq  262 newfstatat          -> allow else errno(EPERM)
-    # readlinkat to move_pages:
+    # from readlinkat:
     b"\x35\x00\x2c\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> errno(EPERM)
-    # flock, getdents64, readlinkat:
+    # flock and others:
     b"\x45\x00\x2c\x2b\x23\x00\x00\x00"  # jset 35 nanosleep            -> allow else errno(EPERM)
-    # utimensat to pwritev:
-    b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> epoll_pwait to pwritev
+    # from utimensat:
+    b"\x35\x00\x04\x00\x19\x01\x00\x00"  # jge  281 epoll_pwait         -> from epoll_pwait
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x28\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
     b"\x35\x00\x26\x27\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # epoll_pwait to pwritev:
-    b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> eventfd2 to pwritev
+    # from epoll_pwait:
+    b"\x35\x00\x02\x00\x22\x01\x00\x00"  # jge  290 eventfd2            -> from eventfd2
     b"\x35\x00\x00\x25\x1a\x01\x00\x00"  # jge  282 signalfd            else allow
-    # mincore, ptrace, syslog, ...:
+    # mincore and others:
     b"\x45\x00\x23\x24\x03\x00\x00\x00"  # jset 3 close                 -> errno(EPERM) else allow
-    # eventfd2 to pwritev:
+    # from eventfd2:
     b"\x15\x00\x22\x23\x26\x01\x00\x00"  # jeq  294 inotify_init1       -> errno(EPERM) else allow
-    # rt_tgsigqueueinfo to x32 pwritev2:
-    b"\x35\x00\x0d\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to x32 pwritev2
+    # from rt_tgsigqueueinfo:
+    b"\x35\x00\x0d\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
     b"\x15\x00\x06\x00\x2e\x01\x00\x00"  # jeq  302 prlimit64           -> prlimit64
     b"\x15\x00\x03\x00\x33\x01\x00\x00"  # jeq  307 sendmmsg            -> sendmmsg
     b"\x15\x00\x1f\x00\x2b\x01\x00\x00"  # jeq  299 recvmmsg            -> allow
     b"\x15\x00\x1e\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x1d\x1c\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # sendmmsg:
+    # sendmmsg: web_worker.yml:72
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x1a\x1b\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x18\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x14\x15\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # membarrier to x32 pwritev2:
-    b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
+    # from membarrier:
+    b"\x35\x00\x04\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
     b"\x15\x00\x01\x00\x49\x01\x00\x00"  # jeq  329 pkey_mprotect       -> mprotect, pkey_mprotect
     b"\x15\x00\x11\x12\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0f\x10\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to x32 pwritev2:
-    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
-    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> mount_setattr to fchroot
-    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> clone3 to epoll_pwait2
-    b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal to pidfd_open
+    # from pkey_alloc:
+    b"\x35\x00\x10\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
+    b"\x35\x00\x09\x00\xba\x01\x00\x00"  # jge  442 mount_setattr       -> from mount_setattr
+    b"\x35\x00\x05\x00\xb3\x01\x00\x00"  # jge  435 clone3              -> from clone3
+    b"\x35\x00\x02\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
     b"\x15\x00\x0b\x00\x4c\x01\x00\x00"  # jeq  332 statx               -> allow
     b"\x15\x00\x0a\x09\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow else errno(EPERM)
-    # pidfd_send_signal to pidfd_open:
+    # from pidfd_send_signal:
     b"\x35\x00\x08\x00\xaa\x01\x00\x00"  # jge  426 io_uring_enter      -> errno(EPERM)
     b"\x15\x00\x07\x0c\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> errno(EPERM) else errno(ENOSYS)
-    # clone3 to epoll_pwait2:
-    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> pidfd_getfd to epoll_pwait2
+    # from clone3:
+    b"\x35\x00\x01\x00\xb6\x01\x00\x00"  # jge  438 pidfd_getfd         -> from pidfd_getfd
     b"\x15\x00\x06\x0a\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow else errno(ENOSYS)
-    # pidfd_getfd to epoll_pwait2:
+    # from pidfd_getfd:
     b"\x45\x00\x05\x04\x41\xfe\xff\xff"  # jset 0xfffffe41              -> allow else errno(EPERM)
-    # mount_setattr to fchroot:
-    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> statmount to fchroot
+    # from mount_setattr:
+    b"\x35\x00\x02\x00\xc9\x01\x00\x00"  # jge  457 statmount           -> from statmount
     b"\x35\x00\x03\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> allow
     b"\x15\x00\x02\x01\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow else errno(EPERM)
-    # statmount to fchroot:
+    # from statmount:
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

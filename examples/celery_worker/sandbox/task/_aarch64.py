@@ -11,40 +11,40 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
-    b"\x35\x00\x04\x00\xc6\x00\x00\x00"  # jge  198 socket              -> socket to socketpair
-    b"\x35\x00\x02\x00\x62\x00\x00\x00"  # jge  98 futex                -> futex to shmdt
+    b"\x35\x00\x07\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
+    b"\x35\x00\x04\x00\xc6\x00\x00\x00"  # jge  198 socket              -> from socket
+    b"\x35\x00\x02\x00\x62\x00\x00\x00"  # jge  98 futex                -> from futex
     b"\x15\x00\x18\x00\x28\x00\x00\x00"  # jeq  40 mount                -> errno(EPERM)
     b"\x15\x00\x17\x16\x61\x00\x00\x00"  # jeq  97 unshare              -> errno(EPERM) else allow
-    # futex to shmdt:
+    # from futex:
     b"\x15\x00\x16\x15\x75\x00\x00\x00"  # jeq  117 ptrace              -> errno(EPERM) else allow
-    # socket to socketpair:
+    # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x0c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x0c\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> membarrier to fchroot
-    b"\x35\x00\x04\x00\xf4\x00\x00\x00"  # jge  244                     -> wait4 to userfaultfd
-    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220 clone               -> clone to recvmmsg
+    # from bind:
+    b"\x35\x00\x0c\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
+    b"\x35\x00\x04\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4
+    b"\x35\x00\x01\x00\xdc\x00\x00\x00"  # jge  220 clone               -> from clone
     b"\x35\x00\x10\x0f\xd9\x00\x00\x00"  # jge  217 add_key             -> errno(EPERM) else allow
-    # clone to recvmmsg:
+    # from clone:
     b"\x15\x00\x07\x00\xdd\x00\x00\x00"  # jeq  221 execve              -> errno(EACCES)
     b"\x15\x00\x0e\x0d\xf1\x00\x00\x00"  # jeq  241 perf_event_open     -> errno(EPERM) else allow
-    # wait4 to userfaultfd:
-    b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 finit_module        -> finit_module to userfaultfd
-    b"\x35\x00\x01\x00\x0c\x01\x00\x00"  # jge  268 setns               -> setns to kcmp
+    # from wait4:
+    b"\x35\x00\x03\x00\x11\x01\x00\x00"  # jge  273 finit_module        -> from finit_module
+    b"\x35\x00\x01\x00\x0c\x01\x00\x00"  # jge  268 setns               -> from setns
     b"\x35\x00\x0a\x0c\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
-    # setns to kcmp:
+    # from setns:
     b"\x15\x00\x09\x0a\x0d\x01\x00\x00"  # jeq  269 sendmmsg            -> allow else errno(EPERM)
-    # finit_module to userfaultfd:
+    # from finit_module:
     b"\x45\x00\x00\x08\x08\x00\x00\x00"  # jset 8 getxattr              else allow
     b"\x45\x00\x00\x08\xe5\xfe\xff\xff"  # jset 0xfffffee5              else errno(EPERM)
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # membarrier to fchroot:
+    # from membarrier:
     b"\x35\x00\x07\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
-    b"\x35\x00\x02\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    b"\x35\x00\x02\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x03\x27\x01\x00\x00"  # jge  295                     else allow
     b"\x15\x00\x02\x04\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x15\x00\x02\x00\xb2\x01\x00\x00"  # jeq  434 pidfd_open          -> errno(EPERM)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

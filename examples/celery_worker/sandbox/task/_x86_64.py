@@ -9,43 +9,43 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x1f\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x06\x00\x66\x00\x00\x00"  # jge  102 getuid              -> getuid to x32 pwritev2
+    b"\x35\x00\x06\x00\x66\x00\x00\x00"  # jge  102 getuid              -> from getuid
     b"\x15\x00\x03\x00\x29\x00\x00\x00"  # jeq  41 socket               -> socket, socketpair
     b"\x15\x00\x02\x00\x35\x00\x00\x00"  # jeq  53 socketpair           -> socket, socketpair
     b"\x15\x00\x10\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
     b"\x15\x00\x16\x15\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
-    # socket, socketpair:
+    # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x13\x0d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES)
-    # getuid to x32 pwritev2:
-    b"\x35\x00\x08\x00\x39\x01\x00\x00"  # jge  313 finit_module        -> finit_module to x32 pwritev2
-    b"\x35\x00\x01\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> add_key to kcmp
+    # from getuid:
+    b"\x35\x00\x08\x00\x39\x01\x00\x00"  # jge  313 finit_module        -> from finit_module
+    b"\x35\x00\x01\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key
     b"\x15\x00\x11\x10\xa5\x00\x00\x00"  # jeq  165 mount               -> errno(EPERM) else allow
-    # add_key to kcmp:
-    b"\x35\x00\x02\x00\x2a\x01\x00\x00"  # jge  298 perf_event_open     -> perf_event_open to kcmp
+    # from add_key:
+    b"\x35\x00\x02\x00\x2a\x01\x00\x00"  # jge  298 perf_event_open     -> from perf_event_open
     b"\x35\x00\x00\x0f\xfb\x00\x00\x00"  # jge  251 ioprio_set          else errno(EPERM)
     b"\x15\x00\x0e\x0d\x10\x01\x00\x00"  # jeq  272 unshare             -> errno(EPERM) else allow
-    # perf_event_open to kcmp:
-    b"\x35\x00\x01\x00\x34\x01\x00\x00"  # jge  308 setns               -> setns to kcmp
+    # from perf_event_open:
+    b"\x35\x00\x01\x00\x34\x01\x00\x00"  # jge  308 setns               -> from setns
     b"\x15\x00\x0c\x0b\x2a\x01\x00\x00"  # jeq  298 perf_event_open     -> errno(EPERM) else allow
-    # setns to kcmp:
+    # from setns:
     b"\x15\x00\x0a\x0b\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow else errno(EPERM)
-    # finit_module to x32 pwritev2:
-    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to x32 pwritev2
-    b"\x35\x00\x03\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to io_uring_register
+    # from finit_module:
+    b"\x35\x00\x06\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
+    b"\x35\x00\x03\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
     b"\x35\x00\x00\x07\x41\x01\x00\x00"  # jge  321 bpf                 else allow
     b"\x15\x00\x00\x07\x42\x01\x00\x00"  # jeq  322 execveat            else errno(EPERM)
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # membarrier to io_uring_register:
+    # from membarrier:
     b"\x35\x00\x00\x04\x51\x01\x00\x00"  # jge  337                     else allow
     b"\x15\x00\x03\x08\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to x32 pwritev2:
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    # from open_tree:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
     b"\x15\x00\x02\x00\xb2\x01\x00\x00"  # jeq  434 pidfd_open          -> errno(EPERM)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

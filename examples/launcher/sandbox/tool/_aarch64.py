@@ -11,19 +11,19 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process
     # aarch64 calls:
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> bind to fchroot
+    b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x00\x0a\xc6\x00\x00\x00"  # jge  198 socket              else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # bind to fchroot:
-    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> open_tree to fchroot
+    # from bind:
+    b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree
     b"\x35\x00\x00\x05\xf4\x00\x00\x00"  # jge  244                     else allow
-    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> pidfd_send_signal to io_uring_register
+    b"\x35\x00\x01\x00\x27\x01\x00\x00"  # jge  295                     -> from pidfd_send_signal
     b"\x35\x00\x03\x05\x04\x01\x00\x00"  # jge  260 wait4               -> allow else errno(ENOSYS)
-    # pidfd_send_signal to io_uring_register:
+    # from pidfd_send_signal:
     b"\x15\x00\x02\x04\xa8\x01\x00\x00"  # jeq  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-    # open_tree to fchroot:
+    # from open_tree:
     b"\x35\x00\x03\x00\xd9\x01\x00\x00"  # jge  473                     -> errno(ENOSYS)
     b"\x15\x00\x01\x00\xb6\x01\x00\x00"  # jeq  438 pidfd_getfd         -> errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow

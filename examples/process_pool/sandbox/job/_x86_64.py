@@ -9,147 +9,147 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x6d\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x40\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> clock_gettime to x32 pwritev2
-    b"\x35\x00\x18\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> fcntl to clock_settime
+    b"\x35\x00\x40\x00\xe4\x00\x00\x00"  # jge  228 clock_gettime       -> from clock_gettime
+    b"\x35\x00\x18\x00\x48\x00\x00\x00"  # jge  72 fcntl                -> from fcntl
     b"\x15\x00\x11\x00\x09\x00\x00\x00"  # jeq  9 mmap                  -> mmap
     b"\x15\x00\x57\x00\x0a\x00\x00\x00"  # jeq  10 mprotect             -> mprotect, pkey_mprotect
     b"\x15\x00\x09\x00\x10\x00\x00\x00"  # jeq  16 ioctl                -> ioctl
-    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> access to msgctl
-    b"\x45\x00\x62\x21\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read, munmap, pread64, ...
-    # access to msgctl:
-    b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> shmget to msgctl
-    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> mremap to madvise
+    b"\x35\x00\x01\x00\x15\x00\x00\x00"  # jge  21 access               -> from access
+    b"\x45\x00\x62\x21\xf9\xff\xff\xff"  # jset 0xfffffff9              -> allow else read and others
+    # from access:
+    b"\x35\x00\x03\x00\x1d\x00\x00\x00"  # jge  29 shmget               -> from shmget
+    b"\x35\x00\x01\x00\x19\x00\x00\x00"  # jge  25 mremap               -> from mremap
     b"\x35\x00\x5f\x5e\x17\x00\x00\x00"  # jge  23 select               -> allow else errno(EPERM)
-    # mremap to madvise:
+    # from mremap:
     b"\x45\x00\x5d\x5e\x01\x00\x00\x00"  # jset 1 write                 -> errno(EPERM) else allow
-    # shmget to msgctl:
+    # from shmget:
     b"\x15\x00\x5d\x00\x3c\x00\x00\x00"  # jeq  60 exit                 -> allow
     b"\x45\x00\x00\x5c\xd8\xff\xff\xff"  # jset 0xffffffd8              else allow
     b"\x15\x00\x5b\x5a\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
-    # ioctl:
+    # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x59\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\x58\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x57\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x56\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # mmap:
+    # mmap: compute_only.yml:134
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x50\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x4f\x4e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # fcntl to clock_settime:
-    b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> prctl to clock_settime
-    b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> flock to _sysctl
+    # from fcntl:
+    b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> from prctl
+    b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl
     b"\x15\x00\x00\x4a\x04\x00\x00\x00"  # jeq  4                       else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x47\x48\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
-    # fcntl:
+    # fcntl: compute_only.yml:68
     b"\x15\x00\x47\x46\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
-    # flock to _sysctl:
-    b"\x35\x00\x06\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> geteuid to _sysctl
-    b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> gettimeofday to setgid
+    # from flock:
+    b"\x35\x00\x06\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
+    b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> from gettimeofday
     b"\x35\x00\x43\x00\x4e\x00\x00\x00"  # jge  78 getdents             -> errno(EPERM)
-    b"\x35\x00\x24\x42\x4a\x00\x00\x00"  # jge  74 fsync                -> fsync, set_tid_address, pselect6 else errno(EPERM)
-    # gettimeofday to setgid:
+    b"\x35\x00\x24\x42\x4a\x00\x00\x00"  # jge  74 fsync                -> fsync and others else errno(EPERM)
+    # from gettimeofday:
     b"\x35\x00\x00\x42\x65\x00\x00\x00"  # jge  101 ptrace              else allow
     b"\x15\x00\x41\x00\x66\x00\x00\x00"  # jeq  102 getuid              -> allow
-    # read, munmap, pread64, ...:
+    # read and others:
     b"\x45\x00\x3f\x40\x07\x00\x00\x00"  # jset 7 poll                  -> errno(EPERM) else allow
-    # geteuid to _sysctl:
-    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> rt_sigpending to _sysctl
-    b"\x35\x00\x01\x00\x70\x00\x00\x00"  # jge  112 setsid              -> setsid to capset
+    # from geteuid:
+    b"\x35\x00\x05\x00\x7f\x00\x00\x00"  # jge  127 rt_sigpending       -> from rt_sigpending
+    b"\x35\x00\x01\x00\x70\x00\x00\x00"  # jge  112 setsid              -> from setsid
     b"\x15\x00\x3c\x3d\x6d\x00\x00\x00"  # jeq  109 setpgid             -> errno(EPERM) else allow
-    # setsid to capset:
+    # from setsid:
     b"\x15\x00\x3c\x00\x73\x00\x00\x00"  # jeq  115 getgroups           -> allow
     b"\x15\x00\x3b\x00\x76\x00\x00\x00"  # jeq  118 getresuid           -> allow
     b"\x15\x00\x3a\x39\x78\x00\x00\x00"  # jeq  120 getresgid           -> allow else errno(EPERM)
-    # rt_sigpending to _sysctl:
-    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> utime to _sysctl
+    # from rt_sigpending:
+    b"\x35\x00\x01\x00\x84\x00\x00\x00"  # jge  132 utime               -> from utime
     b"\x15\x00\x37\x38\x81\x00\x00\x00"  # jeq  129 rt_sigqueueinfo     -> errno(EPERM) else allow
-    # utime to _sysctl:
+    # from utime:
     b"\x35\x00\x00\x36\x95\x00\x00\x00"  # jge  149 mlock               else errno(EPERM)
     b"\x35\x00\x35\x36\x97\x00\x00\x00"  # jge  151 mlockall            -> errno(EPERM) else allow
-    # prctl to clock_settime:
-    b"\x35\x00\x08\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> sched_getaffinity to clock_settime
-    b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> arch_prctl to sched_setaffinity
+    # from prctl:
+    b"\x35\x00\x08\x00\xcc\x00\x00\x00"  # jge  204 sched_getaffinity   -> from sched_getaffinity
+    b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
     b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
-    # prctl:
+    # prctl: compute_only.yml:240
     b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
-    # arch_prctl to sched_setaffinity:
-    b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> time to sched_setaffinity
+    # from arch_prctl:
+    b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> from time
     b"\x15\x00\x2e\x2d\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
-    # time to sched_setaffinity:
+    # from time:
     b"\x15\x00\x2c\x2d\xcb\x00\x00\x00"  # jeq  203 sched_setaffinity   -> errno(EPERM) else allow
-    # sched_getaffinity to clock_settime:
+    # from sched_getaffinity:
     b"\x35\x00\x00\x16\xcd\x00\x00\x00"  # jge  205 set_thread_area     else sched_getaffinity, prlimit64
-    b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> set_tid_address to clock_settime
+    b"\x35\x00\x02\x00\xda\x00\x00\x00"  # jge  218 set_tid_address     -> from set_tid_address
     b"\x15\x00\x2a\x00\xcd\x00\x00\x00"  # jeq  205 set_thread_area     -> allow
     b"\x15\x00\x29\x28\xd3\x00\x00\x00"  # jeq  211 get_thread_area     -> allow else errno(EPERM)
-    # set_tid_address to clock_settime:
-    b"\x35\x00\x27\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else fsync, set_tid_address, pselect6
-    # clock_gettime to x32 pwritev2:
-    b"\x35\x00\x03\x00\xe7\x00\x00\x00"  # jge  231 exit_group          -> exit_group to x32 pwritev2
+    # from set_tid_address:
+    b"\x35\x00\x27\x09\xde\x00\x00\x00"  # jge  222 timer_create        -> errno(EPERM) else fsync and others
+    # from clock_gettime:
+    b"\x35\x00\x03\x00\xe7\x00\x00\x00"  # jge  231 exit_group          -> from exit_group
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x00\x25\x00\x00\x00\x80"  # jge  0x80000000              else allow
     b"\x35\x00\x24\x23\xf8\xff\xff\xff"  # jge  0xfffffff8              -> allow else errno(EPERM)
-    # exit_group to x32 pwritev2:
-    b"\x35\x00\x0f\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> name_to_handle_at to x32 pwritev2
+    # from exit_group:
+    b"\x35\x00\x0f\x00\x2f\x01\x00\x00"  # jge  303 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x08\x00\x2e\x01\x00\x00"  # jge  302 prlimit64           -> prlimit64
-    b"\x35\x00\x01\x00\x0e\x01\x00\x00"  # jge  270 pselect6            -> pselect6 to fanotify_mark
+    b"\x35\x00\x01\x00\x0e\x01\x00\x00"  # jge  270 pselect6            -> from pselect6
     b"\x35\x00\x1f\x20\xea\x00\x00\x00"  # jge  234 tgkill              -> errno(EPERM) else allow
-    # pselect6 to fanotify_mark:
-    b"\x35\x00\x01\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> get_robust_list to fanotify_mark
-    # fsync, set_tid_address, pselect6:
+    # from pselect6:
+    b"\x35\x00\x01\x00\x12\x01\x00\x00"  # jge  274 get_robust_list     -> from get_robust_list
+    # fsync and others:
     b"\x45\x00\x1e\x1d\x03\x00\x00\x00"  # jset 3 close                 -> allow else errno(EPERM)
-    # get_robust_list to fanotify_mark:
-    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295 preadv              -> preadv to fanotify_mark
+    # from get_robust_list:
+    b"\x35\x00\x02\x00\x27\x01\x00\x00"  # jge  295 preadv              -> from preadv
     b"\x15\x00\x1c\x00\x19\x01\x00\x00"  # jeq  281 epoll_pwait         -> allow
     b"\x15\x00\x1b\x1a\x24\x01\x00\x00"  # jeq  292 dup3                -> allow else errno(EPERM)
-    # preadv to fanotify_mark:
+    # from preadv:
     b"\x35\x00\x19\x1a\x29\x01\x00\x00"  # jge  297 rt_tgsigqueueinfo   -> errno(EPERM) else allow
-    # prlimit64:
+    # prlimit64: compute_only.yml:224
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x15\x00\x00\x17\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x24\x00\x00\x00"  # ld   args[2].hi
     b"\x15\x00\x00\x15\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
-    # sched_getaffinity, prlimit64:
+    # sched_getaffinity, prlimit64: compute_only.yml:224, 228
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x14\x13\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # name_to_handle_at to x32 pwritev2:
-    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> pkey_alloc to x32 pwritev2
+    # from name_to_handle_at:
+    b"\x35\x00\x07\x00\x4a\x01\x00\x00"  # jge  330 pkey_alloc          -> from pkey_alloc
     b"\x35\x00\x04\x00\x49\x01\x00\x00"  # jge  329 pkey_mprotect       -> mprotect, pkey_mprotect
-    b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> membarrier to pwritev2
+    b"\x35\x00\x02\x00\x44\x01\x00\x00"  # jge  324 membarrier          -> from membarrier
     b"\x15\x00\x10\x00\x35\x01\x00\x00"  # jeq  309 getcpu              -> allow
     b"\x15\x00\x0f\x0e\x3e\x01\x00\x00"  # jeq  318 getrandom           -> allow else errno(EPERM)
-    # membarrier to pwritev2:
+    # from membarrier:
     b"\x15\x00\x0d\x0e\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
-    # mprotect, pkey_mprotect:
+    # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
-    # pkey_alloc to x32 pwritev2:
-    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> futex_wake to x32 pwritev2
-    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> pidfd_send_signal to map_shadow_stack
+    # from pkey_alloc:
+    b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
+    b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal
     b"\x15\x00\x09\x00\x4e\x01\x00\x00"  # jeq  334 rseq                -> allow
     b"\x35\x00\x0c\x07\x51\x01\x00\x00"  # jge  337                     -> errno(ENOSYS) else errno(EPERM)
-    # pidfd_send_signal to map_shadow_stack:
+    # from pidfd_send_signal:
     b"\x15\x00\x07\x00\xb4\x01\x00\x00"  # jeq  436 close_range         -> allow
     b"\x15\x00\x06\x00\xb9\x01\x00\x00"  # jeq  441 epoll_pwait2        -> allow
     b"\x15\x00\x05\x00\xc1\x01\x00\x00"  # jeq  449 futex_waitv         -> allow
     b"\x15\x00\x08\x03\xb3\x01\x00\x00"  # jeq  435 clone3              -> errno(ENOSYS) else errno(EPERM)
-    # futex_wake to x32 pwritev2:
-    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    # from futex_wake:
+    b"\x35\x00\x04\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
     b"\x35\x00\x00\x02\xc9\x01\x00\x00"  # jge  457 statmount           else allow
     b"\x15\x00\x01\x00\xd7\x01\x00\x00"  # jeq  471 rseq_slice_yield    -> allow
     b"\x06\x00\x00\x00\x01\x00\x05\x00"  # ret  errno(EPERM)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

@@ -9,15 +9,15 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x04\x00\x00\x00"  # ld   arch
     b"\x15\x00\x00\x0a\x3e\x00\x00\xc0"  # jeq  AUDIT_ARCH_X86_64       else kill_process
     b"\x20\x00\x00\x00\x00\x00\x00\x00"  # ld   nr
-    b"\x35\x00\x03\x00\x51\x01\x00\x00"  # jge  337                     -> pidfd_send_signal to x32 pwritev2
+    b"\x35\x00\x03\x00\x51\x01\x00\x00"  # jge  337                     -> from pidfd_send_signal
     b"\x15\x00\x01\x00\x3b\x00\x00\x00"  # jeq  59 execve               -> errno(EACCES)
     b"\x15\x00\x00\x03\x42\x01\x00\x00"  # jeq  322 execveat            else allow
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
-    # pidfd_send_signal to x32 pwritev2:
-    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> x32 read to x32 pwritev2
+    # from pidfd_send_signal:
+    b"\x35\x00\x02\x00\xd9\x01\x00\x00"  # jge  473                     -> from x32 read
     b"\x35\x00\x00\x04\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   else errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
-    # x32 read to x32 pwritev2:
+    # from x32 read:
     b"\x45\x00\x00\x02\x00\x00\x00\x40"  # jset 0x40000000 x32 read     else errno(ENOSYS)
     b"\x15\x00\x01\x00\xff\xff\xff\xff"  # jeq  0xffffffff              -> errno(ENOSYS)
     b"\x06\x00\x00\x00\x00\x00\x00\x80"  # ret  kill_process

@@ -107,10 +107,10 @@ The first line that a call fits answers it:
     allow          clock_gettime, clock_gettime64, clock_getres, clock_getres_time64,
                    clock_nanosleep, clock_nanosleep_time64
     allow          clone where u32(arg0) & 0x7e030000 == 0x10000
-    errno          tgkill where u32(arg2) == 2
-    errno          tgkill where u32(arg2) == 0xf
-    errno          tkill where u32(arg1) == 2
-    errno          tkill where u32(arg1) == 0xf
+    errno(0)       tgkill where u32(arg2) == 2
+    errno(0)       tgkill where u32(arg2) == 0xf
+    errno(0)       tkill where u32(arg1) == 2
+    errno(0)       tkill where u32(arg1) == 0xf
     errno(EPERM)   every other system call
     errno(ENOSYS)  numbers that Linux v7.3.4 does not name
     kill_process   calls through any other ABI of the kernel

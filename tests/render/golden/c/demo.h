@@ -49,18 +49,18 @@ static const struct sock_filter demo_program[] = {
     {0x15, 0x00, 0x09, 0xc000003e},  /* jeq  AUDIT_ARCH_X86_64       else kill_process */
     {0x20, 0x00, 0x00, 0x00000000},  /* ld   nr */
     {0x15, 0x09, 0x00, 0x00000087},  /* jeq  135 personality         -> personality */
-    {0x35, 0x02, 0x00, 0x00000151},  /* jge  337                     -> pidfd_send_signal to x32 pwritev2 */
+    {0x35, 0x02, 0x00, 0x00000151},  /* jge  337                     -> from pidfd_send_signal */
     {0x15, 0x00, 0x0a, 0x00000102},  /* jeq  258 mkdirat             else allow */
     {0x06, 0x00, 0x00, 0x0005001e},  /* ret  errno(EROFS) */
-    /* pidfd_send_signal to x32 pwritev2: */
-    {0x35, 0x01, 0x00, 0x000001d9},  /* jge  473                     -> x32 read to x32 pwritev2 */
+    /* from pidfd_send_signal: */
+    {0x35, 0x01, 0x00, 0x000001d9},  /* jge  473                     -> from x32 read */
     {0x35, 0x07, 0x03, 0x000001a8},  /* jge  424 pidfd_send_signal   -> allow else errno(ENOSYS) */
-    /* x32 read to x32 pwritev2: */
+    /* from x32 read: */
     {0x45, 0x00, 0x02, 0x40000000},  /* jset 0x40000000 x32 read     else errno(ENOSYS) */
     {0x15, 0x01, 0x00, 0xffffffff},  /* jeq  0xffffffff              -> errno(ENOSYS) */
     {0x06, 0x00, 0x00, 0x80000000},  /* ret  kill_process */
     {0x06, 0x00, 0x00, 0x00050026},  /* ret  errno(ENOSYS) */
-    /* personality: */
+    /* personality: demo.yml:3, 9 */
     {0x20, 0x00, 0x00, 0x00000010},  /* ld   args[0].lo */
     {0x15, 0x01, 0x00, 0xffffffff},  /* jeq  0xffffffff              -> allow */
     {0x06, 0x00, 0x00, 0x7ffc0000},  /* ret  log */
@@ -75,54 +75,54 @@ static const struct sock_filter demo_program[] = {
     {0x06, 0x00, 0x00, 0x80000000},  /* ret  kill_process */
     /* riscv32 calls: */
     {0x20, 0x00, 0x00, 0x00000000},  /* ld   nr */
-    {0x35, 0x12, 0x00, 0x00000074},  /* jge  116 syslog              -> syslog to fchroot */
+    {0x35, 0x12, 0x00, 0x00000074},  /* jge  116 syslog              -> from syslog */
     {0x15, 0x0e, 0x00, 0x0000005c},  /* jeq  92 personality          -> personality */
-    {0x35, 0x04, 0x00, 0x00000048},  /* jge  72                      -> 72, exit */
+    {0x35, 0x04, 0x00, 0x00000048},  /* jge  72                      -> signalfd4 and others */
     {0x15, 0x23, 0x00, 0x00000004},  /* jeq  4                       -> errno(ENOSYS) */
     {0x15, 0x22, 0x00, 0x00000026},  /* jeq  38                      -> errno(ENOSYS) */
     {0x15, 0x00, 0x20, 0x00000022},  /* jeq  34 mkdirat              else allow */
     {0x06, 0x00, 0x00, 0x0005001e},  /* ret  errno(EROFS) */
-    /* 72, exit: */
-    {0x35, 0x04, 0x00, 0x00000059},  /* jge  89 acct                 -> acct, exit */
-    {0x35, 0x01, 0x00, 0x0000004f},  /* jge  79                      -> sync to timerfd_create */
+    /* signalfd4 and others: */
+    {0x35, 0x04, 0x00, 0x00000059},  /* jge  89 acct                 -> acct and others */
+    {0x35, 0x01, 0x00, 0x0000004f},  /* jge  79                      -> from sync */
     {0x35, 0x1c, 0x1d, 0x0000004a},  /* jge  74 signalfd4            -> allow else errno(ENOSYS) */
-    /* sync to timerfd_create: */
+    /* from sync: */
     {0x35, 0x00, 0x1c, 0x00000051},  /* jge  81 sync                 else errno(ENOSYS) */
     {0x35, 0x1b, 0x1a, 0x00000056},  /* jge  86                      -> errno(ENOSYS) else allow */
-    /* acct, exit: */
-    {0x35, 0x02, 0x00, 0x0000006c},  /* jge  108                     -> timer_getoverrun to timer_delete */
+    /* acct and others: */
+    {0x35, 0x02, 0x00, 0x0000006c},  /* jge  108                     -> from timer_getoverrun */
     {0x15, 0x19, 0x00, 0x00000062},  /* jeq  98                      -> errno(ENOSYS) */
     {0x15, 0x18, 0x17, 0x00000065},  /* jeq  101                     -> errno(ENOSYS) else allow */
-    /* timer_getoverrun to timer_delete: */
-    {0x45, 0x0c, 0x17, 0x00000001},  /* jset 1 io_destroy            -> 108, 182 else errno(ENOSYS) */
-    /* personality: */
+    /* from timer_getoverrun: */
+    {0x45, 0x0c, 0x17, 0x00000001},  /* jset 1 io_destroy            -> timer_getoverrun and others else errno(ENOSYS) */
+    /* personality: demo.yml:9 */
     {0x20, 0x00, 0x00, 0x00000010},  /* ld   args[0].lo */
     {0x15, 0x14, 0x00, 0xffffffff},  /* jeq  0xffffffff              -> allow */
     {0x06, 0x00, 0x00, 0x7ffc0000},  /* ret  log */
-    /* syslog to fchroot: */
-    {0x35, 0x09, 0x00, 0x000000f3},  /* jge  243                     -> riscv_hwprobe to fchroot */
+    /* from syslog: */
+    {0x35, 0x09, 0x00, 0x000000f3},  /* jge  243                     -> from riscv_hwprobe */
     {0x35, 0x11, 0x00, 0x000000c1},  /* jge  193 semop               -> allow */
-    {0x35, 0x02, 0x00, 0x000000a3},  /* jge  163                     -> getrusage to semctl */
+    {0x35, 0x02, 0x00, 0x000000a3},  /* jge  163                     -> from getrusage */
     {0x15, 0x10, 0x00, 0x0000007f},  /* jeq  127                     -> errno(ENOSYS) */
     {0x15, 0x0f, 0x0e, 0x00000089},  /* jeq  137                     -> errno(ENOSYS) else allow */
-    /* getrusage to semctl: */
-    {0x35, 0x02, 0x00, 0x000000ac},  /* jge  172 getpid              -> getpid to semctl */
+    /* from getrusage: */
+    {0x35, 0x02, 0x00, 0x000000ac},  /* jge  172 getpid              -> from getpid */
     {0x35, 0x00, 0x0d, 0x000000a5},  /* jge  165 getrusage           else errno(ENOSYS) */
     {0x35, 0x0c, 0x0b, 0x000000a9},  /* jge  169                     -> errno(ENOSYS) else allow */
-    /* getpid to semctl: */
+    /* from getpid: */
     {0x35, 0x00, 0x0a, 0x000000b6},  /* jge  182                     else allow */
-    /* 108, 182: */
+    /* timer_getoverrun and others: */
     {0x45, 0x09, 0x0a, 0x00000008},  /* jset 8 getxattr              -> allow else errno(ENOSYS) */
-    /* riscv_hwprobe to fchroot: */
-    {0x35, 0x06, 0x00, 0x00000193},  /* jge  403 clock_gettime64     -> clock_gettime64 to fchroot */
-    {0x35, 0x03, 0x00, 0x0000010b},  /* jge  267 syncfs              -> syncfs to kexec_file_load */
+    /* from riscv_hwprobe: */
+    {0x35, 0x06, 0x00, 0x00000193},  /* jge  403 clock_gettime64     -> from clock_gettime64 */
+    {0x35, 0x03, 0x00, 0x0000010b},  /* jge  267 syncfs              -> from syncfs */
     {0x35, 0x07, 0x00, 0x0000010a},  /* jge  266                     -> errno(ENOSYS) */
     {0x45, 0x00, 0x06, 0xfffffefb},  /* jset 0xfffffefb              else errno(ENOSYS) */
     {0x35, 0x04, 0x05, 0x00000102},  /* jge  258 riscv_hwprobe       -> allow else errno(ENOSYS) */
-    /* syncfs to kexec_file_load: */
+    /* from syncfs: */
     {0x15, 0x04, 0x00, 0x00000124},  /* jeq  292                     -> errno(ENOSYS) */
     {0x35, 0x03, 0x02, 0x00000127},  /* jge  295                     -> errno(ENOSYS) else allow */
-    /* clock_gettime64 to fchroot: */
+    /* from clock_gettime64: */
     {0x35, 0x02, 0x00, 0x000001d9},  /* jge  473                     -> errno(ENOSYS) */
     {0x15, 0x01, 0x00, 0x0000019f},  /* jeq  415                     -> errno(ENOSYS) */
     {0x06, 0x00, 0x00, 0x7fff0000},  /* ret  allow */
@@ -136,25 +136,25 @@ static const struct sock_filter demo_program[] = {
     {0x15, 0x00, 0x0f, 0x80000008},  /* jeq  AUDIT_ARCH_MIPS64       else kill_process */
     {0x20, 0x00, 0x00, 0x00000000},  /* ld   nr */
     {0x15, 0x0f, 0x00, 0x0000140c},  /* jeq  5132 personality        -> personality */
-    {0x35, 0x03, 0x00, 0x00001476},  /* jge  5238                    -> add_key to fchroot */
+    {0x35, 0x03, 0x00, 0x00001476},  /* jge  5238                    -> from add_key */
     {0x35, 0x10, 0x00, 0x00001388},  /* jge  5000 read               -> allow */
     {0x35, 0x00, 0x0b, 0x00000fa0},  /* jge  4000                    else errno(ENOSYS) */
     {0x35, 0x0a, 0x09, 0x00001179},  /* jge  4473                    -> errno(ENOSYS) else kill_process */
-    /* add_key to fchroot: */
-    {0x35, 0x03, 0x00, 0x000014d1},  /* jge  5329                    -> pidfd_send_signal to fchroot */
+    /* from add_key: */
+    {0x35, 0x03, 0x00, 0x000014d1},  /* jge  5329                    -> from pidfd_send_signal */
     {0x15, 0x08, 0x00, 0x00001476},  /* jeq  5238                    -> errno(ENOSYS) */
     {0x15, 0x00, 0x0b, 0x00001480},  /* jeq  5248 mkdirat            else allow */
     {0x06, 0x00, 0x00, 0x0005001e},  /* ret  errno(EROFS) */
-    /* pidfd_send_signal to fchroot: */
-    {0x35, 0x02, 0x00, 0x00001561},  /* jge  5473                    -> 0x1561 to 0xffffffff */
+    /* from pidfd_send_signal: */
+    {0x35, 0x02, 0x00, 0x00001561},  /* jge  5473                    -> from 0x1561 */
     {0x15, 0x04, 0x00, 0x00001547},  /* jeq  5447                    -> errno(ENOSYS) */
     {0x35, 0x07, 0x03, 0x00001530},  /* jge  5424 pidfd_send_signal  -> allow else errno(ENOSYS) */
-    /* 0x1561 to 0xffffffff: */
+    /* from 0x1561: */
     {0x35, 0x02, 0x00, 0x00001949},  /* jge  6473                    -> errno(ENOSYS) */
     {0x35, 0x00, 0x01, 0x00001770},  /* jge  6000                    else errno(ENOSYS) */
     {0x06, 0x00, 0x00, 0x80000000},  /* ret  kill_process */
     {0x06, 0x00, 0x00, 0x00050059},  /* ret  errno(ENOSYS) */
-    /* personality: */
+    /* personality: demo.yml:3, 9 */
     {0x20, 0x00, 0x00, 0x00000014},  /* ld   args[0].lo */
     {0x15, 0x01, 0x00, 0xffffffff},  /* jeq  0xffffffff              -> allow */
     {0x06, 0x00, 0x00, 0x7ffc0000},  /* ret  log */

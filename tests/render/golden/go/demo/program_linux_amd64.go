@@ -16,18 +16,18 @@ var program = [...]syscall.SockFilter{
 	{Code: 0x15, Jt: 0x00, Jf: 0x09, K: 0xc000003e}, // jeq  AUDIT_ARCH_X86_64       else kill_process
 	{Code: 0x20, Jt: 0x00, Jf: 0x00, K: 0x00000000}, // ld   nr
 	{Code: 0x15, Jt: 0x09, Jf: 0x00, K: 0x00000087}, // jeq  135 personality         -> personality
-	{Code: 0x35, Jt: 0x02, Jf: 0x00, K: 0x00000151}, // jge  337                     -> pidfd_send_signal to x32 pwritev2
+	{Code: 0x35, Jt: 0x02, Jf: 0x00, K: 0x00000151}, // jge  337                     -> from pidfd_send_signal
 	{Code: 0x15, Jt: 0x00, Jf: 0x0a, K: 0x00000102}, // jeq  258 mkdirat             else allow
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x0005001e}, // ret  errno(EROFS)
-	// pidfd_send_signal to x32 pwritev2:
-	{Code: 0x35, Jt: 0x01, Jf: 0x00, K: 0x000001d9}, // jge  473                     -> x32 read to x32 pwritev2
+	// from pidfd_send_signal:
+	{Code: 0x35, Jt: 0x01, Jf: 0x00, K: 0x000001d9}, // jge  473                     -> from x32 read
 	{Code: 0x35, Jt: 0x07, Jf: 0x03, K: 0x000001a8}, // jge  424 pidfd_send_signal   -> allow else errno(ENOSYS)
-	// x32 read to x32 pwritev2:
+	// from x32 read:
 	{Code: 0x45, Jt: 0x00, Jf: 0x02, K: 0x40000000}, // jset 0x40000000 x32 read     else errno(ENOSYS)
 	{Code: 0x15, Jt: 0x01, Jf: 0x00, K: 0xffffffff}, // jeq  0xffffffff              -> errno(ENOSYS)
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x80000000}, // ret  kill_process
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x00050026}, // ret  errno(ENOSYS)
-	// personality:
+	// personality: demo.yml:3, 9
 	{Code: 0x20, Jt: 0x00, Jf: 0x00, K: 0x00000010}, // ld   args[0].lo
 	{Code: 0x15, Jt: 0x01, Jf: 0x00, K: 0xffffffff}, // jeq  0xffffffff              -> allow
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x7ffc0000}, // ret  log

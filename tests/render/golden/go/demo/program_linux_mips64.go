@@ -16,25 +16,25 @@ var program = [...]syscall.SockFilter{
 	{Code: 0x15, Jt: 0x00, Jf: 0x0f, K: 0x80000008}, // jeq  AUDIT_ARCH_MIPS64       else kill_process
 	{Code: 0x20, Jt: 0x00, Jf: 0x00, K: 0x00000000}, // ld   nr
 	{Code: 0x15, Jt: 0x0f, Jf: 0x00, K: 0x0000140c}, // jeq  5132 personality        -> personality
-	{Code: 0x35, Jt: 0x03, Jf: 0x00, K: 0x00001476}, // jge  5238                    -> add_key to fchroot
+	{Code: 0x35, Jt: 0x03, Jf: 0x00, K: 0x00001476}, // jge  5238                    -> from add_key
 	{Code: 0x35, Jt: 0x10, Jf: 0x00, K: 0x00001388}, // jge  5000 read               -> allow
 	{Code: 0x35, Jt: 0x00, Jf: 0x0b, K: 0x00000fa0}, // jge  4000                    else errno(ENOSYS)
 	{Code: 0x35, Jt: 0x0a, Jf: 0x09, K: 0x00001179}, // jge  4473                    -> errno(ENOSYS) else kill_process
-	// add_key to fchroot:
-	{Code: 0x35, Jt: 0x03, Jf: 0x00, K: 0x000014d1}, // jge  5329                    -> pidfd_send_signal to fchroot
+	// from add_key:
+	{Code: 0x35, Jt: 0x03, Jf: 0x00, K: 0x000014d1}, // jge  5329                    -> from pidfd_send_signal
 	{Code: 0x15, Jt: 0x08, Jf: 0x00, K: 0x00001476}, // jeq  5238                    -> errno(ENOSYS)
 	{Code: 0x15, Jt: 0x00, Jf: 0x0b, K: 0x00001480}, // jeq  5248 mkdirat            else allow
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x0005001e}, // ret  errno(EROFS)
-	// pidfd_send_signal to fchroot:
-	{Code: 0x35, Jt: 0x02, Jf: 0x00, K: 0x00001561}, // jge  5473                    -> 0x1561 to 0xffffffff
+	// from pidfd_send_signal:
+	{Code: 0x35, Jt: 0x02, Jf: 0x00, K: 0x00001561}, // jge  5473                    -> from 0x1561
 	{Code: 0x15, Jt: 0x04, Jf: 0x00, K: 0x00001547}, // jeq  5447                    -> errno(ENOSYS)
 	{Code: 0x35, Jt: 0x07, Jf: 0x03, K: 0x00001530}, // jge  5424 pidfd_send_signal  -> allow else errno(ENOSYS)
-	// 0x1561 to 0xffffffff:
+	// from 0x1561:
 	{Code: 0x35, Jt: 0x02, Jf: 0x00, K: 0x00001949}, // jge  6473                    -> errno(ENOSYS)
 	{Code: 0x35, Jt: 0x00, Jf: 0x01, K: 0x00001770}, // jge  6000                    else errno(ENOSYS)
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x80000000}, // ret  kill_process
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x00050059}, // ret  errno(ENOSYS)
-	// personality:
+	// personality: demo.yml:3, 9
 	{Code: 0x20, Jt: 0x00, Jf: 0x00, K: 0x00000014}, // ld   args[0].lo
 	{Code: 0x15, Jt: 0x01, Jf: 0x00, K: 0xffffffff}, // jeq  0xffffffff              -> allow
 	{Code: 0x06, Jt: 0x00, Jf: 0x00, K: 0x7ffc0000}, // ret  log
