@@ -60,7 +60,8 @@ def spread(
     says that it pays; all values must pickle then, and the main module bear being imported.
     Close the iterator to end the workers. Raises OutsideError if a worker dies.
     """
-    started = time.monotonic()
+    # Not by the clock: where others keep the CPUs busy, more processes are of less use.
+    started = time.process_time()
     first = each = 0.0
     for done, job in enumerate(jobs):
         left = len(jobs) - done
@@ -70,7 +71,7 @@ def spread(
             yield from _in_processes(work, shared, jobs[done:], useful)
             return
         yield _attempt(work, shared, job)
-        spent = time.monotonic() - started
+        spent = time.process_time() - started
         if done == 0:
             # The first job imports what all need, and finds out much that others use.
             first = spent
