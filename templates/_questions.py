@@ -1,4 +1,4 @@
-"""What a filter's runtime is seldom asked, or can learn from /proc only; imported when it is asked.
+"""Rare questions to a filter's runtime, some of them for /proc; imported when they are asked.
 
 That is what the kernel has besides filters, and the ABI of an interpreter whose build does not
 name it. The functions of `_runtime` that ask have the documentation.

@@ -22,11 +22,11 @@ from seccompgen.compile.diagram import Graph
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, Span, number_lines
-from seccompgen.compile.onword import SharedWords
 from seccompgen.compile.prices import prices
 from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
 from seccompgen.compile.weights import samples, span_weights
+from seccompgen.compile.word_search import SharedWords
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.core.objective import Objective, Optimize

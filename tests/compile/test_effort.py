@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from random_policies import random_policy
 from seccompgen.compile import compile_policy
-from seccompgen.compile.onword import SharedWords
+from seccompgen.compile.word_search import SharedWords
 from seccompgen.compile.words import NO, YES, Words
 from seccompgen.core.abis import ABIS
 from seccompgen.pipeline.build import shipped_tables

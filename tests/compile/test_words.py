@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from seccompgen.compile.linefacts import LineFacts
-from seccompgen.compile.onword import WordSearch
 from seccompgen.compile.search import THOROUGH, WORD, Search
 from seccompgen.compile.tree import BUDGETS, IMPOSSIBLE, SCALE, UNBOUNDED, Item, count_tests
+from seccompgen.compile.word_search import WordSearch
 from seccompgen.compile.words import NO, YES, Words
 
 if TYPE_CHECKING:

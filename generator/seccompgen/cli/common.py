@@ -1,4 +1,4 @@
-"""What several commands share: options, table lookup, progress."""
+"""Parts that several commands share: options, table lookup, progress."""
 
 from __future__ import annotations
 

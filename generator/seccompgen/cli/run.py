@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.run.refusal import Judged, Refusal
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
-"""What the kernel says that has no listener for us: one is above, or it is too old."""
+"""Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
 
 
 @click.command()
@@ -185,7 +185,7 @@ def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Se
 
 def _warn(judged: Judged, command: Command, settings: Settings, tables: Tables) -> None:
     """Say what about the command and the filter is likely to surprise."""
-    from seccompgen.observe.run.surprises import surprises  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.run.preflight import surprises  # noqa: PLC0415 - keeps --help fast
 
     print_notes(
         Diagnostic(f"note: {text}") for text in surprises(judged, command, settings, tables)
@@ -231,8 +231,8 @@ def _trace(
     from seccompgen.core.model import ActionKind, FilterFlag  # noqa: PLC0415 - keeps --help fast
     from seccompgen.core.text import printable  # noqa: PLC0415
     from seccompgen.observe.run import notify, tracer  # noqa: PLC0415
-    from seccompgen.observe.run.asking import asking  # noqa: PLC0415
     from seccompgen.observe.run.launch import FilterError  # noqa: PLC0415
+    from seccompgen.observe.run.notify_rewrite import asking  # noqa: PLC0415
     from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
     from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
 
@@ -275,7 +275,7 @@ def _trace_after_marker(
 ) -> NoReturn:
     from seccompgen.core.model import ActionKind  # noqa: PLC0415 - keeps --help fast
     from seccompgen.observe.run import tracer  # noqa: PLC0415
-    from seccompgen.observe.run.asking import asking, asking_about  # noqa: PLC0415
+    from seccompgen.observe.run.notify_rewrite import asking, asking_about  # noqa: PLC0415
     from seccompgen.observe.run.refusal import judge_by  # noqa: PLC0415
     from seccompgen.observe.run.signals import end_like  # noqa: PLC0415
     from seccompgen.observe.run.startup import Startup  # noqa: PLC0415

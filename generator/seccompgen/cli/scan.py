@@ -19,7 +19,7 @@ from seccompgen.cli.common import (
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.observe.scan.found import Caveat, Origin
+from seccompgen.observe.scan.result import Caveat, Origin
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
     from seccompgen.observe.scan import Means, Scan, Unknown
-    from seccompgen.observe.scan.found import Spot
+    from seccompgen.observe.scan.result import Spot
 
 
 _WHY = {

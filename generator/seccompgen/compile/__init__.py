@@ -5,9 +5,9 @@
     policy, tables
       | lower      number lines: each seccomp_data.nr with a function of the arguments (functions)
       | weights    how often each is asked for, with which arguments
-      | arguments  for each function the order of its words, a tree on each (onword, words,
+      | arguments  for each function the order of its words, a tree on each (word_search, words,
       |              linefacts, decisionlist, bittrees), or its rules one after the other (chain);
-      |              as much of that as the work allows (budget); functions are divided by cofactors
+      |              as much of that as the work allows (budget); cofactors divide functions
       | dispatch   a tree on the number, that leads to the functions
       |              both trees by dynamic programming: search, patterns, shapes, tree,
       |              prices
@@ -30,10 +30,10 @@ from seccompgen.compile.diagram import Graph, Relation, Value
 from seccompgen.compile.dispatch import dispatch
 from seccompgen.compile.functions import Function, Functions
 from seccompgen.compile.lower import Answer, NumberLine, Span, number_lines
-from seccompgen.compile.onword import TooManyError, shared_words
 from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
+from seccompgen.compile.word_search import TooManyError, shared_words
 from seccompgen.compile.words import Words
 from seccompgen.core.errors import Diagnostic, InputError
 from seccompgen.core.objective import DEFAULT_OBJECTIVE, Optimize
@@ -85,7 +85,7 @@ def compile_policy(
 
 
 class Making:
-    """What is common to the parts of one program while it is made.
+    """State that the parts of one program share while it is made.
 
     The boxes and functions of ``lines`` given to it must be those of its ``functions``.
     """

@@ -25,7 +25,6 @@ from seccompgen.compile.budget import Budget
 from seccompgen.compile.chain import chain
 from seccompgen.compile.diagram import Graph, Relation, Test, Value
 from seccompgen.compile.functions import ORIGINAL, Derived, Function
-from seccompgen.compile.onword import TooManyError
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
@@ -39,6 +38,7 @@ from seccompgen.compile.tree import (
     least_budget,
     less,
 )
+from seccompgen.compile.word_search import TooManyError
 from seccompgen.core.model import U32, Op
 from seccompgen.core.program import word_offset
 from seccompgen.core.sets import comparisons
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from seccompgen.compile.diagram import NodeId
     from seccompgen.compile.functions import Functions
     from seccompgen.compile.lower import Answer, Origins
-    from seccompgen.compile.onword import Sample, SharedWords
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Costs, Tree
+    from seccompgen.compile.word_search import Sample, SharedWords
     from seccompgen.compile.wordtrees import WordTrees
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Origin, Rule
@@ -89,7 +89,7 @@ class _Way(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """How a function is decided, for each budget: ``ways[choice[budget]]``.
+    """The plan of a function for each budget: ``ways[choice[budget]]``.
 
     Without ways it is the answer ``ret``, or the node ``chain`` that was made at once. ``size``
     counts its own instructions without a bound, ``below`` are the plans that these lead to.
@@ -106,7 +106,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What the rules say of each word: masks worth trying, and whose the constants are.
+    """The words of the rules: masks worth trying, and the rule of each constant.
 
     A mask comes with what it is compared with, ``word & mask == k``. Neither changes what a
     program answers.

@@ -1,4 +1,4 @@
-"""What a program costs, and the least that any program for the same policy could cost.
+"""The cost of a program, and the least that any program for the same policy could cost.
 
 The bounds hold for programs of the kind that every compiler in this field makes: loads, masks,
 comparisons with constants and constant answers; first the architecture is settled, where it can
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.functions import Function
     from seccompgen.compile.lower import NumberLine, Span
-    from seccompgen.compile.onword import Sample
+    from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
     from seccompgen.core.sets import Sets
@@ -61,9 +61,9 @@ _MOST_CALLS = 64
 _MOST_ASKED = 100_000
 """Rules are asked about a call at most so often, to tell functions apart."""
 _MOST_WORDS = 1024
-"""Whether each word matters is asked where that is at most so many rules, times calls."""
+"""The most rules, times calls, for which each word is asked whether it matters."""
 _FLIPPED = (1, U32, 1 << 31)
-"""What is tried then: the word with these bits flipped."""
+"""The bits that are flipped in a word to see whether it matters."""
 _MOST_NUMBERS = 64
 """Of longer spans only the first number counts."""
 _ANSWER = 1
@@ -177,7 +177,7 @@ def bound(lines: Sequence[Weighed], bad_arch: int, sets: Sets) -> Cost:
 
 
 _Class: TypeAlias = tuple[int, ...]
-"""What a function answers to each of some calls."""
+"""The answers of a function to each of some calls."""
 
 
 class _Functions:

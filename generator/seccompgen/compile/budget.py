@@ -1,4 +1,4 @@
-"""What planning may cost, in units of work: the same on every machine, so that programs are.
+"""The limit on the work of planning, in units that are the same on every machine, as programs are.
 
 Every order of words is tried until a call has cost ``_TRIED_FOR_CALL`` functions, or the program
 ``_TRIED`` steps; from then on the first word in a fixed order is taken. Past ``_PLANNED_FOR_CALL``
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.compile.onword import TooManyError
+from seccompgen.compile.word_search import TooManyError
 
 if TYPE_CHECKING:
     from seccompgen.core.word import Word
@@ -26,7 +26,7 @@ _SEARCHED = 500
 
 
 class Budget:
-    """What was spent on one program, and on one call of it.
+    """The work spent on one program, and on one call of it.
 
     A ``stubborn`` call may not be given up by a search; it has no rules to be tested in order.
     """

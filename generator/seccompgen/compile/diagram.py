@@ -22,7 +22,7 @@ NodeId: TypeAlias = int
 
 
 class Relation(Enum):
-    """How a test compares the accumulator with its constant, unsigned over 32 bits."""
+    """The relation of a test between the accumulator and its constant, unsigned over 32 bits."""
 
     EQ = "=="
     GT = ">"
@@ -32,7 +32,7 @@ class Relation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What the accumulator holds: the word at ``offset`` (bytes), and-ed with ``mask``."""
+    """The value of the accumulator: the word at ``offset`` (bytes), and-ed with ``mask``."""
 
     offset: int
     mask: int = U32

@@ -1,4 +1,4 @@
-"""What the rules of one call make of its arguments: ordered boxes, in a canonical form.
+"""Functions of the arguments of one call: ordered boxes, in a canonical form.
 
 The first box that has the arguments gives the answer. Rules with one answer in a row commute, so
 boxes among them that differ in one argument become one, and the rest is sorted; boxes inside an
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from seccompgen.core.word import Word
 
 Sources: TypeAlias = tuple[int, ...]
-"""Which rules, by their place in a list, something was made of."""
+"""The rules that something was made of, by their place in a list."""
 
 ORIGINAL = -1
 """In Sources: the default that was given."""

@@ -37,7 +37,7 @@ Origins: TypeAlias = "tuple[Origin, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is made of a call: a function of its arguments, and where its parts come from.
+    """The decision on a call: a function of its arguments, and where its parts come from.
 
     ``cases`` are the rules that it is made of: the first whose condition holds answers. ``asked``
     are the arguments that each takes, before it is known which take them first, and whether it

@@ -1,4 +1,4 @@
-"""What the search trades: executed instructions, instructions in all, and the longest path.
+"""The prices of a search: executed instructions, instructions in all, and the longest path.
 
 The figures were found by trying, on 49 policies that others run in production, against the best of
 eight other compilers for each. They lie on a flat top: halving or doubling one moves the

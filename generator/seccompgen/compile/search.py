@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 
 class Effort(NamedTuple):
-    """How hard to search.
+    """The effort of a search.
 
     ``longest`` is the number of intervals from which on a line is halved, ``holes`` how many
     single numbers are heavy ones, ``bit_tests`` how many tests the small trees with bit tests

@@ -70,7 +70,7 @@ def members(places: Places) -> tuple[int, ...]:
 
 
 class Span(NamedTuple):
-    """What an item is but for its weight."""
+    """An item without its weight."""
 
     first: int
     last: int

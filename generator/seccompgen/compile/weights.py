@@ -1,4 +1,4 @@
-"""How often each call is taken to be made, and with which arguments: what the search weighs.
+"""The assumed frequency of each call, and its likely arguments, by which the search weighs paths.
 
 The kernel's own economy decides. Since Linux 5.11 a call that is allowed whatever its arguments
 is answered from a bitmap and runs no instruction, so what deserves short paths are calls whose
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.compile.lower import Answer, Span
-    from seccompgen.compile.onword import Sample
+    from seccompgen.compile.word_search import Sample
     from seccompgen.core.objective import Objective
     from seccompgen.core.sets import Box, Sets
 
@@ -39,7 +39,7 @@ _UNNAMED = 0.02
 _BEYOND = 130
 """As many calls are taken to be made beyond the table: newer than it, on a newer kernel."""
 _SEEN_IN_BITMAP = 0.02
-"""What a measured call counts that the bitmap answers."""
+"""The weight of a measured call that the bitmap answers."""
 _MOST_CHECKED = 64
 _MOST_PIECES = 16
 _REFUSED_SAMPLE = 32

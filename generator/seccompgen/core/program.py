@@ -74,7 +74,7 @@ class Program:
 
     @property
     def actions(self) -> tuple[int, ...]:
-        """What it can answer: see `actions_of`."""
+        """The actions that it can answer with: see `actions_of`."""
         return actions_of(self.instructions)
 
     def to_bytes(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What ``init`` adds to a project: a policy, a test of it, and where things are."""
+"""The files of ``init``: a policy, a test of it, and the settings that say where things are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a stock policy is shown at work, and what rules of one's own are good for with it."""
+    """A demonstration of a stock policy, and the use of rules of one's own beside it."""
 
     refused: _Call
     allowed: _Call
@@ -66,7 +66,7 @@ KINDS = tuple(sorted(_KINDS))
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """What is missing in a project: whole files, and text at the end of its pyproject.toml.
+    """The missing parts of a project: whole files, and text at the end of its pyproject.toml.
 
     ``kept`` are the files that are there already. ``package`` is the name by which the filters
     will be imported, ``test`` the file that tries the policy's.

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to lie in ``dest``, all of it: a package directory, or one file.
+    """The wanted content of ``dest``, all of it: a package directory, or one file.
 
     ``arches`` narrows down what ABIs the policies name; empty: all of them. ``recorded`` says that
     it was read from the manifest of ``dest``.
@@ -83,7 +83,7 @@ class Request:
 
 
 class State(Enum):
-    """What a file in an application is, beside what it would be if it were vendored now."""
+    """The state of a file in an application, beside the one that would be vendored now."""
 
     STALE = "stale"
     EDITED = "edited"
@@ -98,7 +98,7 @@ _LOSSES = {State.EDITED, State.FOREIGN}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is not as it should be with a file, and in ``text`` what to do about it."""
+    """A fault of a file, and in ``text`` what to do about it."""
 
     path: Path
     state: State

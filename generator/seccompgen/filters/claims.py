@@ -1,4 +1,4 @@
-"""What ``verify`` and ``equiv`` prove: files into pairs of sides, and each pair decided."""
+"""Claims to prove, for ``verify`` and ``equiv``: files into pairs of sides, each pair decided."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Claim:
-    """That two sides are one for ``abi``; ``names`` is how reports call them, ``file`` is where.
+    """A claim that two sides are one for ``abi``; reports call them ``names``, at ``file``.
 
     ``policies`` are the files that say what the program should do, where ``file`` is none itself.
     """
@@ -75,7 +75,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a claim; UndecidedError says why that is nothing."""
+    """The verdict on a claim; UndecidedError says why there is none."""
 
     claim: Claim
     result: Proof | Difference | UndecidedError

@@ -191,7 +191,7 @@ def _refusal_of(part: LoadedFilter) -> Action:
 
 
 _Task: TypeAlias = "tuple[str, tuple[Path, ...], Tables, Objective]"
-"""What all jobs are done with; first the name of the combination, and the files of its parts."""
+"""The inputs that all jobs share: first the name of the combination, and the files of its parts."""
 
 
 def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> CompiledProgram:

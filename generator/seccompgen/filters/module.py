@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Banner:
-    """What a generated filter says that it was made from.
+    """The inputs that a generated filter names.
 
     ``policies`` are names and sha256 of the policy's files, the main one last; or ``parts`` those
     of the filters that were combined, and ``made`` how, with the action that refuses what was
@@ -87,7 +87,7 @@ _OPERATIONS = {operation.value for operation in Operation}
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What a generated filter hands to the kernel, and how.
+    """The programs of a generated filter, and the settings with which they are installed.
 
     ``programs`` and ``numbers``, that of seccomp(2), are by the names of ABIs; ``actions`` are the
     SECCOMP_RET_ACTION_FULL values that it asks the kernel for first. ``files`` are all that it

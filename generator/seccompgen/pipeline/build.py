@@ -86,7 +86,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """How programs are come by, which never shows in them.
+    """Build options that do not affect the output: worker processes and the cache.
 
     Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
     again, or everything is if it is None.

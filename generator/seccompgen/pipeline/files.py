@@ -1,4 +1,4 @@
-"""What is written: filters in every form, projects and their tables; and what is left over."""
+"""The files to write: filters in every form, projects and their tables; and files left over."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 _TYPED_NAME = "py.typed"
 
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
-"""What filters can be written as: see `filter_files`."""
+"""The forms in which filters can be written: see `filter_files`."""
 
 
 def filter_files(
@@ -311,7 +311,7 @@ class Compiled:
 
 
 class Made(Protocol):
-    """What was compiled, and what is to be written of it."""
+    """Compiled filters, and the files to write of them."""
 
     def outputs(self) -> Outputs:
         """Return what is to be written, beside what is there now."""

@@ -19,7 +19,7 @@ Path: TypeAlias = tuple[str | int, ...]
 """The way to a value from the top of a document: keys and list indices."""
 
 Source: TypeAlias = "pathlib.Path | Document"
-"""What a policy is read from: a file, or a document in memory, named by its ``file``."""
+"""The source of a policy: a file, or a document in memory, named by its ``file``."""
 
 MAX_POLICY = 1 << 20
 """Bytes of a policy file; the longest that we know has 60 KiB."""

@@ -1,4 +1,4 @@
-"""What every kind of filter module says of itself: where it comes from, what it answers."""
+"""The description in every kind of filter module: where it comes from, what it answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WIDTH = 96
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a module says of itself.
+    """The description in one module.
 
     ``sources`` are (what it is, name, sha256), ``made`` what is made of several; ``redo`` is the
     command that makes it again; ``answers`` tells what the filter does. With ``single_file`` the
@@ -47,7 +47,7 @@ class About:
 
     @property
     def settings(self) -> str:
-        """How it is installed, in words."""
+        """The way in which it is installed, in words."""
         flags = self.flags.names
         parts = ["sets no_new_privs" if self.no_new_privs else "leaves no_new_privs as it is"]
         if flags:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\\*?\[\]%;|=&<>]|^~|\)$")
-"""What make takes for more than a part of a name, and cannot be told not to in ninja's way too."""
+"""Characters that cannot stand in a name so that make and ninja read the same."""
 
 
 def render_depfile(targets: Sequence[str], inputs: Sequence[str]) -> bytes:

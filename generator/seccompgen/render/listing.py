@@ -54,7 +54,7 @@ PLAIN = {
     **{0x0C | operation: f"{name:4} x" for operation, name in _ARITHMETIC.items()},
 }
 # fmt: on
-"""What the compiler never emits, as Documentation/networking/filter.rst writes it."""
+"""Instructions that the compiler never emits, named as in Documentation/networking/filter.rst."""
 
 Intervals: TypeAlias = tuple[tuple[int, int], ...]
 """Disjoint (first, last) pairs of numbers, ascending."""
@@ -74,13 +74,13 @@ class Line:
 
     @property
     def head(self) -> str:
-        """What stands above the instruction: empty where nothing jumps to it."""
+        """The heading above the instruction: empty where nothing jumps to it."""
         return f"{self.label}: {self.rules}".rstrip() if self.label else ""
 
 
 @dataclass(slots=True)
 class _Reach:
-    """What may be the case when an instruction runs.
+    """The facts that may hold when an instruction runs.
 
     ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can
     still come; ``held`` are the words that the accumulator may hold, as offsets.

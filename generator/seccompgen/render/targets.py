@@ -1,4 +1,4 @@
-"""How compilers of C, Rust and Go call the ABI that they compile for.
+"""The names by which compilers of C, Rust and Go know the ABI that they compile for.
 
 C: macros that gcc and clang predefine (``cc -dM -E - </dev/null``). Rust: what rustc sets
 (``rustc --print cfg``). Go: GOARCH. Tests ask clang, rustc and go.
@@ -16,7 +16,7 @@ _64 = "__SIZEOF_POINTER__ == 8"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How each language tells one ABI: ``c`` is for ``#if``, ``rust`` for ``cfg``, ``go`` GOARCH.
+    """The test for one ABI in each language: ``c`` for ``#if``, ``rust`` for ``cfg``, ``go`` GOARCH.
 
     None where the language has no Linux target of that ABI.
     """

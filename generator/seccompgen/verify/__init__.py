@@ -1,4 +1,4 @@
-"""What a program does, decided: is it the policy, is it another program, will a kernel take it.
+"""Decide of a program if it is its policy, if it is another program, and if a kernel takes it.
 
 ::
 
@@ -52,7 +52,7 @@ _INSTALL = "install the extra that brings z3: pip install 'seccompgen[proof]'"
 
 
 class Method(Enum):
-    """How to decide; each is exact where it decides at all."""
+    """The methods of proof; each is exact where it decides at all."""
 
     CLASSES = "classes"
     Z3 = "z3"

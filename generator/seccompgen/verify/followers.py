@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Question(NamedTuple):
-    """Whether ``word & mask`` is ``k``, or ``more`` than it; or the word is one of ``among``."""
+    """A question: ``word & mask`` is ``k``, or ``more`` than it, or the word is one of ``among``."""
 
     word: Word
     mask: int = U32
@@ -35,7 +35,7 @@ class Question(NamedTuple):
 
     @property
     def constants(self) -> Iterable[int]:
-        """What the word is compared with."""
+        """The constants with which the word is compared."""
         return (self.k,) if self.among is None else self.among
 
     def holds(self, value: int) -> bool:

@@ -45,7 +45,7 @@ ARITHMETIC: dict[int, Callable[[int, int], int]] = {
     NEG: lambda a, _: -a,
     XOR: operator.xor,
 }
-"""What A becomes, before it is cut to 32 bits; a DIV by 0 ends the program instead."""
+"""The new value of A, before it is cut to 32 bits; a DIV by 0 ends the program instead."""
 JUMPS: dict[int, Callable[[int, int], bool]] = {
     JEQ: operator.eq,
     JGT: operator.gt,
@@ -60,7 +60,7 @@ V = TypeVar("V")
 
 
 class Registers(NamedTuple, Generic[V]):
-    """What a program has before the instruction at ``at``."""
+    """The state of a program before the instruction at ``at``."""
 
     at: int
     a: V
@@ -85,7 +85,7 @@ class Branch(NamedTuple, Generic[V]):
 
 
 class Values(NamedTuple, Generic[V]):
-    """What values are: constants of the program, words of the call, and what ALU makes of two."""
+    """A kind of values, with constants of the program, words of the call, and the ALU's results."""
 
     number: Callable[[int], V]
     word: Callable[[Word], V]
@@ -93,7 +93,7 @@ class Values(NamedTuple, Generic[V]):
 
     @property
     def start(self) -> Registers[V]:
-        """What every program begins with."""
+        """The state in which every program begins."""
         zero = self.number(0)
         return Registers(0, zero, zero, (zero,) * 16)
 

@@ -85,7 +85,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Meaning:
-    """What the program for ``abi`` has to answer: the first case that holds; the last does."""
+    """The answers that a program for ``abi`` must give: the first case that holds; the last does."""
 
     abi: Abi
     cases: tuple[Case, ...]

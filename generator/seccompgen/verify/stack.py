@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Operation(Enum):
-    """What is made of the answers to one call.
+    """The operation on the answers to one call.
 
     INTERSECT is the stack: the strictest answer. UNION is the laxest. SUBTRACT is the first, but
     what another lets through (ALLOW or LOG) is answered at least as strictly as ``refusal``.
@@ -60,4 +60,4 @@ class Stack:
 
 
 FilterSemantics: TypeAlias = Meaning | Code | Stack
-"""What has an answer to every call: a policy, a program, or several put together."""
+"""One side of a claim: a policy, a program, or several put together. It answers every call."""

@@ -14,9 +14,9 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.model import U32, U64, ActionKind
 from seccompgen.core.program import RET_K, Instruction, encode
 from seccompgen.core.word import ARCH, ARGS, NR
-from seccompgen.observe.run.asking import asking, asking_about, lets_through
+from seccompgen.observe.run.launch_token import Token, with_token
+from seccompgen.observe.run.notify_rewrite import asking, asking_about, lets_through
 from seccompgen.observe.run.steps import INSTALLERS
-from seccompgen.observe.run.token import Token, with_token
 from seccompgen.pipeline.build import build_policy, shipped_tables
 from seccompgen.verify import Code, Meaning, Proof, kernel_objections, meaning, prove
 from seccompgen.verify.oracle import Case, FieldTest

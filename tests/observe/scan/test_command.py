@@ -12,7 +12,7 @@ import pytest
 import seccompgen.cli.scan as command
 from c_programs import compiled
 from command import inside, said, seccompgen
-from seccompgen.observe.scan.found import Caveat, Origin
+from seccompgen.observe.scan.result import Caveat, Origin
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy

@@ -1,4 +1,4 @@
-"""What every plugin does: a project's filters brought up to date where the project has them."""
+"""The common part of the plugins: bring a project's filters up to date in its tree."""
 
 from __future__ import annotations
 

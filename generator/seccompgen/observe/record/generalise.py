@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import Comparison, Condition, Op
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
+from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.implied import Facts, implied, why
 from seccompgen.observe.record.observations import abi_of, name_of
-from seccompgen.observe.record.worth import worth
 from seccompgen.policy import Allowed
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
+    from seccompgen.observe.record.constrainable import Worth
     from seccompgen.observe.record.observations import Arguments, Number, Recording
-    from seccompgen.observe.record.worth import Worth
 
 
 def allowed_calls(

@@ -28,7 +28,7 @@ _ALLOW = Action(ActionKind.ALLOW)
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What has to be allowed: for programs of ``arches``, and beside them of ``compat_arches``.
+    """The calls to allow: for programs of ``arches``, and beside them of ``compat_arches``.
 
     ``calls`` are by ABI, of both kinds. With ``tsync`` other threads run when the filter is
     installed, and have to get it, too.

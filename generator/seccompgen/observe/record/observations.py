@@ -1,4 +1,4 @@
-"""What was seen of a workload, as frozen values."""
+"""The record of a workload, as frozen values."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Arguments: TypeAlias = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How the command ended: its exit status, or the number of the signal that killed it."""
+    """The end of the command: its exit status, or the number of the signal that killed it."""
 
     status: int = 0
     signal: int = 0
 
     @property
     def exit_code(self) -> int:
-        """What a shell calls it: 128 and the signal, where that ended it."""
+        """The exit code as a shell has it: 128 and the signal, where that ended it."""
         return 128 + self.signal if self.signal else self.status
 
 
@@ -66,7 +66,7 @@ Sightings: TypeAlias = "Mapping[Sighting, int]"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was seen of a workload.
+    """The calls of a workload.
 
     ``calls`` maps each call to what was kept of its arguments, each combination once.
     ``unprivileged`` are setuid and setgid programs that ran without the privileges of their files.

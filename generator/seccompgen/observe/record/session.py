@@ -10,12 +10,12 @@ from seccompgen.core.errors import AnswerNo, InputError, Position
 from seccompgen.core.model import U32, Action, ActionKind, FilterFlag
 from seccompgen.core.multiplexed import is_multiplexed
 from seccompgen.core.program import RET_K, Instruction
+from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
 from seccompgen.observe.record.observations import Argument, abi_of, name_of
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
-from seccompgen.observe.record.worth import worth
 from seccompgen.observe.run.launch import Command
 from seccompgen.policy import write_policy
 
@@ -36,7 +36,7 @@ _TRACE = Action(ActionKind.TRACE)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to record.
+    """A request for a recording.
 
     With ``constrained`` calls are allowed only with the arguments that were seen, where these are
     worth it. With ``after_marker`` only what follows a process's marker counts. What ``known``

@@ -72,7 +72,7 @@ class Threads:
 
     @property
     def processes(self) -> int:
-        """How many processes there are; each that is still to come counts as one."""
+        """The number of processes; each that is still to come counts as one."""
         return len({id(thread.process) for thread in self._threads.values()}) + len(self._born)
 
     def get(self, tid: int) -> Thread | None:

@@ -2,20 +2,20 @@
 
 ::
 
-    token          what lets a command be started that its filter would not let start
-    launch         a command, found and started under a filter: by nobody between, or a child
-    asking         a filter that refuses, as one that asks
-    steps          what a call has to do with the installing of a filter
-    startup        where a program's startup ends, and the policy begins to apply
-    notification   the question, and the answers that there are
-    notify         supervising by user notification      tracer   the same by ptrace
-    ptrace         ptrace(2) as functions           events   its wait statuses as typed events
-    signals        a supervisor's own signals and end, as if it were the command
-    process        what /proc tells of a process: memory, descriptors, mappings
-    calls          a call as people read it              signatures   what its arguments are
-    symbols        the names that ELF files have for what is in them
-    places         where in native code a call was made
-    python         the lines of Python that a thread is at
-    refusal        what a filter answers to a call, by which rule, told
-    surprises      what is worth saying before the command runs
+    preflight       warnings, before a command starts, about filters that will break it
+    launch          a command, found and started under a filter: as this process, or as a child
+    launch_token    a secret argument with which a command starts though its filter refuses execve
+    notify_rewrite  a filter that refuses, as one that asks a supervisor
+    steps           the part of a call in the installing of a filter
+    startup         the end of a program's startup, from which the policy applies
+    notification    the question to a supervisor, and its possible answers
+    notify          supervising by user notification     tracer      the same by ptrace
+    ptrace          ptrace(2) as functions               events      wait statuses as events
+    signals         a supervisor's own signals and end, as if it were the command
+    process         /proc's view of a process: memory, descriptors, mappings
+    calls           a call as people read it             signatures  the types of its arguments
+    symbols         the names in ELF files
+    places          the place in native code where a call was made
+    python          the lines of Python where a thread is
+    refusal         a filter's answer to a call, and the rule behind it
 """

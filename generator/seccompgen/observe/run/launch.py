@@ -2,7 +2,7 @@
 
 From the moment on at which the filter is in force, every call of the launcher is the filter's to
 judge. So all that starting takes is made before, and what follows are single calls, with the
-token of `token` where the filter refuses them.
+token of `launch_token` where the filter refuses them.
 
 Sources: execve(2), seccomp(2), unix(7), environ(7), exec(3) for the search and for scripts
 without ``#!``.
@@ -29,9 +29,9 @@ from seccompgen.core.errors import OutsideError, SeccompgenError
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.program import BPF_MAXINSNS, RET_K, actions_of, encode
 from seccompgen.core.text import printable
-from seccompgen.observe.run.asking import lets_through
+from seccompgen.observe.run.launch_token import Token, with_token
+from seccompgen.observe.run.notify_rewrite import lets_through
 from seccompgen.observe.run.ptrace import wait
-from seccompgen.observe.run.token import Token, with_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What a supervisor asks, and what it may be told: a call that waits, and what becomes of it."""
+"""User notification as values: a call that waits, and the answers that there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What /proc tells of a process: names, memory, descriptors, and what is mapped where.
+"""/proc's view of a process: names, memory, descriptors, and mappings.
 
 A question that is not answered is None: the process is gone, or not ours to look at (another
 user's, or a program that may not be read). Source: proc(5).
@@ -94,7 +94,7 @@ class Process:
 
     @property
     def threads(self) -> int:
-        """How many threads the process has."""
+        """The number of threads of the process."""
         return int(self.status.get("Threads", 1))
 
     @property
@@ -208,7 +208,7 @@ class Process:
 
     @cached_property
     def mappings(self) -> tuple[Mapping, ...]:
-        """What is mapped, by address."""
+        """The mappings, by address."""
         return tuple(map(_mapping, self._lines("maps")))
 
     def mapping(self, address: int) -> Mapping | None:

@@ -71,10 +71,10 @@ _LAYOUTS = {
     ),
 }
 _DESCRIBED = {(3, 13): (3, 13, 9, 6), (3, 14): (3, 16, 9, 8)}
-"""How many offsets each of the first four structures of `_described` has."""
+"""The number of offsets that each of the first four structures of `_described` has."""
 _COOKIE = b"xdebugpy"
 _CODE_OFFSETS = 10
-"""That are needed of those of the code object; 3.14 has one more."""
+"""The offsets that are needed of a code object's; 3.14 has one more."""
 _LENGTH, _BYTES_SIZE, _BYTES = 16, 16, 32
 """Of str and bytes objects; the same in all these releases."""
 

@@ -1,4 +1,4 @@
-"""What a filter answers to a call, by which rule, and from where it was made: decided and told.
+"""A filter's answer to a call, the rule behind it, and the place of the call: decided and told.
 
 The program decides, run by `verify.machine`; where the policy is at hand, `verify.oracle` says
 which of its rules that is. Neither is the compiler's own view.
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.text import printable
-from seccompgen.observe.run.asking import lets_through
 from seccompgen.observe.run.calls import decode_call
 from seccompgen.observe.run.notification import Fail, Kill, Proceed, Trap
+from seccompgen.observe.run.notify_rewrite import lets_through
 from seccompgen.observe.run.places import places_of
 from seccompgen.observe.run.process import Process
 from seccompgen.observe.run.python import python_lines
@@ -41,7 +41,7 @@ _PLACES_SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What decided: a part of a policy by its label, and where that stands."""
+    """The part of a policy that decided, by its label, and where it stands."""
 
     label: str
     position: Position

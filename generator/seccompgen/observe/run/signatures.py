@@ -1,4 +1,4 @@
-"""What the arguments of system calls are, for people: by the name of the call.
+"""The arguments of system calls, for people: by the name of the call.
 
 Facts from section 2 of the manual. A call that is not here is shown by its numbers. Kinds:
 

@@ -7,11 +7,11 @@ code, ``jumps`` where computed ones go. ``analysis`` has the facts of all functi
 keeps. ``graph`` finds the code that can run, ``values`` the numbers it enters the kernel with
 (``idioms`` those that pass through memory). What is not understood is ``unknown``. ``machine``
 says what these ask of a processor; ``x86`` and ``arm64`` answer, with ``tables`` for jump tables,
-``vectors`` for instructions too new, and ``usage`` for what becomes of addresses.
+``vectors`` for instructions too new, and ``stack_escape`` for addresses that leave a function.
 """
 
-from seccompgen.observe.scan.found import Implied, Scan, Site, Unknown
 from seccompgen.observe.scan.kept import Kept
+from seccompgen.observe.scan.result import Implied, Scan, Site, Unknown
 from seccompgen.observe.scan.scanner import Means, scan
 
 __all__ = ["Implied", "Kept", "Means", "Scan", "Site", "Unknown", "scan"]

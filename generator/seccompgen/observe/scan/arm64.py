@@ -31,9 +31,9 @@ from seccompgen.observe.scan.machine import (
     Slot,
     Step,
 )
+from seccompgen.observe.scan.stack_escape import Frames, is_only_compared
 from seccompgen.observe.scan.tables import relative_targets, word_targets
 from seccompgen.observe.scan.unknown import Why
-from seccompgen.observe.scan.usage import Frames, is_only_compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -178,7 +178,7 @@ class _Table(NamedTuple):
 
 
 class _Origin(NamedTuple):
-    """What the jump goes to is in ``location`` before ``code[at]``; the rest as in `_Table`."""
+    """A jump whose target is in ``location`` before ``code[at]``; the rest as in `_Table`."""
 
     at: int
     location: Location

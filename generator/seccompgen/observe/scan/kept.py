@@ -30,7 +30,7 @@ from seccompgen.io.store import (
 )
 from seccompgen.observe.scan.analysis import Analysis
 from seccompgen.observe.scan.code import Facts
-from seccompgen.observe.scan.found import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
+from seccompgen.observe.scan.result import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:

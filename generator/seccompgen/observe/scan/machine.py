@@ -1,4 +1,4 @@
-"""What the analysis asks of a processor: where control goes, and where a value came from.
+"""The questions of the analysis to a processor: where control goes, where a value came from.
 
 Instructions are what capstone's ``disasm_lite`` gives, tuples of address, size, mnemonic and
 operands as text: it is ten times as quick as objects, and a scan looks at millions.
@@ -22,7 +22,7 @@ Instruction: TypeAlias = tuple[int, int, str, str]
 
 
 class Kind(Enum):
-    """What an instruction does that matters beyond its function."""
+    """The effects of an instruction that matter beyond its function."""
 
     __hash__ = object.__hash__  # Enum's own takes longer than all that is done with it
 

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _RELATIVE = frozenset({0xFFFFFFF0, 0xFFFFFFF1})
-"""What heads the tables of Go 1.18 and 1.20, whose entries count from the start of the text."""
+"""The first words of the tables of Go 1.18 and 1.20, whose entries count from the text's start."""
 _ABSOLUTE = 0xFFFFFFFA
-"""What heads the tables of Go 1.16."""
+"""The first word of the tables of Go 1.16."""
 
 
 def go_functions(section: tuple[int, bytes], words: Mapping[int, int]) -> Iterator[tuple[int, str]]:

@@ -10,11 +10,11 @@ from seccompgen.core.errors import Diagnostic, InputError, OutsideError, Positio
 from seccompgen.observe.scan.analysis import alone, analyse
 from seccompgen.observe.scan.binary import read_binary
 from seccompgen.observe.scan.elf import image_of
-from seccompgen.observe.scan.found import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
 from seccompgen.observe.scan.graph import explore
 from seccompgen.observe.scan.idioms import resolve
 from seccompgen.observe.scan.layout import machine_for
 from seccompgen.observe.scan.libraries import load
+from seccompgen.observe.scan.result import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.values import Follower
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
 from seccompgen.observe.scan.machine import Event, Kind, Register, Slot
+from seccompgen.observe.scan.stack_escape import is_only_compared
 from seccompgen.observe.scan.tables import relative_targets, word_targets
-from seccompgen.observe.scan.usage import is_only_compared
 from seccompgen.observe.scan.vectors import vector_length
 from seccompgen.observe.scan.x86_instructions import STOPS
 from seccompgen.observe.scan.x86_operands import (

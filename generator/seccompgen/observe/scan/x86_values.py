@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.observe.scan.machine import Known, Lost, Moved, Register, Slot
+from seccompgen.observe.scan.stack_escape import Frames
 from seccompgen.observe.scan.unknown import Why
-from seccompgen.observe.scan.usage import Frames
 from seccompgen.observe.scan.x86_instructions import READ_ONLY, X86Instructions
 from seccompgen.observe.scan.x86_operands import (
     Memory,

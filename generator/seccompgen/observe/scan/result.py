@@ -1,4 +1,4 @@
-"""What a scan found, as values."""
+"""The result of a scan, as values."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Implied:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one program can call.
+    """The calls that one program can make.
 
     ``files`` are those that were read, the program first, each with its sha256. ``caveats`` say
     what the result does not cover.

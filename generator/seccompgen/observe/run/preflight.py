@@ -1,4 +1,4 @@
-"""What about a command and a filter is likely to surprise, found out before the command runs."""
+"""Warn, before a command starts, about filters that will break it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import ActionKind
 from seccompgen.core.program import actions_of
 from seccompgen.io.reading import read_start
-from seccompgen.observe.run.asking import lets_through
+from seccompgen.observe.run.notify_rewrite import lets_through
 from seccompgen.verify.call import Call
 
 if TYPE_CHECKING:

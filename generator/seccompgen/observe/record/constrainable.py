@@ -1,4 +1,4 @@
-"""Which arguments are worth constraining, and how what was seen of them is generalised.
+"""Arguments whose values select what a call does, and how recorded values are generalised.
 
 Those that select what a call does, from few values: not descriptors, sizes and addresses. Where
 names of constants are known some day, this is what says which family of names an argument has.

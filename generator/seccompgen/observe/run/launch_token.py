@@ -1,4 +1,4 @@
-"""What lets a command be started under a filter that forbids to start it.
+"""A secret argument with which a command is started under a filter that refuses execve.
 
 A command is started by execve under the filter that is already in force; but a policy that is
 worth having often refuses execve. The kernel hands six arguments of every call to filters, and
@@ -45,7 +45,7 @@ _ARGUMENTS = (3, 4, 5)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What ``args[3]``, ``args[4]`` and ``args[5]`` of a call hold that may pass."""
+    """The values of ``args[3]``, ``args[4]`` and ``args[5]`` with which a call may pass."""
 
     words: tuple[int, int, int]
 

@@ -1,4 +1,4 @@
-"""What a function does with addresses: does it only compare one, and who may write its stack."""
+"""Uses of addresses by a function: those that it only compares, and writers of its stack."""
 
 from __future__ import annotations
 
