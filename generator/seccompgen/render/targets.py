@@ -16,7 +16,7 @@ _64 = "__SIZEOF_POINTER__ == 8"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The test for one ABI in each language: ``c`` for ``#if``, ``rust`` for ``cfg``, ``go`` GOARCH.
+    """Tests for one ABI in each language: ``c`` for ``#if``, ``rust`` for ``cfg``, ``go`` GOARCH.
 
     None where the language has no Linux target of that ABI.
     """

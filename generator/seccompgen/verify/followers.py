@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Question(NamedTuple):
-    """A question: ``word & mask`` is ``k``, or ``more`` than it, or the word is one of ``among``."""
+    """A question: ``word & mask`` is ``k``, or ``more`` than it; or the word is in ``among``."""
 
     word: Word
     mask: int = U32

@@ -85,7 +85,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Meaning:
-    """The answers that a program for ``abi`` must give: the first case that holds; the last does."""
+    """The answers that a program for ``abi`` must give: the first case that holds decides."""
 
     abi: Abi
     cases: tuple[Case, ...]

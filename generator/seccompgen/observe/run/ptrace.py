@@ -36,7 +36,7 @@ EVENT_FORK, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_SECCOMP, EVENT_STOP = 1,
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 """The signal of a stop at a call, after `proceed_to_call`."""
 OP_NONE, OP_ENTRY, OP_SECCOMP = 0, 1, 3
-"""The stops of a thread for `CallReader`: no call, one that begins, one that a filter asks about."""
+"""Stops of a thread for `CallReader`: no call, one that begins, one that a filter asks about."""
 ABIS = frozenset({"x86_64", "aarch64"})
 """Those of which `skip_call` knows the registers."""
 
