@@ -18,10 +18,10 @@ import interpreter
 from corpus import translated
 from seccompgen.compile.arguments import Arguments, Hints
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.diagram import Graph
+from seccompgen.compile.diagram import Diagram
 from seccompgen.compile.dispatch import dispatch
-from seccompgen.compile.functions import Function, Functions
-from seccompgen.compile.lower import Answer, Span, number_lines
+from seccompgen.compile.functions import ArgumentFunction, Functions
+from seccompgen.compile.lower import Answer, NumberRange, number_lines
 from seccompgen.compile.prices import prices
 from seccompgen.compile.rejoin import rejoined
 from seccompgen.compile.tree import UNBOUNDED
@@ -108,26 +108,26 @@ class _Pieces:
         lines = number_lines(self._policy, X86_64, shipped_tables(), self._functions)
         self.spans = lines[0].spans
 
-    def line(self, spans: Sequence[Span]) -> Program:
+    def line(self, spans: Sequence[NumberRange]) -> Program:
         """Return the tests on the number that find the answers of ``spans``."""
         graph, arguments = self._arguments()
         plans = [arguments.plan(span.answer, ()) for span in spans]
         weights = span_weights(spans, SIZE)
         return _assembled(graph, dispatch(spans, plans, weights, arguments, graph, prices(SIZE)))
 
-    def call(self, span: Span) -> Program:
+    def call(self, span: NumberRange) -> Program:
         """Return the tests on the arguments of the call of ``span``."""
         graph, arguments = self._arguments()
         plan = arguments.plan(span.answer, samples(span.answer, self._functions.sets).several)
         return _assembled(graph, arguments.build(plan, UNBOUNDED))
 
-    def _arguments(self) -> tuple[Graph, Arguments]:
-        graph, hints = Graph(), Hints.of_rules(self._policy.rules)
+    def _arguments(self) -> tuple[Diagram, Arguments]:
+        graph, hints = Diagram(), Hints.of_rules(self._policy.rules)
         paid = prices(SIZE)
         return graph, Arguments(self._functions, self._words, graph, X86_64, paid, hints)
 
 
-def _assembled(graph: Graph, root: NodeId) -> Program:
+def _assembled(graph: Diagram, root: NodeId) -> Program:
     (root,) = rejoined(graph, [root], (), None)
     instructions, _ = assemble(graph, root)
     return tuple(interpreter.Instruction(i.code, i.jt, i.jf, i.k) for i in instructions)
@@ -143,7 +143,7 @@ def _windows(entries: Mapping[str, Entry], rng: random.Random) -> Iterator[tuple
             yield f"{name} from {part[1].first}", pieces.line(part)
 
 
-def _closed(spans: Sequence[Span]) -> list[Span]:
+def _closed(spans: Sequence[NumberRange]) -> list[NumberRange]:
     """Let the ``spans`` cover all numbers; what looks at arguments becomes one answer each."""
     part = [replace(span, answer=_constant(span.answer)) for span in spans]
     part[0] = replace(part[0], first=0)
@@ -157,7 +157,7 @@ def _constant(answer: Answer) -> Answer:
         return answer
     # Calls with the same rules go on at the same place.
     place = sum(ret + sum(box) for box, ret in rules) & 0xFFFF
-    return Answer(Function((), 0x00050000 | place), (), answer.default_origins)
+    return Answer(ArgumentFunction((), 0x00050000 | place), (), answer.default_origins)
 
 
 def _random_lines(
@@ -172,7 +172,9 @@ def _random_lines(
         spans, before = [], None
         for first, last in zip(firsts, [*(f - 1 for f in firsts[1:]), U32], strict=True):
             before = rng.choice([label for label in labels if label != before])
-            spans.append(Span(first, last, Answer(Function((), before), (), origins), ()))
+            spans.append(
+                NumberRange(first, last, Answer(ArgumentFunction((), before), (), origins), ())
+            )
         yield f"line {number}", pieces.line(spans)
 
 

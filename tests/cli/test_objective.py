@@ -13,7 +13,7 @@ from command import ROOT, inside, seccompgen, snapshot
 from seccompgen.compile import compile_policy
 from seccompgen.core.abis import ABIS
 from seccompgen.core.objective import Objective, Optimize
-from seccompgen.pipeline.build import Means, build_policy, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
 from seccompgen.policy import load_policy
 from seccompgen.policy.profile import read_profile
 
@@ -150,7 +150,7 @@ def test_the_compiler_is_told_of_the_profile(here: Path) -> None:
     path, out = here / "worker.yml", here / "o"
     objective = Objective(profile=read_profile(here / "worker.counts"))
     cache = here / "cache" / "seccompgen" / "programs"
-    build_policy(path, TABLES, [ABIS["x86_64"]], objective, Means(1, cache))
+    build_policy(path, TABLES, [ABIS["x86_64"]], objective, BuildOptions(1, cache))
     (entry,) = cache.iterdir()
     payload = json.loads(entry.read_bytes().partition(b"\n")[2])
     marked = bytes.fromhex("060000004d00f07f")  # ret trace(77)

@@ -12,7 +12,7 @@ import interpreter
 import pytest
 from oracle import U32
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.diagram import Graph, Leaf, Relation, Value
+from seccompgen.compile.diagram import Diagram, Leaf, LoadedWord, Relation
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HERE = Position("policy.yml", 1, 1)
-NR, LOW, HIGH = Value(0), Value(16), Value(20)
+NR, LOW, HIGH = LoadedWord(0), LoadedWord(16), LoadedWord(20)
 AROUND_255 = range(250, 260)
 MARK = 0x5EAC0DE
 """The constant of the one test that a diagram below is about."""
 FAR, NEAR = 0x00050002, 0x00050003
 
 
-class Diagram:
+class Drawn:
     """A graph under construction, and what it means."""
 
     def __init__(self) -> None:
-        self.graph = Graph()
+        self.graph = Diagram()
 
     def leaf(self, ret: int) -> int:
         return self.graph.leaf(ret, [Origin(f"ret {ret:#x}", HERE)])
 
-    def test(self, value: Value, relation: Relation, k: int, true: int, false: int) -> int:
+    def test(self, value: LoadedWord, relation: Relation, k: int, true: int, false: int) -> int:
         origin = Origin(f"{value} {relation} {k:#x}", HERE)
         return self.graph.test(value, relation, k, true, false, [origin])
 
@@ -68,7 +68,7 @@ def words(nr: int, low: int = 0, high: int = 0) -> bytes:
 
 
 def assert_computes(
-    diagram: Diagram, root: int, program: list[interpreter.Instruction], datas: list[bytes]
+    diagram: Drawn, root: int, program: list[interpreter.Instruction], datas: list[bytes]
 ) -> set[int]:
     """Assert that the program answers as the diagram; return which instructions ran."""
     code = interpreter.assemble(program, "little")
@@ -92,14 +92,14 @@ class Target:
     The instruction with ``k`` is found by it; ``ahead`` of that one the unit is entered.
     """
 
-    make: Callable[[Diagram], int]
+    make: Callable[[Drawn], int]
     k: int
     size: int
     ahead: int
     leaves: int
 
 
-def asks(value: Value) -> Callable[[Diagram], int]:
+def asks(value: LoadedWord) -> Callable[[Drawn], int]:
     return lambda d: d.test(value, Relation.EQ, MARK & value.mask, d.leaf(FAR), d.leaf(FAR + 2))
 
 
@@ -108,8 +108,8 @@ TARGETS = {
     "an answer": Target(lambda d: d.leaf(FAR), FAR, 1, 0, 0),
     "a test of another word": Target(asks(LOW), MARK, 2, 1, 2),
     "a test of the same word": Target(asks(NR), MARK, 1, 0, 2),
-    "a test of part of the same word": Target(asks(Value(0, MASK)), MARK & MASK, 2, 1, 2),
-    "a test of part of another word": Target(asks(Value(16, MASK)), MARK & MASK, 3, 2, 2),
+    "a test of part of the same word": Target(asks(LoadedWord(0, MASK)), MARK & MASK, 2, 1, 2),
+    "a test of part of another word": Target(asks(LoadedWord(16, MASK)), MARK & MASK, 3, 2, 2),
 }
 
 
@@ -118,7 +118,7 @@ def some(values: Sequence[int]) -> list[int]:
     return sorted({*values[:12], *values[12::25], *values[-2:]})
 
 
-def far_where_true(diagram: Diagram, target: int, count: int) -> tuple[int, list[int]]:
+def far_where_true(diagram: Drawn, target: int, count: int) -> tuple[int, list[int]]:
     """Add a list of ``count`` values that all lead to ``target``.
 
     No order of instructions brings ``target`` near the first test, for all others lead to it
@@ -131,7 +131,7 @@ def far_where_true(diagram: Diagram, target: int, count: int) -> tuple[int, list
     return root, [*some(values), 0, 2, MARK, MARK & MASK]
 
 
-def far_where_false(diagram: Diagram, target: int, count: int) -> tuple[int, list[int]]:
+def far_where_false(diagram: Drawn, target: int, count: int) -> tuple[int, list[int]]:
     """Add ``count`` tests of bits that must all be true, else ``target`` is next."""
     bits = [
         1 << a | 1 << b | 1 << c
@@ -146,11 +146,11 @@ def far_where_false(diagram: Diagram, target: int, count: int) -> tuple[int, lis
 @pytest.mark.parametrize("far", [far_where_true, far_where_false])
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 def test_a_target_gets_one_copy_exactly_if_it_is_out_of_reach(
-    far: Callable[[Diagram, int, int], tuple[int, list[int]]], target: Target
+    far: Callable[[Drawn, int, int], tuple[int, list[int]]], target: Target
 ) -> None:
     reached = set()
     for count in itertools.count(240):
-        diagram = Diagram()
+        diagram = Drawn()
         root, numbers = far(diagram, target.make(diagram), count)
         program = diagram.assembled(root)
         first = next(i for i, one in enumerate(program) if one.code & 7 == interpreter.JMP)
@@ -177,7 +177,7 @@ def test_a_target_gets_one_copy_exactly_if_it_is_out_of_reach(
 def test_a_copy_for_one_branch_may_push_the_other_out_of_reach(branches: tuple[int, int]) -> None:
     seen = set()
     for count, in_front in itertools.product(range(240, 262), (False, True)):
-        diagram = Diagram()
+        diagram = Drawn()
         leaves = diagram.leaf(NEAR), diagram.leaf(FAR)
         chain = diagram.leaf(FAR + 2)
         for n in reversed(range(count)):
@@ -205,12 +205,12 @@ def test_a_copy_for_one_branch_may_push_the_other_out_of_reach(branches: tuple[i
 # --- diagrams of any shape ---------------------------------------------------------------------
 
 
-def woven(rng: random.Random, size: int, reach: int) -> tuple[Diagram, int]:
+def woven(rng: random.Random, size: int, reach: int) -> tuple[Drawn, int]:
     """Return a diagram in which each test leads to the one before it and to one farther back.
 
     Every test is about as often true as false on random words.
     """
-    diagram = Diagram()
+    diagram = Drawn()
     nodes = [diagram.leaf(0x00050000 | n) for n in range(1, 6)]
     while len(nodes) < size:
         relation = rng.choice(list(Relation))
@@ -225,7 +225,7 @@ def woven(rng: random.Random, size: int, reach: int) -> tuple[Diagram, int]:
             k &= mask
         branches = [nodes[-1], rng.choice(nodes[-reach:])]
         rng.shuffle(branches)
-        value = Value(4 * rng.randrange(4, 16), mask)
+        value = LoadedWord(4 * rng.randrange(4, 16), mask)
         made = diagram.test(value, relation, k, branches[0], branches[1])
         if made not in nodes:
             nodes.append(made)
@@ -247,7 +247,7 @@ def test_woven_diagrams(seed: int, reach: int) -> None:
 
 
 def test_a_chain_of_any_length_does_not_recurse() -> None:
-    diagram = Diagram()
+    diagram = Drawn()
     root, numbers = far_where_true(diagram, diagram.leaf(FAR), 20_000)
     program = diagram.assembled(root)
     assert len(program) > 20_000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import Program
 
 TABLES = shipped_tables()
@@ -84,7 +84,7 @@ def test_a_second_abi_asks_little_that_is_new(
     assert work[0] > 10 * max(work[1:])
 
 
-def _compiled(policy: Policy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:
+def _compiled(policy: ResolvedPolicy, abi: Abi, monkeypatch: pytest.MonkeyPatch) -> Program:
     """Return the program for ``abi`` by a compiler that knows nothing yet."""
     monkeypatch.setattr(sys.modules["seccompgen.compile"], "shared_words", SharedWords)
     return compile_policy(policy, abi, TABLES)

@@ -13,9 +13,9 @@ import pytest
 from corpus import ours, translated
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from seccompgen.compile import Answer, Function, Span
+from seccompgen.compile import Answer, ArgumentFunction, NumberRange
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.diagram import Graph, Relation, Value
+from seccompgen.compile.diagram import Diagram, LoadedWord, Relation
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.core.errors import Position
 from seccompgen.core.model import Origin
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 HERE = [Origin("a rule", Position("policy.yml", 1, 1))]
-ARCH = Value(interpreter.ARCH)
-NR, LOW, HIGH = Value(interpreter.NR), Value(interpreter.ARGS), Value(interpreter.ARGS + 4)
+ARCH = LoadedWord(interpreter.ARCH)
+NR, LOW, HIGH = (
+    LoadedWord(interpreter.NR),
+    LoadedWord(interpreter.ARGS),
+    LoadedWord(interpreter.ARGS + 4),
+)
 OURS, OTHER = 0xC000003E, 0x40000003
 ALLOW, ERRNO, KILL = interpreter.RET_ALLOW, 0x00050001, 0
 U32 = 0xFFFFFFFF
@@ -42,7 +46,7 @@ Tree: TypeAlias = "int | Test | Look"
 class Look(NamedTuple):
     """A tree on another word."""
 
-    word: Value
+    word: LoadedWord
     tree: Tree
 
 
@@ -51,23 +55,25 @@ LOOK = Look(LOW, (EQ, 5, ALLOW, ERRNO))
 
 def frequencies(often: dict[int, int]) -> Frequencies:
     """Return frequencies where numbers come so ``often``, others once; those above 127 together."""
-    nothing = Answer(Function((), KILL), (), ())
-    spans = [Span(nr, nr, nothing, ()) for nr in NUMBERS] + [Span(128, U32, nothing, ())]
+    nothing = Answer(ArgumentFunction((), KILL), (), ())
+    spans = [NumberRange(nr, nr, nothing, ()) for nr in NUMBERS] + [
+        NumberRange(128, U32, nothing, ())
+    ]
     return Frequencies(spans, [often.get(nr, 1) for nr in (*NUMBERS, 128)])
 
 
 @dataclass
-class Diagram:
+class Drawn:
     """The diagram of trees on the number, one for each audit value, and how often these come."""
 
     trees: Sequence[Tree]
     often: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.graph = Graph()
+        self.graph = Diagram()
         self.roots = [self._node(tree, NR) for tree in self.trees]
 
-    def _node(self, tree: Tree, word: Value) -> int:
+    def _node(self, tree: Tree, word: LoadedWord) -> int:
         if isinstance(tree, int):
             return self.graph.leaf(tree, HERE)
         if isinstance(tree, Look):
@@ -132,7 +138,7 @@ def saved(
     arguments: Iterable[int] = (0, 5),
 ) -> int:
     """Return the instructions that are saved, having compared what both programs do."""
-    diagram = Diagram(trees, often or {})
+    diagram = Drawn(trees, often or {})
     before, after = diagram.before(), diagram.after(price)
     assert_same_answers(before, after, arguments)
     assert longest(after) <= longest(before)
@@ -283,12 +289,12 @@ def tree_of(rng: random.Random, first: int, last: int, looks: Sequence[Tree]) ->
     return random_tree(rng, first, last, looks)
 
 
-def random_diagram(rng: random.Random) -> Diagram:
+def random_diagram(rng: random.Random) -> Drawn:
     """Return a diagram of two audit values that share some of what they do with arguments."""
     high = Look(HIGH, random_tree(rng, 0, 7, ()))
     looks = [Look(LOW, random_tree(rng, 0, 31, [high])) for _ in range(2)]
     trees: list[Tree] = [(GE, 128, ERRNO, random_tree(rng, 0, 127, looks)) for _ in range(2)]
-    return Diagram(trees, {nr: rng.choice([1, 1, 1, 2, 9, 40]) for nr in NUMBERS})
+    return Drawn(trees, {nr: rng.choice([1, 1, 1, 2, 9, 40]) for nr in NUMBERS})
 
 
 @bounded

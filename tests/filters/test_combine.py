@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from interpreter import ABS, JA, JEQ, JGE, JGT, JMP, JSET, LD, RET, W
 from oracle import ABIS, RETURN_VALUES, U32, Meaning, action_value
-from seccompgen.compile import Making
+from seccompgen.compile import ProgramBuilder
 from seccompgen.core.abis import ABIS as REAL_ABIS
 from seccompgen.core.errors import InputError, Position
 from seccompgen.core.model import Action, Origin
@@ -26,7 +26,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.filters.combine import combine, parts_of, stack_of
 from seccompgen.filters.lift import lift
 from seccompgen.filters.load import load_filter
-from seccompgen.pipeline.build import PLAIN_MEANS, shipped_tables
+from seccompgen.pipeline.build import PLAIN_OPTIONS, shipped_tables
 from seccompgen.verify import Code, Difference, Operation, Proof, prove
 from seccompgen.verify.kernel import translated_length
 from strategies import (
@@ -226,7 +226,7 @@ def combined(
         (only,) = {part.abi for part in parts}
         found = parts_of(files, TABLES, REAL_ABIS[only])
         action = Action.parse(refusal) if refusal else None
-        made = combine("all", operation, action, found, TABLES, PLAIN_MEANS)
+        made = combine("all", operation, action, found, TABLES, PLAIN_OPTIONS)
     return {program.abi.name: program for program in made.programs}
 
 
@@ -487,7 +487,7 @@ def stock(abi: str) -> dict[str, tuple[Instruction, ...]]:
 
 def test_the_stock_policies_are_one_program_shorter_than_their_stack() -> None:
     parts = parts_of(sorted((ROOT / "policies").glob("*.yml")), TABLES, REAL_ABIS["x86_64"])
-    made = combine("all", Operation.INTERSECT, None, parts, TABLES, PLAIN_MEANS)
+    made = combine("all", Operation.INTERSECT, None, parts, TABLES, PLAIN_OPTIONS)
     (program,) = made.programs
     lengths = [translated_length(instructions) for instructions in stock("x86_64").values()]
     assert len(lengths) == len(parts) == 4
@@ -498,7 +498,7 @@ def test_the_stock_policies_are_one_program_shorter_than_their_stack() -> None:
 
 def again(code: Code, abi: str) -> CompiledProgram:
     """Take ``code`` apart, and compile what comes of it."""
-    making = Making(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
+    making = ProgramBuilder(REAL_ABIS[abi], (), DEFAULT_OBJECTIVE)
     origin = Origin("code", Position("code"))
     apart = lift(code, [REAL_ABIS[abi]], making.functions, TABLES, origin)
     return making.program(apart.lines, (apart.otherwise, origin), origin, apart.hints)

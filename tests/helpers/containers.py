@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
 
 _EXPORT = """
@@ -105,7 +105,7 @@ def loaded(
 
 
 def difference(
-    policy: Policy, abi: Abi, tables: Tables, program: bytes, unknown: Iterable[str] = ()
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, program: bytes, unknown: Iterable[str] = ()
 ) -> Difference | None:
     """Return a call that ``program`` does not answer as ``policy`` says; None is proof of none.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import strategies
     from interpreter import ByteOrder, Result
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.verify import Meaning
     from seccompgen.verify.stack import FilterSemantics
 
@@ -43,7 +43,7 @@ bounded = settings(
 )
 
 
-def loaded(policy: oracle.PolicyDict) -> Policy:
+def loaded(policy: oracle.PolicyDict) -> ResolvedPolicy:
     """Write ``policy`` to a file, and load it as the command line does."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")

@@ -11,14 +11,14 @@ from seccompgen.policy import load_policy
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Tables
 
 _OPERATIONS = ("Equal", "NotEqual", "GreaterThan", "LessThan", "BitsSet", "BitsNotSet")
 _ACTIONS = ("allow", "errno(1)", "errno(13)", "log", "trap", "kill_process")
 
 
-def random_policy(directory: Path, seed: int, rules: int, tables: Tables) -> Policy:
+def random_policy(directory: Path, seed: int, rules: int, tables: Tables) -> ResolvedPolicy:
     """Return a policy of at most ``rules`` rules for three ABIs, without those that are dead."""
     draw = random.Random(seed)
     abis = ("x86_64", "aarch64", "s390x")

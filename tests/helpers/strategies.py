@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from oracle import PolicyDict, Tables
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables as RealTables
@@ -387,20 +387,20 @@ def compiled_file(path: Path, objective: Objective = DEFAULT_OBJECTIVE) -> dict[
 
 # Parsing takes as long as compiling, and the same policy is tried with many objectives in a row.
 @lru_cache(maxsize=4)
-def _loaded(text: str) -> Policy:
+def _loaded(text: str) -> ResolvedPolicy:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "policy.json")
         path.write_text(text)
         return _read(path)
 
 
-def _read(path: Path) -> Policy:
+def _read(path: Path) -> ResolvedPolicy:
     from seccompgen.policy import load_policy
 
     return load_policy(path, _shipped())[0]
 
 
-def _programs(policy: Policy, objective: Objective) -> dict[str, CompiledProgram]:
+def _programs(policy: ResolvedPolicy, objective: Objective) -> dict[str, CompiledProgram]:
     from seccompgen.compile import compile_policy
 
     tables = _shipped()

@@ -23,7 +23,7 @@ from seccompgen.core.objective import Objective, Optimize, Profile
 from seccompgen.core.program import RET_K, Instruction
 from seccompgen.core.tables import Table, Tables
 from seccompgen.pipeline import cache as cache_module
-from seccompgen.pipeline.build import Built, Means, build_policy, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, Built, build_policy, shipped_tables
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.policy import load_policy
 
@@ -50,7 +50,7 @@ def place(tmp_path: Path) -> Path:
 def build(
     policy: Path, place: Path, tables: Tables = TABLES, objective: Objective | None = None
 ) -> Built:
-    return build_policy(policy, tables, (), objective or Objective(), Means(1, place))
+    return build_policy(policy, tables, (), objective or Objective(), BuildOptions(1, place))
 
 
 def poison(entry: Path, code: bytes) -> None:
@@ -100,7 +100,7 @@ def test_without_a_cache_nothing_is_read(policy: Path, place: Path) -> None:
 
 def test_some_are_here_and_the_rest_is_compiled(policy: Path, place: Path) -> None:
     whole = build(policy, place)
-    one = build_policy(policy, TABLES, [ABIS["s390x"]], means=Means(1, place))
+    one = build_policy(policy, TABLES, [ABIS["s390x"]], means=BuildOptions(1, place))
     assert one.programs == (whole.programs[1],)
     assert len(snapshot(place)) == 2
     next(place.iterdir()).unlink()

@@ -16,7 +16,7 @@ from command import ROOT, checkout, seccompgen, snapshot
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import InputError
 from seccompgen.pipeline import pool
-from seccompgen.pipeline.build import Means, build_policies, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, build_policies, shipped_tables
 from seccompgen.pipeline.files import filter_files
 
 TABLES = shipped_tables()
@@ -39,7 +39,7 @@ def test_the_number_of_processes_does_not_show(tmp_path: Path) -> None:
     alone = build_policies(STOCK, TABLES, SOME)
     files = filter_files(alone, TABLES, tmp_path)
     for workers in (2, 5):
-        means = Means(workers)
+        means = BuildOptions(workers)
         told.clear()
         built = build_policies(STOCK, TABLES, SOME, lambda *n: told.append(n), means=means)
         assert built == alone
@@ -74,7 +74,7 @@ def test_errors_of_all_policies_come_in_their_order(tmp_path: Path) -> None:
     told = []
     for workers in (1, 3):
         with pytest.raises(InputError) as caught:
-            build_policies(paths, TABLES, means=Means(workers))
+            build_policies(paths, TABLES, means=BuildOptions(workers))
         told.append(caught.value.diagnostics)
     assert told[0] == told[1]
     files = [Path(one.position.file).name if one.position else "" for one in told[0]]

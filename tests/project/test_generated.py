@@ -14,7 +14,7 @@ import pytest
 from seccompgen.core.abis import ABIS
 from seccompgen.core.program import Instruction
 from seccompgen.filters.load import load_filter
-from seccompgen.pipeline.build import Means, cache_directory, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, cache_directory, shipped_tables
 from seccompgen.pipeline.files import project_outputs
 from seccompgen.pipeline.packages import is_filter_package
 from seccompgen.pipeline.project import find_project
@@ -34,7 +34,7 @@ def test_it_is_what_the_sources_give_and_nothing_else() -> None:
     # What these sources compiled once in this run of the tests, see `own_cache`, is theirs too.
     kept = cache_directory()
     assert kept
-    _, outputs = project_outputs(project, TABLES, means=Means(cache=kept / "programs"))
+    _, outputs = project_outputs(project, TABLES, means=BuildOptions(cache=kept / "programs"))
     assert [str(d) for d in outputs.stale()] == []
     there = {p for p in PACKAGE.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
     assert there <= set(outputs.files)

@@ -15,7 +15,7 @@ import interpreter
 import pytest
 from confine import POLICIES
 from seccompgen.core.abis import ABIS
-from seccompgen.pipeline.build import Means, build_policy, cache_directory, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, build_policy, cache_directory, shipped_tables
 
 if TYPE_CHECKING:
     from seccompgen.core.program import Program
@@ -47,7 +47,7 @@ def built(policy: str) -> Built:
     cache = cache_directory()
     assert cache
     path = next(path for path in POLICIES if path.stem == policy)
-    return build_policy(path, TABLES, means=Means(cache=cache / "programs"))
+    return build_policy(path, TABLES, means=BuildOptions(cache=cache / "programs"))
 
 
 def refused(number: int) -> int:

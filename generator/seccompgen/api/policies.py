@@ -158,11 +158,11 @@ def compile(  # noqa: A001 - see above
     Raises InputError with everything that is wrong, AnswerNo or UndecidedError should a program not
     be proved.
     """
-    from seccompgen.pipeline.build import Means, build_policy  # noqa: PLC0415 - numpy
+    from seccompgen.pipeline.build import BuildOptions, build_policy  # noqa: PLC0415 - numpy
 
     only = [require_abi(abi)] if abi is not None else []
     built = build_policy(
-        source_of(policy), tables or default_tables(), only, objective, Means(workers)
+        source_of(policy), tables or default_tables(), only, objective, BuildOptions(workers)
     )
     programs = {one.abi.name: one for one in built.programs}
     return programs[only[0].name] if only else programs
@@ -187,7 +187,7 @@ def build(
     Raises InputError with the errors of all policies, OutsideError where it cannot write. All files
     are written in one step, or none.
     """
-    from seccompgen.pipeline.build import Means, build_policies  # noqa: PLC0415
+    from seccompgen.pipeline.build import BuildOptions, build_policies  # noqa: PLC0415
     from seccompgen.pipeline.files import (  # noqa: PLC0415
         FORMATS,
         Compiled,
@@ -199,7 +199,7 @@ def build(
     if form not in FORMATS:
         text = f"unknown format {form!r}; known: {', '.join(FORMATS)}"
         raise InputError(text, kind=Problem.WRONG_VALUE)
-    place, known, means = Path(directory), tables or default_tables(), Means(workers)
+    place, known, means = Path(directory), tables or default_tables(), BuildOptions(workers)
     sources = [source_of(one) for one in _several(policies)]
     only = [require_abi(one) for one in arches]
     require_writable(place)
@@ -231,7 +231,7 @@ def vendor(
     Raises InputError with the errors of all policies, and for files that would be lost.
     """
     from seccompgen.distribute import vendor as vendoring  # noqa: PLC0415
-    from seccompgen.pipeline.build import Means  # noqa: PLC0415
+    from seccompgen.pipeline.build import BuildOptions  # noqa: PLC0415
     from seccompgen.pipeline.files import put  # noqa: PLC0415
 
     place = Path(destination)
@@ -243,7 +243,7 @@ def vendor(
         raise InputError(text, kind=Problem.POLICY_NEEDED)
     only = tuple(require_abi(one) for one in arches)
     request = vendoring.Request(place, single_file, paths, only, objective)
-    known, means = tables or default_tables(), Means(workers)
+    known, means = tables or default_tables(), BuildOptions(workers)
 
     def make() -> vendoring.Vendoring:
         return vendoring.compile_request(lambda: request, known, means, force=force)

@@ -20,8 +20,8 @@ from seccompgen.filters.claims import (
     decide,
 )
 from seccompgen.filters.load import compile_filter, load_filter
-from seccompgen.filters.locate import Kind, kind_of, locate_one
-from seccompgen.pipeline.build import PLAIN_MEANS, Means, build_policy, not_for
+from seccompgen.filters.locate import FilterForm, kind_of, locate_one
+from seccompgen.pipeline.build import PLAIN_OPTIONS, BuildOptions, build_policy, not_for
 from seccompgen.policy import load_policy
 from seccompgen.render import disassembly
 from seccompgen.verify import Code, available_methods, kernel_objections, meaning
@@ -71,7 +71,7 @@ def dump(source: FilterLike, abi: str | Abi | None = None, *, tables: Tables | N
 
 
 def programs_of(
-    source: FilterLike, tables: Tables, only: Abi | None = None, means: Means = PLAIN_MEANS
+    source: FilterLike, tables: Tables, only: Abi | None = None, means: BuildOptions = PLAIN_OPTIONS
 ) -> tuple[Program, ...]:
     """Return the programs of a filter, a policy's compiled, for ABI ``only`` or all that it has."""
     if isinstance(source, Program):
@@ -148,8 +148,8 @@ def _own_claims(source: FilterLike, tables: Tables, only: Abi | None) -> list[Cl
         return [_claim(meant.name, one, meaning(meant, one.abi, tables)) for one in made]
     assert not isinstance(source, Program)
     path = _path(source)
-    if kind_of(path) is Kind.POLICY:
-        return claims_of_policy(path, tables, only, PLAIN_MEANS)
+    if kind_of(path) is FilterForm.POLICY:
+        return claims_of_policy(path, tables, only, PLAIN_OPTIONS)
     claims, stale = claims_of_programs(path, None, tables, only)
     if stale:
         raise AnswerNo(*stale)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.filters.changes import New
     from seccompgen.filters.locate import Located
     from seccompgen.io.outputs import Outputs
-    from seccompgen.pipeline.build import Means
+    from seccompgen.pipeline.build import BuildOptions
 
 _QUIET_SECONDS = 1.0
 
@@ -72,13 +72,13 @@ def read_tables(directory: Path | None) -> Tables:
     return load_tables(directory) if directory else shipped_tables()
 
 
-def means(*, cached: bool) -> Means:
+def means(*, cached: bool) -> BuildOptions:
     """Return how this machine compiles: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.pipeline.build import Means, cache_directory  # noqa: PLC0415
+    from seccompgen.pipeline.build import BuildOptions, cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
-    return Means(available_cpus(), directory / "programs" if directory else None)
+    return BuildOptions(available_cpus(), directory / "programs" if directory else None)
 
 
 def read_goal(optimize: str | None, *, no_bitmap: bool, profile: Path | None) -> Objective:

@@ -24,11 +24,11 @@ from seccompgen.io.reading import read_start
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from seccompgen.core.model import Action, Policy
+    from seccompgen.core.model import Action, ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.record.coverage import Coverage, Refused
     from seccompgen.observe.record.observations import Recording
-    from seccompgen.observe.record.session import Wish
+    from seccompgen.observe.record.session import RecordRequest
 
 _INTERRUPTED = 130
 _TESTS_SHOWN = 5
@@ -108,7 +108,7 @@ def record(
     Exits as COMMAND does. Without COMMAND, only merges policies. Ctrl-C is for COMMAND, and what
     was seen until it ends is written; a second Ctrl-C kills everything, and nothing is written.
     """
-    from seccompgen.observe.record.session import Wish, observe  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.record.session import RecordRequest, observe  # noqa: PLC0415 - keeps --help fast
     from seccompgen.observe.record.tracer import Interrupted  # noqa: PLC0415
     from seccompgen.observe.run.launch import find_command  # noqa: PLC0415
     from seccompgen.observe.run.process import Process  # noqa: PLC0415
@@ -131,7 +131,7 @@ def record(
     tables = read_tables(tables_directory)
     known = tuple(_load(path, tables) for path in known_files)
     against = _load(against_file, tables) if against_file else None
-    wish = Wish(constrained, after_marker, known, against)
+    wish = RecordRequest(constrained, after_marker, known, against)
     recording = None
     table = _own_table(tables)
     name = words[0] if words else Process(pids[0]).name if pids else ""
@@ -161,7 +161,7 @@ def record(
     sys.exit(code or (EXIT_NO if found and found.refused else 0))
 
 
-def _load(path: Path, tables: Tables) -> Policy:
+def _load(path: Path, tables: Tables) -> ResolvedPolicy:
     from seccompgen.policy import load_policy  # noqa: PLC0415 - what reads policies takes long
 
     return load_policy(path, tables)[0]
@@ -264,7 +264,7 @@ def _signal_name(number: int) -> str:
 
 def _write(
     recording: Recording | None,
-    wish: Wish,
+    wish: RecordRequest,
     tables: Tables,
     output: Path,
     command: str,
@@ -322,10 +322,10 @@ def _print_seen(one: Refused) -> None:
 
 
 def _refused(one: Refused, tables: Tables) -> str:
-    from seccompgen.observe.record.observations import Number, abi_of  # noqa: PLC0415
+    from seccompgen.observe.record.observations import CallNumber, abi_of  # noqa: PLC0415
     from seccompgen.render import call_text, ret_action  # noqa: PLC0415
 
-    abi = abi_of(Number(one.call.arch, one.call.nr))
+    abi = abi_of(CallNumber(one.call.arch, one.call.nr))
     answer = ret_action(one.ret, abi) if abi else f"{one.ret:#x}"
     text = call_text(one.call.nr, one.call.arch, one.call.args, tables)
     if one.more:

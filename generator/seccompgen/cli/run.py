@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from seccompgen.core.tables import Tables
     from seccompgen.observe.run.launch import Command, Confinement
     from seccompgen.observe.run.process import Process
-    from seccompgen.observe.run.refusal import Judged, Refusal
+    from seccompgen.observe.run.refusal import JudgedFilter, Refusal
 
 _NO_LISTENER = frozenset({errno.EBUSY, errno.EINVAL, errno.EOPNOTSUPP})
 """Errnos of a kernel that has no listener for us: there is one above, or it is too old."""
@@ -130,7 +130,7 @@ class _Loaded:
     """The program of FILTER for the running ABI."""
 
     name: str
-    judged: Judged
+    judged: JudgedFilter
     settings: Settings
 
     def confinement(self, settings: Settings) -> Confinement:
@@ -143,14 +143,14 @@ def _load(path: Path, tables: Tables) -> _Loaded:
     from seccompgen.core.model import Settings  # noqa: PLC0415
     from seccompgen.core.problems import Problem  # noqa: PLC0415
     from seccompgen.filters.load import compile_filter  # noqa: PLC0415 - keeps --help fast
-    from seccompgen.observe.run.refusal import Judged  # noqa: PLC0415
+    from seccompgen.observe.run.refusal import JudgedFilter  # noqa: PLC0415
     from seccompgen.verify import meaning  # noqa: PLC0415
 
     abi = _running_abi(tables)
     loaded = compile_filter(path, tables, abi, means(cached=True))
     # What other ABIs lack is no news to who runs on this one.
     print_notes(note for note in loaded.notes if note.kind is not Problem.CALL_SKIPPED)
-    judged = Judged(
+    judged = JudgedFilter(
         Position(str(path)),
         tables.tables[abi.name],
         loaded.programs[abi.name].instructions,
@@ -183,7 +183,7 @@ def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Se
     return settings if no_new_privs is None else settings._replace(no_new_privs=no_new_privs)
 
 
-def _warn(judged: Judged, command: Command, settings: Settings, tables: Tables) -> None:
+def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Tables) -> None:
     """Say what about the command and the filter is likely to surprise."""
     from seccompgen.observe.run.preflight import surprises  # noqa: PLC0415 - keeps --help fast
 

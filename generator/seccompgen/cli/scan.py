@@ -19,7 +19,7 @@ from seccompgen.cli.common import (
 )
 from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position, did_you_mean
 from seccompgen.io.console import print_json, say
-from seccompgen.observe.scan.result import Caveat, Origin
+from seccompgen.observe.scan.result import Caller, Caveat
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Action
     from seccompgen.core.tables import Tables
-    from seccompgen.observe.scan import Means, Scan, Unknown
+    from seccompgen.observe.scan import Scan, ScanOptions, Unknown
     from seccompgen.observe.scan.result import Spot
 
 
@@ -59,9 +59,9 @@ _WHY = {
     Why.WRITABLE: "this code can be written, so that it may be other code when it runs",
 }
 _ORIGIN = {
-    Origin.RESTART: "the kernel makes it to go on after a signal",
-    Origin.SIGNAL_RETURN: ("the kernel's trampoline makes it to return from a signal handler"),
-    Origin.VDSO: "the vDSO makes it where it cannot answer by itself",
+    Caller.RESTART: "the kernel makes it to go on after a signal",
+    Caller.SIGNAL_RETURN: ("the kernel's trampoline makes it to return from a signal handler"),
+    Caller.VDSO: "the vDSO makes it where it cannot answer by itself",
 }
 _CAVEAT = {
     Caveat.GO_WHOLE: (
@@ -188,14 +188,16 @@ def scan(
         say(diagnostic, err=True)
 
 
-def _means(tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool) -> Means:
+def _means(
+    tables: Tables, report: Callable[[int, int], None] | None, *, cached: bool
+) -> ScanOptions:
     """Return how this machine scans: on all CPUs, and with ``cached`` only what is new."""
-    from seccompgen.observe.scan import Kept, Means  # noqa: PLC0415
+    from seccompgen.observe.scan import Kept, ScanOptions  # noqa: PLC0415
     from seccompgen.pipeline.build import cache_directory  # noqa: PLC0415
     from seccompgen.pipeline.pool import available_cpus, spread  # noqa: PLC0415
 
     directory = cache_directory() if cached else None
-    return Means(
+    return ScanOptions(
         spread=partial(spread, workers=available_cpus()),
         kept=Kept(directory / "scans", tables) if directory else None,
         report=report,

@@ -74,7 +74,7 @@ def verify(
     the project that the current directory lies in.
     """
     from seccompgen.filters.claims import claims_of_policy, claims_of_programs  # noqa: PLC0415
-    from seccompgen.filters.locate import Kind, kind_of  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.filters.locate import FilterForm, kind_of  # noqa: PLC0415 - keeps --help fast
 
     if policy_word and not words:
         raise InputError("--policy needs a FILTER; a project's modules have policies of their own")
@@ -90,7 +90,7 @@ def verify(
             if not words and not path.exists():
                 text = "is missing; seccompgen build writes it"
                 stale.append(Diagnostic(text, Position(str(path))))
-            elif kind_of(path) is not Kind.POLICY:
+            elif kind_of(path) is not FilterForm.POLICY:
                 found, problems = claims_of_programs(
                     path, its_policy, tables, only, with_runtime=not no_runtime
                 )

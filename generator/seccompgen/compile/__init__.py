@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 
 from seccompgen.compile.arguments import Arguments, Hints
 from seccompgen.compile.assemble import assemble
-from seccompgen.compile.bounds import Weighed, bound, cost
-from seccompgen.compile.diagram import Graph, Relation, Value
+from seccompgen.compile.bounds import WeightedLine, bound, cost
+from seccompgen.compile.diagram import Diagram, LoadedWord, Relation
 from seccompgen.compile.dispatch import dispatch
-from seccompgen.compile.functions import Function, Functions
-from seccompgen.compile.lower import Answer, NumberLine, Span, number_lines
+from seccompgen.compile.functions import ArgumentFunction, Functions
+from seccompgen.compile.lower import Answer, NumberLine, NumberRange, number_lines
 from seccompgen.compile.prices import prices, saved_instruction
 from seccompgen.compile.rejoin import Frequencies, rejoined
 from seccompgen.compile.weights import TOTAL, samples, span_weights
@@ -42,12 +42,12 @@ from seccompgen.core.sets import Sets
 
 __all__ = [
     "Answer",
-    "Function",
+    "ArgumentFunction",
     "Functions",
     "Hints",
-    "Making",
     "NumberLine",
-    "Span",
+    "NumberRange",
+    "ProgramBuilder",
     "TooManyError",
     "Words",
     "compile_policy",
@@ -61,21 +61,21 @@ if TYPE_CHECKING:
     from seccompgen.compile.diagram import NodeId
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
-    from seccompgen.core.model import Origin, Policy
+    from seccompgen.core.model import Origin, ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import Cost
     from seccompgen.core.tables import Tables
 
 
 def compile_policy(
-    policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
 ) -> CompiledProgram:
     """Compile ``policy`` for ``abi``, one of its ``arches``, to be good at ``objective``.
 
     Raises InputError if the program would be longer than the kernel takes, naming the rules
     that cost most.
     """
-    making = Making(abi, policy.compat_of(abi), objective)
+    making = ProgramBuilder(abi, policy.compat_of(abi), objective)
     lines = number_lines(policy, abi, tables, making.functions)
     bad_arch = policy.bad_arch_action.ret(abi), policy.bad_arch_origin
     program = making.program(lines, bad_arch, policy.arches_origin, Hints.of_rules(policy.rules))
@@ -84,7 +84,7 @@ def compile_policy(
     return program
 
 
-class Making:
+class ProgramBuilder:
     """State that the parts of one program share while it is made.
 
     The boxes and functions of ``lines`` given to it must be those of its ``functions``.
@@ -110,12 +110,12 @@ class Making:
         takes. Raises TooManyError where the functions cannot be taken apart, and have no rules
         that could be tested one after the other.
         """
-        abi, sets, graph = self._abi, self.functions.sets, Graph()
+        abi, sets, graph = self._abi, self.functions.sets, Diagram()
         paid = prices(self._objective)
         arguments = Arguments(self.functions, self._words, graph, abi, paid, hints)
         ret, origin = otherwise
         foreign = graph.leaf(ret, (origin,))
-        weighed: list[Weighed] = []
+        weighed: list[WeightedLine] = []
         roots: list[NodeId] = []
         for line in reversed(lines):
             seen = [samples(span.answer, sets) for span in line.spans]
@@ -127,13 +127,13 @@ class Making:
                 for span, asked in zip(line.spans, seen, strict=True)
             ]
             weights = span_weights(line.spans, self._objective)
-            weighed.insert(0, Weighed(line, weights, [one.several for one in seen]))
+            weighed.insert(0, WeightedLine(line, weights, [one.several for one in seen]))
             roots.insert(0, dispatch(line.spans, plans, weights, arguments, graph, paid))
 
         least = bound(weighed, ret, sets)
 
         def finished(roots: Sequence[NodeId]) -> CompiledProgram:
-            root, arch = foreign, Value(ARCH_OFFSET)
+            root, arch = foreign, LoadedWord(ARCH_OFFSET)
             for line, inside in reversed(list(zip(lines, roots, strict=True))):
                 root = graph.test(arch, Relation.EQ, line.audit_arch, inside, root, (source,))
             instructions, origins = assemble(graph, root)
@@ -164,7 +164,7 @@ def _pays(new: Cost, old: Cost, price: float | None) -> bool:
     return saved > 0 and new.longest <= old.longest and allowed
 
 
-def _too_long(policy: Policy, program: CompiledProgram) -> list[Diagnostic]:
+def _too_long(policy: ResolvedPolicy, program: CompiledProgram) -> list[Diagnostic]:
     """Say which rules cost most; an instruction that several share counts for each."""
     length = len(program.instructions)
     cost: Counter[tuple[str, str]] = Counter()

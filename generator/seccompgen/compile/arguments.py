@@ -23,18 +23,18 @@ import numpy as np
 from seccompgen.compile.assemble import assemble
 from seccompgen.compile.budget import Budget
 from seccompgen.compile.chain import chain
-from seccompgen.compile.diagram import Graph, Relation, Test, Value
-from seccompgen.compile.functions import ORIGINAL, Derived, Function
+from seccompgen.compile.diagram import Diagram, LoadedWord, Relation, TestNode
+from seccompgen.compile.functions import ORIGINAL, ArgumentFunction, Derived
 from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
     SCALE,
     UNBOUNDED,
-    Bits,
-    Cut,
-    End,
-    Hole,
+    EqualTest,
     Masked,
+    MaskTest,
+    OrderTest,
+    TreeEnd,
     least_budget,
     less,
 )
@@ -68,7 +68,7 @@ _UNSEEN_HIGH = 1
 
 
 class _Key(NamedTuple):
-    function: Function
+    function: ArgumentFunction
     samples: tuple[Sample, ...]
 
 
@@ -128,7 +128,7 @@ class Arguments:
         self,
         functions: Functions,
         words: SharedWords,
-        graph: Graph,
+        graph: Diagram,
         abi: Abi,
         prices: Prices,
         hints: Hints,
@@ -147,7 +147,7 @@ class Arguments:
         self._known: dict[_Key, PlanId] = {}
         self._used: set[PlanId] = set()
         self._budget = Budget()
-        self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[End]]] = {}
+        self._built: dict[tuple[PlanId, int], tuple[NodeId, list[NodeId], list[TreeEnd]]] = {}
 
     def plan(self, answer: Answer, samples: Sequence[Sample]) -> PlanId:
         """Return the plan for ``answer`` where arguments come as ``samples`` say."""
@@ -175,11 +175,11 @@ class Arguments:
     def _longest(self, answer: Answer) -> int:
         """Return the length from which on rules are better tested one after the other."""
         if self._short:
-            alone = Graph()
+            alone = Diagram()
             return len(assemble(alone, self._chained(alone, answer))[0]) * 4 // 3
         return 6 * sum(1 for case in answer.cases for _ in comparisons(case[0])) + 16
 
-    def _chained(self, graph: Graph, answer: Answer) -> NodeId:
+    def _chained(self, graph: Diagram, answer: Answer) -> NodeId:
         cases = [
             (condition, graph.leaf(ret, (origin,)), origin)
             for condition, ret, origin in answer.cases
@@ -194,7 +194,7 @@ class Arguments:
         self._plans.append(_Plan(costs, chain=node))
         return len(self._plans) - 1
 
-    def _plan(self, function: Function, samples: Sequence[Sample]) -> PlanId:
+    def _plan(self, function: ArgumentFunction, samples: Sequence[Sample]) -> PlanId:
         words = self._functions.words(function)
         key = _Key(function, _normal(words, samples))
         found = self._known.get(key)
@@ -231,7 +231,7 @@ class Arguments:
             below=below[last],
         )
 
-    def _way(self, function: Function, word: Word, samples: Sequence[Sample]) -> _Way:
+    def _way(self, function: ArgumentFunction, word: Word, samples: Sequence[Sample]) -> _Way:
         line, left = self._functions.split(function, word)
         values: dict[int, int] = {}
         inside: list[list[Sample]] = [[] for _ in left]
@@ -260,7 +260,7 @@ class Arguments:
         """Return the diagram of the plan with at most ``budget`` instructions on any path."""
         return self._make(number, budget)[0]
 
-    def _make(self, number: PlanId, budget: int) -> tuple[NodeId, list[NodeId], list[End]]:
+    def _make(self, number: PlanId, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
         """Return the diagram, the tests on the plan's own word, and where these end."""
         plan = self._plans[number]
         budget = least_budget(plan.costs, budget)
@@ -269,18 +269,18 @@ class Arguments:
             found = self._built[number, budget] = self._made(plan, budget)
         return found
 
-    def _made(self, plan: _Plan, budget: int) -> tuple[NodeId, list[NodeId], list[End]]:
+    def _made(self, plan: _Plan, budget: int) -> tuple[NodeId, list[NodeId], list[TreeEnd]]:
         if plan.chain is not None:
             return plan.chain, [], []
         if not plan.ways:
             return self._graph.leaf(plan.ret, ()), [], []
         way = plan.ways[plan.choice[budget]]
         offset = word_offset(way.word, self._abi)
-        word = Value(offset)
+        word = LoadedWord(offset)
         tests: list[NodeId] = []
-        ends: list[End] = []
+        ends: list[TreeEnd] = []
 
-        def test(value: Value, relation: Relation, k: int, true: Tree, false: Tree) -> NodeId:
+        def test(value: LoadedWord, relation: Relation, k: int, true: Tree, false: Tree) -> NodeId:
             branches = make(true), make(false)
             node = self._graph.test(value, relation, k, *branches, ())
             if node not in branches:
@@ -289,16 +289,16 @@ class Arguments:
 
         def make(tree: Tree) -> NodeId:
             match tree:
-                case End(label, left):
+                case TreeEnd(label, left):
                     ends.append(tree)
                     return self.build(way.labels[label], left)
-                case Cut(k, below, above):
+                case OrderTest(k, below, above):
                     return test(word, Relation.GE, k, above, below)
-                case Hole(k, equal, rest):
+                case EqualTest(k, equal, rest):
                     return test(word, Relation.EQ, k, equal, rest)
                 case Masked(mask, k, equal, rest):
-                    return test(Value(offset, mask), Relation.EQ, k, equal, rest)
-                case Bits(mask, some, none):
+                    return test(LoadedWord(offset, mask), Relation.EQ, k, equal, rest)
+                case MaskTest(mask, some, none):
                     return test(word, Relation.ANY_BITS, mask, some, none)
 
         root = make(way.trees.tree(less(budget, 1)))
@@ -332,7 +332,7 @@ class Arguments:
     def _who_asked(self, word: Word, number: NodeId, rules: dict[Origin, None]) -> Iterable[Origin]:
         """Return those of ``rules`` that have the constant of a test of ``word``, else all."""
         node = self._graph.nodes[number]
-        assert isinstance(node, Test)
+        assert isinstance(node, TestNode)
         there = self._constants.get(word, {})
         found = [o for k in (node.k, node.k - 1) for o in there.get(k, ()) if o in rules]
         return found or rules

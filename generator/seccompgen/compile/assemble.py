@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile.diagram import Leaf, Relation, Test
+from seccompgen.compile.diagram import Leaf, Relation, TestNode
 from seccompgen.core.model import U32
 from seccompgen.core.program import (
     ALU_AND_K,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Set as AbstractSet
 
-    from seccompgen.compile.diagram import Graph, NodeId, Value
+    from seccompgen.compile.diagram import Diagram, LoadedWord, NodeId
     from seccompgen.core.model import Origin
 
 MAX_OFFSET = 255
@@ -61,7 +61,7 @@ class _Emitted:
 
 
 def assemble(
-    graph: Graph, root: NodeId
+    graph: Diagram, root: NodeId
 ) -> tuple[tuple[Instruction, ...], tuple[tuple[Origin, ...], ...]]:
     """Return the instructions of the diagram at ``root``, with the origins of each."""
     order = list(_children_first(graph, root))
@@ -71,7 +71,7 @@ def assemble(
     return code.finish()
 
 
-def _children_first(graph: Graph, root: NodeId) -> Iterable[NodeId]:
+def _children_first(graph: Diagram, root: NodeId) -> Iterable[NodeId]:
     """Yield every node under ``root`` once, after its children; a long chain does not recurse."""
     seen: set[NodeId] = set()
     stack = [(root, False)]
@@ -85,23 +85,23 @@ def _children_first(graph: Graph, root: NodeId) -> Iterable[NodeId]:
         seen.add(number)
         stack.append((number, True))
         node = graph.nodes[number]
-        if isinstance(node, Test):
+        if isinstance(node, TestNode):
             stack += [(node.false, False), (node.true, False)]
 
 
-def _entries(graph: Graph, order: Iterable[NodeId]) -> Iterable[_Entry]:
+def _entries(graph: Diagram, order: Iterable[NodeId]) -> Iterable[_Entry]:
     """Yield every entry that some test jumps to; a load that nobody enters is left out."""
     for number in order:
         node = graph.nodes[number]
-        if isinstance(node, Test):
+        if isinstance(node, TestNode):
             yield _entry(graph, node.true, node.value)
             yield _entry(graph, node.false, node.value)
 
 
-def _entry(graph: Graph, number: NodeId, held: Value) -> _Entry:
+def _entry(graph: Diagram, number: NodeId, held: LoadedWord) -> _Entry:
     """Return where to enter ``number`` with ``held`` in the accumulator."""
     node = graph.nodes[number]
-    if isinstance(node, Test):
+    if isinstance(node, TestNode):
         if node.value == held:
             return number, _TEST
         missing = node.value.mask & ~held.mask
@@ -113,7 +113,7 @@ def _entry(graph: Graph, number: NodeId, held: Value) -> _Entry:
 class _Code:
     """The program so far, in reverse: place 0 is the last instruction."""
 
-    def __init__(self, graph: Graph, entries: AbstractSet[_Entry]) -> None:
+    def __init__(self, graph: Diagram, entries: AbstractSet[_Entry]) -> None:
         self._graph = graph
         self._entries = entries
         self._out: list[_Emitted] = []

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.compile.tree import SCALE, UNBOUNDED
 from seccompgen.compile.words import YES
-from seccompgen.compile.wordtrees import Known, Split
+from seccompgen.compile.wordtrees import OneLabel, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -223,7 +223,7 @@ class BitSearch:
         step, label = chosen[place], self._steps.of[place]
         if step is None:
             assert isinstance(label, int)
-            return Known(self._labels[label], self._steps.weights[place], ends)
+            return OneLabel(self._labels[label], self._steps.weights[place], ends)
         sides = self._trees(step.equal, chosen, ends), self._trees(step.rest, chosen, ends)
         mask, k = (
             sum(bits for n, bits in enumerate(self._together) if some >> n & 1)

@@ -48,8 +48,8 @@ from seccompgen.core.word import argument_words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from seccompgen.compile.functions import Function
-    from seccompgen.compile.lower import NumberLine, Span
+    from seccompgen.compile.functions import ArgumentFunction
+    from seccompgen.compile.lower import NumberLine, NumberRange
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.abis import Abi
     from seccompgen.core.program import Instruction
@@ -72,7 +72,7 @@ _WORD = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Weighed:
+class WeightedLine:
     """The spans of a number line with how often they are taken to be asked for, and how."""
 
     line: NumberLine
@@ -80,7 +80,7 @@ class Weighed:
     samples: Sequence[Sequence[Sample]]
 
 
-def cost(instructions: Sequence[Instruction], lines: Sequence[Weighed], abi: Abi) -> Cost:
+def cost(instructions: Sequence[Instruction], lines: Sequence[WeightedLine], abi: Abi) -> Cost:
     """Return what a program for ``abi`` costs; calls are taken to come as the first line says."""
     total, weight = 0.0, 0
     main = lines[0]
@@ -144,7 +144,7 @@ def _longest(instructions: Sequence[Instruction]) -> int:
     return length[0]
 
 
-def bound(lines: Sequence[Weighed], bad_arch: int, sets: Sets) -> Cost:
+def bound(lines: Sequence[WeightedLine], bad_arch: int, sets: Sets) -> Cost:
     """Return what no program for ``lines`` can undercut, ``bad_arch`` being the other answer."""
     known = _Functions(sets, lines)
     meanings = {tuple(known.meaning(one.line)) for one in lines} | {
@@ -183,10 +183,10 @@ _Class: TypeAlias = tuple[int, ...]
 class _Functions:
     """The functions of a program, told apart by what they answer to some calls."""
 
-    def __init__(self, sets: Sets, lines: Sequence[Weighed]) -> None:
+    def __init__(self, sets: Sets, lines: Sequence[WeightedLine]) -> None:
         self._sets = sets
-        self._known: dict[Function, _Class] = {}
-        self._rules: dict[Function, list[tuple[list[tuple[int, int]], int]]] = {}
+        self._known: dict[ArgumentFunction, _Class] = {}
+        self._rules: dict[ArgumentFunction, list[tuple[list[tuple[int, int]], int]]] = {}
         functions = {span.answer.function for one in lines for span in one.line.spans}
         seen = dict.fromkeys(
             args for one in lines for samples in one.samples for args, _ in samples
@@ -196,7 +196,7 @@ class _Functions:
         step = max(len(seen) // most, 1)
         self._calls: list[_Args] = [(0,) * 6, (U64,) * 6, *list(seen)[::step][:most]]
 
-    def of(self, span: Span) -> _Class:
+    def of(self, span: NumberRange) -> _Class:
         function = span.answer.function
         found = self._known.get(function)
         if found is None:
@@ -216,7 +216,7 @@ class _Functions:
                 yield span.first, of
             before = of
 
-    def _answer(self, function: Function, args: _Args) -> int:
+    def _answer(self, function: ArgumentFunction, args: _Args) -> int:
         rules = self._rules.get(function)
         if rules is None:
             rules = self._rules[function] = [
@@ -232,7 +232,7 @@ class _Functions:
                 return ret
         return function.default
 
-    def needs(self, span: Span, samples: Sequence[Sample]) -> list[int]:
+    def needs(self, span: NumberRange, samples: Sequence[Sample]) -> list[int]:
         """Return the instructions that each of ``samples`` needs once the number is known."""
         function = span.answer.function
         if len(set(self.of(span))) == 1:
@@ -245,7 +245,7 @@ class _Functions:
             for args, _ in samples
         ]
 
-    def _matters(self, function: Function, args: _Args, n: int, shift: int) -> bool:
+    def _matters(self, function: ArgumentFunction, args: _Args, n: int, shift: int) -> bool:
         """Return True if another value of one word of argument ``n`` changes the answer.
 
         Only a few others are tried, so False may be wrong, which makes the bound lower.

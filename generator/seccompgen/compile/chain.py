@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.compile.diagram import Relation, Value
+from seccompgen.compile.diagram import LoadedWord, Relation
 from seccompgen.core.model import U32, U64, Op
 from seccompgen.core.program import word_offset
 from seccompgen.core.sets import comparisons
@@ -23,7 +23,7 @@ from seccompgen.core.word import argument_words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.compile.diagram import Graph, NodeId
+    from seccompgen.compile.diagram import Diagram, NodeId
     from seccompgen.core.abis import Abi
     from seccompgen.core.model import Comparison, Condition, Origin
 
@@ -42,7 +42,7 @@ class _Case(NamedTuple):
 
 
 def chain(
-    graph: Graph,
+    graph: Diagram,
     rules: Sequence[tuple[Condition | None, NodeId, Origin]],
     otherwise: NodeId,
     abi: Abi,
@@ -85,7 +85,7 @@ def _by_word(condition: Condition | None) -> Iterator[Comparison]:
 
 
 class _Chain:
-    def __init__(self, graph: Graph, abi: Abi) -> None:
+    def __init__(self, graph: Diagram, abi: Abi) -> None:
         self._graph = graph
         self._abi = abi
 
@@ -130,24 +130,24 @@ class _Chain:
             return true
         if op in {Op.GT, Op.GE}:
             relation = Relation.GT if op is Op.GT else Relation.GE
-            node = graph.test(Value(low), relation, k_low, true, false, origins)
+            node = graph.test(LoadedWord(low), relation, k_low, true, false, origins)
             if high is None:
                 return node
             # The high words decide unless they are equal; then the low words do.
-            node = graph.test(Value(high), Relation.EQ, k_high, node, false, origins)
-            return graph.test(Value(high), Relation.GT, k_high, true, node, origins)
+            node = graph.test(LoadedWord(high), Relation.EQ, k_high, node, false, origins)
+            return graph.test(LoadedWord(high), Relation.GT, k_high, true, node, origins)
         if op is Op.ANY_BITS:
-            node = graph.test(Value(low), Relation.ANY_BITS, k_low, true, false, origins)
+            node = graph.test(LoadedWord(low), Relation.ANY_BITS, k_low, true, false, origins)
             if high is None:
                 return node
-            return graph.test(Value(high), Relation.ANY_BITS, k_high, true, node, origins)
+            return graph.test(LoadedWord(high), Relation.ANY_BITS, k_high, true, node, origins)
         mask_low, mask_high = U32, U32
         if op is Op.MASKED_EQ:
             mask_low, mask_high = test.mask & U32, test.mask >> 32
-        node = graph.test(Value(low, mask_low), Relation.EQ, k_low, true, false, origins)
+        node = graph.test(LoadedWord(low, mask_low), Relation.EQ, k_low, true, false, origins)
         if high is None:
             return node
-        return graph.test(Value(high, mask_high), Relation.EQ, k_high, node, false, origins)
+        return graph.test(LoadedWord(high, mask_high), Relation.EQ, k_high, node, false, origins)
 
 
 def _factored(cases: Sequence[_Case]) -> list[tuple[tuple[Comparison, ...], list[_Case]]]:

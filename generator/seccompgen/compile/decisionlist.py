@@ -22,7 +22,7 @@ Test = tuple[int, int]
 """A mask, and what is left under it."""
 
 
-class Step(NamedTuple):
+class ListStep(NamedTuple):
     """A test that decides, the values seen that it takes, and what remains after it.
 
     ``rest`` is any function that is right for the values that remain, ``care`` which these are.
@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
 def decision_list(
     words: Words, line: WordId, masks: Sequence[Test], seen: Iterable[tuple[int, int]]
-) -> Iterator[Step]:
+) -> Iterator[ListStep]:
     """Yield steps until one outcome, or no mask that decides, is left.
 
     Values under one mask come together, since they share it. Masks that are worth most come
@@ -69,7 +69,7 @@ def decision_list(
             taken = [pair for pair in left if pair[0] & mask == k]
             left = [pair for pair in left if pair[0] & mask != k]
             line = words.restricted(line, care, YES)
-            yield Step(mask, k, deciding.pop((mask, k)), taken, line, care)
+            yield ListStep(mask, k, deciding.pop((mask, k)), taken, line, care)
             if words.outcome(line) is not None:
                 return
             del inside[mask, k]

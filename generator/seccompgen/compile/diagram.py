@@ -31,7 +31,7 @@ class Relation(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class LoadedWord:
     """The value of the accumulator: the word at ``offset`` (bytes), and-ed with ``mask``."""
 
     offset: int
@@ -46,22 +46,22 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class TestNode:
     """If ``value`` stands in ``relation`` to ``k`` go on at ``true``, else at ``false``."""
 
-    value: Value
+    value: LoadedWord
     relation: Relation
     k: int
     true: NodeId
     false: NodeId
 
 
-class Graph:
+class Diagram:
     """All nodes of one program; a child always has a smaller number than its parents."""
 
     def __init__(self) -> None:
-        self.nodes: list[Leaf | Test] = []
-        self._known: dict[Leaf | Test, NodeId] = {}
+        self.nodes: list[Leaf | TestNode] = []
+        self._known: dict[Leaf | TestNode, NodeId] = {}
         self._origins: list[dict[Origin, None]] = []
 
     def origins(self, node: NodeId) -> tuple[Origin, ...]:
@@ -78,7 +78,7 @@ class Graph:
 
     def test(
         self,
-        value: Value,
+        value: LoadedWord,
         relation: Relation,
         k: int,
         true: NodeId,
@@ -96,19 +96,21 @@ class Graph:
             case Relation.EQ if k == 0 and value.mask != U32:
                 # jset does a mask and a comparison with zero in one instruction.
                 return self.test(
-                    Value(value.offset), Relation.ANY_BITS, value.mask, false, true, origins
+                    LoadedWord(value.offset), Relation.ANY_BITS, value.mask, false, true, origins
                 )
             case Relation.EQ if k == value.mask and value.mask.bit_count() == 1:
-                return self.test(Value(value.offset), Relation.ANY_BITS, k, true, false, origins)
+                return self.test(
+                    LoadedWord(value.offset), Relation.ANY_BITS, k, true, false, origins
+                )
             case Relation.GE if k == 0:
                 return true
             case Relation.GT if k == U32:
                 return false
             case Relation.ANY_BITS if k == 0:
                 return false
-        return self._intern(Test(value, relation, k, true, false), origins)
+        return self._intern(TestNode(value, relation, k, true, false), origins)
 
-    def _intern(self, node: Leaf | Test, origins: Iterable[Origin]) -> NodeId:
+    def _intern(self, node: Leaf | TestNode, origins: Iterable[Origin]) -> NodeId:
         number = self._known.get(node)
         if number is None:
             number = self._known[node] = len(self.nodes)

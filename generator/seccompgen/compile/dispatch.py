@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from seccompgen.compile.diagram import Relation, Value
+from seccompgen.compile.diagram import LoadedWord, Relation
 from seccompgen.compile.search import line_search
 from seccompgen.compile.tree import (
     BUDGETS,
     SCALE,
-    Bits,
-    Cut,
-    End,
-    Hole,
+    EqualTest,
     Item,
     Masked,
+    MaskTest,
+    OrderTest,
+    TreeEnd,
     some_with,
     some_without,
 )
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.compile.arguments import Arguments, PlanId
-    from seccompgen.compile.diagram import Graph, NodeId
-    from seccompgen.compile.lower import Answer, Span
+    from seccompgen.compile.diagram import Diagram, NodeId
+    from seccompgen.compile.lower import Answer, NumberRange
     from seccompgen.compile.prices import Prices
     from seccompgen.compile.tree import Tree
 
-_NR = Value(NR_OFFSET)
+_NR = LoadedWord(NR_OFFSET)
 _BEFORE = 3
 """Instructions on every path before the first test of a number."""
 _LENGTHS = [round(math.log(budget + _BEFORE) * 4096) / 4096 for budget in range(BUDGETS)]
@@ -54,11 +54,11 @@ _Target: TypeAlias = "PlanId | _X32"
 
 
 def dispatch(
-    spans: Sequence[Span],
+    spans: Sequence[NumberRange],
     plans: Sequence[PlanId],
     weights: Sequence[int],
     arguments: Arguments,
-    graph: Graph,
+    graph: Diagram,
     prices: Prices,
 ) -> NodeId:
     """Return the root of a tree that leads each number to the plan of its span.
@@ -86,7 +86,7 @@ def dispatch(
     return _Builder(targets, arguments, graph).build(search.tree(budget), spans)
 
 
-def _is_foreign_by_bit(spans: Sequence[Span], items: Sequence[Item]) -> bool:
+def _is_foreign_by_bit(spans: Sequence[NumberRange], items: Sequence[Item]) -> bool:
     """Return True if bit 30 tells x32 calls apart, and all of them are foreign.
 
     Numbers without the bit then have one answer beyond the table, on either side of bit 31; those
@@ -115,15 +115,15 @@ def _x32_last(items: Sequence[Item], label: int) -> list[Item]:
 
 
 class _Builder:
-    def __init__(self, targets: Sequence[_Target], arguments: Arguments, graph: Graph) -> None:
+    def __init__(self, targets: Sequence[_Target], arguments: Arguments, graph: Diagram) -> None:
         self._targets = targets
         self._arguments = arguments
         self._graph = graph
 
-    def build(self, tree: Tree, spans: Sequence[Span]) -> NodeId:
+    def build(self, tree: Tree, spans: Sequence[NumberRange]) -> NodeId:
         """Return the diagram of ``tree``, to which the numbers of ``spans`` come."""
         match tree:
-            case End(label, budget):
+            case TreeEnd(label, budget):
                 target = self._targets[label]
                 if isinstance(target, _X32):
                     return self._x32(target)
@@ -131,15 +131,15 @@ class _Builder:
                 for span in spans:
                     self._arguments.credit(target, budget, span.answer)
                 return node
-            case Cut(k, below, above):
+            case OrderTest(k, below, above):
                 yes = [span for span in spans if span.last >= k]
                 no = [span for span in spans if span.first < k]
                 return self._test(Relation.GE, k, (above, yes), (below, no), yes[:1])
-            case Hole(k, equal, rest):
+            case EqualTest(k, equal, rest):
                 yes = [span for span in spans if span.first == k == span.last]
                 no = [span for span in spans if span not in yes]
                 return self._test(Relation.EQ, k, (equal, yes), (rest, no), yes)
-            case Bits(mask, some, none):
+            case MaskTest(mask, some, none):
                 yes = [span for span in spans if some_with(span.first, span.last, mask)]
                 no = [span for span in spans if some_without(span.first, span.last, mask)]
                 fewer = min(yes, no, key=len)
@@ -159,9 +159,9 @@ class _Builder:
         self,
         relation: Relation,
         k: int,
-        true: tuple[Tree, list[Span]],
-        false: tuple[Tree, list[Span]],
-        asked: Sequence[Span],
+        true: tuple[Tree, list[NumberRange]],
+        false: tuple[Tree, list[NumberRange]],
+        asked: Sequence[NumberRange],
     ) -> NodeId:
         origins = dict.fromkeys(origin for span in asked for origin in span.answer.origins)
         return self._graph.test(_NR, relation, k, self.build(*true), self.build(*false), origins)

@@ -34,7 +34,7 @@ ORIGINAL = -1
 _Rule: TypeAlias = tuple[Box, int, Sources]
 
 
-class Function(NamedTuple):
+class ArgumentFunction(NamedTuple):
     """Boxes with the answer (a SECCOMP_RET value) of the first that matches, and the default."""
 
     rules: tuple[tuple[Box, int], ...]
@@ -44,7 +44,7 @@ class Function(NamedTuple):
 class Derived(NamedTuple):
     """A function made of other rules: of which ones each of its rules, and its default, is."""
 
-    function: Function
+    function: ArgumentFunction
     rules: tuple[Sources, ...]
     default: Sources
 
@@ -56,8 +56,8 @@ class Functions:
         self.sets = sets
         self._words = words
         self._support: dict[int, int] = {ALL: 0, NOTHING: 0}
-        self._looked_at: dict[Function, tuple[Word, ...]] = {}
-        self._split: dict[tuple[Function, Word], tuple[WordId, tuple[Derived, ...]]] = {}
+        self._looked_at: dict[ArgumentFunction, tuple[Word, ...]] = {}
+        self._split: dict[tuple[ArgumentFunction, Word], tuple[WordId, tuple[Derived, ...]]] = {}
         self._cofactors = Cofactors(sets, words)
 
     def derive(self, rules: Iterable[tuple[Box, int]], default: int) -> Derived:
@@ -78,7 +78,7 @@ class Functions:
             kept = self._without_hidden(self._grouped(kept))
             if len(kept) == before:
                 break
-        function = Function(tuple((box, ret) for box, ret, _ in kept), default)
+        function = ArgumentFunction(tuple((box, ret) for box, ret, _ in kept), default)
         return Derived(function, tuple(places for _, _, places in kept), sources)
 
     def _grouped(self, rules: Iterable[_Rule]) -> list[_Rule]:
@@ -148,7 +148,7 @@ class Functions:
             self._support[number] = found
         return found
 
-    def words(self, function: Function) -> tuple[Word, ...]:
+    def words(self, function: ArgumentFunction) -> tuple[Word, ...]:
         """Return the words that ``function`` looks at, in a fixed order."""
         found = self._looked_at.get(function)
         if found is None:
@@ -165,7 +165,7 @@ class Functions:
             found = self._looked_at[function] = tuple(result)
         return found
 
-    def split(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
+    def split(self, function: ArgumentFunction, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
         """Return what is left of ``function`` for each value of ``word``.
 
         The outcomes of the first are places in the second, in order of the least value of each.
@@ -175,13 +175,13 @@ class Functions:
             found = self._split[function, word] = self._parts(function, word)
         return found
 
-    def _parts(self, function: Function, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
+    def _parts(self, function: ArgumentFunction, word: Word) -> tuple[WordId, tuple[Derived, ...]]:
         places: dict[int, list[int]] = {}
         for place, (box, _) in enumerate(function.rules):
             places.setdefault(box[word.argument], []).append(place)
         line, left = self._cofactors.of(tuple(sorted(places.keys() - {ALL})), word)
         parts = [self._narrowed(function, word.argument, places, after) for after in left]
-        united: dict[Function, Derived] = {}
+        united: dict[ArgumentFunction, Derived] = {}
         for part in parts:
             own = part.function
             united[own] = _both(united[own], part) if own in united else part
@@ -192,7 +192,7 @@ class Functions:
 
     def _narrowed(
         self,
-        function: Function,
+        function: ArgumentFunction,
         argument: int,
         places: Mapping[int, Sequence[int]],
         after: Mapping[int, int],

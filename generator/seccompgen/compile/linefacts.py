@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.compile.bittrees import BitQuestions
-    from seccompgen.compile.decisionlist import Step
+    from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.words import WordId, Words
 
 Seen: TypeAlias = "tuple[tuple[int, int], ...]"
@@ -33,7 +33,7 @@ class Listed(NamedTuple):
     ``rest`` has few intervals, in number ``runs``.
     """
 
-    step: Step
+    step: ListStep
     left: Seen
     rest: WordId
     runs: int

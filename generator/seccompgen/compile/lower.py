@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile.functions import ORIGINAL, Function
+from seccompgen.compile.functions import ORIGINAL, ArgumentFunction
 from seccompgen.core.abis import X32_SYSCALL_BIT
 from seccompgen.core.model import U32, ActionKind, condition_for
 from seccompgen.core.reach import reach
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.functions import Functions
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Condition, Origin, Policy, Rule
+    from seccompgen.core.model import Condition, Origin, ResolvedPolicy, Rule
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Table, Tables
 
@@ -44,7 +44,7 @@ class Answer:
     allows: what callers are taken to come with.
     """
 
-    function: Function
+    function: ArgumentFunction
     rule_origins: tuple[Origins, ...]
     default_origins: Origins
     cases: tuple[tuple[Condition | None, int, Origin], ...] = ()
@@ -57,7 +57,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class NumberRange:
     """Numbers from ``first`` to ``last``, both included, that have one answer.
 
     ``calls`` are the names of those that have one.
@@ -75,11 +75,11 @@ class NumberLine:
 
     audit_arch: int
     abis: tuple[Abi, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[NumberRange, ...]
 
 
 def number_lines(
-    policy: Policy, abi: Abi, tables: Tables, functions: Functions
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, functions: Functions
 ) -> list[NumberLine]:
     """Return a line for each audit value that the program for ``abi`` answers, its own first."""
     served = (abi, *policy.compat_of(abi))
@@ -95,7 +95,7 @@ class _Line:
     """The numbers of one audit value, under which the ABIs ``here`` are answered for."""
 
     def __init__(
-        self, policy: Policy, tables: Tables, functions: Functions, here: tuple[Abi, ...]
+        self, policy: ResolvedPolicy, tables: Tables, functions: Functions, here: tuple[Abi, ...]
     ) -> None:
         self._policy = policy
         self._tables = tables
@@ -106,21 +106,21 @@ class _Line:
         self._unknown = _constant(policy.unknown_action.ret(self._main), unknown)
         self._foreign = _constant(policy.bad_arch_action.ret(self._main), bad_arch)
 
-    def spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[NumberRange, ...]:
         numbers: dict[int, tuple[Answer, str]] = {}
         for abi in self._here.values():
             numbers.update(self._calls(self._tables.tables[abi.name]))
-        result: list[Span] = []
+        result: list[NumberRange] = []
         for first, last, background in self._backgrounds():
             at = first
             for nr in sorted(n for n in numbers if first <= n <= last):
                 if at < nr:
-                    _append(result, Span(at, nr - 1, background, ()))
+                    _append(result, NumberRange(at, nr - 1, background, ()))
                 answer, call = numbers[nr]
-                _append(result, Span(nr, nr, answer, (call,)))
+                _append(result, NumberRange(nr, nr, answer, (call,)))
                 at = nr + 1
             if at <= last:
-                _append(result, Span(at, last, background, ()))
+                _append(result, NumberRange(at, last, background, ()))
         return tuple(result)
 
     def _calls(self, table: Table) -> Mapping[int, tuple[Answer, str]]:
@@ -201,14 +201,14 @@ class _Line:
 
 
 def _constant(ret: int, origin: Origin) -> Answer:
-    return Answer(Function((), ret), (), (origin,))
+    return Answer(ArgumentFunction((), ret), (), (origin,))
 
 
 def _each(origins: Iterable[Origin]) -> Origins:
     return tuple(dict.fromkeys(origins))
 
 
-def _append(spans: list[Span], span: Span) -> None:
+def _append(spans: list[NumberRange], span: NumberRange) -> None:
     """Add ``span``, or lengthen the one before it if that has the same answer."""
     if not spans or spans[-1].answer.function != span.answer.function:
         spans.append(span)
@@ -222,4 +222,4 @@ def _append(spans: list[Span], span: Span) -> None:
         a.cases,
         a.asked,
     )
-    spans[-1] = Span(before.first, span.last, answer, before.calls + span.calls)
+    spans[-1] = NumberRange(before.first, span.last, answer, before.calls + span.calls)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from seccompgen.compile.shapes import Span, between, members, only, shapes_of
+from seccompgen.compile.shapes import ItemShape, between, members, only, shapes_of
 from seccompgen.compile.tree import (
     IMPOSSIBLE,
     SCALE,
-    Bits,
-    Cut,
-    End,
-    Hole,
+    EqualTest,
+    MaskTest,
+    OrderTest,
+    TreeEnd,
     later,
     least_budget,
     less,
@@ -58,14 +58,14 @@ class Pattern(NamedTuple):
 def _budgeted(shape: Tree, budget: int, ends: Costs) -> Tree:
     rest = less(budget, 1)
     match shape:
-        case Cut(k, below, above):
-            return Cut(k, _budgeted(below, rest, ends), _budgeted(above, rest, ends))
-        case Hole(k, equal, other):
-            return Hole(k, _budgeted(equal, rest, ends), _budgeted(other, rest, ends))
-        case Bits(mask, some, none):
-            return Bits(mask, _budgeted(some, rest, ends), _budgeted(none, rest, ends))
-        case End(label):
-            return End(label, least_budget(ends[label], budget))
+        case OrderTest(k, below, above):
+            return OrderTest(k, _budgeted(below, rest, ends), _budgeted(above, rest, ends))
+        case EqualTest(k, equal, other):
+            return EqualTest(k, _budgeted(equal, rest, ends), _budgeted(other, rest, ends))
+        case MaskTest(mask, some, none):
+            return MaskTest(mask, _budgeted(some, rest, ends), _budgeted(none, rest, ends))
+        case TreeEnd(label):
+            return TreeEnd(label, least_budget(ends[label], budget))
     raise AssertionError(shape)
 
 
@@ -81,7 +81,7 @@ class Patterns:
         self._pricing = _Pricing(price)
         self.of: dict[int, list[Pattern]] = {}
         shapes = shapes_of(
-            tuple(Span(item.first, item.last, item.label) for item in items), deepest
+            tuple(ItemShape(item.first, item.last, item.label) for item in items), deepest
         )
         known: dict[Places, list[tuple[Tree, int]]] = {}
         order = {hole: t for t, hole in enumerate(holes)}
@@ -206,16 +206,16 @@ class _Pricing:
         yes: list[_Part] = []
         no: list[_Part] = []
         match shape:
-            case End(label):
+            case TreeEnd(label):
                 ends.append((depth, label, weight))
                 return 0
-            case Cut(k, above=one, below=other):
+            case OrderTest(k, above=one, below=other):
                 for part in parts:
                     (yes if part.item.first >= k else no).append(part)
-            case Hole(k, equal=one, rest=other):
+            case EqualTest(k, equal=one, rest=other):
                 for part in parts:
                     (yes if part.item.first == k == part.item.last else no).append(part)
-            case Bits(mask, any=one, none=other):
+            case MaskTest(mask, any=one, none=other):
                 for part in parts:
                     some, none = part.halved(mask)
                     yes += some

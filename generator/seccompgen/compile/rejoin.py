@@ -40,7 +40,7 @@ from itertools import accumulate
 from math import lcm
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.compile.diagram import Leaf, Test
+from seccompgen.compile.diagram import Leaf, TestNode
 from seccompgen.compile.ranges import (
     EVERY,
     WordTest,
@@ -56,8 +56,8 @@ from seccompgen.core.program import NR_OFFSET
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.compile.diagram import Graph, NodeId, Value
-    from seccompgen.compile.lower import Span
+    from seccompgen.compile.diagram import Diagram, LoadedWord, NodeId
+    from seccompgen.compile.lower import NumberRange
     from seccompgen.compile.ranges import Ranges
     from seccompgen.core.model import Origin
 
@@ -72,7 +72,7 @@ _MOST_NUMBERS = 64
 class Frequencies:
     """The exact weights of the numbers of one line, on a scale of their own."""
 
-    def __init__(self, spans: Sequence[Span], weights: Sequence[int]) -> None:
+    def __init__(self, spans: Sequence[NumberRange], weights: Sequence[int]) -> None:
         lengths = [span.last - span.first + 1 for span in spans]
         self._lengths = [length if length <= _MOST_NUMBERS else 1 for length in lengths]
         self.scale = lcm(*self._lengths)
@@ -122,7 +122,7 @@ class _Group:
 
 
 def rejoined(
-    graph: Graph,
+    graph: Diagram,
     roots: Sequence[NodeId],
     frequencies: Sequence[Frequencies],
     price: float | None,
@@ -141,7 +141,7 @@ class _Places:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: Diagram,
         roots: Sequence[NodeId],
         frequencies: Sequence[Frequencies],
         price: float | None,
@@ -178,22 +178,22 @@ class _Places:
                 else:
                     coming[child] = EVERY
 
-    def _tests(self, numbers: Iterable[NodeId]) -> Iterator[tuple[NodeId, Test]]:
+    def _tests(self, numbers: Iterable[NodeId]) -> Iterator[tuple[NodeId, TestNode]]:
         for number in numbers:
             node = self._graph.nodes[number]
-            if isinstance(node, Test):
+            if isinstance(node, TestNode):
                 yield number, node
 
-    def _same_word(self, node: Test, child: NodeId) -> bool:
+    def _same_word(self, node: TestNode, child: NodeId) -> bool:
         """Return True if ``child`` tests what ``node`` leaves in the accumulator."""
         below = self._graph.nodes[child]
-        return isinstance(below, Test) and below.value == node.value
+        return isinstance(below, TestNode) and below.value == node.value
 
     # --- lists ------------------------------------------------------------------------------
 
     def groups(self) -> list[_Group]:
         """Return lists, at most one of a node, of which each group saves instructions."""
-        found: dict[tuple[Value, NodeId, NodeId], list[_List]] = {}
+        found: dict[tuple[LoadedWord, NodeId, NodeId], list[_List]] = {}
         for number, node in self._tests(self._order):
             if number in self._parts and all(self._parts[number]):
                 for ends, one in self._lists(number, node):
@@ -205,7 +205,9 @@ class _Places:
             for group in self._grouped((ends[0], ends[1]), lists, used)
         ]
 
-    def _lists(self, place: NodeId, node: Test) -> Iterator[tuple[tuple[NodeId, NodeId], _List]]:
+    def _lists(
+        self, place: NodeId, node: TestNode
+    ) -> Iterator[tuple[tuple[NodeId, NodeId], _List]]:
         parts = dict(zip((node.true, node.false), self._parts[place], strict=True))
         (low, lows), (high, highs) = sorted(parts.items())
         yield (low, high), _List(place, lows, highs)
@@ -216,7 +218,7 @@ class _Places:
             if self._users[inner] > 1 or not self._same_word(node, inner):
                 continue
             below = self._graph.nodes[inner]
-            assert isinstance(below, Test)
+            assert isinstance(below, TestNode)
             sets = {near: parts[near]}
             for end, values in zip((below.true, below.false), self._parts[inner], strict=True):
                 sets[end] = joined(sets.get(end, ()), values)
@@ -333,7 +335,7 @@ class _Places:
 
     def _test(
         self,
-        value: Value,
+        value: LoadedWord,
         test: WordTest,
         meant: NodeId,
         other: NodeId,
@@ -343,7 +345,7 @@ class _Places:
         return self._graph.test(value, test.relation, test.k, *branches, origins)
 
 
-def _reached(graph: Graph, roots: Iterable[NodeId]) -> set[NodeId]:
+def _reached(graph: Diagram, roots: Iterable[NodeId]) -> set[NodeId]:
     seen: set[NodeId] = set()
     stack = list(roots)
     while stack:
@@ -351,7 +353,7 @@ def _reached(graph: Graph, roots: Iterable[NodeId]) -> set[NodeId]:
         if number not in seen:
             seen.add(number)
             node = graph.nodes[number]
-            if isinstance(node, Test):
+            if isinstance(node, TestNode):
                 stack += (node.true, node.false)
     return seen
 

@@ -41,9 +41,9 @@ from seccompgen.compile.tree import (
     BUDGETS,
     IMPOSSIBLE,
     SCALE,
-    Cut,
-    End,
-    Hole,
+    EqualTest,
+    OrderTest,
+    TreeEnd,
     later,
     least_budget,
     less,
@@ -162,13 +162,13 @@ class Pair:
         left = less(least_budget(self.costs, budget), 1)
         below, above = self._items
         first, second = (
-            End(item.label, least_budget(self._ends[item.label], left)) for item in self._items
+            TreeEnd(item.label, least_budget(self._ends[item.label], left)) for item in self._items
         )
         if self._holes and above.first == above.last:
-            return Hole(above.first, second, first)
+            return EqualTest(above.first, second, first)
         if self._holes and below.first == below.last:
-            return Hole(below.first, first, second)
-        return Cut(above.first, first, second)
+            return EqualTest(below.first, first, second)
+        return OrderTest(above.first, first, second)
 
 
 def search(
@@ -320,7 +320,7 @@ class Search:
         label = int(ranges.low[state.taken, state.first])
         if label != ranges.high[state.taken, state.first]:
             return None
-        return End(label, least_budget(self._ends[label], budget))
+        return TreeEnd(label, least_budget(self._ends[label], budget))
 
     def _pattern(self, state: _State, budget: int) -> Tree | None:
         first, length, taken = state
@@ -349,8 +349,8 @@ class Search:
         inside = range(first, first + length)
         taken = next(t for t in range(taken, len(self._taken)) if self._form.holes[t] in inside)
         item, rest = self._items[self._form.holes[taken]], less(budget, 1)
-        return Hole(
+        return EqualTest(
             item.first,
-            End(item.label, least_budget(self._ends[item.label], rest)),
+            TreeEnd(item.label, least_budget(self._ends[item.label], rest)),
             self._tree(_State(first, length, taken + 1), rest),
         )

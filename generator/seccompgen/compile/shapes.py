@@ -17,7 +17,7 @@ from itertools import accumulate, pairwise
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.compile.tree import Bits, Cut, End, Hole, some_without
+from seccompgen.compile.tree import EqualTest, MaskTest, OrderTest, TreeEnd, some_without
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def members(places: Places) -> tuple[int, ...]:
     return tuple(found)
 
 
-class Span(NamedTuple):
+class ItemShape(NamedTuple):
     """An item without its weight."""
 
     first: int
@@ -80,7 +80,7 @@ class Span(NamedTuple):
 class Shapes:
     """The small trees for sets of items; budgets are left open."""
 
-    def __init__(self, items: Sequence[Span], deepest: int) -> None:
+    def __init__(self, items: Sequence[ItemShape], deepest: int) -> None:
         self._items = items
         self._deepest = deepest
         self._short: dict[tuple[Places, int], tuple[int, list[Tree]]] = {}
@@ -126,7 +126,7 @@ class Shapes:
     def _shortest(self, left: Places, most: int) -> tuple[int, list[Tree]]:
         labels = [label for label, places in self._labels.items() if places & left]
         if len(labels) == 1:
-            return 0, [End(labels[0], 0)]
+            return 0, [TreeEnd(labels[0], 0)]
         least = most + 1
         trees: list[Tree] = []
         if len(labels) <= least:
@@ -144,7 +144,7 @@ class Shapes:
             for below, above in ((a, b), (b, a)):
                 if highest(below) < lowest(above):
                     under, over = items[highest(below)], items[lowest(above)]
-                    yield 1, Cut(over.first, End(under.label, 0), End(over.label, 0))
+                    yield 1, OrderTest(over.first, TreeEnd(under.label, 0), TreeEnd(over.label, 0))
                     return
         for label in labels:
             same = left & self._labels[label]
@@ -157,7 +157,7 @@ class Shapes:
                 rest = left & ~only(place)
                 if not rest & due:
                     for count, tree in self._rest(rest, most):
-                        yield count, Hole(items[place].first, End(label, 0), tree)
+                        yield count, EqualTest(items[place].first, TreeEnd(label, 0), tree)
 
     def _one_label_with_bits(
         self, label: int, same: Places, others: Places, most: int, due: Places
@@ -173,7 +173,7 @@ class Shapes:
                 rest |= only(place)
         if rest != same | others and not rest & due:
             for count, tree in self._rest(rest, most):
-                yield count, Bits(mask, End(label, 0), tree)
+                yield count, MaskTest(mask, TreeEnd(label, 0), tree)
 
     def _one_label_without(
         self, label: int, same: Places, others: Places, most: int, due: Places
@@ -207,7 +207,7 @@ class Shapes:
                 continue
             if all(self._hit(place, mask) for place in rivals):
                 for count, tree in self._rest(rest, most):
-                    yield count, Bits(mask, tree, End(label, 0))
+                    yield count, MaskTest(mask, tree, TreeEnd(label, 0))
 
     def _hit(self, place: int, mask: int) -> bool:
         """Return True if all numbers of the item have a bit of ``mask``."""
@@ -226,15 +226,15 @@ class Shapes:
 
 
 @lru_cache(maxsize=64)
-def shapes_of(items: tuple[Span, ...], deepest: int) -> Shapes:
+def shapes_of(items: tuple[ItemShape, ...], deepest: int) -> Shapes:
     """Return the shapes for a line: the same list is searched with many weights, ends and ABIs."""
     return Shapes(items, deepest)
 
 
 def _chain(label: int, items: Sequence[Item]) -> Tree:
     """Return the tree that takes all but ``label`` out, the heaviest first."""
-    tree: Tree = End(label, 0)
+    tree: Tree = TreeEnd(label, 0)
     taken = [item for item in items if item.label != label]
     for item in sorted(taken, key=lambda item: (item.weight, -item.first)):
-        tree = Hole(item.first, End(item.label, 0), tree)
+        tree = EqualTest(item.first, TreeEnd(item.label, 0), tree)
     return tree

@@ -37,17 +37,19 @@ class Item(NamedTuple):
 
     def cut(self, below: Tree, above: Tree) -> Tree:
         """Return the test that leads numbers of this and later items to ``above``."""
-        return Bits(self.mask, above, below) if self.mask else Cut(self.first, below, above)
+        return (
+            MaskTest(self.mask, above, below) if self.mask else OrderTest(self.first, below, above)
+        )
 
 
-class End(NamedTuple):
+class TreeEnd(NamedTuple):
     """Go on at ``label``, with ``budget`` instructions left."""
 
     label: int
     budget: int
 
 
-class Cut(NamedTuple):
+class OrderTest(NamedTuple):
     """``number >= k``."""
 
     k: int
@@ -55,7 +57,7 @@ class Cut(NamedTuple):
     above: Tree
 
 
-class Hole(NamedTuple):
+class EqualTest(NamedTuple):
     """``number == k``."""
 
     k: int
@@ -63,7 +65,7 @@ class Hole(NamedTuple):
     rest: Tree
 
 
-class Bits(NamedTuple):
+class MaskTest(NamedTuple):
     """``number & mask``."""
 
     mask: int
@@ -80,7 +82,7 @@ class Masked(NamedTuple):
     rest: Tree
 
 
-Tree: TypeAlias = End | Cut | Hole | Bits | Masked
+Tree: TypeAlias = TreeEnd | OrderTest | EqualTest | MaskTest | Masked
 
 
 def less(budget: int, spent: int) -> int:
@@ -126,9 +128,13 @@ def count_tests(tree: Tree, held: int = U32) -> int:
     """Return the number of instructions of ``tree``, entered with ``word & held``."""
     needed = U32
     match tree:
-        case End():
+        case TreeEnd():
             return 0
-        case Cut(below=one, above=other) | Hole(equal=one, rest=other) | Bits(any=one, none=other):
+        case (
+            OrderTest(below=one, above=other)
+            | EqualTest(equal=one, rest=other)
+            | MaskTest(any=one, none=other)
+        ):
             pass
         case Masked(mask=needed, equal=one, rest=other):
             pass

@@ -20,7 +20,7 @@ from seccompgen.core.model import U32, ActionKind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.compile.lower import Answer, Span
+    from seccompgen.compile.lower import Answer, NumberRange
     from seccompgen.compile.word_search import Sample
     from seccompgen.core.objective import Objective
     from seccompgen.core.sets import Box, Sets
@@ -52,7 +52,7 @@ _PATTERNS = (0, U32, 0x55555555, 0xAAAAAAAA)
 _ALLOW = ActionKind.ALLOW.value
 
 
-def span_weights(spans: Sequence[Span], objective: Objective) -> list[int]:
+def span_weights(spans: Sequence[NumberRange], objective: Objective) -> list[int]:
     """Return the weight of each span, each at least 1, TOTAL in all but for rounding."""
     profile = objective.profile
     if profile is not None and any(
@@ -66,7 +66,7 @@ def span_weights(spans: Sequence[Span], objective: Objective) -> list[int]:
     return [round(share / total * TOTAL) + 1 for share in shares]
 
 
-def _assumed(spans: Sequence[Span], objective: Objective) -> list[float]:
+def _assumed(spans: Sequence[NumberRange], objective: Objective) -> list[float]:
     counts = [_count(span) for span in spans]
     number = dict.fromkeys(("conditional", "allowed", "refused"), 0)
     for span, count in zip(spans, counts, strict=True):
@@ -91,7 +91,7 @@ def _assumed(spans: Sequence[Span], objective: Objective) -> list[float]:
     ]
 
 
-def _measured(spans: Sequence[Span], objective: Objective) -> list[float]:
+def _measured(spans: Sequence[NumberRange], objective: Objective) -> list[float]:
     assert objective.profile is not None
     seen = objective.profile.counts
     total = sum(seen.get(call, 0) for span in spans for call in span.calls)
@@ -106,13 +106,13 @@ def _measured(spans: Sequence[Span], objective: Objective) -> list[float]:
     ]
 
 
-def _kind(span: Span) -> str:
+def _kind(span: NumberRange) -> str:
     if span.answer.function.rules:
         return "conditional"
     return "allowed" if span.answer.function.default == _ALLOW else "refused"
 
 
-def _count(span: Span) -> int:
+def _count(span: NumberRange) -> int:
     """Return how many calls the span stands for."""
     beyond = span.last - span.first >= 1 << 20 and span.first < 1 << 16
     return len(span.calls) + (_BEYOND if beyond else 0)

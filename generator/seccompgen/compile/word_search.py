@@ -11,12 +11,12 @@ from seccompgen.compile.linefacts import LineFacts
 from seccompgen.compile.search import ROUGH, WORD
 from seccompgen.compile.tree import IMPOSSIBLE, SCALE, UNBOUNDED, count_tests, later
 from seccompgen.compile.words import NO, YES, Words
-from seccompgen.compile.wordtrees import Known, Line, Split
+from seccompgen.compile.wordtrees import IntervalTree, OneLabel, Split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from seccompgen.compile.decisionlist import Step
+    from seccompgen.compile.decisionlist import ListStep
     from seccompgen.compile.linefacts import Helpful, Seen
     from seccompgen.compile.search import Effort
     from seccompgen.compile.tree import Costs
@@ -213,7 +213,7 @@ class WordSearch:
         if label is not None:
             assert isinstance(label, int)
             weight = sum(weight for _, weight in seen) + max(rest, 1)
-            return Candidates([partial(Known, label, weight, self._ends)])
+            return Candidates([partial(OneLabel, label, weight, self._ends)])
         asked = _Question(line, seen, rest, self._words.runs(line))
         found: list[Callable[[], WordTrees]] = []
         if len(self._masks) > 1 and asked.runs > _SIMPLE:
@@ -256,12 +256,14 @@ class WordSearch:
             if other is not None:
                 yield partial(self._listed, steps, lambda: other.cheapest, asked.rest)
 
-    def _listed(self, steps: Sequence[Step], tail: Callable[[], WordTrees], rest: int) -> WordTrees:
+    def _listed(
+        self, steps: Sequence[ListStep], tail: Callable[[], WordTrees], rest: int
+    ) -> WordTrees:
         share = max(rest // (len(steps) + 1), 1)
         trees = tail()
         for step in reversed(steps):
             weight = sum(weight for _, weight in step.seen) + share
-            equal = Known(step.label, weight, self._ends)
+            equal = OneLabel(step.label, weight, self._ends)
             trees = Split(step.mask, step.k, equal, trees, self._price)
         return trees
 
@@ -360,5 +362,5 @@ class WordSearch:
         items = self._facts.items(line, seen, rest)
         self.searched += len(items)
         if len(items) == 1:
-            return partial(Known, items[0].label, items[0].weight, self._ends)
-        return partial(Line, items, self._ends, self._price, self._effort)
+            return partial(OneLabel, items[0].label, items[0].weight, self._ends)
+        return partial(IntervalTree, items, self._ends, self._price, self._effort)

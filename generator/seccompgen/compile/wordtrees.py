@@ -15,9 +15,9 @@ from seccompgen.compile.search import search
 from seccompgen.compile.tree import (
     IMPOSSIBLE,
     SCALE,
-    Bits,
-    End,
     Masked,
+    MaskTest,
+    TreeEnd,
     later,
     least_budget,
     less,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from seccompgen.compile.tree import Costs, Item, Tree
 
 
-class Known:
+class OneLabel:
     """No test: all values that come here have one label."""
 
     def __init__(self, label: int, weight: int, ends: Costs) -> None:
@@ -48,10 +48,10 @@ class Known:
 
     def tree(self, budget: int, _held: int = U32) -> Tree:
         """Return the end, with the least of ``budget`` that costs no more."""
-        return End(self._label, least_budget(self._ends, budget))
+        return TreeEnd(self._label, least_budget(self._ends, budget))
 
 
-class Line:
+class IntervalTree:
     """The best tree for a word whose values fall into few intervals, at least two."""
 
     def __init__(self, items: Sequence[Item], ends: Costs, price: int, effort: Effort) -> None:
@@ -99,10 +99,10 @@ class Split:
         equal, rest = (part.tree(left, self._needs) for part in (self._equal, self._rest))
         if self._k:
             return Masked(self._mask, self._k, equal, rest)
-        return Bits(self._mask, rest, equal)
+        return MaskTest(self._mask, rest, equal)
 
 
-WordTrees: TypeAlias = Known | Line | Split
+WordTrees: TypeAlias = OneLabel | IntervalTree | Split
 
 
 def one_more(costs: Costs, weight: int, price: int) -> Costs:

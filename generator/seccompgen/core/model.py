@@ -356,7 +356,7 @@ class Settings(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class ResolvedPolicy:
     """A whole policy. The first rule that matches a call decides it.
 
     ``arches`` get a program each; a program also answers for the ABIs in ``compat_arches``

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built, Means
+    from seccompgen.pipeline.build import BuildOptions, Built
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _edited(path: Path, manifest: Manifest) -> Iterator[Diagnostic]:
 def compile_request(
     read_request: Callable[[], Request],
     tables: Tables,
-    means: Means,
+    means: BuildOptions,
     progress: Callable[[int, int], None] | None = None,
     *,
     force: bool = False,
@@ -254,7 +254,7 @@ def _manifest_before(request: Request, *, force: bool) -> Manifest | None:
 def _compile(
     request: Request,
     tables: Tables,
-    means: Means,
+    means: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Sequence[Built], dict[Path, bytes]]:
     """Return the filters that are asked for, and their files."""

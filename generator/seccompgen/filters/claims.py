@@ -32,7 +32,7 @@ from seccompgen.filters.module import (
     require_same,
 )
 from seccompgen.io.reading import MAX_FILTER, read_file
-from seccompgen.pipeline.build import PLAIN_MEANS, difference_text
+from seccompgen.pipeline.build import PLAIN_OPTIONS, difference_text
 from seccompgen.pipeline.files import support_files
 from seccompgen.pipeline.packages import beside_package, in_package, is_filter_package
 from seccompgen.pipeline.pool import spread
@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Origin, Policy
+    from seccompgen.core.model import Origin, ResolvedPolicy
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
     from seccompgen.filters.module import Banner, Module
-    from seccompgen.pipeline.build import Means
+    from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify import Method, Operation
     from seccompgen.verify.call import Call
     from seccompgen.verify.stack import FilterSemantics
@@ -124,7 +124,9 @@ def _arguments_looked_at(side: FilterSemantics, call: Call) -> int:
     return max(0, max(fields, default=0) - ARGS + 1)
 
 
-def claims_of_policy(path: Path, tables: Tables, only: Abi | None, means: Means) -> list[Claim]:
+def claims_of_policy(
+    path: Path, tables: Tables, only: Abi | None, means: BuildOptions
+) -> list[Claim]:
     """Return the claims that the programs compiled from the policy at ``path`` are that policy."""
     loaded = compile_filter(path, tables, only, means)
     assert loaded.policy
@@ -218,7 +220,7 @@ def _claims_of_combined(
 
 
 def _claims_against(
-    policy: Policy, loaded: LoadedFilter, tables: Tables, *policies: str
+    policy: ResolvedPolicy, loaded: LoadedFilter, tables: Tables, *policies: str
 ) -> list[Claim]:
     """Return the claims that programs are ``policy``, for each ABI of both."""
     file, names = str(loaded.path), ("policy", "program")
@@ -258,7 +260,7 @@ def claims_of_two(left: Path, right: Path, tables: Tables, only: Abi | None) -> 
 
 
 def decide(
-    claims: Sequence[Claim], methods: tuple[Method, ...], means: Means = PLAIN_MEANS
+    claims: Sequence[Claim], methods: tuple[Method, ...], means: BuildOptions = PLAIN_OPTIONS
 ) -> Iterator[Verdict]:
     """Yield the verdict on each claim, by all of ``methods``; see `verify.prove`."""
     with contextlib.closing(spread(_decide_one, methods, claims, means.workers)) as results:

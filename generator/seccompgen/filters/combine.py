@@ -10,7 +10,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from seccompgen.compile import Making, TooManyError
+from seccompgen.compile import ProgramBuilder, TooManyError
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import (
     AnswerNo,
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Policy
+    from seccompgen.core.model import Action, ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
     from seccompgen.filters.load import LoadedFilter
-    from seccompgen.pipeline.build import Means
+    from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify.stack import FilterSemantics
 
 
@@ -114,7 +114,7 @@ def combine(
     refusal: Action | None,
     parts: tuple[LoadedFilter, ...],
     tables: Tables,
-    means: Means,
+    means: BuildOptions,
     objective: Objective = DEFAULT_OBJECTIVE,
 ) -> Combined:
     """Compile and prove ``parts`` as one, for each ABI that all of them have.
@@ -198,7 +198,7 @@ def _combine_one(task: _Task, job: tuple[Abi, tuple[Abi, ...], Stack]) -> Compil
     """Do one job; named at the top of a module, so that a worker finds it."""
     name, paths, tables, objective = task
     abi, compat, stack = job
-    making = Making(abi, compat, objective)
+    making = ProgramBuilder(abi, compat, objective)
     origin = Origin(stack.operation.value, Position(name))
     stacks = stack.operation is Operation.INTERSECT
     instead = "stack the filters, or combine fewer" if stacks else "combine fewer"
@@ -244,7 +244,7 @@ def _why_not(
     side: FilterSemantics, abi: Abi, compat: tuple[Abi, ...], tables: Tables
 ) -> Diagnostic | None:
     """Return why ``side`` alone cannot be lifted, None if it can."""
-    making = Making(abi, compat, DEFAULT_OBJECTIVE)
+    making = ProgramBuilder(abi, compat, DEFAULT_OBJECTIVE)
     try:
         lift(side, (abi, *compat), making.functions, tables, Origin("", Position("")))
     except UndecidedError as error:
@@ -352,7 +352,7 @@ def _description(
     return title, [(part.path.name, part.sha256, _first_line(part.policy)) for part in parts]
 
 
-def _first_line(policy: Policy | None) -> str:
+def _first_line(policy: ResolvedPolicy | None) -> str:
     return policy.description.partition("\n")[0] if policy else ""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.compile import Answer, Function, Hints, NumberLine, Span, Words
+from seccompgen.compile import Answer, ArgumentFunction, Hints, NumberLine, NumberRange, Words
 from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import RET_DATA_MAX, U32, ActionKind
 from seccompgen.core.problems import Problem
@@ -117,9 +117,9 @@ class _Lift:
                 waiting += new
                 self._count()
 
-    def _spans(self, arch: int) -> tuple[Span, ...]:
+    def _spans(self, arch: int) -> tuple[NumberRange, ...]:
         """Return the spans of the numbers that come under ``arch``."""
-        answers: dict[Function, Answer] = {}
+        answers: dict[ArgumentFunction, Answer] = {}
         words = Words()
         of_class = [0] * len(self._numbers.members)
         left = self._numbers.all
@@ -134,15 +134,15 @@ class _Lift:
                 alike &= alike - 1
         line = self._numbers.fold(of_class, words.node)
         names = self._names(arch)
-        spans: list[Span] = []
+        spans: list[NumberRange] = []
         for first, last, function in words.intervals(line):
             if len(spans) == _MOST_SPANS:
                 # Every other number may be answered otherwise: that is billions of spans.
                 text = "it tells calls apart by the lowest bits of their numbers"
                 raise UndecidedError(text, kind=Problem.SCATTERED_NUMBERS)
-            assert isinstance(function, Function)
+            assert isinstance(function, ArgumentFunction)
             calls = tuple(names[nr] for nr in sorted(n for n in names if first <= n <= last))
-            spans.append(Span(first, last, answers[function], calls))
+            spans.append(NumberRange(first, last, answers[function], calls))
         return tuple(spans)
 
     def _names(self, arch: int) -> dict[int, str]:

@@ -10,7 +10,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.core.problems import Problem
 from seccompgen.core.program import decode
-from seccompgen.filters.locate import Kind, kind_of
+from seccompgen.filters.locate import FilterForm, kind_of
 from seccompgen.filters.module import read_module
 from seccompgen.io.reading import MAX_FILTER, read_input
 from seccompgen.pipeline.build import build_policy
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Origin, Policy, Settings
+    from seccompgen.core.model import Origin, ResolvedPolicy, Settings
     from seccompgen.core.tables import Tables
     from seccompgen.filters.module import Module
-    from seccompgen.pipeline.build import Means
+    from seccompgen.pipeline.build import BuildOptions
     from seccompgen.verify import Meaning
 
 
@@ -43,7 +43,7 @@ class LoadedFilter:
     sha256: str
     sides: Mapping[str, Meaning | Code]
     settings: Settings | None = None
-    policy: Policy | None = None
+    policy: ResolvedPolicy | None = None
     origins: Mapping[str, tuple[tuple[Origin, ...], ...]] = field(default_factory=dict)
     notes: tuple[Diagnostic, ...] = ()
     module: Module | None = None
@@ -62,14 +62,14 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
     """
     wanted = only.name if only else "any ABI"
     match kind_of(path):
-        case Kind.RAW:
+        case FilterForm.RAW:
             if only is None:
                 text = f"{path}: say with --arch which ABI these instructions are for"
                 raise InputError(text, kind=Problem.ABI_NEEDED)
             content = read_input(path, MAX_FILTER)
             sha256 = hashlib.sha256(content).hexdigest()
             return LoadedFilter(path, sha256, {only.name: _decoded(path, only, content)})
-        case Kind.MODULE:
+        case FilterForm.MODULE:
             module = read_module(path)
             programs = {
                 name: _decoded(path, ABIS[name], data)
@@ -87,9 +87,11 @@ def load_filter(path: Path, tables: Tables, only: Abi | None = None) -> LoadedFi
     return LoadedFilter(path, policy.sources[-1][1], meanings, policy.settings, policy, notes=notes)
 
 
-def compile_filter(path: Path, tables: Tables, only: Abi | None, means: Means) -> LoadedFilter:
+def compile_filter(
+    path: Path, tables: Tables, only: Abi | None, means: BuildOptions
+) -> LoadedFilter:
     """Return the filter in ``path`` as `load_filter` does, but with a policy's programs."""
-    if kind_of(path) is not Kind.POLICY:
+    if kind_of(path) is not FilterForm.POLICY:
         return load_filter(path, tables, only)
     built = build_policy(path, tables, [only] if only else [], means=means)
     return LoadedFilter(

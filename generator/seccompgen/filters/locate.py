@@ -27,7 +27,7 @@ FILTER_SUFFIXES = POLICY_SUFFIXES | {".py", ".bpf"}
 """Endings of the names of FILTERs that are files."""
 
 
-class Kind(Enum):
+class FilterForm(Enum):
     """The form that a file or a package holds a filter in, as messages call it."""
 
     POLICY = "a policy"
@@ -43,11 +43,11 @@ class Located:
     notes: tuple[Diagnostic, ...] = ()
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FilterForm:
     """Return the form of a filter, which the end of its file's name tells; a directory has none."""
     if path.is_dir():
-        return Kind.MODULE
-    return {".py": Kind.MODULE, ".bpf": Kind.RAW}.get(path.suffix, Kind.POLICY)
+        return FilterForm.MODULE
+    return {".py": FilterForm.MODULE, ".bpf": FilterForm.RAW}.get(path.suffix, FilterForm.POLICY)
 
 
 def locate(word: str) -> Located:
@@ -121,7 +121,7 @@ def locate_policy(word: str, wanted_by: str) -> Located:
 def _require_rules(found: Located, wanted_by: str) -> Located:
     problems = []
     for path in found.paths:
-        if kind_of(path) is not Kind.POLICY:
+        if kind_of(path) is not FilterForm.POLICY:
             source = _source_text(path)
             text = f"is {kind_of(path).value}, and {wanted_by} needs the rules of a policy"
             message = f"{text}: name {source}"
@@ -153,7 +153,7 @@ def vendored_from(path: Path) -> Path | None:
 
 def _source_text(path: Path) -> str:
     """Say which policy the filter at ``path`` was made from, as far as a manifest tells."""
-    if kind_of(path) is Kind.RAW:
+    if kind_of(path) is FilterForm.RAW:
         return "the policy that they were compiled from"
     made_from = "the policy that it was made from"
     if policy := vendored_from(path):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Optimize
     from seccompgen.core.tables import Tables
     from seccompgen.policy.document import Source
@@ -73,7 +73,7 @@ def is_module_name(name: str) -> bool:
 class Built:
     """A policy with its programs, what is worth telling about it, and what it was built for."""
 
-    policy: Policy
+    policy: ResolvedPolicy
     programs: tuple[CompiledProgram, ...]
     notes: tuple[Diagnostic, ...]
     objective: Objective = DEFAULT_OBJECTIVE
@@ -85,7 +85,7 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class BuildOptions:
     """Build options that do not affect the output: worker processes and the cache.
 
     Up to ``workers`` processes compile; what the directory ``cache`` holds is not compiled
@@ -96,7 +96,7 @@ class Means:
     cache: Path | None = None
 
 
-PLAIN_MEANS = Means()
+PLAIN_OPTIONS = BuildOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def build_policy(
     tables: Tables,
     only: Sequence[Abi] = (),
     objective: Objective = DEFAULT_OBJECTIVE,
-    means: Means = PLAIN_MEANS,
+    means: BuildOptions = PLAIN_OPTIONS,
 ) -> Built:
     """Read and compile the policy of ``source``, for the ABIs ``only`` or all that it asks for."""
     built, problems = _build([source], tables, only, objective, means, None)
@@ -137,7 +137,7 @@ def build_policies(
     only: Sequence[Abi] = (),
     progress: Callable[[int, int], None] | None = None,
     objective: Objective = DEFAULT_OBJECTIVE,
-    means: Means = PLAIN_MEANS,
+    means: BuildOptions = PLAIN_OPTIONS,
 ) -> list[Built]:
     """Build every policy; raise one InputError with the errors of all of them.
 
@@ -174,14 +174,14 @@ def build_policies(
 class _Read:
     """A policy as it was read, and the ABIs that it is to be compiled for."""
 
-    policy: Policy
+    policy: ResolvedPolicy
     notes: tuple[Diagnostic, ...]
     arches: tuple[Abi, ...]
 
 
 _Job: TypeAlias = tuple[int, "Abi"]
 """A program to make: which policy of a list, for which ABI."""
-_Task: TypeAlias = "tuple[tuple[Policy, ...], Tables, Objective]"
+_Task: TypeAlias = "tuple[tuple[ResolvedPolicy, ...], Tables, Objective]"
 """The inputs that all jobs share."""
 
 
@@ -190,7 +190,7 @@ def _build(
     tables: Tables,
     only: Sequence[Abi],
     objective: Objective,
-    means: Means,
+    means: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Built], list[Diagnostic]]:
     """Return what could be built, and the problems of the rest, in the order of ``sources``."""
@@ -247,7 +247,7 @@ def _read(source: Source, tables: Tables, only: Sequence[Abi]) -> _Read | InputE
     return _Read(policy, notes, tuple(abi for abi in policy.arches if not only or abi in only))
 
 
-def not_for(name: str, policy: Policy, abis: Sequence[Abi]) -> InputError:
+def not_for(name: str, policy: ResolvedPolicy, abis: Sequence[Abi]) -> InputError:
     """Return that a policy is not for ``abis``, and what to write if it is for what these start."""
     names = ", ".join(abi.name for abi in abis)
     text = f"{name}: not for {names}: its arches leave that out"
@@ -265,7 +265,7 @@ def _compile(
     read: Sequence[_Read],
     tables: Tables,
     objective: Objective,
-    means: Means,
+    means: BuildOptions,
     progress: Callable[[int, int], None] | None,
 ) -> list[list[CompiledProgram | SeccompgenError]]:
     """Return, for each policy, what became of the program for each of its ABIs."""
@@ -306,7 +306,7 @@ def _compile_one(task: _Task, job: _Job) -> CompiledProgram:
 
 
 def proved_program(
-    policy: Policy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, objective: Objective = DEFAULT_OBJECTIVE
 ) -> CompiledProgram:
     """Return the program of a policy for ``abi``, proved.
 

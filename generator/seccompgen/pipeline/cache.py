@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.tables import Tables
 
@@ -43,7 +43,7 @@ class ProgramCache:
         numbers = tables.digest(tables.tables)
         self._common = repr((self._compiler, tables.tag, numbers, objective))
 
-    def load(self, policy: Policy, abis: Iterable[Abi]) -> dict[Abi, CompiledProgram]:
+    def load(self, policy: ResolvedPolicy, abis: Iterable[Abi]) -> dict[Abi, CompiledProgram]:
         """Return the programs of ``policy`` for ``abis`` that are here, and mark them as used."""
         found: dict[Abi, CompiledProgram] = {}
         with self._opened() as place, contextlib.suppress(OSError):
@@ -56,7 +56,7 @@ class ProgramCache:
                     os.utime(name, dir_fd=place)
         return found
 
-    def save(self, made: Iterable[tuple[Policy, Sequence[CompiledProgram]]]) -> None:
+    def save(self, made: Iterable[tuple[ResolvedPolicy, Sequence[CompiledProgram]]]) -> None:
         """Add the programs ``made`` of each policy; drop what nobody has read for 30 days."""
         with self._opened() as place, contextlib.suppress(OSError):
             # Somebody may have edited the compiler after this run, or a worker of it, loaded it.
@@ -69,7 +69,7 @@ class ProgramCache:
                     written = write_entry(place, name, _entry(program, _numbers(policy)))
             drop_unused(place, before=written - KEPT_SECONDS)
 
-    def _names(self, policy: Policy, abis: Iterable[Abi]) -> Iterator[tuple[Abi, str]]:
+    def _names(self, policy: ResolvedPolicy, abis: Iterable[Abi]) -> Iterator[tuple[Abi, str]]:
         # The repr of these values holds all their fields, and is the same for the same value.
         about = repr(_placeless(policy))
         for abi in abis:
@@ -105,7 +105,7 @@ def _fingerprint() -> str:
     return sha256(repr((sources, versions)).encode())
 
 
-def _numbers(policy: Policy) -> dict[str, str]:
+def _numbers(policy: ResolvedPolicy) -> dict[str, str]:
     """Return the names that an entry has for a policy's files: another checkout has others."""
     return {file: str(i) for i, (file, _) in enumerate(policy.sources)}
 
@@ -114,7 +114,7 @@ def _placed(position: Position, files: Mapping[str, str]) -> Position:
     return replace(position, file=files.get(position.file, position.file))
 
 
-def _placeless(policy: Policy) -> Policy:
+def _placeless(policy: ResolvedPolicy) -> ResolvedPolicy:
     """Return what of a policy decides its programs, with its files by number."""
     files = _numbers(policy)
 
@@ -152,7 +152,7 @@ def _entry(program: CompiledProgram, files: Mapping[str, str]) -> bytes:
     return json.dumps(data, separators=(",", ":")).encode()
 
 
-def _read(place: int, name: str, policy: Policy, abi: Abi) -> CompiledProgram | None:
+def _read(place: int, name: str, policy: ResolvedPolicy, abi: Abi) -> CompiledProgram | None:
     """Return the program in entry ``name``, or None if there is none or it is damaged."""
     try:
         data = read_entry(place, name)

@@ -23,7 +23,7 @@ from seccompgen.kernel import lockfile
 from seccompgen.pipeline.build import (
     LOCK_NAME,
     MATRIX_NAME,
-    PLAIN_MEANS,
+    PLAIN_OPTIONS,
     SHIPPED,
     absent_abis,
     are_current,
@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import Program
     from seccompgen.core.tables import Tables
-    from seccompgen.pipeline.build import Built, Means
+    from seccompgen.pipeline.build import BuildOptions, Built
     from seccompgen.pipeline.project import Project
     from seccompgen.policy.oci import OciProfile
 
@@ -69,7 +69,7 @@ def filter_files(
     tables: Tables,
     directory: Path,
     form: str = "python",
-    means: Means = PLAIN_MEANS,
+    means: BuildOptions = PLAIN_OPTIONS,
 ) -> dict[Path, bytes]:
     """Return the files that hold ``built`` under ``directory``.
 
@@ -147,7 +147,7 @@ def _profiles(one: Built, tables: Tables) -> list[OciProfile]:
 
 
 def require_profile_proof(
-    policy: Policy, profile: OciProfile, program: Program, tables: Tables
+    policy: ResolvedPolicy, profile: OciProfile, program: Program, tables: Tables
 ) -> None:
     """Raise AnswerNo if a profile says anything else than the program, which is proved itself."""
     code = Code(program.instructions, program.abi.byte_order)
@@ -261,7 +261,7 @@ def project_filters(
     project: Project,
     tables: Tables,
     progress: Callable[[int, int], None] | None = None,
-    means: Means = PLAIN_MEANS,
+    means: BuildOptions = PLAIN_OPTIONS,
 ) -> tuple[list[Built], dict[Path, bytes]]:
     """Return every filter of ``project`` and the files of its filter package."""
     from seccompgen.render import render_package  # noqa: PLC0415
@@ -358,7 +358,7 @@ def project_outputs(
     project: Project,
     tables: Tables,
     progress: Callable[[int, int], None] | None = None,
-    means: Means = PLAIN_MEANS,
+    means: BuildOptions = PLAIN_OPTIONS,
 ) -> tuple[list[Built], Outputs]:
     """Return all that is generated in our checkout from ``tables``, and every filter in it.
 

@@ -13,14 +13,14 @@ from seccompgen.verify import Code, Difference, kernel_objections, meaning, prov
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
 
 
 def compile_proved(
-    policy: Policy, abi: Abi, tables: Tables, objective: Objective
+    policy: ResolvedPolicy, abi: Abi, tables: Tables, objective: Objective
 ) -> tuple[CompiledProgram, Difference | None]:
     """Return the program of ``policy`` for ``abi``, and where it is not what the policy means.
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Origin, Policy, Rule
+    from seccompgen.core.model import Action, Origin, ResolvedPolicy, Rule
     from seccompgen.core.tables import Table, Tables
 
 MOST_ALTERNATIVES = 256
@@ -84,7 +84,7 @@ def architecture(abi: Abi) -> str | None:
     return next(name for name in abi.aliases if name.startswith("SCMP_ARCH_"))
 
 
-def profile(policy: Policy, abi: Abi, tables: Tables) -> OciProfile:
+def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
     """Return the profile for ``abi``, for which `architecture` has a name.
 
     Raises one InputError with all that a profile cannot say, each at its place in the policy.
@@ -127,7 +127,7 @@ def profile(policy: Policy, abi: Abi, tables: Tables) -> OciProfile:
     return OciProfile(abi, name, default, flags, rules_made)
 
 
-def _settings(policy: Policy, abi: Abi) -> Iterator[Diagnostic]:
+def _settings(policy: ResolvedPolicy, abi: Abi) -> Iterator[Diagnostic]:
     """Yield what the policy says as a whole and no profile can."""
     if policy.bad_arch_action.ret(abi) != _KILL_THREAD:
         yield Diagnostic(
@@ -151,7 +151,7 @@ def _settings(policy: Policy, abi: Abi) -> Iterator[Diagnostic]:
         )
 
 
-def _actions(policy: Policy) -> Iterator[Diagnostic]:
+def _actions(policy: ResolvedPolicy) -> Iterator[Diagnostic]:
     """Yield the actions that no profile can say, each once."""
     said: list[tuple[Action, Origin]] = [
         (policy.default_action, policy.default_origin),
@@ -173,7 +173,7 @@ class _TooManyError(Exception):
 
 
 def _answers(
-    sets: Sets, policy: Policy, abi: Abi, rules: Sequence[Rule], default: int
+    sets: Sets, policy: ResolvedPolicy, abi: Abi, rules: Sequence[Rule], default: int
 ) -> tuple[tuple[tuple[Match, ...], int], ...]:
     """Return (what must hold, SECCOMP_RET value) for one call where it is not ``default``.
 
@@ -263,7 +263,7 @@ def _cubes(sets: Sets, node: int) -> Iterable[tuple[int, tuple[int, ...]]]:
 
 
 def _multiplexed(
-    policy: Policy,
+    policy: ResolvedPolicy,
     abi: Abi,
     table: Table,
     rules_of: dict[str, tuple[tuple[tuple[Match, ...], int], ...]],

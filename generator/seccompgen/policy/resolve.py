@@ -15,7 +15,7 @@ from seccompgen.core.model import (
     Comparison,
     FilterFlag,
     Origin,
-    Policy,
+    ResolvedPolicy,
     Rule,
     serves_both,
 )
@@ -41,7 +41,7 @@ _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
 
 
-def load_policy(source: Source, tables: Tables) -> tuple[Policy, tuple[Diagnostic, ...]]:
+def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
     """Return the policy of ``source``, with notes that are worth telling but no errors.
 
     Rules of included files come before a file's own, in the order in which they are included;
@@ -70,7 +70,7 @@ def load_policy(source: Source, tables: Tables) -> tuple[Policy, tuple[Diagnosti
     if not rules:
         text = "'syscalls' is missing or empty: the filter would do nothing of its own"
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
-    policy = Policy(
+    policy = ResolvedPolicy(
         name=source.stem if isinstance(source, Path) else name_of(source),
         description=setting(layers, "description", ""),
         arches=tuple(arches),
@@ -195,7 +195,7 @@ def _flags(layers: list[Layer], problems: list[Diagnostic]) -> FilterFlag:
     return flags
 
 
-def _unheard(policy: Policy) -> list[Diagnostic]:
+def _unheard(policy: ResolvedPolicy) -> list[Diagnostic]:
     """Report user_notif without a listener: each such call would fail with ENOSYS."""
     if policy.flags & FilterFlag.NEW_LISTENER:
         return []
@@ -236,13 +236,13 @@ def _comparison(argument: Argument) -> Comparison:
     return Comparison(argument.argument, argument.operation, argument.value, mask, argument.width)
 
 
-def _tables_of(policy: Policy, tables: Tables) -> list[Table]:
+def _tables_of(policy: ResolvedPolicy, tables: Tables) -> list[Table]:
     names = dict.fromkeys(abi.name for abi in (*policy.arches, *policy.compat_arches))
     return [tables.tables[name] for name in names]
 
 
 def _check_names(
-    policy: Policy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
+    policy: ResolvedPolicy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
 ) -> None:
     wanted = _tables_of(policy, tables)
     if not wanted:
@@ -270,7 +270,7 @@ def _some(names: list[str]) -> str:
 
 
 def _check_dead(
-    policy: Policy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
+    policy: ResolvedPolicy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
 ) -> None:
     """Report rules that match nothing on any ABI that has the call.
 

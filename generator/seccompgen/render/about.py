@@ -16,7 +16,7 @@ from seccompgen.core.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from seccompgen.core.model import FilterFlag, Policy
+    from seccompgen.core.model import FilterFlag, ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
@@ -56,7 +56,7 @@ class About:
 
 
 def about_policy(
-    policy: Policy,
+    policy: ResolvedPolicy,
     programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective,
@@ -141,7 +141,7 @@ def _options(objective: Objective) -> str:
     return "".join(f" {shlex.quote(option)}" for option in options)
 
 
-def _answers(policy: Policy, tables: Tables) -> str:
+def _answers(policy: ResolvedPolicy, tables: Tables) -> str:
     """Return the table that tells a reviewer what the filter does, an answer a row."""
     rows: list[tuple[str, str]] = []
     by_list = itertools.groupby(

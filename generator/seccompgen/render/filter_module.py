@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
@@ -84,7 +84,7 @@ def program_module(abi: str) -> str:
 
 
 def render_filter(
-    policy: Policy,
+    policy: ResolvedPolicy,
     programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -94,7 +94,7 @@ def render_filter(
 
 
 def render_single_file(
-    policy: Policy,
+    policy: ResolvedPolicy,
     programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -104,7 +104,7 @@ def render_single_file(
     return _main_module(about, programs, tables, Form.SINGLE_FILE)
 
 
-def policy_docstring(policy: Policy, abis: Sequence[Abi], tables: Tables) -> str:
+def policy_docstring(policy: ResolvedPolicy, abis: Sequence[Abi], tables: Tables) -> str:
     """Return the docstring of a module that holds programs for ``abis``, made from ``policy``."""
     return _docstring(about_policy(policy, (), tables, DEFAULT_OBJECTIVE), abis)
 

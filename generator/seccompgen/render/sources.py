@@ -20,7 +20,7 @@ from seccompgen.render.templates import BANNERS, render_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.objective import Objective
     from seccompgen.core.program import CompiledProgram
     from seccompgen.core.tables import Tables
@@ -57,7 +57,7 @@ class _Section:
 
 def render_c(
     name: str,
-    policy: Policy,
+    policy: ResolvedPolicy,
     programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -81,7 +81,7 @@ def render_c(
 
 def render_rust(
     name: str,
-    policy: Policy,
+    policy: ResolvedPolicy,
     programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -103,7 +103,7 @@ def render_rust(
 
 def render_go(
     name: str,
-    policy: Policy,
+    policy: ResolvedPolicy,
     programs: Sequence[CompiledProgram],
     tables: Tables,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -140,7 +140,7 @@ def render_go(
 def _context(
     form: str,
     ending: str,
-    policy: Policy,
+    policy: ResolvedPolicy,
     compiled: Sequence[CompiledProgram],
     sections: Sequence[_Section],
     tables: Tables,
@@ -229,7 +229,7 @@ def _rows(program: CompiledProgram, tables: Tables, literal: str) -> tuple[_Row,
     )
 
 
-def _require_name(name: str, policy: Policy, what: str, reserved: str) -> None:
+def _require_name(name: str, policy: ResolvedPolicy, what: str, reserved: str) -> None:
     """Raise InputError if the policy cannot be ``what``, which would have that name."""
     problems = []
     file = Position(policy.sources[-1][0])
@@ -243,7 +243,10 @@ def _require_name(name: str, policy: Policy, what: str, reserved: str) -> None:
 
 
 def _require_some(
-    sections: Sequence[_Section], policy: Policy, programs: Sequence[CompiledProgram], language: str
+    sections: Sequence[_Section],
+    policy: ResolvedPolicy,
+    programs: Sequence[CompiledProgram],
+    language: str,
 ) -> None:
     if not sections:
         abis = ", ".join(program.abi.name for program in programs)

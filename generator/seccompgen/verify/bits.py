@@ -18,25 +18,25 @@ _BITS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Values:
+class ValueSet:
     """A set of values: those with ``zero`` or ``one`` below the bit at ``level``, 0 the highest.
 
     The two sets without such a bit are at level 32; there ``full`` tells them apart.
     """
 
     level: int
-    zero: Values | None
-    one: Values | None
+    zero: ValueSet | None
+    one: ValueSet | None
     full: bool
     sets: BitSets = field(repr=False)
 
     def __bool__(self) -> bool:
         return self is not self.sets.nothing
 
-    def __and__(self, other: Values) -> Values:
+    def __and__(self, other: ValueSet) -> ValueSet:
         return self.sets.both(self, other)
 
-    def __xor__(self, other: Values) -> Values:
+    def __xor__(self, other: ValueSet) -> ValueSet:
         return self.sets.either_not_both(self, other)
 
 
@@ -44,30 +44,30 @@ class BitSets:
     """The sets of one word, in the place of a `partition.Classes`: ``all``, ``true``, ``least``."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, Values, Values], Values] = {}
-        self._both: dict[tuple[Values, Values], Values] = {}
-        self._xor: dict[tuple[Values, Values], Values] = {}
-        self._answers: dict[Question, Values] = {}
-        self.nothing = Values(_BITS, None, None, False, self)
-        self.all = Values(_BITS, None, None, True, self)
+        self._known: dict[tuple[int, ValueSet, ValueSet], ValueSet] = {}
+        self._both: dict[tuple[ValueSet, ValueSet], ValueSet] = {}
+        self._xor: dict[tuple[ValueSet, ValueSet], ValueSet] = {}
+        self._answers: dict[Question, ValueSet] = {}
+        self.nothing = ValueSet(_BITS, None, None, False, self)
+        self.all = ValueSet(_BITS, None, None, True, self)
 
-    def _node(self, level: int, zero: Values, one: Values) -> Values:
+    def _node(self, level: int, zero: ValueSet, one: ValueSet) -> ValueSet:
         if zero is one:
             return zero
         key = (level, zero, one)
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = Values(level, zero, one, full=False, sets=self)
+            found = self._known[key] = ValueSet(level, zero, one, full=False, sets=self)
         return found
 
-    def _halves(self, a: Values, level: int) -> tuple[Values, Values]:
+    def _halves(self, a: ValueSet, level: int) -> tuple[ValueSet, ValueSet]:
         if a.level > level:
             return a, a
         assert a.zero is not None
         assert a.one is not None
         return a.zero, a.one
 
-    def both(self, a: Values, b: Values) -> Values:
+    def both(self, a: ValueSet, b: ValueSet) -> ValueSet:
         """Return what is in a and in b; the recursion is at most 32 deep."""
         if a is self.nothing or b is self.all or a is b:
             return a
@@ -81,7 +81,7 @@ class BitSets:
             self._both[a, b] = found
         return found
 
-    def either_not_both(self, a: Values, b: Values) -> Values:
+    def either_not_both(self, a: ValueSet, b: ValueSet) -> ValueSet:
         """Return what is in one of a and b, but not in the other."""
         if a is b:
             return self.nothing
@@ -97,14 +97,14 @@ class BitSets:
             self._xor[a, b] = found
         return found
 
-    def true(self, question: Question) -> Values:
+    def true(self, question: Question) -> ValueSet:
         """Return the values for which the answer is yes."""
         found = self._answers.get(question)
         if found is None:
             found = self._answers[question] = self._true(question)
         return found
 
-    def _true(self, question: Question) -> Values:
+    def _true(self, question: Question) -> ValueSet:
         """Build the set from the lowest bit up: what lower bits leave open, higher ones decide."""
         assert question.among is None
         mask, k = question.mask, question.k
@@ -120,7 +120,7 @@ class BitSets:
             result = self._node(_BITS - 1 - bit, *decided)
         return result
 
-    def least(self, values: Values) -> int:
+    def least(self, values: ValueSet) -> int:
         """Return the least member of a set that is not empty."""
         found = 0
         while values is not self.all:

@@ -15,7 +15,7 @@ from seccompgen.core.model import U32
 from seccompgen.core.problems import Problem
 from seccompgen.core.word import ARCH, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.machine import Branch, Code, Registers, Return, Values, step
+from seccompgen.verify.machine import Branch, Code, Registers, Return, ValueDomain, step
 from seccompgen.verify.oracle import Meaning, OneOf
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ class _CodeFollower(Follower):
     def __init__(self, code: Code) -> None:
         self._code = code
         self._at = 0
-        self._values: Values[_Value] = Values(int, lambda word: _Masked(word, U32), self._computed)
+        self._values: ValueDomain[_Value] = ValueDomain(
+            int, lambda word: _Masked(word, U32), self._computed
+        )
         super().__init__(self._values.start)
 
     def _next(self, state: Registers[_Value] | Return[_Value]) -> Step:

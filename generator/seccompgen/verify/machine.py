@@ -84,7 +84,7 @@ class Branch(NamedTuple, Generic[V]):
     false: Registers[V] | Return[V]
 
 
-class Values(NamedTuple, Generic[V]):
+class ValueDomain(NamedTuple, Generic[V]):
     """A kind of values, with constants of the program, words of the call, and the ALU's results."""
 
     number: Callable[[int], V]
@@ -99,7 +99,7 @@ class Values(NamedTuple, Generic[V]):
 
 
 def step(
-    code: Code, registers: Registers[V], values: Values[V]
+    code: Code, registers: Registers[V], values: ValueDomain[V]
 ) -> Registers[V] | Branch[V] | Return[V]:
     """Return what the next instruction does."""
     at, a, x, memory = registers
@@ -146,7 +146,9 @@ class Code:
 
     def run(self, call: Call) -> tuple[int, tuple[int, ...]]:
         """Return the SECCOMP_RET value for ``call``, and the indices of what was executed."""
-        values = Values(int, call.word, lambda operation, *of: ARITHMETIC[operation](*of) & U32)
+        values = ValueDomain(
+            int, call.word, lambda operation, *of: ARITHMETIC[operation](*of) & U32
+        )
         path: list[int] = []
         here: Registers[int] | Branch[int] | Return[int] = values.start
         while not isinstance(here, Return):

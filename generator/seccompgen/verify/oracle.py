@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Condition, Origin, Policy, Rule
+    from seccompgen.core.model import Action, Condition, Origin, ResolvedPolicy, Rule
     from seccompgen.core.tables import Table, Tables
     from seccompgen.verify.call import Call
 
@@ -99,7 +99,7 @@ class Meaning:
         return self.case(call).ret
 
 
-def meaning(policy: Policy, abi: Abi, tables: Tables) -> Meaning:
+def meaning(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Meaning:
     """Return what ``policy`` means for the program of ``abi``, one of its ``arches``."""
     answered = (abi, *policy.compat_of(abi))
     cases: list[Case] = []
@@ -120,7 +120,7 @@ def meaning(policy: Policy, abi: Abi, tables: Tables) -> Meaning:
     return Meaning(abi, tuple(cases))
 
 
-def _rules(policy: Policy, table: Table, through: FieldTest) -> Iterator[Case]:
+def _rules(policy: ResolvedPolicy, table: Table, through: FieldTest) -> Iterator[Case]:
     """Yield the rules for the calls that ``table`` names, then the default action for the rest.
 
     Rules in a row that say the same of different names, as those of one list do, are one case.

@@ -20,7 +20,7 @@ from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, Word
 from seccompgen.verify import machine
 from seccompgen.verify.call import Call
 from seccompgen.verify.kernel import rank
-from seccompgen.verify.machine import Branch, Code, Registers, Return, Values, step
+from seccompgen.verify.machine import Branch, Code, Registers, Return, ValueDomain, step
 from seccompgen.verify.oracle import Meaning, OneOf
 from seccompgen.verify.stack import Operation
 
@@ -152,7 +152,7 @@ class _Execution:
     """Runs a program on all calls at once; ``answer`` is what it returns."""
 
     def __init__(self, code: Code, fields: _Fields) -> None:
-        values = Values(fields.number, fields.word, _computed)
+        values = ValueDomain(fields.number, fields.word, _computed)
         # For each instruction the ways to it: under which condition, with which registers.
         self._ways: list[list[tuple[Term, Registers[Term]]]] = [[] for _ in code.instructions]
         self.answer = fields.number(0)

@@ -18,9 +18,9 @@ from seccompgen.core.errors import Position
 from seccompgen.core.model import FilterFlag
 from seccompgen.observe.record.answers import MOST_REFUSED
 from seccompgen.observe.record.generalise import allowed_calls
-from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, Facts, implied
+from seccompgen.observe.record.implied import SIGCHLD, SIGPIPE, RunFacts, implied
 from seccompgen.observe.record.merge import MOST_VALUES, merge, needs_of_calls, needs_of_policy
-from seccompgen.observe.record.observations import End, Number, Recording
+from seccompgen.observe.record.observations import CallNumber, Recording, RunEnd
 from seccompgen.observe.record.seen import Calls
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy, write_policy
@@ -30,7 +30,7 @@ from seccompgen.verify.call import Call
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
 
 require_x86_64()
 
@@ -45,7 +45,7 @@ def policy(tmp_path: Path) -> Path:
     return tmp_path / "recorded.yml"
 
 
-def load(policy: Path) -> Policy:
+def load(policy: Path) -> ResolvedPolicy:
     return load_policy(policy, TABLES)[0]
 
 
@@ -58,16 +58,16 @@ def recorded(abi_name: str, **calls_made: list[dict[int, int]]) -> Recording:
     table = TABLES.tables[abi_name]
     return Recording(
         {
-            Number(table.abi.audit_arch, table.numbers[name]): frozenset(
+            CallNumber(table.abi.audit_arch, table.numbers[name]): frozenset(
                 tuple(sorted(arguments.items())) for arguments in made
             )
             for name, made in calls_made.items()
         },
-        End(),
+        RunEnd(),
     )
 
 
-def written(tmp_path: Path, *several: Recording) -> Policy:
+def written(tmp_path: Path, *several: Recording) -> ResolvedPolicy:
     """Write what is made of several recordings, with arguments, and read it back."""
     parts = [needs_of_calls(allowed_calls(one, TABLES, constrained=True)) for one in several]
     needs = merge(parts, POSITION)
@@ -88,7 +88,7 @@ def written(tmp_path: Path, *several: Recording) -> Policy:
     return policy
 
 
-def answer(policy: Policy, name: str, *args: int) -> int:
+def answer(policy: ResolvedPolicy, name: str, *args: int) -> int:
     table = TABLES.tables["x86_64"]
     padded = (*args, 0, 0, 0, 0, 0, 0)[:6]
     a, b, c, d, e, f = padded
@@ -235,7 +235,7 @@ def test_what_a_run_brings_with_it(
     called: set[str], facts: dict[str, Any], brings: set[str]
 ) -> None:
     """On i386, which has both calls by which handlers return, and both widths of time."""
-    found = implied(Facts(called, **facts), TABLES.tables["i386"].numbers)
+    found = implied(RunFacts(called, **facts), TABLES.tables["i386"].numbers)
     texts = {" where ".join([one.name, *map(str, one.conditions)]): one.why for one in found}
     assert {*texts} == brings
     assert all(texts.values())

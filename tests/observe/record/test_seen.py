@@ -25,7 +25,7 @@ from benchmarks import record as benchmark
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
 
 require_x86_64()
 
@@ -38,7 +38,7 @@ def policy(tmp_path: Path) -> Path:
     return tmp_path / "recorded.yml"
 
 
-def load(policy: Path) -> Policy:
+def load(policy: Path) -> ResolvedPolicy:
     return load_policy(policy, shipped_tables())[0]
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import pytest
-from seccompgen.observe.run.signals import Came, Signals, blocked, hand_on, poll
+from seccompgen.observe.run.signals import ReceivedSignal, Signals, blocked, hand_on, poll
 
 # Python 3.12 warns of a fork beside threads; xdist has one that the child does not need.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -46,7 +46,7 @@ def test_a_terminals_signal_is_told_from_one_that_was_sent() -> None:
 def test_only_what_was_sent_is_handed_on() -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         # Of two signals the lower comes first, and would end it.
-        hand_on(Came(signal.SIGHUP, sent=False), child.pid)
-        hand_on(Came(signal.SIGCHLD, sent=True), child.pid)
-        hand_on(Came(signal.SIGTERM, sent=True), child.pid)
+        hand_on(ReceivedSignal(signal.SIGHUP, sent=False), child.pid)
+        hand_on(ReceivedSignal(signal.SIGCHLD, sent=True), child.pid)
+        hand_on(ReceivedSignal(signal.SIGTERM, sent=True), child.pid)
         assert child.wait(120) == -signal.SIGTERM

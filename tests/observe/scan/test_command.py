@@ -12,7 +12,7 @@ import pytest
 import seccompgen.cli.scan as command
 from c_programs import compiled
 from command import inside, said, seccompgen
-from seccompgen.observe.scan.result import Caveat, Origin
+from seccompgen.observe.scan.result import Caller, Caveat
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
@@ -136,7 +136,7 @@ def test_codes_stay_and_each_has_its_text() -> None:
         " no_caller no_way_here no_code too_much no_call foreign no_way sum no_file no_instruction"
         " relocation frames writable"
     )
-    codes = [str(one) for kinds in (Why, Origin, Caveat) for one in kinds]
+    codes = [str(one) for kinds in (Why, Caller, Caveat) for one in kinds]
     others = "restart signal_return vdso go_whole pointers loaded started"
     assert codes == f"{why} {others}".split()
     assert [*command._WHY, *command._ORIGIN, *command._CAVEAT] == codes

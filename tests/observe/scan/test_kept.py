@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from c_programs import compiled
 from seccompgen.io.store import deciding_files
-from seccompgen.observe.scan import Kept, Means, Scan, analysis, scan, scanner
+from seccompgen.observe.scan import Kept, Scan, ScanOptions, analysis, scan, scanner
 from seccompgen.observe.scan import kept as kept_module
 from seccompgen.pipeline.build import shipped_tables
 
@@ -31,7 +31,7 @@ def program(tmp_path: Path) -> Path:
 
 
 def scanned(program: Path, kept: Kept) -> Scan:
-    return scan(program, TABLES, (), (), Path("/"), Means(kept=kept))
+    return scan(program, TABLES, (), (), Path("/"), ScanOptions(kept=kept))
 
 
 @pytest.fixture

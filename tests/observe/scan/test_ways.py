@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from c_programs import compiled
 from seccompgen.observe.scan import Scan, scan
-from seccompgen.observe.scan.machine import Kind
+from seccompgen.observe.scan.machine import EffectKind
 from seccompgen.observe.scan.ways import WAYS
 from seccompgen.pipeline.build import shipped_tables
 
@@ -22,12 +22,12 @@ extern void hidden(void);
 """
 STARTS = 'void _start(void) { __asm__ volatile("{way}"); enter(60, 0, 0, 0); }}'
 WAYS_THERE = {
-    Kind.CALL: "call hidden",
-    Kind.JUMP: "jmp hidden",
-    Kind.CALL_SLOT: "call *hidden@GOTPCREL(%rip)",
-    Kind.JUMP_SLOT: "jmp *hidden@GOTPCREL(%rip)",
-    Kind.REFERENCE: "lea hidden(%rip), %rax; call *%rax",
-    Kind.LOAD: "mov hidden@GOTPCREL(%rip), %rax; call *%rax",
+    EffectKind.CALL: "call hidden",
+    EffectKind.JUMP: "jmp hidden",
+    EffectKind.CALL_SLOT: "call *hidden@GOTPCREL(%rip)",
+    EffectKind.JUMP_SLOT: "jmp *hidden@GOTPCREL(%rip)",
+    EffectKind.REFERENCE: "lea hidden(%rip), %rax; call *%rax",
+    EffectKind.LOAD: "mov hidden@GOTPCREL(%rip), %rax; call *%rax",
 }
 
 
@@ -40,7 +40,7 @@ def scanned(directory: Path, way: str) -> Scan:
 
 @pytest.mark.parametrize("kind", WAYS_THERE, ids=lambda kind: kind.name)
 def test_each_way_is_followed_or_unknown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: EffectKind
 ) -> None:
     found = scanned(tmp_path, WAYS_THERE[kind])
     assert "getpid" in found.names

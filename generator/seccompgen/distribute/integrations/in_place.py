@@ -31,7 +31,7 @@ def bring_up_to_date(root: Path) -> Package:
     """
     from seccompgen.filters.changes import explain, new_filters  # noqa: PLC0415
     from seccompgen.pipeline.build import (  # noqa: PLC0415 - a plugin is loaded for projects without us, too
-        Means,
+        BuildOptions,
         cache_directory,
         shipped_tables,
     )
@@ -41,7 +41,7 @@ def bring_up_to_date(root: Path) -> Package:
     project = require_project(root)
     cache = None if project.committed else cache_directory()
     # In this process alone: nobody knows whether the main module of a build bears being imported.
-    means = Means(cache=cache / "programs" if cache else None)
+    means = BuildOptions(cache=cache / "programs" if cache else None)
     tables = shipped_tables()
 
     def make() -> Compiled:

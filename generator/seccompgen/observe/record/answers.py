@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from seccompgen.core.model import Origin
-    from seccompgen.observe.record.observations import Argument, Arguments, Number, Sighting
+    from seccompgen.observe.record.observations import ArgumentBits, Arguments, CallNumber, Sighting
 
 MOST_REFUSED = 256
 """Refused calls that are told apart by nothing but their arguments."""
@@ -17,7 +17,7 @@ _MOST_KNOWN = 1 << 14
 """Verdicts that are kept, so that calls with the same arguments need no other."""
 
 
-class Verdict(NamedTuple):
+class PolicyAnswer(NamedTuple):
     """A policy's answer to a call: the part of it that says so, and whether it is a refusal."""
 
     origin: Origin
@@ -32,8 +32,8 @@ class Against(NamedTuple):
     `ptrace.CallReader` read.
     """
 
-    arguments: Callable[[Number], Sequence[Argument]]
-    verdict: Callable[[Number, Arguments], Verdict]
+    arguments: Callable[[CallNumber], Sequence[ArgumentBits]]
+    verdict: Callable[[CallNumber, Arguments], PolicyAnswer]
     sight: Callable[[str, int, Sequence[int]], Sighting]
 
 
@@ -42,9 +42,9 @@ class Verdicts:
 
     def __init__(self, against: Against) -> None:
         self._against = against
-        self._known: dict[tuple[Number, Arguments], Verdict] = {}
+        self._known: dict[tuple[CallNumber, Arguments], PolicyAnswer] = {}
 
-    def of(self, number: Number, arguments: Arguments) -> Verdict:
+    def of(self, number: CallNumber, arguments: Arguments) -> PolicyAnswer:
         """Return the verdict on a call."""
         verdict = self._known.get((number, arguments))
         if verdict is None:
@@ -63,12 +63,16 @@ class Answers:
     """
 
     def __init__(self) -> None:
-        self.reached: set[tuple[Number, Origin]] = set()
-        self.refused: dict[tuple[Number, Origin], dict[Arguments, Counter[Sighting]]] = {}
-        self.more: dict[tuple[Number, Origin], Arguments] = {}
+        self.reached: set[tuple[CallNumber, Origin]] = set()
+        self.refused: dict[tuple[CallNumber, Origin], dict[Arguments, Counter[Sighting]]] = {}
+        self.more: dict[tuple[CallNumber, Origin], Arguments] = {}
 
     def refuse(
-        self, part: tuple[Number, Origin], arguments: Arguments, sighting: Sighting, times: int = 1
+        self,
+        part: tuple[CallNumber, Origin],
+        arguments: Arguments,
+        sighting: Sighting,
+        times: int = 1,
     ) -> None:
         """Count a call that a part of the policy refuses."""
         counts = self.refused.setdefault(part, {})

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import RET_DATA_MAX, U32, U64, ActionKind, All, Comparison
-from seccompgen.observe.record.answers import Against, Verdict
-from seccompgen.observe.record.observations import Argument, Sighting, name_of
+from seccompgen.observe.record.answers import Against, PolicyAnswer
+from seccompgen.observe.record.observations import ArgumentBits, Sighting, name_of
 from seccompgen.observe.run.process import Process
-from seccompgen.observe.run.refusal import Judged, refusal_of
+from seccompgen.observe.run.refusal import JudgedFilter, refusal_of
 from seccompgen.verify import meaning
 from seccompgen.verify.call import Call
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Condition, Policy, Rule
+    from seccompgen.core.model import Condition, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
-    from seccompgen.observe.record.observations import Arguments, Number, Recording
+    from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
+    from seccompgen.observe.run.refusal import DecidingRule as Decisive
     from seccompgen.observe.run.refusal import Refusal
-    from seccompgen.observe.run.refusal import Rule as Decisive
 
 _LOOKED_AT = 200
 """Refused calls, of each number, of which all that is to be seen is looked at; that takes time."""
@@ -86,7 +86,7 @@ class Coverage:
         return sum(one.times for one in self.refused)
 
 
-def held_against(policy: Policy, abi: Abi, tables: Tables) -> Against:
+def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
     """Return ``policy``, for ``abi``, as what calls are held against.
 
     What it means is the oracle's to say (`verify.oracle`), which shares no code with the compiler.
@@ -97,13 +97,13 @@ def held_against(policy: Policy, abi: Abi, tables: Tables) -> Against:
         found = frozenset(test.argument for test in _tests(rule.condition))
         looked_at[rule.name] = looked_at.get(rule.name, frozenset()) | found
 
-    def arguments(number: Number) -> list[Argument]:
+    def arguments(number: CallNumber) -> list[ArgumentBits]:
         indices = looked_at.get(name_of(number, tables) or "", ())
-        return [Argument(index, U64) for index in sorted(indices)]
+        return [ArgumentBits(index, U64) for index in sorted(indices)]
 
-    def verdict(number: Number, arguments: Arguments) -> Verdict:
+    def verdict(number: CallNumber, arguments: Arguments) -> PolicyAnswer:
         case = means.case(_call(number, arguments))
-        return Verdict(case.origin, case.ret & ~RET_DATA_MAX not in _MADE)
+        return PolicyAnswer(case.origin, case.ret & ~RET_DATA_MAX not in _MADE)
 
     return Against(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
 
@@ -116,13 +116,13 @@ def _tests(condition: Condition | None) -> Iterator[Comparison]:
         yield condition
 
 
-def _call(number: Number, arguments: Arguments) -> Call:
+def _call(number: CallNumber, arguments: Arguments) -> Call:
     values = dict(arguments)
     a, b, c, d, e, f = (values.get(index, 0) for index in range(6))
     return Call(number.nr, number.audit_arch, (a, b, c, d, e, f))
 
 
-def _sights(judged: Judged, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
+def _sights(judged: JudgedFilter, tables: Tables) -> Callable[[str, int, Sequence[int]], Sighting]:
     """Return what looks at a refused call, as `Against.sight`; at the first of each number."""
     looked_at: Counter[tuple[int, int]] = Counter()
 
@@ -138,14 +138,14 @@ def _sights(judged: Judged, tables: Tables) -> Callable[[str, int, Sequence[int]
     return sight
 
 
-def _judged_by(policy: Policy, abi: Abi, tables: Tables) -> Judged:
+def _judged_by(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> JudgedFilter:
     """Return a policy, for ``abi``, as what refuses; as it means, whatever it compiles to."""
     table = tables.tables[abi.name]
     origin = policy.default_origin.position
-    return Judged(origin, table, (), policy, meaning(policy, abi, tables))
+    return JudgedFilter(origin, table, (), policy, meaning(policy, abi, tables))
 
 
-def coverage(recording: Recording, policy: Policy, abi: Abi, tables: Tables) -> Coverage:
+def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Coverage:
     """Return how ``policy``, for ``abi``, answered what was recorded, which was held against it."""
     judged = _judged_by(policy, abi, tables)
     refused = []

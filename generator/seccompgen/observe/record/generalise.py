@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import Comparison, Condition, Op
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.constrainable import worth
-from seccompgen.observe.record.implied import Facts, implied, why
+from seccompgen.observe.record.implied import RunFacts, implied, why
 from seccompgen.observe.record.observations import abi_of, name_of
 from seccompgen.policy import Allowed
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
     from seccompgen.core.tables import Tables
     from seccompgen.observe.record.constrainable import Worth
-    from seccompgen.observe.record.observations import Arguments, Number, Recording
+    from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
 
 
 def allowed_calls(
@@ -47,7 +47,7 @@ def allowed_calls(
         if abi and name:
             before.setdefault(abi, set()).add(name)
     for abi, calls in found.items():
-        facts = Facts(
+        facts = RunFacts(
             calls.keys() | before.get(abi, set()),
             recording.threads,
             recording.processes,
@@ -73,7 +73,7 @@ def _made_for(name: str, values: Iterable[Arguments]) -> str:
     return f"this run: {', '.join(stands_for(name, numbers))}"
 
 
-def unnamed(recording: Recording, tables: Tables) -> list[Number]:
+def unnamed(recording: Recording, tables: Tables) -> list[CallNumber]:
     """Return the calls that ``tables`` have no name for."""
     return [number for number in recording.calls if name_of(number, tables) is None]
 

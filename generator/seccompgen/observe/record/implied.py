@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 
-class Facts(NamedTuple):
+class RunFacts(NamedTuple):
     """The facts of a run on one ABI.
 
     ``called`` are names of calls, those of a startup that is left out among them. ``threads`` and
@@ -43,7 +43,7 @@ class Facts(NamedTuple):
     catches: AbstractSet[int] = frozenset()
 
 
-class Implied(NamedTuple):
+class NeededCall(NamedTuple):
     """A call that is needed, and why: where any of ``conditions`` holds, or always."""
 
     name: str
@@ -74,7 +74,7 @@ class _Rule(NamedTuple):
             return ()
         return (Comparison(self.argument, Op.EQ, self.sends, width=32),)
 
-    def holds(self, facts: Facts) -> bool:
+    def holds(self, facts: RunFacts) -> bool:
         return (
             (facts.unseen or all(names & facts.called for names in self.beside))
             and (not self.sends or self.sends in facts.catches)
@@ -149,15 +149,15 @@ _RULES = (
 _WHY = {rule.name: rule.why for rule in _RULES if not rule.sends}
 
 
-def implied(facts: Facts, has: Iterable[str]) -> list[Implied]:
+def implied(facts: RunFacts, has: Iterable[str]) -> list[NeededCall]:
     """Return the calls that ``facts`` bring with them, of those that an ABI has."""
     numbered, called = {*has}, {*facts.called}
-    found: dict[str, Implied] = {}
+    found: dict[str, NeededCall] = {}
     for rule in _RULES:
         known = facts._replace(called=called)
         if rule.name in numbered and rule.holds(known):
             called.add(rule.name)
-            found.setdefault(rule.name, Implied(rule.name, rule.why, rule.conditions))
+            found.setdefault(rule.name, NeededCall(rule.name, rule.why, rule.conditions))
     return [*found.values()]
 
 

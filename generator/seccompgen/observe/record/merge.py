@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
-    from seccompgen.core.model import Condition, Policy
+    from seccompgen.core.model import Condition, ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.policy import Allowed
 
@@ -54,7 +54,7 @@ def needs_of_calls(calls: Mapping[Abi, tuple[Allowed, ...]], *, tsync: bool = Fa
     return Needs(tuple(abi for abi in calls if abi not in compat), compat, calls, tsync)
 
 
-def needs_of_policy(policy: Policy, tables: Tables) -> Needs:
+def needs_of_policy(policy: ResolvedPolicy, tables: Tables) -> Needs:
     """Return what ``policy`` allows; raise InputError if it does so by anything but rules."""
     default = policy.default_action
     problems = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.run.refusal import Refusal
 
 
-class Number(NamedTuple):
+class CallNumber(NamedTuple):
     """A call as filters see it: ``seccomp_data.arch`` and ``seccomp_data.nr``, 32 bits each."""
 
     audit_arch: int
@@ -25,7 +25,7 @@ class Number(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
+class ArgumentBits:
     """An argument of a call, 0 to 5, of which the bits in ``mask`` are kept."""
 
     index: int
@@ -37,7 +37,7 @@ Arguments: TypeAlias = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class RunEnd:
     """The end of the command: its exit status, or the number of the signal that killed it."""
 
     status: int = 0
@@ -82,25 +82,25 @@ class Recording:
     those that stand for others of their number as well, since there were too many.
     """
 
-    calls: Mapping[Number, frozenset[Arguments]]
-    end: End
+    calls: Mapping[CallNumber, frozenset[Arguments]]
+    end: RunEnd
     unprivileged: tuple[str, ...] = ()
     filters: bool = False
     marked: bool = False
-    startup: frozenset[Number] = frozenset()
+    startup: frozenset[CallNumber] = frozenset()
     threads: bool = False
     processes: bool = False
     before_marker: int = 0
     catches: frozenset[int] = frozenset()
     attached: bool = False
-    reached: frozenset[tuple[Number, Origin]] = frozenset()
-    refusals: Mapping[tuple[Number, Arguments], Mapping[Sighting, int]] = field(
+    reached: frozenset[tuple[CallNumber, Origin]] = frozenset()
+    refusals: Mapping[tuple[CallNumber, Arguments], Mapping[Sighting, int]] = field(
         default_factory=dict
     )
-    more_refused: frozenset[tuple[Number, Arguments]] = frozenset()
+    more_refused: frozenset[tuple[CallNumber, Arguments]] = frozenset()
 
 
-def abi_of(number: Number) -> Abi | None:
+def abi_of(number: CallNumber) -> Abi | None:
     """Return the ABI that a call was made through, None if it is unknown.
 
     x32 shares the audit value of x86_64, and has bit 30 in its numbers; -1 is no x32 call.
@@ -113,7 +113,7 @@ def abi_of(number: Number) -> Abi | None:
     )
 
 
-def name_of(number: Number, tables: Tables) -> str | None:
+def name_of(number: CallNumber, tables: Tables) -> str | None:
     """Return the name of a call in ``tables``, None if they have none for it."""
     abi = abi_of(number)
     table = tables.tables.get(abi.name) if abi else None

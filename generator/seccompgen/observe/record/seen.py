@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from seccompgen.core.model import U32
 from seccompgen.observe.record.answers import Answers, Verdicts
 from seccompgen.observe.record.implied import CAUGHT
-from seccompgen.observe.record.observations import Number, Recording, Sighting, abi_of
+from seccompgen.observe.record.observations import CallNumber, Recording, Sighting, abi_of
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.process import Process
-from seccompgen.observe.run.steps import INSTALLERS, Step, step_of
+from seccompgen.observe.run.steps import INSTALLERS, InstallStep, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from seccompgen.observe.record.answers import Against
-    from seccompgen.observe.record.observations import Argument, Arguments, End
+    from seccompgen.observe.record.observations import ArgumentBits, Arguments, RunEnd
 
     Key = tuple[int, ...]
 
@@ -52,8 +52,8 @@ class Watch:
     none is. What counts is held ``against`` a policy, if there is one.
     """
 
-    arguments: Callable[[Number], Sequence[Argument]]
-    names: Callable[[Number], str | None]
+    arguments: Callable[[CallNumber], Sequence[ArgumentBits]]
+    names: Callable[[CallNumber], str | None]
     most: int
     after_marker: bool = False
     against: Against | None = None
@@ -125,7 +125,7 @@ class _Kind:
     ``judged`` are those that the policy looks at.
     """
 
-    number: Number
+    number: CallNumber
     keep: tuple[tuple[int, int], ...]
     judged: tuple[tuple[int, int], ...]
     name: str | None
@@ -154,9 +154,9 @@ class Seen:
         self._all = Calls(self.watch.most)
         self._verdicts = Verdicts(self.watch.against) if self.watch.against else None
 
-    def recording(self, end: End, unprivileged: Iterable[str]) -> Recording:
+    def recording(self, end: RunEnd, unprivileged: Iterable[str]) -> Recording:
         """Return what was seen, in the order of numbers."""
-        calls: dict[Number, set[Arguments]] = {}
+        calls: dict[CallNumber, set[Arguments]] = {}
         for key in sorted(self._all.keys):
             number, arguments = self._kept(key)
             calls.setdefault(number, set()).add(arguments)
@@ -183,14 +183,14 @@ class Seen:
             attached=self.attached,
         )
 
-    def _kept(self, key: Key) -> tuple[Number, Arguments]:
+    def _kept(self, key: Key) -> tuple[CallNumber, Arguments]:
         """Return a call and what was kept of its arguments, which ``key`` stands for."""
         arch, nr, *values = key
         kind = self._kinds.get((arch, nr))
         indices = (index for index, _ in kind.keep) if kind and values else ()
-        return Number(arch, nr & U32), tuple(zip(indices, values, strict=True))
+        return CallNumber(arch, nr & U32), tuple(zip(indices, values, strict=True))
 
-    def add(self, number: Number) -> None:
+    def add(self, number: CallNumber) -> None:
         """Count a call that the command needs, though it made none that was seen."""
         self._all.add(number)
         if self._verdicts:
@@ -239,7 +239,7 @@ class Seen:
         return kind.name if kind.name in ALWAYS_SEEN else None
 
     def _kind(self, key: Key) -> _Kind:
-        number = Number(key[0], key[1] & U32)
+        number = CallNumber(key[0], key[1] & U32)
         keep, against = self.watch.arguments(number), self.watch.against
         judged = against.arguments(number) if against else ()
         return _Kind(
@@ -271,7 +271,7 @@ class Seen:
     def handles(self, tid: int, call: tuple[int, ...]) -> None:
         """See whether ``rt_sigaction`` or ``sigaction`` catches one of `CAUGHT`."""
         number, action = call[3] & U32, call[4]
-        abi = abi_of(Number(call[1], call[2] & U32))
+        abi = abi_of(CallNumber(call[1], call[2] & U32))
         if abi and number in CAUGHT and action:
             # The handler comes first; on MIPS flags do, where this may say that one is caught.
             handler = Process(tid).memory(action, abi.bits // 8) or b""
@@ -284,13 +284,13 @@ class Seen:
         Return True if that is the first of the process's own, if nothing refuses it.
         """
         step = step_of(name, args, Process(tid))
-        if step is Step.MARKS and name == "seccomp" and args[3] & U32 == LABELLED:
+        if step is InstallStep.MARKS and name == "seccomp" and args[3] & U32 == LABELLED:
             process.label_at, process.owes = args[4], True
-        if step is Step.EMPTY and process.doubtful:
+        if step is InstallStep.EMPTY and process.doubtful:
             process.marked = 0
             self._marked -= 1
-        degree = {Step.MARKS: 1, Step.INSTALLS: 2}.get(step, 0)
-        process.doubtful = step is Step.MARKS and process.marked == 0
+        degree = {InstallStep.MARKS: 1, InstallStep.INSTALLS: 2}.get(step, 0)
+        process.doubtful = step is InstallStep.MARKS and process.marked == 0
         if self.watch.after_marker and process.marked < degree:
             self._marked += 1
             process.marked = degree

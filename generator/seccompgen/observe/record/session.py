@@ -13,7 +13,7 @@ from seccompgen.core.program import RET_K, Instruction
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.generalise import allowed_calls
 from seccompgen.observe.record.merge import MOST_LOOKED_AT, merge, needs_of_calls, needs_of_policy
-from seccompgen.observe.record.observations import Argument, abi_of, name_of
+from seccompgen.observe.record.observations import ArgumentBits, abi_of, name_of
 from seccompgen.observe.record.seen import ALWAYS_SEEN, Watch
 from seccompgen.observe.record.tracer import trace
 from seccompgen.observe.run.launch import Command
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from pathlib import PurePath
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.tables import Table, Tables
-    from seccompgen.observe.record.observations import Number, Recording
+    from seccompgen.observe.record.observations import CallNumber, Recording
 
 HEADING = "Recorded by seccompgen record: what it saw, and what that implies."
 """The first line of every policy that is written here."""
@@ -35,7 +35,7 @@ _TRACE = Action(ActionKind.TRACE)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RecordRequest:
     """A request for a recording.
 
     With ``constrained`` calls are allowed only with the arguments that were seen, where these are
@@ -46,12 +46,12 @@ class Wish:
 
     constrained: bool = False
     after_marker: bool = False
-    known: tuple[Policy, ...] = ()
-    against: Policy | None = None
+    known: tuple[ResolvedPolicy, ...] = ()
+    against: ResolvedPolicy | None = None
 
 
 def observe(
-    command: Command | Sequence[int], wish: Wish, table: Table, tables: Tables
+    command: Command | Sequence[int], wish: RecordRequest, table: Table, tables: Tables
 ) -> Recording:
     """Run ``command`` and return what it called; ``table`` is that of this process's ABI.
 
@@ -59,10 +59,10 @@ def observe(
     AnswerNo if a marker was waited for and never came.
     """
 
-    def name(number: Number) -> str | None:
+    def name(number: CallNumber) -> str | None:
         return name_of(number, tables)
 
-    def arguments(number: Number) -> list[Argument]:
+    def arguments(number: CallNumber) -> list[ArgumentBits]:
         return _arguments(number, name(number), wish)
 
     known = () if wish.against else wish.known
@@ -86,7 +86,7 @@ def observe(
     return recording
 
 
-def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
+def _arguments(number: CallNumber, name: str | None, wish: RecordRequest) -> list[ArgumentBits]:
     """Return the arguments of a call to keep."""
     abi = abi_of(number)
     if name is None or abi is None:
@@ -95,10 +95,10 @@ def _arguments(number: Number, name: str | None, wish: Wish) -> list[Argument]:
     about = worth(name, abi) if wish.constrained else None
     if about:
         masks[about.index] = about.mask
-    return [Argument(index, mask) for index, mask in sorted(masks.items())]
+    return [ArgumentBits(index, mask) for index, mask in sorted(masks.items())]
 
 
-def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruction, ...]:
+def _program(known: Sequence[ResolvedPolicy], abi: Abi, tables: Tables) -> tuple[Instruction, ...]:
     """Return a filter that allows what ``known`` policies allow, and has all else traced."""
     rules = tuple(
         rule
@@ -125,7 +125,7 @@ def _program(known: Sequence[Policy], abi: Abi, tables: Tables) -> tuple[Instruc
 
 def policy_text(
     recording: Recording | None,
-    wish: Wish,
+    wish: RecordRequest,
     tables: Tables,
     output: PurePath,
     command: str,

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import OutsideError, SeccompgenError
 from seccompgen.core.model import U32, FilterFlag, Settings
 from seccompgen.io.console import say
-from seccompgen.observe.record.observations import End, Number, abi_of
+from seccompgen.observe.record.observations import CallNumber, RunEnd, abi_of
 from seccompgen.observe.record.requests import Requests, answered_by
 from seccompgen.observe.record.seen import HANDLES, STARTS, Seen
 from seccompgen.observe.record.threads import Threads
 from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
-from seccompgen.observe.run.events import Kind, happened
+from seccompgen.observe.run.events import EventKind, happened
 from seccompgen.observe.run.launch import Confinement, close, end, failure, let_go, start
 from seccompgen.observe.run.process import Process, require_proc
 
@@ -82,7 +82,7 @@ def trace(
     if not tracer.started:
         raise refused or NotStartedError(tracer.end.exit_code)
     if not watch.after_marker:
-        tracer.seen.add(Number(table.abi.audit_arch, table.numbers["execve"]))
+        tracer.seen.add(CallNumber(table.abi.audit_arch, table.numbers["execve"]))
     return tracer.recording()
 
 
@@ -123,7 +123,7 @@ class Tracer:
         self.requests = Requests(main, lambda: self.threads.tids)
         self.started = not main
         """True once the command was executed."""
-        self.end = End()
+        self.end = RunEnd()
         self._main = main
         self._leaving = False
         self._unprivileged: dict[str, None] = {}
@@ -144,9 +144,9 @@ class Tracer:
         while True:
             try:
                 for tid, event in happened():
-                    if event.kind is Kind.ENDED:
+                    if event.kind is EventKind.ENDED:
                         self._ended(tid, event.number)
-                    elif event.kind is Kind.CALL:
+                    elif event.kind is EventKind.CALL:
                         self._at_call(tid, read)
                     else:
                         self._at_stop(tid, event, read)
@@ -185,19 +185,19 @@ class Tracer:
         thread = self.threads.get(tid) or self._arrived(tid)
         if thread is None:
             return  # its parent has to tell of it
-        if event.kind is Kind.SIGNAL:
+        if event.kind is EventKind.SIGNAL:
             self._resume(thread, event.number)
             return
         if thread.waits_in:
             waits_in, thread.waits_in = thread.waits_in, ()
             if told := read(tid):
                 self.seen.called(tid, thread.process, (ptrace.OP_ENTRY, told[1], *waits_in))
-        if event.kind is Kind.STOPPED and not self._leaving:
+        if event.kind is EventKind.STOPPED and not self._leaving:
             self._stopped(tid, event.number)
             return
-        if event.kind is Kind.STARTED:
+        if event.kind is EventKind.STARTED:
             self._bears(thread)
-        elif event.kind is Kind.EXECUTED:
+        elif event.kind is EventKind.EXECUTED:
             self._executed(thread)
         self._resume(thread)
 
@@ -248,7 +248,7 @@ class Tracer:
         """Handle the end of a thread."""
         if tid == self._main:
             code = os.waitstatus_to_exitcode(status)
-            self.end = End(status=code) if code >= 0 else End(signal=-code)
+            self.end = RunEnd(status=code) if code >= 0 else RunEnd(signal=-code)
             self.requests.ended = True
         for orphan in self.threads.orphans(self.threads.remove(tid)):
             self._resume(self._begun(orphan))
@@ -260,7 +260,7 @@ class Tracer:
 
 def _keep_traced(thread: Thread, name: str, call: tuple[int, ...]) -> None:
     """Have a thread start nothing that is not traced; say so where that cannot be."""
-    abi = abi_of(Number(call[1], call[2] & U32))
+    abi = abi_of(CallNumber(call[1], call[2] & U32))
     try:
         thread.change = change(thread.tid, name, abi, call[3:]) if abi else None
         if thread.change:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Kind(enum.Enum):
+class EventKind(enum.Enum):
     """The kinds of events, all but ENDED stops."""
 
     ENDED = enum.auto()
@@ -38,7 +38,7 @@ class Kind(enum.Enum):
 class Event(NamedTuple):
     """One event; ``number`` is the wait status for ENDED, else the signal of the stop."""
 
-    kind: Kind
+    kind: EventKind
     number: int
 
 
@@ -51,18 +51,18 @@ _STOPPING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SI
 def event_of(status: int) -> Event:
     """Return what a wait status tells."""
     if not os.WIFSTOPPED(status):
-        return Event(Kind.ENDED, status)
+        return Event(EventKind.ENDED, status)
     event, number = status >> 16, os.WSTOPSIG(status)
     if event == ptrace.EVENT_SECCOMP or number == ptrace.SYSCALL_STOP:
-        kind = Kind.CALL
+        kind = EventKind.CALL
     elif event in _NEW_TASK:
-        kind = Kind.STARTED
+        kind = EventKind.STARTED
     elif event == ptrace.EVENT_EXEC:
-        kind = Kind.EXECUTED
+        kind = EventKind.EXECUTED
     elif event == ptrace.EVENT_STOP:
-        kind = Kind.STOPPED if number in _STOPPING else Kind.PAUSED
+        kind = EventKind.STOPPED if number in _STOPPING else EventKind.PAUSED
     else:
-        kind = Kind.SIGNAL
+        kind = EventKind.SIGNAL
     return Event(kind, number)
 
 
@@ -78,7 +78,7 @@ def happened(flags: int = 0) -> Iterator[tuple[int, Event]]:
     tid, status = ptrace.wait(flags)
     while tid:
         event = event_of(status)
-        if event.kind is Kind.CALL:
+        if event.kind is EventKind.CALL:
             calls.append((tid, event))
         else:
             yield tid, event

@@ -16,7 +16,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.run.process import Place
+from seccompgen.observe.run.process import MemoryPlace
 from seccompgen.observe.run.symbols import symbols_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _STUB = 16
 """Bytes of an entry of the PLT."""
 
 
-def places_of(process: Process, address: int, most: int = 1) -> tuple[Place, ...]:
+def places_of(process: Process, address: int, most: int = 1) -> tuple[MemoryPlace, ...]:
     """Return the place of a call that ends at ``address``, and up to ``most`` of what led there.
 
     The first is the call's own; empty if nothing is mapped there.
@@ -44,7 +44,7 @@ def places_of(process: Process, address: int, most: int = 1) -> tuple[Place, ...
     if code is None:
         return ()
     first = code.place(address)
-    callers: list[Place] = []
+    callers: list[MemoryPlace] = []
     led_here = _callers(process, code, address)
     while not first.function or len(callers) + 1 < most:
         caller = next(led_here, None)
@@ -53,7 +53,7 @@ def places_of(process: Process, address: int, most: int = 1) -> tuple[Place, ...
         if first.function:
             callers.append(caller)
         elif caller.function and caller.file == first.file:
-            first = Place(first.file, first.offset, caller.function, caller.within)
+            first = MemoryPlace(first.file, first.offset, caller.function, caller.within)
     return (first, *callers)
 
 
@@ -73,11 +73,11 @@ class _Code:
         is_file = mapping.file.startswith(os.sep)
         return cls(process, mapping, symbols_of(process, mapping) if is_file else None)
 
-    def place(self, address: int) -> Place:
+    def place(self, address: int) -> MemoryPlace:
         """Return the place of an instruction that ends at ``address``."""
         offset = self._offset(address)
         function = self.symbols.around(offset) if self.symbols else None
-        return Place(self.mapping.file or "[anonymous]", offset, *(function or ()))
+        return MemoryPlace(self.mapping.file or "[anonymous]", offset, *(function or ()))
 
     def is_function(self, start: int, address: int) -> bool:
         """Return True if a function at ``start`` can be that of the instruction at ``address``."""
@@ -92,7 +92,7 @@ class _Code:
         return address - self.mapping.start + self.mapping.offset
 
 
-def _callers(process: Process, code: _Code, address: int) -> Iterator[Place]:
+def _callers(process: Process, code: _Code, address: int) -> Iterator[MemoryPlace]:
     """Yield where each caller goes on, innermost first, whether it has a name or not."""
     if code.symbols is None or code.symbols.machine != _EM_X86_64:
         return

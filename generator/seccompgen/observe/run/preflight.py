@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from seccompgen.core.model import Settings
     from seccompgen.core.tables import Tables
     from seccompgen.observe.run.launch import Command
-    from seccompgen.observe.run.refusal import Judged
+    from seccompgen.observe.run.refusal import JudgedFilter
 
 _X32_MACHINE = 62
 """EM_X86_64 in an ELF file of 32 bits: x32."""
 
 
 def surprises(
-    judged: Judged, command: Command, settings: Settings, tables: Tables
+    judged: JudgedFilter, command: Command, settings: Settings, tables: Tables
 ) -> Iterator[str]:
     """Yield what is worth saying, a sentence each."""
     path = Path(os.fsdecode(command.path))

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
-    from seccompgen.core.model import Policy
+    from seccompgen.core.model import ResolvedPolicy
     from seccompgen.core.program import Instruction
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.run.calls import Decoded
     from seccompgen.observe.run.notification import Answer, Notification
-    from seccompgen.observe.run.process import Place
+    from seccompgen.observe.run.process import MemoryPlace
     from seccompgen.verify import Meaning
     from seccompgen.verify.call import Call
 
@@ -40,7 +40,7 @@ _PLACES_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DecidingRule:
     """The part of a policy that decided, by its label, and where it stands."""
 
     label: str
@@ -66,9 +66,9 @@ class Refusal:
     name: str
     call: Decoded
     action: str
-    rule: Rule
-    place: Place | None
-    callers: tuple[Place, ...]
+    rule: DecidingRule
+    place: MemoryPlace | None
+    callers: tuple[MemoryPlace, ...]
     lines: tuple[str, ...]
     made: bool
     abi: Abi
@@ -122,7 +122,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedFilter:
     """A filter as a judge knows it; ``policy`` and ``meaning`` are None where it is bytes alone.
 
     A policy that is not compiled has no instructions, and answers as it means.
@@ -131,7 +131,7 @@ class Judged:
     file: Position
     table: Table
     instructions: tuple[Instruction, ...]
-    policy: Policy | None = None
+    policy: ResolvedPolicy | None = None
     meaning: Meaning | None = None
 
     @property
@@ -143,21 +143,21 @@ class Judged:
     def _code(self) -> Code:
         return Code(self.instructions, self.abi.byte_order)
 
-    def decide(self, call: Call, tables: Tables) -> tuple[int, Rule]:
+    def decide(self, call: Call, tables: Tables) -> tuple[int, DecidingRule]:
         """Return the SECCOMP_RET value for ``call``, and what decided it."""
         if self.meaning is None or self.policy is None:
             ret, path = self._code.run(call)
-            return ret, Rule(f"instruction {path[-1]}", self.file)
+            return ret, DecidingRule(f"instruction {path[-1]}", self.file)
         case = self.meaning.case(call)
         # A rule's names stand in lines of their own, which say more than where their list begins.
         mine = (call_name(call.nr, call.arch, tables)[0], case.origin)
         positions = (r.position for r in self.policy.rules if (r.name, r.origin) == mine)
-        rule = Rule(case.origin.label, next(positions, case.origin.position))
+        rule = DecidingRule(case.origin.label, next(positions, case.origin.position))
         return self._code.answer(call) if self.instructions else case.ret, rule
 
 
 def refusal_of(
-    call: Call, process: Process, judged: Judged, tables: Tables, *, made: bool
+    call: Call, process: Process, judged: JudgedFilter, tables: Tables, *, made: bool
 ) -> Refusal:
     """Return all that can be told of a call that ``judged`` refuses, while its thread waits."""
     ret, rule = judged.decide(call, tables)
@@ -179,7 +179,7 @@ def refusal_of(
 
 
 def judge_by(
-    judged: Judged,
+    judged: JudgedFilter,
     tables: Tables,
     tell: Callable[[Refusal], None],
     tell_of_listener: Callable[[Process], None],

@@ -41,7 +41,7 @@ _SFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class ReceivedSignal:
     """A signal for the supervisor; ``sent`` if by a process, and not by the kernel."""
 
     number: signal.Signals
@@ -61,12 +61,12 @@ class Signals:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
 
-    def read(self) -> Iterator[Came]:
+    def read(self) -> Iterator[ReceivedSignal]:
         """Yield what came."""
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.descriptor, _INFO.size):
                 number, _, code = _INFO.unpack(data)
-                yield Came(signal.Signals(number), sent=code <= 0)
+                yield ReceivedSignal(signal.Signals(number), sent=code <= 0)
 
     def close(self) -> None:
         """Close the descriptor; what has come meanwhile is the command's affair, which is over."""
@@ -111,14 +111,14 @@ def supervised(
             close(started)
 
 
-def hand_on(came: Came, pid: int) -> None:
+def hand_on(came: ReceivedSignal, pid: int) -> None:
     """Send the command what was sent to the supervisor alone."""
     if came.sent and came.number in _HANDED_ON:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, came.number)
 
 
-def ends(came: Came) -> bool:
+def ends(came: ReceivedSignal) -> bool:
     """Return True if the signal asks a supervisor to end that has no command any more."""
     return came.number in _ENDS
 

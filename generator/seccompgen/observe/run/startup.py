@@ -22,7 +22,7 @@ from seccompgen.core.model import U32, FilterFlag
 from seccompgen.core.text import printable
 from seccompgen.observe.run.notification import Fail, Proceed
 from seccompgen.observe.run.process import Process
-from seccompgen.observe.run.steps import Step, step_of
+from seccompgen.observe.run.steps import InstallStep, step_of
 from seccompgen.render import call_name
 
 if TYPE_CHECKING:
@@ -70,18 +70,18 @@ class Startup:
         process = Process(tid)
         name, _ = call_name(asked.call.nr, asked.call.arch, self._tables)
         match step_of(name, asked.call.args, process):
-            case Step.INSTALLS:
+            case InstallStep.INSTALLS:
                 flags = FilterFlag(asked.call.args[1] & U32 if name == "seccomp" else 0)
                 return self._installs(process, flags)
-            case Step.MARKS:
+            case InstallStep.MARKS:
                 self._doubtful.pop(tid, None)
                 if stage is Stage.STARTING:
                     self._doubtful[tid] = self._move(process, Stage.MARKED, self._flags)
-            case Step.EMPTY if tid in self._doubtful:
+            case InstallStep.EMPTY if tid in self._doubtful:
                 self._passed -= 1
                 for moved in self._doubtful.pop(tid):
                     self._stages[moved] = Stage.STARTING
-            case Step.NONE if stage is Stage.MARKED:
+            case InstallStep.NONE if stage is Stage.MARKED:
                 self._doubtful.pop(tid, None)
                 return None
         return Proceed()

@@ -30,7 +30,7 @@ _PROGRAM_LENGTH = 2
 """Bytes of the first field of ``struct sock_fprog``."""
 
 
-class Step(enum.Enum):
+class InstallStep(enum.Enum):
     """The part of a call in the installing of a filter; EMPTY is of no instructions."""
 
     NONE = enum.auto()
@@ -40,7 +40,7 @@ class Step(enum.Enum):
     INSTALLS = enum.auto()
 
 
-def step_of(name: str, args: Sequence[int], process: Process) -> Step:
+def step_of(name: str, args: Sequence[int], process: Process) -> InstallStep:
     """Return what a call of ``process`` has to do with the installing of a filter."""
     first, second, program = args[0] & U32, args[1] & U32, args[2]
     if name == "seccomp":
@@ -48,13 +48,13 @@ def step_of(name: str, args: Sequence[int], process: Process) -> Step:
     elif name == "prctl" and first in _QUESTIONS:
         installs, marks = first == _PR_SET_SECCOMP and second == _MODE_FILTER, True
     else:
-        return Step.NONE
+        return InstallStep.NONE
     if not installs:
-        return Step.ASKS
+        return InstallStep.ASKS
     if not program:
         # With flags it is a question about these, such as libseccomp asks.
-        return Step.MARKS if marks else Step.ASKS
+        return InstallStep.MARKS if marks else InstallStep.ASKS
     length = process.memory(program, _PROGRAM_LENGTH)
     if not length:
-        return Step.ASKS  # the kernel cannot read it either
-    return Step.INSTALLS if any(length) else Step.EMPTY
+        return InstallStep.ASKS  # the kernel cannot read it either
+    return InstallStep.INSTALLS if any(length) else InstallStep.EMPTY

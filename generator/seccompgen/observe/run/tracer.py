@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.errors import OutsideError
 from seccompgen.core.model import U32
 from seccompgen.observe.run import ptrace
-from seccompgen.observe.run.events import Kind, happened
+from seccompgen.observe.run.events import EventKind, happened
 from seccompgen.observe.run.launch import failure, let_go
 from seccompgen.observe.run.notification import Fail, Kill, Notification, Proceed, Trap
 from seccompgen.observe.run.process import Process, require_proc
@@ -129,9 +129,9 @@ class _Supervisor:
             for tid, event in happened(os.WNOHANG):
                 # If it is killed meanwhile, its end is still to come.
                 with contextlib.suppress(ProcessLookupError):
-                    if event.kind is Kind.ENDED:
+                    if event.kind is EventKind.ENDED:
                         self._on_end(tid, event.number)
-                    elif event.kind is Kind.CALL:
+                    elif event.kind is EventKind.CALL:
                         self._on_call(tid)
                     else:
                         self._on_stop(tid, event)
@@ -159,13 +159,13 @@ class _Supervisor:
     def _on_stop(self, tid: int, event: Event) -> None:
         if self._startup and not self._startup.arrives(tid):
             return  # its parent is still to tell of it
-        if event.kind is Kind.STOPPED:
+        if event.kind is EventKind.STOPPED:
             ptrace.listen(tid)
             if tid == self._started.pid:
                 stop_with(tid)
             return
         number = 0
-        if event.kind is Kind.SIGNAL:
+        if event.kind is EventKind.SIGNAL:
             number = event.number
             trap = self._traps.pop(tid, None) if number == signal.SIGSYS else None
             if trap:
@@ -174,13 +174,13 @@ class _Supervisor:
             self._note(self._startup, tid, event.kind)
         ptrace.proceed(tid, number)
 
-    def _note(self, startup: Startup, tid: int, kind: Kind) -> None:
+    def _note(self, startup: Startup, tid: int, kind: EventKind) -> None:
         """Note who started whom, and what the number of a thread is that executed a program."""
-        if kind is Kind.STARTED:
+        if kind is EventKind.STARTED:
             child = ptrace.event_message(tid)
             if startup.bears(tid, child):
                 ptrace.proceed(child)
-        elif kind is Kind.EXECUTED:
+        elif kind is EventKind.EXECUTED:
             startup.executes(tid, ptrace.event_message(tid))
 
     def _reply(self, asked: Notification, answer: Answer) -> None:

@@ -11,7 +11,7 @@ says what these ask of a processor; ``x86`` and ``arm64`` answer, with ``tables`
 """
 
 from seccompgen.observe.scan.kept import Kept
-from seccompgen.observe.scan.result import Implied, Scan, Site, Unknown
-from seccompgen.observe.scan.scanner import Means, scan
+from seccompgen.observe.scan.result import ImpliedCall, Scan, Site, Unknown
+from seccompgen.observe.scan.scanner import ScanOptions, scan
 
-__all__ = ["Implied", "Kept", "Means", "Scan", "Site", "Unknown", "scan"]
+__all__ = ["ImpliedCall", "Kept", "Scan", "ScanOptions", "Site", "Unknown", "scan"]

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errors import SeccompgenError
-from seccompgen.observe.scan.code import Facts, code_of
+from seccompgen.observe.scan.code import FunctionFacts, code_of
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.ways import Imports, Reaches, Takes
 
@@ -29,21 +29,21 @@ class Analysis(NamedTuple):
     in its data, ``reached`` those of them that nobody calls, ``imported`` the names.
     """
 
-    functions: tuple[Facts, ...]
-    overlays: tuple[Facts, ...]
+    functions: tuple[FunctionFacts, ...]
+    overlays: tuple[FunctionFacts, ...]
     taken: tuple[int, ...]
     reached: tuple[int, ...]
     imported: tuple[str, ...]
 
 
-class Known:
+class KnownAnalysis:
     """An analysis, to be asked about addresses."""
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis = analysis
         self._starts = [facts.start for facts in analysis.functions]
 
-    def cell(self, address: int) -> Facts | None:
+    def cell(self, address: int) -> FunctionFacts | None:
         """Return the function that ``address`` lies in; None outside of code."""
         i = bisect_right(self._starts, address) - 1
         if i < 0 or address >= self.analysis.functions[i].end:
@@ -51,11 +51,11 @@ class Known:
         return self.analysis.functions[i]
 
     @cached_property
-    def overlays(self) -> Mapping[int, Facts]:
+    def overlays(self) -> Mapping[int, FunctionFacts]:
         """The overlays by their start."""
         return {facts.start: facts for facts in self.analysis.overlays}
 
-    def at(self, address: int) -> Iterator[Facts]:
+    def at(self, address: int) -> Iterator[FunctionFacts]:
         """Yield what runs if control gets to ``address``."""
         cell = self.cell(address)
         if cell:
@@ -68,17 +68,17 @@ Job: TypeAlias = tuple[int, tuple[int, ...]]
 """The index of an image, and addresses of its code."""
 
 Spread: TypeAlias = """Callable[
-    [Callable[[tuple[Image, ...], Job], Sequence[Facts]], tuple[Image, ...], Sequence[Job]],
-    Iterator[Sequence[Facts] | SeccompgenError],
+    [Callable[[tuple[Image, ...], Job], Sequence[FunctionFacts]], tuple[Image, ...], Sequence[Job]],
+    Iterator[Sequence[FunctionFacts] | SeccompgenError],
 ]"""
 """Like `pool.spread`, but for the number of processes."""
 
 
 def alone(
-    work: Callable[[tuple[Image, ...], Job], Sequence[Facts]],
+    work: Callable[[tuple[Image, ...], Job], Sequence[FunctionFacts]],
     shared: tuple[Image, ...],
     jobs: Sequence[Job],
-) -> Iterator[Sequence[Facts] | SeccompgenError]:
+) -> Iterator[Sequence[FunctionFacts] | SeccompgenError]:
     """Yield the results of ``jobs``, made by this process alone."""
     for job in jobs:
         yield work(shared, job)
@@ -89,7 +89,7 @@ def analyse(
 ) -> list[Analysis]:
     """Return the analysis of each image; ``report`` is told of steps done, and of how many."""
     jobs = [job for i, image in enumerate(images) for job in _jobs(i, image)]
-    found: list[list[Facts]] = [[] for _ in images]
+    found: list[list[FunctionFacts]] = [[] for _ in images]
     made = spread(functions_in, images, jobs)
     for done, (job, results) in enumerate(zip(jobs, made, strict=True)):
         if isinstance(results, SeccompgenError):
@@ -120,7 +120,7 @@ def _jobs(number: int, image: Image) -> Iterator[Job]:
         yield number, tuple(portion)
 
 
-def functions_in(images: tuple[Image, ...], job: Job) -> Sequence[Facts]:
+def functions_in(images: tuple[Image, ...], job: Job) -> Sequence[FunctionFacts]:
     """Return the facts of the functions that start where ``job`` says."""
     number, starts = job
     code = code_of(images[number])
@@ -142,7 +142,9 @@ def _stands_in_data(image: Image) -> tuple[tuple[int, ...], tuple[int, ...], tup
     return tuple(sorted(taken)), tuple(sorted(reached)), tuple(sorted(imported))
 
 
-def _overlays(image: Image, functions: Sequence[Facts], others: Iterable[int]) -> Iterator[Facts]:
+def _overlays(
+    image: Image, functions: Sequence[FunctionFacts], others: Iterable[int]
+) -> Iterator[FunctionFacts]:
     """Yield what starts where ``functions`` have no instruction, because something leads there."""
     code = code_of(image)
     starts = {facts.start for facts in functions}
@@ -168,7 +170,7 @@ def _overlays(image: Image, functions: Sequence[Facts], others: Iterable[int]) -
         yield facts
 
 
-def _targets(facts: Facts) -> Iterator[int]:
+def _targets(facts: FunctionFacts) -> Iterator[int]:
     yield from facts.goes
     yield from facts.takes
     yield from facts.reaches

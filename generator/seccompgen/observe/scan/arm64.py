@@ -20,10 +20,10 @@ from seccompgen.observe.scan.arm64_instructions import (
 )
 from seccompgen.observe.scan.arm64_pages import carried, memory_operand, pages_of, parts_of
 from seccompgen.observe.scan.machine import (
-    Event,
+    Effect,
+    EffectKind,
     Instruction,
-    Kind,
-    Known,
+    KnownValue,
     Location,
     Lost,
     Moved,
@@ -38,7 +38,7 @@ from seccompgen.observe.scan.unknown import Why
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.observe.scan.image import Image, Span
+    from seccompgen.observe.scan.image import AddressRange, Image
 
 _KEYS = ["ia", "ib", "da", "db", "iza", "izb", "dza", "dzb", "i", "d"]
 _SIGNS = frozenset(f"{what}{which}" for what in ("pac", "aut", "xpac") for which in _KEYS)
@@ -74,7 +74,7 @@ class Arm64(Arm64Instructions):
         self,
         image: Image,
         code: Sequence[Instruction],
-    ) -> Iterator[Event]:
+    ) -> Iterator[Effect]:
         """See ``Machine``.
 
         An address is made of a page and the rest; they need not stand together, so every page that
@@ -82,27 +82,27 @@ class Arm64(Arm64Instructions):
         """
         pages = pages_of(code)
         for place, page in carried(code, pages):
-            yield Event(Kind.PAGE, place, page)
+            yield Effect(EffectKind.PAGE, place, page)
         for i, (address, _, mnemonic, operands) in enumerate(code):
             if mnemonic in {"bl", "b"} or mnemonic[:2] == "b." or mnemonic[:3] == "bc.":
-                kind = Kind.CALL if mnemonic == "bl" else Kind.JUMP
-                yield Event(kind, address, number(operands))
+                kind = EffectKind.CALL if mnemonic == "bl" else EffectKind.JUMP
+                yield Effect(kind, address, number(operands))
             elif mnemonic in {"cbz", "cbnz", "tbz", "tbnz"}:
-                yield Event(Kind.JUMP, address, number(operands.rpartition(", ")[2]))
+                yield Effect(EffectKind.JUMP, address, number(operands.rpartition(", ")[2]))
             elif mnemonic in {"br", "braa", "brab", "braaz", "brabz"}:
-                yield Event(Kind.INDIRECT_JUMP, address)
+                yield Effect(EffectKind.INDIRECT_JUMP, address)
             elif mnemonic in {"blr", "blraa", "blrab", "blraaz", "blrabz"}:
-                yield Event(Kind.INDIRECT_CALL, address)
+                yield Effect(EffectKind.INDIRECT_CALL, address)
             elif mnemonic == "svc":
-                yield Event(Kind.ENTER, address)
+                yield Effect(EffectKind.ENTER, address)
             elif mnemonic == "adr":
-                yield Event(Kind.REFERENCE, address, number(operands.partition(", ")[2]))
+                yield Effect(EffectKind.REFERENCE, address, number(operands.partition(", ")[2]))
             elif mnemonic == "ret":
                 if _return_register(code, i):
-                    yield Event(Kind.INDIRECT_JUMP, address)
+                    yield Effect(EffectKind.INDIRECT_JUMP, address)
             elif mnemonic == ".byte":
                 if _is_unread(image, code, i):
-                    yield Event(Kind.UNREAD, address)
+                    yield Effect(EffectKind.UNREAD, address)
             elif mnemonic == "movk" and not image.relocatable:
                 yield from parts_of(code, i)
             elif pages and (mnemonic == "add" or mnemonic[:3] == "ldr"):
@@ -110,7 +110,7 @@ class Arm64(Arm64Instructions):
 
     def _reference(
         self, code: Sequence[Instruction], index: int, pages: dict[str, set[int]]
-    ) -> Iterator[Event]:
+    ) -> Iterator[Effect]:
         """Yield what ``adrp`` and this ``add`` or ``ldr`` together name."""
         address, _, mnemonic, operands = code[index]
         if mnemonic == "add":
@@ -123,11 +123,11 @@ class Arm64(Arm64Instructions):
             if memory is None or memory.moves:
                 return
             base, offset = memory.base, memory.offset
-        made = Kind.REFERENCE if mnemonic == "add" else Kind.LOAD
+        made = EffectKind.REFERENCE if mnemonic == "add" else EffectKind.LOAD
         only = is_only_compared(self, code, index)
-        kind = Kind.COMPARISON if only else made
+        kind = EffectKind.COMPARISON if only else made
         for page in sorted(pages.get(base, ())):
-            yield Event(kind, address, page + offset)
+            yield Effect(kind, address, page + offset)
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """See ``Machine``."""
@@ -135,7 +135,7 @@ class Arm64(Arm64Instructions):
         code = [one for one in code if one[2] not in {"bti", "hint"}]
         if [one[2] for one in code[:4]] != ["adrp", "ldr", "add", "br"]:
             return None
-        loads = [one for one in self.events(image, code[:2]) if one.kind is Kind.LOAD]
+        loads = [one for one in self.events(image, code[:2]) if one.kind is EffectKind.LOAD]
         goes_there = code[1][3].startswith("x17, [x16") and code[0][3].startswith("x16, ")
         return loads[0].value if loads and goes_there else None
 
@@ -158,7 +158,7 @@ class Arm64(Arm64Instructions):
         addition: Instruction | None,
         table: int,
         base: int | None,
-        function: Span,
+        function: AddressRange,
     ) -> Iterator[int]:
         """See ``Machine``."""
         if base is None or addition is None:
@@ -207,11 +207,11 @@ class Arm64(Arm64Instructions):
                 case "mov" | "movz" | "orr" if operands[1:] and len(operands) == 2:
                     return self._copied(operands[1])
                 case "movn" if len(operands) == 2:
-                    return Known(~number(operands[1]))
+                    return KnownValue(~number(operands[1]))
                 case "sxtw" | "uxtw":
                     return Moved((Register(whole(operands[1])),))
                 case "adr" | "adrp":
-                    return Known(number(operands[1]))
+                    return KnownValue(number(operands[1]))
                 case "add" | "sub" if len(operands) == 3 and operands[2][:1] == "#":
                     source = whole(operands[1])
                     amount = number(operands[2])
@@ -238,9 +238,9 @@ class Arm64(Arm64Instructions):
     @staticmethod
     def _copied(source: str) -> Step:
         if source in {"wzr", "xzr"}:
-            return Known(0)
+            return KnownValue(0)
         if source[:1] == "#":
-            return Known(number(source))
+            return KnownValue(number(source))
         name = whole(source)
         return Moved((Register(name),)) if name and name != "sp" else Lost(Why.COMPUTED, "mov")
 

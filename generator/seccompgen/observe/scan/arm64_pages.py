@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.observe.scan.arm64_instructions import number, whole
-from seccompgen.observe.scan.machine import Event, Instruction, Kind
+from seccompgen.observe.scan.machine import Effect, EffectKind, Instruction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _CONDITIONS = (
 _GOES = frozenset({"b", "cbz", "cbnz", "tbz", "tbnz"} | {f"b.{one}" for one in _CONDITIONS})
 
 
-class Memory(NamedTuple):
+class BaseOffset(NamedTuple):
     """An operand in memory; ``moves`` is by how much ``base`` changes, before or after."""
 
     base: str
@@ -30,7 +30,7 @@ class Memory(NamedTuple):
     moves: int
 
 
-def memory_operand(operands: str) -> Memory | None:
+def memory_operand(operands: str) -> BaseOffset | None:
     """Return the operand in memory whose address is a register and a number."""
     match = _MEMORY.search(operands)
     base = whole(match["base"]) if match else ""
@@ -38,10 +38,10 @@ def memory_operand(operands: str) -> Memory | None:
         return None
     offset = int(match["offset"] or "0", 0)
     if match["pre"]:
-        return Memory(base, offset, offset)
+        return BaseOffset(base, offset, offset)
     if match["post"]:
-        return Memory(base, 0, int(match["post"], 0))
-    return Memory(base, offset, 0)
+        return BaseOffset(base, 0, int(match["post"], 0))
+    return BaseOffset(base, offset, 0)
 
 
 def pages_of(code: Sequence[Instruction]) -> dict[str, set[int]]:
@@ -103,7 +103,7 @@ def _is_carried(code: Sequence[Instruction], index: int, register: str, end: int
     return False
 
 
-def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Event]:
+def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Effect]:
     """Yield the number that ``movz`` and some ``movk`` put together, the last at ``index``."""
     register = whole(code[index][3].partition(", ")[0])
     value, known = 0, 0
@@ -119,4 +119,4 @@ def parts_of(code: Sequence[Instruction], index: int) -> Iterator[Event]:
             break
         value |= (number(parts[1]) << shift) & ~known
         known |= 0xFFFF << shift
-    yield Event(Kind.REFERENCE, code[index][0], value)
+    yield Effect(EffectKind.REFERENCE, code[index][0], value)

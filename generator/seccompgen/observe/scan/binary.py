@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import Diagnostic, InputError, Position
 from seccompgen.io.reading import read_file
-from seccompgen.observe.scan.image import Segment, Span
+from seccompgen.observe.scan.image import AddressRange, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,10 +134,10 @@ class Binary:
         """Return the word that the file puts at ``address``."""
         return int.from_bytes(self.read(address, self.word), "little")
 
-    def spans_of(self, wanted: Callable[[str], bool]) -> tuple[Span, ...]:
+    def spans_of(self, wanted: Callable[[str], bool]) -> tuple[AddressRange, ...]:
         """Return where the sections lie whose names are ``wanted``."""
         return tuple(
-            Span(section["sh_addr"], section["sh_addr"] + section["sh_size"])
+            AddressRange(section["sh_addr"], section["sh_addr"] + section["sh_size"])
             for section in self.sections
             if section["sh_addr"] and wanted(section.name)
         )
@@ -201,20 +201,20 @@ class Binary:
             )
         return tuple(self.elf.iter_sections())
 
-    def _code(self) -> tuple[Span, ...]:
+    def _code(self) -> tuple[AddressRange, ...]:
         """Return what holds instructions: what sections call so, else whole segments."""
         executable = [one for one in self.segments if one.executable and one.data]
         spans = []
         for segment in executable:
             inside = [
-                Span(section["sh_addr"], section["sh_addr"] + section["sh_size"])
+                AddressRange(section["sh_addr"], section["sh_addr"] + section["sh_size"])
                 for section in self.sections
                 if section["sh_flags"] & 4  # SHF_EXECINSTR
                 and segment.address <= section["sh_addr"]
                 and section["sh_addr"] + section["sh_size"] <= segment.end
                 and section["sh_size"]
             ]
-            spans += inside or [Span(segment.address, segment.end)]
+            spans += inside or [AddressRange(segment.address, segment.end)]
         return tuple(sorted(spans))
 
     def _dynamic(self) -> tuple[dict[str, int], dict[str, list[str]]]:

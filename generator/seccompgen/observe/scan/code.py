@@ -8,16 +8,16 @@ from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.observe.scan.image import Span
+from seccompgen.observe.scan.image import AddressRange
 from seccompgen.observe.scan.jumps import (
-    Function,
+    FunctionBody,
     is_whole,
     jump_targets,
     only_calls,
     stays_within,
 )
 from seccompgen.observe.scan.layout import Layout, machine_for
-from seccompgen.observe.scan.machine import Event, Kind
+from seccompgen.observe.scan.machine import Effect, EffectKind
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.ways import (
     CALLS,
@@ -52,7 +52,7 @@ _GO_PANICS = (
 """Beginnings of the names of Go's functions that end in a panic, and so never return."""
 _NO_RETURN = frozenset({"abort", "exit", "_exit", "__assert_fail", "__stack_chk_fail"})
 """Functions of other files that do not return, as the C standard and the ABI have it."""
-_LEAVING = frozenset({Kind.INDIRECT_JUMP, Kind.JUMP_SLOT, Kind.UNREAD})
+_LEAVING = frozenset({EffectKind.INDIRECT_JUMP, EffectKind.JUMP_SLOT, EffectKind.UNREAD})
 
 
 class Reading(NamedTuple):
@@ -70,10 +70,10 @@ class Reading(NamedTuple):
     leaves: bool
     """something in it may lead out of it, other than a call"""
     dead: tuple[tuple[int, int], ...]
-    """see ``Facts``"""
+    """see ``FunctionFacts``"""
 
 
-class Facts(NamedTuple):
+class FunctionFacts(NamedTuple):
     """All that a function leads to, whatever else is there: the same in every program.
 
     ``endless`` is True if nothing leads out of it but calls. ``goes`` is code outside of it that
@@ -103,12 +103,12 @@ def _inside(address: int, spans: Sequence[tuple[int, int]]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def code_of(image: Image) -> Code:
+def code_of(image: Image) -> ImageCode:
     """Return the code of ``image``, the same every time."""
-    return Code(image)
+    return ImageCode(image)
 
 
-class Code:
+class ImageCode:
     """The code of one image."""
 
     def __init__(self, image: Image) -> None:
@@ -172,7 +172,7 @@ class Code:
             return Reaches(address)
         return Takes(address)
 
-    def facts(self, start: int, end: int) -> Facts:
+    def facts(self, start: int, end: int) -> FunctionFacts:
         """Return what the function from ``start`` to ``end`` leads to."""
         reading = self._read(start, end)
         goes: set[int] = set()
@@ -206,7 +206,7 @@ class Code:
         stops = last is not None and (self.machine.stops(last) or ends_in_call)
         panics = self.image.is_go and self.image.function_at(start).startswith(_GO_PANICS)
         follows = ends_in_call and self.image.in_code(end) and self.image.starts_function(end)
-        return Facts(
+        return FunctionFacts(
             start,
             end,
             panics or (stops and not reading.leaves),
@@ -237,7 +237,7 @@ class Code:
                     and not any(map(self.machine.returns, code))
                     and not any(
                         event.kind in _LEAVING
-                        or (event.kind is Kind.JUMP and not cell[0] <= event.value < cell[1])
+                        or (event.kind is EffectKind.JUMP and not cell[0] <= event.value < cell[1])
                         for event in self.machine.events(self.image, code)
                     )
                 )
@@ -269,42 +269,46 @@ class Code:
         ways: list[tuple[int, Way]] = []
         entrances: list[tuple[int, bool]] = []
         leaves = any(map(machine.returns, code))
-        others: list[Event] = []
+        others: list[Effect] = []
         for event in events:
             kind, address, value = event
-            if kind is Kind.JUMP and value in here:
+            if kind is EffectKind.JUMP and value in here:
                 sources[value].append(address)
                 ways.append((address, Goes(value, is_call=False)))
             else:
                 others.append(event)
-                leaves = leaves or kind in _LEAVING or (kind is Kind.JUMP and value not in span)
-                if kind is Kind.ENTER or kind is Kind.FOREIGN:
-                    entrances.append((address, kind is Kind.FOREIGN))
-        called = {event.address: event.value for event in others if event.kind is Kind.CALL}
+                leaves = (
+                    leaves or kind in _LEAVING or (kind is EffectKind.JUMP and value not in span)
+                )
+                if kind is EffectKind.ENTER or kind is EffectKind.FOREIGN:
+                    entrances.append((address, kind is EffectKind.FOREIGN))
+        called = {event.address: event.value for event in others if event.kind is EffectKind.CALL}
 
         def endless(call: int) -> bool:
             return call in called and self._is_endless(called[call])
 
-        leads = {event.address: event.value for event in events if event.kind is Kind.JUMP}
-        function = Function(image, Span(start, end), code, addresses, sources, leads, endless)
+        leads = {event.address: event.value for event in events if event.kind is EffectKind.JUMP}
+        function = FunctionBody(
+            image, AddressRange(start, end), code, addresses, sources, leads, endless
+        )
         targets = self._targets(function, others)
-        made: set[tuple[Kind, int]] = set()
+        made: set[tuple[EffectKind, int]] = set()
         for event in others:
-            if event.kind is Kind.REFERENCE or event.kind is Kind.PAGE:
+            if event.kind is EffectKind.REFERENCE or event.kind is EffectKind.PAGE:
                 if (event.kind, event.value) in made:
                     continue  # the same address, and where it is made does not count
                 made.add((event.kind, event.value))
-            if event.kind is Kind.INDIRECT_CALL or event.kind is Kind.INDIRECT_JUMP:
+            if event.kind is EffectKind.INDIRECT_CALL or event.kind is EffectKind.INDIRECT_JUMP:
                 found = self._indirect(context, function, events, event, targets)
             else:
                 found = ways_of(context, event.kind, event.value)
-            if event.kind is Kind.LOAD and not any(type(way) is Unclear for way in found):
+            if event.kind is EffectKind.LOAD and not any(type(way) is Unclear for way in found):
                 calls = self._only_calls(function, event)
                 if calls is not None:  # as good as a call through the slot
                     ways += [
                         (call, self._settled(way))
                         for call in calls
-                        for way in ways_of(context, Kind.CALL_SLOT, event.value)
+                        for way in ways_of(context, EffectKind.CALL_SLOT, event.value)
                     ]
                     continue
             ways += [
@@ -329,7 +333,7 @@ class Code:
         )
 
     def _dead(
-        self, function: Function, ways: Sequence[tuple[int, Way]]
+        self, function: FunctionBody, ways: Sequence[tuple[int, Way]]
     ) -> tuple[tuple[int, int], ...]:
         """Return the spans to which nothing in the function leads, and that are no code.
 
@@ -377,7 +381,7 @@ class Code:
                 alive |= flood(pad)
         for event in self.machine.events(image, code):
             # A label whose address is made is code, or a table that is read from there.
-            if event.kind is Kind.REFERENCE and function.span.contains(event.value):
+            if event.kind is EffectKind.REFERENCE and function.span.contains(event.value):
                 reached = flood(event.value)
                 if not reached & strange:
                     alive |= reached
@@ -399,12 +403,12 @@ class Code:
                 return self.taken(address)
         return way
 
-    def _targets(self, function: Function, events: Sequence[Event]) -> dict[int, list[int]]:
+    def _targets(self, function: FunctionBody, events: Sequence[Effect]) -> dict[int, list[int]]:
         """Return where jumps go by tables, by the index of each."""
         jumps = (
             bisect_left(function.addresses, event.address)
             for event in events
-            if event.kind is Kind.INDIRECT_JUMP
+            if event.kind is EffectKind.INDIRECT_JUMP
         )
         others = [at for at in jumps if not self.machine.returns(function.code[at])]
         return jump_targets(self.machine, function, others, self.begins)
@@ -412,9 +416,9 @@ class Code:
     def _indirect(
         self,
         context: Context,
-        function: Function,
-        events: Sequence[Event],
-        event: Event,
+        function: FunctionBody,
+        events: Sequence[Effect],
+        event: Effect,
         targets: Mapping[int, Sequence[int]],
     ) -> list[Way]:
         """Return the ways of a call or jump to where a register, a word or a table says."""
@@ -427,14 +431,14 @@ class Code:
             return [*ways, *ways_of(context, event.kind, 0)]
         if ways:
             return ways
-        entering = {Kind.ENTER, Kind.FOREIGN, *CALLS}
+        entering = {EffectKind.ENTER, EffectKind.FOREIGN, *CALLS}
         if not any(one.kind in entering for one in events) and stays_within(
             self.machine, function, index, target
         ):
             return [Harmless("it goes on within the function, which calls nothing")]
-        return ways_of(context, Kind.SUM, 0)
+        return ways_of(context, EffectKind.SUM, 0)
 
-    def _only_calls(self, function: Function, event: Event) -> list[int] | None:
+    def _only_calls(self, function: FunctionBody, event: Effect) -> list[int] | None:
         """Return which instructions call what is loaded from a slot, if nothing else is done."""
         image = self.image
         if event.value not in image.slots and event.value not in image.own_slots:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from seccompgen.core.text import printable
 from seccompgen.observe.scan.binary import broken_is_refused
 from seccompgen.observe.scan.frames import UnreadFramesError, read_frames, read_landings
-from seccompgen.observe.scan.image import Function, Image, Span
+from seccompgen.observe.scan.image import AddressRange, FunctionSymbol, Image
 from seccompgen.observe.scan.pclntab import go_functions
 from seccompgen.observe.scan.relocations import relocate
 from seccompgen.observe.scan.symbols import read_symbols
@@ -63,7 +63,7 @@ def _image(binary: Binary) -> Image:
     if is_go:
         for address, name in go_functions(binary.section_data("gopclntab"), words):
             if binary.in_code(address):
-                named.setdefault(address, Function(address, 0, printable(name)))
+                named.setdefault(address, FunctionSymbol(address, 0, printable(name)))
         # All functions are known, so an address between is a number that looks like one.
         pointers &= set(named) | starts
     if not binary.relocatable and not (is_go and not frames):  # Go's own are whole words
@@ -99,17 +99,17 @@ def _image(binary: Binary) -> Image:
     )
 
 
-def _named(binary: Binary, symbols: Sequence[Symbol]) -> dict[int, Function]:
-    named: dict[int, Function] = {}
+def _named(binary: Binary, symbols: Sequence[Symbol]) -> dict[int, FunctionSymbol]:
+    named: dict[int, FunctionSymbol] = {}
     for symbol in symbols:
         if symbol.defined and symbol.may_be_code and symbol.name and binary.in_code(symbol.value):
             known = named.get(symbol.value)
             if not known or (not known.size and symbol.size):
-                named[symbol.value] = Function(symbol.value, symbol.size, symbol.name)
+                named[symbol.value] = FunctionSymbol(symbol.value, symbol.size, symbol.name)
     return named
 
 
-def _inside(address: int, spans: Sequence[Span]) -> bool:
+def _inside(address: int, spans: Sequence[AddressRange]) -> bool:
     return any(span.start <= address < span.end for span in spans)
 
 
@@ -120,10 +120,10 @@ def _roots(binary: Binary) -> Iterator[int]:
             yield binary.dynamic[tag]
 
 
-def _names(binary: Binary) -> Span:
+def _names(binary: Binary) -> AddressRange:
     """Return where the names of dynamic symbols lie: they are there whoever asks for them."""
     start = binary.dynamic.get("DT_STRTAB", 0)
-    return Span(start, start + binary.dynamic.get("DT_STRSZ", 0))
+    return AddressRange(start, start + binary.dynamic.get("DT_STRSZ", 0))
 
 
 def _landings(binary: Binary, frames: Sequence[Frame]) -> dict[int, tuple[int, ...]]:
@@ -177,7 +177,7 @@ def _words_anywhere(binary: Binary, starts: set[int] | frozenset[int]) -> set[in
     for segment in binary.segments:
         begin = min(max(segment.address, headers), segment.end)
         inside = [span for span in apart if begin <= span.start < segment.end]
-        for span in (*inside, Span(segment.end, segment.end)):
+        for span in (*inside, AddressRange(segment.end, segment.end)):
             data = segment.data[begin - segment.address : span.start - segment.address]
             begin_of = begin
             begin = span.end

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.observe.scan.analysis import Known
+from seccompgen.observe.scan.analysis import KnownAnalysis
 from seccompgen.observe.scan.code import code_of
 from seccompgen.observe.scan.unknown import Why
-from seccompgen.observe.scan.ways import Goes, Imports, Place
+from seccompgen.observe.scan.ways import Goes, ImageAddress, Imports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.observe.scan.analysis import Analysis
-    from seccompgen.observe.scan.code import Facts, Reading
+    from seccompgen.observe.scan.code import FunctionFacts, Reading
     from seccompgen.observe.scan.image import Image
     from seccompgen.observe.scan.machine import Machine
 
@@ -32,19 +32,19 @@ _BY_NAME = frozenset({"dlsym", "dlvsym"})
 class Edge(NamedTuple):
     """A way to a place: from which instruction, and whether by a call."""
 
-    source: Place
+    source: ImageAddress
     is_call: bool
 
 
 class Entrance(NamedTuple):
     """An instruction that enters the kernel; ``foreign`` if by another ABI than its own."""
 
-    place: Place
+    place: ImageAddress
     foreign: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
+class CodeGraph:
     """The code that can run.
 
     ``cells`` are the functions that can run; one may begin within another, where control arrives
@@ -55,25 +55,25 @@ class Graph:
 
     images: tuple[Image, ...]
     machine: Machine
-    known: tuple[Known, ...]
-    cells: Mapping[Place, Facts]
-    callers: Mapping[Place, frozenset[Place]]
-    taken: frozenset[Place]
+    known: tuple[KnownAnalysis, ...]
+    cells: Mapping[ImageAddress, FunctionFacts]
+    callers: Mapping[ImageAddress, frozenset[ImageAddress]]
+    taken: frozenset[ImageAddress]
     entrances: tuple[Entrance, ...]
-    exports: Mapping[str, Sequence[Place]]
-    overlays: tuple[Place, ...]
-    unclear: Mapping[Place, tuple[Why, str]]
+    exports: Mapping[str, Sequence[ImageAddress]]
+    overlays: tuple[ImageAddress, ...]
+    unclear: Mapping[ImageAddress, tuple[Why, str]]
 
-    def read(self, cell: Place) -> Reading:
+    def read(self, cell: ImageAddress) -> Reading:
         """Return the function that starts at ``cell``, decoded."""
         return code_of(self.images[cell.image]).read(cell.address, self.cells[cell].end)
 
-    def cells_at(self, place: Place) -> list[Place]:
+    def cells_at(self, place: ImageAddress) -> list[ImageAddress]:
         """Return the start of each function that has an instruction at ``place``."""
         facts = self.known[place.image].cell(place.address)
         if facts is None:
             return []
-        first = Place(place.image, facts.start)
+        first = ImageAddress(place.image, facts.start)
         starts = [first]
         for start in self.overlays[bisect_right(self.overlays, first) :]:
             if start > place:
@@ -87,17 +87,17 @@ class Graph:
             and place.address in self.read(start).addresses
         ]
 
-    def edges_to(self, place: Place) -> Iterator[Edge]:
+    def edges_to(self, place: ImageAddress) -> Iterator[Edge]:
         """Yield the known ways to ``place`` besides the instruction before it."""
         for cell in self.cells_at(place):
             for source, is_call in self.read(cell).inner.get(place.address, ()):
-                yield Edge(Place(place.image, source), is_call)
+                yield Edge(ImageAddress(place.image, source), is_call)
         for caller in self.callers.get(place, ()):
             for source, way in self.read(caller).ways:
                 if isinstance(way, Goes | Imports) and place in self._targets(caller.image, way):
-                    yield Edge(Place(caller.image, source), way.is_call)
+                    yield Edge(ImageAddress(caller.image, source), way.is_call)
 
-    def never_returns(self, cell: Place, call: int) -> bool:
+    def never_returns(self, cell: ImageAddress, call: int) -> bool:
         """Return True if what the instruction at ``call`` calls is known, and never comes back."""
         targets = [
             target
@@ -107,13 +107,13 @@ class Graph:
         ]
         return bool(targets) and all(_is_endless(self.known, target) for target in targets)
 
-    def _targets(self, image: int, way: Goes | Imports) -> Sequence[Place]:
+    def _targets(self, image: int, way: Goes | Imports) -> Sequence[ImageAddress]:
         if isinstance(way, Goes):
-            return (Place(image, way.address),)
+            return (ImageAddress(image, way.address),)
         return () if way.is_taken else self.exports.get(way.name, ())
 
 
-def _is_endless(known: Sequence[Known], function: Place) -> bool:
+def _is_endless(known: Sequence[KnownAnalysis], function: ImageAddress) -> bool:
     facts = known[function.image].cell(function.address)
     return facts is not None and facts.start == function.address and facts.endless
 
@@ -123,12 +123,14 @@ def explore(
     machine: Machine,
     analyses: Sequence[Analysis],
     loaded: Iterable[int] = (),
-) -> Graph:
+) -> CodeGraph:
     """Find what can run of ``images``, of which the first is the program.
 
     Of those whose index is in ``loaded``, all can run that they export.
     """
-    return _Explorer(images, machine, tuple(map(Known, analyses)), frozenset(loaded)).graph()
+    return _Explorer(
+        images, machine, tuple(map(KnownAnalysis, analyses)), frozenset(loaded)
+    ).graph()
 
 
 class _Explorer:
@@ -136,48 +138,48 @@ class _Explorer:
         self,
         images: tuple[Image, ...],
         machine: Machine,
-        known: tuple[Known, ...],
+        known: tuple[KnownAnalysis, ...],
         loaded: frozenset[int],
     ) -> None:
         self.images = images
         self.machine = machine
         self.known = known
         self.loaded = loaded
-        self.exports: dict[str, list[Place]] = defaultdict(list)
+        self.exports: dict[str, list[ImageAddress]] = defaultdict(list)
         for i, image in enumerate(images):
             for name, addresses in image.exports.items():
-                self.exports[name] += [Place(i, address) for address in addresses]
-        self.cells: dict[Place, Facts] = {}
-        self.waiting: list[Place] = []
-        self.callers: dict[Place, set[Place]] = defaultdict(set)
-        self.taken: set[Place] = set()
+                self.exports[name] += [ImageAddress(i, address) for address in addresses]
+        self.cells: dict[ImageAddress, FunctionFacts] = {}
+        self.waiting: list[ImageAddress] = []
+        self.callers: dict[ImageAddress, set[ImageAddress]] = defaultdict(set)
+        self.taken: set[ImageAddress] = set()
         self.entrances: list[Entrance] = []
-        self.unclear: dict[Place, tuple[Why, str]] = {}
-        self.overlays: set[Place] = set()
+        self.unclear: dict[ImageAddress, tuple[Why, str]] = {}
+        self.overlays: set[ImageAddress] = set()
         self.asking: set[int] = set()
         """Return the images that get functions by their names, or hand names to those that do."""
 
-    def graph(self) -> Graph:
+    def graph(self) -> CodeGraph:
         for i, (image, known) in enumerate(zip(self.images, self.known, strict=True)):
             analysis = known.analysis
             for address in analysis.taken:
-                self._take(Place(i, address))
+                self._take(ImageAddress(i, address))
             for address in analysis.reached:
-                self._reach(Place(i, address))
+                self._reach(ImageAddress(i, address))
             for name in analysis.imported:
                 self._take_import(i, name)
             for address, why, detail in image.unread:
-                self.unclear[Place(i, address)] = why, detail
+                self.unclear[ImageAddress(i, address)] = why, detail
             if image.is_go:
                 for facts in analysis.functions:
-                    self._reach(Place(i, facts.start))
+                    self._reach(ImageAddress(i, facts.start))
             if i in self.loaded:
                 for found in image.exports.values():
                     for address in found:
-                        self._take(Place(i, address))
+                        self._take(ImageAddress(i, address))
         while self.waiting:
             self._follow(self.waiting.pop())
-        return Graph(
+        return CodeGraph(
             images=self.images,
             machine=self.machine,
             known=self.known,
@@ -190,17 +192,17 @@ class _Explorer:
             unclear=self.unclear,
         )
 
-    def _reach(self, place: Place) -> None:
+    def _reach(self, place: ImageAddress) -> None:
         known = self.known[place.image]
         for facts in known.at(place.address):
-            start = Place(place.image, facts.start)
+            start = ImageAddress(place.image, facts.start)
             if start not in self.cells:
                 self.cells[start] = facts
                 self.waiting.append(start)
                 if facts.start in known.overlays:
                     self.overlays.add(start)
 
-    def _take(self, place: Place) -> None:
+    def _take(self, place: ImageAddress) -> None:
         if place not in self.taken:
             self.taken.add(place)
             self._reach(place)
@@ -235,16 +237,16 @@ class _Explorer:
         """The names that each image takes from others."""
         return [{*image.slots.values(), *image.imported_pointers} for image in self.images]
 
-    def _follow(self, cell: Place) -> None:
+    def _follow(self, cell: ImageAddress) -> None:
         """Follow all that leads out of one function."""
         facts, number = self.cells[cell], cell.image
         for address in facts.goes:
-            self.callers[Place(number, address)].add(cell)
-            self._reach(Place(number, address))
+            self.callers[ImageAddress(number, address)].add(cell)
+            self._reach(ImageAddress(number, address))
         for address in facts.takes:
-            self._take(Place(number, address))
+            self._take(ImageAddress(number, address))
         for address in facts.reaches:
-            self._reach(Place(number, address))
+            self._reach(ImageAddress(number, address))
         for name in facts.imports:
             self._import(number, name)
             if name not in self.exports and name not in self.images[number].weak:
@@ -255,14 +257,16 @@ class _Explorer:
         for name in facts.takes_imports:
             self._take_import(number, name)
         for address, foreign in facts.entrances:
-            self.entrances.append(Entrance(Place(number, address), foreign))
+            self.entrances.append(Entrance(ImageAddress(number, address), foreign))
         for address, why, detail in facts.unclear:
-            self.unclear[Place(number, address)] = why, detail
+            self.unclear[ImageAddress(number, address)] = why, detail
         if facts.after is not None and not self._never_returns(number, facts.after):
-            self._reach(Place(number, facts.end))
+            self._reach(ImageAddress(number, facts.end))
 
     def _never_returns(self, number: int, called: int | str) -> bool:
         targets = (
-            [Place(number, called)] if isinstance(called, int) else self.exports.get(called, [])
+            [ImageAddress(number, called)]
+            if isinstance(called, int)
+            else self.exports.get(called, [])
         )
         return bool(targets) and all(_is_endless(self.known, target) for target in targets)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.observe.scan.unknown import Why
-from seccompgen.observe.scan.ways import Place
+from seccompgen.observe.scan.ways import ImageAddress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from seccompgen.observe.scan.values import Follower, Value
+    from seccompgen.observe.scan.values import EnteredNumber, NumberFollower
 
 _GO_HANDLER = "runtime.runPerThreadSyscall"
 _GO_REQUEST = "syscall.runtime_doAllThreadsSyscall"
@@ -36,7 +36,7 @@ _LOADED = frozenset({Why.MEMORY, Why.NARROW})
 _GLIBC_CALLERS = GLIBC_SETXID | {"seteuid", "setegid", "initgroups"}
 
 
-def go_all_threads(follower: Follower, lost: Value) -> list[Value] | None:
+def go_all_threads(follower: NumberFollower, lost: EnteredNumber) -> list[EnteredNumber] | None:
     """Return what Go's handler may be asked to call, if ``lost`` is of that handler."""
     if lost.lost is None:
         return None
@@ -48,13 +48,15 @@ def go_all_threads(follower: Follower, lost: Value) -> list[Value] | None:
     return [
         value
         for address in requests
-        for value in follower.values(Place(lost.lost.image, address), graph.machine.go_argument)
+        for value in follower.values(
+            ImageAddress(lost.lost.image, address), graph.machine.go_argument
+        )
     ]
 
 
 def go_fcntl(
-    follower: Follower, lost: Value, number_of: Callable[[str], int | None]
-) -> list[Value] | None:
+    follower: NumberFollower, lost: EnteredNumber, number_of: Callable[[str], int | None]
+) -> list[EnteredNumber] | None:
     """Return the calls that Go makes by its variable fcntl64Syscall, if ``lost`` is of that.
 
     It has the number of fcntl, or of fcntl64 on 32-bit systems, from the start or as soon as the
@@ -80,7 +82,7 @@ def go_fcntl(
     return None
 
 
-def is_glibc_request(follower: Follower, lost: Value) -> bool:
+def is_glibc_request(follower: NumberFollower, lost: EnteredNumber) -> bool:
     """Return True if ``lost`` is where glibc asks the other threads, then makes the call itself.
 
     It is a function that only setuid and its like call, with what is to be done in memory.
@@ -97,7 +99,7 @@ def is_glibc_request(follower: Follower, lost: Value) -> bool:
     return False
 
 
-def is_glibc_handler(follower: Follower, lost: Value) -> bool:
+def is_glibc_handler(follower: NumberFollower, lost: EnteredNumber) -> bool:
     """Return True if ``lost`` is of glibc's handler of SIGSETXID (nptl/nptl_setxid.c).
 
     It is a function that tells signal 33 (SIGSETXID) and code -6 (SI_TKILL) from others, and
@@ -117,14 +119,16 @@ def is_glibc_handler(follower: Follower, lost: Value) -> bool:
 
 
 def resolve(
-    follower: Follower, values: Iterable[Value], number_of: Callable[[str], int | None]
-) -> list[Value]:
+    follower: NumberFollower,
+    values: Iterable[EnteredNumber],
+    number_of: Callable[[str], int | None],
+) -> list[EnteredNumber]:
     """Return ``values`` with those that are understood put in the place of unknown ones.
 
     ``number_of`` says the number of a call by its name.
     """
-    found: dict[Value, None] = {}
-    handlers: list[Value] = []
+    found: dict[EnteredNumber, None] = {}
+    handlers: list[EnteredNumber] = []
     for value in values:
         if value.number is None:
             asked = go_all_threads(follower, value)

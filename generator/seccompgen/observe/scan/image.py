@@ -19,7 +19,7 @@ _TEXT = re.compile(rb"(\w{2,250})\0", re.ASCII)
 """A name that may be looked up; no function has a longer one."""
 
 
-class Span(NamedTuple):
+class AddressRange(NamedTuple):
     """Addresses from ``start`` up to but not ``end``."""
 
     start: int
@@ -45,7 +45,7 @@ class Segment:
         return self.address + len(self.data)
 
 
-class Function(NamedTuple):
+class FunctionSymbol(NamedTuple):
     """A named piece of code; ``size`` is 0 where the file does not say."""
 
     address: int
@@ -77,13 +77,13 @@ class Image:
     is_go: bool
     relocatable: bool
     segments: tuple[Segment, ...]
-    code: tuple[Span, ...]
-    stubs: tuple[Span, ...]
-    functions: tuple[Function, ...]
+    code: tuple[AddressRange, ...]
+    stubs: tuple[AddressRange, ...]
+    functions: tuple[FunctionSymbol, ...]
     exports: Mapping[str, tuple[int, ...]]
     slots: Mapping[int, str]
     own_slots: Mapping[int, int]
-    slot_tables: tuple[Span, ...]
+    slot_tables: tuple[AddressRange, ...]
     weak: frozenset[str]
     unread: tuple[tuple[int, Why, str], ...]
     pointers: frozenset[int]
@@ -91,7 +91,7 @@ class Image:
     roots: tuple[int, ...]
     frames: frozenset[int]
     landings: Mapping[int, tuple[int, ...]]
-    names: Span
+    names: AddressRange
     interpreter: str
 
     @property

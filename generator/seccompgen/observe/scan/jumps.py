@@ -14,13 +14,13 @@ from bisect import bisect_left
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.observe.scan.machine import Known, Lost, Moved, Register
+from seccompgen.observe.scan.machine import KnownValue, Lost, Moved, Register
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from seccompgen.observe.scan.image import Image, Span
+    from seccompgen.observe.scan.image import AddressRange, Image
     from seccompgen.observe.scan.machine import Instruction, Location, Machine, Step
 
 _NEAR_BYTES = 96
@@ -38,7 +38,7 @@ glibc).
 """
 
 
-class Function(NamedTuple):
+class FunctionBody(NamedTuple):
     """A function as these questions need it.
 
     ``sources`` are the jumps within it, by where they go, ``leads`` where all jumps go, by where
@@ -47,7 +47,7 @@ class Function(NamedTuple):
     """
 
     image: Image
-    span: Span
+    span: AddressRange
     code: Sequence[Instruction]
     addresses: Sequence[int]
     sources: dict[int, list[int]]
@@ -55,7 +55,9 @@ class Function(NamedTuple):
     endless: Callable[[int], bool]
 
 
-def is_whole(machine: Machine, function: Function, index: int, location: Location | None) -> bool:
+def is_whole(
+    machine: Machine, function: FunctionBody, index: int, location: Location | None
+) -> bool:
     """Return True if ``location`` holds a pointer that was made whole, before ``code[index]``.
 
     ``location`` is None for a word of memory. Whole is also the sum of two words of memory, which
@@ -80,7 +82,7 @@ def is_whole(machine: Machine, function: Function, index: int, location: Locatio
                 places, in_sum_before, added_before = summands, True, 0
             else:
                 step = machine.before(function.image, code, earlier, where)
-                if isinstance(step, Known):
+                if isinstance(step, KnownValue):
                     # A page and the rest, put together once, count as taken where that is done.
                     if added and not machine.makes_page(code[earlier]):
                         return False
@@ -104,12 +106,12 @@ def is_whole(machine: Machine, function: Function, index: int, location: Locatio
     return True
 
 
-def _is_taken(function: Function, value: int, *, in_sum: bool) -> bool:
+def _is_taken(function: FunctionBody, value: int, *, in_sum: bool) -> bool:
     """Return True for null, and an address of code: it counts as taken where it is made."""
     return value == 0 or (not in_sum and function.image.in_code(value))
 
 
-def _before(machine: Machine, function: Function, index: int) -> list[int]:
+def _before(machine: Machine, function: FunctionBody, index: int) -> list[int]:
     """Return from which instructions control gets to ``code[index]``, within the function."""
     sources = function.sources.get(function.addresses[index], ())
     found = [bisect_left(function.addresses, source) for source in sources]
@@ -118,7 +120,7 @@ def _before(machine: Machine, function: Function, index: int) -> list[int]:
     return found
 
 
-def _goes_on(machine: Machine, function: Function, index: int) -> bool:
+def _goes_on(machine: Machine, function: FunctionBody, index: int) -> bool:
     """Return True if control may come out of ``code[index]``; nothing comes out of mere padding."""
     while machine.is_padding(function.code[index]):
         if index == 0 or function.addresses[index] in function.sources:
@@ -131,7 +133,7 @@ def _goes_on(machine: Machine, function: Function, index: int) -> bool:
 
 
 def stays_within(
-    machine: Machine, function: Function, index: int, location: Location | None
+    machine: Machine, function: FunctionBody, index: int, location: Location | None
 ) -> bool:
     """Return True if the jump ``code[index]`` goes to some instruction of the function itself.
 
@@ -146,7 +148,7 @@ def stays_within(
 
 
 def _interval(
-    machine: Machine, function: Function, index: int, register: str, left: list[int]
+    machine: Machine, function: FunctionBody, index: int, register: str, left: list[int]
 ) -> tuple[int, int] | None:
     """Return between which numbers ``register`` is before ``code[index]``; None if unknown."""
     low: int | None = None
@@ -188,7 +190,7 @@ class _Origin(NamedTuple):
 
 def jump_targets(
     machine: Machine,
-    function: Function,
+    function: FunctionBody,
     jumps: Iterable[int],
     may_enter: Callable[[int], bool],
 ) -> dict[int, list[int]]:
@@ -212,7 +214,7 @@ def jump_targets(
 
 
 def table_targets(
-    machine: Machine, function: Function, index: int, may_enter: Callable[[int], bool]
+    machine: Machine, function: FunctionBody, index: int, may_enter: Callable[[int], bool]
 ) -> list[int]:
     """Return where the jump ``code[index]`` can go by tables; nothing unless all are understood.
 
@@ -230,7 +232,7 @@ def table_targets(
     return list(found)
 
 
-def _tables(machine: Machine, function: Function, index: int) -> Iterator[_Table | int | None]:
+def _tables(machine: Machine, function: FunctionBody, index: int) -> Iterator[_Table | int | None]:
     """Yield the tables, and labels, that ``code[index]`` goes by; None for any other origin."""
     code = function.code
     location = machine.target(code[index])
@@ -253,7 +255,7 @@ def _tables(machine: Machine, function: Function, index: int) -> Iterator[_Table
                 new = [_Origin(earlier, entry, earlier, base_there)]
             else:
                 step = machine.before(function.image, code, earlier, where)
-                if isinstance(step, Known) and addition is None:
+                if isinstance(step, KnownValue) and addition is None:
                     yield step.value
                     continue
                 if not isinstance(step, Moved) or step.add:
@@ -267,7 +269,7 @@ def _tables(machine: Machine, function: Function, index: int) -> Iterator[_Table
             return
 
 
-def _is_entry(machine: Machine, function: Function, index: int, location: Location) -> bool:
+def _is_entry(machine: Machine, function: FunctionBody, index: int, location: Location) -> bool:
     """Return True if a load from a table is what sets ``location`` next before ``code[index]``."""
     for at in range(index - 1, -1, -1):
         instruction = function.code[at]
@@ -277,7 +279,7 @@ def _is_entry(machine: Machine, function: Function, index: int, location: Locati
 
 
 def _entries(
-    machine: Machine, function: Function, table: _Table, may_enter: Callable[[int], bool]
+    machine: Machine, function: FunctionBody, table: _Table, may_enter: Callable[[int], bool]
 ) -> list[int]:
     """Return where the entries of ``table`` lead; nothing if it is unknown where it lies."""
     code = function.code
@@ -307,7 +309,7 @@ def _entries(
 
 
 def _addresses(
-    machine: Machine, function: Function, index: int, location: Location, more: int = 0
+    machine: Machine, function: FunctionBody, index: int, location: Location, more: int = 0
 ) -> set[int]:
     """Return the addresses that ``location`` can hold before ``code[index]``, plus ``more``.
 
@@ -325,7 +327,7 @@ def _addresses(
             step = machine.before(function.image, function.code, earlier, where)
             if _is_kept(machine, function, step, where):
                 step = Moved((where,))
-            if isinstance(step, Known):
+            if isinstance(step, KnownValue):
                 found.add(step.value + added)
             elif isinstance(step, Lost):
                 return set()
@@ -339,7 +341,7 @@ def _addresses(
     return found if not waiting else set()
 
 
-def _is_kept(machine: Machine, function: Function, step: Step, location: Location) -> bool:
+def _is_kept(machine: Machine, function: FunctionBody, step: Step, location: Location) -> bool:
     """Return True if a call does not change ``location``, though the ABI lets it.
 
     What a C compiler reads after a call, and that returns nothing there, it knows to be as it was:
@@ -350,7 +352,7 @@ def _is_kept(machine: Machine, function: Function, step: Step, location: Locatio
     return changed and register and not function.image.is_go
 
 
-def _bound(machine: Machine, function: Function, load: int, index: str) -> int | None:
+def _bound(machine: Machine, function: FunctionBody, load: int, index: str) -> int | None:
     """Return what register ``index`` is compared with before the load; None if that is not seen."""
     first = bisect_left(function.addresses, function.addresses[load] - _NEAR_BYTES)
     window = function.code[first : load + 1]
@@ -368,7 +370,7 @@ def _bound(machine: Machine, function: Function, load: int, index: str) -> int |
 
 
 def _plausible(
-    function: Function,
+    function: FunctionBody,
     targets: Iterator[int],
     bound: int | None,
     may_enter: Callable[[int], bool],
@@ -388,7 +390,7 @@ def _plausible(
     return found if bound is None or len(found) >= bound else []
 
 
-def only_calls(machine: Machine, function: Function, index: int) -> list[int] | None:
+def only_calls(machine: Machine, function: FunctionBody, index: int) -> list[int] | None:
     """Return which instructions call what ``code[index]`` loads, if it is used for nothing else.
 
     None if it may be handed on: copied, stored, given to a function that is called or back to the
@@ -427,7 +429,7 @@ def only_calls(machine: Machine, function: Function, index: int) -> list[int] | 
     return calls
 
 
-def _after(machine: Machine, function: Function, index: int) -> list[int | None]:
+def _after(machine: Machine, function: FunctionBody, index: int) -> list[int | None]:
     """Return the instructions that may follow ``code[index]``; None for some elsewhere."""
     instruction = function.code[index]
     found: list[int | None] = []

@@ -29,8 +29,8 @@ from seccompgen.io.store import (
     write_entry,
 )
 from seccompgen.observe.scan.analysis import Analysis
-from seccompgen.observe.scan.code import Facts
-from seccompgen.observe.scan.result import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
+from seccompgen.observe.scan.code import FunctionFacts
+from seccompgen.observe.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _analysis_from(data: Any) -> Analysis:
     )
 
 
-def _facts_from(data: Any) -> Facts:
-    facts = Facts._make(tuple(one) if isinstance(one, list) else one for one in data)
+def _facts_from(data: Any) -> FunctionFacts:
+    facts = FunctionFacts._make(tuple(one) if isinstance(one, list) else one for one in data)
     if not facts.unclear:
         return facts
     return facts._replace(unclear=tuple((at, Why(why), more) for at, why, more in facts.unclear))
@@ -161,7 +161,7 @@ def _scan_from(data: Any, binaries: Sequence[Binary]) -> Scan:
         is_go=data["go"],
         files=tuple((binary.path, binary.sha256) for binary in binaries),
         sites=tuple(sorted(Site(paths[number], *rest) for number, *rest in data["sites"])),
-        implied=tuple(Implied(name, Origin(origin)) for name, origin in data["implied"]),
+        implied=tuple(ImpliedCall(name, Caller(origin)) for name, origin in data["implied"]),
         unknown=tuple(
             sorted(
                 Unknown(paths[number], at, name, Why(why), more, Spot(paths[lost], *rest))

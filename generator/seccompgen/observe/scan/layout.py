@@ -6,7 +6,7 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.scan.machine import Kind
+from seccompgen.observe.scan.machine import EffectKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def _called_in(image: Image, start: int, end: int) -> set[int]:
     boundaries = {instruction[0] for instruction in code}
     calls = [one for one in code if machine.is_call(one)]
     return boundaries & {
-        event.value for event in machine.events(image, calls) if event.kind is Kind.CALL
+        event.value for event in machine.events(image, calls) if event.kind is EffectKind.CALL
     }
 
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.observe.scan.image import Image, Span
+    from seccompgen.observe.scan.image import AddressRange, Image
     from seccompgen.observe.scan.unknown import Why
 
 Instruction: TypeAlias = tuple[int, int, str, str]
 """Address, size in bytes, mnemonic, operands."""
 
 
-class Kind(Enum):
+class EffectKind(Enum):
     """The effects of an instruction that matter beyond its function."""
 
     __hash__ = object.__hash__  # Enum's own takes longer than all that is done with it
@@ -56,10 +56,10 @@ class Kind(Enum):
     """computes an address in the page at ``value``, and it is not seen which"""
 
 
-class Event(NamedTuple):
+class Effect(NamedTuple):
     """One thing that the instruction at ``address`` does."""
 
-    kind: Kind
+    kind: EffectKind
     address: int
     value: int = 0
 
@@ -88,7 +88,7 @@ Location: TypeAlias = Register | Slot
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownValue:
     """The location holds ``value`` after the instruction."""
 
     value: int
@@ -113,7 +113,7 @@ class Lost:
     detail: str = ""
 
 
-Step: TypeAlias = Known | Moved | Lost
+Step: TypeAlias = KnownValue | Moved | Lost
 
 
 class Sum(NamedTuple):
@@ -151,7 +151,7 @@ class Machine(Protocol):
     def disassemble(self, image: Image, start: int, end: int) -> list[Instruction]:
         """Return the instructions from ``start`` to ``end``; bytes that are none, as ``.byte``."""
 
-    def events(self, image: Image, code: Sequence[Instruction]) -> Iterable[Event]:
+    def events(self, image: Image, code: Sequence[Instruction]) -> Iterable[Effect]:
         """Yield what ``code``, a function, does."""
 
     def stops(self, instruction: Instruction) -> bool:
@@ -244,7 +244,7 @@ class Machine(Protocol):
         addition: Instruction | None,
         table: int,
         base: int | None,
-        function: Span,
+        function: AddressRange,
     ) -> Iterator[int]:
         """Yield where the entries of a jump table at ``table`` lead, as ``load`` loads them.
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.scan.unknown import Why
 
 
-class Origin(StrEnum):
+class Caller(StrEnum):
     """Who makes a call on a program's behalf. The value is its code."""
 
     RESTART = "restart"
@@ -77,11 +77,11 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Implied:
+class ImpliedCall:
     """A call that is made on the program's behalf, by no instruction of its files."""
 
     name: str
-    origin: Origin
+    origin: Caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Scan:
     is_go: bool
     files: tuple[tuple[str, str], ...]
     sites: tuple[Site, ...]
-    implied: tuple[Implied, ...]
+    implied: tuple[ImpliedCall, ...]
     unknown: tuple[Unknown, ...]
     caveats: tuple[Caveat, ...]
 

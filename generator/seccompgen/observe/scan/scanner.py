@@ -14,9 +14,9 @@ from seccompgen.observe.scan.graph import explore
 from seccompgen.observe.scan.idioms import resolve
 from seccompgen.observe.scan.layout import machine_for
 from seccompgen.observe.scan.libraries import load
-from seccompgen.observe.scan.result import Caveat, Implied, Origin, Scan, Site, Spot, Unknown
+from seccompgen.observe.scan.result import Caller, Caveat, ImpliedCall, Scan, Site, Spot, Unknown
 from seccompgen.observe.scan.unknown import Why
-from seccompgen.observe.scan.values import Follower
+from seccompgen.observe.scan.values import NumberFollower
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
     from seccompgen.core.tables import Table, Tables
     from seccompgen.observe.scan.analysis import Spread
-    from seccompgen.observe.scan.graph import Graph
+    from seccompgen.observe.scan.graph import CodeGraph
     from seccompgen.observe.scan.image import Image
     from seccompgen.observe.scan.kept import Kept
-    from seccompgen.observe.scan.values import Value
-    from seccompgen.observe.scan.ways import Place
+    from seccompgen.observe.scan.values import EnteredNumber
+    from seccompgen.observe.scan.ways import ImageAddress
 
 _PACKAGES = {"capstone": "capstone", "elftools": "pyelftools"}
 
@@ -39,7 +39,7 @@ _VDSO_CALLS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ScanOptions:
     """Means of a scan: processes, results of earlier ones, and who is told how far it is."""
 
     spread: Spread = alone
@@ -47,7 +47,7 @@ class Means:
     report: Callable[[int, int], None] | None = None
 
 
-ALONE = Means()
+ALONE = ScanOptions()
 
 
 def scan(
@@ -56,7 +56,7 @@ def scan(
     libraries: Sequence[Path],
     directories: Sequence[Path],
     root: Path,
-    means: Means = ALONE,
+    means: ScanOptions = ALONE,
 ) -> Scan:
     """Find what the program at ``path`` can call.
 
@@ -100,7 +100,7 @@ def scan(
     return result
 
 
-def _result(path: str, graph: Graph, table: Table) -> Scan:
+def _result(path: str, graph: CodeGraph, table: Table) -> Scan:
     images = graph.images
     sites, unknown = _sites(graph, table)
     unknown |= {_unknown(graph, place, *reason) for place, reason in graph.unclear.items()}
@@ -117,9 +117,9 @@ def _result(path: str, graph: Graph, table: Table) -> Scan:
     )
 
 
-def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
-    follower = Follower(graph)
-    values: dict[Value, None] = {}
+def _sites(graph: CodeGraph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
+    follower = NumberFollower(graph)
+    values: dict[EnteredNumber, None] = {}
     unknown: set[Unknown] = set()
     for entrance in graph.entrances:
         if entrance.foreign:
@@ -140,36 +140,40 @@ def _sites(graph: Graph, table: Table) -> tuple[tuple[Site, ...], set[Unknown]]:
 
 
 def _unknown(
-    graph: Graph, place: Place, why: Why, detail: str = "", lost: Place | None = None
+    graph: CodeGraph,
+    place: ImageAddress,
+    why: Why,
+    detail: str = "",
+    lost: ImageAddress | None = None,
 ) -> Unknown:
     return Unknown(*_spot(graph, place), why, detail, _spot(graph, lost or place))
 
 
-def _spot(graph: Graph, place: Place) -> Spot:
+def _spot(graph: CodeGraph, place: ImageAddress) -> Spot:
     image = graph.images[place.image]
     return Spot(image.path, place.address, image.function_at(place.address))
 
 
-def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[Implied]:
+def _implied(images: Sequence[Image], table: Table, made: set[str]) -> Iterator[ImpliedCall]:
     """Yield what is called without an instruction of ``images``, or may be.
 
     On x86_64 a program returns from a signal by an instruction of its own; elsewhere the vDSO
     has it.
     """
     if "restart_syscall" in table.numbers:
-        yield Implied("restart_syscall", Origin.RESTART)
+        yield ImpliedCall("restart_syscall", Caller.RESTART)
     if "rt_sigaction" in made:
         for name in ("rt_sigreturn", "sigreturn"):
             if name in table.numbers:
-                yield Implied(name, Origin.SIGNAL_RETURN)
+                yield ImpliedCall(name, Caller.SIGNAL_RETURN)
     for name in _VDSO_CALLS:
         known = [f"__{prefix}_{name}".encode() for prefix in ("vdso", "kernel")]
         uses = any(image.mentions(symbol) for image in images for symbol in known)
         if uses and name in table.numbers:
-            yield Implied(name, Origin.VDSO)
+            yield ImpliedCall(name, Caller.VDSO)
 
 
-def _caveats(graph: Graph, made: set[str]) -> Iterator[Caveat]:
+def _caveats(graph: CodeGraph, made: set[str]) -> Iterator[Caveat]:
     yield Caveat.GO_WHOLE if graph.images[0].is_go else Caveat.POINTERS
     if graph.images[0].interpreter:
         yield Caveat.LOADED

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.observe.scan.machine import Kind
+from seccompgen.observe.scan.machine import EffectKind
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.scan.image import Image
 
 
-class Place(NamedTuple):
+class ImageAddress(NamedTuple):
     """An address in the image of that index."""
 
     image: int
@@ -76,7 +76,7 @@ class Unclear(NamedTuple):
 
 Way: TypeAlias = Goes | Takes | Reaches | Imports | Pointer | Harmless | Unclear
 
-CALLS = frozenset({Kind.CALL, Kind.CALL_SLOT, Kind.INDIRECT_CALL})
+CALLS = frozenset({EffectKind.CALL, EffectKind.CALL_SLOT, EffectKind.INDIRECT_CALL})
 
 
 class Context(NamedTuple):
@@ -87,7 +87,7 @@ class Context(NamedTuple):
     end: int
 
 
-def _direct(context: Context, kind: Kind, value: int) -> list[Way]:
+def _direct(context: Context, kind: EffectKind, value: int) -> list[Way]:
     if context.image.in_code(value):
         return [Goes(value, kind in CALLS)]
     if value == 0:
@@ -95,7 +95,7 @@ def _direct(context: Context, kind: Kind, value: int) -> list[Way]:
     return []
 
 
-def _slot(context: Context, kind: Kind, value: int) -> list[Way]:
+def _slot(context: Context, kind: EffectKind, value: int) -> list[Way]:
     image = context.image
     ways: list[Way] = []
     if value in image.slots:
@@ -106,18 +106,18 @@ def _slot(context: Context, kind: Kind, value: int) -> list[Way]:
     return ways or [Pointer()]
 
 
-def _load(context: Context, kind: Kind, value: int) -> list[Way]:
+def _load(context: Context, kind: EffectKind, value: int) -> list[Way]:
     image = context.image
     if value in image.slots:
         return [Imports(image.slots[value], is_call=False, is_taken=True)]
     if value in image.own_slots:
         return _made(context, kind, image.own_slots[value])
-    if kind is Kind.LOAD:
+    if kind is EffectKind.LOAD:
         return [Harmless("a word that counts as taken if it points to code")]
     return _made(context, kind, value)
 
 
-def _reference(context: Context, kind: Kind, value: int) -> list[Way]:
+def _reference(context: Context, kind: EffectKind, value: int) -> list[Way]:
     """Return what an address leads to; that of a table of slots, to all that stands in it."""
     image = context.image
     tables = [one for one in image.slot_tables if one.start <= value < one.end]
@@ -142,7 +142,7 @@ def _by_distance(image: Image, table: int) -> list[Way]:
     return found
 
 
-def _page(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+def _page(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     """Return all that the page at ``value`` may be made to lead to: functions, and slots."""
     image = context.image
     ways: list[Way] = [*_slots_between(image, value, value + PAGE)]
@@ -163,57 +163,57 @@ def _slots_between(image: Image, start: int, end: int) -> tuple[Way, ...]:
     return tuple(ways)
 
 
-def _made(context: Context, kind: Kind, value: int) -> list[Way]:
+def _made(context: Context, kind: EffectKind, value: int) -> list[Way]:
     if not context.image.in_code(value):
         return [Harmless("data")]
     if context.start < value < context.end:
         return [Harmless("a label of the function itself")]
-    return [Reaches(value) if kind is Kind.COMPARISON else Takes(value)]
+    return [Reaches(value) if kind is EffectKind.COMPARISON else Takes(value)]
 
 
-def _by_pointer(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+def _by_pointer(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     return [Pointer()]
 
 
-def _no_code(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+def _no_code(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     return [Harmless("it enters the kernel")]
 
 
-def _unread(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+def _unread(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     return [Unclear(Why.NO_INSTRUCTION)]
 
 
-def _sum(context: Context, kind: Kind, value: int) -> list[Way]:  # noqa: ARG001 - one form
+def _sum(context: Context, kind: EffectKind, value: int) -> list[Way]:  # noqa: ARG001 - one form
     return [Unclear(Why.SUM)]
 
 
 PAGE = 4096
 _TABLE_BYTES = 4096
 
-WAYS: dict[Kind, Callable[[Context, Kind, int], list[Way]]] = {
-    Kind.CALL: _direct,
-    Kind.JUMP: _direct,
-    Kind.CALL_SLOT: _slot,
-    Kind.JUMP_SLOT: _slot,
-    Kind.INDIRECT_CALL: _by_pointer,
-    Kind.INDIRECT_JUMP: _by_pointer,
-    Kind.SUM: _sum,
-    Kind.LOAD: _load,
-    Kind.REFERENCE: _reference,
-    Kind.COMPARISON: _load,
-    Kind.PAGE: _page,
-    Kind.ENTER: _no_code,
-    Kind.FOREIGN: _no_code,
-    Kind.UNREAD: _unread,
+WAYS: dict[EffectKind, Callable[[Context, EffectKind, int], list[Way]]] = {
+    EffectKind.CALL: _direct,
+    EffectKind.JUMP: _direct,
+    EffectKind.CALL_SLOT: _slot,
+    EffectKind.JUMP_SLOT: _slot,
+    EffectKind.INDIRECT_CALL: _by_pointer,
+    EffectKind.INDIRECT_JUMP: _by_pointer,
+    EffectKind.SUM: _sum,
+    EffectKind.LOAD: _load,
+    EffectKind.REFERENCE: _reference,
+    EffectKind.COMPARISON: _load,
+    EffectKind.PAGE: _page,
+    EffectKind.ENTER: _no_code,
+    EffectKind.FOREIGN: _no_code,
+    EffectKind.UNREAD: _unread,
 }
 """The ways of each kind of event; what has none is unclear. Tests take each out in turn."""
 
 
 def ways_of(
     context: Context,
-    kind: Kind,
+    kind: EffectKind,
     value: int,
-    known: Mapping[Kind, Callable[[Context, Kind, int], list[Way]]] = WAYS,
+    known: Mapping[EffectKind, Callable[[Context, EffectKind, int], list[Way]]] = WAYS,
 ) -> list[Way]:
     """Return all the ways of an event: at least one, ``Unclear`` where nothing else is known."""
     find = known.get(kind)

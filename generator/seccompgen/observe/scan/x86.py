@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
-from seccompgen.observe.scan.machine import Event, Kind, Register, Slot
+from seccompgen.observe.scan.machine import Effect, EffectKind, Register, Slot
 from seccompgen.observe.scan.stack_escape import is_only_compared
 from seccompgen.observe.scan.tables import relative_targets, word_targets
 from seccompgen.observe.scan.vectors import vector_length
@@ -24,7 +24,7 @@ from seccompgen.observe.scan.x86_values import KERNEL, X86Values
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from seccompgen.observe.scan.image import Image, Span
+    from seccompgen.observe.scan.image import AddressRange, Image
     from seccompgen.observe.scan.machine import Instruction, Location
 
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
@@ -61,7 +61,7 @@ class X86(X86Values):
         """See ``Machine``."""
         return list(self._quick.disasm_lite(image.read(start, end - start), start))
 
-    def events(self, image: Image, code: Sequence[Instruction]) -> Iterator[Event]:
+    def events(self, image: Image, code: Sequence[Instruction]) -> Iterator[Effect]:
         """See ``Machine``."""
         absolute = not image.relocatable
         for i, instruction in enumerate(code):
@@ -69,8 +69,10 @@ class X86(X86Values):
             word = mnemonic.rpartition(" ")[2]
             if word == "call" or word[0] == "j" or word[:4] == "loop" or word == "xbegin":
                 if operands[:1].isdigit():  # most are such
-                    yield Event(
-                        Kind.CALL if word == "call" else Kind.JUMP, address, int(operands, 0)
+                    yield Effect(
+                        EffectKind.CALL if word == "call" else EffectKind.JUMP,
+                        address,
+                        int(operands, 0),
                     )
                     continue
                 yield self._transfer(instruction)
@@ -80,36 +82,36 @@ class X86(X86Values):
                 yield from self._relative(image, code, i)
             if absolute and "0x" in operands:
                 for text in _ABSOLUTE.findall(operands):
-                    yield Event(Kind.REFERENCE, address, int(text, 16))
+                    yield Effect(EffectKind.REFERENCE, address, int(text, 16))
 
-    def _transfer(self, instruction: Instruction) -> Event:
+    def _transfer(self, instruction: Instruction) -> Effect:
         """Return the event of a call or jump to where a register or a word says."""
         address, size, _, operands = instruction
         call = word_of(instruction) == "call"
         if operands.startswith(("ptr [", "fword ptr [")):
-            return Event(Kind.UNREAD, address)  # to another code segment
+            return Effect(EffectKind.UNREAD, address)  # to another code segment
         memory = memory_of(instruction)
         if memory and memory.plain and memory.base == "rip":
             slot = memory.offset + address + size
-            return Event(Kind.CALL_SLOT if call else Kind.JUMP_SLOT, address, slot)
+            return Effect(EffectKind.CALL_SLOT if call else EffectKind.JUMP_SLOT, address, slot)
         if call and operands == KERNEL:
-            return Event(Kind.ENTER, address)
-        return Event(Kind.INDIRECT_CALL if call else Kind.INDIRECT_JUMP, address)
+            return Effect(EffectKind.ENTER, address)
+        return Effect(EffectKind.INDIRECT_CALL if call else EffectKind.INDIRECT_JUMP, address)
 
-    def _special(self, code: Sequence[Instruction], index: int) -> Iterator[Event]:
+    def _special(self, code: Sequence[Instruction], index: int) -> Iterator[Effect]:
         """Yield the event of a return, of what enters the kernel, and of what is not understood."""
         address, _, _, operands = code[index]
         word = word_of(code[index])
         if word == "ret":
             if index and _sets_return(code[index - 1]):
-                yield Event(Kind.INDIRECT_JUMP, address)
+                yield Effect(EffectKind.INDIRECT_JUMP, address)
         elif word in _FAR or (word == ".byte" and _is_unread(code, index)):
-            yield Event(Kind.UNREAD, address)
+            yield Effect(EffectKind.UNREAD, address)
         elif word in _ENTERS and (word != "int" or operands == "0x80"):
             own = (word == "syscall") == (self.word == 8) or self.word == 4
-            yield Event(Kind.ENTER if own else Kind.FOREIGN, address)
+            yield Effect(EffectKind.ENTER if own else EffectKind.FOREIGN, address)
 
-    def _relative(self, image: Image, code: Sequence[Instruction], index: int) -> Iterator[Event]:
+    def _relative(self, image: Image, code: Sequence[Instruction], index: int) -> Iterator[Effect]:
         """Yield the event of an operand that counts from the instruction."""
         address, size, mnemonic, _ = code[index]
         memory = memory_of(code[index])
@@ -117,13 +119,17 @@ class X86(X86Values):
             return
         value = memory.offset + address + size
         if mnemonic in {"lea", "mov"} and is_only_compared(self, code, index):
-            yield Event(Kind.COMPARISON, address, value)
+            yield Effect(EffectKind.COMPARISON, address, value)
             return
         # The base of the slots is of use only with distances, which movabs makes; else it is the
         # end of what lies before it.
         base = any(table.start == value for table in image.slot_tables)
         end = base and not any(one[2] == "movabs" for one in code)
-        yield Event(Kind.REFERENCE if mnemonic == "lea" and not end else Kind.LOAD, address, value)
+        yield Effect(
+            EffectKind.REFERENCE if mnemonic == "lea" and not end else EffectKind.LOAD,
+            address,
+            value,
+        )
 
     def stub_slot(self, image: Image, address: int) -> int | None:
         """See ``Machine``."""
@@ -140,7 +146,7 @@ class X86(X86Values):
         addition: Instruction | None,  # noqa: ARG002 - of one form
         table: int,
         base: int | None,
-        function: Span,  # noqa: ARG002 - entries are wide enough to tell
+        function: AddressRange,  # noqa: ARG002 - entries are wide enough to tell
     ) -> Iterator[int]:
         """See ``Machine``."""
         if base is None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from seccompgen.observe.scan.machine import Register, Slot, Sum, TableLoad
 from seccompgen.observe.scan.x86_operands import (
+    Immediate,
     Memory,
-    Number,
     Reg,
     first_two,
     memory_of,
@@ -129,9 +129,9 @@ class X86Instructions:
         if target.bits < 32:
             return None
         match mnemonic, source:
-            case "and", Number(value) if value >= 0:
+            case "and", Immediate(value) if value >= 0:
                 return Sum((), rest=value)
-            case "shl", Number(value):
+            case "shl", Immediate(value):
                 return Sum(((register, 1 << value),))
             case "add", Reg(other):
                 return Sum(((register, 1), (other, 1)))
@@ -174,9 +174,9 @@ class X86Instructions:
     def compared(self, code: Sequence[Instruction], index: int) -> tuple[str, int] | None:
         """See ``Machine``."""
         match code[index][2], first_two(code[index]):
-            case "and", (Reg(name), Number(most)) if most >= 0:
+            case "and", (Reg(name), Immediate(most)) if most >= 0:
                 return name, most
-            case "cmp", (Reg(name), Number(most)) if most >= 0:
+            case "cmp", (Reg(name), Immediate(most)) if most >= 0:
                 following = (one[2] for one in code[index + 1 :] if one[2] not in _KEEPS_FLAGS)
                 return (name, most) if next(following, "") in _UNSIGNED else None
         return None

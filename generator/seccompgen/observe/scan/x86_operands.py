@@ -27,7 +27,7 @@ class Reg(NamedTuple):
     shift: int = 0
 
 
-class Number(NamedTuple):
+class Immediate(NamedTuple):
     """A constant."""
 
     value: int
@@ -55,7 +55,7 @@ class Memory(NamedTuple):
         return Slot(self.base, self.offset) if on_stack and self.base else None
 
 
-Operand: TypeAlias = Reg | Number | Memory | None
+Operand: TypeAlias = Reg | Immediate | Memory | None
 """None for what holds no number of a call: vectors, segments, constants of another segment."""
 
 
@@ -112,7 +112,7 @@ def _operand(text: str) -> Operand:
     if text in REGISTERS:
         return REGISTERS[text]
     if _NUMBER.fullmatch(text):
-        return Number(int(text, 0))
+        return Immediate(int(text, 0))
     match = _MEMORY.search(text)
     return _memory(match) if match else None
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.scan.machine import Known, Lost, Moved, Register, Slot
+from seccompgen.observe.scan.machine import KnownValue, Lost, Moved, Register, Slot
 from seccompgen.observe.scan.stack_escape import Frames
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.x86_instructions import READ_ONLY, X86Instructions
 from seccompgen.observe.scan.x86_operands import (
+    Immediate,
     Memory,
-    Number,
     Reg,
     first_two,
     operands_of,
@@ -89,8 +89,8 @@ class X86Values(X86Instructions):
         if target.bits < 32:
             low = word == "mov" and (target.bits, target.shift) == (8, 0)
             cleared = low and index > 0 and _clears(code[index - 1], target.name)
-            if cleared and isinstance(source, Number):
-                return Known(source.value & 0xFF)
+            if cleared and isinstance(source, Immediate):
+                return KnownValue(source.value & 0xFF)
             return Lost(Why.PART)
         found = self._set_to(instruction, target, source)
         return found or self._unless_written(image, instruction, location)
@@ -100,18 +100,18 @@ class X86Values(X86Instructions):
         own = Register(target.name)
         match word_of(instruction), source:
             case "xor" | "sub", Reg() if source == target:
-                return Known(0)
-            case "mov" | "movabs" | "movsxd", Number(value):
-                return Known(value)
+                return KnownValue(0)
+            case "mov" | "movabs" | "movsxd", Immediate(value):
+                return KnownValue(value)
             case "mov" | "movabs" | "movsxd" | "xchg", _:
                 return self._load(source)
             case "movq" | "movd", _:  # out of vectors, where words are only kept
                 return self._load(source)
             case "lea", Memory() as memory:
                 return _address(memory, instruction[0] + instruction[1])
-            case "add", Number(value):
+            case "add", Immediate(value):
                 return Moved((own,), value)
-            case "sub", Number(value):
+            case "sub", Immediate(value):
                 return Moved((own,), -value)
             case "inc", _:
                 return Moved((own,), 1)
@@ -119,10 +119,10 @@ class X86Values(X86Instructions):
                 return Moved((own,), -1)
             case ("xor" | "ror" | "rol") as word, _:
                 return Lost(Why.DECODED, word)
-            case "or", Number(value) if value & 0xFFFFFFFF == 0xFFFFFFFF:
-                return Known(value)
-            case "and", Number(0):
-                return Known(0)
+            case "or", Immediate(value) if value & 0xFFFFFFFF == 0xFFFFFFFF:
+                return KnownValue(value)
+            case "and", Immediate(0):
+                return KnownValue(0)
             case "pop", _:
                 return Moved((Slot("rsp", 0),))
             case word, _ if word.startswith("cmov"):
@@ -132,8 +132,8 @@ class X86Values(X86Instructions):
 
     def _load(self, source: Operand) -> Step:
         match source:
-            case Number(value):
-                return Known(value)
+            case Immediate(value):
+                return KnownValue(value)
             case Reg(name, bits):
                 return Moved((Register(name),)) if bits >= 32 else Lost(Why.PART)
             case Memory(size=size) as memory:
@@ -235,7 +235,7 @@ class X86Values(X86Instructions):
             match instruction[2], operands_of(instruction):
                 case "push", _:
                     size += self.word
-                case "sub" | "add", (Reg("rsp"), Number(value)):
+                case "sub" | "add", (Reg("rsp"), Immediate(value)):
                     return size + abs(value)
                 case "call" | "ret", _:
                     break
@@ -245,9 +245,9 @@ class X86Values(X86Instructions):
 def _address(memory: Memory, following: int) -> Step:
     """Return what ``lea`` makes of ``memory``, before the instruction at ``following``."""
     if memory.plain and memory.base == "rip":
-        return Known(following + memory.offset)
+        return KnownValue(following + memory.offset)
     if memory.plain and memory.base is None:
-        return Known(memory.offset)
+        return KnownValue(memory.offset)
     if memory.plain and memory.base and memory.base != "rsp":
         return Moved((Register(memory.base),), memory.offset)
     return Lost(Why.COMPUTED, "lea")
@@ -256,9 +256,9 @@ def _address(memory: Memory, following: int) -> Step:
 def _stack_set(word: str, source: Operand, slot: Slot) -> Step:
     """Step over what sets the stack pointer, and is no push or pop."""
     match word, source:
-        case "add", Number(value):
+        case "add", Immediate(value):
             return Moved((Slot("rsp", slot.offset + value),))
-        case "sub", Number(value):
+        case "sub", Immediate(value):
             return Moved((Slot("rsp", slot.offset - value),))
         case "lea", Memory(slot=Slot(base, offset)):
             return Moved((Slot(base, slot.offset + offset),))
@@ -288,6 +288,6 @@ def _stack_pointer(instruction: Instruction) -> Slot | None:
 def _grows_stack(image: Image, call: Instruction) -> bool:
     """Return True if ``call`` makes Go's stack larger, which touches nothing on it."""
     target, _ = first_two(call)
-    if not image.is_go or not isinstance(target, Number):
+    if not image.is_go or not isinstance(target, Immediate):
         return False
     return image.function_at(target.value).startswith("runtime.morestack")
