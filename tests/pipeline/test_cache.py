@@ -202,9 +202,9 @@ BUILD = """
 import sys
 from pathlib import Path
 import seccompgen
-from seccompgen.pipeline.build import Means, build_policy, shipped_tables
+from seccompgen.pipeline.build import BuildOptions, build_policy, shipped_tables
 assert seccompgen.__file__.startswith(sys.argv[1]), seccompgen.__file__
-built = build_policy(Path(sys.argv[2]), shipped_tables(), means=Means(1, Path(sys.argv[3])))
+built = build_policy(Path(sys.argv[2]), shipped_tables(), means=BuildOptions(1, Path(sys.argv[3])))
 print([len(program.instructions) for program in built.programs])
 """
 

@@ -185,10 +185,11 @@ def _settings(settings: Settings, *, no_new_privs: bool | None, log: bool) -> Se
 
 def _warn(judged: JudgedFilter, command: Command, settings: Settings, tables: Tables) -> None:
     """Say what about the command and the filter is likely to surprise."""
-    from seccompgen.observe.run.preflight import surprises  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.observe.run.preflight import preflight_warnings  # noqa: PLC0415 - keeps --help fast
 
     print_notes(
-        Diagnostic(f"note: {text}") for text in surprises(judged, command, settings, tables)
+        Diagnostic(f"note: {text}")
+        for text in preflight_warnings(judged, command, settings, tables)
     )
 
 

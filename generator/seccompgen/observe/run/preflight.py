@@ -26,7 +26,7 @@ _X32_MACHINE = 62
 """EM_X86_64 in an ELF file of 32 bits: x32."""
 
 
-def surprises(
+def preflight_warnings(
     judged: JudgedFilter, command: Command, settings: Settings, tables: Tables
 ) -> Iterator[str]:
     """Yield what is worth saying, a sentence each."""
