@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from c_programs import compiled
 from seccompgen.observe.scan import Scan, scan
-from seccompgen.observe.scan.machine import EffectKind
+from seccompgen.observe.scan.processor import EffectKind
 from seccompgen.observe.scan.ways import WAYS
 from seccompgen.pipeline.build import shipped_tables
 

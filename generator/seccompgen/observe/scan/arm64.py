@@ -19,7 +19,8 @@ from seccompgen.observe.scan.arm64_instructions import (
     whole,
 )
 from seccompgen.observe.scan.arm64_pages import carried, memory_operand, pages_of, parts_of
-from seccompgen.observe.scan.machine import (
+from seccompgen.observe.scan.jump_tables import relative_targets, word_targets
+from seccompgen.observe.scan.processor import (
     Effect,
     EffectKind,
     Instruction,
@@ -32,7 +33,6 @@ from seccompgen.observe.scan.machine import (
     Step,
 )
 from seccompgen.observe.scan.stack_escape import Frames, is_only_compared
-from seccompgen.observe.scan.tables import relative_targets, word_targets
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:

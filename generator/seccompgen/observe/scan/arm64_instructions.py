@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.scan.machine import (
+from seccompgen.observe.scan.processor import (
     Instruction,
     Location,
     Register,

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from seccompgen.observe.scan.arm64_instructions import number, whole
-from seccompgen.observe.scan.machine import Effect, EffectKind, Instruction
+from seccompgen.observe.scan.processor import Effect, EffectKind, Instruction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

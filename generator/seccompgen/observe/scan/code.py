@@ -17,7 +17,7 @@ from seccompgen.observe.scan.jumps import (
     stays_within,
 )
 from seccompgen.observe.scan.layout import Layout, machine_for
-from seccompgen.observe.scan.machine import Effect, EffectKind
+from seccompgen.observe.scan.processor import Effect, EffectKind
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.ways import (
     CALLS,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Instruction
+    from seccompgen.observe.scan.processor import Instruction
 
 _OVERLAY_BYTES = 256
 _ONLY_COMPARED = {"__syscall_cancel_arch", "__syscall_cancel_arch_start"}

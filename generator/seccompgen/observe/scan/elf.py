@@ -11,7 +11,7 @@ from seccompgen.observe.scan.frames import UnreadFramesError, read_frames, read_
 from seccompgen.observe.scan.image import AddressRange, FunctionSymbol, Image
 from seccompgen.observe.scan.pclntab import go_functions
 from seccompgen.observe.scan.relocations import relocate
-from seccompgen.observe.scan.symbols import read_symbols
+from seccompgen.observe.scan.symbol_tables import read_symbols
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from seccompgen.observe.scan.binary import Binary
     from seccompgen.observe.scan.frames import Frame
-    from seccompgen.observe.scan.symbols import Symbol
+    from seccompgen.observe.scan.symbol_tables import Symbol
 
 _GO_MAGIC = b"\xff Go buildinf:"
 """Heads the build information of every Go program (Go's debug/buildinfo)."""

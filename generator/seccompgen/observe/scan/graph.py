@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from seccompgen.observe.scan.analysis import Analysis
     from seccompgen.observe.scan.code import FunctionFacts, Reading
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Machine
+    from seccompgen.observe.scan.processor import Machine
 
 _BY_NAME = frozenset({"dlsym", "dlvsym"})
 

@@ -14,14 +14,14 @@ from bisect import bisect_left
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.observe.scan.machine import KnownValue, Lost, Moved, Register
+from seccompgen.observe.scan.processor import KnownValue, Lost, Moved, Register
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.observe.scan.image import AddressRange, Image
-    from seccompgen.observe.scan.machine import Instruction, Location, Machine, Step
+    from seccompgen.observe.scan.processor import Instruction, Location, Machine, Step
 
 _NEAR_BYTES = 96
 """The distance before the load from a table in which its index may be compared."""

@@ -6,14 +6,14 @@ from bisect import bisect_right
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.scan.machine import EffectKind
+from seccompgen.observe.scan.processor import EffectKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.core.abis import Abi
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Machine
+    from seccompgen.observe.scan.processor import Machine
 
 _LONG_BYTES = 1 << 14
 

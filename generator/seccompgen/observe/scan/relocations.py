@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.observe.scan.binary import Binary
-    from seccompgen.observe.scan.symbols import Symbol
+    from seccompgen.observe.scan.symbol_tables import Symbol
 
 
 class _Relocations(NamedTuple):

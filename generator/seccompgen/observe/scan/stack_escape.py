@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Instruction, Machine, Slot
+    from seccompgen.observe.scan.processor import Instruction, Machine, Slot
 
 _MAX_USES = 500
 """Instructions within which a register must be set anew for its uses to be known."""

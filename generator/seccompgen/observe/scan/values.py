@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from seccompgen.observe.scan.machine import KnownValue, Lost, Moved
+from seccompgen.observe.scan.processor import KnownValue, Lost, Moved
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.ways import ImageAddress
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from seccompgen.observe.scan.graph import CodeGraph, Edge
-    from seccompgen.observe.scan.machine import Instruction, Location, Step
+    from seccompgen.observe.scan.processor import Instruction, Location, Step
 
 _MAX_STATES = 200_000
 _U32 = 0xFFFFFFFF

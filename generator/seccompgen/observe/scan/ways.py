@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.observe.scan.machine import EffectKind
+from seccompgen.observe.scan.processor import EffectKind
 from seccompgen.observe.scan.unknown import Why
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
-from seccompgen.observe.scan.machine import Effect, EffectKind, Register, Slot
+from seccompgen.observe.scan.jump_tables import relative_targets, word_targets
+from seccompgen.observe.scan.processor import Effect, EffectKind, Register, Slot
 from seccompgen.observe.scan.stack_escape import is_only_compared
-from seccompgen.observe.scan.tables import relative_targets, word_targets
 from seccompgen.observe.scan.vectors import vector_length
 from seccompgen.observe.scan.x86_instructions import STOPS
 from seccompgen.observe.scan.x86_operands import (
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from seccompgen.observe.scan.image import AddressRange, Image
-    from seccompgen.observe.scan.machine import Instruction, Location
+    from seccompgen.observe.scan.processor import Instruction, Location
 
 _ABSOLUTE = re.compile(r"0x[0-9a-f]{4,16}\b")
 _STUB = re.compile(rb"(?:\xf3\x0f\x1e[\xfa\xfb])?\xf2?\xff\x25(?P<displacement>.{4})", re.DOTALL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.scan.machine import Register, Slot, Sum, TableLoad
+from seccompgen.observe.scan.processor import Register, Slot, Sum, TableLoad
 from seccompgen.observe.scan.x86_operands import (
     Immediate,
     Memory,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Instruction, Location
+    from seccompgen.observe.scan.processor import Instruction, Location
 
 _UNSIGNED = frozenset({"ja", "jae", "jb", "jbe"})
 """Branches on which of two numbers without a sign is larger."""

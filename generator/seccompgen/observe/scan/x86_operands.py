@@ -6,10 +6,10 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from seccompgen.observe.scan.machine import Slot
+from seccompgen.observe.scan.processor import Slot
 
 if TYPE_CHECKING:
-    from seccompgen.observe.scan.machine import Instruction
+    from seccompgen.observe.scan.processor import Instruction
 
 _MEMORY = re.compile(r"(?:(?P<size>\w+) ptr )?(?:(?P<segment>[c-gs]s):)?\[(?P<sum>[^]]+)\]")
 _NUMBER = re.compile(r"-?(?:0x[0-9a-f]+|\d+)")

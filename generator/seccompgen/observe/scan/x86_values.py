@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.observe.scan.machine import KnownValue, Lost, Moved, Register, Slot
+from seccompgen.observe.scan.processor import KnownValue, Lost, Moved, Register, Slot
 from seccompgen.observe.scan.stack_escape import Frames
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.observe.scan.x86_instructions import READ_ONLY, X86Instructions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.observe.scan.image import Image
-    from seccompgen.observe.scan.machine import Instruction, Location, Step
+    from seccompgen.observe.scan.processor import Instruction, Location, Step
     from seccompgen.observe.scan.x86_operands import Operand
 
 _PRESERVED = frozenset({"rbx", "rbp", "rsp", "r12", "r13", "r14", "r15"})
