@@ -278,7 +278,7 @@ def test_every_fault_is_tried_by_some_guest_beside_what_it_should_mean() -> None
 def test_programs_are_compiled_anew_for_other_guests() -> None:
     """The guests say for which ABIs; of one that is not among them nothing would be tried."""
     names = {path.name for path in programs._files()}
-    assert {"guests.py", "faults.py", "policies.py", "foreign.py", "oracle.py"} <= names
+    assert {"machines.py", "faults.py", "policies.py", "foreign.py", "oracle.py"} <= names
 
 
 def test_a_guest_that_says_nothing_is_given_up() -> None:

@@ -113,7 +113,7 @@ def killing(example: Path) -> None:
 
 
 def _replace_install(example: Path, body: str) -> None:
-    for path in (example / "sandbox").glob("[a-z]*.py"):
+    for path in (example / "sandbox").glob("[a-z]*/__init__.py"):
         path.write_text(f"def install():\n    {body}\n")
 
 

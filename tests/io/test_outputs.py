@@ -104,15 +104,15 @@ def test_a_refusal_comes_before_the_first_replacement(tmp_path: Path) -> None:
 LONG = "x" * 300
 POLICY = "arches: [x86_64]\ndefault_action: errno\nsyscalls: [{action: allow, names: [read]}]\n"
 WRITING = {
-    "build": (["build", "a.yml", "-o", "OUT"], "OUT/_runtime.py"),
+    "build": (["build", "a.yml", "-o", "OUT"], "OUT/_explain.py"),
     "bpf": (["build", "a.yml", "--format", "bpf", "-o", "OUT"], "OUT/a.x86_64.bpf"),
     "depfile": (
         ["build", "a.yml", "--format", "go", "-o", ".", "--depfile", "OUT"],
         "a/install_linux.go",
     ),
-    "vendor": (["vendor", "a.yml", "OUT"], "OUT/_runtime.py"),
+    "vendor": (["vendor", "a.yml", "OUT"], "OUT/_explain.py"),
     "single file": (["vendor", "--single-file", "a.yml", "OUT.py"], "OUT.py"),
-    "union": (["union", "a.yml", "a.yml", "--name", "u", "-o", "OUT"], "OUT/_runtime.py"),
+    "union": (["union", "a.yml", "a.yml", "--name", "u", "-o", "OUT"], "OUT/_explain.py"),
     "record": (["record", "-o", "OUT.yml", "--", "true"], "OUT.yml"),
     "init": (["init", "--policy", "no_exec", "--output", "OUT"], "seccomp/no_exec.yml"),
 }

@@ -224,11 +224,11 @@ def test_build_uses_what_it_kept_and_the_proofs_do_not(tmp_path: Path) -> None:
     poison(tmp_path / "cache")
 
     assert seccompgen("build", policy, "-o", out, env=env).code == 0
-    assert b"ret  trace(77)" in snapshot(out)["p.py"]
+    assert b"ret  trace(77)" in snapshot(out)["p/_x86_64.py"]
     assert "trace(77)" in seccompgen("disasm", policy, env=env).out
     run = seccompgen("build", policy, "-o", out, "--check", env=env)
     assert run.code == 1
-    assert "p.py says trace(77), p.yml says allow\n" in run.err
+    assert "p says trace(77), p.yml says allow\n" in run.err
     assert entry.read_bytes() != sound
     assert seccompgen("build", policy, "-o", out, "--no-cache", env=env).code == 0
     assert snapshot(out) == good
@@ -254,7 +254,7 @@ def test_vendor_uses_what_it_kept_and_its_check_does_not(tmp_path: Path) -> None
     poison(tmp_path / "cache")
     assert seccompgen("vendor", "--check", dest, env=env).code == 0
     assert seccompgen("vendor", dest, env=env).code == 0
-    assert b"ret  trace(77)" in snapshot(dest)["p.py"]
+    assert b"ret  trace(77)" in snapshot(dest)["p/_x86_64.py"]
     assert seccompgen("vendor", "--check", dest, env=env).code == 1
     assert seccompgen("vendor", "--no-cache", dest, env=env).code == 0
     assert seccompgen("vendor", "--check", dest, env=env).code == 0
@@ -273,7 +273,7 @@ def test_tables_uses_what_it_kept_and_its_proof_does_not(tmp_path: Path) -> None
     assert seccompgen("tables", cwd=tree, env=env).code == 0
     run = seccompgen("tables", "--check", cwd=tree, env=env)
     assert run.code == 1
-    assert "p.py says trace(77), p.yml says allow\n" in run.err
+    assert "p says trace(77), p.yml says allow\n" in run.err
 
 
 def test_without_a_place_for_a_cache_everything_works(tmp_path: Path) -> None:

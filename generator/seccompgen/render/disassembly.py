@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.model import Action
 from seccompgen.core.program import ALU_AND_K, JMP_JA, LD_W_ABS, RET_K, Instruction
-from seccompgen.render.listing import JUMPS, PLAIN, Listing, ret_action, word_name
+from seccompgen.render.listing import JUMPS, PLAIN, Listing, digits, ret_action, word_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,7 +99,7 @@ class _Disassembly(Listing):
         if one.code == RET_K:
             return f"ret  {self._answer(one.k)}"
         template = PLAIN.get(one.code, "")
-        return template.format(k=f"{one.k:#x}") if "{k}" in template or not one.k else ""
+        return template.format(k=digits(one.k)) if "{k}" in template or not one.k else ""
 
     def _answer(self, ret: int) -> str:
         """Return a SECCOMP_RET value as a policy spells it, or in digits if none says so."""

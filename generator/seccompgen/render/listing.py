@@ -60,6 +60,11 @@ Intervals: TypeAlias = tuple[tuple[int, int], ...]
 """Disjoint (first, last) pairs of numbers, ascending."""
 
 
+def digits(k: int) -> str:
+    """Return a constant of an instruction as text: those below 10 need no base."""
+    return str(k) if k < 10 else f"{k:#x}"
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """An instruction as text; ``label`` names it where something jumps to it.
@@ -281,7 +286,7 @@ class Listing:
         """Return the text of an instruction that only others' compilers use."""
         code, k = instruction.code, instruction.k
         if code in PLAIN:
-            return PLAIN[code].format(k=k if k <= 9 else f"{k:#x}")
+            return PLAIN[code].format(k=digits(k))
         if code & 0x0F == 0x0D:  # a conditional jump, by X
             name = JUMPS.get(code & ~0x08)
             ways = [self._target(i + 1 + way) for way in (instruction.jt, instruction.jf)]
