@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.errors import InputError
-from seccompgen.core.model import U32, U64, Action, ActionKind, All, Comparison, Condition, Op
+from seccompgen.core.model import U32, U64, Action, ActionKind, All, Comparison, Op, Predicate
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import Allowed, load_policy, write_policy
 
@@ -33,7 +33,7 @@ def comparisons(width: int, most: int) -> st.SearchStrategy[Comparison]:
 
 
 TESTS = st.one_of(comparisons(64, U64), comparisons(32, U32))
-CONDITIONS: st.SearchStrategy[Condition] = st.one_of(
+CONDITIONS: st.SearchStrategy[Predicate] = st.one_of(
     TESTS, st.lists(TESTS, min_size=1, max_size=3).map(lambda tests: All(tuple(tests)))
 )
 NAMES = sorted(set(TABLES.tables["x86_64"].numbers) & set(TABLES.tables["i386"].numbers))
@@ -71,13 +71,13 @@ def test_what_is_written_reads_back(
             # Random conditions may exclude or cover each other; that is all that may be wrong.
             assert all("can never match" in str(one) for one in error.diagnostics), text
             return
-    wanted: dict[str, set[Condition] | None] = {}
+    wanted: dict[str, set[Predicate] | None] = {}
     for one in (*calls[X86_64], *calls[I386]):
         known = wanted.get(one.name, set())
         wanted[one.name] = (
             None if known is None or not one.conditions else {*known, *map(plain, one.conditions)}
         )
-    found: dict[str, set[Condition] | None] = {}
+    found: dict[str, set[Predicate] | None] = {}
     for rule in policy.rules:
         assert rule.action == Action(ActionKind.ALLOW)
         found.setdefault(rule.name, set() if rule.condition else None)
@@ -90,7 +90,7 @@ def test_what_is_written_reads_back(
     assert policy.default_action == EPERM
 
 
-def plain(condition: Condition) -> Condition:
+def plain(condition: Predicate) -> Predicate:
     """Return ``condition`` as a file says it: one test is no list of tests."""
     if isinstance(condition, All) and len(condition.parts) == 1:
         return condition.parts[0]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.diagram import Diagram, NodeId
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Comparison, Condition, Origin
+    from seccompgen.core.model import Comparison, Origin, Predicate
 
 _HALVES = (U32, U64 ^ U32)
 
@@ -43,7 +43,7 @@ class _Case(NamedTuple):
 
 def chain(
     graph: Diagram,
-    rules: Sequence[tuple[Condition | None, NodeId, Origin]],
+    rules: Sequence[tuple[Predicate | None, NodeId, Origin]],
     otherwise: NodeId,
     abi: Abi,
 ) -> NodeId:
@@ -65,7 +65,7 @@ def chain(
     return builder.all_of(common, node, otherwise, origins)
 
 
-def _by_word(condition: Condition | None) -> Iterator[Comparison]:
+def _by_word(condition: Predicate | None) -> Iterator[Comparison]:
     """Yield the comparisons of ``condition``, of one word each where the words are independent."""
     for test in comparisons(condition):
         match test.op:

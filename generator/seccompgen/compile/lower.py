@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from seccompgen.compile.functions import Functions
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Condition, Origin, ResolvedPolicy, Rule
+    from seccompgen.core.model import Origin, Predicate, ResolvedPolicy, Rule
     from seccompgen.core.sets import Box
     from seccompgen.core.tables import Table, Tables
 
@@ -47,7 +47,7 @@ class Answer:
     function: ArgumentFunction
     rule_origins: tuple[Origins, ...]
     default_origins: Origins
-    cases: tuple[tuple[Condition | None, int, Origin], ...] = ()
+    cases: tuple[tuple[Predicate | None, int, Origin], ...] = ()
     asked: tuple[tuple[Box, bool], ...] = ()
 
     @property

@@ -259,7 +259,7 @@ class Comparison:
 class All:
     """True where every part is; with no parts, always."""
 
-    parts: tuple[Condition, ...]
+    parts: tuple[Predicate, ...]
 
     def __str__(self) -> str:
         """Render the parts joined by ``and``."""
@@ -270,10 +270,10 @@ class All:
         return All(tuple(part.of_low_word() for part in self.parts))
 
 
-Condition: TypeAlias = Comparison | All
+Predicate: TypeAlias = Comparison | All
 
 
-def condition_for(condition: Condition | None, argument_bits: int) -> Condition | None:
+def condition_for(condition: Predicate | None, argument_bits: int) -> Predicate | None:
     """Return what ``condition`` asks of arguments of which ``argument_bits`` count, 32 or 64."""
     return condition if condition is None or argument_bits == 64 else condition.of_low_word()
 
@@ -295,7 +295,7 @@ class Rule:
     """
 
     name: str
-    condition: Condition | None
+    condition: Predicate | None
     action: Action
     position: Position
     origin: Origin

@@ -16,7 +16,7 @@ from seccompgen.core.model import U32, U64, All, Comparison, Op
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from seccompgen.core.model import Condition
+    from seccompgen.core.model import Predicate
 
 BITS = 64
 """The level of NOTHING and ALL: beyond the last bit."""
@@ -203,7 +203,7 @@ class Sets:
             case Op.ANY_BITS:
                 return self.minus(ALL, self.masked(test.value, 0))
 
-    def box(self, condition: Condition | None) -> Box:
+    def box(self, condition: Predicate | None) -> Box:
         """Return the arguments that satisfy ``condition``."""
         box = list(EVERYTHING)
         for test in comparisons(condition):
@@ -236,7 +236,7 @@ class Sets:
         return (*box[:found], union, *box[found + 1 :])  # type: ignore[return-value] # six
 
 
-def comparisons(condition: Condition | None) -> Iterator[Comparison]:
+def comparisons(condition: Predicate | None) -> Iterator[Comparison]:
     """Yield every comparison of ``condition``, all of which must hold."""
     if isinstance(condition, Comparison):
         yield condition

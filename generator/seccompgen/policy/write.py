@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Condition
+    from seccompgen.core.model import Action, Predicate
     from seccompgen.core.tables import Tables
 
 _NO_FLAGS = FilterFlag(0)
@@ -27,7 +27,7 @@ class Allowed:
     """
 
     name: str
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Predicate, ...] = ()
     comment: str = ""
 
 
@@ -141,7 +141,7 @@ def _group(allowed: list[Allowed], *, optional: bool) -> Iterator[str]:
                 yield from (f"    - {_argument(test)}" for test in _tests(condition))
 
 
-def _tests(condition: Condition) -> Iterator[Comparison]:
+def _tests(condition: Predicate) -> Iterator[Comparison]:
     if isinstance(condition, Comparison):
         yield condition
     elif isinstance(condition, All):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Condition, Origin, ResolvedPolicy, Rule
+    from seccompgen.core.model import Action, Origin, Predicate, ResolvedPolicy, Rule
     from seccompgen.core.tables import Table, Tables
     from seccompgen.verify.call import Call
 
@@ -134,11 +134,11 @@ def _rules(policy: ResolvedPolicy, table: Table, through: FieldTest) -> Iterator
     yield Case((through, numbers), _ret(policy.default_action, table.abi), policy.default_origin)
 
 
-def _apart_from_the_name(rule: Rule) -> tuple[Condition | None, Action, Origin]:
+def _apart_from_the_name(rule: Rule) -> tuple[Predicate | None, Action, Origin]:
     return rule.condition, rule.action, rule.origin
 
 
-def _tests(condition: Condition | None, argument_bits: int) -> Iterator[FieldTest]:
+def _tests(condition: Predicate | None, argument_bits: int) -> Iterator[FieldTest]:
     """Yield the tests that must all hold for ``condition`` to hold.
 
     Where arguments have 32 bits, what is compared is the low word, whatever the high one is.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Condition, ResolvedPolicy, Rule
+    from seccompgen.core.model import Predicate, ResolvedPolicy, Rule
     from seccompgen.core.tables import Tables
     from seccompgen.observe.record.observations import Arguments, CallNumber, Recording
     from seccompgen.observe.run.refusal import DecidingRule as Decisive
@@ -108,7 +108,7 @@ def held_against(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Against:
     return Against(arguments, verdict, _sights(_judged_by(policy, abi, tables), tables))
 
 
-def _tests(condition: Condition | None) -> Iterator[Comparison]:
+def _tests(condition: Predicate | None) -> Iterator[Comparison]:
     if isinstance(condition, All):
         for part in condition.parts:
             yield from _tests(part)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import Comparison, Condition, Op
+from seccompgen.core.model import Comparison, Op, Predicate
 from seccompgen.core.multiplexed import is_multiplexed, stands_for
 from seccompgen.observe.record.constrainable import worth
 from seccompgen.observe.record.implied import RunFacts, implied, why
@@ -60,7 +60,7 @@ def allowed_calls(
     return {abi: tuple(calls.values()) for abi, calls in found.items()}
 
 
-def allowed(name: str, conditions: tuple[Condition, ...] = (), comment: str = "") -> Allowed:
+def allowed(name: str, conditions: tuple[Predicate, ...] = (), comment: str = "") -> Allowed:
     """Return that a call is allowed, with a comment where a reader may wonder what it is for."""
     return Allowed(name, conditions, comment or why(name))
 
@@ -78,7 +78,7 @@ def unnamed(recording: Recording, tables: Tables) -> list[CallNumber]:
     return [number for number in recording.calls if name_of(number, tables) is None]
 
 
-def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Condition, ...]:
+def _conditions(about: Worth, calls: Iterable[Arguments]) -> tuple[Predicate, ...]:
     """Return the alternatives that cover ``calls``, none if everything shall be allowed."""
     kept = [dict(arguments) for arguments in calls]
     if not all(about.index in arguments for arguments in kept):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.errors import Position
-    from seccompgen.core.model import Condition, ResolvedPolicy
+    from seccompgen.core.model import Predicate, ResolvedPolicy
     from seccompgen.core.tables import Tables
     from seccompgen.policy import Allowed
 
@@ -70,7 +70,7 @@ def needs_of_policy(policy: ResolvedPolicy, tables: Tables) -> Needs:
     ]
     if problems:
         raise InputError(*problems)
-    conditions: dict[str, list[Condition]] = {}
+    conditions: dict[str, list[Predicate]] = {}
     always: set[str] = set()
     for rule in policy.rules:
         found = conditions.setdefault(rule.name, [])
@@ -134,7 +134,7 @@ def _joined(name: str, calls: Iterable[Allowed], position: Position) -> Allowed:
 
 
 def _covered(
-    name: str, condition: Condition, others: Sequence[Condition], position: Position
+    name: str, condition: Predicate, others: Sequence[Predicate], position: Position
 ) -> bool:
     from seccompgen.core.reach import reach  # noqa: PLC0415 - sets of values, for few runs
 
