@@ -132,8 +132,10 @@ TABLES_THERE = (
         ("lea own(%rip), %rdi", True),
         ("mov handed(%rip), %rdi", False),
         ("lea own(%rip), %rdi; test %ecx, %ecx; je 4f; mov handed(%rip), %rdi; 4: nop", False),
+        ("lea own(%rip), %r8; call hidden; mov %r8, %rdi", True),
+        ("lea own(%rip), %rax; call hidden; mov %rax, %rdi", False),
     ],
-    ids=["its own", "another's", "either"],
+    ids=["its own", "another's", "either", "kept over a call", "perhaps returned by a call"],
 )
 def test_a_table_of_another_function_is_unknown(tmp_path: Path, find: str, *, known: bool) -> None:
     """Though the function has one of its own, which could be taken for it."""
