@@ -133,7 +133,7 @@ TABLES_THERE = (
         ("mov handed(%rip), %rdi", False),
         ("lea own(%rip), %rdi; test %ecx, %ecx; je 4f; mov handed(%rip), %rdi; 4: nop", False),
         ("lea own(%rip), %r8; call hidden; mov %r8, %rdi", True),
-        ("lea own(%rip), %rax; call hidden; mov %rax, %rdi", False),
+        ("lea own(%rip), %rdx; call hidden; mov %rdx, %rdi", False),
     ],
     ids=["its own", "another's", "either", "kept over a call", "perhaps returned by a call"],
 )
