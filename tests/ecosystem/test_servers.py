@@ -164,8 +164,8 @@ def test_gunicorn_confines_each_worker_that_it_starts(example: Path, options: st
             assert answer == dict.fromkeys(answer, "PermissionError")
         if "max-requests" in options:
             server.wait_for(lambda: server.log().count("confined") >= 5)
-        os.kill(server.process.pid, signal.SIGHUP)
         workers = server.log().count("confined")
+        os.kill(server.process.pid, signal.SIGHUP)
         server.wait_for(lambda: server.log().count("confined") >= workers + 2)
         assert server.get("/") == '{"hello": "world"}\n'
 
