@@ -187,6 +187,7 @@ class _Functions:
         self._sets = sets
         self._known: dict[ArgumentFunction, _Class] = {}
         self._rules: dict[ArgumentFunction, list[tuple[list[tuple[int, int]], int]]] = {}
+        self._held: dict[tuple[int, int], bool] = {}
         functions = {span.answer.function for one in lines for span in one.line.spans}
         seen = dict.fromkeys(
             args for one in lines for samples in one.samples for args, _ in samples
@@ -223,14 +224,21 @@ class _Functions:
                 ([(n, part) for n, part in enumerate(box) if part != ALL], ret)
                 for box, ret in function.rules
             ]
-        has = self._sets.has
         for parts, ret in rules:
             for n, part in parts:
-                if not has(part, args[n]):
+                if not self._has(part, args[n]):
                     break
             else:
                 return ret
         return function.default
+
+    def _has(self, part: int, value: int) -> bool:
+        """Return True if ``value`` is in ``part``; calls that differ in one word ask again."""
+        key = (part, value)
+        held = self._held.get(key)
+        if held is None:
+            held = self._held[key] = self._sets.has(part, value)
+        return held
 
     def needs(self, span: NumberRange, samples: Sequence[Sample]) -> list[int]:
         """Return the instructions that each of ``samples`` needs once the number is known."""
