@@ -1,4 +1,4 @@
-"""The policy front end: a policy file and what it includes, checked, as a ``model.Policy``.
+"""The policy front end: a policy file and what it includes, checked, as a ``model.ResolvedPolicy``.
 
 ``document`` reads YAML, JSON or TOML with positions, ``layers`` what a file includes, ``schema``
 says what may stand in it, ``resolve`` gives it meaning against the tables. ``write`` goes the other

@@ -60,10 +60,6 @@ class Sighting:
     refusal: Refusal | None = None
 
 
-Sightings: TypeAlias = "Mapping[Sighting, int]"
-"""The number of times that each was seen."""
-
-
 @dataclass(frozen=True, slots=True)
 class Recording:
     """The calls of a workload.

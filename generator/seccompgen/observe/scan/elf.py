@@ -81,7 +81,6 @@ def _image(binary: Binary) -> Image:
         relocatable=binary.relocatable,
         segments=binary.segments,
         code=binary.code,
-        stubs=binary.spans_of(lambda name: name.startswith((".plt", ".iplt"))),
         functions=tuple(sorted(named.values())),
         exports={name: tuple(dict.fromkeys(found)) for name, found in exports.items()},
         slots=relocated.slots,

@@ -57,18 +57,16 @@ class FunctionSymbol(NamedTuple):
 class Image:
     """One ELF file, as far as a scan needs it. Addresses are the file's own, before loading.
 
-    ``code`` are the spans that hold instructions, ``stubs`` those of them that only jump to imports
-    (.plt and its like). ``functions`` are sorted by address. ``exports``
-    are what others can import, by name, every version of it. ``slots`` are words that the loader
-    fills with the address of the function named, ``own_slots`` those that hold a code address of
-    the file itself; ``slot_tables`` are where these lie. ``weak`` are names that it can
-    do without, ``unread`` places of what it says and we do not understand, why, and more of it.
-    ``pointers`` are code addresses that stand in other data,
-    ``imported_pointers`` names whose address the loader puts there. ``roots`` is where
-    others start it: the entry point, initialisers and finalisers. ``frames`` are the starts of
-    what .eh_frame describes: each a function, or a part of one that was laid elsewhere.
-    ``landings`` are where exceptions go on that come to these. ``names`` is where the
-    names of dynamic symbols lie.
+    ``code`` are the spans that hold instructions. ``functions`` are sorted by address. ``exports``
+    are the functions that others can import, by name, in every version. ``slots`` are words that
+    the loader fills with the address of the function named, ``own_slots`` those that hold a code
+    address of the file itself; they lie in ``slot_tables``. ``weak`` are names that the file can do
+    without. ``unread`` are places with something that `scan` does not understand, with the reason
+    and a detail. ``pointers`` are code addresses that stand in other data, ``imported_pointers``
+    names whose address the loader puts there. ``roots`` are the addresses at which others start
+    the file: the entry point, initialisers and finalisers. ``frames`` are the starts of the pieces
+    in .eh_frame: each a function, or a part of one that was laid elsewhere. ``landings`` are the
+    places where exceptions that come to these go on. The names of dynamic symbols lie in ``names``.
     """
 
     path: str
@@ -78,7 +76,6 @@ class Image:
     relocatable: bool
     segments: tuple[Segment, ...]
     code: tuple[AddressRange, ...]
-    stubs: tuple[AddressRange, ...]
     functions: tuple[FunctionSymbol, ...]
     exports: Mapping[str, tuple[int, ...]]
     slots: Mapping[int, str]

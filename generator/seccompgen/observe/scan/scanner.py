@@ -40,7 +40,7 @@ _VDSO_CALLS = (
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """Means of a scan: processes, results of earlier ones, and who is told how far it is."""
+    """Options that do not affect a result: processes, earlier results, a report of progress."""
 
     spread: Spread = alone
     kept: Kept | None = None
