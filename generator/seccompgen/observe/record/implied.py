@@ -4,7 +4,8 @@ A recording that ends by a signal shows no end, and whether a lock is contended 
 running when its parent waits is a matter of time. Each rule says what brings a call with it, and
 why. They act on the process itself, its threads and its children. kill and tgkill could do more, so
 that they are implied where a runtime is known to make them, or for a signal that the run catches
-and that does little to others: SIGCHLD nothing, unless they wait for it.
+and that does little to others: SIGCHLD nothing, unless they wait for it. SIGPIPE ends those that
+leave it at its default, so docs/record.md says what the rule costs.
 
 Sources: signal(7), sigreturn(2), restart_syscall(2), futex(2). The kernel: ``set_restart_fn`` is
 called in kernel/futex/waitwake.c, kernel/time/{hrtimer,alarmtimer,posix-cpu-timers}.c, and for
