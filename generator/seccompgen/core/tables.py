@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS, X32_SYSCALL_BIT
 from seccompgen.core.errors import InputError
+from seccompgen.core.facts import NO_FACTS
 from seccompgen.core.model import U32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.facts import Facts
 
 _TAG = re.compile(r"v(?P<major>[0-9]{1,3})\.(?P<minor>[0-9]{1,3})(\.[0-9]{1,5})?(-rc[0-9]{1,3})?")
 _OLDEST = (5, 10)
@@ -82,10 +84,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """Every table of one tag, by canonical ABI name; ABIs that the tag lacks are not there."""
+    """Every table of one tag, by canonical ABI name; ABIs that the tag lacks are not there.
+
+    ``facts`` are what the same tag says of constants and of the calls' arguments.
+    """
 
     tag: str
     tables: Mapping[str, Table] = field(repr=False)
+    facts: Facts = field(default=NO_FACTS, repr=False)
 
     @cached_property
     def files(self) -> tuple[UpstreamFile, ...]:

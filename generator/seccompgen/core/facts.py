@@ -1,0 +1,86 @@
+"""Facts of one kernel tag beside its numbers: constants by name, and the arguments of calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from seccompgen.core.abis import Abi
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument of a system call, as the kernel declares it.
+
+    ``name`` is upstream's, or the man page's where upstream gives none; empty where neither does.
+    ``type`` is the C type, such as ``unsigned int`` or ``struct stat __user *``. ``bits`` is the
+    number of low bits of ``seccomp_data.args`` that the kernel reads: 8, 16, 32 or 64, None where
+    that is unknown, so that all of them count. ``signed`` tells how the kernel takes them.
+    """
+
+    name: str
+    type: str
+    bits: int | None
+    signed: bool = False
+    pointer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """The entry point of a system call on an ABI, such as ``sys_openat``, and what it takes.
+
+    ``parameters`` are in the order of ``seccomp_data.args``, at most six.
+    """
+
+    entry: str
+    parameters: tuple[Parameter, ...]
+
+    def index(self, name: str) -> int | None:
+        """Return the index of the argument called ``name``, None if there is none."""
+        return next((i for i, one in enumerate(self.parameters) if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A name of the kernel's headers and its values.
+
+    ``value`` counts on each ABI that ``elsewhere`` does not have; None there: the ABI lacks it.
+    Values are as C has them: AT_FDCWD is -100. ``reason`` says why a name has no value anywhere.
+    """
+
+    name: str
+    value: int | None
+    elsewhere: Mapping[str, int | None] = field(default_factory=dict)
+    reason: str = ""
+
+    def on(self, abi: Abi) -> int | None:
+        """Return the value on ``abi``, None if it has none there."""
+        return self.elsewhere.get(abi.name, self.value)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All constants and prototypes of a tag.
+
+    ``prototypes`` has a mapping from calls to prototypes for each ABI, by canonical name. A call
+    that is not there has a prototype that nobody knows.
+    """
+
+    constants: Mapping[str, Constant] = field(default_factory=dict, repr=False)
+    prototypes: Mapping[str, Mapping[str, Prototype]] = field(default_factory=dict, repr=False)
+
+    def prototype(self, call: str, abi: Abi) -> Prototype | None:
+        """Return what ``call`` takes on ``abi``, None where that is unknown."""
+        return self.prototypes.get(abi.name, {}).get(call)
+
+    def value(self, name: str, abi: Abi) -> int | None:
+        """Return the value of the constant ``name`` on ``abi``, None if it has none there."""
+        constant = self.constants.get(name)
+        return constant.on(abi) if constant else None
+
+
+NO_FACTS = Facts()
+"""Nothing is known: every argument is 64 bits wide and nameless."""
