@@ -162,7 +162,7 @@ class _Supervisor:
         if event.kind is EventKind.STOPPED:
             ptrace.listen(tid)
             if tid == self._started.pid:
-                stop_with(tid)
+                stop_with(tid, event.number, lambda: not ptrace.listens(tid))
             return
         number = 0
         if event.kind is EventKind.SIGNAL:
