@@ -6,12 +6,12 @@ for ever. So supervisors are held back before each call that they make for a sto
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ import pytest
 import running_kernel as kernel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 kernel.require_x86_64()
 
@@ -50,6 +50,9 @@ runpy.run_module("seccompgen", run_name="__main__", alter_sys=True)
 """
 STOPS = 24
 """More than there are calls."""
+LEAST_HELD = 5
+"""Of them, before it has stopped."""
+POLICY = "policy.yml"
 # Each sh asks for its parent, so that it needs a supervisor that goes on.
 STOPPER = """
 i=1
@@ -64,22 +67,22 @@ def ask():
         os.getppid()
 
 def stop():
-    for i in range(20):
-        print(i + 1, flush=True)
-        os.kill(os.getpid(), signal.SIGTSTP)
-        threading.get_native_id() == os.getpid() or os.getppid()
+    for i in range(1, int(sys.argv[2]) + 1):
+        print(i, flush=True)
+        signal.raise_signal(signal.SIGTSTP)
+        os.getppid()
     os._exit(5)
 
 for _ in range(3):
     threading.Thread(target=ask, daemon=True).start()
-if sys.argv[1] == "goes":
+if sys.argv[1] == "ends":
     threading.Thread(target=stop).start()
-    ctypes.CDLL(None).syscall(60, 0)  # exit(2): ends this thread alone
+    ctypes.CDLL(None).syscall(60, 0)  # exit(2): of this thread alone
 stop()
 """
 SUPERVISORS = {
-    "notify": ("run", "--trace", "--by", "notify"),
-    "ptrace": ("run", "--trace", "--by", "ptrace"),
+    "notify": ("run", "--trace", "--by", "notify", POLICY, "--"),
+    "ptrace": ("run", "--trace", "--by", "ptrace", POLICY, "--"),
     "record": ("record", "-o", "recorded.yml", "--"),
 }
 
@@ -95,45 +98,91 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+class Job:
+    """A command under a supervisor, in a process group of its own, as a shell starts a job."""
+
+    def __init__(self, place: Path, supervisor: str, *command: str, of: tuple[str, ...]) -> None:
+        self._said = place / "said"
+        with self._said.open("w") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, *of, *SUPERVISORS[supervisor], *command],
+                stdout=out,
+                cwd=place,
+                process_group=0,
+            )
+
+    def is_stopped(self) -> bool:
+        """True if the supervisor is, as a shell sees it."""
+        return state(self._process.pid) == "T"
+
+    def has_said(self, word: int) -> bool:
+        return self._said.read_text().split()[-1:] == [str(word)]
+
+    def go_on(self) -> None:
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def end(self) -> int:
+        return self._process.wait(120)
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+@pytest.fixture
+def job(no_parent: Path, tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Start a job under ``no_parent``."""
+    started = []
+
+    def start(*words: str, of: tuple[str, ...] = ("-m", "seccompgen")) -> Job:
+        started.append(Job(tmp_path, *words, of=of))
+        return started[-1]
+
+    no_parent.rename(tmp_path / POLICY)
+    yield start
+    for one in started:
+        one.close()
+
+
 @pytest.mark.parametrize(
-    ("how", "number"),
+    ("supervisor", "number"),
     [
         *(("notify", "TSTP"), ("notify", "STOP"), ("ptrace", "TSTP"), ("ptrace", "STOP")),
         ("record", "TSTP"),
     ],
 )
 def test_a_job_that_is_continued_goes_on_whenever_that_comes(
-    how: str, number: str, no_parent: Path, tmp_path: Path
+    supervisor: str, number: str, job: Callable[..., Job], tmp_path: Path
 ) -> None:
     (tmp_path / "held_back.py").write_text(HELD_BACK)
-    words = SUPERVISORS[how] if how == "record" else (*SUPERVISORS[how], str(no_parent), "--")
     script = STOPPER.format(stops=STOPS, signal=number)
-    said, held = tmp_path / "said", 0
+    one = job(supervisor, "sh", "-c", script, of=("held_back.py",))
+    held = 0
 
-    def says(word: str) -> Callable[[], bool]:
-        return lambda: said.read_text().split()[-1:] == [word]
+    def is_held_or_stopped() -> bool:
+        return (tmp_path / f"held-{stop}").exists() or one.is_stopped()
 
-    def is_held_or_stopped(stop: int) -> bool:
-        return (tmp_path / f"held-{stop}").exists() or state(job.pid) == "T"
+    for stop in range(1, STOPS + 1):
+        wait_for(partial(one.has_said, stop))  # it went on after the stop before
+        wait_for(is_held_or_stopped)
+        held += not one.is_stopped()
+        one.go_on()
+        (tmp_path / f"continued-{stop}").touch()
+    assert one.end() == 5
+    assert held >= LEAST_HELD
 
-    with (
-        said.open("w") as out,
-        subprocess.Popen(
-            [sys.executable, "held_back.py", *words, "sh", "-c", script],
-            stdout=out,
-            cwd=tmp_path,
-            process_group=0,
-        ) as job,
-    ):
-        try:
-            for stop in range(1, STOPS + 1):
-                wait_for(says(str(stop)))  # it went on after the stop before
-                wait_for(functools.partial(is_held_or_stopped, stop))
-                held += state(job.pid) != "T"
-                os.killpg(job.pid, signal.SIGCONT)
-                (tmp_path / f"continued-{stop}").touch()
-            assert job.wait(120) == 5
-        finally:
-            if job.poll() is None:
-                os.killpg(job.pid, signal.SIGKILL)
-    assert held >= 2
+
+@pytest.mark.parametrize("first", ["stays", "ends"])
+@pytest.mark.parametrize("supervisor", SUPERVISORS)
+def test_a_job_of_busy_threads_stops_and_goes_on(
+    supervisor: str, first: str, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Its threads stop one after the other, and its first thread may have ended before."""
+    (tmp_path / "threaded.py").write_text(THREADED)
+    one = job(supervisor, sys.executable, "threaded.py", first, "8")
+    for stop in range(1, 9):
+        wait_for(partial(one.has_said, stop))
+        wait_for(one.is_stopped)
+        one.go_on()
+    assert one.end() == 5

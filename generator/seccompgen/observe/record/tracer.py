@@ -204,9 +204,9 @@ class Tracer:
     def _stopped(self, tid: int, number: int) -> None:
         """Leave a thread in the stop that its process was told to make."""
         ptrace.listen(tid)
-        if tid == self._main and number in JOB_CONTROL:
+        if number in JOB_CONTROL and ptrace.tells_of_stops(tid, self._main):
             # The shell waits for this process, not for the one that has stopped.
-            stop_with(tid, number, lambda: not ptrace.listens(tid))
+            stop_with(self._main, number, lambda: not ptrace.listens(tid))
 
     def _resume(self, thread: Thread, number: int = 0) -> None:
         if self._leaving:

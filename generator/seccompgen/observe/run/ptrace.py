@@ -107,12 +107,20 @@ def listens(tid: int) -> bool:
     False as soon as its process was continued, though `wait` may be still to tell.
     """
     # Continued, it runs until it stops anew, which then is to be told.
-    if not Process(tid).status.get("State", "").startswith("t"):
+    if Process(tid).state != "t":
         return False
     try:
         return os.waitid(os.P_PID, tid, _CHANGES) is None
     except ChildProcessError:
         return False
+
+
+def tells_of_stops(tid: int, pid: int) -> bool:
+    """Return True if the stops of a process are to be seen by a thread's.
+
+    They are by those of its first thread; by those of any other of its threads once that has ended.
+    """
+    return tid == pid or (Process(pid).state == "Z" and Process(tid).pid == pid)
 
 
 def interrupt(tid: int) -> None:
