@@ -292,6 +292,8 @@ class Rule:
 
     ``position`` is where the name stands; ``origin`` is the part of the policy that reports
     show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
+    ``group`` is the mention (``@basic-io``) that the name comes from, empty for one that is written
+    out; the places are then the mention's.
     """
 
     name: str
@@ -300,6 +302,7 @@ class Rule:
     position: Position
     origin: Origin
     optional: bool = False
+    group: str = ""
 
 
 class FilterFlag(IntFlag):
