@@ -295,8 +295,13 @@ class Rule:
 
     ``position`` is where the name stands; ``origin`` is the part of the policy that reports
     show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
+<<<<<<< HEAD
     ``abis`` are those whose calls it is about, by canonical name, None for all. Rules that the
     numbers of ABIs make of one rule of a policy share its position, and no call matches two.
+=======
+    ``group`` is the mention (``@basic-io``) that the name comes from, empty for one that is written
+    out; the places are then the mention's.
+>>>>>>> w-groups
     """
 
     name: str
@@ -306,6 +311,7 @@ class Rule:
     origin: Origin
     optional: bool = False
     abis: frozenset[str] | None = None
+    group: str = ""
 
     def applies_to(self, abi: Abi) -> bool:
         """Return True if the rule is about calls of ``abi``."""
