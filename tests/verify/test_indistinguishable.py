@@ -190,6 +190,17 @@ def test_of_two_names_of_a_number_what_either_reads_counts() -> None:
     assert of_both == {(ABIS["x86_64"].audit_arch, 5): (U32, 0xFFFF, 0, 0, 0, 0)}
 
 
+def test_every_abi_of_the_kernel_counts() -> None:
+    for abi, others in {
+        "aarch64": {"aarch64", "arm"},
+        "arm": {"arm", "aarch64"},
+        "x32": {"x86_64", "i386"},
+        "riscv64": {"riscv64", "riscv32"},
+    }.items():
+        read = bits_read(TABLES, ABIS[abi])
+        assert {arch for arch, _ in read} == {ABIS[other].audit_arch for other in others}
+
+
 def test_mips_takes_the_prototype_from_the_number_whatever_the_task_is_of() -> None:
     with_facts = replace(
         TABLES,

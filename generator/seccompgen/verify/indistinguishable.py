@@ -128,7 +128,7 @@ def _pair(
     here = _with_argument(call, argument, value & bits)
     answer = side.answer(here)
     for bit in range(64):
-        if value & ~bits & 1 << bit:
+        if value & 1 << bit:
             other = _with_argument(here, argument, here.args[argument] | 1 << bit)
             other_answer = side.answer(other)
             if other_answer != answer:
@@ -172,7 +172,7 @@ class _Search(Exploration):
                 continue
             compared = self._compared_from(state, divided)
             for (arch, masks), numbers in of_numbers.items():
-                arguments = [n for n in _ARGUMENTS if _reads_more(compared, n, masks[n], arch)]
+                arguments = [n for n in _ARGUMENTS if _reads_more(compared, n, masks[n])]
                 if arguments and (part := self._part(box, of_archs[arch], numbers)):
                     for argument in arguments:
                         found += self._pairs(part, state, arch, argument, masks[argument])
@@ -218,12 +218,10 @@ def _halves(bits: int) -> tuple[int, int]:
     return bits & U32, bits >> 32
 
 
-def _reads_more(compared: Mapping[Word, int], argument: int, bits: int, arch: int) -> bool:
+def _reads_more(compared: Mapping[Word, int], argument: int, bits: int) -> bool:
     """Return True if bits are compared of ``argument`` that are not among ``bits``."""
-    (low, high), (low_bits, high_bits) = argument_words(argument), _halves(bits)
-    if arch in ZERO_HIGH_WORDS:
-        high_bits = U32
-    return bool(compared.get(low, 0) & ~low_bits or compared.get(high, 0) & ~high_bits)
+    words = zip(argument_words(argument), _halves(bits), strict=True)
+    return any(compared.get(word, 0) & ~read for word, read in words)
 
 
 class _Masked(Follower):
