@@ -295,13 +295,10 @@ class Rule:
 
     ``position`` is where the name stands; ``origin`` is the part of the policy that reports
     show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
-<<<<<<< HEAD
     ``abis`` are those whose calls it is about, by canonical name, None for all. Rules that the
     numbers of ABIs make of one rule of a policy share its position, and no call matches two.
-=======
     ``group`` is the mention (``@basic-io``) that the name comes from, empty for one that is written
     out; the places are then the mention's.
->>>>>>> w-groups
     """
 
     name: str
