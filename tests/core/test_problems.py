@@ -15,13 +15,14 @@ ROOM = Path(seccompgen.__file__).parent
 ERRORS = {"AnswerNo", "InputError", "OutsideError", "UndecidedError"}
 CODES = """
 abi-left-out abi-missing abi-needed abi-without-filters action-needed arch-compared arch-unchecked
-call-skipped circular-include conflicting-flags conflicting-settings dead-rule deep-include
-empty-group empty-policy few-filters foreign-manifest foreign-module long-program malformed-file
-misplaced-key missing-key mixed-words no-banner no-common-abi no-filters no-listener no-rules
-no-such-filter not-combined not-in-oci-profile other-runtime other-tables pointer-compared
-policy-needed refused-program repeated-abi repeated-rule replaced-filter rule-skipped
-scattered-numbers several-filters shadowed-module source-missing stale-module stock-policy-meant
-too-large too-many-cases too-many-errors unknown-abi unknown-action unknown-call unknown-key
+call-skipped circular-group circular-include conflicting-flags conflicting-settings dead-rule
+deep-group deep-include empty-group empty-policy few-filters foreign-manifest foreign-module
+hidden-calls long-program malformed-file misplaced-key missing-key mixed-words no-banner
+no-common-abi no-filters no-listener no-rules no-such-filter not-combined not-in-oci-profile
+other-runtime other-tables pointer-compared policy-needed refused-program repeated-abi
+repeated-group repeated-rule replaced-filter rule-skipped scattered-numbers several-filters
+shadowed-module source-missing stale-module stock-policy-meant too-large too-many-cases
+too-many-errors unknown-abi unknown-action unknown-call unknown-group unknown-key
 unknown-profiled-call unprintable-name unreadable-file unserved-abi wrong-assembly wrong-profile
 wrong-program wrong-value
 """
