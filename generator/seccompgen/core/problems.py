@@ -24,6 +24,10 @@ class Problem(Enum):
     # The meaning of a policy
     CIRCULAR_INCLUDE = "circular-include"
     DEEP_INCLUDE = "deep-include"
+    UNKNOWN_GROUP = "unknown-group"
+    REPEATED_GROUP = "repeated-group"
+    CIRCULAR_GROUP = "circular-group"
+    DEEP_GROUP = "deep-group"
     EMPTY_POLICY = "empty-policy"
     EMPTY_GROUP = "empty-group"
     UNKNOWN_ABI = "unknown-abi"
@@ -37,6 +41,7 @@ class Problem(Enum):
     CALL_SKIPPED = "call-skipped"
     RULE_SKIPPED = "rule-skipped"
     DEAD_RULE = "dead-rule"
+    HIDDEN_CALLS = "hidden-calls"
     REPEATED_RULE = "repeated-rule"
     NOT_IN_OCI_PROFILE = "not-in-oci-profile"
 

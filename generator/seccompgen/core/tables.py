@@ -69,6 +69,15 @@ class Table:
         """Number to name; where several share a number, the one that sorts first."""
         return {self.numbers[name]: name for name in sorted(self.numbers, reverse=True)}
 
+    def number_of(self, name: str) -> int | None:
+        """Return the number that a rule for ``name`` is about; None if this ABI has no such call.
+
+        A name may also be a number, such as ``435`` or ``-1``, which is 0xffffffff.
+        """
+        if name.lstrip("-").isdecimal():
+            return int(name) & U32
+        return self.numbers.get(name)
+
     @cached_property
     def has_filters(self) -> bool:
         """True if kernels of this tag have SECCOMP_MODE_FILTER on this ABI."""

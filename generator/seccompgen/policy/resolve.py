@@ -22,6 +22,7 @@ from seccompgen.core.model import (
 from seccompgen.core.problems import Problem
 from seccompgen.core.reach import DeadRule, reach
 from seccompgen.policy.document import Source, name_of
+from seccompgen.policy.groups import Groups, is_mention
 from seccompgen.policy.layers import (
     Layer,
     all_flags,
@@ -32,13 +33,15 @@ from seccompgen.policy.layers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.schema import Argument
 
 _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
+_MOST_RULES = 100_000
+_LET_THROUGH = frozenset((ActionKind.ALLOW, ActionKind.LOG))
 
 
 def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
@@ -66,8 +69,8 @@ def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[D
     if default is None or bad_arch is None:
         raise InputError(*problems)
 
-    rules = tuple(rule for layer in layers for rule in _rules(layer))
-    if not rules:
+    rules = _all_rules(layers, tables, (*arches, *compat), problems)
+    if not any(layer.content.syscalls for layer in layers):
         text = "'syscalls' is missing or empty: the filter would do nothing of its own"
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     policy = ResolvedPolicy(
@@ -216,12 +219,40 @@ def _unheard(policy: ResolvedPolicy) -> list[Diagnostic]:
     ]
 
 
-def _rules(layer: Layer) -> Iterable[Rule]:
+def _all_rules(
+    layers: list[Layer], tables: Tables, abis: Iterable[Abi], problems: list[Diagnostic]
+) -> tuple[Rule, ...]:
+    """Return the rules of all layers; of a group, those for calls that one of ``abis`` has."""
+    groups = Groups(_names_on(tables, tables.tables), problems)
+    had = _names_on(tables, (abi.name for abi in abis))
+    rules: list[Rule] = []
+    for layer in layers:
+        groups.define(layer.groups)
+        for rule in _rules(layer, groups):
+            if rule.group and rule.name not in had:
+                continue
+            rules.append(rule)
+            if len(rules) > _MOST_RULES:
+                text = f"more than {_MOST_RULES:,} rules, which no policy has"
+                raise InputError(Diagnostic(text, rule.position, Problem.TOO_LARGE))
+    return tuple(rules)
+
+
+def _names_on(tables: Tables, abis: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for abi in abis for name in tables.tables[abi].numbers)
+
+
+def _rules(layer: Layer, groups: Groups) -> Iterable[Rule]:
     for i, group in enumerate(layer.content.syscalls):
         label, here = f"rule {i + 1}", ("syscalls", i)
         listed = Origin(label, layer.position(*here))
         for j, name in enumerate(group.names):
             where = layer.position(*here, "names", j)
+            if is_mention(name):
+                origin = Origin(f"{label}, {name}", where)
+                for call in groups.calls(name, where):
+                    yield Rule(call, None, group.action, where, origin, optional=True, group=name)
+                continue
             yield Rule(name, None, group.action, where, listed, group.optional)
         for j, entry in enumerate(group.names_with_args):
             where = layer.position(*here, "names_with_args", j, "name")
@@ -289,7 +320,10 @@ def _check_dead(
             for i, rule in enumerate(rules):
                 verdicts.setdefault(rule, {})[table.abi] = dead_here.get(i)
     alive = {_group(rule) for rule, found in verdicts.items() if not all(found.values())}
+    _check_mentions(verdicts, problems, notes)
     for rule, found in verdicts.items():
+        if rule.group:
+            continue
         dead = max(found.items(), key=lambda one: one[0].argument_bits)[1]
         if dead is None or not all(found.values()):
             never = [abi.name for abi, one in found.items() if one and not one.hidden_by]
@@ -306,6 +340,44 @@ def _check_dead(
             narrow = {abi.argument_bits for abi in found} == {32}
             text = _explain_dead(dead, narrow=narrow)
             problems.append(Diagnostic(text, rule.position, Problem.DEAD_RULE))
+
+
+def _check_mentions(
+    verdicts: Mapping[Rule, Mapping[Abi, DeadRule | None]],
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> None:
+    """Report groups of which nothing is left, and calls that one should refuse and does not.
+
+    Groups overlap, and what stands before one is an exception from it: so there is nothing to say
+    of a call of a group that an earlier rule answers alike, or refuses.
+    """
+    mentions: dict[Position, list[tuple[Rule, DeadRule | None]]] = {}
+    for rule, found in verdicts.items():
+        if rule.group:
+            dead = next(iter(found.values())) if all(found.values()) else None
+            mentions.setdefault(rule.position, []).append((rule, dead))
+    for position, members in mentions.items():
+        rule, dead_members = members[0][0], [dead for _, dead in members if dead]
+        hiders = {other for dead in dead_members for other in dead.hidden_by}
+        if len(dead_members) < len(members):
+            names = [
+                dead.rule.name
+                for dead in dead_members
+                if any(other.action.kind in _LET_THROUGH for other in dead.hidden_by)
+            ]
+            if names and rule.action.kind not in _LET_THROUGH:
+                text = f"earlier rules allow calls of {rule.group}: {_some(names)}"
+                notes.append(Diagnostic(text, position, Problem.HIDDEN_CALLS))
+            continue
+        first = min(hiders, key=lambda other: other.position)
+        if {other.action for other in hiders} == {rule.action}:
+            text = f"earlier rules have every call of {rule.group}, the first at {first.position}"
+            notes.append(Diagnostic(text, position, Problem.REPEATED_RULE))
+        else:
+            text = f"{rule.group} can never match: earlier rules answer all of its calls, "
+            text += f"the first {first.action} at {first.position}"
+            problems.append(Diagnostic(text, position, Problem.DEAD_RULE))
 
 
 def _group(rule: Rule) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
+from seccompgen.policy.groups import check_own_name, is_mention
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -27,14 +28,21 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def _parse_name(text: object) -> object:
     if isinstance(text, str) and not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is not the name of a system call")
+        hint = "; a group stands under 'names'" if is_mention(text) else ""
+        raise ValueError(f"{text!r} is not the name of a system call{hint}")
     return text
+
+
+def _parse_item(text: object) -> object:
+    return text if isinstance(text, str) and is_mention(text) else _parse_name(text)
 
 
 _Action = Annotated[Action, BeforeValidator(Action.parse)]
 _Operation = Annotated[Op, BeforeValidator(Op.parse)]
 _Flag = Annotated[FilterFlag, BeforeValidator(FilterFlag.one)]
 _Name = Annotated[str, BeforeValidator(_parse_name)]
+_Item = Annotated[str, BeforeValidator(_parse_item)]
+_GroupName = Annotated[str, BeforeValidator(check_own_name)]
 _Word = Annotated[int, Field(ge=0, le=U64)]
 
 
@@ -63,7 +71,7 @@ class Group(_Section):
     """System calls that share an action."""
 
     action: _Action
-    names: list[_Name] = []
+    names: list[_Item] = []
     names_with_args: list[NameWithArgs] = []
     optional: bool = False
 
@@ -81,6 +89,7 @@ class PolicyFile(_Section):
     flags: list[_Flag] | None = None
     install_on_import: bool | None = None
     include: list[str] = []
+    groups: dict[_GroupName, Annotated[list[_Item], Field(min_length=1)]] = {}
     syscalls: list[Group] = []
 
 
@@ -163,11 +172,12 @@ def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
             message = f"{field} must be true or false, not {_short(value)}"
         case "too_short":
             message = f"{field} must not be empty"
-        case "model_type":
+        case "model_type" | "dict_type":
             message = f"{field} must be a mapping, not {_short(value)}"
         case _:
             message = f"{field}: {error['msg']}"
-    return Diagnostic(message, document.position(path), Problem.WRONG_VALUE)
+    where = document.key_position(path[:-1]) if key == "[key]" else document.position(path)
+    return Diagnostic(message, where, Problem.WRONG_VALUE)
 
 
 def _short(value: object) -> str:

@@ -521,8 +521,13 @@ def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_paren
 
 
 @both
-def test_it_stops_with_the_command_and_continues_it(how: list[str], no_parent: Path) -> None:
-    with start(*how, no_parent, "--", "sh", "-c", "kill -STOP $$; exit 5") as child:
+@pytest.mark.parametrize("orphaned", [False, True])
+def test_it_stops_with_the_command_and_continues_it(
+    how: list[str], orphaned: bool, no_parent: Path
+) -> None:
+    """Also in an orphaned process group, which the kernel lets no terminal stop."""
+    group: dict[str, Any] = {"start_new_session": True} if orphaned else {"process_group": 0}
+    with start(*how, no_parent, "--", "sh", "-c", "kill -STOP $$; exit 5", **group) as child:
         wait_for(lambda: state(child.pid) == "T")
         # To the supervisor alone: a shell would continue all of the job.
         child.send_signal(signal.SIGCONT)
@@ -589,12 +594,13 @@ with open({str(notes)!r}, "a") as file:
 
 
 @contextlib.contextmanager
-def start(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
+def start(*words: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [PYTHON, "-m", "seccompgen", "run", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     ) as child:
         try:
             yield child
