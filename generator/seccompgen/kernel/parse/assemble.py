@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
+from seccompgen.core.facts import Facts
 from seccompgen.core.tables import Table, Tables, UpstreamFile, release
 from seccompgen.io.reading import undecodable
 from seccompgen.kernel.parse.cpp import Included, Macro, Source, evaluate, preprocess
 from seccompgen.kernel.parse.kbuild import read_assignments
+from seccompgen.kernel.parse.prototypes import entry_points
+from seccompgen.kernel.parse.served import arm_compat, served_by_header, served_by_table
 from seccompgen.kernel.parse.sources import (
     AUDIT,
     ELF_MACHINES,
     EMPTY_HEADERS,
+    GENERIC_HEADER,
     GENERIC_MAKEFILE,
     LINKS,
     PLAIN_HEADERS,
@@ -27,6 +31,8 @@ from seccompgen.kernel.parse.tbl import Row, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from seccompgen.kernel.parse.served import Served
 
 _T = TypeVar("_T")
 
@@ -60,20 +66,24 @@ def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
         raise OutsideError(*(_lacks(path) for path in missing))
     errors: list[Diagnostic] = []
     tables: dict[str, Table] = {}
+    served: dict[str, dict[str, Served]] = {}
     for name, abi in ABIS.items():
         try:
-            table = _table(tag, abi, VIEWS[name], tree)
+            found = _table(tag, abi, VIEWS[name], tree)
         except OutsideError as error:
             errors.extend(error.diagnostics)
             continue
-        if table:
-            tables[name] = table
+        if found:
+            tables[name], served[name] = found
     if errors:
         raise OutsideError(*dict.fromkeys(errors))
-    return Tables(tag, tables)
+    return Tables(tag, tables, Facts(prototypes=entry_points(tree.text, served)))
 
 
-def _table(tag: str, abi: Abi, view: View, tree: _Tree) -> Table | None:
+def _table(
+    tag: str, abi: Abi, view: View, tree: _Tree
+) -> tuple[Table, dict[str, Served]] | None:
+    """Return the table of ``abi`` with what serves each of its calls, None if the tag has none."""
     there = [path for path in view.own_files if path in tree]
     if not there:
         return None
@@ -87,8 +97,14 @@ def _table(tag: str, abi: Abi, view: View, tree: _Tree) -> Table | None:
     _check(abi, view, numbers, tree)
     paths = {view.header, AUDIT, ELF_MACHINES, *resolver.used}
     inputs = tuple(UpstreamFile.of(path, tree.files[path]) for path in sorted(paths))
-    ordered = sorted(numbers.items(), key=lambda item: (item[1], item[0]))
-    return Table(abi, tag, dict(ordered), inputs)
+    ordered = dict(sorted(numbers.items(), key=lambda item: (item[1], item[0])))
+    served = served_by_table(ordered, resolver.rows)
+    if GENERIC_HEADER in resolver.used:
+        texts = (tree.text(view.header), tree.text(GENERIC_HEADER))
+        served |= served_by_header(ordered, macros, texts, abi.bits)
+    if view.srcarch == "arm":
+        served = arm_compat(ordered, served, tree.text)
+    return Table(abi, tag, ordered, inputs), served
 
 
 def _numbers(macros: Mapping[str, Macro]) -> dict[str, int]:
@@ -156,6 +172,10 @@ class _Tree:
     def source(self, path: str, why: str = "") -> Source:
         return self._once("text", path, lambda: self._read(path, why))
 
+    def text(self, path: str) -> str | None:
+        """Return the content of ``path``, None if the source lacks it."""
+        return self.source(path).text if path in self.files else None
+
     def rows(self, path: str, why: str = "") -> tuple[Row, ...]:
         return self._once("rows", path, lambda: read_rows(path, self.source(path, why).text))
 
@@ -222,10 +242,11 @@ class _Tree:
 
 
 class _Resolver:
-    """Resolves the includes of one ABI's view, and keeps the paths that it used."""
+    """Resolves the includes of one ABI's view, and keeps the paths and rows that it used."""
 
     def __init__(self, abi: Abi, view: View, tree: _Tree) -> None:
         self.used: set[str] = set()
+        self.rows: list[Row] = []
         self._abi = abi
         self._view = view
         self._tree = tree
@@ -318,14 +339,15 @@ class _Resolver:
                         for row in strange
                     )
                 )
+        taken = [row for row in rows if abis is None or row.abi in abis]
+        self.rows += taken
         return tuple(
             Macro(
                 f"__NR_{row.name}",
                 f"({offset} + {row.nr})" if offset else str(row.nr),
                 row.position,
             )
-            for row in rows
-            if abis is None or row.abi in abis
+            for row in taken
         )
 
 

@@ -1,0 +1,92 @@
+"""Find the functions that serve calls, in tables and in the headers that preceded them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.kernel.parse.cpp import evaluate
+from seccompgen.kernel.parse.sources import ARM_COMPAT_HEADER, ARM_COMPAT_TABLE
+from seccompgen.kernel.parse.tbl import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from seccompgen.kernel.parse.cpp import Macro
+    from seccompgen.kernel.parse.tbl import Row
+
+_SERVED = re.compile(
+    r"^[ \t]*(?P<form>__SYSCALL|__SC_COMP|__SC_3264|__SC_COMP_3264)"
+    r"\(\s*(?P<nr>__NR\w+)\s*,(?P<entries>[\w\s,\\]+)\)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The functions that serve a call, as a table has them.
+
+    ``compat`` is that of the 64-bit kernel, for an ABI of 32 bits. Either may be empty.
+    """
+
+    entry: str
+    compat: str = ""
+
+
+def served_by_table(numbers: Mapping[str, int], rows: Iterable[Row]) -> dict[str, Served]:
+    """Return what serves the calls of ``numbers``; a name that no row has is one of its number."""
+    by_name = {row.name: Served(row.entry, row.compat) for row in rows}
+    by_number = {numbers[name]: served for name, served in by_name.items() if name in numbers}
+    found = {}
+    for call, number in numbers.items():
+        served = by_name.get(call) or by_number.get(number)
+        if served:
+            found[call] = served
+    return found
+
+
+def served_by_header(
+    numbers: Mapping[str, int],
+    macros: Mapping[str, Macro],
+    texts: Iterable[str | None],
+    bits: int,
+) -> dict[str, Served]:
+    """Return what serves the calls of ``numbers`` by the macros of ``asm-generic/unistd.h``.
+
+    ``macros`` are those that are defined at the end of the headers; a call whose number is not
+    among them is not there on this ABI.
+    """
+    by_number: dict[int, Served] = {}
+    for text in texts:
+        for match in _SERVED.finditer(text or ""):
+            if match["nr"] in macros:
+                entries = [word.strip(" \\\t\n") for word in match["entries"].split(",")]
+                by_number[evaluate(macros, match["nr"])] = _of_form(match["form"], entries, bits)
+    return {call: by_number[nr] for call, nr in numbers.items() if nr in by_number}
+
+
+def _of_form(form: str, entries: list[str], bits: int) -> Served:
+    compat = entries[-1] if "COMP" in form else ""
+    return Served(entries[1] if "3264" in form and bits == 64 else entries[0], compat)
+
+
+def arm_compat(
+    numbers: Mapping[str, int],
+    served: Mapping[str, Served],
+    text: Callable[[str], str | None],
+) -> dict[str, Served]:
+    """Return what serves arm's calls on its own kernel, and on arm64's."""
+    table, header = text(ARM_COMPAT_TABLE), text(ARM_COMPAT_HEADER)
+    entries: dict[str, str] = {}
+    if table is not None:
+        rows = read_rows(ARM_COMPAT_TABLE, table)
+        entries = {row.name: row.compat or row.entry for row in rows}
+    elif header is not None:
+        entries = {
+            match["nr"].removeprefix("__NR_"): match["entries"].strip()
+            for match in _SERVED.finditer(header)
+        }
+    if not all(nr < 1 << 16 or call not in entries for call, nr in numbers.items()):
+        return dict(served)  # these are the old ABI's, which no 64-bit kernel serves
+    return {call: Served(one.entry, entries.get(call, "")) for call, one in served.items()}
