@@ -8,8 +8,7 @@ when an ABI's prototypes are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
@@ -23,30 +22,30 @@ if TYPE_CHECKING:
 MOST_PARAMETERS = 6
 """The arguments that ``seccomp_data`` shows; mips o32 has calls with a seventh, on the stack."""
 
-KINDS: Mapping[str, str] = {
-    kind: types
-    for kind, types in {
-        "s32": "int pid_t clockid_t key_t key_serial_t mqd_t timer_t __s32 s32 rwf_t utrap_entry_t"
-        " compat_int_t compat_long_t compat_off_t compat_pid_t compat_ssize_t compat_clock_t",
-        "u32": "unsigned uint u32 __u32 uint32_t uid_t gid_t qid_t"
-        " compat_uint_t compat_ulong_t compat_size_t compat_aio_context_t compat_mode_t",
-        "u16": "umode_t old_uid_t old_gid_t u16",
-        "long": "long off_t ssize_t",
-        "ulong": "size_t aio_context_t old_sigset_t uintptr_t",
-        "s64": "loff_t",
-        "u64": "u64 __u64",
-        "pointer": "cap_user_header_t cap_user_data_t __sighandler_t utrap_handler_t",
-        "pointer32": "compat_uptr_t",
-    }.items()
+HALVES = "u64 in two"
+"""The type of an argument that a macro of the kernel (``compat_arg_u64``) makes into two."""
+
+_TYPES: Mapping[str, str] = {
+    "s32": "int pid_t clockid_t key_t key_serial_t mqd_t timer_t __s32 s32 rwf_t utrap_entry_t"
+    " compat_int_t compat_long_t compat_off_t compat_pid_t compat_ssize_t compat_clock_t",
+    "u32": "unsigned uint u32 __u32 uint32_t uid_t gid_t qid_t"
+    " compat_uint_t compat_ulong_t compat_size_t compat_aio_context_t compat_mode_t",
+    "u16": "umode_t old_uid_t old_gid_t u16",
+    "long": "long off_t ssize_t",
+    "ulong": "size_t aio_context_t old_sigset_t uintptr_t",
+    "s64": "loff_t",
+    "u64": "u64 __u64",
+    "pointer": "cap_user_header_t cap_user_data_t __sighandler_t utrap_handler_t",
+    "pointer32": "compat_uptr_t",
 }
 """Kinds of C types, each with the names of the types; more is in `kind_of`."""
 
 _KIND_OF: Mapping[str, str] = {
-    **{name: kind for kind, types in KINDS.items() for name in types.split()},
+    **{name: kind for kind, types in _TYPES.items() for name in types.split()},
     "unsigned int": "u32",
     "unsigned long": "ulong",
     "unsigned long long": "u64",
-    "u64 in two": "halves",
+    HALVES: "halves",
 }
 _FIXED = {"u16": 16, "s32": 32, "u32": 32, "pointer32": 32, "halves": 32}
 _SIGNED = frozenset({"s32", "long", "s64"})
@@ -57,7 +56,8 @@ This is in each ABI's calling convention. It is why these have ``sync_file_range
 ``arm_fadvise64_64``, whose arguments are ordered so that none is skipped.
 """
 _UNALIGNED = frozenset(
-    "i386 arm_oabi riscv32 loongarch32 s390 sparc m68k sh sheb microblaze arc nios2 openrisc".split()
+    {"arc", "arm_oabi", "i386", "loongarch32", "m68k", "microblaze", "nios2", "openrisc"}
+    | {"riscv32", "s390", "sh", "sheb", "sparc"}
 )
 """ABIs that pass 64 bits in the next two arguments, whatever the first is.
 
@@ -93,21 +93,32 @@ class EntryPoint:
     name: str
     parameters: tuple[Declared, ...]
 
-    def on(self, abi: Abi) -> Prototype | None:
-        """Return the prototype on ``abi``, None where an argument's place there is not known."""
+    def is_known_on(self, abi: Abi) -> bool:
+        """Tell whether the places of all arguments on ``abi`` are known."""
+        return abi.name in _ALIGNED | _UNALIGNED or wide_registers(abi) or self._even()
+
+    def on(self, abi: Abi) -> Prototype:
+        """Return the prototype on ``abi``, where it is known."""
         parameters: list[Parameter] = []
         for one in self.parameters:
             kind = kind_of(one.type)
             if kind == "halves" or (kind in {"s64", "u64"} and not wide_registers(abi)):
-                if kind != "halves" and len(parameters) % 2:
-                    if abi.name in _ALIGNED:
-                        parameters.append(Parameter("__pad", "u32", 32))
-                    elif abi.name not in _UNALIGNED:
-                        return None
+                if kind != "halves" and len(parameters) % 2 and abi.name in _ALIGNED:
+                    parameters.append(Parameter("__pad", "u32", 32))
                 parameters += _halves(one.name, abi)
             else:
                 parameters.append(_whole(one, kind, abi))
         return Prototype(self.name, tuple(parameters[:MOST_PARAMETERS]))
+
+    def _even(self) -> bool:
+        """Tell whether every argument of 64 bits begins at an even place, so in all conventions."""
+        at = 0
+        for one in self.parameters:
+            kind = kind_of(one.type)
+            if kind in {"s64", "u64"} and at % 2:
+                return False
+            at += 2 if kind in {"s64", "u64", "halves"} else 1
+        return True
 
 
 def wide_registers(abi: Abi) -> bool:
@@ -140,33 +151,29 @@ def _whole(one: Declared, kind: str, abi: Abi) -> Parameter:
     return Parameter(one.name, one.type, bits, kind in _SIGNED, kind.startswith("pointer"))
 
 
-@dataclass(frozen=True)
-class EntryPoints(Mapping[str, Mapping[str, Prototype]]):
-    """The prototypes of every ABI of a tag; a mapping as `Facts.prototypes` is.
+class AbiPrototypes(Mapping[str, Prototype]):
+    """The prototypes of one ABI by call, each made when it is asked for.
 
-    ``by_abi`` has an entry point for each call of an ABI that is known.
+    ``entry_points`` are what they are made from: those of the calls that are known.
     """
 
-    by_abi: Mapping[str, Mapping[str, EntryPoint]] = field(repr=False)
+    def __init__(self, abi: Abi, entry_points: Mapping[str, EntryPoint]) -> None:
+        self.entry_points = {
+            call: entry for call, entry in entry_points.items() if entry.is_known_on(abi)
+        }
+        self._abi = abi
+        self._made: dict[str, Prototype] = {}
 
-    def __getitem__(self, abi: str) -> Mapping[str, Prototype]:
-        """Return the prototypes of one ABI."""
-        if abi not in self._grounded:
-            self._grounded[abi] = {
-                call: prototype
-                for call, entry in self.by_abi[abi].items()
-                if (prototype := entry.on(ABIS[abi]))
-            }
-        return self._grounded[abi]
+    def __getitem__(self, call: str) -> Prototype:
+        """Return what ``call`` takes."""
+        if call not in self._made:
+            self._made[call] = self.entry_points[call].on(self._abi)
+        return self._made[call]
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of ABIs."""
-        return iter(self.by_abi)
+        """Iterate over the calls."""
+        return iter(self.entry_points)
 
     def __len__(self) -> int:
-        """Return how many ABIs there are."""
-        return len(self.by_abi)
-
-    @cached_property
-    def _grounded(self) -> dict[str, Mapping[str, Prototype]]:
-        return {}
+        """Return how many calls are known."""
+        return len(self.entry_points)

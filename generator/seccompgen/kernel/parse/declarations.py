@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from seccompgen.kernel.entry_points import Declared
-
-SPLIT = "u64 in two"
-"""The type of an argument that a macro of the kernel (``compat_arg_u64``) makes into two."""
+from seccompgen.kernel.entry_points import HALVES, Declared
 
 _TYPE_WORDS = frozenset(
-    "char const enum int long short signed struct union unsigned void __user".split()
+    {"char", "const", "enum", "int", "long", "short", "signed", "struct", "union", "unsigned"}
+    | {"void", "__user"}
 )
 _COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _DIRECTIVE = re.compile(r"[ \t]*#[ \t]*(\w+)[ \t]*(.*)")
@@ -84,7 +82,7 @@ def _parameters(text: str) -> tuple[Declared, ...]:
     declared = []
     for part in text.split(","):
         split = _SPLIT.fullmatch(part.strip())
-        declared.append(Declared(split[1], SPLIT) if split else _parameter(part))
+        declared.append(Declared(split[1], HALVES) if split else _parameter(part))
     if declared == [Declared("", "void")]:
         return ()
     return tuple(declared)

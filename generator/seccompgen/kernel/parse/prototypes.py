@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS
 from seccompgen.kernel.entry_points import (
+    AbiPrototypes,
     Declared,
     EntryPoint,
-    EntryPoints,
     wide_registers,
     word_bits,
 )
 from seccompgen.kernel.parse.declarations import Declaration, read_declarations
 from seccompgen.kernel.parse.served import Served
-from seccompgen.kernel.parse.sources import DECLARING, VIEWS
+from seccompgen.kernel.parse.sources import (
+    ARM_COMPAT_HEADER,
+    ARM_COMPAT_TABLE,
+    DECLARING,
+    VIEWS,
+)
 from seccompgen.kernel.parse.undeclared import (
     ALIASES,
     CLONE_NAMES,
+    CLONE_WRAPPERS,
     DECLARATIONS,
     NAMES,
     NARROWER,
@@ -32,40 +38,46 @@ from seccompgen.kernel.parse.undeclared import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.kernel.parse.tree import Tree
 
 _SYMBOL = re.compile(r"CONFIG_(\w+)")
 _VARIANTS = frozenset(
-    "CLONE_BACKWARDS CLONE_BACKWARDS2 CLONE_BACKWARDS3 ARCH_SPLIT_ARG64 OLD_SIGSUSPEND"
-    " OLD_SIGSUSPEND3".split()
+    {"CLONE_BACKWARDS", "CLONE_BACKWARDS2", "CLONE_BACKWARDS3"}
+    | {"ARCH_SPLIT_ARG64", "OLD_SIGSUSPEND", "OLD_SIGSUSPEND3"}
 )
 """Kconfig symbols that decide between declarations of one entry point."""
 _BLOCK = re.compile(r"^(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
 _SELECT = re.compile(r"^[ \t]+select[ \t]+(\w+)(?:[ \t]+if[ \t]+(.+?))?[ \t]*$", re.MULTILINE)
 _ONLY_32 = frozenset(
-    "X86_32 PPC32 SPARC32 32BIT !64BIT !PPC64 COMPAT COMPAT_32 IA32_EMULATION".split()
+    {"32BIT", "!64BIT", "PPC32", "!PPC64", "SPARC32", "X86_32"}
+    | {"COMPAT", "COMPAT_32", "IA32_EMULATION"}
 )
-_ONLY_64 = frozenset("X86_64 PPC64 SPARC64 64BIT !PPC32".split())
+_ONLY_64 = frozenset({"64BIT", "PPC64", "!PPC32", "SPARC64", "X86_64"})
 _FORM = re.compile(r"(?:compat_)?(sys_\w+?)(?:_time32|_time64|32)?")
 """An entry point that differs from another, of the group, in types only."""
 
 
-def entry_points(
-    text: Callable[[str], str | None], served: Mapping[str, Mapping[str, Served]]
-) -> EntryPoints:
-    """Return the entry point of each call that ``served`` has, by ABI and call.
+def read_prototypes(
+    served: Mapping[str, Mapping[str, Served]], tree: Tree
+) -> tuple[dict[str, AbiPrototypes], set[str]]:
+    """Return the prototypes of the calls that ``served`` has, by ABI, and the files read.
 
-    ``text`` returns the content of a file of the kernel tree, None where the tag lacks it.
+    A file that the tag lacks declares nothing.
     """
-    headers = [read_declarations(text(path) or "") for path in DECLARING]
-    return EntryPoints(
-        {
-            abi: _Architecture(ABIS[abi], headers, text).entry_points(calls)
-            for abi, calls in served.items()
-        }
-    )
+    headers = [read_declarations(tree.text(path) or "") for path in DECLARING]
+    found = {
+        abi: AbiPrototypes(
+            ABIS[abi], _Architecture(ABIS[abi], headers, tree).entry_points(served[abi])
+        )
+        for abi in served
+    }
+    files = {*DECLARING, *(path for abi in served for path in VIEWS[abi].declaring)}
+    if "arm" in served:
+        files.add(ARM_COMPAT_TABLE if ARM_COMPAT_TABLE in tree else ARM_COMPAT_HEADER)
+    return found, {path for path in files if path in tree}
 
 
 def selected(kconfig: str, *, wide: bool) -> dict[str, bool]:
@@ -92,21 +104,21 @@ def selected(kconfig: str, *, wide: bool) -> dict[str, bool]:
 class _Architecture:
     """What one ABI's kernel declares."""
 
-    def __init__(
-        self,
-        abi: Abi,
-        headers: list[dict[str, list[Declaration]]],
-        text: Callable[[str], str | None],
-    ) -> None:
+    def __init__(self, abi: Abi, headers: list[dict[str, list[Declaration]]], tree: Tree) -> None:
         self._abi = abi
         self._srcarch = VIEWS[abi.name].srcarch
         own = read_declarations(DECLARATIONS.get(self._srcarch, ""))
         shared = read_declarations(DECLARATIONS[""])
-        its = read_declarations(text(f"arch/{self._srcarch}/include/asm/syscalls.h") or "")
+        header, kconfig_path = VIEWS[abi.name].declaring
+        its = read_declarations(tree.text(header) or "")
         self._declared = [own, shared, its, *headers]
-        kconfig = text(f"arch/{self._srcarch}/Kconfig")
+        kconfig = tree.text(kconfig_path)
         wide = wide_registers(abi)
-        self._selected = selected(kconfig, wide=wide) if kconfig is not None else None
+        self._selected: dict[str, bool] | None = None
+        if kconfig is not None:
+            self._selected = selected(kconfig, wide=wide)
+            if self._srcarch in CLONE_WRAPPERS:
+                self._selected[CLONE_WRAPPERS[self._srcarch]] = True
 
     def entry_points(self, calls: Mapping[str, Served]) -> dict[str, EntryPoint]:
         """Return the entry points of ``calls`` that are known."""
@@ -158,9 +170,9 @@ class _Architecture:
         elif not all(names) and name in NAMES:
             names = NAMES[name].split()
         form = _FORM.fullmatch(name)
-        if form and form[1] != name and (model := self._parameters(form[1])):
-            if len(model) == len(parameters):
-                names = [one.name for one in model]
+        model = self._parameters(form[1]) if form and form[1] != name else None
+        if model and len(model) == len(parameters):
+            names = [one.name for one in model]
         if len(names) != len(parameters):
             return None
         return tuple(replace(one, name=new) for one, new in zip(parameters, names, strict=True))

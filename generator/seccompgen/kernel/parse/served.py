@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from seccompgen.kernel.parse.cpp import evaluate
 from seccompgen.kernel.parse.sources import ARM_COMPAT_HEADER, ARM_COMPAT_TABLE
-from seccompgen.kernel.parse.tbl import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from seccompgen.kernel.parse.cpp import Macro
     from seccompgen.kernel.parse.tbl import Row
+    from seccompgen.kernel.parse.tree import Tree
 
 _SERVED = re.compile(
     r"^[ \t]*(?P<form>__SYSCALL|__SC_COMP|__SC_3264|__SC_COMP_3264)"
@@ -34,10 +34,14 @@ class Served:
     compat: str = ""
 
 
-def served_by_table(numbers: Mapping[str, int], rows: Iterable[Row]) -> dict[str, Served]:
-    """Return what serves the calls of ``numbers``; a name that no row has is one of its number."""
+def served_by_table(numbers: Mapping[str, int], rows: Sequence[Row]) -> dict[str, Served]:
+    """Return what serves the calls of ``numbers``.
+
+    A name that a header adds is served as the row of its number is.
+    """
     by_name = {row.name: Served(row.entry, row.compat) for row in rows}
-    by_number = {numbers[name]: served for name, served in by_name.items() if name in numbers}
+    by_number = {row.nr: by_name[row.name] for row in rows}
+    by_number |= {numbers[name]: one for name, one in by_name.items() if name in numbers}
     found = {}
     for call, number in numbers.items():
         served = by_name.get(call) or by_number.get(number)
@@ -71,22 +75,15 @@ def _of_form(form: str, entries: list[str], bits: int) -> Served:
     return Served(entries[1] if "3264" in form and bits == 64 else entries[0], compat)
 
 
-def arm_compat(
-    numbers: Mapping[str, int],
-    served: Mapping[str, Served],
-    text: Callable[[str], str | None],
-) -> dict[str, Served]:
-    """Return what serves arm's calls on its own kernel, and on arm64's."""
-    table, header = text(ARM_COMPAT_TABLE), text(ARM_COMPAT_HEADER)
+def arm_compat(served: Mapping[str, Served], tree: Tree) -> dict[str, Served]:
+    """Return what serves arm's calls on its own kernel, as ``served`` has it, and on arm64's."""
     entries: dict[str, str] = {}
-    if table is not None:
-        rows = read_rows(ARM_COMPAT_TABLE, table)
+    if ARM_COMPAT_TABLE in tree:
+        rows = tree.rows(ARM_COMPAT_TABLE)
         entries = {row.name: row.compat or row.entry for row in rows}
-    elif header is not None:
+    elif ARM_COMPAT_HEADER in tree:
         entries = {
             match["nr"].removeprefix("__NR_"): match["entries"].strip()
-            for match in _SERVED.finditer(header)
+            for match in _SERVED.finditer(tree.source(ARM_COMPAT_HEADER).text)
         }
-    if not all(nr < 1 << 16 or call not in entries for call, nr in numbers.items()):
-        return dict(served)  # these are the old ABI's, which no 64-bit kernel serves
     return {call: Served(one.entry, entries.get(call, "")) for call, one in served.items()}

@@ -34,7 +34,8 @@ def read_rows(path: str, text: str) -> tuple[Row, ...]:
 
     A row is ``number abi name [entry point [compat entry point [noreturn]]]``; the numbers of
     user space do not depend on entry points, so a row whose entry point is ``sys_ni_syscall``
-    counts like any other. ``#`` begins a comment. Raises OutsideError with every line that is no row.
+    counts like any other. ``#`` begins a comment. Raises OutsideError with every line that is no
+    row.
     """
     rows: list[Row] = []
     errors: list[Diagnostic] = []

@@ -66,6 +66,12 @@ CLONE_NAMES: Mapping[str, str] = {
 }
 """The orders of clone's arguments, by what the architecture selects (kernel/fork.c)."""
 
+CLONE_WRAPPERS: Mapping[str, str] = {
+    # sparc_clone() takes arguments out of registers (arch/sparc/kernel/process.c).
+    "sparc": "CLONE_BACKWARDS",
+}
+"""The orders of architectures that have their own clone, whatever they select."""
+
 NAMES: Mapping[str, str] = {
     # SYSCALL_DEFINE in the file named, where the declaration gives types only.
     "sys_io_submit": "ctx_id nr iocbpp",  # fs/aio.c
@@ -164,6 +170,9 @@ DECLARATIONS: Mapping[str, str] = {
         long compat_sys_x32_rt_sigreturn(void);
         long compat_sys_rt_sigreturn(void);
         long compat_sys_sigreturn(void);
+        long sys32_rt_sigreturn(void);
+        long sys32_sigreturn(void);
+        long sysn32_rt_sigreturn(void);
         long sys_rt_sigreturn(void);
         long sys_sigreturn(void);
     """,
@@ -269,6 +278,8 @@ DECLARATIONS: Mapping[str, str] = {
         long arm_get_tls(void);
     """,
     "csky": """
+        /* arch/csky/mm/syscache.c */
+        long sys_cacheflush(void __user *addr, unsigned long bytes, int cache);
         /* arch/csky/kernel/syscall_table.c puts csky_fadvise64_64 in its place */
         long sys_fadvise64_64(int fd, int advice, loff_t offset, loff_t len);
         long sys_sync_file_range(int fd, unsigned int flags, loff_t offset, loff_t nbytes);
@@ -299,7 +310,7 @@ DECLARATIONS: Mapping[str, str] = {
         long sys_sigsuspend(sigset_t __user *uset);
         /* arch/mips/kernel/syscall.c */
         long sys_mips_mmap(unsigned long addr, unsigned long len, unsigned long prot,
-                unsigned long flags, unsigned long fd, off_t offset);
+                unsigned long flags, unsigned long fd, off_t off);
         long sys_mips_mmap2(unsigned long addr, unsigned long len, unsigned long prot,
                 unsigned long flags, unsigned long fd, unsigned long pgoff);
         long sys_set_thread_area(unsigned long addr);
