@@ -17,7 +17,7 @@ _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 POLICY_KEYS = (
     *("description", "arches", "compat_arches", "default_action", "unknown_action"),
-    *("bad_arch_action", "no_new_privs", "flags", "install_on_import", "syscalls"),
+    *("bad_arch_action", "multiplexed", "no_new_privs", "flags", "install_on_import", "syscalls"),
 )
 """The keys of a policy file, in the order in which `policy_text` writes them."""
 
@@ -35,11 +35,15 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
             yield from (f"  {line}".rstrip() for line in data[key].removesuffix("\n").split("\n"))
         elif key in data:
             yield f"{key}: {_flow(data[key])}"
-    yield "syscalls:"
+    yield "syscalls:" if data["syscalls"] else "syscalls: []"
     for group in data["syscalls"]:
         yield f"- action: {_flow(group['action'])}"
+        for key in ("arches", "multiplexed", "when"):
+            if key in group:
+                yield f"  {key}: {_flow(group[key])}"
         if "names" in group:
-            text = f"names: {_flow(group['names'])}"
+            names = [name if isinstance(name, int) else _flow(name) for name in group["names"]]
+            text = f"names: [{', '.join(map(str, names))}]"
             yield from textwrap.wrap(
                 text, _WIDTH, initial_indent="  ", subsequent_indent="    ",
                 break_long_words=False, break_on_hyphens=False,
@@ -50,8 +54,11 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
             yield "  names_with_args:"
         for entry in group.get("names_with_args", ()):
             yield f"  - name: {_flow(entry['name'])}"
-            yield "    arguments:"
-            yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
+            if "when" in entry:
+                yield f"    when: {_flow(entry['when'])}"
+            if "arguments" in entry:
+                yield "    arguments:"
+                yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
 
 
 def _is_block(text: str) -> bool:

@@ -1,0 +1,123 @@
+"""Rules that can never match, and rules that only repeat others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.core.errors import Diagnostic
+from seccompgen.core.problems import Problem
+from seccompgen.core.reach import reach
+from seccompgen.core.text import some
+from seccompgen.policy.expressions import tests_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import Rule
+    from seccompgen.core.tables import Table
+    from seccompgen.policy.ground import Ground, GroundRule, WrittenRule
+
+_Hiders: TypeAlias = "tuple[Rule, ...]"
+_Verdicts: TypeAlias = "dict[Abi, _Hiders | None]"
+
+
+def check_dead(
+    written: Sequence[WrittenRule],
+    ground: Ground,
+    answered: Sequence[Table],
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> None:
+    """Report rules that match nothing on any ABI that has the call.
+
+    Naming a call again with one action changes nothing, as happens when a file lists what it
+    also includes: worth a note. So is a condition that is never true on some ABIs only, since
+    their arguments are too short for it, and one whose mask lacks bits of its value.
+    """
+    told = {(note.kind, note.position): note.message for note in notes}
+    own: dict[int, list[Rule]] = {}
+    for made in ground.rules:
+        if made.source is not None:
+            own.setdefault(made.source, []).append(made.rule)
+    for place, (one, found) in enumerate(zip(written, _verdicts(ground, answered), strict=True)):
+        if not all(hiders is not None for hiders in found.values()):
+            _note_never(one, found, notes)
+        elif found:
+            hiders = max(found.items(), key=lambda item: item[0].argument_bits)[1] or ()
+            every = {rule.action for rules in found.values() for rule in rules or ()}
+            values = [test.value_at for test in tests_of(one.expression)] if one.expression else []
+            if any((Problem.MASK_NEVER_MATCHES, at) in told for at in values) and not every:
+                continue
+            if every == {one.action}:
+                first = next(rule for rules in (hiders, *found.values()) for rule in rules or ())
+                text = f"{one.name!r} repeats {first.position}"
+                notes.append(Diagnostic(text, one.position, Problem.REPEATED_RULE))
+                continue
+            narrow = {abi.argument_bits for abi in found} == {32}
+            short = narrow and _lives_in_64_bits(own.get(place, []), hiders)
+            wide = [told[key] for at in values if (key := (Problem.VALUE_TOO_WIDE, at)) in told]
+            text = _explain(one, hiders, wide, narrow=short)
+            problems.append(Diagnostic(text, one.position, Problem.DEAD_RULE))
+
+
+def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
+    """Return for each written rule, and each ABI on which it says something, what hides it.
+
+    None where some call reaches it; nothing hides a rule that is never true.
+    """
+    found: list[_Verdicts] = [dict.fromkeys(abis, ()) for abis in ground.abis]
+    for table in answered:
+        abi = table.abi
+        by_number: dict[int, list[GroundRule]] = {}
+        for one in ground.rules:
+            number = table.number_of(one.rule.name) if one.rule.applies_to(abi) else None
+            if number is not None:
+                by_number.setdefault(number, []).append(one)
+        for rules in by_number.values():
+            result = reach(tuple(one.rule for one in rules), abi.argument_bits)
+            dead = {one.index: one.hidden_by for one in result.dead}
+            for i, one in enumerate(rules):
+                if one.source is None:
+                    continue
+                before = found[one.source][abi]
+                if i not in dead or before is None:
+                    found[one.source][abi] = None
+                else:
+                    others = (rule for rule in dead[i] if rule.position != one.rule.position)
+                    found[one.source][abi] = tuple(dict.fromkeys((*before, *others)))
+    return found
+
+
+def _note_never(one: WrittenRule, found: _Verdicts, notes: list[Diagnostic]) -> None:
+    """Tell of ABIs on which the condition of a rule is never true, though it is on others."""
+    never = [abi for abi, hiders in found.items() if hiders == ()]
+    if never and not one.optional:
+        short = ", where arguments have 32 bits" if never[0].argument_bits == 32 else ""
+        text = f"{one.expression} is never true on {some([abi.name for abi in never])}{short}: "
+        text += f"this rule for {one.name!r} is skipped there"
+        notes.append(Diagnostic(text, one.position, Problem.RULE_SKIPPED))
+
+
+def _lives_in_64_bits(own: Sequence[Rule], hiders: _Hiders) -> bool:
+    """Return True if some of ``own`` rules could match if arguments had 64 bits."""
+    dead = [one for one in reach((*hiders, *own)).dead if one.index >= len(hiders)]
+    return len(dead) < len(own)
+
+
+def _explain(one: WrittenRule, hiders: _Hiders, wide: Sequence[str], *, narrow: bool) -> str:
+    """Say why a rule is dead: ``narrow`` if only because arguments have 32 bits.
+
+    ``wide`` says of its values which do not fit into what the kernel reads.
+    """
+    where = " where arguments have 32 bits" if narrow else ""
+    if not hiders:
+        never = f"this rule for {one.name!r} can never match"
+        return f"{never}: {'; '.join(wide) or f'{one.expression} is never true'}{where}"
+    what = f"{one.name!r} where {one.expression}" if one.expression else f"{one.name!r}"
+    shown = [f"{rule.action} at {rule.position}" for rule in hiders[:3]]
+    more = f" and {len(hiders) - 3} more" if len(hiders) > 3 else ""
+    return (
+        f"this rule for {what} can never match: {', '.join(shown)}{more} "
+        f"comes first and answers all of it{where}"
+    )
