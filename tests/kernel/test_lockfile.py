@@ -12,6 +12,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.core.errors import AnswerNo, InputError, SeccompgenError
 from seccompgen.core.tables import Table, Tables, UpstreamFile
 from seccompgen.kernel import shipped
+from seccompgen.kernel.fact_files import render_facts
 from seccompgen.kernel.lockfile import load, render_lock, render_matrix
 
 if TYPE_CHECKING:
@@ -72,9 +73,9 @@ def test_small_tables_come_back() -> None:
 @pytest.mark.parametrize("tag", ["v7.3.4", "v6.1.176"])
 def test_real_tables_come_back(tag: str, tables_of: Callable[[str], Tables]) -> None:
     tables = tables_of(tag)
-    matrix = render_matrix(tables)
-    lock = render_lock(tables, matrix)
-    loaded = load(lock, matrix, NAMES)
+    matrix, facts = render_matrix(tables), render_facts(tables.facts)
+    lock = render_lock(tables, matrix, facts)
+    loaded = load(lock, matrix, NAMES, lambda name: (name, facts[name.removesuffix(".csv")]))
     assert loaded == tables
     assert [list(table.numbers) for table in loaded.tables.values()] == [
         list(table.numbers) for table in tables.tables.values()
@@ -83,7 +84,8 @@ def test_real_tables_come_back(tag: str, tables_of: Callable[[str], Tables]) -> 
         table.sha256 for table in tables.tables.values()
     ]
     assert render_matrix(loaded) == matrix
-    assert render_lock(loaded, matrix) == lock
+    assert render_facts(loaded.facts) == facts
+    assert render_lock(loaded, matrix, facts) == lock
 
 
 def test_shipped_tables_are_what_their_files_say() -> None:

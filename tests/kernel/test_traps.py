@@ -14,11 +14,12 @@ import pytest
 from breaking import Edit, break_functions
 from seccompgen.core.errors import OutsideError
 from seccompgen.kernel.parse import CANDIDATES, assemble, parse, tbl
-from seccompgen.kernel.parse.assemble import _numbers, _Resolver, _Tree
+from seccompgen.kernel.parse.assemble import _numbers, _Resolver
 from seccompgen.kernel.parse.cpp import _Reader
 from seccompgen.kernel.parse.kbuild import read_assignments
 from seccompgen.kernel.parse.sources import VIEWS, View
 from seccompgen.kernel.parse.tbl import read_rows
+from seccompgen.kernel.parse.tree import Tree
 from upstream import MINIATURE, NEW, OLD
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Break = Callable[[pytest.MonkeyPatch], None]
 
 ARM64_TABLE = "arch/arm64/tools/syscall_64.tbl"
-APPEND = "rows.append(Row(int(nr), abi, name, position))"
+APPEND = "rows.append(Row(int(nr), abi, name, position, *entries))"
 ROWS = "if not fields:"
 
 
@@ -125,9 +126,9 @@ TRAPS = {
     ),
     "commas are no blanks": Trap("aarch64", edit(read_assignments, '.replace(",", " ")', "")),
     "a link is a table": Trap(
-        "aarch64", edit(_Tree.follow, "not _LINK_TEXT.fullmatch(text)", "True")
+        "aarch64", edit(Tree.follow, "not _LINK_TEXT.fullmatch(text)", "True")
     ),
-    "links are always served": Trap("aarch64", edit(_Tree.follow, "LINKS.get(path, path)", "path")),
+    "links are always served": Trap("aarch64", edit(Tree.follow, "LINKS.get(path, path)", "path")),
     "numbers have no base": Trap(
         "mips", edit(_Resolver._macros, 'f"({offset} + {row.nr})" if offset else ', "")
     ),

@@ -56,7 +56,7 @@ CASES = {
         [
             "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?); known: description, "
             "arches, compat_arches, default_action, unknown_action, bad_arch_action, "
-            "no_new_privs, flags, install_on_import, include, syscalls"
+            "no_new_privs, flags, install_on_import, include, groups, syscalls"
         ],
     ),
     "no default": (

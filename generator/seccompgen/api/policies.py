@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 from seccompgen.api.values import (
     Condition,
     Filter,
+    NamedGroup,
     NameWithConditions,
     Policy,
     SyscallGroup,
@@ -76,6 +77,11 @@ def read_filter(policy: Path | str) -> Filter:
             unknown_action=layers.setting(read, "unknown_action", None),
             bad_arch_action=layers.setting(read, "bad_arch_action", None),
             multiplexed=layers.setting(read, "multiplexed", None),
+            groups=[
+                NamedGroup(name, members)
+                for layer in read
+                for name, members in layer.content.groups.items()
+            ],
         ),
         flags=layers.all_flags(read),
         no_new_privs=layers.setting(read, "no_new_privs", True),

@@ -78,10 +78,11 @@ class NameWithConditions(_Value):
 class SyscallGroup(_Value):
     """System calls that are answered with one action.
 
-    ``names``, or numbers, match whatever the arguments are, but for what ``when`` asks of all. A
-    name may stand in ``names_with_args`` several times: any of its entries may match. ``arches``
-    limits the group; ``multiplexed`` answers socketcall and ipc where a condition cannot be seen.
-    ``optional`` calls may be missing on all ABIs.
+    ``names``, or numbers, match whatever the arguments are, but for what ``when`` asks of all;
+    ``"@basic-io"`` there is a group of names. A name may stand in ``names_with_args`` several
+    times: any of its entries may match. ``arches`` limits the group; ``multiplexed`` answers
+    socketcall and ipc where a condition cannot be seen. ``optional`` calls may be missing on all
+    ABIs.
     """
 
     action: Action
@@ -94,6 +95,17 @@ class SyscallGroup(_Value):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class NamedGroup(_Value):
+    """A name for calls, ``mine``, which stands for them as ``"@mine"`` in `SyscallGroup.names`.
+
+    ``members`` are names of calls, and of other groups with their ``@``.
+    """
+
+    name: str
+    members: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Policy(_Value):
     """A policy: the first group that matches a call decides, from top to bottom.
 
@@ -101,8 +113,9 @@ class Policy(_Value):
     not name (None: as the default); ``bad_arch_action`` calls through other ABIs (None:
     kill_process). ``arches`` get a program each, by any name that `find_abi` knows; none means all
     that have seccomp filters. A program also answers for those of ``compat_arches`` that its kernel
-    serves. ``multiplexed`` is what groups say that do not say it themselves. ``name`` is that of
-    the policy's file and module.
+    serves. ``multiplexed`` is what groups say that do not say it themselves. ``groups`` are those
+    that its names mention beside the ones that come with seccompgen. ``name`` is that of its file
+    and module.
     """
 
     default_action: Action
@@ -114,6 +127,7 @@ class Policy(_Value):
     unknown_action: Action | None = field(default=None, kw_only=True)
     bad_arch_action: Action | None = field(default=None, kw_only=True)
     multiplexed: Action | None = field(default=None, kw_only=True)
+    groups: Sequence[NamedGroup] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -166,10 +180,20 @@ def document_of(value: Policy | Filter) -> Document:
     if isinstance(value, Policy):
         places = {path: where[where[:1] == ("policy",) :] for path, where in places.items()}
     positions = {path: Position(whole.policy.name, path=where) for path, where in places.items()}
+    prefix = () if isinstance(value, Policy) else ("policy",)
+    repeated = [
+        Diagnostic(
+            f"@{name} is defined already",
+            Position(whole.policy.name, path=(*prefix, "groups", i, "name")),
+            Problem.REPEATED_GROUP,
+        )
+        for i, name in _repeated(whole.policy.groups)
+    ]
     torn = [positions[path] for path, text in _texts(data, ()) if not _is_text(text)]
-    if torn:
-        text = "half of a surrogate pair"
-        raise InputError(*(Diagnostic(text, where, Problem.WRONG_VALUE) for where in torn))
+    text = "half of a surrogate pair"
+    problems = [Diagnostic(text, where, Problem.WRONG_VALUE) for where in torn]
+    if problems or repeated:
+        raise InputError(*problems, *repeated)
     return Document(whole.policy.name, data, {}, positions)
 
 
@@ -184,9 +208,28 @@ def _data(whole: Filter) -> tuple[dict[str, Any], dict[_Path, _Path]]:
     places: dict[_Path, _Path] = {(): ()}
     for owner, where in ((whole.policy, ("policy",)), (whole, ())):
         for key, value in _said(owner):
-            if key in POLICY_KEYS:
+            if key == "groups":
+                data[key] = _groups(value, (*where, key), places)
+            elif key in POLICY_KEYS:
                 data[key] = _plain(value, (key,), (*where, key), places)
     return data, places
+
+
+def _groups(groups: Any, where: _Path, places: dict[_Path, _Path]) -> Any:
+    """Return the groups as a file has them, and enter into ``places`` where they stand."""
+    if not all(isinstance(one, NamedGroup) for one in groups):
+        return _plain(groups, ("groups",), where, places)
+    places["groups",] = where
+    return {
+        one.name: _plain(one.members, ("groups", one.name), (*where, i, "members"), places)
+        for i, one in enumerate(groups)
+    }
+
+
+def _repeated(groups: Any) -> Iterator[tuple[int, str]]:
+    """Yield the groups, by index and name, whose names are taken: a file cannot say that."""
+    names = [one.name for one in groups if isinstance(one, NamedGroup)]
+    yield from ((i, name) for i, name in enumerate(names) if name in names[:i])
 
 
 def _said(value: Any) -> Iterator[tuple[str, Any]]:

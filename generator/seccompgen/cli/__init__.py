@@ -15,6 +15,7 @@ _MODULES = {
     "vendor": "vendor",
     "verify": "verify",
     "equiv": "verify",
+    "lint": "lint",
     "intersect": "combine",
     "union": "combine",
     "subtract": "combine",

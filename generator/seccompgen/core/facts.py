@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.tables import UpstreamFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,13 @@ class Facts:
     """All constants and prototypes of a tag.
 
     ``prototypes`` has a mapping from calls to prototypes for each ABI, by canonical name. A call
-    that is not there has a prototype that nobody knows.
+    that is not there has a prototype that nobody knows. ``inputs`` are the upstream files, by path,
+    that facts were read from and no table was.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict, repr=False)
     prototypes: Mapping[str, Mapping[str, Prototype]] = field(default_factory=dict, repr=False)
+    inputs: Mapping[str, UpstreamFile] = field(default_factory=dict, repr=False)
 
     def prototype(self, call: str, abi: Abi) -> Prototype | None:
         """Return what ``call`` takes on ``abi``, None where that is unknown."""

@@ -297,6 +297,8 @@ class Rule:
     show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
     ``abis`` are those whose calls it is about, by canonical name, None for all. Rules that the
     numbers of ABIs make of one rule of a policy share its position, and no call matches two.
+    ``group`` is the mention (``@basic-io``) that the name comes from, empty for one that is written
+    out; the places are then the mention's.
     """
 
     name: str
@@ -306,6 +308,7 @@ class Rule:
     origin: Origin
     optional: bool = False
     abis: frozenset[str] | None = None
+    group: str = ""
 
     def applies_to(self, abi: Abi) -> bool:
         """Return True if the rule is about calls of ``abi``."""

@@ -24,6 +24,10 @@ class Problem(Enum):
     # The meaning of a policy
     CIRCULAR_INCLUDE = "circular-include"
     DEEP_INCLUDE = "deep-include"
+    UNKNOWN_GROUP = "unknown-group"
+    REPEATED_GROUP = "repeated-group"
+    CIRCULAR_GROUP = "circular-group"
+    DEEP_GROUP = "deep-group"
     EMPTY_POLICY = "empty-policy"
     EMPTY_GROUP = "empty-group"
     UNKNOWN_ABI = "unknown-abi"
@@ -41,6 +45,7 @@ class Problem(Enum):
     FOREIGN_NUMBER = "foreign-number"
     MULTIPLEXED_UNSAID = "multiplexed-unsaid"
     DEAD_RULE = "dead-rule"
+    HIDDEN_CALLS = "hidden-calls"
     REPEATED_RULE = "repeated-rule"
     NOT_IN_OCI_PROFILE = "not-in-oci-profile"
 
@@ -104,3 +109,45 @@ class Problem(Enum):
     SCATTERED_NUMBERS = "scattered-numbers"
     UNKNOWN_ACTION = "unknown-action"
     TOO_MANY_CASES = "too-many-cases"
+
+    # Findings: comparisons of arguments
+    IGNORED_BITS = "ignored-bits"
+    POINTER_ARGUMENT = "pointer-argument"
+    WRONG_ARGUMENT = "wrong-argument"
+    IMPOSSIBLE_VALUE = "impossible-value"
+    EMPTY_MASK = "empty-mask"
+    ALWAYS_TRUE = "always-true"
+
+    # Findings: the other way in
+    OPEN_TWIN = "open-twin"
+    EXEC_TWIN = "exec-twin"
+    PROCESS_TWIN = "process-twin"
+    NAMESPACE_TWIN = "namespace-twin"
+    MEMORY_TWIN = "memory-twin"
+    MOUNT_TWIN = "mount-twin"
+    MODULE_TWIN = "module-twin"
+    TRACING_TWIN = "tracing-twin"
+    FILE_TWIN = "file-twin"
+    CLOCK_TWIN = "clock-twin"
+    SOCKET_TWIN = "socket-twin"
+    SIGNAL_TWIN = "signal-twin"
+    TIME64_TWIN = "time64-twin"
+    EXECUTABLE_MEMORY = "executable-memory"
+    TTY_INJECTION = "tty-injection"
+    ASYNC_SIGNALS = "async-signals"
+    IO_URING_WAY = "io-uring-way"
+    MULTIPLEXED_WAY = "multiplexed-way"
+    FOREIGN_ABI = "foreign-abi"
+    RACING_MEMORY = "racing-memory"
+
+    # Findings: what a program cannot do without
+    NO_EXIT = "no-exit"
+    NO_SIGRETURN = "no-sigreturn"
+    NO_WAIT = "no-wait"
+    NO_RESTART = "no-restart"
+    WRONG_FALLBACK = "wrong-fallback"
+
+    # Comments that silence findings
+    UNFOUNDED_IGNORE = "unfounded-ignore"
+    UNKNOWN_IGNORE = "unknown-ignore"
+    UNUSED_IGNORE = "unused-ignore"

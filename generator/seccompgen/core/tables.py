@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.facts import Facts
+    from seccompgen.core.naming import Naming
 
 _TAG = re.compile(r"v(?P<major>[0-9]{1,3})\.(?P<minor>[0-9]{1,3})(\.[0-9]{1,5})?(-rc[0-9]{1,3})?")
 _OLDEST = (5, 10)
@@ -107,6 +108,13 @@ class Tables:
         """Every upstream file that some table was made from, sorted by path."""
         unique = {file.path: file for table in self.tables.values() for file in table.inputs}
         return tuple(unique[path] for path in sorted(unique))
+
+    @cached_property
+    def naming(self) -> Naming:
+        """The names that the facts have for arguments and their values."""
+        from seccompgen.core.naming import Naming  # noqa: PLC0415 - not all that read tables print
+
+        return Naming(self.facts)
 
     def under(self, audit_arch: int | None) -> tuple[Table, ...]:
         """Return the tables of ABIs with filters whose calls come under ``audit_arch``."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seccompgen.core.abis import ABIS
-from seccompgen.core.errors import InputError
+from seccompgen.core.errors import AnswerNo, Diagnostic, InputError, Position
+from seccompgen.core.facts import NO_FACTS, Facts
 from seccompgen.core.tables import Table, Tables, UpstreamFile
 from seccompgen.io.reading import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LOCK_NAME = "kernel.lock.toml"
 MATRIX_NAME = "syscalls.csv"
@@ -22,9 +24,12 @@ SHIPPED = Path(__file__).parent
 
 _FILE = r'\n\[\[files\]\]\npath = "([^"]+)"\nsize = ([0-9]+)\nsha256 = "([0-9a-f]{64})"\n'
 _ABI = r'(\w+) = \[\n((?:  "[^"]+",\n)+)\]\n'
+_FACT_FILE = _FILE.replace("files", r"facts\.files")
 _LOCK = re.compile(
     r'(?:#.*\n)*tag = "(?P<tag>[^"]+)"\n\n\[matrix\]\nsha256 = "(?P<sha256>[0-9a-f]{64})"\n'
     rf"(?P<files>(?:{_FILE})+)\n\[abis\]\n(?P<abis>(?:{_ABI})+)"
+    r'(?:\n\[facts\]\n(?P<facts>(?:\w+ = "[0-9a-f]{64}"\n)+)'
+    r"(?P<fact_files>(?:\n\[\[facts\.files\]\]\n(?:[^\n\[].*\n)+)*))?"
 )
 
 
@@ -39,7 +44,37 @@ def shipped_tables() -> Tables:
     match = _LOCK.fullmatch(lock.decode(errors="replace"))
     if match is None or hashlib.sha256(matrix).hexdigest() != match["sha256"]:
         return load_tables(SHIPPED)
-    return Tables(match["tag"], _Columns(match, matrix))
+    return Tables(match["tag"], _Columns(match, matrix), _facts(match))
+
+
+def _facts(lock: re.Match[str]) -> Facts:
+    """Return the facts that the lock names, each part to be read when it is asked for."""
+    if not lock["facts"]:
+        return NO_FACTS
+    abis = re.findall(r"^(\w+) = \[$", lock["abis"], re.MULTILINE)
+    parts = {
+        part: _Later(partial(_fact_file, SHIPPED, part, sha256, abis))
+        for part, sha256 in re.findall(r'(\w+) = "(\w+)"', lock["facts"])
+    }
+    return Facts(**parts, inputs=_Later(partial(_fact_inputs, lock["fact_files"])))
+
+
+def _fact_file(directory: Path, part: str, sha256: str, abis: list[str]) -> Mapping[str, Any]:
+    from seccompgen.kernel.fact_files import FACT_FILES  # noqa: PLC0415 - few commands need facts
+
+    one = next(one for one in FACT_FILES if one.part == part)
+    name, content = _read_fact_file(directory, one.name)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        message = f"the content is not what {directory / LOCK_NAME} says: "
+        message += f"expected sha256 {sha256}, got {actual}"
+        raise AnswerNo(Diagnostic(message, Position(name)))
+    return one.read(content, name, abis)
+
+
+def _fact_inputs(text: str) -> dict[str, UpstreamFile]:
+    files = (UpstreamFile(m[1], int(m[2]), m[3]) for m in re.finditer(_FACT_FILE, text))
+    return {file.path: file for file in files}
 
 
 def load_tables(directory: Path) -> Tables:
@@ -48,24 +83,53 @@ def load_tables(directory: Path) -> Tables:
 
     lock, matrix = _read(directory)
     names = str(directory / LOCK_NAME), str(directory / MATRIX_NAME)
-    tables = lockfile.load(lock, matrix, names)
+    tables = lockfile.load(lock, matrix, names, partial(_read_fact_file, directory))
     lockfile.require_complete(tables, names[1])
     return tables
 
 
 def _read(directory: Path) -> tuple[bytes, bytes]:
     """Return the lock and the matrix."""
-    content = []
-    for path in (directory / LOCK_NAME, directory / MATRIX_NAME):
-        try:
-            content.append(read_file(path))
-        except OSError as error:
-            raise InputError(
-                f"cannot read tables: {path}: {error.strerror}; restore it, or write "
-                "tables to a directory of yours with: seccompgen tables -o DIR"
-            ) from None
-    lock, matrix = content
-    return lock, matrix
+    return _content(directory / LOCK_NAME), _content(directory / MATRIX_NAME)
+
+
+def _read_fact_file(directory: Path, name: str) -> tuple[str, bytes]:
+    """Return the path of a file of facts, for messages, and its content."""
+    return str(directory / name), _content(directory / name)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_file(path)
+    except OSError as error:
+        raise InputError(
+            f"cannot read tables: {path}: {error.strerror}; restore it, or write "
+            "tables to a directory of yours with: seccompgen tables -o DIR"
+        ) from None
+
+
+class _Later(Mapping[str, Any]):
+    """A mapping that is read when it is first asked for anything."""
+
+    def __init__(self, load: Callable[[], Mapping[str, Any]]) -> None:
+        self._load = load
+
+    @cached_property
+    def _loaded(self) -> Mapping[str, Any]:
+        return self._load()
+
+    def __getitem__(self, key: str) -> Any:
+        return self._loaded[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loaded)
+
+    def __len__(self) -> int:
+        return len(self._loaded)
+
+    def __reduce__(self) -> tuple[type[_Later], tuple[Callable[[], Mapping[str, Any]]]]:
+        """Send workers where to read it, not all that was read."""
+        return (_Later, (self._load,))
 
 
 class _Columns(Mapping[str, Table]):

@@ -24,6 +24,7 @@ from seccompgen.core.objective import DEFAULT_OBJECTIVE, Objective
 from seccompgen.core.program import CompiledProgram
 from seccompgen.io.reading import read_file
 from seccompgen.kernel import shipped
+from seccompgen.kernel.fact_files import FACT_FILES
 from seccompgen.pipeline.cache import ProgramCache
 from seccompgen.pipeline.pool import spread
 from seccompgen.policy.document import name_of
@@ -376,22 +377,39 @@ def resolve_tables(
     same tag. Raises AnswerNo where they differ, OutsideError where they cannot be had.
     """
     locked = known if known and known.tag == tag else None
-    if locked and source is None:
+    lacking = _lacking_facts(locked) if locked else ()
+    if locked and source is None and not lacking:
         return locked
     from seccompgen.kernel.fetch import fetch, shown_url  # noqa: PLC0415 - requests takes 60 ms to import
     from seccompgen.kernel.parse import CANDIDATES, parse  # noqa: PLC0415
 
     expected = {file.path: file for file in locked.files} if locked else {}
+    expected |= locked.facts.inputs if locked else {}
     files = fetch(
         source, tag, CANDIDATES, expected=expected, progress=progress, cache=cache_directory()
     )
     tables = parse(tag, files)
-    if locked and tables != locked:
+    if locked and not _agree(tables, locked, lacking):
         raise AnswerNo(
             f"{shown_url(source or '')} gives other tables for {tag} than the lock, from the same "
             "files: was the lock made by another seccompgen? Remove it to make it anew"
         )
     return tables
+
+
+def _lacking_facts(tables: Tables) -> tuple[str, ...]:
+    """Return the parts of facts that the lock of ``tables`` does not have: it is an older one."""
+    return tuple(one.part for one in FACT_FILES if not getattr(tables.facts, one.part))
+
+
+def _agree(made: Tables, locked: Tables, lacking: Sequence[str]) -> bool:
+    """Return whether both say the same, but for the parts of facts that the lock is ``lacking``."""
+    if not lacking:
+        return made == locked
+    parts = [one.part for one in FACT_FILES if one.part not in lacking]
+    return made.tables == locked.tables and all(
+        getattr(made.facts, part) == getattr(locked.facts, part) for part in parts
+    )
 
 
 def cache_directory() -> Path | None:

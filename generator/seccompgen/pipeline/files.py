@@ -20,6 +20,7 @@ from seccompgen.core.model import U32, ActionKind, FilterFlag, Origin
 from seccompgen.core.word import ARCH, ARGS, NR
 from seccompgen.io.outputs import Outputs, exclusive
 from seccompgen.kernel import lockfile
+from seccompgen.kernel.fact_files import FACT_FILES, render_facts
 from seccompgen.pipeline.build import (
     LOCK_NAME,
     MATRIX_NAME,
@@ -224,7 +225,9 @@ def read_files(
     found += [Path(one.objective.profile.file) for one in built if one.objective.profile]
     if project:
         found += [project.pyproject, project.policies]
-    found += [(tables or SHIPPED) / name for name in (LOCK_NAME, MATRIX_NAME)]
+    directory = tables or SHIPPED
+    found += [directory / name for name in (LOCK_NAME, MATRIX_NAME)]
+    found += [path for one in FACT_FILES if (path := directory / one.name).exists()]
     found += sorted(Path(__file__).parents[1].rglob("*.py"))
     return list(dict.fromkeys(found + template_files()))
 
@@ -246,14 +249,15 @@ def depfile(outputs: Iterable[Path], inputs: Iterable[Path]) -> bytes:
 
 
 def table_files(tables: Tables, package: Path, kernel: Path) -> dict[Path, bytes]:
-    """Return the table package in ``package``, and the lock and the matrix in ``kernel``."""
+    """Return the table package in ``package``; lock, matrix and facts in ``kernel``."""
     from seccompgen.render import render_table, render_tables_package  # noqa: PLC0415
 
-    matrix = lockfile.render_matrix(tables)
+    matrix, facts = lockfile.render_matrix(tables), render_facts(tables.facts)
     files = {package / f"{name}.py": render_table(t) for name, t in tables.tables.items()}
     files[package / "__init__.py"] = render_tables_package(tables)
     files[kernel / MATRIX_NAME] = matrix
-    files[kernel / LOCK_NAME] = lockfile.render_lock(tables, matrix)
+    files |= {kernel / one.name: facts[one.part] for one in FACT_FILES if one.part in facts}
+    files[kernel / LOCK_NAME] = lockfile.render_lock(tables, matrix, facts)
     return files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from seccompgen.core.errors import Diagnostic
+from seccompgen.core.model import ActionKind
 from seccompgen.core.problems import Problem
 from seccompgen.core.reach import reach
 from seccompgen.core.text import some
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
     from seccompgen.core.model import Rule
     from seccompgen.core.tables import Table
     from seccompgen.policy.ground import Ground, GroundRule, WrittenRule
 
+_LET_THROUGH = frozenset((ActionKind.ALLOW, ActionKind.LOG))
 _Hiders: TypeAlias = "tuple[Rule, ...]"
 _Verdicts: TypeAlias = "dict[Abi, _Hiders | None]"
 
@@ -36,29 +39,82 @@ def check_dead(
     their arguments are too short for it, and one whose mask lacks bits of its value.
     """
     told = {(note.kind, note.position): note.message for note in notes}
+    verdicts = _verdicts(ground, answered)
     own: dict[int, list[Rule]] = {}
     for made in ground.rules:
         if made.source is not None:
             own.setdefault(made.source, []).append(made.rule)
-    for place, (one, found) in enumerate(zip(written, _verdicts(ground, answered), strict=True)):
-        if not all(hiders is not None for hiders in found.values()):
+    _check_mentions(written, verdicts, problems, notes)
+    for place, (one, found) in enumerate(zip(written, verdicts, strict=True)):
+        if one.mention or not found:
+            continue
+        if not _is_dead(found):
             _note_never(one, found, notes)
-        elif found:
-            hiders = max(found.items(), key=lambda item: item[0].argument_bits)[1] or ()
-            every = {rule.action for rules in found.values() for rule in rules or ()}
-            values = [test.value_at for test in tests_of(one.expression)] if one.expression else []
-            if any((Problem.MASK_NEVER_MATCHES, at) in told for at in values) and not every:
-                continue
-            if every == {one.action}:
-                first = next(rule for rules in (hiders, *found.values()) for rule in rules or ())
-                text = f"{one.name!r} repeats {first.position}"
-                notes.append(Diagnostic(text, one.position, Problem.REPEATED_RULE))
-                continue
-            narrow = {abi.argument_bits for abi in found} == {32}
-            short = narrow and _lives_in_64_bits(own.get(place, []), hiders)
-            wide = [told[key] for at in values if (key := (Problem.VALUE_TOO_WIDE, at)) in told]
-            text = _explain(one, hiders, wide, narrow=short)
-            problems.append(Diagnostic(text, one.position, Problem.DEAD_RULE))
+            continue
+        hiders = max(found.items(), key=lambda item: item[0].argument_bits)[1] or ()
+        every = [rule for rules in (hiders, *found.values()) for rule in rules or ()]
+        values = [test.value_at for test in tests_of(one.expression)] if one.expression else []
+        if any((Problem.MASK_NEVER_MATCHES, at) in told for at in values) and not every:
+            continue
+        if {rule.action for rule in every} == {one.action}:
+            text = f"{one.name!r} repeats {every[0].position}"
+            notes.append(Diagnostic(text, one.position, Problem.REPEATED_RULE))
+            continue
+        narrow = {abi.argument_bits for abi in found} == {32}
+        short = narrow and _lives_in_64_bits(own.get(place, []), hiders)
+        wide = [told[key] for at in values if (key := (Problem.VALUE_TOO_WIDE, at)) in told]
+        text = _explain(one, hiders, wide, narrow=short)
+        problems.append(Diagnostic(text, one.position, Problem.DEAD_RULE))
+
+
+def _is_dead(found: _Verdicts) -> bool:
+    return all(hiders is not None for hiders in found.values())
+
+
+def _check_mentions(
+    written: Sequence[WrittenRule],
+    verdicts: Sequence[_Verdicts],
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> None:
+    """Report groups of which nothing is left, and calls that one should refuse and does not.
+
+    Groups overlap, and what stands before one is an exception from it: so there is nothing to say
+    of a call of a group that an earlier rule answers alike, or refuses.
+    """
+    mentions: dict[Position, list[tuple[WrittenRule, _Verdicts]]] = {}
+    for one, found in zip(written, verdicts, strict=True):
+        if one.mention and found:
+            mentions.setdefault(one.position, []).append((one, found))
+    for position, members in mentions.items():
+        group, action = members[0][0].mention, members[0][0].action
+        dead = [(one, _hiders(found)) for one, found in members if _is_dead(found)]
+        if len(dead) < len(members):
+            names = [
+                one.name
+                for one, hiders in dead
+                if any(other.action.kind in _LET_THROUGH for other in hiders)
+            ]
+            if names and action.kind not in _LET_THROUGH:
+                text = f"earlier rules allow calls of {group}: {some(names)}"
+                notes.append(Diagnostic(text, position, Problem.HIDDEN_CALLS))
+            continue
+        hidden_by = {other for _, hiders in dead for other in hiders}
+        first = min(hidden_by, key=lambda other: other.position, default=None)
+        if first is None:
+            text = f"{group} can never match: {members[0][0].expression} is never true"
+            problems.append(Diagnostic(text, position, Problem.DEAD_RULE))
+        elif {other.action for other in hidden_by} == {action}:
+            text = f"earlier rules have every call of {group}, the first at {first.position}"
+            notes.append(Diagnostic(text, position, Problem.REPEATED_RULE))
+        else:
+            text = f"{group} can never match: earlier rules answer all of its calls, "
+            text += f"the first {first.action} at {first.position}"
+            problems.append(Diagnostic(text, position, Problem.DEAD_RULE))
+
+
+def _hiders(found: _Verdicts) -> _Hiders:
+    return tuple(dict.fromkeys(rule for rules in found.values() for rule in rules or ()))
 
 
 def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
@@ -77,6 +133,9 @@ def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
         for rules in by_number.values():
             result = reach(tuple(one.rule for one in rules), abi.argument_bits)
             dead = {one.index: one.hidden_by for one in result.dead}
+            sources: dict[Rule, set[int | None]] = {}
+            for one in rules:
+                sources.setdefault(one.rule, set()).add(one.source)
             for i, one in enumerate(rules):
                 if one.source is None:
                     continue
@@ -84,7 +143,7 @@ def _verdicts(ground: Ground, answered: Sequence[Table]) -> list[_Verdicts]:
                 if i not in dead or before is None:
                     found[one.source][abi] = None
                 else:
-                    others = (rule for rule in dead[i] if rule.position != one.rule.position)
+                    others = (rule for rule in dead[i] if sources[rule] != {one.source})
                     found[one.source][abi] = tuple(dict.fromkeys((*before, *others)))
     return found
 

@@ -7,7 +7,7 @@ with alternatives becomes several, too. And what calls can be made through ``soc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.abis import X32_SYSCALL_BIT
@@ -42,7 +42,8 @@ class WrittenRule:
     """A call by name, or by a number as text, and what is said of it.
 
     ``arches`` are the ABIs, by canonical name, that its group is for, None for all.
-    ``multiplexed`` is what happens where its condition cannot be seen.
+    ``multiplexed`` is what happens where its condition cannot be seen. ``mention`` is the group
+    that the name comes from, such as ``@basic-io``, empty for a name that is written.
     """
 
     name: str
@@ -53,6 +54,7 @@ class WrittenRule:
     optional: bool = False
     arches: frozenset[str] | None = None
     multiplexed: Action | None = None
+    mention: str = ""
 
     def concerns(self, abi: Abi) -> bool:
         """Return True if its group is for ``abi``."""
@@ -189,14 +191,15 @@ class Grounding:
         everywhere = one.arches is None and not one.name.isdecimal()
         return [
             GroundRule(
-                Rule(
-                    one.name, condition, one.action, one.position, one.origin, one.optional,
+                _rule(
+                    one,
+                    condition,
                     None if everywhere and len(abis) == asked[place].has else frozenset(abis),
                 ),
                 place,
             )
             for condition, abis in where.items()
-        ]  # fmt: skip
+        ]
 
     def _is_own_number(self, written: WrittenRule, table: Table) -> bool:
         """Return False, with a problem, for a number that is another ABI's, or may be many's."""
@@ -266,7 +269,7 @@ class Grounding:
         whole = mask == U32
         test = Comparison(0, Op.EQ if whole else Op.MASKED_EQ, number, U64 if whole else mask, 32)
         return [
-            Rule(name, test, action, written.position, written.origin, True, frozenset(abis))
+            replace(_rule(written, test, frozenset(abis)), name=name, action=action, optional=True)
             for abis, action in ((always, written.action), (seen, written.multiplexed))
             if abis and action is not None
         ]
@@ -278,6 +281,19 @@ class Grounding:
             if all(t.argument == 0 and self._sets.has(self._sets.of(t), number) for t in tests):
                 return True
         return False
+
+
+def _rule(written: WrittenRule, condition: Predicate | None, abis: frozenset[str] | None) -> Rule:
+    return Rule(
+        written.name,
+        condition,
+        written.action,
+        written.position,
+        written.origin,
+        optional=written.optional,
+        group=written.mention,
+        abis=abis,
+    )
 
 
 def _alike_together(rules: Sequence[GroundRule]) -> list[GroundRule]:

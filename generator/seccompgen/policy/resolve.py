@@ -65,7 +65,7 @@ def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[D
         )
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
     answered = [tables.tables[name] for name in dict.fromkeys(a.name for a in (*arches, *compat))]
-    lists = written_rules(layers, answered, problems, notes)
+    lists = written_rules(layers, answered, tables, problems, notes)
     written = [one for rules in lists for one in rules]
     check_names(written, answered, tables, problems, notes)
     ground = Grounding(tables, answered, problems, notes).ground(lists)

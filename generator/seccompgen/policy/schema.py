@@ -22,6 +22,7 @@ from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mea
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
 from seccompgen.policy.expressions import ExpressionError, parse_condition, parse_value
+from seccompgen.policy.groups import check_own_name, is_mention
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -40,7 +41,8 @@ def _parse_name(text: object) -> object:
             raise ValueError(f"{text} is not the number of a system call: -1 to 2**32-1")
         return str(text)
     if isinstance(text, str) and not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is not the name of a system call")
+        hint = "; a group stands under 'names'" if is_mention(text) else ""
+        raise ValueError(f"{text!r} is not the name of a system call{hint}")
     return text
 
 
@@ -74,12 +76,18 @@ def _parse_when(text: object) -> object:
     return text
 
 
+def _parse_item(text: object) -> object:
+    return text if isinstance(text, str) and is_mention(text) else _parse_name(text)
+
+
 _Action = Annotated[Action, BeforeValidator(Action.parse)]
 _Operation = Annotated[Op, BeforeValidator(Op.parse)]
 _Flag = Annotated[FilterFlag, BeforeValidator(FilterFlag.one)]
 _Name = Annotated[str, BeforeValidator(_parse_name)]
 _Number = Annotated[int | str, BeforeValidator(_parse_number)]
 _When = Annotated[str, BeforeValidator(_parse_when)]
+_Item = Annotated[str, BeforeValidator(_parse_item)]
+_GroupName = Annotated[str, BeforeValidator(check_own_name)]
 
 
 class _Section(BaseModel):
@@ -111,7 +119,7 @@ class Group(_Section):
     """
 
     action: _Action
-    names: list[_Name] = []
+    names: list[_Item] = []
     names_with_args: list[NameWithArgs] = []
     when: _When | None = None
     arches: Annotated[list[str], Field(min_length=1)] | None = None
@@ -133,6 +141,7 @@ class PolicyFile(_Section):
     install_on_import: bool | None = None
     multiplexed: _Action | None = None
     include: list[str] = []
+    groups: dict[_GroupName, Annotated[list[_Item], Field(min_length=1)]] = {}
     syscalls: list[Group] | None = None
 
 
@@ -223,11 +232,12 @@ def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
             message = f"{field} must be true or false, not {_short(value)}"
         case "too_short":
             message = f"{field} must not be empty"
-        case "model_type":
+        case "model_type" | "dict_type":
             message = f"{field} must be a mapping, not {_short(value)}"
         case _:
             message = f"{field}: {error['msg']}"
-    return Diagnostic(message, document.position(path), Problem.WRONG_VALUE)
+    where = document.key_position(path[:-1]) if key == "[key]" else document.position(path)
+    return Diagnostic(message, where, Problem.WRONG_VALUE)
 
 
 def _short(value: object) -> str:

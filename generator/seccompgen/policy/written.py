@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ALIASES, find_abi
-from seccompgen.core.errors import Diagnostic, did_you_mean
+from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
 from seccompgen.core.model import Op, Origin
-from seccompgen.core.multiplexed import entrance
+from seccompgen.core.multiplexed import MULTIPLEXED, entrance
 from seccompgen.core.problems import Problem
 from seccompgen.core.text import some
 from seccompgen.policy.expressions import (
@@ -20,12 +21,12 @@ from seccompgen.policy.expressions import (
     parse_value,
 )
 from seccompgen.policy.ground import WrittenRule
+from seccompgen.policy.groups import Groups, is_mention
 from seccompgen.policy.layers import setting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from seccompgen.core.model import Action
     from seccompgen.core.tables import Table, Tables
     from seccompgen.policy.expressions import Expression, ValueExpression
     from seccompgen.policy.layers import Layer
@@ -33,64 +34,90 @@ if TYPE_CHECKING:
 
 _MOST_HINTS = 50
 """The most unknown names that get a suggestion; each is compared with every known name."""
+_MOST_RULES = 100_000
 _READINGS = {None: Reading.KERNEL, 32: Reading.U32, 64: Reading.U64}
 
 
 def written_rules(
     layers: list[Layer],
     answered: Sequence[Table],
+    tables: Tables,
     problems: list[Diagnostic],
     notes: list[Diagnostic],
 ) -> list[list[WrittenRule]]:
     """Return the rules of ``layers``, included files first, in lists whose order is free.
 
-    A list of names is one list, each entry of ``names_with_args`` another.
+    A list of names is one list, each entry of ``names_with_args`` another. Of a group ``@name``,
+    those are there that one of the ``answered`` has.
     """
+    groups = Groups(_names_on(tables.tables.values()), problems)
     multiplexed = setting(layers, "multiplexed", None)
-    lists = []
+    had = _names_on(answered)
+    lists: list[list[WrittenRule]] = []
+    count = 0
     for layer in layers:
+        groups.define(layer.groups)
         for i, group in enumerate(layer.content.syscalls or ()):
-            here = "syscalls", i
-            arches = _arches(layer, group, here, answered, problems, notes)
-            own = group.multiplexed if group.multiplexed is not None else multiplexed
-            when = _expression(layer, group.when, *here, "when")
-            origin = Origin(f"rule {i + 1}", layer.position(*here))
-            said = group.action, group.optional, arches, own
-            lists.append(
-                [
-                    _rule(name, when, layer, (*here, "names", j), origin, *said)
-                    for j, name in enumerate(group.names)
-                ]
-            )
-            for j, entry in enumerate(group.names_with_args):
-                place = *here, "names_with_args", j
-                parts = [] if when is None else [when]
-                if (also := _expression(layer, entry.when, *place, "when")) is not None:
-                    parts.append(also)
-                parts += (
-                    _test(layer, argument, (*place, "arguments", k))
-                    for k, argument in enumerate(entry.arguments or ())
+            arches = _arches(layer, group, ("syscalls", i), answered, problems, notes)
+            own = multiplexed if group.multiplexed is None else group.multiplexed
+            for rules in _group_rules(layer, i, group, groups):
+                lists.append(
+                    [
+                        replace(one, arches=arches, multiplexed=own)
+                        for one in rules
+                        if not one.mention or one.name in had
+                    ]
                 )
-                whole = parts[0] if len(parts) == 1 else AllOf(tuple(parts))
-                where = *place, "name"
-                of_entry = Origin(origin.label, layer.position(*where))
-                lists.append([_rule(entry.name, whole, layer, where, of_entry, *said)])
+                count += len(rules)
+                if count > _MOST_RULES:
+                    text = f"more than {_MOST_RULES:,} rules, which no policy has"
+                    where = layer.position("syscalls", i)
+                    raise InputError(Diagnostic(text, where, Problem.TOO_LARGE))
     return lists
 
 
-def _rule(
-    name: str,
-    expression: Expression | None,
-    layer: Layer,
-    place: tuple[str | int, ...],
-    origin: Origin,
-    action: Action,
-    optional: bool,
-    arches: frozenset[str] | None,
-    multiplexed: Action | None,
-) -> WrittenRule:
-    position = layer.position(*place)
-    return WrittenRule(name, expression, action, position, origin, optional, arches, multiplexed)
+def _names_on(tables: Iterable[Table]) -> frozenset[str]:
+    """Return the calls that can be made on one of the ABIs, themselves or through another."""
+    names = frozenset(name for table in tables for name in table.numbers)
+    return names | {call for through in names & MULTIPLEXED.keys() for call in _through(through)}
+
+
+def _through(name: str) -> list[str]:
+    return MULTIPLEXED[name].split()
+
+
+def _group_rules(
+    layer: Layer, number: int, group: Group, groups: Groups
+) -> Iterator[list[WrittenRule]]:
+    """Yield the lists of rules of one group of a file."""
+    label, here = f"rule {number + 1}", ("syscalls", number)
+    when = _expression(layer, group.when, *here, "when")
+    listed = Origin(label, layer.position(*here))
+    rules: list[WrittenRule] = []
+    for j, name in enumerate(group.names):
+        where = layer.position(*here, "names", j)
+        if is_mention(name):
+            origin = Origin(f"{label}, {name}", where)
+            rules += (
+                WrittenRule(call, when, group.action, where, origin, optional=True, mention=name)
+                for call in groups.calls(name, where)
+            )
+        else:
+            rules.append(WrittenRule(name, when, group.action, where, listed, group.optional))
+    yield rules
+    for j, entry in enumerate(group.names_with_args):
+        place = *here, "names_with_args", j
+        parts: list[Expression] = [] if when is None else [when]
+        if (own := _expression(layer, entry.when, *place, "when")) is not None:
+            parts.append(own)
+        parts += (
+            _test(layer, argument, (*place, "arguments", k))
+            for k, argument in enumerate(entry.arguments or ())
+        )
+        whole = parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+        where = layer.position(*place, "name")
+        origin = Origin(label, where)
+        yield [WrittenRule(entry.name, whole, group.action, where, origin, group.optional)]
 
 
 def _arches(

@@ -17,7 +17,8 @@ _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 POLICY_KEYS = (
     *("description", "arches", "compat_arches", "default_action", "unknown_action"),
-    *("bad_arch_action", "multiplexed", "no_new_privs", "flags", "install_on_import", "syscalls"),
+    *("bad_arch_action", "multiplexed", "no_new_privs", "flags", "install_on_import", "groups"),
+    "syscalls",
 )
 """The keys of a policy file, in the order in which `policy_text` writes them."""
 
@@ -33,6 +34,10 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
             whole = data[key].endswith("\n")
             yield f"description: |{'' if whole else '-'}"
             yield from (f"  {line}".rstrip() for line in data[key].removesuffix("\n").split("\n"))
+        elif key == "groups" and data.get(key):
+            yield "groups:"
+            for name, members in data[key].items():
+                yield from _listed(f"{name}: {_flow(members)}")
         elif key in data:
             yield f"{key}: {_flow(data[key])}"
     yield "syscalls:" if data["syscalls"] else "syscalls: []"
@@ -43,11 +48,7 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
                 yield f"  {key}: {_flow(group[key])}"
         if "names" in group:
             names = [name if isinstance(name, int) else _flow(name) for name in group["names"]]
-            text = f"names: [{', '.join(map(str, names))}]"
-            yield from textwrap.wrap(
-                text, _WIDTH, initial_indent="  ", subsequent_indent="    ",
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
+            yield from _listed(f"names: [{', '.join(map(str, names))}]")
         if "optional" in group:
             yield f"  optional: {_flow(group['optional'])}"
         if "names_with_args" in group:
@@ -59,6 +60,14 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
             if "arguments" in entry:
                 yield "    arguments:"
                 yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
+
+
+def _listed(text: str) -> list[str]:
+    """Return a key with a list, below another key, in lines that are not too long."""
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent="  ", subsequent_indent="    ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _is_block(text: str) -> bool:

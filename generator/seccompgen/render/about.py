@@ -145,10 +145,12 @@ def _answers(policy: ResolvedPolicy, tables: Tables) -> str:
     """Return the table that tells a reviewer what the filter does, an answer a row."""
     rows: list[tuple[str, str]] = []
     by_list = itertools.groupby(
-        policy.rules, key=lambda rule: (rule.origin, rule.condition, rule.action, rule.abis)
+        policy.rules,
+        key=lambda rule: (rule.origin, rule.condition, rule.action, rule.abis, rule.group),
     )
-    for (_, condition, action, abis), rules in by_list:
+    for (_, condition, action, abis, group), rules in by_list:
         calls = ", ".join(rule.name for rule in rules)
+        calls = f"{group}: {calls}" if group else calls
         calls += f" on {', '.join(sorted(abis))}" if abis is not None else ""
         rows.append((str(action), f"{calls} where {condition}" if condition else calls))
     rows.append((str(policy.default_action), "every other system call"))

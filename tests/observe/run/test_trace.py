@@ -503,11 +503,12 @@ def test_a_target_that_crashes_or_exits_at_once(
 
 @both
 def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_parent: Path) -> None:
+    # A handler of Python's would wait for the end of a pause() that begins just after the signal.
     code = (
         "import signal, sys\n"
-        "for number in (1, 2, 10, 15): signal.signal(number, lambda n, _: sys.exit(100 + n))\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {1, 2, 10, 15})\n"
         "print('ready', flush=True)\n"
-        "while True: signal.pause()\n"
+        "sys.exit(100 + signal.sigwait({1, 2, 10, 15}))\n"
     )
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
         with start(*how, no_parent, "--", PYTHON, "-c", code) as child:
@@ -521,8 +522,13 @@ def test_a_signal_to_the_supervisor_reaches_the_command(how: list[str], no_paren
 
 
 @both
-def test_it_stops_with_the_command_and_continues_it(how: list[str], no_parent: Path) -> None:
-    with start(*how, no_parent, "--", "sh", "-c", "kill -STOP $$; exit 5") as child:
+@pytest.mark.parametrize("orphaned", [False, True])
+def test_it_stops_with_the_command_and_continues_it(
+    how: list[str], orphaned: bool, no_parent: Path
+) -> None:
+    """Also in an orphaned process group, which the kernel lets no terminal stop."""
+    group: dict[str, Any] = {"start_new_session": True} if orphaned else {"process_group": 0}
+    with start(*how, no_parent, "--", "sh", "-c", "kill -STOP $$; exit 5", **group) as child:
         wait_for(lambda: state(child.pid) == "T")
         # To the supervisor alone: a shell would continue all of the job.
         child.send_signal(signal.SIGCONT)
@@ -589,12 +595,13 @@ with open({str(notes)!r}, "a") as file:
 
 
 @contextlib.contextmanager
-def start(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
+def start(*words: str | Path, **options: Any) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [PYTHON, "-m", "seccompgen", "run", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     ) as child:
         try:
             yield child

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
 from seccompgen.core.tables import Table, Tables, UpstreamFile, release
-from seccompgen.io.reading import undecodable
-from seccompgen.kernel.parse.cpp import Included, Macro, Source, evaluate, preprocess
-from seccompgen.kernel.parse.kbuild import read_assignments
+from seccompgen.kernel.parse.cpp import Included, Macro, evaluate, preprocess
+from seccompgen.kernel.parse.gather import gather
+from seccompgen.kernel.parse.served import arm_compat, served_by_header, served_by_table
 from seccompgen.kernel.parse.sources import (
     AUDIT,
     ELF_MACHINES,
     EMPTY_HEADERS,
+    GENERIC_HEADER,
     GENERIC_MAKEFILE,
-    LINKS,
     PLAIN_HEADERS,
     REQUIRED,
     VIEWS,
     View,
 )
-from seccompgen.kernel.parse.tbl import Row, read_rows
+from seccompgen.kernel.parse.tree import Tree, lacks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-_T = TypeVar("_T")
+    from seccompgen.kernel.parse.served import Served
+    from seccompgen.kernel.parse.tbl import Row
 
 _CALL = re.compile(r"__(?:ARM_)?NR_([a-z_][a-z0-9_]*)")
 _BOOKKEEPING = frozenset({"__NR_syscalls", "__NR_arch_specific_syscall"})
@@ -37,10 +37,6 @@ _BOOKKEEPING = frozenset({"__NR_syscalls", "__NR_arch_specific_syscall"})
 Placeholders of the tables (``reserved177``, ``unused59``) are kept: the headers that user space
 compiles against define them, and a table here names exactly what those headers name.
 """
-
-_GENERIC_VARIABLES = re.compile(r"syscall_abis_(32|64)|syscalltbl|syshdr-args.*")
-_LINK_TEXT = re.compile(r"[A-Za-z0-9_.+-]*(/[A-Za-z0-9_.+-]+)+\n?")
-_MAX_LINKS = 4
 
 
 def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
@@ -52,33 +48,35 @@ def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
     contradict each other or ``architectures``.
     """
     release(tag)
-    tree = _Tree(files)
+    tree = Tree(files)
     missing = [path for path in REQUIRED if path not in files]
     if len(missing) == len(REQUIRED):
         raise OutsideError(f"the source has no {missing[0]}: does it have {tag}?")
     if missing:
-        raise OutsideError(*(_lacks(path) for path in missing))
+        raise OutsideError(*(lacks(path) for path in missing))
     errors: list[Diagnostic] = []
     tables: dict[str, Table] = {}
+    served: dict[str, dict[str, Served]] = {}
     for name, abi in ABIS.items():
         try:
-            table = _table(tag, abi, VIEWS[name], tree)
+            found = _table(tag, abi, VIEWS[name], tree)
         except OutsideError as error:
             errors.extend(error.diagnostics)
             continue
-        if table:
-            tables[name] = table
+        if found:
+            tables[name], served[name] = found
     if errors:
         raise OutsideError(*dict.fromkeys(errors))
-    return Tables(tag, tables)
+    return Tables(tag, tables, gather(tables, served, tree))
 
 
-def _table(tag: str, abi: Abi, view: View, tree: _Tree) -> Table | None:
+def _table(tag: str, abi: Abi, view: View, tree: Tree) -> tuple[Table, dict[str, Served]] | None:
+    """Return the table of ``abi`` and what serves each of its calls; None if there is no table."""
     there = [path for path in view.own_files if path in tree]
     if not there:
         return None
     if view.header not in tree:
-        raise OutsideError(_lacks(view.header, f"though it has {there[0]}"))
+        raise OutsideError(lacks(view.header, f"though it has {there[0]}"))
     resolver = _Resolver(abi, view, tree)
     if not resolver.exists():
         return None
@@ -87,8 +85,14 @@ def _table(tag: str, abi: Abi, view: View, tree: _Tree) -> Table | None:
     _check(abi, view, numbers, tree)
     paths = {view.header, AUDIT, ELF_MACHINES, *resolver.used}
     inputs = tuple(UpstreamFile.of(path, tree.files[path]) for path in sorted(paths))
-    ordered = sorted(numbers.items(), key=lambda item: (item[1], item[0]))
-    return Table(abi, tag, dict(ordered), inputs)
+    ordered = dict(sorted(numbers.items(), key=lambda item: (item[1], item[0])))
+    served = served_by_table(ordered, resolver.rows)
+    if GENERIC_HEADER in resolver.used:
+        texts = (tree.text(view.header), tree.text(GENERIC_HEADER))
+        served |= served_by_header(ordered, macros, texts, abi.bits)
+    if view.srcarch == "arm":
+        served = arm_compat(served, tree)
+    return Table(abi, tag, ordered, inputs), served
 
 
 def _numbers(macros: Mapping[str, Macro]) -> dict[str, int]:
@@ -116,7 +120,7 @@ def _numbers(macros: Mapping[str, Macro]) -> dict[str, int]:
     return numbers
 
 
-def _check(abi: Abi, view: View, numbers: Mapping[str, int], tree: _Tree) -> None:
+def _check(abi: Abi, view: View, numbers: Mapping[str, int], tree: Tree) -> None:
     """Refuse a table that is not whole, and an audit value that upstream does not confirm."""
     errors: list[Diagnostic] = []
     nr = numbers.get("faccessat2")
@@ -139,93 +143,12 @@ def _check(abi: Abi, view: View, numbers: Mapping[str, int], tree: _Tree) -> Non
         raise OutsideError(*errors)
 
 
-def _lacks(path: str, why: str = "") -> Diagnostic:
-    return Diagnostic(f"the source lacks this file{', ' + why if why else ''}", Position(path))
-
-
-class _Tree:
-    """The files of the source, decoded once each."""
-
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.files = files
-        self._memory: dict[tuple[str, str], object] = {}
-
-    def __contains__(self, path: str) -> bool:
-        return path in self.files
-
-    def source(self, path: str, why: str = "") -> Source:
-        return self._once("text", path, lambda: self._read(path, why))
-
-    def rows(self, path: str, why: str = "") -> tuple[Row, ...]:
-        return self._once("rows", path, lambda: read_rows(path, self.source(path, why).text))
-
-    def assignments(self, path: str, why: str = "") -> dict[str, tuple[str, ...]]:
-        wanted = re.compile(f"{_GENERIC_VARIABLES.pattern}|syscall-y")
-        return self._once(
-            "make", path, lambda: read_assignments(path, self.source(path, why).text, wanted)
-        )
-
-    def follow(self, path: str) -> str:
-        """Return the path of the file that ``path`` is, or is a link to."""
-        for _ in range(_MAX_LINKS):
-            content = self.files.get(path)
-            if content is None:
-                return LINKS.get(path, path)
-            text = content[:4096].decode("utf-8", "replace")
-            if not _LINK_TEXT.fullmatch(text):
-                break
-            path = _join(path, text.strip())
-        return path
-
-    @cached_property
-    def audit(self) -> Mapping[str, Macro]:
-        """The macros of audit.h."""
-
-        def include(name: str, position: Position) -> Included:
-            if name in EMPTY_HEADERS:
-                return None
-            if name == "linux/elf-em.h":
-                return self.source(ELF_MACHINES)
-            message = f"<{name}> is not known to seccompgen; a newer version may know it"
-            raise OutsideError(Diagnostic(message, position))
-
-        return preprocess(self.source(AUDIT), {"__linux__": "1"}, include)
-
-    def _once(self, kind: str, path: str, make: Callable[[], _T]) -> _T:
-        key = (kind, path)
-        if key not in self._memory:
-            self._memory[key] = make()
-        return self._memory[key]  # type: ignore[return-value] # the kind decides the type
-
-    def _read(self, path: str, why: str) -> Source:
-        content = self.files.get(path)
-        if content is None:
-            raise OutsideError(_lacks(path, why))
-        try:
-            text = content.decode()
-        except UnicodeDecodeError as error:
-            where = undecodable(error, path)
-            raise OutsideError(Diagnostic("this is not UTF-8 text", where)) from None
-        if not text.strip():
-            raise OutsideError(Diagnostic("the file is empty", Position(path)))
-        if "\0" in text:
-            where = Position.after(path, text[: text.index("\0")])
-            raise OutsideError(Diagnostic("this is not a text file", where))
-        if text.lstrip("\ufeff \t\r\n")[:14].lower().startswith(("<!doctype", "<html", "<?xml")):
-            raise OutsideError(Diagnostic("this is a web page, not a source file", Position(path)))
-        if not text.endswith("\n"):
-            # A makefile that is cut off still parses, and would quietly select fewer calls.
-            where = Position.after(path, text)
-            message = "the file does not end with a line break; is it cut off?"
-            raise OutsideError(Diagnostic(message, where))
-        return Source(path, text)
-
-
 class _Resolver:
-    """Resolves the includes of one ABI's view, and keeps the paths that it used."""
+    """Resolves the includes of one ABI's view, and keeps the paths and rows that it used."""
 
-    def __init__(self, abi: Abi, view: View, tree: _Tree) -> None:
+    def __init__(self, abi: Abi, view: View, tree: Tree) -> None:
         self.used: set[str] = set()
+        self.rows: list[Row] = []
         self._abi = abi
         self._view = view
         self._tree = tree
@@ -273,7 +196,7 @@ class _Resolver:
         view, tree = self._view, self._tree
         header = f"unistd_{view.generic}.h"
         if view.kbuild not in tree:
-            raise OutsideError(_lacks(view.kbuild, why))
+            raise OutsideError(lacks(view.kbuild, why))
         if header not in self._listed():
             message = f"syscall-y does not list {header}, {why}"
             raise OutsideError(Diagnostic(message, Position(view.kbuild)))
@@ -318,25 +241,13 @@ class _Resolver:
                         for row in strange
                     )
                 )
+        taken = [row for row in rows if abis is None or row.abi in abis]
+        self.rows += taken
         return tuple(
             Macro(
                 f"__NR_{row.name}",
                 f"({offset} + {row.nr})" if offset else str(row.nr),
                 row.position,
             )
-            for row in rows
-            if abis is None or row.abi in abis
+            for row in taken
         )
-
-
-def _join(path: str, link: str) -> str:
-    """Resolve the text of a symbolic link at ``path``; one that leaves the tree names nothing."""
-    parts = path.split("/")[:-1]
-    for part in link.split("/"):
-        if part == "..":
-            if not parts:
-                return link
-            parts.pop()
-        elif part not in {"", "."}:
-            parts.append(part)
-    return "/".join(parts)

@@ -34,6 +34,8 @@ _HANDED_ON = frozenset(
     }
 )
 _BLOCKED = _HANDED_ON | {signal.SIGCHLD, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU}
+JOB_CONTROL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+"""The signals by which a terminal stops a job."""
 _ENDS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
 _INFO = struct.Struct("=Iii116x")
 """The head of ``struct signalfd_siginfo``, 128 bytes: ssi_signo, ssi_errno, ssi_code."""
@@ -123,17 +125,43 @@ def ends(came: ReceivedSignal) -> bool:
     return came.number in _ENDS
 
 
-def stop_with(pid: int) -> None:
-    """Stop until somebody continues the supervisor; then continue the command, if nobody did.
+def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
+    """Stop this process as its command stopped, by the signal ``number``, until it is continued.
 
-    A shell continues both. To do it again could undo a stop that was asked for meanwhile; so it is
-    done only where nothing happened to the command since.
+    ``goes_on`` tells whether the command was continued, or ended, since. Who continues it, and
+    this process with it, may do so at any moment: also before this has stopped, and then nobody
+    comes to continue it once more. So a stop signal waits, blocked, while ``goes_on`` is asked. A
+    SIGCONT that comes before is seen by that; one that comes after takes the stop signal back.
+
+    A shell continues both. Where this process alone was continued, it continues the command. To do
+    so again could undo a stop that was asked for meanwhile.
     """
-    os.kill(os.getpid(), signal.SIGSTOP)
+    # SIGSTOP cannot be blocked.
+    stop = signal.Signals(number) if number in JOB_CONTROL else signal.SIGTSTP
+    handler = signal.signal(stop, signal.SIG_DFL)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {stop, signal.SIGCONT})
+    try:
+        signal.raise_signal(stop)
+        if goes_on():
+            signal.sigtimedwait({stop}, 0)
+            return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {stop})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {stop})
+        # The kernel drops the signal in an orphaned process group: no shell is there to see it.
+        if signal.SIGCONT not in signal.sigpending() and not goes_on():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if not goes_on():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    finally:
+        signal.signal(stop, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _happened_to(pid: int) -> bool:
+    """Return True if a child that had stopped, and is not traced, was continued, or ended."""
     changes = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
-    with contextlib.suppress(ChildProcessError, ProcessLookupError):
-        if os.waitid(os.P_PID, pid, changes) is None:
-            os.kill(pid, signal.SIGCONT)
+    return os.waitid(os.P_PID, pid, changes) is not None
 
 
 def as_killed(status: int) -> int:
@@ -175,7 +203,7 @@ class Reaper:
             if pid == 0:
                 return
             if os.WIFSTOPPED(status):
-                stop_with(self._pid)
+                stop_with(self._pid, os.WSTOPSIG(status), lambda: _happened_to(self._pid))
             else:
                 self.status = status
 

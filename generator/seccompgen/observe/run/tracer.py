@@ -161,8 +161,8 @@ class _Supervisor:
             return  # its parent is still to tell of it
         if event.kind is EventKind.STOPPED:
             ptrace.listen(tid)
-            if tid == self._started.pid:
-                stop_with(tid)
+            if ptrace.tells_of_stops(tid, self._started.pid):
+                stop_with(self._started.pid, event.number, lambda: not ptrace.listens(tid))
             return
         number = 0
         if event.kind is EventKind.SIGNAL:

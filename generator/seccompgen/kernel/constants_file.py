@@ -1,0 +1,124 @@
+"""Constants as CSV: a name a row, the value of most ABIs, and those of the others."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.core.facts import Constant
+from seccompgen.io.reading import decode_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_HEADER = "name,value,elsewhere,reason"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_VALUE = r"0|-?[1-9][0-9]{0,19}"
+_ABIS = r"[a-z0-9_]+(?:\+[a-z0-9_]+)*"
+_ELSEWHERE = rf"(?:{_ABIS}=(?:{_VALUE})?(?: (?=[a-z]))?)*"
+_ROW = re.compile(rf"({_NAME}),((?:{_VALUE})?),({_ELSEWHERE}),([^,\"\r]*)", re.ASCII)
+_MOST_ERRORS = 100
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 64) - 1
+
+
+def render(constants: Mapping[str, Constant]) -> bytes:
+    """Return ``constants`` as CSV, sorted by name.
+
+    ABIs with one value stand together: ``alpha=32768 arm+aarch64=16384``. No value behind the
+    ``=`` means that these ABIs do not have the name.
+    """
+    lines = [_HEADER]
+    for name in sorted(constants):
+        one = constants[name]
+        groups: dict[int | None, list[str]] = {}
+        for abi, value in one.elsewhere.items():
+            groups.setdefault(value, []).append(abi)
+        elsewhere = " ".join(f"{'+'.join(a)}={_text(value)}" for value, a in groups.items())
+        lines.append(f"{name},{_text(one.value)},{elsewhere},{one.reason}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _text(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, Constant]:
+    """Return the constants that ``render`` wrote, with the values of ``abis``.
+
+    Raises InputError, with the position of each problem, for everything else. ``name`` is the
+    file's, for messages.
+    """
+    text = decode_text(content, name, bom=False)
+    *lines, rest = text.split("\n")
+    if rest or not lines:
+        raise InputError(Diagnostic("the last line is cut off", Position.after(name, text)))
+    if lines[0] != _HEADER:
+        message = f"the first line should be {_HEADER!r}"
+        raise InputError(Diagnostic(message, Position(name, 1, 1)))
+    reader = _Reader(name, abis)
+    for number, line in enumerate(lines[1:], 2):
+        reader.row(number, line)
+    if reader.errors:
+        raise InputError(*reader.errors)
+    return reader.constants
+
+
+class _Reader:
+    """Reads row by row, and keeps what is wrong."""
+
+    def __init__(self, file: str, abis: Sequence[str]) -> None:
+        self.constants: dict[str, Constant] = {}
+        self.errors: list[Diagnostic] = []
+        self._file = file
+        self._abis = frozenset(abis)
+        self._before = ""
+        # A group of ABIs is in hundreds of rows, so that its text is taken apart once.
+        self._groups: dict[str, tuple[str, ...] | None] = {}
+
+    def row(self, line: int, text: str) -> None:
+        match = _ROW.fullmatch(text)
+        if not match:
+            self._fail(line, 1, "a row is a name, a value, values elsewhere, and a reason")
+            return
+        name, value, elsewhere, reason = match.groups()
+        if name <= self._before:
+            self._fail(line, 1, f"{name!r} is not in its place: rows are sorted by name")
+        self._before = max(self._before, name)
+        common = self._number(value, line, match.start(2))
+        values: dict[str, int | None] = {}
+        at = match.start(3)
+        for item in elsewhere.split(" ") if elsewhere else ():
+            group, _, number = item.partition("=")
+            there = self._number(number, line, at + len(group) + 1)
+            for abi in self._names(group, line, at):
+                if abi in values:
+                    self._fail(line, at, f"{abi} has two values")
+                values[abi] = there
+            at += len(item) + 1
+        self.constants[name] = Constant(name, common, values, reason)
+
+    def _number(self, text: str, line: int, at: int) -> int | None:
+        if not text:
+            return None
+        value = int(text)
+        if not _LOWEST <= value <= _HIGHEST:
+            self._fail(line, at, f"{text} does not fit into 64 bits")
+        return value
+
+    def _names(self, group: str, line: int, at: int) -> tuple[str, ...]:
+        names = self._groups.get(group)
+        if names is None:
+            names = tuple(group.split("+"))
+            for name in names:
+                if name not in self._abis:
+                    hint = did_you_mean(name, self._abis)
+                    self._fail(line, at, f"{name!r} is no ABI of the lock{hint}")
+                    return names
+            self._groups[group] = names
+        return names
+
+    def _fail(self, line: int, at: int, message: str) -> None:
+        self.errors.append(Diagnostic(message, Position(self._file, line, at + 1 if at > 1 else 1)))
+        if len(self.errors) >= _MOST_ERRORS:
+            raise InputError(*self.errors)

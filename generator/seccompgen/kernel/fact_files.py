@@ -1,0 +1,45 @@
+"""The files of facts beside the matrix, such as ``constants.csv``: a part of `Facts` each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from seccompgen.kernel import constants_file, prototypes_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from seccompgen.core.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class FactFile:
+    """A file that holds one field of `Facts`, ``part``, and has its hash in the lock.
+
+    ``render`` returns its content. ``read`` takes that, the file's name for messages, and the ABIs
+    of the lock in their order; it raises InputError, with positions, for everything that ``render``
+    never writes.
+    """
+
+    part: Literal["constants", "prototypes"]
+    render: Callable[[Any], bytes]
+    read: Callable[[bytes, str, Sequence[str]], Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return f"{self.part}.csv"
+
+
+FACT_FILES: tuple[FactFile, ...] = (
+    FactFile("constants", constants_file.render, constants_file.read),
+    FactFile("prototypes", prototypes_file.render, prototypes_file.read),
+)
+"""Every file of facts, in the order in which the lock has them."""
+
+
+def render_facts(facts: Facts) -> dict[str, bytes]:
+    """Return the content of each file of facts, by part; a part without facts has no file."""
+    parts = {one.part: (one, getattr(facts, one.part)) for one in FACT_FILES}
+    return {part: one.render(values) for part, (one, values) in parts.items() if values}
