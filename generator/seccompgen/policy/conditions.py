@@ -278,6 +278,9 @@ def _compared(test: NumericTest, *, positive: bool) -> _Alternatives:
     if not fits or (value > mask and op in {Op.LT, Op.LE, Op.GT, Op.GE}):
         above = value > 0
         return _ALWAYS if op is Op.NE or (above and op in {Op.LT, Op.LE}) else _NEVER
+    if mask != full and value == 0 and op in {Op.EQ, Op.MASKED_EQ, Op.NE}:
+        bits = Op.ANY_BITS if op is Op.NE else Op.NO_BITS
+        return _compared(replace(test, op=bits, value=mask, mask=None), positive=True)
     if (op is Op.GE and value == 0) or (op is Op.LE and value == mask):
         return _ALWAYS
     if (op is Op.LT and value == 0) or (op is Op.GT and value == mask):

@@ -76,6 +76,10 @@ def _parse_when(text: object) -> object:
     return text
 
 
+def _parse_member(text: object) -> object:
+    return text if isinstance(text, int) else _parse_item(text)
+
+
 def _parse_item(text: object) -> object:
     return text if isinstance(text, str) and is_mention(text) else _parse_name(text)
 
@@ -87,6 +91,7 @@ _Name = Annotated[str, BeforeValidator(_parse_name)]
 _Number = Annotated[int | str, BeforeValidator(_parse_number)]
 _When = Annotated[str, BeforeValidator(_parse_when)]
 _Item = Annotated[str, BeforeValidator(_parse_item)]
+_Member = Annotated[str, BeforeValidator(_parse_member)]
 _GroupName = Annotated[str, BeforeValidator(check_own_name)]
 
 
@@ -141,7 +146,7 @@ class PolicyFile(_Section):
     install_on_import: bool | None = None
     multiplexed: _Action | None = None
     include: list[str] = []
-    groups: dict[_GroupName, Annotated[list[_Item], Field(min_length=1)]] = {}
+    groups: dict[_GroupName, Annotated[list[_Member], Field(min_length=1)]] = {}
     syscalls: list[Group] | None = None
 
 
