@@ -189,7 +189,9 @@ def _ignored_bits(one: _Compared, bits: int) -> Iterator[Finding]:
     level = BITS - bits
     if all(sets.nodes[box[n]][0] >= level for box, _ in one.answer.parts):
         return
-    usual = plain_values(sets, bits) if not one.view.is_allowlist else sets.below(1 << bits, 64)
+    usual = plain_values(sets, bits)
+    if one.view.is_allowlist:
+        usual = sets.masked(U64 >> bits << bits, 0)
     harmless: tuple[Box, Box] | None = None
     for permitted in one.answer.permitted:
         for refused in one.answer.refused:
@@ -249,7 +251,8 @@ def _of_rules(view: FilterView) -> Iterator[Finding]:
     """Yield comparisons that no value, or every value, of the argument's type satisfies."""
     assert view.policy
     for rule in view.policy.rules:
-        if rule.condition is None or not view.has(rule.name):
+        applies = rule.applies_to(view.abi) and view.has(rule.name)
+        if rule.condition is None or not applies:
             continue
         for test in comparisons(condition_for(rule.condition, view.abi.argument_bits)):
             yield from _of_test(view, rule, test)

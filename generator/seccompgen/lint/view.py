@@ -62,8 +62,8 @@ def plain_values(sets: Sets, bits: int) -> int:
     """Return the values that an argument of ``bits`` has once it is extended to 64."""
     if bits >= 64:
         return ALL
-    negative = sets.minus(ALL, sets.below((1 << 64) - (1 << (bits - 1)), 64))
-    return sets.either(sets.below(1 << bits, 64), negative)
+    high = U64 >> bits << bits
+    return sets.either(sets.masked(high, 0), sets.above(U64, U64 - (1 << (bits - 1))))
 
 
 @dataclass(frozen=True)
@@ -308,7 +308,8 @@ class FilterView:
         if answer.permitted or not self.is_allowlist or answer.only is None:
             return answer.refused
         named = self.policy and any(
-            rule.name == name and refuses(rule.action.ret(self.abi)) for rule in self.policy.rules
+            rule.name == name and rule.applies_to(self.abi) and refuses(rule.action.ret(self.abi))
+            for rule in self.policy.rules
         )
         return answer.refused if named or answer.only != self.default else ()
 

@@ -1,4 +1,4 @@
-"""A call as people read it: ``openat(AT_FDCWD</home>, "notes", 0x241, 0o644)``.
+"""A call as people read it: ``openat(AT_FDCWD</home>, "notes", O_WRONLY|O_CREAT, 0o644)``.
 
 What addresses point to is read while the thread waits. It is what the caller showed at that
 moment: another thread may change it before the kernel looks.
@@ -6,16 +6,15 @@ moment: another thread may change it before the kernel looks.
 
 from __future__ import annotations
 
-import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U32, U64
+from seccompgen.core.model import U32
 from seccompgen.core.text import printable
 from seccompgen.observe.run.notification import as_int
 from seccompgen.observe.run.signatures import SIGNATURES
-from seccompgen.render import call_name, number
+from seccompgen.render import argument_text, call_name
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
@@ -68,8 +67,10 @@ def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
         last = max((n for n, value in enumerate(call.args, 1) if value), default=0)
         kinds = ("flags",) * last
     reader = _Reader(process, table.abi if table else None, call.args)
-    shown = enumerate(kinds[: len(call.args)])
-    arguments = tuple((call.args[at], reader.text(at, kind, name)) for at, kind in shown)
+    arguments = tuple(
+        (value, reader.text(at, kind) or argument_text(name, at, call.args, table, tables))
+        for at, (kind, value) in enumerate(zip(kinds, call.args, strict=False))
+    )
     return Decoded(name, where, arguments)
 
 
@@ -80,8 +81,8 @@ class _Reader:
         self._bytes = abi.bits // 8 if abi else 8
         self._order = abi.byte_order if abi else "little"
 
-    def text(self, at: int, kind: str, call: str) -> str:
-        """Return argument ``at`` as what it is."""
+    def text(self, at: int, kind: str) -> str:
+        """Return argument ``at`` as what it is; nothing for one that constants may name."""
         value = self._args[at]
         after = self._args[at + 1] if at + 1 < len(self._args) else 0
         match kind:
@@ -101,12 +102,10 @@ class _Reader:
                 return str(value)
             case "mode":
                 return f"{value & U32:#o}"
-            case "sig":
-                return _signal(value)
             case "ptr":
                 return "NULL" if not value else f"{value:#x}"
             case _:
-                return constant(call, at, value)
+                return ""
 
     def _descriptor(self, descriptor: int, kind: str) -> str:
         if kind == "dirfd" and descriptor == _AT_FDCWD:
@@ -160,23 +159,8 @@ class _Reader:
         return f"{{{name}}}"
 
 
-def constant(_call: str, _argument: int, value: int) -> str:
-    """Return a value that may have a name: the one place where names of constants will come from.
-
-    Until the tables hold constants, it is a number.
-    """
-    return number(value)
-
-
 def quoted(data: bytes, limit: int) -> str:
     """Return bytes between quotes, on one line whatever they are; ``...`` where more follow."""
     text = data[:limit].decode(errors="surrogateescape")
     text = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{text}"' + ("..." if len(data) > limit else "")
-
-
-def _signal(value: int) -> str:
-    try:
-        return signal.Signals(value & U32).name
-    except ValueError:
-        return str(value & U64)
