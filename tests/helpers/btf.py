@@ -33,7 +33,9 @@ class Btf:
     """The types of one BTF blob."""
 
     def __init__(self, content: bytes) -> None:
-        magic, _, _, header, type_off, type_len, str_off, _ = struct.unpack_from("<HBBIIIII", content)
+        magic, _, _, header, type_off, type_len, str_off, _ = struct.unpack_from(
+            "<HBBIIIII", content
+        )
         assert magic == 0xEB9F
         self._content = content
         self._strings = header + str_off
@@ -55,9 +57,7 @@ class Btf:
 
     def _parameters(self, at: int) -> tuple[BtfParameter, ...]:
         assert self._kind(at)[0] == _FUNC_PROTO
-        pairs = struct.iter_unpack(
-            "<II", self._content[at + 12 : at + 12 + 8 * self._kind(at)[1]]
-        )
+        pairs = struct.iter_unpack("<II", self._content[at + 12 : at + 12 + 8 * self._kind(at)[1]])
         return tuple(self._parameter(self._string(name), ref) for name, ref in pairs)
 
     def _parameter(self, name: str, ref: int) -> BtfParameter:
