@@ -1,7 +1,8 @@
 """Find the entry point of each call on each ABI, and what it takes.
 
-A table names the entry point; a header declares it. Both leave things out, which `undeclared`
-has. An entry point that nothing declares is unknown: no call is given a prototype by guess.
+A table names the entry point; a header declares it. Both leave things out, which `undeclared` and
+`amendments` have. An entry point that nothing declares is unknown: no call is given a prototype by
+guess.
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ from seccompgen.kernel.entry_points import (
     wide_registers,
     word_bits,
 )
+from seccompgen.kernel.parse.amendments import (
+    ALIASES,
+    CLONE_NAMES,
+    CLONE_WRAPPERS,
+    NAMES,
+    NARROWER,
+    NOT_IMPLEMENTED,
+    PRIVATE_CALLS,
+)
 from seccompgen.kernel.parse.declarations import Declaration, read_declarations
 from seccompgen.kernel.parse.served import Served
 from seccompgen.kernel.parse.sources import (
@@ -26,16 +36,7 @@ from seccompgen.kernel.parse.sources import (
     DECLARING,
     VIEWS,
 )
-from seccompgen.kernel.parse.undeclared import (
-    ALIASES,
-    CLONE_NAMES,
-    CLONE_WRAPPERS,
-    DECLARATIONS,
-    NAMES,
-    NARROWER,
-    NOT_IMPLEMENTED,
-    PRIVATE_CALLS,
-)
+from seccompgen.kernel.parse.undeclared import DECLARATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
