@@ -184,12 +184,17 @@ def _finding(
 
 
 def _ignored_bits(one: _Compared, bits: int) -> Iterator[Finding]:
-    """Report two calls that the kernel takes for the same, of which one is permitted alone."""
+    """Report two calls that the kernel takes for the same, of which one is permitted alone.
+
+    It is a hole where the one that is refused is what programs make. In an allowlist a negative
+    number is not: it may be refused in the one form that it has in 64 bits, and permitted in the
+    other, so that only some programs work.
+    """
     sets, n = one.view.sets, one.argument
     level = BITS - bits
     if all(sets.nodes[box[n]][0] >= level for box, _ in one.answer.parts):
         return
-    usual = plain_values(sets, bits)
+    usual = values = plain_values(sets, bits)
     if one.view.is_allowlist:
         usual = sets.masked(U64 >> bits << bits, 0)
     harmless: tuple[Box, Box] | None = None
@@ -198,17 +203,20 @@ def _ignored_bits(one: _Compared, bits: int) -> Iterator[Finding]:
             both = _others(sets, permitted, refused, n)
             if NOTHING in both:
                 continue
-            for plain in (usual, ALL):
+            for hole, plain, their in (
+                (True, usual, permitted[n]),
+                (False, values, sets.both(permitted[n], values)),
+            ):
                 own = sets.both(refused[n], plain)
-                low = sets.both(_low(sets, own, bits), _low(sets, permitted[n], bits))
+                low = sets.both(_low(sets, own, bits), _low(sets, their, bits))
                 if low == NOTHING:
                     continue
                 same = sets.masked((1 << bits) - 1, sets.least(low) & ((1 << bits) - 1))
                 pair = (
-                    _with(both, n, sets.both(permitted[n], same)),
+                    _with(both, n, sets.both(their, same)),
                     _with(both, n, sets.both(own, same)),
                 )
-                if plain == usual:
+                if hole:
                     yield _ignored(one, bits, Severity.ERROR, *pair)
                     return
                 harmless = harmless or pair

@@ -44,7 +44,8 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
     others = [door for door in way.others or way.doors if _is_there(door, view)]
     told: set[str] = set()
     for door in way.doors:
-        refused = _refused(door, way, view) if _is_there(door, view) else []
+        asked = _is_there(door, view) and not door.only_other
+        refused = _refused(door, way, view) if asked else []
         if not refused:
             continue
         for other in others:
@@ -60,7 +61,7 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
             refusal = view.call(door.call, own)
             yield Finding(
                 way.kind,
-                _severity(way, other, view),
+                _severity(way, door, other, view),
                 f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
                 "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
                 _ADVICE.get(other.call, f"refuse {other.call}{part} as well"),
@@ -71,11 +72,15 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
             )
 
 
-def _severity(way: Way, other: Door, view: FilterView) -> Severity:
-    """Return the weight: less where an allowlist has conditions of its own for the other call."""
+def _severity(way: Way, door: Door, other: Door, view: FilterView) -> Severity:
+    """Return the weight: less where the author of an allowlist has evidently looked at both calls.
+
+    That is where the other one has conditions, too, or where it is permitted and the first is
+    refused outright.
+    """
     answer = view.answer(other.call)
-    meant = view.is_allowlist and answer is not None and answer.refused and way.others == ()
-    return Severity.NOTE if meant else way.severity
+    meant = answer is not None and (answer.refused or _whole(door, view))
+    return Severity.NOTE if meant and view.is_allowlist and not way.others else way.severity
 
 
 def _is_there(door: Door, view: FilterView) -> bool:
