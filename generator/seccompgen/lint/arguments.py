@@ -13,7 +13,6 @@ from seccompgen.core.model import U32, U64, Op, condition_for
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, NOTHING, Box, comparisons
 from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.view import plain_values
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import Call
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from seccompgen.core.facts import Parameter, Prototype
     from seccompgen.core.model import Comparison, Rule
     from seccompgen.core.sets import Sets
-    from seccompgen.lint.view import CallAnswer, FilterView
+    from seccompgen.lint.answers import CallAnswer
+    from seccompgen.lint.view import FilterView
 
 _SOME_ADDRESS = 0x0000_7F5A_1C3E_9A40
 """An address that nobody names in a filter; its low word is one on 32-bit ABIs."""
@@ -194,7 +194,7 @@ def _ignored_bits(one: _Compared, bits: int) -> Iterator[Finding]:
     level = BITS - bits
     if all(sets.nodes[box[n]][0] >= level for box, _ in one.answer.parts):
         return
-    usual = values = plain_values(sets, bits)
+    usual = values = one.view.plain_values(bits)
     if one.view.is_allowlist:
         usual = sets.masked(U64 >> bits << bits, 0)
     harmless: tuple[Box, Box] | None = None
@@ -268,9 +268,9 @@ def _of_rules(view: FilterView) -> Iterator[Finding]:
 
 def _of_test(view: FilterView, rule: Rule, test: Comparison) -> Iterator[Finding]:
     sets, bits = view.sets, view.bits(rule.name, test.argument)
-    values, possible = sets.of(test), plain_values(sets, bits)
+    values, possible = sets.of(test), view.plain_values(bits)
     if values == NOTHING and test.op is Op.MASKED_EQ:
-        kind, severity = Problem.EMPTY_MASK, Severity.ERROR
+        kind, severity = Problem.EMPTY_MASK, Severity.WARNING
         text = f"{test} is never true: the value has bits outside of the mask"
         fix = "take the value's bits into the mask"
     elif values == NOTHING:
