@@ -25,7 +25,14 @@ if TYPE_CHECKING:
         vendor,
     )
     from seccompgen.api.programs import assemble, disassemble, dump, equiv, verify
-    from seccompgen.api.values import Condition, Filter, NameWithConditions, Policy, SyscallGroup
+    from seccompgen.api.values import (
+        Condition,
+        Filter,
+        NamedGroup,
+        NameWithConditions,
+        Policy,
+        SyscallGroup,
+    )
     from seccompgen.core.abis import ABIS, Abi, find_abi
     from seccompgen.core.errors import (
         AnswerNo,
@@ -65,6 +72,7 @@ __all__ = [
     "Instruction",
     "Method",
     "NameWithConditions",
+    "NamedGroup",
     "Objective",
     "Op",
     "Optimize",
@@ -104,7 +112,7 @@ _HOMES = {
     "seccomp_filters._runtime": "SeccompError set_no_new_privs supported",
     "seccompgen.api.policies": "build compile notes read_filter validate vendor",
     "seccompgen.api.programs": "assemble disassemble dump equiv verify",
-    "seccompgen.api.values": "Condition Filter NameWithConditions Policy SyscallGroup",
+    "seccompgen.api.values": "Condition Filter NamedGroup NameWithConditions Policy SyscallGroup",
     "seccompgen.core.abis": "ABIS Abi find_abi",
     "seccompgen.core.errors": "AnswerNo Diagnostic InputError OutsideError Position "
     "SeccompgenError UndecidedError",

@@ -19,6 +19,7 @@ from seccompgen import (
     Filter,
     FilterFlag,
     InputError,
+    NamedGroup,
     NameWithConditions,
     Op,
     Policy,
@@ -41,7 +42,7 @@ NAMES = {name: getattr(seccompgen, name) for name in seccompgen.__all__}
 SMALL = Policy(
     Action.errno("EACCES"),
     [
-        SyscallGroup(Action.ALLOW, ["read", "write"]),
+        SyscallGroup(Action.ALLOW, ["read", "write", "@mine"]),
         SyscallGroup(
             Action.trace(7),
             names_with_args=[
@@ -57,6 +58,7 @@ SMALL = Policy(
     name="small",
     arches=["x86_64", "arm64"],
     unknown_action=Action.errno("ENOSYS"),
+    groups=[NamedGroup("mine", ["close", "@basic-io"]), NamedGroup("no", ["lseek"])],
 )
 WHOLE = Filter(SMALL, flags=FilterFlag.TSYNC | FilterFlag.LOG, no_new_privs=False)
 
@@ -245,6 +247,23 @@ ONE = [SyscallGroup(Action.LOG, ["read"])]
         (Filter(Policy(Action.ALLOW, ONE), flags=FilterFlag(32)), "flags", "needs new_listener"),
         (Filter(Policy(Action.ALLOW, ONE), no_new_privs=1), "no_new_privs", "true or false"),  # type: ignore[arg-type] # wrong on purpose
         (Policy(Action.ALLOW, [*ONE, *ONE]), "syscalls[1].names[0]", "can never match"),
+        (
+            Policy(Action.ALLOW, ONE, groups=[NamedGroup("a", ["reed"])]),
+            *("groups[0].members[0]", "unknown system call 'reed'"),
+        ),
+        (
+            Filter(Policy(Action.ALLOW, ONE, groups=[NamedGroup("a", []), NamedGroup("a", [])])),
+            *("policy.groups[1].name", "@a is defined already"),
+        ),
+        (
+            Policy(Action.ALLOW, [SyscallGroup(Action.LOG, ["@none"])]),
+            *("syscalls[0].names[0]", "unknown group '@none'"),
+        ),
+        (
+            Policy(Action.ALLOW, ONE, groups=[NamedGroup("@a", ["read"])]),
+            *("groups[0].members", "not the name of a group"),
+        ),
+        (Policy(Action.ALLOW, ONE, groups=["a"]), "groups", "must be a mapping"),  # type: ignore[list-item] # wrong on purpose
         (Policy(Action.ALLOW, ONE, name="a\nb"), "", "cannot be the name of a file"),
     ],
 )

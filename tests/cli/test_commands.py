@@ -18,6 +18,7 @@ from runtime_template import FILES
 from seccompgen.cli import command
 from seccompgen.core.errors import SeccompgenError
 from seccompgen.pipeline.build import shipped_tables
+from seccompgen.policy.groups import stock_groups
 from upstream import TREES
 
 if TYPE_CHECKING:
@@ -319,6 +320,21 @@ def test_syscalls_in_json_for_tools() -> None:
     assert table["syscalls"]["exit"] == 4001
     one = json.loads(seccompgen("syscalls", "0xf0002", "--arch", "armhf", "--json").out)
     assert one == [{"abi": "arm", "name": "cacheflush", "nr": 0xF0002}]
+
+
+def test_syscalls_lists_groups() -> None:
+    assert "\n@swap " in seccompgen("syscalls", "@").out
+    listed = json.loads(seccompgen("syscalls", "@", "--json").out)
+    assert {"name": "swap", "promise": stock_groups()["swap"].promise} in listed
+    everywhere = seccompgen("syscalls", "@swap").out.splitlines()
+    assert everywhere[1:] == ["osf_swapon               on 1 of 35 ABIs", "swapoff", "swapon"]
+    here = seccompgen("syscalls", "@swap.v1", "--arch", "arm64").out.splitlines()
+    assert here == [everywhere[0], "       225 swapoff", "       224 swapon"]
+    group = json.loads(seccompgen("syscalls", "@swap", "--arch", "alpha", "--json").out)
+    assert group["name"] == "swap"
+    assert {"name": "osf_swapon", "abis": ["alpha"]} in group["syscalls"]
+    assert "(did you mean '@swap'?)" in seccompgen("syscalls", "@swpa").err
+    assert seccompgen("syscalls", "@swpa").code == 1
 
 
 def test_syscalls_says_no_with_exit_code_1() -> None:

@@ -23,6 +23,8 @@ def holds(test: Comparison, arg: int) -> bool:
     """Say what a comparison means, in the plainest way."""
     if test.width == 32:
         arg &= U32
+    if test.op not in {Op.ANY_BITS, Op.NO_BITS}:
+        arg &= test.mask
     match test.op:
         case Op.EQ:
             return arg == test.value
@@ -37,7 +39,7 @@ def holds(test: Comparison, arg: int) -> bool:
         case Op.GE:
             return arg >= test.value
         case Op.MASKED_EQ:
-            return arg & test.mask == test.value
+            return arg == test.value
         case Op.ANY_BITS:
             return arg & test.value != 0
         case Op.NO_BITS:

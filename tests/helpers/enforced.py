@@ -28,7 +28,7 @@ ENDINGS = (ITSELF, "SIGTERM", "SIGINT")
 Running = subprocess.Popen[str]
 READY = "ready\n"
 """The line by which a workload says that it is ready."""
-GRACE = 20.0
+GRACE = 120.0
 """Seconds that a workload may take to be ready, or to end."""
 
 THREADS = """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Break = Callable[[pytest.MonkeyPatch], None]
 
 ARM64_TABLE = "arch/arm64/tools/syscall_64.tbl"
-APPEND = "rows.append(Row(int(nr), abi, name, position))"
+APPEND = "rows.append(Row(int(nr), abi, name, position, *entries))"
 ROWS = "if not fields:"
 
 

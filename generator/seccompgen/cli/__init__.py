@@ -15,6 +15,7 @@ _MODULES = {
     "vendor": "vendor",
     "verify": "verify",
     "equiv": "verify",
+    "lint": "lint",
     "intersect": "combine",
     "union": "combine",
     "subtract": "combine",
@@ -24,6 +25,7 @@ _MODULES = {
     "scan": "scan",
     "syscalls": "syscalls",
     "record": "record",
+    "schema": "schema",
 }
 """The module of each command. Only the one that is asked for is imported."""
 

@@ -1,4 +1,4 @@
-"""``seccompgen syscalls``: look system calls up by name or number."""
+"""``seccompgen syscalls``: look system calls up by name or number, and groups by name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ from seccompgen.cli.common import json_option, read_tables, tables_option
 from seccompgen.core.abis import require_abi
 from seccompgen.core.errors import AnswerNo, InputError, did_you_mean
 from seccompgen.io.console import print_json, say
+from seccompgen.policy.groups import (
+    MARK,
+    StockGroup,
+    calls_of,
+    find_stock_group,
+    is_mention,
+    stock_groups,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from seccompgen.core.tables import Table, Tables
 
 
 @click.command()
-@click.argument("call", metavar="[NAME|NR]", required=False)
+@click.argument("call", metavar="[NAME|NR|@GROUP]", required=False)
 @click.option("--arch", metavar="ABI", help="Only this ABI, by any of its names.")
 @tables_option
 @json_option
@@ -27,7 +36,8 @@ def syscalls(
 ) -> None:
     """Look system calls up, by name or by number (decimal or 0x hexadecimal).
 
-    With an ABI and no call, list its whole table; with neither, list the ABIs.
+    With an ABI and no call, list its whole table; with neither, list the ABIs. @basic-io lists the
+    calls of that group, @ the groups.
     """
     tables = read_tables(tables_directory)
     if arch is None and call is None:
@@ -36,6 +46,12 @@ def syscalls(
     chosen = [_table(tables, arch)] if arch else list(tables.tables.values())
     if call is None:
         _list_calls(chosen[0], as_json=as_json)
+        return
+    if call == MARK:
+        _list_groups(as_json=as_json)
+        return
+    if is_mention(call):
+        _list_group(_group(call), chosen, narrow=bool(arch), as_json=as_json)
         return
     found = [(table, name, nr) for table in chosen for name, nr in _matches(table, call)]
     if not found:
@@ -103,3 +119,41 @@ def _list_calls(table: Table, *, as_json: bool) -> None:
         return
     for name, nr in table.numbers.items():
         say(f"{nr:>10} {name}")
+
+
+def _group(mention: str) -> StockGroup:
+    group = find_stock_group(mention.removeprefix(MARK))
+    if group is None:
+        known = [f"{MARK}{name}" for name in stock_groups()]
+        raise AnswerNo(f"no group {mention}{did_you_mean(mention, known)}")
+    return group
+
+
+def _list_groups(*, as_json: bool) -> None:
+    groups = stock_groups().values()
+    if as_json:
+        print_json([{"name": one.name, "promise": one.promise} for one in groups])
+        return
+    for one in groups:
+        say(f"{MARK}{one.name:16} {one.promise}")
+
+
+def _list_group(
+    group: StockGroup, tables: Collection[Table], *, narrow: bool, as_json: bool
+) -> None:
+    """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one."""
+    calls = {name: [t for t in tables if name in t.numbers] for name in calls_of(group)}
+    had = {name: having for name, having in calls.items() if having}
+    if as_json:
+        rows = [
+            {"name": name, "abis": [t.abi.name for t in having]} for name, having in had.items()
+        ]
+        print_json({"name": group.name, "promise": group.promise, "syscalls": rows})
+        return
+    say(f"{MARK}{group.name}: {group.promise}")
+    for name, having in had.items():
+        if narrow:
+            say(f"{having[0].numbers[name]:>10} {name}")
+        else:
+            some = "" if len(having) == len(tables) else f"on {len(having)} of {len(tables)} ABIs"
+            say(f"{name:24} {some}".rstrip())

@@ -376,7 +376,7 @@ def _masks(rules: Iterable[Rule]) -> dict[Word, tuple[tuple[int, int], ...]]:
             match test.op:
                 case Op.ANY_BITS | Op.NO_BITS:
                     mask, k = test.value, 0
-                case Op.MASKED_EQ:
+                case Op.MASKED_EQ | Op.NE:
                     mask, k = test.mask, test.value
                 case _:
                     continue

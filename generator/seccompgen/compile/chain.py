@@ -69,9 +69,7 @@ def _by_word(condition: Predicate | None) -> Iterator[Comparison]:
     """Yield the comparisons of ``condition``, of one word each where the words are independent."""
     for test in comparisons(condition):
         match test.op:
-            case Op.EQ:
-                mask, value = U64, test.value
-            case Op.MASKED_EQ:
+            case Op.EQ | Op.MASKED_EQ:
                 mask, value = test.mask, test.value
             case Op.NO_BITS:
                 mask, value = test.value, 0
@@ -128,22 +126,21 @@ class _Chain:
         k_low, k_high = test.value & U32, test.value >> 32
         if op is Op.GE and test.value == 0:
             return true
+        mask_low, mask_high = test.mask & U32, test.mask >> 32
         if op in {Op.GT, Op.GE}:
             relation = Relation.GT if op is Op.GT else Relation.GE
-            node = graph.test(LoadedWord(low), relation, k_low, true, false, origins)
+            node = graph.test(LoadedWord(low, mask_low), relation, k_low, true, false, origins)
             if high is None:
                 return node
             # The high words decide unless they are equal; then the low words do.
-            node = graph.test(LoadedWord(high), Relation.EQ, k_high, node, false, origins)
-            return graph.test(LoadedWord(high), Relation.GT, k_high, true, node, origins)
+            word = LoadedWord(high, mask_high)
+            node = graph.test(word, Relation.EQ, k_high, node, false, origins)
+            return graph.test(word, Relation.GT, k_high, true, node, origins)
         if op is Op.ANY_BITS:
             node = graph.test(LoadedWord(low), Relation.ANY_BITS, k_low, true, false, origins)
             if high is None:
                 return node
             return graph.test(LoadedWord(high), Relation.ANY_BITS, k_high, true, node, origins)
-        mask_low, mask_high = U32, U32
-        if op is Op.MASKED_EQ:
-            mask_low, mask_high = test.mask & U32, test.mask >> 32
         node = graph.test(LoadedWord(low, mask_low), Relation.EQ, k_low, true, false, origins)
         if high is None:
             return node

@@ -104,7 +104,9 @@ class Diagram:
                 )
             case Relation.GE if k == 0:
                 return true
-            case Relation.GT if k == U32:
+            case Relation.GT if k >= value.mask:
+                return false
+            case Relation.GE if k > value.mask:
                 return false
             case Relation.ANY_BITS if k == 0:
                 return false

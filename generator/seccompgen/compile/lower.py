@@ -108,7 +108,7 @@ class _Line:
 
     def spans(self) -> tuple[NumberRange, ...]:
         numbers: dict[int, tuple[Answer, str]] = {}
-        for abi in self._here.values():
+        for abi in reversed(self._here.values()):  # what is no call of any is the first one's
             numbers.update(self._calls(self._tables.tables[abi.name]))
         result: list[NumberRange] = []
         for first, last, background in self._backgrounds():
@@ -124,20 +124,26 @@ class _Line:
         return tuple(result)
 
     def _calls(self, table: Table) -> Mapping[int, tuple[Answer, str]]:
-        """Return what happens to each number that ``table`` names."""
+        """Return what happens to each number that ``table`` or a rule names."""
         policy = self._policy
-        default = policy.default_action.ret(table.abi)
+        default = policy.default_action.ret(table.abi), policy.default_origin
+        unknown = policy.unknown_action.ret(self._main), policy.unknown_origin
         rules: dict[int, list[Rule]] = {}
         for rule in policy.rules:
-            if rule.name in table.numbers:
-                rules.setdefault(table.numbers[rule.name], []).append(rule)
-        untouched = _constant(default, policy.default_origin)
+            number = table.number_of(rule.name) if rule.applies_to(table.abi) else None
+            if number is not None:
+                rules.setdefault(number, []).append(rule)
+        untouched = _constant(*default)
         answers = {nr: (untouched, name) for name, nr in table.numbers.items()}
         for nr, own in rules.items():
-            answers[nr] = self._decide(tuple(own), default, table.abi), own[0].name
+            rest = default if nr in table.names else unknown
+            name = table.names.get(nr, own[0].name)
+            answers[nr] = self._decide(tuple(own), *rest, table.abi), name
         return answers
 
-    def _decide(self, rules: tuple[Rule, ...], default: int, abi: Abi) -> Answer:
+    def _decide(
+        self, rules: tuple[Rule, ...], default: int, default_origin: Origin, abi: Abi
+    ) -> Answer:
         """Return what ``rules`` make of one call of ``abi``.
 
         If all that is reached gives one answer, the call does not depend on its arguments and
@@ -153,7 +159,7 @@ class _Line:
             for condition, rule in zip(conditions, found.alive, strict=True)
         ]
         alive = list(found.alive)
-        default_origins = (self._policy.default_origin,)
+        default_origins: Origins = (default_origin,)
         if not found.rest:
             last = alive.pop()
             default, default_origins = last.action.ret(abi), (last.origin,)

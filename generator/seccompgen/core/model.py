@@ -223,7 +223,8 @@ class Comparison:
     """One test of one argument.
 
     ``argument`` is 0 to 5. ``width`` is 64, or 32 where only the argument's low word counts;
-    ``value`` and ``mask`` fit into it. ``mask`` is used by MASKED_EQ only.
+    ``value`` and ``mask`` fit into it. What is compared is ``argument & mask``, but for ANY_BITS
+    and NO_BITS, whose ``value`` is the mask. An equality under a mask is a MASKED_EQ.
     """
 
     argument: int
@@ -244,7 +245,9 @@ class Comparison:
             case Op.NO_BITS:
                 return f"{arg} & {value} == 0"
             case _:
-                return f"{arg} {self.op.value} {value}"
+                partial = self.mask & (1 << self.width) - 1 != (1 << self.width) - 1
+                masked = f"{arg} & {self.mask:#x}" if partial else arg
+                return f"{masked} {self.op.value} {value}"
 
     def of_low_word(self) -> Comparison:
         """Return what this asks of an argument of which only the low word counts."""
@@ -292,6 +295,10 @@ class Rule:
 
     ``position`` is where the name stands; ``origin`` is the part of the policy that reports
     show, shared by the names of one list. ``optional`` rules may name calls that no ABI has.
+    ``abis`` are those whose calls it is about, by canonical name, None for all. Rules that the
+    numbers of ABIs make of one rule of a policy share its position, and no call matches two.
+    ``group`` is the mention (``@basic-io``) that the name comes from, empty for one that is written
+    out; the places are then the mention's.
     """
 
     name: str
@@ -300,6 +307,12 @@ class Rule:
     position: Position
     origin: Origin
     optional: bool = False
+    abis: frozenset[str] | None = None
+    group: str = ""
+
+    def applies_to(self, abi: Abi) -> bool:
+        """Return True if the rule is about calls of ``abi``."""
+        return self.abis is None or abi.name in self.abis
 
 
 class FilterFlag(IntFlag):

@@ -170,34 +170,26 @@ class Sets:
                 result = NOTHING
         return result
 
-    def below(self, value: int, width: int) -> int:
-        """Return the x whose low ``width`` bits are less than ``value``."""
-        if value >> width:
-            return ALL
-        result = NOTHING
-        for bit in range(width):
-            branches = (ALL, result) if value >> bit & 1 else (result, NOTHING)
-            result = self.node(BITS - 1 - bit, *branches)
-        return result
+    def _at_least(self, mask: int, value: int) -> int:
+        """Return the x for which ``x & mask >= value``."""
+        return self.above(mask, value - 1) if value else ALL
 
     def of(self, test: Comparison) -> int:
         """Return the values that satisfy ``test``."""
-        full = U64 if test.width == 64 else U32
+        mask = test.mask & (U64 if test.width == 64 else U32)
         match test.op:
-            case Op.EQ:
-                return self.masked(full, test.value)
+            case Op.EQ | Op.MASKED_EQ:
+                return self.masked(mask, test.value)
             case Op.NE:
-                return self.minus(ALL, self.masked(full, test.value))
+                return self.minus(ALL, self.masked(mask, test.value))
             case Op.LT:
-                return self.below(test.value, test.width)
+                return self.minus(ALL, self._at_least(mask, test.value))
             case Op.LE:
-                return self.below(test.value + 1, test.width)
+                return self.minus(ALL, self.above(mask, test.value))
             case Op.GE:
-                return self.minus(ALL, self.below(test.value, test.width))
+                return self._at_least(mask, test.value)
             case Op.GT:
-                return self.minus(ALL, self.below(test.value + 1, test.width))
-            case Op.MASKED_EQ:
-                return self.masked(test.mask & full, test.value)
+                return self.above(mask, test.value)
             case Op.NO_BITS:
                 return self.masked(test.value, 0)
             case Op.ANY_BITS:

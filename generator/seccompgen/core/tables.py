@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from seccompgen.core.abis import Abi
     from seccompgen.core.facts import Facts
+    from seccompgen.core.naming import Naming
 
 _TAG = re.compile(r"v(?P<major>[0-9]{1,3})\.(?P<minor>[0-9]{1,3})(\.[0-9]{1,5})?(-rc[0-9]{1,3})?")
 _OLDEST = (5, 10)
@@ -69,6 +70,15 @@ class Table:
         """Number to name; where several share a number, the one that sorts first."""
         return {self.numbers[name]: name for name in sorted(self.numbers, reverse=True)}
 
+    def number_of(self, name: str) -> int | None:
+        """Return the number that a rule for ``name`` is about; None if this ABI has no such call.
+
+        A name may also be a number, such as ``435`` or ``-1``, which is 0xffffffff.
+        """
+        if name.lstrip("-").isdecimal():
+            return int(name) & U32
+        return self.numbers.get(name)
+
     @cached_property
     def has_filters(self) -> bool:
         """True if kernels of this tag have SECCOMP_MODE_FILTER on this ABI."""
@@ -98,6 +108,13 @@ class Tables:
         """Every upstream file that some table was made from, sorted by path."""
         unique = {file.path: file for table in self.tables.values() for file in table.inputs}
         return tuple(unique[path] for path in sorted(unique))
+
+    @cached_property
+    def naming(self) -> Naming:
+        """The names that the facts have for arguments and their values."""
+        from seccompgen.core.naming import Naming  # noqa: PLC0415 - not all that read tables print
+
+        return Naming(self.facts)
 
     def under(self, audit_arch: int | None) -> tuple[Table, ...]:
         """Return the tables of ABIs with filters whose calls come under ``audit_arch``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from seccompgen.kernel import constants_file
+from seccompgen.kernel import constants_file, prototypes_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,7 @@ class FactFile:
 
 FACT_FILES: tuple[FactFile, ...] = (
     FactFile("constants", constants_file.render, constants_file.read),
+    FactFile("prototypes", prototypes_file.render, prototypes_file.read),
 )
 """Every file of facts, in the order in which the lock has them."""
 

@@ -6,16 +6,20 @@ import hashlib
 import os
 import pathlib
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
 from seccompgen.core.problems import Problem
 from seccompgen.io.reading import read_file
 from seccompgen.policy.document import MAX_POLICY, Document, Path, Source, read_document
+from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
 from seccompgen.policy.yaml_text import policy_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
@@ -45,6 +49,21 @@ class Layer:
     def position(self, *path: str | int) -> Position:
         """Return where a part of the policy stands."""
         return self.document.position((*self.base, *path))
+
+    def places(self, text: str, *path: str | int) -> Callable[[int], Position]:
+        """Return what tells where the characters of ``text``, a part of the policy, stand."""
+        return self.document.places((*self.base, *path), text)
+
+    @property
+    def groups(self) -> dict[str, Definition]:
+        """The groups that the file defines."""
+        return {
+            name: Definition(
+                self.document.key_position((*self.base, "groups", name)),
+                tuple((one, self.position("groups", name, i)) for i, one in enumerate(members)),
+            )
+            for name, members in self.content.groups.items()
+        }
 
 
 def layers_of(source: Source, notes: list[Diagnostic]) -> list[Layer]:

@@ -98,8 +98,9 @@ def profile(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> OciProfile:
     table = tables.tables[abi.name]
     by_number: dict[int, list[Rule]] = {nr: [] for nr in sorted(table.names)}
     for rule in policy.rules:
-        if rule.name in table.numbers:
-            by_number[table.numbers[rule.name]].append(rule)
+        number = table.number_of(rule.name) if rule.applies_to(abi) else None
+        if number in by_number:
+            by_number[number].append(rule)
     names: dict[int, list[str]] = {nr: [] for nr in by_number}
     for call, nr in sorted(table.numbers.items()):
         names[nr].append(call)
@@ -224,17 +225,17 @@ def _plain(rule: Rule) -> tuple[Match, ...] | None:
 
 
 def _match(test: Comparison) -> Match | None:
-    counts = U64 if test.width == 64 else U32
+    mask = test.mask & (U64 if test.width == 64 else U32)
     match test.op:
-        case Op.MASKED_EQ:
-            return Match(test.argument, "MASKED_EQ", test.mask & counts, test.value)
+        case Op.EQ | Op.MASKED_EQ if mask != U64:
+            return Match(test.argument, "MASKED_EQ", mask, test.value)
         case Op.NO_BITS:
             return Match(test.argument, "MASKED_EQ", test.value, 0)
         case Op.ANY_BITS:
             return None
-        case Op.EQ if test.width == 32:
-            return Match(test.argument, "MASKED_EQ", U32, test.value)
-        case _ if test.width == 64:
+        case Op.MASKED_EQ:
+            return Match(test.argument, "EQ", test.value)
+        case _ if mask == U64:
             return Match(test.argument, test.op.name, test.value)
     return None
 

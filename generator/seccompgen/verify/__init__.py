@@ -10,7 +10,8 @@
       | smt: z3 refutes that any call differs, or shows one
     Proof | Difference
 
-`kernel` stands beside: the rules by which a kernel takes programs at all.
+`indistinguishable` compares one side with itself, to decide if calls that the kernel cannot tell
+apart get one answer. `kernel` stands beside: the rules by which a kernel takes programs at all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError, UndecidedError
 from seccompgen.verify.call import ZERO_HIGH_WORDS
+from seccompgen.verify.indistinguishable import (
+    INSTALL_Z3,
+    IndistinguishableCalls,
+    bits_read,
+    indistinguishable_calls,
+)
 from seccompgen.verify.kernel import Objection, kernel_objections
 from seccompgen.verify.machine import Code
 from seccompgen.verify.oracle import Meaning, meaning
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Code",
     "Difference",
+    "IndistinguishableCalls",
     "Meaning",
     "Method",
     "Objection",
@@ -43,12 +51,12 @@ __all__ = [
     "Proof",
     "Stack",
     "available_methods",
+    "bits_read",
+    "indistinguishable_calls",
     "kernel_objections",
     "meaning",
     "prove",
 ]
-
-_INSTALL = "install the extra that brings z3: pip install 'seccompgen[proof]'"
 
 
 class Method(Enum):
@@ -96,7 +104,7 @@ def prove(
     """
     asked = available_methods() if methods is None else tuple(methods)
     if not {*asked} <= {*available_methods()}:
-        raise OutsideError(f"z3 is not installed; {_INSTALL}")
+        raise OutsideError(f"z3 is not installed; {INSTALL_Z3}")
     assuming: dict[int, str] = {}
     while True:
         found = _decided(left, right, asked, frozenset(assuming), all_of_them=methods is not None)
@@ -129,7 +137,7 @@ def _decided(
         if not all_of_them:
             break
     if not decided:
-        advice = "" if Method.Z3 in available_methods() else f"; {_INSTALL}"
+        advice = "" if Method.Z3 in available_methods() else f"; {INSTALL_Z3}"
         raise UndecidedError(f"cannot be decided: {'; '.join(reasons)}{advice}")
     return Proof(tuple(decided))
 

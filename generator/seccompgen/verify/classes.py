@@ -25,7 +25,7 @@ from seccompgen.verify.followers import Ask, Question, follower
 from seccompgen.verify.partition import Classes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from seccompgen.verify.followers import Follower, State
     from seccompgen.verify.stack import FilterSemantics
@@ -42,7 +42,7 @@ Box: TypeAlias = tuple[Any, ...]
 
 
 _ARCH = Word.low(ARCH)
-_NUMBERS = frozenset({Word.low(NR), _ARCH})
+NUMBERS = frozenset({Word.low(NR), _ARCH})
 """The words that say which system call it is."""
 _IS_ZERO = [Question(Word.high(field)) for field in range(ARGS, FIELDS)]
 """True if the high word of an argument is 0."""
@@ -60,71 +60,82 @@ def compare(
     Under the audit values ``zero`` only calls count with arguments whose high words are 0. Raises
     UndecidedError beyond the limits that the module's docstring names.
     """
-    return _Comparison(follower(left), follower(right), zero).result()
+    return Exploration().compare(follower(left), follower(right), zero)
 
 
-class _Comparison:
-    def __init__(self, left: Follower, right: Follower, zero: frozenset[int]) -> None:
-        self._left = left
-        self._right = right
-        self._arch_is_zero = Question(_ARCH, among=zero) if zero else None
+class Exploration:
+    """Follows filters on sets of calls at once; `compare` is what it is for."""
+
+    def __init__(self) -> None:
         self._steps = 0
         self._known: dict[frozenset[Question], Classes | BitSets] = {}
         self._whole = Classes((), most=1)
         self._words: list[Classes | BitSets] = [self._whole] * len(WORDS)
         """The classes of each word, as far as it is divided at present."""
 
-    def result(self) -> Call | int:
-        a, b = self._left, self._right
-        everywhere = (1,) * len(WORDS)
-        asked = self._questions(a, a.start, everywhere) | self._questions(b, b.start, everywhere)
-        if self._arch_is_zero:
-            asked.add(self._arch_is_zero)
-        for word in _NUMBERS:
-            self._words[word] = Classes((q for q in asked if q.word == word), MOST_CLASSES)
-        calls = tuple(classes.all for classes in self._words)
+    def compare(self, left: Follower, right: Follower, zero: frozenset[int]) -> Call | int:
+        """Return what `compare`, the function, returns."""
+        high_words_are_zero = Question(_ARCH, among=zero)
         count = 0
-        for box, in_left in self._followed(a, a.start, calls, pausing=True):
-            for inner, in_right in self._followed(b, b.start, box, pausing=True):
-                for part, zero in self._parted(inner):
-                    found = self._arguments(part, in_left, in_right, zero=zero)
+        divided = self.divided_numbers((left, right), {high_words_are_zero})
+        for box, in_left in self.followed(left, left.start, divided, pausing=True):
+            for inner, in_right in self.followed(right, right.start, box, pausing=True):
+                for part, is_zero in self.halves(inner, high_words_are_zero):
+                    sides = ((left, in_left), (right, in_right))
+                    found = self.compare_arguments(part, *sides, zero=is_zero)
                     if isinstance(found, Call):
                         return found
                     count += found
         return count
 
-    def _parted(self, box: Box) -> Iterator[tuple[Box, bool]]:
-        """Yield the parts of ``box`` of which high words of arguments are 0, or may be anything."""
-        own = box[_ARCH]
-        zero = 0
-        if self._arch_is_zero:
-            zero = own & self._words[_ARCH].true(self._arch_is_zero)
-        for part, is_zero in ((zero, True), (own ^ zero, False)):
-            if part:
-                yield _with(box, _ARCH, part), is_zero
+    def divided_numbers(self, sides: Iterable[Follower], asked: set[Question]) -> Box:
+        """Divide the words of numbers, by all that ``sides`` ask of them and by ``asked``.
 
-    def _arguments(
-        self, box: Box, in_left: State | int, in_right: State | int, *, zero: bool
-    ) -> Call | int:
-        """Compare what follows for the numbers of ``box``, on all arguments.
-
-        With ``zero`` on those alone whose high words are 0.
+        Return the box of all calls.
         """
-        a, b = self._left, self._right
-        asked = self._questions(a, in_left, box) | self._questions(b, in_right, box)
+        everywhere = (1,) * len(WORDS)
+        asked = asked.union(*(self.questions(side, side.start, everywhere) for side in sides))
+        for word in NUMBERS:
+            self._words[word] = Classes((q for q in asked if q.word == word), MOST_CLASSES)
+        return tuple(classes.all for classes in self._words)
+
+    def halves(self, box: Box, question: Question) -> Iterator[tuple[Box, bool]]:
+        """Yield the parts of ``box`` for which the answer is yes, and no; empty ones are left out.
+
+        The word must have been divided by the question.
+        """
+        own = box[question.word]
+        yes = own & self._words[question.word].true(question)
+        for part, answer in ((yes, True), (own ^ yes, False)):
+            if part:
+                yield _with(box, question.word, part), answer
+
+    def compare_arguments(
+        self,
+        box: Box,
+        left: tuple[Follower, State | int],
+        right: tuple[Follower, State | int],
+        *,
+        zero: bool,
+    ) -> Call | int:
+        """Compare how filters go on from states, for the numbers of ``box`` and all arguments.
+
+        With ``zero`` for those arguments alone whose high words are 0.
+        """
+        asked = self.questions(*left, box) | self.questions(*right, box)
         if zero:
             asked.update(_IS_ZERO)
-        for word in set(WORDS) - _NUMBERS:
+        for word in set(WORDS) - NUMBERS:
             self._words[word] = self._classes(frozenset(q for q in asked if q.word == word))
         words = enumerate(self._words)
-        calls: Box = tuple(box[n] if n in _NUMBERS else classes.all for n, classes in words)
+        calls: Box = tuple(box[n] if n in NUMBERS else classes.all for n, classes in words)
         if zero:
             for question in _IS_ZERO:
                 only = self._words[question.word].true(question)
                 calls = _with(calls, question.word, only)
         count = 0
-        for outer, answer in self._followed(a, in_left, calls, pausing=False):
-            for inner, other in self._followed(b, in_right, outer, pausing=False):
+        for outer, answer in self.followed(*left, calls, pausing=False):
+            for inner, other in self.followed(*right, outer, pausing=False):
                 count += 1
                 if answer != other:
                     return self._call(inner)
@@ -144,7 +155,7 @@ class _Comparison:
         """Return the call in ``box`` whose words are the least."""
         return Call.of_words(lambda word: self._words[word].least(box[word]))
 
-    def _questions(self, side: Follower, state: State | int, box: Box) -> set[Question]:
+    def questions(self, side: Follower, state: State | int, box: Box) -> set[Question]:
         """Return all that ``side`` may ask from ``state`` on about calls in ``box``.
 
         Of the numbers, where words are divided already, only ways that they can go are followed.
@@ -160,7 +171,7 @@ class _Comparison:
             question = step.question
             found.add(question)
             ways = [step.true, step.false]
-            if question.word in _NUMBERS and self._words[question.word] is not self._whole:
+            if question.word in NUMBERS and self._words[question.word] is not self._whole:
                 own = box[question.word]
                 yes = own & self._words[question.word].true(question)
                 ways = [way for way, left in zip(ways, (yes, own ^ yes), strict=True) if left]
@@ -170,7 +181,7 @@ class _Comparison:
             self._count(1)
         return found
 
-    def _followed(
+    def followed(
         self, side: Follower, state: State | int, box: Box, *, pausing: bool
     ) -> Iterator[tuple[Box, State | int]]:
         """Yield parts that make up ``box``, each with the answer of ``side`` to all its calls.
@@ -187,7 +198,7 @@ class _Comparison:
                     yield box, step
                     break
                 word = step.question.word
-                if pausing and word not in _NUMBERS:
+                if pausing and word not in NUMBERS:
                     yield box, state
                     break
                 self._count(1)

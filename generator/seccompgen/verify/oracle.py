@@ -111,7 +111,7 @@ def meaning(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Meaning:
             Case((through, *tests), _ret(policy.bad_arch_action, first), policy.bad_arch_origin)
             for tests in _through_another_abi(other, answered, tables)
         )
-        cases += _rules(policy, tables.tables[other.name], through)
+        cases += _rules(policy, tables.tables[other.name], through, first)
     for other in answered:
         first = next(one for one in answered if one.audit_arch == other.audit_arch)
         through = FieldTest(ARCH, "==", other.audit_arch)
@@ -120,18 +120,35 @@ def meaning(policy: ResolvedPolicy, abi: Abi, tables: Tables) -> Meaning:
     return Meaning(abi, tuple(cases))
 
 
-def _rules(policy: ResolvedPolicy, table: Table, through: FieldTest) -> Iterator[Case]:
+def _rules(policy: ResolvedPolicy, table: Table, through: FieldTest, first: Abi) -> Iterator[Case]:
     """Yield the rules for the calls that ``table`` names, then the default action for the rest.
 
     Rules in a row that say the same of different names, as those of one list do, are one case.
+    A rule may also be for a number without a name; where none matches that, it is unknown.
     """
-    known = (rule for rule in policy.rules if rule.name in table.numbers)
+    abi = table.abi
+    here = [rule for rule in policy.rules if rule.abis is None or abi.name in rule.abis]
+    known = [rule for rule in here if rule.name in table.numbers or _is_number(rule.name)]
+    named = frozenset(table.numbers.values())
+    mentioned: set[int] = set()
     for (condition, action, origin), rules in groupby(known, key=_apart_from_the_name):
-        numbers = OneOf(NR, frozenset(table.numbers[rule.name] for rule in rules))
-        tests = _tests(condition, table.abi.argument_bits)
-        yield Case((through, numbers, *tests), _ret(action, table.abi), origin)
-    numbers = OneOf(NR, frozenset(table.numbers.values()))
-    yield Case((through, numbers), _ret(policy.default_action, table.abi), policy.default_origin)
+        numbers = frozenset(
+            int(rule.name) % (U32 + 1) if _is_number(rule.name) else table.numbers[rule.name]
+            for rule in rules
+        )
+        mentioned |= numbers
+        tests = _tests(condition, abi.argument_bits)
+        yield Case((through, OneOf(NR, numbers), *tests), _ret(action, abi), origin)
+    nameless = OneOf(NR, frozenset(mentioned - named))
+    if nameless.values:
+        unknown = _ret(policy.unknown_action, first)
+        yield Case((through, nameless), unknown, policy.unknown_origin)
+    default = _ret(policy.default_action, abi)
+    yield Case((through, OneOf(NR, named)), default, policy.default_origin)
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() or (name[:1] == "-" and name[1:].isdecimal())
 
 
 def _apart_from_the_name(rule: Rule) -> tuple[Predicate | None, Action, Origin]:
@@ -150,14 +167,14 @@ def _tests(condition: Predicate | None, argument_bits: int) -> Iterator[FieldTes
         case Comparison(argument, op, value, mask, width):
             field, counts = ARGS + argument, U64 if width == argument_bits == 64 else U32
             match op:
-                case Op.MASKED_EQ:
+                case Op.EQ | Op.MASKED_EQ:
                     yield FieldTest(field, "==", value, mask & counts)
                 case Op.ANY_BITS:
                     yield FieldTest(field, "!=", 0, value & counts)
                 case Op.NO_BITS:
                     yield FieldTest(field, "==", 0, value & counts)
                 case _:
-                    yield FieldTest(field, op.value, value, counts)
+                    yield FieldTest(field, op.value, value, mask & counts)
 
 
 def _through_another_abi(

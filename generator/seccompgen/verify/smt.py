@@ -18,13 +18,15 @@ from seccompgen.core.errors import UndecidedError
 from seccompgen.core.model import ActionKind
 from seccompgen.core.word import ARCH, ARGS, FIELDS, NR, Word
 from seccompgen.verify import machine
-from seccompgen.verify.call import Call
+from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
 from seccompgen.verify.kernel import rank
 from seccompgen.verify.machine import Branch, Code, Registers, Return, ValueDomain, step
 from seccompgen.verify.oracle import Meaning, OneOf
 from seccompgen.verify.stack import Operation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from seccompgen.verify.oracle import FieldTest
     from seccompgen.verify.stack import FilterSemantics, Stack
 
@@ -50,6 +52,13 @@ class _Fields:
             return field
         return z3.Extract(word.shift + 31, word.shift, field)
 
+    def with_argument(self, argument: int, value: Term) -> _Fields:
+        """Return the same call with another argument."""
+        other = _Fields(self.context)
+        other.fields = [*self.fields]
+        other.fields[ARGS + argument] = value
+        return other
+
     def call(self, model: z3.ModelRef) -> Call:
         """Return the call of ``model``; what the model leaves open is 0."""
         nr, arch, pointer, *args = (
@@ -67,11 +76,49 @@ def compare(
     Under the audit values ``zero`` only calls count with arguments whose high words are 0.
     """
     fields = _Fields(z3.Context())
+    solver = _solver(fields, zero)
+    solver.add(_term(left, fields) != _term(right, fields))
+    return _found(solver, fields)
+
+
+def answered_otherwise(
+    side: FilterSemantics, read: Mapping[tuple[int, int], Sequence[int]], argument: int
+) -> Iterator[Call]:
+    """Yield calls that are answered otherwise than without the bits that nobody reads.
+
+    ``read`` has for each audit value and number the bits of each argument that are read. All
+    bits of other arguments than ``argument`` count. There is one call for each number at most.
+    """
+    fields = _Fields(z3.Context())
+    solver = _solver(fields, frozenset(ZERO_HIGH_WORDS))
+    nr, arch, *_ = fields.fields
+    numbers: dict[tuple[int, int], list[int]] = {}
+    for (its_arch, its_nr), of_arguments in read.items():
+        numbers.setdefault((its_arch, of_arguments[argument]), []).append(its_nr)
+    calls = {
+        key: z3.And(arch == key[0], z3.Or([nr == one for one in its_numbers]))
+        for key, its_numbers in numbers.items()
+    }
+    value = whole = fields.fields[ARGS + argument]
+    for (_, bits), is_it in calls.items():
+        value = z3.If(is_it, whole & bits, value)
+    solver.add(z3.Or([*calls.values()]))
+    solver.add(_term(side, fields) != _term(side, fields.with_argument(argument, value)))
+    while call := _found(solver, fields):
+        yield call
+        solver.add(z3.Or(arch != call.arch, nr != call.nr))
+
+
+def _solver(fields: _Fields, zero: frozenset[int]) -> z3.Solver:
     solver = z3.SolverFor("QF_BV", ctx=fields.context)
     for arch in sorted(zero):
         high_words = z3.Concat([fields.word(Word.high(field)) for field in range(ARGS, FIELDS)])
         solver.add(z3.Implies(fields.fields[ARCH] == arch, high_words == 0))
-    solver.add(_term(left, fields) != _term(right, fields))
+    return solver
+
+
+def _found(solver: z3.Solver, fields: _Fields) -> Call | None:
+    """Return a call for which all holds that was added, None if there is none."""
     result = solver.check()
     if result == z3.unsat:
         return None

@@ -85,6 +85,12 @@ def tracers(pid: int) -> set[str]:
     return found
 
 
+def states(pid: int) -> set[str]:
+    """Return the letters that proc(5) has for the states of a process's threads."""
+    stats = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_process_is_watched_and_goes_on(
     server: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
@@ -112,7 +118,6 @@ def test_what_was_there_before_counts(server: subprocess.Popen[str], tmp_path: P
     """Threads, handlers, and a call that goes on under another name when it was interrupted."""
     policy = tmp_path / "recorded.yml"
     recorder = watch(policy, server.pid)
-    time.sleep(0.1)
     recorder.send_signal(signal.SIGINT)
     recorder.communicate(timeout=60)
     assert {"poll", "exit", "tkill"} <= {*calls(policy)}
@@ -144,10 +149,13 @@ def test_a_stopped_process_stays_stopped(server: subprocess.Popen[str], tmp_path
     server.send_signal(signal.SIGSTOP)
     os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOWAIT)
     recorder = watch(tmp_path / "recorded.yml", server.pid)
-    time.sleep(0.1)
     recorder.send_signal(signal.SIGINT)
     recorder.communicate(timeout=60)
-    assert Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    # Let go, it has to run as far as to the stop.
+    deadline = time.monotonic() + 120
+    while states(server.pid) != {"T"}:
+        assert time.monotonic() < deadline, states(server.pid)
+        time.sleep(0.01)
     server.send_signal(signal.SIGCONT)
     ask(server, "fork")
 

@@ -11,10 +11,12 @@ from seccompgen.core.tables import Table, Tables, UpstreamFile, release
 from seccompgen.kernel.parse.cpp import Included, evaluate, preprocess
 from seccompgen.kernel.parse.expressions import Macro
 from seccompgen.kernel.parse.gather import gather
+from seccompgen.kernel.parse.served import arm_compat, served_by_header, served_by_table
 from seccompgen.kernel.parse.sources import (
     AUDIT,
     ELF_MACHINES,
     EMPTY_HEADERS,
+    GENERIC_HEADER,
     GENERIC_MAKEFILE,
     PLAIN_HEADERS,
     REQUIRED,
@@ -25,6 +27,9 @@ from seccompgen.kernel.parse.tree import Tree, lacks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from seccompgen.kernel.parse.served import Served
+    from seccompgen.kernel.parse.tbl import Row
 
 _CALL = re.compile(r"__(?:ARM_)?NR_([a-z_][a-z0-9_]*)")
 _BOOKKEEPING = frozenset({"__NR_syscalls", "__NR_arch_specific_syscall"})
@@ -52,20 +57,22 @@ def parse(tag: str, files: Mapping[str, bytes]) -> Tables:
         raise OutsideError(*(lacks(path) for path in missing))
     errors: list[Diagnostic] = []
     tables: dict[str, Table] = {}
+    served: dict[str, dict[str, Served]] = {}
     for name, abi in ABIS.items():
         try:
-            table = _table(tag, abi, VIEWS[name], tree)
+            found = _table(tag, abi, VIEWS[name], tree)
         except OutsideError as error:
             errors.extend(error.diagnostics)
             continue
-        if table:
-            tables[name] = table
+        if found:
+            tables[name], served[name] = found
     if errors:
         raise OutsideError(*dict.fromkeys(errors))
-    return Tables(tag, tables, gather(tables, tree))
+    return Tables(tag, tables, gather(tables, served, tree))
 
 
-def _table(tag: str, abi: Abi, view: View, tree: Tree) -> Table | None:
+def _table(tag: str, abi: Abi, view: View, tree: Tree) -> tuple[Table, dict[str, Served]] | None:
+    """Return the table of ``abi`` and what serves each of its calls; None if there is no table."""
     there = [path for path in view.own_files if path in tree]
     if not there:
         return None
@@ -79,8 +86,14 @@ def _table(tag: str, abi: Abi, view: View, tree: Tree) -> Table | None:
     _check(abi, view, numbers, tree)
     paths = {view.header, AUDIT, ELF_MACHINES, *resolver.used}
     inputs = tuple(UpstreamFile.of(path, tree.files[path]) for path in sorted(paths))
-    ordered = sorted(numbers.items(), key=lambda item: (item[1], item[0]))
-    return Table(abi, tag, dict(ordered), inputs)
+    ordered = dict(sorted(numbers.items(), key=lambda item: (item[1], item[0])))
+    served = served_by_table(ordered, resolver.rows)
+    if GENERIC_HEADER in resolver.used:
+        texts = (tree.text(view.header), tree.text(GENERIC_HEADER))
+        served |= served_by_header(ordered, macros, texts, abi.bits)
+    if view.srcarch == "arm":
+        served = arm_compat(served, tree)
+    return Table(abi, tag, ordered, inputs), served
 
 
 def _numbers(macros: Mapping[str, Macro]) -> dict[str, int]:
@@ -132,10 +145,11 @@ def _check(abi: Abi, view: View, numbers: Mapping[str, int], tree: Tree) -> None
 
 
 class _Resolver:
-    """Resolves the includes of one ABI's view, and keeps the paths that it used."""
+    """Resolves the includes of one ABI's view, and keeps the paths and rows that it used."""
 
     def __init__(self, abi: Abi, view: View, tree: Tree) -> None:
         self.used: set[str] = set()
+        self.rows: list[Row] = []
         self._abi = abi
         self._view = view
         self._tree = tree
@@ -228,12 +242,13 @@ class _Resolver:
                         for row in strange
                     )
                 )
+        taken = [row for row in rows if abis is None or row.abi in abis]
+        self.rows += taken
         return tuple(
             Macro(
                 f"__NR_{row.name}",
                 f"({offset} + {row.nr})" if offset else str(row.nr),
                 row.position,
             )
-            for row in rows
-            if abis is None or row.abi in abis
+            for row in taken
         )

@@ -20,6 +20,16 @@ GENERIC_TABLE = "scripts/syscall.tbl"
 GENERIC_MAKEFILE = "scripts/Makefile.asm-headers"
 MIPS_SGIDEFS = "arch/mips/include/uapi/asm/sgidefs.h"
 
+DECLARING = (
+    "include/asm-generic/syscalls.h",
+    "include/linux/compat.h",
+    "include/linux/syscalls.h",
+)
+"""Headers that declare the entry points of calls."""
+ARM_COMPAT_TABLE = "arch/arm64/tools/syscall_32.tbl"
+ARM_COMPAT_HEADER = "arch/arm64/include/asm/unistd32.h"
+"""The entry points of arm's calls on a 64-bit kernel: a table, before v6.11 a header."""
+
 LINKS: Mapping[str, str] = {"arch/arm64/tools/syscall_64.tbl": GENERIC_TABLE}
 """Tables that upstream keeps as symbolic links, which a file server may not serve."""
 
@@ -82,6 +92,11 @@ class View:
     def makefile(self) -> str:
         """The ABI columns that a generic architecture takes."""
         return f"arch/{self.srcarch}/kernel/Makefile.syscalls"
+
+    @property
+    def declaring(self) -> tuple[str, str]:
+        """The architecture's declarations of entry points, and what it selects among others."""
+        return f"arch/{self.srcarch}/include/asm/syscalls.h", f"arch/{self.srcarch}/Kconfig"
 
     @property
     def own_files(self) -> tuple[str, ...]:
@@ -233,7 +248,11 @@ NUMBER_CANDIDATES: tuple[str, ...] = tuple(
             GENERIC_TABLE,
             GENERIC_MAKEFILE,
             MIPS_SGIDEFS,
+            *DECLARING,
+            ARM_COMPAT_TABLE,
+            ARM_COMPAT_HEADER,
             *(path for view in VIEWS.values() for path in view.own_files),
+            *(path for view in VIEWS.values() for path in view.declaring),
         }
     )
 )

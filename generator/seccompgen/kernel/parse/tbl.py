@@ -15,20 +15,27 @@ _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A call: its number without any base, and the column that says which ABIs have it."""
+    """A call: its number without any base, and the column that says which ABIs have it.
+
+    ``entry`` is the function that serves it, ``compat`` the one for the 32-bit ABIs of a 64-bit
+    kernel; empty where the row has none.
+    """
 
     nr: int
     abi: str
     name: str
     position: Position
+    entry: str = ""
+    compat: str = ""
 
 
 def read_rows(path: str, text: str) -> tuple[Row, ...]:
     """Return every row of a table, in its order.
 
-    A row is ``number abi name [entry point [compat entry point [noreturn]]]``; entry points are
-    no concern of user space, so a row whose entry point is ``sys_ni_syscall`` counts like any
-    other. ``#`` begins a comment. Raises OutsideError with every line that is no row.
+    A row is ``number abi name [entry point [compat entry point [noreturn]]]``; the numbers of
+    user space do not depend on entry points, so a row whose entry point is ``sys_ni_syscall``
+    counts like any other. ``#`` begins a comment. Raises OutsideError with every line that is no
+    row.
     """
     rows: list[Row] = []
     errors: list[Diagnostic] = []
@@ -44,7 +51,8 @@ def read_rows(path: str, text: str) -> tuple[Row, ...]:
             errors.append(problem)
         else:
             (nr, position), (abi, _), (name, _) = fields[:3]
-            rows.append(Row(int(nr), abi, name, position))
+            entries = [text.removeprefix("-") for text, _ in fields[3:5]]
+            rows.append(Row(int(nr), abi, name, position, *entries))
     if errors:
         raise OutsideError(*errors)
     return tuple(rows)

@@ -44,6 +44,10 @@ class Tree:
         """Return the text of the file; raise OutsideError if it has none, or is not there."""
         return self._once("text", path, lambda: self._read(path, why))
 
+    def text(self, path: str) -> str | None:
+        """Return the text of the file, None if it is not there."""
+        return self.source(path).text if path in self.files else None
+
     def rows(self, path: str, why: str = "") -> tuple[Row, ...]:
         """Return the rows of a ``.tbl`` file."""
         return self._once("rows", path, lambda: read_rows(path, self.source(path, why).text))

@@ -155,7 +155,14 @@ def coverage(recording: Recording, policy: ResolvedPolicy, abi: Abi, tables: Tab
         call, more = _call(number, arguments), (number, arguments) in recording.more_refused
         refused.append(Refused(call, *judged.decide(call, tables), sightings, more))
     reached = {(name_of(number, tables), origin) for number, origin in recording.reached}
-    answered = [tables.tables[one.name].numbers for one in (abi, *policy.compat_of(abi))]
-    rules = [rule for rule in policy.rules if any(rule.name in numbers for numbers in answered)]
+    answered = [tables.tables[one.name] for one in (abi, *policy.compat_of(abi))]
+    rules = [
+        rule
+        for rule in policy.rules
+        if any(
+            rule.applies_to(table.abi) and table.number_of(rule.name) is not None
+            for table in answered
+        )
+    ]
     unreached = tuple(rule for rule in rules if (rule.name, rule.origin) not in reached)
     return Coverage(tuple(refused), unreached, len(rules))

@@ -25,8 +25,9 @@ from seccompgen.observe.record.threads import Threads
 from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.events import EventKind, happened
-from seccompgen.observe.run.launch import Confinement, close, end, failure, let_go, start
+from seccompgen.observe.run.launch import Confinement, close, end, failure, killed_by, let_go, start
 from seccompgen.observe.run.process import Process, require_proc
+from seccompgen.observe.run.signals import JOB_CONTROL, stop_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     """`ptrace.CallReader.read`."""
 
 _CAP_SYS_ADMIN = 21
-_JOB_CONTROL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 _BEGINS = frozenset({ptrace.OP_ENTRY, ptrace.OP_SECCOMP})
 
 
@@ -63,13 +63,15 @@ def trace(
     """
     require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
-    started = start(command, Confinement("record", table, program, settings), held=True)
+    started = start(command, Confinement("record", table, program, settings))
     tracer = Tracer(Seen(watch), started.pid)
     tracer.threads.add(started.pid, tracer.seen.new_process(None))
     try:
         try:
             ptrace.seize(started.pid)
         except OSError as error:
+            if number := killed_by(started):
+                raise NotStartedError(128 + number) from None
             raise OutsideError(not_traceable(error)) from None
         with answered_by(tracer.requests.hear):
             let_go(started)
@@ -204,9 +206,9 @@ class Tracer:
     def _stopped(self, tid: int, number: int) -> None:
         """Leave a thread in the stop that its process was told to make."""
         ptrace.listen(tid)
-        if tid == self._main and number in _JOB_CONTROL:
+        if number in JOB_CONTROL and ptrace.tells_of_stops(tid, self._main):
             # The shell waits for this process, not for the one that has stopped.
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop_with(self._main, number, lambda: not ptrace.listens(tid))
 
     def _resume(self, thread: Thread, number: int = 0) -> None:
         if self._leaving:

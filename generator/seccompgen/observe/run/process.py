@@ -93,6 +93,11 @@ class Process:
         return self.status.get("Name", "?")
 
     @property
+    def state(self) -> str:
+        """The letter that proc(5) has for the thread's state; empty if it is gone."""
+        return self.status.get("State", "")[:1]
+
+    @property
     def threads(self) -> int:
         """The number of threads of the process."""
         return int(self.status.get("Threads", 1))

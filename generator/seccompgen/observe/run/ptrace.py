@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from seccompgen.core.errors import OutsideError
 from seccompgen.core.model import U64
+from seccompgen.observe.run.process import Process
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
@@ -45,6 +46,7 @@ _GETEVENTMSG, _SETSIGINFO, _GETREGSET, _SETREGSET = 0x4201, 0x4203, 0x4204, 0x42
 _SEIZE, _INTERRUPT, _LISTEN, _GET_SYSCALL_INFO = 0x4206, 0x4207, 0x4208, 0x420E
 _WALL = 0x40000000
 """__WALL of waitpid(2): threads as well as processes."""
+_CHANGES = _WALL | os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 _INFO = struct.Struct("=B3xI8x8xQ6Q")
 """``struct ptrace_syscall_info`` at the entry of a call: op, arch, nr, args."""
 _INSTRUCTION_POINTER = struct.Struct("=8xQ")
@@ -97,6 +99,28 @@ def proceed_to_call(tid: int, number: int = 0) -> None:
 def listen(tid: int) -> None:
     """Leave a thread in the group-stop that it has come to, to be told when it ends."""
     _ptrace(_LISTEN, tid, 0, 0)
+
+
+def listens(tid: int) -> bool:
+    """Return True if a thread is in a group-stop still that it was left in by `listen`.
+
+    False as soon as its process was continued, though `wait` may be still to tell.
+    """
+    # Continued, it runs until it stops anew, which then is to be told.
+    if Process(tid).state != "t":
+        return False
+    try:
+        return os.waitid(os.P_PID, tid, _CHANGES) is None
+    except ChildProcessError:
+        return False
+
+
+def tells_of_stops(tid: int, pid: int) -> bool:
+    """Return True if the stops of a process are to be seen by a thread's.
+
+    They are by those of its first thread; by those of any other of its threads once that has ended.
+    """
+    return tid == pid or (Process(pid).state == "Z" and Process(tid).pid == pid)
 
 
 def interrupt(tid: int) -> None:

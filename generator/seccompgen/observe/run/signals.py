@@ -34,6 +34,8 @@ _HANDED_ON = frozenset(
     }
 )
 _BLOCKED = _HANDED_ON | {signal.SIGCHLD, signal.SIGCONT, signal.SIGTTIN, signal.SIGTTOU}
+JOB_CONTROL = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+"""The signals by which a terminal stops a job."""
 _ENDS = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
 _INFO = struct.Struct("=Iii116x")
 """The head of ``struct signalfd_siginfo``, 128 bytes: ssi_signo, ssi_errno, ssi_code."""
@@ -90,16 +92,14 @@ def blocked() -> Iterator[set[int | signal.Signals]]:
 
 
 @contextlib.contextmanager
-def supervised(
-    command: Command, confinement: Confinement, *, held: bool = False
-) -> Iterator[tuple[Started, Signals]]:
+def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Started, Signals]]:
     """Start a command as `launch.start` does, for as long as it is looked after.
 
     Meanwhile this process's own signals come by the second value alone. What was started is
-    killed if an exception ends it. Raises what `launch.start` raises.
+    killed if an exception ends it.
     """
     with blocked() as mask:
-        started = start(command, confinement, mask=mask, held=held)
+        started = start(command, confinement, mask=mask)
         signals = Signals()
         try:
             yield started, signals
@@ -123,17 +123,43 @@ def ends(came: ReceivedSignal) -> bool:
     return came.number in _ENDS
 
 
-def stop_with(pid: int) -> None:
-    """Stop until somebody continues the supervisor; then continue the command, if nobody did.
+def stop_with(pid: int, number: int, goes_on: Callable[[], bool]) -> None:
+    """Stop this process as its command stopped, by the signal ``number``, until it is continued.
 
-    A shell continues both. To do it again could undo a stop that was asked for meanwhile; so it is
-    done only where nothing happened to the command since.
+    ``goes_on`` tells whether the command was continued, or ended, since. Who continues it, and
+    this process with it, may do so at any moment: also before this has stopped, and then nobody
+    comes to continue it once more. So a stop signal waits, blocked, while ``goes_on`` is asked. A
+    SIGCONT that comes before is seen by that; one that comes after takes the stop signal back.
+
+    A shell continues both. Where this process alone was continued, it continues the command. To do
+    so again could undo a stop that was asked for meanwhile.
     """
-    os.kill(os.getpid(), signal.SIGSTOP)
+    # SIGSTOP cannot be blocked.
+    stop = signal.Signals(number) if number in JOB_CONTROL else signal.SIGTSTP
+    handler = signal.signal(stop, signal.SIG_DFL)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {stop, signal.SIGCONT})
+    try:
+        signal.raise_signal(stop)
+        if goes_on():
+            signal.sigtimedwait({stop}, 0)
+            return
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {stop})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {stop})
+        # The kernel drops the signal in an orphaned process group: no shell is there to see it.
+        if signal.SIGCONT not in signal.sigpending() and not goes_on():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if not goes_on():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+    finally:
+        signal.signal(stop, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _happened_to(pid: int) -> bool:
+    """Return True if a child that had stopped, and is not traced, was continued, or ended."""
     changes = os.WEXITED | os.WSTOPPED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT
-    with contextlib.suppress(ChildProcessError, ProcessLookupError):
-        if os.waitid(os.P_PID, pid, changes) is None:
-            os.kill(pid, signal.SIGCONT)
+    return os.waitid(os.P_PID, pid, changes) is not None
 
 
 def as_killed(status: int) -> int:
@@ -168,6 +194,12 @@ class Reaper:
         self._pid = pid
         self.status: int | None = None
 
+    def look_for_stop(self) -> None:
+        """Stop if the command has stopped; its end is left for others to collect."""
+        stopped = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
+        if stopped:
+            stop_with(self._pid, stopped.si_status, lambda: _happened_to(self._pid))
+
     def look(self) -> None:
         """Collect what happened to the command; ``status`` is its wait status once it ended."""
         while self.status is None:
@@ -175,7 +207,7 @@ class Reaper:
             if pid == 0:
                 return
             if os.WIFSTOPPED(status):
-                stop_with(self._pid)
+                stop_with(self._pid, os.WSTOPSIG(status), lambda: _happened_to(self._pid))
             else:
                 self.status = status
 

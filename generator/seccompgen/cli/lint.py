@@ -1,0 +1,157 @@
+"""``seccompgen lint``: say what a filter's author probably did not mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from seccompgen.cli.common import (
+    all_filters,
+    json_option,
+    print_notes,
+    read_tables,
+    tables_option,
+)
+from seccompgen.core.abis import require_abi
+from seccompgen.core.errors import EXIT_NO, InputError, did_you_mean
+from seccompgen.core.problems import Problem
+from seccompgen.io.console import print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.filters.linting import LintReport
+    from seccompgen.lint import Finding
+    from seccompgen.render.findings import FindingsOfFilter
+
+PAGE = "https://github.com/OWNER/seccompgen/blob/main/docs/lint.md"
+"""The page that has a section for each code; OWNER as in pyproject.toml."""
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="FILTER...", type=click.Path())
+@click.option(
+    "--select", multiple=True, metavar="CODE", help="Only findings of this code; repeatable."
+)
+@click.option(
+    "--ignore", multiple=True, metavar="CODE", help="No findings of this code; repeatable."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "github"]),
+    default="text",
+    show_default=True,
+    help="For people, for programs, for code hosts, or as annotations in a workflow of GitHub.",
+)
+@click.option("--arch", metavar="ABI", help="Only this ABI; needed for a raw .bpf file.")
+@tables_option
+@json_option
+@click.pass_context
+def lint(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    form: str,
+    arch: str | None,
+    tables_directory: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say what the authors of FILTERs probably did not mean, each with a call that shows it.
+
+    A FILTER is a policy file, a stock policy's name, a generated module, a raw .bpf file, whoever
+    made it, or a directory, for all that lie in it. docs/lint.md has a section for each code.
+    In a policy, "# lint: ignore[code]: reason" silences a finding on its line or the next one.
+    Exits with 1 if there are errors or warnings; notes do not count.
+    """
+    from seccompgen.filters.linting import lint_filter  # noqa: PLC0415 - keeps --help fast
+    from seccompgen.render.findings import FindingsOfFilter  # noqa: PLC0415
+
+    wanted, unwanted = _codes(select, "--select"), _codes(ignore, "--ignore")
+    tables = read_tables(tables_directory)
+    only = require_abi(arch) if arch else None
+    reports: list[LintReport] = []
+    wrong: list[object] = []
+    for path in all_filters(words):
+        try:
+            reports.append(lint_filter(path, tables, only))
+        except InputError as error:
+            wrong += error.diagnostics
+    if wrong:
+        raise InputError(*dict.fromkeys(wrong))  # type: ignore[arg-type] # they are diagnostics
+    shown = [
+        FindingsOfFilter(
+            str(one.loaded.path),
+            _chosen(one.findings, wanted, unwanted),
+            one.loaded.sides,
+            one.texts,
+        )
+        for one in reports
+    ]
+    for report in reports:
+        print_notes(report.notes)
+    _print(shown, "json" if as_json else form, tables, sum(len(one.silenced) for one in reports))
+    if any(one.severity.rank < 2 for each in shown for one in each.findings):
+        ctx.exit(EXIT_NO)
+
+
+def _codes(words: Iterable[str], option: str) -> set[str]:
+    """Return the codes of an option, of which one may name several. Raises InputError."""
+    codes = {code.strip() for word in words for code in word.split(",")}
+    known = {one.value for one in Problem}
+    unknown = [
+        f"{option}: unknown code {code!r}{did_you_mean(code, known)}"
+        for code in sorted(codes - known)
+    ]
+    if unknown:
+        raise InputError(*unknown, kind=Problem.WRONG_VALUE)
+    return codes
+
+
+def _chosen(findings: Iterable[Finding], wanted: set[str], unwanted: set[str]) -> list[Finding]:
+    return [
+        one
+        for one in findings
+        if one.kind.value not in unwanted and (not wanted or one.kind.value in wanted)
+    ]
+
+
+def _print(shown: Sequence[FindingsOfFilter], form: str, tables: Tables, silenced: int) -> None:
+    from seccompgen.render.findings import (  # noqa: PLC0415
+        finding_json,
+        findings_text,
+        github_annotations,
+    )
+
+    if form == "json":
+        found = [finding_json(one, each, tables) for each in shown for one in each.findings]
+        print_json({"findings": found, "silenced": silenced})
+    elif form == "sarif":
+        from seccompgen import __version__  # noqa: PLC0415
+        from seccompgen.render.sarif import sarif  # noqa: PLC0415
+
+        print_json(sarif(shown, tables, __version__, PAGE))
+    elif form == "github":
+        for each in shown:
+            for line in github_annotations(each):
+                say(line)
+    else:
+        for each in shown:
+            for line in findings_text(each, tables):
+                say(line)
+        _print_summary(shown, silenced)
+
+
+def _print_summary(shown: Sequence[FindingsOfFilter], silenced: int) -> None:
+    counts = {"error": 0, "warning": 0, "note": 0}
+    for each in shown:
+        for one in each.findings:
+            counts[one.severity.value] += 1
+    parts = [f"{n} {word}{'s' if n > 1 else ''}" for word, n in counts.items() if n]
+    ignored = f", {silenced} ignored" if silenced else ""
+    say(f"{', '.join(parts) or 'no findings'}{ignored}")

@@ -1,0 +1,163 @@
+"""Families of constants: the names that the values of one argument are made of.
+
+A family is text. Words are names of constants, or their beginnings, ended by ``*``. The first word
+that fits a value names it, so that 0x541b is FIONREAD and not TIOCINQ. ``-`` takes names out.
+``KVM_*@ae`` is a request of an ioctl whose type, bits 8 to 15, is 0xae: other constants begin with
+KVM_ as well. Sources: the man pages of the calls, and the headers that they name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.facts import Constant, Facts
+
+_REQUEST_TYPE = 0xFF00
+"""Bits 8 to 15 of a request, on every architecture (asm/ioctl.h)."""
+
+
+@dataclass(frozen=True)
+class ConstantFamily:
+    """The constants of an argument.
+
+    ``whole`` are names of whole values. ``flags`` are names of bits, of which any may be set. The
+    bits under ``mask``, the name of a constant or a number, hold a value of ``part`` beside them.
+    Where ``part_is_bits``, each bit of that value has a meaning alone, as O_WRONLY has. Numbers are
+    octal if ``octal``.
+    """
+
+    whole: str = ""
+    flags: str = ""
+    part: str = ""
+    mask: str = ""
+    part_is_bits: bool = False
+    octal: bool = False
+
+    @cached_property
+    def _words(self) -> tuple[_Words, _Words, _Words]:
+        return _Words(self.whole), _Words(self.flags), _Words(self.part)
+
+    def __contains__(self, name: str) -> bool:
+        """Return True if the constant ``name`` belongs to the family."""
+        return name == self.mask or any(name in words for words in self._words)
+
+    def names(self, facts: Facts) -> tuple[str, ...]:
+        """Return the constants of the family that ``facts`` have, in alphabetical order."""
+        found = {self.mask} & facts.constants.keys()
+        for words in self._words:
+            found |= words.names(facts)
+        return tuple(sorted(found))
+
+    def on(self, facts: Facts, abi: Abi) -> FamilyValues:
+        """Return the values of the family on ``abi``."""
+        whole, flags, part = (words.on(facts, abi) for words in self._words)
+        mask = facts.value(self.mask, abi)
+        if mask is None:
+            mask = int(self.mask, 0) if self.mask[:1].isdigit() else 0
+        known = facts.value(self.mask, abi) is not None
+        return FamilyValues(self, whole, flags, part if mask else {}, mask, self.mask * known)
+
+
+@dataclass(frozen=True)
+class FamilyValues:
+    """The names of a family by their values on one ABI, the preferred one of each value.
+
+    Values are as C has them: AT_FDCWD is -100. ``mask_name`` is empty where that is no constant.
+    """
+
+    family: ConstantFamily
+    whole: Mapping[int, str]
+    flags: Mapping[int, str]
+    part: Mapping[int, str]
+    mask: int
+    mask_name: str
+
+
+class _Words:
+    """The words of a family's text."""
+
+    def __init__(self, text: str) -> None:
+        self._wanted = [_Word(word) for word in text.split() if word[0] != "-"]
+        self._unwanted = [_Word(word[1:]) for word in text.split() if word[0] == "-"]
+
+    def __contains__(self, name: str) -> bool:
+        return self._rank(name) is not None
+
+    def _rank(self, name: str) -> int | None:
+        """Return which word ``name`` fits; None if it fits none."""
+        rank = next((n for n, word in enumerate(self._wanted) if word.fits(name)), None)
+        if rank is None or any(word.fits(name) for word in self._unwanted):
+            return None
+        return rank
+
+    def names(self, facts: Facts) -> set[str]:
+        """Return the constants that fit, whatever their values on one ABI or the other."""
+        found = set()
+        for constant in self._candidates(facts):
+            rank = self._rank(constant.name)
+            values = {constant.value, *constant.elsewhere.values()}
+            if rank is not None and any(
+                value is not None and self._wanted[rank].takes(value) for value in values
+            ):
+                found.add(constant.name)
+        return found
+
+    def on(self, facts: Facts, abi: Abi) -> dict[int, str]:
+        """Return the preferred name of each value on ``abi``."""
+        ranked = []
+        for constant in self._candidates(facts):
+            rank, value = self._rank(constant.name), constant.on(abi)
+            if rank is not None and value is not None and self._wanted[rank].takes(value):
+                ranked.append((rank, constant.name, value))
+        return {value: name for _, name, value in sorted(ranked, reverse=True)}
+
+    def _candidates(self, facts: Facts) -> Iterator[Constant]:
+        """Yield the constants that may fit; only words that end in ``*`` look at all of them."""
+        constants = facts.constants
+        beginnings = tuple(word.text for word in self._wanted if word.open_ended)
+        if beginnings:
+            yield from (one for name, one in constants.items() if name.startswith(beginnings))
+        names = (word.text for word in self._wanted if not word.open_ended)
+        yield from (constants[name] for name in names if name in constants)
+
+
+class _Word:
+    """One name, or the beginning of names; requests of an ioctl with their type."""
+
+    def __init__(self, word: str) -> None:
+        text, _, request_type = word.partition("@")
+        self.open_ended = text.endswith("*")
+        self.text = text.removesuffix("*")
+        self._request_type = int(request_type, 16) << 8 if request_type else None
+
+    def fits(self, name: str) -> bool:
+        return name.startswith(self.text) if self.open_ended else name == self.text
+
+    def takes(self, value: int) -> bool:
+        return self._request_type is None or value & _REQUEST_TYPE == self._request_type
+
+
+def values_family(*words: str) -> ConstantFamily:
+    """Return the family of an argument that is one of several values."""
+    return ConstantFamily(whole=" ".join(words))
+
+
+def flags_family(*words: str, zero: str = "") -> ConstantFamily:
+    """Return the family of an argument that is a set of flags; ``zero`` is the name of none."""
+    return ConstantFamily(whole=zero, flags=" ".join(words))
+
+
+def prefixed(prefix: str, names: str) -> str:
+    """Return each of ``names`` behind ``prefix``."""
+    return " ".join(f"{prefix}{name}" for name in names.split())
+
+
+def requests(prefixes: str) -> str:
+    """Return words for requests: ``KVM:ae`` is ``KVM_*@ae``."""
+    return " ".join(f"{one.replace(':', '_*@')}" for one in prefixes.split())

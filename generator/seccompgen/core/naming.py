@@ -1,0 +1,319 @@
+"""Numbers back to names: conditions and arguments as text of the policy language.
+
+A condition reads as ``when`` has it, and says the same there: ``cmd == FIONREAD``, ``not prot &
+PROT_EXEC``. What no name fits exactly stays a number, so that no name is ever wrong or partial:
+``PROT_READ|0x1000000``. Names and values are those of one ABI.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from keyword import iskeyword
+from typing import TYPE_CHECKING
+
+from seccompgen.core.argument_families import dependent_families, family_of
+from seccompgen.core.model import U32, U64, Op
+from seccompgen.core.sets import comparisons
+from seccompgen.core.spelling import PLAIN_NUMBERS, Spelling, number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.constant_families import ConstantFamily
+    from seccompgen.core.facts import Facts, Parameter
+    from seccompgen.core.model import Comparison, Predicate
+
+_SIGN = 0x80000000
+_NAME = re.compile("[a-z_][a-z0-9_]*")
+_NUMBERED = re.compile("arg[0-9]")
+_ORDERED = {Op.GT: ">", Op.LT: "<", Op.GE: ">=", Op.LE: "<="}
+_BOUNDS = {Op.GE: "<=", Op.GT: "<"}
+
+
+class Naming:
+    """The names that ``facts`` have for arguments and their values."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._spellings: dict[tuple[ConstantFamily, str, int], Spelling] = {}
+
+    def __reduce__(self) -> tuple[type[Naming], tuple[Facts]]:
+        """Leave behind what can be found out again."""
+        return type(self), (self._facts,)
+
+    def condition(self, condition: Predicate | None, call: str, abi: Abi) -> str:
+        """Return ``condition`` on arguments of ``call`` as an expression; empty if there is none.
+
+        On ``abi`` the expression is true of the same arguments.
+        """
+        return _Condition(self, call, abi, tuple(comparisons(condition))).text()
+
+    def alternatives(self, conditions: Sequence[Predicate], call: str, abi: Abi) -> str:
+        """Return an expression that is true where one of ``conditions`` is.
+
+        Where only the value of one argument differs, it lists them: ``cmd in {TCGETS, FIONREAD}``.
+        """
+        tests = [tuple(comparisons(condition)) for condition in conditions]
+        differs = _only_difference(tests)
+        if differs is not None:
+            common = tests[0]
+            values = tuple(one[differs].value for one in tests)
+            return _Condition(self, call, abi, common, (differs, values)).text()
+        texts = [_Condition(self, call, abi, one).text() for one in tests]
+        return " or ".join(texts)
+
+    def comparison(
+        self, test: Comparison, call: str, abi: Abi, known: Mapping[int, int] | None = None
+    ) -> str:
+        """Return ``test`` as an expression if a constant has a name in it; else an empty text.
+
+        ``known`` are values that other arguments have, by index.
+        """
+        named = _Condition(self, call, abi, (test,), known=known).text()
+        plain = _Condition(self, call, abi, (test,), plain=True).text()
+        return named if named != plain else ""
+
+    def argument(self, call: str, index: int, abi: Abi) -> str:
+        """Return the name of an argument: ``flags``, or ``arg2`` where it has none."""
+        parameter = self.parameter(call, index, abi)
+        name = parameter.name if parameter else ""
+        prototype = self._facts.prototype(call, abi)
+        # To the language, arg2 is the third argument; to the kernel it is prctl's second.
+        usable = _NAME.fullmatch(name) and not iskeyword(name) and not _NUMBERED.fullmatch(name)
+        alone = prototype is not None and prototype.index(name) == index
+        return name if usable and alone else f"arg{index}"
+
+    def value(self, call: str, index: int, args: Sequence[int], abi: Abi) -> str:
+        """Return argument ``index`` of a call with ``args``, each of 64 bits, as C has it.
+
+        Bits that the kernel does not read are part of the text if any is set.
+        """
+        value, parameter = args[index], self.parameter(call, index, abi)
+        bits = (parameter.bits if parameter else None) or 64
+        read = value & _ones(bits)
+        extra = value ^ read
+        family = self.family(call, index, abi, dict(enumerate(args)))
+        spelling = self.spelling(family, abi, bits)
+        if parameter and parameter.signed and read >> (bits - 1) and value == read | _above(bits):
+            extra = 0  # as a C compiler passes a negative number
+        if not extra:
+            named = spelling.exact(read)
+            return named if named != number(read) else number(value)
+        named = spelling.exact(read)
+        return f"{named}|{extra:#x}" if named != number(read) else number(value)
+
+    def parameter(self, call: str, index: int, abi: Abi) -> Parameter | None:
+        """Return what the kernel declares of an argument; None if that is unknown."""
+        prototype = self._facts.prototype(call, abi)
+        known = prototype and index < len(prototype.parameters)
+        return prototype.parameters[index] if prototype and known else None
+
+    def family(
+        self, call: str, index: int, abi: Abi, others: Mapping[int, int]
+    ) -> ConstantFamily | None:
+        """Return the constants of an argument; ``others`` are values of arguments by index."""
+        prototype, parameter = self._facts.prototype(call, abi), self.parameter(call, index, abi)
+        if prototype is None or parameter is None:
+            return None
+        found = family_of(call, parameter.name)
+        names, families = dependent_families(call, parameter.name)
+        if found or not families:
+            return found
+        at = next((i for i in map(prototype.index, names) if i is not None), None)
+        if at is None or at not in others:
+            return None
+        bits = _ones(prototype.parameters[at].bits or 64)
+        for name, family in families.items():
+            value = self._facts.value(name, abi)
+            if value is not None and value & bits == others[at] & bits:
+                return family
+        return None
+
+    def spelling(self, family: ConstantFamily | None, abi: Abi, bits: int) -> Spelling:
+        """Return how values of ``bits`` bits are written with the constants of ``family``."""
+        if family is None:
+            return PLAIN_NUMBERS[bits]
+        key = (family, abi.name, bits)
+        if key not in self._spellings:
+            self._spellings[key] = Spelling(family.on(self._facts, abi), bits)
+        return self._spellings[key]
+
+
+class _Condition:
+    """A conjunction of ``tests``, to be written as an expression.
+
+    ``listed`` is the place of a test, and the values one of which it asks for. If ``plain``, no
+    constant has a name.
+    """
+
+    def __init__(
+        self,
+        naming: Naming,
+        call: str,
+        abi: Abi,
+        tests: tuple[Comparison, ...],
+        listed: tuple[int, tuple[int, ...]] | None = None,
+        *,
+        known: Mapping[int, int] | None = None,
+        plain: bool = False,
+    ) -> None:
+        self._naming, self._call, self._abi, self._plain = naming, call, abi, plain
+        self._tests = tests
+        self._listed = listed
+        fixed = (one for n, one in enumerate(tests) if not listed or n != listed[0])
+        self._known = {one.argument: one.value for one in fixed if one.op is Op.EQ}
+        self._known |= known or {}
+
+    def text(self) -> str:
+        parts: list[str] = []
+        done: set[int] = set()
+        for n, test in enumerate(self._tests):
+            if n in done:
+                continue
+            partner = self._partner(n) if n not in done else None
+            if partner is not None:
+                done.add(partner)
+                parts.append(self._chain(test, self._tests[partner]))
+            elif excluded := self._excluded(n):
+                done |= excluded
+                values = {self._tests[i].value for i in excluded}
+                parts.append(self._one_of(test, sorted(values), "not in"))
+            elif self._listed and n == self._listed[0]:
+                parts.append(self._one_of(test, self._listed[1], "in"))
+            else:
+                parts.append(_Test(self, test).text())
+        return " and ".join(parts)
+
+    def _partner(self, n: int) -> int | None:
+        """Return the test that bounds the same value from above, if test ``n`` does from below."""
+        test = self._tests[n]
+        if test.op not in _BOUNDS:
+            return None
+        for i, other in enumerate(self._tests):
+            above = replace(test, op=other.op, value=other.value)
+            if other.op in {Op.LE, Op.LT} and other == above and other.value > test.value:
+                return i if i > n else None
+        return None
+
+    def _excluded(self, n: int) -> set[int]:
+        """Return the tests that exclude values of the same argument as test ``n``, if several."""
+        test = self._tests[n]
+        same = {i for i, one in enumerate(self._tests) if replace(one, value=test.value) == test}
+        return same if test.op is Op.NE and len(same) > 1 and min(same) == n else set()
+
+    def _chain(self, below: Comparison, above: Comparison) -> str:
+        first, last = _Test(self, below), _Test(self, above)
+        middle = f"{first.value()} {_BOUNDS[below.op]} {first.subject()}"
+        return f"{middle} {_ORDERED[above.op]} {last.value()}"
+
+    def _one_of(self, test: Comparison, values: Sequence[int], operator: str) -> str:
+        texts = [_Test(self, replace(test, value=value)).value() for value in values]
+        return f"{_Test(self, test).subject()} {operator} {{{', '.join(texts)}}}"
+
+    def lowered(self, test: Comparison) -> Comparison:
+        """Return ``test`` of the low word alone where no call gets more."""
+        low = self._abi.argument_bits == 32 and test.width == 64
+        return test.of_low_word() if low else test
+
+    def bits_of(self, test: Comparison) -> int:
+        """Return how many bits of the argument the kernel reads."""
+        parameter = self._naming.parameter(self._call, test.argument, self._abi)
+        if parameter and parameter.bits:
+            return min(parameter.bits, self._abi.argument_bits)
+        # Where nobody knows, a width is told unless it is that of all arguments.
+        return self.lowered(test).width if test.width == 64 else 64
+
+    def name_of(self, test: Comparison) -> str:
+        return self._naming.argument(self._call, test.argument, self._abi)
+
+    def spelling_of(self, test: Comparison, bits: int) -> Spelling:
+        family = self._naming.family(self._call, test.argument, self._abi, self._known)
+        return self._naming.spelling(None if self._plain else family, self._abi, bits)
+
+    def is_signed(self, test: Comparison) -> bool:
+        parameter = self._naming.parameter(self._call, test.argument, self._abi)
+        return parameter is not None and parameter.signed
+
+
+class _Test:
+    """One comparison: some bits of an argument, which are compared with a value."""
+
+    def __init__(self, condition: _Condition, test: Comparison) -> None:
+        self._bits = condition.bits_of(test)
+        self._test = test = condition.lowered(test)
+        self._name = condition.name_of(test)
+        full = _ones(test.width)
+        self._mask = test.mask & full
+        if test.op in {Op.ANY_BITS, Op.NO_BITS}:
+            self._mask = test.value & full
+        # The bits of which the text speaks, and how it says so.
+        self._read, self._shown = self._bits, self._name
+        if self._mask == U32 and self._bits != 32:
+            self._read, self._shown = 32, f"u32({self._name})"
+        elif self._mask & ~_ones(self._bits):
+            self._read, self._shown = 64, f"u64({self._name})"
+        self._spelling = condition.spelling_of(test, self._read)
+        self._signed = condition.is_signed(test)
+
+    @property
+    def _whole(self) -> bool:
+        return self._mask == _ones(self._read)
+
+    def subject(self) -> str:
+        """Return what is compared: the argument, or some of its bits."""
+        return self._shown if self._whole else f"{self._shown} & {self._spelling.bits(self._mask)}"
+
+    def value(self) -> str:
+        """Return what it is compared with."""
+        if self._test.op in _ORDERED:
+            return self._spelling.single(self._test.value)
+        if self._whole:
+            return self._spelling.exact(self._test.value)
+        return self._spelling.under(self._mask, self._test.value)
+
+    def text(self) -> str:
+        test = self._test
+        if test.op in _ORDERED:
+            return f"{self.subject()} {_ORDERED[test.op]} {self.value()}"
+        bitwise = test.op in {Op.ANY_BITS, Op.NO_BITS}
+        value = 0 if bitwise else test.value
+        negative = test.op in {Op.NE, Op.ANY_BITS}
+        operator = "!=" if negative else "=="
+        if self._whole:
+            return f"{self.subject()} {operator} {self._spelling.exact(value)}"
+        if not self._mask:
+            return f"{self._shown} & 0 {operator} {number(value)}"
+        one_bit = value == self._mask and not value & (value - 1)
+        if self._mask == _SIGN and self._bits == 32 and self._signed and (one_bit or not value):
+            below = negative if not value else not negative
+            return f"i32({self._name}) {'<' if below else '>='} 0"
+        if one_bit or (not value and not self._spelling.names_zero_under(self._mask)):
+            holds = negative if not value else not negative
+            return self.subject() if holds else f"not {self.subject()}"
+        shown = self._spelling.under(self._mask, value)
+        return f"{self.subject()} {operator} {shown}"
+
+
+def _only_difference(tests: Sequence[tuple[Comparison, ...]]) -> int | None:
+    """Return the place of the one equality whose value alone differs among conjunctions."""
+    first = tests[0]
+    if len(tests) < 2 or any(len(one) != len(first) for one in tests):
+        return None
+    places = {n for one in tests for n, (a, b) in enumerate(zip(one, first, strict=True)) if a != b}
+    if len(places) != 1:
+        return None
+    (place,) = places
+    kinds = {replace(one[place], value=0) for one in tests}
+    return place if len(kinds) == 1 and first[place].op is Op.EQ else None
+
+
+@cache
+def _ones(bits: int) -> int:
+    return (1 << bits) - 1
+
+
+def _above(bits: int) -> int:
+    return U64 ^ _ones(bits)

@@ -1,0 +1,179 @@
+"""Entry points as the kernel declares them, and what they are on one ABI.
+
+A declaration is the same for many ABIs; the bits of a ``long``, and the places of an argument of
+64 bits on a 32-bit ABI, are not. So this file keeps declarations, once each, and grounds them
+when an ABI's prototypes are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.facts import Parameter, Prototype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.abis import Abi
+
+MOST_PARAMETERS = 6
+"""The arguments that ``seccomp_data`` shows; mips o32 has calls with a seventh, on the stack."""
+
+HALVES = "u64 in two"
+"""The type of an argument that a macro of the kernel (``compat_arg_u64``) makes into two."""
+
+_TYPES: Mapping[str, str] = {
+    "s32": "int pid_t clockid_t key_t key_serial_t mqd_t timer_t __s32 s32 rwf_t utrap_entry_t"
+    " compat_int_t compat_long_t compat_off_t compat_pid_t compat_ssize_t compat_clock_t",
+    "u32": "unsigned uint u32 __u32 uint32_t uid_t gid_t qid_t"
+    " compat_uint_t compat_ulong_t compat_size_t compat_aio_context_t compat_mode_t",
+    "u16": "umode_t old_uid_t old_gid_t u16",
+    "long": "long off_t ssize_t",
+    "ulong": "size_t aio_context_t old_sigset_t uintptr_t",
+    "s64": "loff_t",
+    "u64": "u64 __u64",
+    "pointer": "cap_user_header_t cap_user_data_t __sighandler_t utrap_handler_t",
+    "pointer32": "compat_uptr_t",
+}
+"""Kinds of C types, each with the names of the types; more is in `kind_of`."""
+
+_KIND_OF: Mapping[str, str] = {
+    **{name: kind for kind, types in _TYPES.items() for name in types.split()},
+    "unsigned int": "u32",
+    "unsigned long": "ulong",
+    "unsigned long long": "u64",
+    HALVES: "halves",
+}
+_FIXED = {"u16": 16, "s32": 32, "u32": 32, "pointer32": 32, "halves": 32}
+_SIGNED = frozenset({"s32", "long", "s64"})
+_ALIGNED = frozenset({"arm", "mips", "mipsel", "ppc", "xtensa", "hexagon"})
+"""ABIs that pass 64 bits in a pair of registers of which the first is even, and skip one for it.
+
+This is in each ABI's calling convention. It is why these have ``sync_file_range2`` and
+``arm_fadvise64_64``, whose arguments are ordered so that none is skipped.
+"""
+_UNALIGNED = frozenset(
+    {"arc", "arm_oabi", "i386", "loongarch32", "m68k", "microblaze", "nios2", "openrisc"}
+    | {"riscv32", "s390", "sh", "sheb", "sparc"}
+)
+"""ABIs that pass 64 bits in the next two arguments, whatever the first is.
+
+The others do neither: csky's two calling conventions differ (arch/csky/kernel/syscall.c), and all
+of parisc's calls with such arguments take halves.
+"""
+
+
+def kind_of(ctype: str) -> str:
+    """Return the kind of a C type, empty where it is not known."""
+    if ctype.endswith("*"):
+        return "pointer"
+    plain = ctype.removeprefix("const ")
+    return "u32" if plain.startswith("enum ") else _KIND_OF.get(plain, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One parameter of a declaration; ``name`` is empty where there is none.
+
+    ``bits`` is what the kernel reads, where that is less than the type has; else 0.
+    """
+
+    name: str
+    type: str
+    bits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPoint:
+    """A function of the kernel that serves a system call, as upstream declares it."""
+
+    name: str
+    parameters: tuple[Declared, ...]
+
+    def is_known_on(self, abi: Abi) -> bool:
+        """Tell whether the places of all arguments on ``abi`` are known."""
+        return abi.name in _ALIGNED | _UNALIGNED or wide_registers(abi) or self._even()
+
+    def on(self, abi: Abi) -> Prototype:
+        """Return the prototype on ``abi``, where it is known."""
+        parameters: list[Parameter] = []
+        for one in self.parameters:
+            kind = kind_of(one.type)
+            if kind == "halves" or (kind in {"s64", "u64"} and not wide_registers(abi)):
+                if kind != "halves" and len(parameters) % 2 and abi.name in _ALIGNED:
+                    parameters.append(Parameter("__pad", "u32", 32))
+                parameters += _halves(one.name, abi)
+            else:
+                parameters.append(_whole(one, kind, abi))
+        return Prototype(self.name, tuple(parameters[:MOST_PARAMETERS]))
+
+    def _even(self) -> bool:
+        """Tell whether every argument of 64 bits begins at an even place, so in all conventions."""
+        at = 0
+        for one in self.parameters:
+            kind = kind_of(one.type)
+            if kind in {"s64", "u64"} and at % 2:
+                return False
+            at += 2 if kind in {"s64", "u64", "halves"} else 1
+        return True
+
+
+def wide_registers(abi: Abi) -> bool:
+    """Tell whether an argument of 64 bits is one argument on ``abi``."""
+    return abi.bits == 64 or abi.name in {"x32", "mips64n32", "mips64n32el"}
+
+
+def word_bits(abi: Abi) -> int:
+    """Return the bits that the kernel reads of a ``long`` on ``abi``.
+
+    They are 64 where a 64-bit kernel serves the ABI and passes whole registers on; a filter that
+    looks at 64 bits is right on the ABI's own 32-bit kernel as well, as there are no more.
+    """
+    if abi.bits == 64:
+        return 64
+    served = any(abi.name in other.siblings for other in ABIS.values() if other.bits == 64)
+    return abi.argument_bits if served else 32
+
+
+def _halves(name: str, abi: Abi) -> list[Parameter]:
+    order = ("lo", "hi") if abi.byte_order == "little" else ("hi", "lo")
+    return [Parameter(f"{name}_{half}", "u32", 32) for half in order]
+
+
+def _whole(one: Declared, kind: str, abi: Abi) -> Parameter:
+    if not kind:
+        return Parameter(one.name, one.type, None)
+    bits = _FIXED.get(kind, 64 if kind in {"s64", "u64"} else word_bits(abi))
+    bits = min(bits, abi.argument_bits, one.bits or bits)
+    return Parameter(one.name, one.type, bits, kind in _SIGNED, kind.startswith("pointer"))
+
+
+class AbiPrototypes(Mapping[str, Prototype]):
+    """The prototypes of one ABI by call, each made when it is asked for.
+
+    ``entry_points`` are what they are made from: those of the calls that are known.
+    """
+
+    def __init__(self, abi: Abi, entry_points: Mapping[str, EntryPoint]) -> None:
+        self.entry_points = {
+            call: entry for call, entry in entry_points.items() if entry.is_known_on(abi)
+        }
+        self._abi = abi
+        self._made: dict[str, Prototype] = {}
+
+    def __getitem__(self, call: str) -> Prototype:
+        """Return what ``call`` takes."""
+        if call not in self._made:
+            self._made[call] = self.entry_points[call].on(self._abi)
+        return self._made[call]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the calls."""
+        return iter(self.entry_points)
+
+    def __len__(self) -> int:
+        """Return how many calls are known."""
+        return len(self.entry_points)

@@ -1,0 +1,158 @@
+"""Prototypes as CSV: what each entry point takes, and which one serves a call on which ABIs.
+
+Two sorts of rows, a blank line between them::
+
+    sys_openat,dfd: int,filename: const char __user *,flags: int,mode: umode_t
+    openat,all,sys_openat
+
+A parameter ends with a number, as in ``flags: unsigned long: 32``, where the kernel reads fewer
+bits than its type has. ``all-alpha-sparc`` are all ABIs but these, ``arm+mips`` these alone. A call
+has a row for each of its entry points; ABIs in none of them lack it, or nobody knows what it takes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
+from seccompgen.io.reading import decode_text
+from seccompgen.kernel.entry_points import AbiPrototypes, Declared, EntryPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seccompgen.core.facts import Prototype
+
+_PARAMETER = re.compile(
+    r"(?P<name>\w*): (?P<type>\w+(?: \w+)*(?: \*(?: (?:\w+ )*\*)*)?)(?:: (?P<bits>8|16|32))?",
+    re.ASCII,
+)
+_ENTRY = re.compile(r"\w+(?:@[2-9])?", re.ASCII)
+_CALL = re.compile(r"[a-z_][a-z0-9_]*")
+_MOST_ERRORS = 100
+
+
+def render(prototypes: Mapping[str, Mapping[str, Prototype]]) -> bytes:
+    """Return ``prototypes``, which `read` or the parser made, as CSV.
+
+    Entry points of one name that differ by architecture have a number: ``sys_rt_sigaction@2``.
+    """
+    abis = list(prototypes)
+    names: dict[str, list[EntryPoint]] = {}
+    calls: dict[str, dict[EntryPoint, list[str]]] = {}
+    for abi, known in prototypes.items():
+        if not isinstance(known, AbiPrototypes):
+            raise TypeError("these prototypes were not read from a kernel")
+        for call, entry in known.entry_points.items():
+            variants = names.setdefault(entry.name, [])
+            if entry not in variants:
+                variants.append(entry)
+            calls.setdefault(call, {}).setdefault(entry, []).append(abi)
+    label = {
+        entry: name if at == 1 else f"{name}@{at}"
+        for name, variants in names.items()
+        for at, entry in enumerate(variants, 1)
+    }
+    entries = sorted((name, entry) for entry, name in label.items())
+    lines = [",".join((name, *map(_parameter, entry.parameters))) for name, entry in entries]
+    lines.append("")
+    for call in sorted(calls):
+        rows = sorted((label[entry], having) for entry, having in calls[call].items())
+        lines += (f"{call},{_abis(having, abis)},{name}" for name, having in rows)
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _parameter(one: Declared) -> str:
+    return f"{one.name}: {one.type}" + (f": {one.bits}" if one.bits else "")
+
+
+def _abis(having: Sequence[str], abis: Sequence[str]) -> str:
+    these = "+".join(having)
+    others = "".join(f"-{abi}" for abi in abis if abi not in having)
+    return min(f"all{others}", these, key=len)
+
+
+def read(content: bytes, name: str, abis: Sequence[str]) -> dict[str, AbiPrototypes]:
+    """Return the prototypes that `render` wrote, for ``abis``.
+
+    Raises InputError, with the position of each problem, for everything else. ``name`` is the
+    file's, for messages.
+    """
+    text = decode_text(content, name, bom=False)
+    *lines, rest = text.split("\n")
+    if rest or "" not in lines:
+        raise InputError(Diagnostic("the file is cut off", Position.after(name, text)))
+    reader = _Reader(name, abis)
+    blank = lines.index("")
+    for number, line in enumerate(lines[:blank], 1):
+        reader.entry(number, line)
+    for number, line in enumerate(lines[blank + 1 :], blank + 2):
+        reader.call(number, line)
+    if reader.errors:
+        raise InputError(*reader.errors)
+    return {abi: AbiPrototypes(ABIS[abi], found) for abi, found in reader.found.items()}
+
+
+class _Reader:
+    """Reads row by row, and keeps what is wrong."""
+
+    def __init__(self, file: str, abis: Sequence[str]) -> None:
+        self.found: dict[str, dict[str, EntryPoint]] = {abi: {} for abi in abis}
+        self.errors: list[Diagnostic] = []
+        self._file = file
+        self._entries: dict[str, EntryPoint] = {}
+        # The same parameters and sets of ABIs are in hundreds of rows.
+        self._parameters: dict[str, Declared] = {}
+        self._sets: dict[str, tuple[str, ...]] = {}
+
+    def entry(self, line: int, text: str) -> None:
+        label, *parts = text.split(",")
+        if not _ENTRY.fullmatch(label) or label in self._entries:
+            self._fail(line, f"{label[:40]!r} is no name of an entry point, or is here twice")
+        parameters = []
+        for part in parts:
+            declared = self._parameters.get(part)
+            if declared is None:
+                match = _PARAMETER.fullmatch(part)
+                if not match:
+                    self._fail(line, f"{part[:40]!r} is no parameter with its type")
+                    return
+                declared = Declared(match["name"], match["type"], int(match["bits"] or 0))
+                self._parameters[part] = declared
+            parameters.append(declared)
+        self._entries[label] = EntryPoint(label.partition("@")[0], tuple(parameters))
+
+    def call(self, line: int, text: str) -> None:
+        parts = text.split(",")
+        if len(parts) != 3 or not _CALL.fullmatch(parts[0]):
+            self._fail(line, "a row is a call, its ABIs and an entry point")
+            return
+        call, group, label = parts
+        entry = self._entries.get(label)
+        if entry is None:
+            hint = did_you_mean(label, self._entries)
+            self._fail(line, f"no row has the entry point {label[:40]!r}{hint}")
+            return
+        for abi in self._abis(group, line):
+            if self.found[abi].setdefault(call, entry) is not entry:
+                self._fail(line, f"{call} has two entry points on {abi}")
+
+    def _abis(self, group: str, line: int) -> tuple[str, ...]:
+        abis = self._sets.get(group)
+        if abis is None:
+            without = group == "all" or group.startswith("all-")
+            names = group.split("-")[1:] if without else group.split("+")
+            for unknown in (one for one in names if one not in self.found):
+                hint = did_you_mean(unknown, self.found)
+                self._fail(line, f"{unknown[:40]!r} is no ABI of the lock{hint}")
+                return ()
+            abis = tuple(abi for abi in self.found if (abi in names) != without)
+            self._sets[group] = abis
+        return abis
+
+    def _fail(self, line: int, message: str) -> None:
+        self.errors.append(Diagnostic(message, Position(self._file, line, 1)))
+        if len(self.errors) >= _MOST_ERRORS:
+            raise InputError(*self.errors)

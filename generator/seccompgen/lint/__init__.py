@@ -1,0 +1,21 @@
+"""Lint: what a filter's author probably did not mean, each finding with a call that shows it.
+
+::
+
+    Meaning | Code of each ABI
+      | answers     the answers to one call, as exact sets of arguments
+      | view        the filter through one ABI: answers by name, its default, what the kernel reads
+      | arguments   comparisons that ask something else
+      | jumps       jumps of a program that are decided before any call
+      | ways        the other way in (doors: the calls that do the same)
+      | foreign     other ABIs of the kernel
+      | living      what no program can do without
+      | fallback    new calls refused so that libraries do not fall back
+      | places      the rule or the instruction that decides
+    findings        frozen values
+"""
+
+from seccompgen.lint.check import LintedFilter, lint
+from seccompgen.lint.finding import Finding, Severity, Witness
+
+__all__ = ["Finding", "LintedFilter", "Severity", "Witness", "lint"]

@@ -1,0 +1,139 @@
+"""Lint a filter: every check, on every program of it, through every ABI it answers for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Position, UndecidedError
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import Sets
+from seccompgen.lint.arguments import compared_arguments
+from seccompgen.lint.fallback import fallbacks
+from seccompgen.lint.finding import Finding, Severity
+from seccompgen.lint.foreign import foreign_abis
+from seccompgen.lint.jumps import decided_jumps
+from seccompgen.lint.living import cannot_live
+from seccompgen.lint.places import placed
+from seccompgen.lint.view import FilterView
+from seccompgen.lint.ways import racing_memory, ways_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.verify import Code, Meaning
+
+_STRANGE_ARCH = 0x12345678
+"""An audit value that no kernel has."""
+_CHECKS = (
+    compared_arguments,
+    decided_jumps,
+    ways_in,
+    racing_memory,
+    cannot_live,
+    fallbacks,
+)
+
+
+@dataclass(frozen=True)
+class LintedFilter:
+    """A filter as lint looks at it: what it answers, by ABI, and the policy if there is one."""
+
+    file: str
+    sides: Mapping[str, Meaning | Code]
+    policy: ResolvedPolicy | None = None
+
+
+def lint(subject: LintedFilter, tables: Tables) -> list[Finding]:
+    """Return all findings on a filter, each once, with all the ABIs that it holds for.
+
+    They are in the order of their places, the weightiest first at each.
+    """
+    sets = Sets()
+    found: list[Finding] = []
+    for name, side in subject.sides.items():
+        found += _of_program(ABIS[name], side, subject, tables, sets)
+    return sorted(_merged(found), key=_order)
+
+
+def _of_program(
+    abi: Abi, side: Meaning | Code, subject: LintedFilter, tables: Tables, sets: Sets
+) -> Iterator[Finding]:
+    def view(table: Table, arch: int | None = None) -> FilterView:
+        return FilterView(side, abi, table, sets, tables.facts, subject.policy, arch)
+
+    native = view(tables.tables[abi.name])
+    served: list[FilterView] = [native]
+    foreign: list[FilterView] = []
+    for sibling in abi.siblings:
+        table = tables.tables.get(sibling)
+        if table is None:
+            continue
+        other = view(table)
+        (served if _answers_for(other, subject, abi) else foreign).append(other)
+    # A MIPS kernel takes the numbers of its other ABIs whatever the task is.
+    foreign += [view(table, abi.audit_arch) for table in tables.dispatched_with(abi)]
+    for one in served:
+        for check in _CHECKS:
+            yield from (placed(finding, one) for finding in check(one))
+        yield from _not_followed(one)
+    yield from (placed(finding, native) for finding in foreign_abis(native, foreign))
+
+
+def _answers_for(view: FilterView, subject: LintedFilter, abi: Abi) -> bool:
+    """Return True if a program was made to answer for the ABI of ``view``, too.
+
+    Of a program it is guessed: it looks at that audit value, and does not answer all of it alike.
+    """
+    if subject.policy:
+        return view.abi in subject.policy.compat_of(abi)
+    if view.arch == abi.audit_arch:
+        return False
+    strange = FilterView(view.side, abi, view.table, view.sets, view.facts, arch=_STRANGE_ARCH)
+    numbers = view.table.names
+    try:
+        own = {view.answer_to(number).only for number in numbers}
+        return len(own) > 1 and any(
+            view.answer_to(number).parts != strange.answer_to(number).parts for number in numbers
+        )
+    except UndecidedError:
+        return False
+
+
+def _not_followed(view: FilterView) -> Iterator[Finding]:
+    for error in view.undecided.values():
+        reason = error.diagnostics[0]
+        yield Finding(
+            reason.kind or Problem.TOO_MANY_CASES,
+            Severity.NOTE,
+            f"what it answers to some calls cannot be told: {reason.message}",
+            "look at it yourself",
+            (view.abi.name,),
+            programs=(view.program.name,),
+        )
+        return
+
+
+def _merged(found: Iterable[Finding]) -> Iterable[Finding]:
+    """Return findings that say the same of several ABIs as one, with the first one's witness."""
+    merged: dict[tuple[object, ...], Finding] = {}
+    for one in found:
+        key = (one.kind, one.position, one.message, one.severity)
+        first = merged.get(key)
+        if first is None:
+            merged[key] = one
+        else:
+            abis = tuple(dict.fromkeys((*first.abis, *one.abis)))
+            programs = tuple(dict.fromkeys((*first.programs, *one.programs)))
+            merged[key] = replace(first, abis=abis, programs=programs)
+    return merged.values()
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    position = finding.position or Position("")
+    at = -1 if finding.instruction is None else finding.instruction
+    return (position, at, finding.severity.rank, finding.kind.value, finding.message)

@@ -1,0 +1,349 @@
+"""Calls that do the same thing, for `ways`: which of them are doors to one room.
+
+A door says where each thing that matters, such as ``flags``, stands among its arguments, or what
+value it always has. What is neither lies in memory, where no filter can look: such a door does
+whatever its caller wants. Sources: the man pages of the calls; kernel/fork.c, fs/open.c,
+io_uring/opdef.c, mm/mprotect.c at the pinned tag.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.multiplexed import MULTIPLEXED
+from seccompgen.core.problems import Problem
+from seccompgen.lint.finding import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Named(NamedTuple):
+    """A constant by name, with the value that most ABIs have."""
+
+    name: str
+    usual: int
+
+
+class Bits(NamedTuple):
+    """A condition: the argument has the bits of ``value`` under ``mask``; 0: that of ``value``."""
+
+    value: Named | int
+    masked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A call, or with ``where`` a part of it, by conditions on its own arguments by index.
+
+    ``takes`` maps what matters to the index of an argument, ``always`` to a value. ``not_on`` are
+    ABIs on which a call of that name is another one. ``only_other`` are those that are refused for
+    reasons of their own: as a filter cannot look into them, that says nothing of the others.
+    """
+
+    call: str
+    takes: Mapping[str, int] = field(default_factory=dict)
+    always: Mapping[str, tuple[Named | int, ...]] = field(default_factory=dict)
+    where: Mapping[int, Bits] = field(default_factory=dict)
+    not_on: frozenset[str] = frozenset()
+    only_other: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """``others`` do what ``doors`` do; by default each other one of ``doors``.
+
+    ``reason`` completes "CALL is permitted, and ...". With ``flips``, an argument of the doors and
+    a bit, only what is refused for that bit counts: with the bit cleared it is permitted.
+    """
+
+    kind: Problem
+    severity: Severity
+    reason: str
+    doors: tuple[Door, ...]
+    others: tuple[Door, ...] = ()
+    flips: tuple[str, Named] | None = None
+
+
+_WARNING, _NOTE = Severity.WARNING, Severity.NOTE
+
+AT_FDCWD = Named("AT_FDCWD", -100)
+_CWD = {"dfd": (AT_FDCWD,)}
+_SIGCHLD = Named("SIGCHLD", 17)
+
+
+def same(names: str, **takes: int) -> tuple[Door, ...]:
+    """Return doors that take what matters at the same places."""
+    return tuple(Door(name, takes) for name in names.split())
+
+
+_OPEN = (
+    Door("openat", {"dfd": 0, "flags": 2, "mode": 3}),
+    Door("open", {"flags": 1, "mode": 2}, _CWD),
+    Door(
+        "creat",
+        {"mode": 1},
+        _CWD | {"flags": (Named("O_CREAT", 0o100), Named("O_WRONLY", 1), Named("O_TRUNC", 0o1000))},
+    ),
+    Door("openat2", {"dfd": 0}, only_other=True),
+    Door("open_by_handle_at", {"flags": 2}, only_other=True),
+)
+_PROCESS = (
+    Door("clone", {"flags": 0}),
+    Door("fork", always={"flags": (_SIGCHLD,)}),
+    Door("vfork", always={"flags": (_SIGCHLD, 0x4100)}),
+    Door("clone3", only_other=True),
+)
+_NAMESPACES = tuple(
+    Named(f"CLONE_NEW{name}", bit)
+    for name, bit in {
+        "USER": 0x10000000, "NS": 0x20000, "NET": 0x40000000, "PID": 0x20000000,
+        "IPC": 0x08000000, "UTS": 0x04000000, "CGROUP": 0x02000000,
+    }.items()
+)  # fmt: skip
+_CHMOD = (
+    Door("chmod", {"mode": 1}),
+    Door("fchmod", {"mode": 1}),
+    Door("fchmodat", {"mode": 2}),
+    Door("fchmodat2", {"mode": 2}),
+)
+_FILE_CHANGES = (
+    same("unlink unlinkat"),
+    same("rename renameat renameat2"),
+    same("link linkat"),
+    same("symlink symlinkat"),
+    (Door("mkdir", {"mode": 1}), Door("mkdirat", {"mode": 2})),
+    (Door("mknod", {"mode": 1}), Door("mknodat", {"mode": 2})),
+    _CHMOD,
+    same("chown chown32 lchown lchown32 fchown fchown32 fchownat"),
+    same("setxattr lsetxattr fsetxattr setxattrat"),
+    same("removexattr lremovexattr fremovexattr removexattrat"),
+    same("truncate truncate64"),
+)
+_TIME64 = (
+    "futex futex_time64",
+    "clock_settime clock_settime64",
+    "clock_adjtime clock_adjtime64",
+    "clock_gettime clock_gettime64",
+    "clock_nanosleep clock_nanosleep_time64",
+    "ppoll ppoll_time64",
+    "pselect6 pselect6_time64",
+    "recvmmsg recvmmsg_time64",
+    "semtimedop semtimedop_time64",
+    "timer_settime timer_settime64",
+    "timerfd_settime timerfd_settime64",
+    "utimensat utimensat_time64",
+    "mq_timedsend mq_timedsend_time64",
+    "mq_timedreceive mq_timedreceive_time64",
+    "rt_sigtimedwait rt_sigtimedwait_time64",
+    "io_pgetevents io_pgetevents_time64",
+    "fcntl fcntl64",
+    "sendfile sendfile64",
+    "setuid setuid32",
+    "setgid setgid32",
+    "setreuid setreuid32",
+    "setregid setregid32",
+    "setresuid setresuid32",
+    "setresgid setresgid32",
+    "setgroups setgroups32",
+    "setfsuid setfsuid32",
+    "setfsgid setfsgid32",
+)
+"""Calls and what followed them on 32-bit ABIs, with the same arguments at the same places."""
+
+_RING = same(
+    "socket connect bind listen accept accept4 sendto sendmsg recvfrom recvmsg shutdown openat "
+    "open openat2 creat unlinkat unlink renameat2 renameat rename mkdirat mkdir linkat link "
+    "symlinkat symlink statx setxattr fsetxattr ftruncate setsockopt"
+)
+"""What a ring of io_uring does for its owner (``IORING_OP_*``)."""
+
+_OLD_MMAP = frozenset({"i386", "s390", "s390x", "m68k"})
+"""ABIs whose ``mmap`` has its arguments in memory (``sys_old_mmap``)."""
+_PROT = {"prot": 2}
+_PROTECT = (
+    Door("mprotect", _PROT),
+    Door("mmap2", _PROT),
+    Door("mmap", _PROT, not_on=_OLD_MMAP),
+)
+_WX = {"prot": (7,)}
+
+WAYS: tuple[Way, ...] = (
+    Way(Problem.OPEN_TWIN, _WARNING, "opens the same files", _OPEN),
+    Way(Problem.EXEC_TWIN, _WARNING, "executes the same programs", same("execve execveat")),
+    Way(Problem.PROCESS_TWIN, _WARNING, "makes the same processes", _PROCESS),
+    *(
+        way
+        for flag in _NAMESPACES
+        for way in (
+            Way(
+                Problem.NAMESPACE_TWIN,
+                _WARNING,
+                "makes the same namespaces",
+                (Door("clone", {"flags": 0}, where={0: Bits(flag, True)}),),
+                (Door("unshare", where={0: Bits(flag, True)}),),
+                ("flags", flag),
+            ),
+            Way(
+                Problem.NAMESPACE_TWIN,
+                _WARNING if flag is _NAMESPACES[0] else _NOTE,
+                "makes the same namespaces",
+                (Door("unshare", {"flags": 0}, where={0: Bits(flag, True)}),),
+                (Door("clone", {"flags": 0}, where={0: Bits(flag, True)}), Door("clone3")),
+            ),
+        )
+    ),
+    Way(
+        Problem.MEMORY_TWIN,
+        _WARNING,
+        "reads and writes the memory of the same processes",
+        same("ptrace process_vm_writev process_vm_readv"),
+    ),
+    Way(
+        Problem.MEMORY_TWIN,
+        _NOTE,
+        "takes descriptors out of the same processes",
+        same("ptrace"),
+        same("pidfd_getfd"),
+    ),
+    Way(
+        Problem.MOUNT_TWIN,
+        _WARNING,
+        "mounts as well",
+        same("mount"),
+        same("fsopen fsmount move_mount open_tree open_tree_attr mount_setattr"),
+    ),
+    Way(
+        Problem.MODULE_TWIN,
+        _WARNING,
+        "loads the same kernel modules",
+        same("init_module finit_module"),
+    ),
+    Way(
+        Problem.MODULE_TWIN,
+        _WARNING,
+        "loads the same kernels",
+        same("kexec_load kexec_file_load"),
+    ),
+    Way(
+        Problem.TRACING_TWIN,
+        _NOTE,
+        "attaches programs to the same events of the kernel",
+        same("perf_event_open"),
+        same("bpf"),
+    ),
+    *(Way(Problem.FILE_TWIN, _WARNING, "changes the same files", doors) for doors in _FILE_CHANGES),
+    Way(
+        Problem.FILE_TWIN,
+        _WARNING,
+        "removes the same directories",
+        same("rmdir"),
+        (Door("unlinkat", where={2: Bits(Named("AT_REMOVEDIR", 0x200), True)}),),
+    ),
+    Way(
+        Problem.CLOCK_TWIN,
+        _WARNING,
+        "sets the same clock",
+        same("settimeofday clock_settime clock_settime64 stime"),
+    ),
+    Way(Problem.SOCKET_TWIN, _WARNING, "accepts the same connections", same("accept accept4")),
+    Way(
+        Problem.SOCKET_TWIN,
+        _WARNING,
+        "sends the same messages",
+        (Door("sendmsg", {"flags": 2}), Door("sendmmsg", {"flags": 3})),
+    ),
+    Way(
+        Problem.SIGNAL_TWIN,
+        _NOTE,
+        "signals the same processes",
+        same("kill"),
+        same("tkill tgkill pidfd_send_signal rt_sigqueueinfo"),
+    ),
+    *(
+        Way(
+            Problem.TIME64_TWIN,
+            _WARNING,
+            "is the same call in another form",
+            same(names, **{f"argument {n}": n for n in range(6)}),
+        )
+        for names in _TIME64
+    ),
+    Way(
+        Problem.EXECUTABLE_MEMORY,
+        _WARNING,
+        "makes the same memory executable",
+        same("mprotect pkey_mprotect", **_PROT),
+    ),
+    Way(
+        Problem.EXECUTABLE_MEMORY,
+        _WARNING,
+        "makes all readable memory executable",
+        _PROTECT,
+        (Door("personality", always=_WX, where={0: Bits(0x400000, True)}),),
+        ("prot", Named("PROT_EXEC", 4)),
+    ),
+    Way(
+        Problem.EXECUTABLE_MEMORY,
+        _WARNING,
+        "maps memory that can be written and executed",
+        _PROTECT,
+        (Door("shmat", always=_WX, where={2: Bits(Named("SHM_EXEC", 0o100000), True)}),),
+        ("prot", Named("PROT_EXEC", 4)),
+    ),
+    Way(
+        Problem.TTY_INJECTION,
+        _WARNING,
+        "types into a terminal as well",
+        (Door("ioctl", where={1: Bits(Named("TIOCSTI", 0x5412))}),),
+        (Door("ioctl", where={1: Bits(Named("TIOCLINUX", 0x541C))}),),
+    ),
+    Way(
+        Problem.ASYNC_SIGNALS,
+        _WARNING,
+        "turns the same signals on",
+        (
+            Door(
+                "fcntl",
+                {"flags": 2},
+                where={
+                    1: Bits(Named("F_SETFL", 4)),
+                    2: Bits(Named("O_ASYNC", 0o20000), True),
+                },
+            ),
+        ),
+        (Door("ioctl", where={1: Bits(Named("FIOASYNC", 0x5452))}),),
+        ("flags", Named("O_ASYNC", 0o20000)),
+    ),
+    Way(
+        Problem.IO_URING_WAY,
+        _WARNING,
+        "does the same in the kernel, where no filter sees it",
+        _RING,
+        same("io_uring_setup"),
+    ),
+    *(
+        Way(
+            Problem.MULTIPLEXED_WAY,
+            Severity.WARNING,
+            "does the same, with the arguments in memory",
+            (Door(name),),
+            (Door(call, where={0: Bits(number)}),),
+        )
+        for call, first in (("socketcall", 1),)
+        for number, name in enumerate(MULTIPLEXED[call].split(), first)
+    ),
+    *(
+        Way(
+            Problem.MULTIPLEXED_WAY,
+            Severity.WARNING,
+            "does the same, with the arguments in memory",
+            (Door(name),),
+            (Door("ipc", where={0: Bits(number)}),),
+        )
+        for number, name in zip(
+            (*range(1, 5), *range(11, 15), *range(21, 25)), MULTIPLEXED["ipc"].split(), strict=True
+        )
+    ),
+)

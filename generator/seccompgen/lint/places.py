@@ -1,0 +1,54 @@
+"""The place of a finding: the rule of a policy that decides, or the instruction of a program."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seccompgen.verify import Code, Meaning
+
+if TYPE_CHECKING:
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import ResolvedPolicy
+    from seccompgen.lint.finding import Finding
+    from seccompgen.lint.view import FilterView
+    from seccompgen.verify.call import Call
+
+
+def placed(finding: Finding, view: FilterView) -> Finding:
+    """Return the finding with its place, unless it has one.
+
+    That is where the call is answered that is refused, or else the one that shows it.
+    """
+    if finding.position or finding.instruction is not None or finding.witness is None:
+        return finding
+    shown = finding.beside or finding.witness
+    if isinstance(view.side, Meaning) and view.policy:
+        name = view.table.names.get(shown.call.nr)
+        return replace(finding, position=_rule(view.side, view.policy, name, shown.call))
+    if isinstance(view.side, Code):
+        path = view.side.run(shown.call)[1]
+        if finding.beside and finding.beside.call.nr == finding.witness.call.nr:
+            path = _together(path, view.side.run(finding.witness.call)[1])
+        return replace(finding, instruction=path[-1])
+    return finding
+
+
+def _rule(side: Meaning, policy: ResolvedPolicy, name: str | None, call: Call) -> Position:
+    """Return where the rule stands that answers ``call``.
+
+    Where none does, that is the last rule for other calls of the name, or else the setting.
+    """
+    origin = side.case(call).origin
+    named = [rule for rule in policy.rules if rule.name == name]
+    same = [rule for rule in named if rule.origin == origin] or named[-1:]
+    return same[0].position if same else origin.position
+
+
+def _together(path: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the instructions that both run before they part, the last of which decides."""
+    length = next(
+        (n for n, pair in enumerate(zip(path, other, strict=False)) if pair[0] != pair[1]),
+        min(len(path), len(other)),
+    )
+    return path[: max(length, 1)]

@@ -1,0 +1,249 @@
+"""The other way in: one call is refused, and another that does the same is not.
+
+Both are asked for what they answer, whatever the filter is made of. What is refused of the first is
+translated into the arguments of the second; a call that is left is the witness. An allowlist that
+simply names one of two calls is no finding: that refuses the other by default, not on purpose
+(`FilterView.refused_on_purpose`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from seccompgen.core.model import U32, U64
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box
+from seccompgen.lint.answers import asks
+from seccompgen.lint.doors import WAYS, Door, Named, Way
+from seccompgen.lint.finding import Finding, Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from seccompgen.core.sets import Sets
+    from seccompgen.lint.view import FilterView
+
+_SWAPPED = {("clone", 0): {"s390": 1, "s390x": 1}}
+"""Arguments that stand elsewhere on some ABIs (CLONE_BACKWARDS2 in arch/s390/Kconfig)."""
+
+_ADVICE = {
+    "clone3": "answer clone3 with errno(ENOSYS): its flags are in memory; libraries fall back",
+    "openat2": "answer openat2 with errno(ENOSYS): its flags are in memory; libraries fall back",
+    "io_uring_setup": "answer io_uring_setup with errno(ENOSYS): programs take their other path",
+    "clone": "refuse clone with the same flags as well",
+}
+"""The fix, by the call that is left."""
+
+
+def ways_in(view: FilterView) -> Iterator[Finding]:
+    """Yield a finding for each call by which something else that is refused can be done."""
+    for way in WAYS:
+        yield from _through(way, view)
+
+
+def racing_memory(view: FilterView) -> Iterator[Finding]:
+    """Yield userfaultfd where a supervisor reads what lies in memory: it stops that reading.
+
+    A thread that handles the fault changes the memory meanwhile (seccomp_unotify(2)).
+    """
+    answer = view.answer("userfaultfd")
+    if answer is None or not answer.permitted:
+        return
+    for name in _ASKED_ABOUT.split():
+        asked = view.answer(name)
+        box = next((box for box, ret in asked.parts if asks(ret)), None) if asked else None
+        if box is not None:
+            yield Finding(
+                Problem.RACING_MEMORY,
+                Severity.NOTE,
+                f"userfaultfd is permitted, and stops whoever reads the memory of {name}, which a "
+                "supervisor or a tracer decides",
+                "answer userfaultfd with errno(ENOSYS)",
+                (view.abi.name,),
+                witness=view.witness(view.call("userfaultfd", answer.permitted[0])),
+                beside=view.witness(view.call(name, box)),
+                programs=(view.program.name,),
+            )
+            return
+
+
+_ASKED_ABOUT = (
+    "open openat execve execveat connect bind mount unlink unlinkat rename renameat renameat2 "
+    "mkdir mkdirat mknod mknodat chmod fchmodat chown fchownat link linkat symlink "
+    "symlinkat truncate"
+)
+"""Calls with a name or an address in memory by which supervisors decide."""
+
+
+def _through(way: Way, view: FilterView) -> Iterator[Finding]:
+    others = [door for door in way.others or way.doors if _is_there(door, view)]
+    told: set[str] = set()
+    for door in way.doors:
+        asked = _is_there(door, view) and not door.only_other
+        refused = _refused(door, way, view) if asked else []
+        if not refused:
+            continue
+        for other in others:
+            if other is door or other.call in told:
+                continue
+            found = _common(door, refused, other, view)
+            if found is None:
+                continue
+            told.add(other.call)
+            box, own = found
+            call = view.call(other.call, box)
+            part = f" with {_parts_text(other)}" if other.where else ""
+            refusal = view.call(door.call, own)
+            yield Finding(
+                way.kind,
+                _severity(way, door, other, view),
+                f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
+                "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
+                _ADVICE.get(other.call, f"refuse {other.call}{part} as well"),
+                (view.abi.name,),
+                witness=view.witness(call),
+                beside=view.witness(refusal),
+                programs=(view.program.name,),
+            )
+
+
+def _severity(way: Way, door: Door, other: Door, view: FilterView) -> Severity:
+    """Return the weight: less where the author of an allowlist has evidently looked at both calls.
+
+    That is where the other one has conditions, too, or where it is permitted and the first is
+    refused outright.
+    """
+    answer = view.answer(other.call)
+    meant = answer is not None and (answer.refused or _whole(door, view))
+    return Severity.NOTE if meant and view.is_allowlist and not way.others else way.severity
+
+
+def _is_there(door: Door, view: FilterView) -> bool:
+    return view.has(door.call) and view.abi.name not in door.not_on
+
+
+def _whole(door: Door, view: FilterView) -> bool:
+    answer = view.answer(door.call)
+    return answer is not None and not answer.permitted
+
+
+def _parts_text(door: Door) -> str:
+    parts = []
+    for argument, (value, masked) in door.where.items():
+        shown = value.name if isinstance(value, Named) else f"{value:#x}"
+        parts.append(f"argument {argument} {'&' if masked else '=='} {shown}")
+    return " and ".join(parts)
+
+
+def _refused(door: Door, way: Way, view: FilterView) -> list[Box]:
+    """Return what is refused on purpose of a door, by its own arguments."""
+    boxes = list(_inside(view.refused_on_purpose(door.call), door, view))
+    if not boxes or way.flips is None:
+        return boxes
+    name, flag = way.flips
+    n, bit = _index(door, name, view), view.constant(*flag)
+    answer = view.answer(door.call)
+    assert answer is not None
+    kept = []
+    for box in boxes:
+        for part in answer.permitted:
+            # The arguments of ``box`` that are in ``part`` once the bit is cleared.
+            cleared = _with_bit(view.sets, part[n], bit)
+            both = tuple(
+                view.sets.both(a, cleared if m == n else b)
+                for m, (a, b) in enumerate(zip(box, part, strict=True))
+            )
+            if NOTHING not in both:
+                kept.append(both)
+    return kept  # type: ignore[return-value] # six each
+
+
+def _with_bit(sets: Sets, values: int, bit: int) -> int:
+    """Return the values with ``bit`` set of which ``values`` has those without it."""
+    level = BITS - bit.bit_length()
+
+    def moved(node: int) -> int:
+        own, zero, one = sets.nodes[node]
+        if own > level:
+            return sets.node(level, NOTHING, node)
+        if own == level:
+            return sets.node(level, NOTHING, zero)
+        return sets.node(own, moved(zero), moved(one))
+
+    return moved(values) if values != NOTHING else NOTHING
+
+
+def _inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]:
+    """Yield the parts of ``boxes`` that are of the door, among arguments as callers pass them."""
+    sets = view.sets
+    limits = list(EVERYTHING)
+    used = {_index(door, name, view) for name in door.takes}
+    conditions = {_moved(door.call, n, view): bits for n, bits in door.where.items()}
+    for n in used | conditions.keys():
+        limits[n] = view.plain_values(view.bits(door.call, n))
+    for n, (value, masked) in conditions.items():
+        number = _value(value, view)
+        mask = number if masked else U32
+        limits[n] = sets.both(limits[n], sets.masked(mask, number & mask))
+    for box in boxes:
+        part = tuple(map(sets.both, box, limits))
+        if NOTHING not in part:
+            yield part  # type: ignore[misc] # six
+
+
+def _common(
+    door: Door, refused: list[Box], other: Door, view: FilterView
+) -> tuple[Box, Box] | None:
+    """Return arguments of ``other`` that are permitted, and of ``door`` for the same, refused."""
+    answer = view.answer(other.call)
+    if answer is None:
+        return None
+    sets = view.sets
+    for permitted in _inside(answer.permitted, other, view):
+        theirs = _meaning(permitted, other, view)
+        for box in refused:
+            ours = _meaning(box, door, view)
+            both = {
+                name: sets.both(ours.get(name, ALL), theirs.get(name, ALL))
+                for name in ours.keys() | theirs.keys()
+            }
+            if NOTHING not in both.values():
+                return _back(permitted, other, both, view), _back(box, door, both, view)
+    return None
+
+
+def _meaning(box: Box, door: Door, view: FilterView) -> Mapping[str, int]:
+    """Return the sets of what matters, by name, of a box of the door's arguments."""
+    found = {name: box[_index(door, name, view)] for name in door.takes}
+    for name, values in door.always.items():
+        number = _joined(values, view)
+        sets = view.sets
+        found[name] = sets.either(sets.masked(U64, number & U64), sets.masked(U64, number & U32))
+    return found
+
+
+def _joined(values: tuple[Named | int, ...], view: FilterView) -> int:
+    number = 0
+    for value in values:
+        number |= _value(value, view)
+    return number
+
+
+def _back(box: Box, door: Door, meaning: Mapping[str, int], view: FilterView) -> Box:
+    """Return the box with what matters as in ``meaning``."""
+    result = list(box)
+    for name in door.takes:
+        result[_index(door, name, view)] = meaning[name]
+    return tuple(result)  # type: ignore[return-value] # six
+
+
+def _index(door: Door, name: str, view: FilterView) -> int:
+    return _moved(door.call, door.takes[name], view)
+
+
+def _moved(call: str, index: int, view: FilterView) -> int:
+    return _SWAPPED.get((call, index), {}).get(view.abi.name, index)
+
+
+def _value(value: Named | int, view: FilterView) -> int:
+    return view.constant(*value) if isinstance(value, Named) else value

@@ -1,0 +1,189 @@
+"""Groups of calls by name: those that come with seccompgen, and those that a policy defines.
+
+``'@basic-io'`` in a rule's ``names`` is a mention; it stands for the members of the group, each of
+which is a call or another group.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from seccompgen.core.errors import Diagnostic, did_you_mean
+from seccompgen.core.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from seccompgen.core.errors import Position
+
+MARK = "@"
+"""The first character of a mention."""
+_FILE = Path(__file__).with_name("groups.toml")
+_FIRST = ".v1"
+_VERSIONED = re.compile(r"(?P<base>[a-z][a-z0-9-]*)(\.v(?P<version>[1-9][0-9]{0,2}))?")
+_OWN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_MOST_NESTED = 32
+_MOST_HINTS = 50
+"""The most unknown names that get a suggestion; each is compared with every known name."""
+
+
+@dataclass(frozen=True, slots=True)
+class StockGroup:
+    """A group that comes with seccompgen.
+
+    ``promise`` says in a sentence what its calls do. ``members`` are names of calls, and mentions
+    of other groups.
+    """
+
+    name: str
+    promise: str
+    members: tuple[str, ...]
+
+    @property
+    def base(self) -> str:
+        """The name without its version."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A group that a policy defines: where, and its members with their places."""
+
+    position: Position
+    members: tuple[tuple[str, Position], ...]
+
+
+class _Meaning(NamedTuple):
+    """The calls of a group that a policy defines, and how many groups deep it is nested."""
+
+    calls: tuple[str, ...]
+    depth: int = 0
+
+
+def is_mention(text: str) -> bool:
+    """Return whether an item of ``names`` means a group."""
+    return text.startswith(MARK)
+
+
+def check_own_name(name: object) -> object:
+    """Return ``name``, that of a policy's own group; raise ValueError for one that cannot be."""
+    if isinstance(name, str) and not _OWN_NAME.fullmatch(name):
+        hint = ": write it without '@' where it is defined" if is_mention(name) else ""
+        raise ValueError(f"{name!r} is not the name of a group{hint}")
+    return name
+
+
+@cache
+def stock_groups() -> dict[str, StockGroup]:
+    """Return the groups that come with seccompgen, by name, sorted.
+
+    A group of a later version has it in its name, ``basic-io.v2``.
+    """
+    read = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return {
+        name: StockGroup(name, one["promise"], tuple(one["members"]))
+        for name, one in sorted(read.items())
+    }
+
+
+def find_stock_group(name: str) -> StockGroup | None:
+    """Return the group that comes with seccompgen under ``name``; ``basic-io.v1`` is basic-io."""
+    return stock_groups().get(name.removesuffix(_FIRST))
+
+
+def calls_of(group: StockGroup) -> tuple[str, ...]:
+    """Return the calls of a group and of the groups in it, each once."""
+    calls: dict[str, None] = {}
+    for member in group.members:
+        inner = find_stock_group(member.removeprefix(MARK)) if is_mention(member) else None
+        calls.update(dict.fromkeys(calls_of(inner) if inner else (member,)))
+    return tuple(calls)
+
+
+class Groups:
+    """The groups that a policy can mention: those that come with seccompgen and its own.
+
+    A file sees those of the files that come before it, which it includes, and its own, in any
+    order. Problems are added to ``problems``, each once; a group that has one has no calls.
+    """
+
+    def __init__(self, calls: Iterable[str], problems: list[Diagnostic]) -> None:
+        self._known_calls = frozenset(calls)
+        self._problems = problems
+        self._own: dict[str, Definition] = {}
+        self._meanings: dict[str, _Meaning] = {}
+
+    def define(self, groups: Mapping[str, Definition]) -> None:
+        """Add the groups that a file defines."""
+        fresh: dict[str, Definition] = {}
+        for name, definition in groups.items():
+            earlier = self._own.get(name)
+            if name in stock_groups():
+                text = f"{MARK}{name} comes with seccompgen: choose another name"
+            elif earlier:
+                text = f"{MARK}{name} is defined already, at {earlier.position}"
+            else:
+                fresh[name] = definition
+                continue
+            self._problems.append(Diagnostic(text, definition.position, Problem.REPEATED_GROUP))
+        self._own |= fresh
+        for name, definition in fresh.items():
+            self._of_own(name, definition.position, ())
+
+    def calls(self, mention: str, position: Position) -> tuple[str, ...]:
+        """Return the calls that ``mention``, which stands at ``position``, means."""
+        return self._mentioned(mention, position, ()).calls
+
+    def _mentioned(self, mention: str, position: Position, chain: tuple[str, ...]) -> _Meaning:
+        name = mention.removeprefix(MARK)
+        if name in self._own:
+            return self._of_own(name, position, chain)
+        stock = find_stock_group(name)
+        if stock:
+            return _Meaning(calls_of(stock))
+        known = [f"{MARK}{one}" for one in (*stock_groups(), *self._own)]
+        text = f"unknown group {mention!r}"
+        match = _VERSIONED.fullmatch(name)
+        if match and match["base"] in stock_groups():
+            text += f": there is {MARK}{match['base']} only"
+        else:
+            text += self._hint(mention, known)
+        self._problems.append(Diagnostic(text, position, Problem.UNKNOWN_GROUP))
+        return _Meaning(())
+
+    def _of_own(self, name: str, position: Position, chain: tuple[str, ...]) -> _Meaning:
+        """Return what a policy's own group means; ``chain`` are the groups that led to it."""
+        if name in self._meanings:
+            return self._meanings[name]
+        if name in chain:
+            names = " has ".join(f"{MARK}{one}" for one in (*chain[chain.index(name) :], name))
+            text = f"a circle of groups: {names}"
+            self._problems.append(Diagnostic(text, position, Problem.CIRCULAR_GROUP))
+            return _Meaning(())
+        calls: dict[str, None] = {}
+        depth = 0
+        # A chain as long as this is reported by the group that it begins with.
+        members = self._own[name].members if len(chain) <= _MOST_NESTED else ()
+        for member, where in members:
+            if is_mention(member):
+                inner = self._mentioned(member, where, (*chain, name))
+                calls.update(dict.fromkeys(inner.calls))
+                depth = max(depth, inner.depth + 1)
+            elif member in self._known_calls:
+                calls[member] = None
+            else:
+                text = f"unknown system call {member!r}{self._hint(member, self._known_calls)}"
+                self._problems.append(Diagnostic(text, where, Problem.UNKNOWN_CALL))
+        if depth > _MOST_NESTED:
+            text = f"groups nested deeper than {_MOST_NESTED}"
+            self._problems.append(Diagnostic(text, self._own[name].position, Problem.DEEP_GROUP))
+            depth = 0
+        return self._meanings.setdefault(name, _Meaning(tuple(calls), depth))
+
+    def _hint(self, name: str, known: Collection[str]) -> str:
+        return did_you_mean(name, known) if len(self._problems) < _MOST_HINTS else ""

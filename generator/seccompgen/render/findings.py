@@ -1,0 +1,177 @@
+"""Write findings for people, for programs, and as annotations of a change on GitHub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.program import LD_W_ABS
+from seccompgen.core.word import ARGS
+from seccompgen.lint import Severity
+from seccompgen.render.call import call_name, call_text
+from seccompgen.render.listing import listing, ret_action
+from seccompgen.verify import Code
+from seccompgen.verify.call import word_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint import Finding, Witness
+    from seccompgen.verify import Meaning
+
+_TOKEN = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|[^\s,\[\]{}#:]+(?::[^\s,\[\]{}]+)*""")
+_MOST_ABIS = 4
+
+
+@dataclass(frozen=True)
+class FindingsOfFilter:
+    """The findings on the filter in ``file``, with what it takes to show them."""
+
+    file: str
+    findings: Sequence[Finding]
+    sides: Mapping[str, Meaning | Code]
+    texts: Mapping[str, str]
+
+    def line(self, finding: Finding) -> str:
+        """Return the line of the policy at which a finding is, empty if that is not there."""
+        place = finding.position
+        lines = self.texts.get(place.file, "").splitlines() if place else []
+        return lines[place.line - 1] if place and 0 < place.line <= len(lines) else ""
+
+    def end_column(self, finding: Finding) -> int:
+        """Return the column after the last character of what a finding is about."""
+        place = finding.position
+        if place is None or not place.column:
+            return 0
+        match = _TOKEN.match(self.line(finding), place.column - 1)
+        return match.end() + 1 if match else place.column + 1
+
+
+def findings_text(shown: FindingsOfFilter, tables: Tables) -> list[str]:
+    """Return the lines that tell a person of the findings: place, line, caret, call and fix."""
+    lines: list[str] = []
+    for one in shown.findings:
+        place = str(one.position or shown.file)
+        if one.position is None and one.instruction is not None:
+            place += f": instruction {one.instruction}"
+        lines.append(f"{place}: {one.severity.value}: {message_of(one)} [{one.kind.value}]")
+        lines += [f"  {line}" for line in _excerpt(one, shown, tables)]
+        for word, witness in (("shown by", one.witness), ("beside", one.beside)):
+            if witness:
+                lines.append(f"  {word}: {witness_text(witness, one, tables)}")
+        lines.append(f"  fix: {one.fix}")
+    return lines
+
+
+def message_of(finding: Finding) -> str:
+    """Return the message with the ABIs that it holds for."""
+    abis = finding.abis
+    if not abis:
+        return finding.message
+    some = ", ".join(abis[:_MOST_ABIS])
+    more = f" and {len(abis) - _MOST_ABIS} more" if len(abis) > _MOST_ABIS else ""
+    return f"{finding.message} (on {some}{more})"
+
+
+def witness_text(witness: Witness, finding: Finding, tables: Tables) -> str:
+    """Return a call with the answer that it gets."""
+    call = witness.call
+    abi = ABIS[finding.programs[0] if finding.programs else finding.abis[0]]
+    table = call_name(call.nr, call.arch, tables)[1]
+    pair = [one.call.args for one in (finding.witness, finding.beside) if one]
+    last = max((n for args in pair for n, value in enumerate(args, 1) if value), default=0)
+    text = call_text(call.nr, call.arch, call.args, tables, last)
+    return f"{text}: {ret_action(witness.ret, table.abi if table else abi)}"
+
+
+def _excerpt(finding: Finding, shown: FindingsOfFilter, tables: Tables) -> Iterator[str]:
+    """Yield the line that a finding is about, and carets below the part of it."""
+    place = finding.position
+    if place is not None:
+        line = shown.line(finding)
+        if line:
+            head = f"{place.line} | "
+            yield head + line.replace("\t", " ")
+            width = max(shown.end_column(finding) - place.column, 1)
+            yield " " * (len(head) + place.column - 1) + "^" + "~" * (width - 1)
+        return
+    if finding.instruction is None or not finding.programs:
+        return
+    name = finding.programs[0]
+    side = shown.sides[name]
+    if isinstance(side, Code):
+        abi = ABIS[name]
+        text = listing(side.instructions, abi, tables)[finding.instruction].text
+        loaded = _loaded(side, finding.instruction)
+        yield f"{finding.instruction} | {text}{loaded}"
+
+
+def _loaded(code: Code, at: int) -> str:
+    """Return a remark on the argument that an instruction looks at, if the load is just before."""
+    if at and code.instructions[at - 1].code == LD_W_ABS:
+        field = word_at(code.instructions[at - 1].k, code.byte_order).field
+        if field >= ARGS:
+            return f"    (of argument {field - ARGS})"
+    return ""
+
+
+def finding_json(one: Finding, shown: FindingsOfFilter, tables: Tables) -> dict[str, Any]:
+    """Return a finding as JSON has it."""
+    place = one.position
+    return {
+        "code": one.kind.value,
+        "severity": one.severity.value,
+        "message": one.message,
+        "fix": one.fix,
+        "file": place.file if place else shown.file,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+        "end_column": (shown.end_column(one) or None) if place else None,
+        "instruction": one.instruction,
+        "abi": one.abis[0] if one.abis else None,
+        "abis": list(one.abis),
+        "witness": one.witness and _witness_json(one.witness, one, tables),
+        "beside": one.beside and _witness_json(one.beside, one, tables),
+    }
+
+
+def _witness_json(witness: Witness, finding: Finding, tables: Tables) -> dict[str, Any]:
+    call = witness.call
+    name, table = call_name(call.nr, call.arch, tables)
+    abi = table.abi if table else ABIS[finding.abis[0]]
+    return {
+        "syscall": name,
+        "nr": call.nr,
+        "audit_arch": call.arch,
+        "args": list(call.args),
+        "answer": ret_action(witness.ret, abi),
+        "ret": witness.ret,
+    }
+
+
+_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+
+
+def github_annotations(shown: FindingsOfFilter) -> list[str]:
+    """Return a workflow command for each finding, by which GitHub marks the line."""
+    lines = []
+    for one in shown.findings:
+        place = one.position
+        fields = {"file": place.file if place else shown.file}
+        if place and place.line:
+            fields |= {"line": str(place.line), "col": str(place.column)}
+            fields["endColumn"] = str(shown.end_column(one))
+        fields["title"] = one.kind.value
+        parts = ",".join(f"{name}={_escaped(value, 'property')}" for name, value in fields.items())
+        text = _escaped(f"{message_of(one)}; {one.fix}", "data")
+        lines.append(f"::{_LEVELS[one.severity]} {parts}::{text}")
+    return lines
+
+
+def _escaped(text: str, kind: str) -> str:
+    """Return ``text`` as a workflow command takes it (actions/toolkit, command.ts)."""
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if kind == "property" else text

@@ -1,0 +1,74 @@
+"""Write findings as SARIF 2.1.0, which code hosts and editors read (OASIS, 2020)."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from seccompgen.lint import Severity
+from seccompgen.render.findings import finding_json, message_of, witness_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.lint import Finding
+    from seccompgen.render.findings import FindingsOfFilter
+
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+
+
+def sarif(
+    filters: Sequence[FindingsOfFilter], tables: Tables, version: str, pages: str
+) -> dict[str, Any]:
+    """Return one run over ``filters``; ``pages`` is where each code has a section."""
+    codes = sorted({one.kind.value for shown in filters for one in shown.findings})
+    results = [_result(one, shown, codes, tables) for shown in filters for one in shown.findings]
+    rules = [
+        {
+            "id": code,
+            "shortDescription": {"text": code.replace("-", " ")},
+            "helpUri": f"{pages}#{code}",
+        }
+        for code in codes
+    ]
+    driver = {
+        "name": "seccompgen",
+        "version": version,
+        "informationUri": pages.partition("#")[0],
+        "rules": rules,
+    }
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    return {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _result(
+    one: Finding, shown: FindingsOfFilter, codes: Sequence[str], tables: Tables
+) -> dict[str, Any]:
+    text = f"{message_of(one)}. Fix: {one.fix}."
+    for word, witness in (("Shown by", one.witness), ("Beside", one.beside)):
+        if witness:
+            text += f" {word}: {witness_text(witness, one, tables)}."
+    file = one.position.file if one.position else shown.file
+    location: dict[str, Any] = {"artifactLocation": {"uri": _uri(file)}}
+    if one.position and one.position.line:
+        region = {"startLine": one.position.line}
+        if one.position.column:
+            region |= {"startColumn": one.position.column, "endColumn": shown.end_column(one)}
+        location["region"] = region
+    return {
+        "ruleId": one.kind.value,
+        "ruleIndex": codes.index(one.kind.value),
+        "level": _LEVELS[one.severity],
+        "message": {"text": text},
+        "locations": [{"physicalLocation": location}],
+        "properties": finding_json(one, shown, tables),
+    }
+
+
+def _uri(file: str) -> str:
+    """Return a file's name as a URI, relative as it is given."""
+    path = PurePath(file)
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix())

@@ -1,0 +1,241 @@
+"""Decide if two calls that the kernel cannot tell apart get one answer; show those that do not.
+
+The kernel reads of each argument the bits that the call's prototype has, and no others. So a filter
+must answer a call as it answers the same call with all other bits 0. Both are answers of one
+filter: once as it is, once with each of its comparisons masked to the bits that count. They are
+compared as two filters are, by classes or by z3, for one argument at a time. Where they differ, the
+bits are cleared one after the other: at one of them the answer changes. So what is shown are two
+calls that differ in a single bit.
+
+Where a call was made, `seccomp_data.instruction_pointer`, is left alone: no prototype speaks of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import U32
+from seccompgen.core.word import ARCH, NR, Word, argument_words
+from seccompgen.verify.call import ZERO_HIGH_WORDS, Call
+from seccompgen.verify.classes import Exploration
+from seccompgen.verify.followers import Ask, Follower, Question, follower
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.facts import Prototype
+    from seccompgen.core.tables import Tables
+    from seccompgen.verify.classes import Box
+    from seccompgen.verify.followers import State, Step
+    from seccompgen.verify.stack import FilterSemantics
+
+ReadBits: TypeAlias = Mapping[tuple[int, int], tuple[int, ...]]
+"""For calls, by audit value and number, the bits that the kernel reads of their six arguments."""
+
+_NR, _ARCH = Word.low(NR), Word.low(ARCH)
+_ARGUMENTS = range(6)
+INSTALL_Z3 = "install the extra that brings z3: pip install 'seccompgen[proof]'"
+
+
+@dataclass(frozen=True, slots=True)
+class IndistinguishableCalls:
+    """Two calls that the kernel takes alike, and a filter does not.
+
+    ``other`` is ``call`` with ``bit`` of ``argument`` set. The answers are SECCOMP_RET values.
+    """
+
+    argument: int
+    bit: int
+    call: Call
+    other: Call
+    answer: int
+    other_answer: int
+
+
+def bits_read(tables: Tables, abi: Abi) -> ReadBits:
+    """Return the bits that a kernel reads of the calls that a program for ``abi`` may see.
+
+    Of an unknown parameter all bits count, of an argument that the call has not none. Calls of
+    unknown numbers are left out: in them all bits count.
+    """
+    found: dict[tuple[int, int], tuple[int, ...]] = {}
+    for table in tables.tables.values():
+        of = table.abi
+        if of is abi or of.name in abi.siblings or abi.name in of.siblings:
+            for one in (table, *tables.dispatched_with(of)):
+                for name, nr in one.numbers.items():
+                    key = of.audit_arch, nr
+                    masks = _masks(tables.facts.prototype(name, one.abi), of)
+                    old = found.get(key, masks)
+                    found[key] = tuple(a | b for a, b in zip(old, masks, strict=True))
+    return found
+
+
+def _masks(prototype: Prototype | None, abi: Abi) -> tuple[int, ...]:
+    everything = (1 << abi.argument_bits) - 1
+    if prototype is None:
+        return (everything,) * 6
+    bits = [one.bits for one in prototype.parameters]
+    bits += [0] * (6 - len(bits))
+    return tuple(everything if n is None else everything & ((1 << n) - 1) for n in bits)
+
+
+def indistinguishable_calls(
+    side: FilterSemantics, read: ReadBits
+) -> tuple[IndistinguishableCalls, ...]:
+    """Return for each call of ``read`` and each argument a pair that ``side`` answers otherwise.
+
+    None at all is a proof that there is none. A pair is shown only after ``side`` was run on both.
+    Raises UndecidedError if it cannot be decided: z3, where it is installed, decides what `classes`
+    cannot.
+    """
+    try:
+        found = by_classes(side, read)
+    except UndecidedError as error:
+        if find_spec("z3") is None:
+            raise UndecidedError(f"cannot be decided: {error}; {INSTALL_Z3}") from None
+        found = by_z3(side, read)
+    return tuple(sorted(found, key=lambda one: (one.call.arch, one.call.nr, one.argument)))
+
+
+def by_classes(side: FilterSemantics, read: ReadBits) -> list[IndistinguishableCalls]:
+    """Return the pairs as `classes` finds them, in no order."""
+    return _Search(side, read).pairs()
+
+
+def by_z3(side: FilterSemantics, read: ReadBits) -> list[IndistinguishableCalls]:
+    """Return the pairs as z3 finds them, in no order."""
+    from seccompgen.verify import smt  # noqa: PLC0415 - z3 is an extra, and takes 70 ms
+
+    return [
+        _pair(side, call, argument, read)
+        for argument in _ARGUMENTS
+        for call in smt.answered_otherwise(side, read, argument)
+    ]
+
+
+def _pair(
+    side: FilterSemantics, call: Call, argument: int, read: ReadBits
+) -> IndistinguishableCalls:
+    """Return two calls between ``call`` and the same without what is not read of ``argument``."""
+    value, bits = call.args[argument], read[call.arch, call.nr][argument]
+    here = _with_argument(call, argument, value & bits)
+    answer = side.answer(here)
+    for bit in range(64):
+        if value & 1 << bit:
+            other = _with_argument(here, argument, here.args[argument] | 1 << bit)
+            other_answer = side.answer(other)
+            if other_answer != answer:
+                return IndistinguishableCalls(argument, bit, here, other, answer, other_answer)
+            here = other
+    raise UndecidedError(
+        f"found different answers to what the kernel takes as {here}, which are none when they are "
+        "tried: this is a mistake in seccompgen, please report it"
+    )
+
+
+def _with_argument(call: Call, argument: int, value: int) -> Call:
+    args = list(call.args)
+    args[argument] = value
+    a, b, c, d, e, f = args
+    return replace(call, args=(a, b, c, d, e, f))
+
+
+class _Search(Exploration):
+    """Looks for pairs by `classes`."""
+
+    def __init__(self, side: FilterSemantics, read: ReadBits) -> None:
+        super().__init__()
+        self._side = side
+        self._follower = follower(side)
+        self._read = read
+        self._compared: dict[State, dict[Word, int]] = {}
+
+    def pairs(self) -> list[IndistinguishableCalls]:
+        """Return the pairs in no order."""
+        side = self._follower
+        groups: dict[tuple[int, tuple[int, ...]], set[int]] = defaultdict(set)
+        for (arch, nr), masks in self._read.items():
+            groups[arch, masks].add(nr)
+        found: list[IndistinguishableCalls] = []
+        of_numbers = {key: Question(_NR, among=frozenset(nrs)) for key, nrs in groups.items()}
+        of_archs = {arch: Question(_ARCH, k=arch) for arch, _ in groups}
+        divided = self.divided_numbers([side], {*of_numbers.values(), *of_archs.values()})
+        for box, state in self.followed(side, side.start, divided, pausing=True):
+            if isinstance(state, int):
+                continue
+            compared = self._compared_from(state, divided)
+            for (arch, masks), numbers in of_numbers.items():
+                arguments = [n for n in _ARGUMENTS if _reads_more(compared, n, masks[n])]
+                if arguments and (part := self._part(box, of_archs[arch], numbers)):
+                    for argument in arguments:
+                        found += self._pairs(part, state, arch, argument, masks[argument])
+        return found
+
+    def _part(self, box: Box, *questions: Question) -> Box | None:
+        """Return the part of ``box`` for which all answers are yes, None if there is none."""
+        for question in questions:
+            box, answer = next(self.halves(box, question))
+            if not answer:
+                return None
+        return box
+
+    def _pairs(
+        self, box: Box, state: State, arch: int, argument: int, bits: int
+    ) -> Iterator[IndistinguishableCalls]:
+        """Yield a pair for each number of ``box`` for which there is one."""
+        left: Box | None = box
+        words = zip(argument_words(argument), _halves(bits), strict=True)
+        masked = _Masked(self._follower, dict(words))
+        while left:
+            call = self.compare_arguments(
+                left, (self._follower, state), (masked, state), zero=arch in ZERO_HIGH_WORDS
+            )
+            if not isinstance(call, Call):
+                return
+            yield _pair(self._side, call, argument, self._read)
+            number = Question(_NR, k=call.nr)
+            left = next((rest for rest, yes in self.halves(left, number) if not yes), None)
+
+    def _compared_from(self, state: State, divided: Box) -> dict[Word, int]:
+        """Return for each word the bits that the filter may compare from ``state`` on."""
+        found = self._compared.get(state)
+        if found is None:
+            found = defaultdict(int)
+            for question in self.questions(self._follower, state, divided):
+                found[question.word] |= question.mask
+            self._compared[state] = found
+        return found
+
+
+def _halves(bits: int) -> tuple[int, int]:
+    return bits & U32, bits >> 32
+
+
+def _reads_more(compared: Mapping[Word, int], argument: int, bits: int) -> bool:
+    """Return True if bits are compared of ``argument`` that are not among ``bits``."""
+    words = zip(argument_words(argument), _halves(bits), strict=True)
+    return any(compared.get(word, 0) & ~read for word, read in words)
+
+
+class _Masked(Follower):
+    """Goes the ways of a filter that is shown words with only some of their bits."""
+
+    def __init__(self, inner: Follower, bits: Mapping[Word, int]) -> None:
+        super().__init__(inner.start)
+        self._inner = inner
+        self._bits = bits
+
+    def _next(self, state: Any) -> Step:
+        step = self._inner.step(state)
+        if isinstance(step, Ask) and step.question.word in self._bits:
+            question = step.question
+            mask = question.mask & self._bits[question.word]
+            return step._replace(question=question._replace(mask=mask))
+        return step

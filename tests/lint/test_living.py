@@ -1,0 +1,71 @@
+"""Allowlists without what a program needs, refusals that end a library's fallback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from linting import FORMS, findings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALLOW = (
+    "default_action: {default}\narches: [{abi}]\nsyscalls:\n- {{action: allow, names: [{names}]}}\n"
+)
+LIVES = "exit_group, rt_sigreturn, read"
+
+
+def codes(tmp_path: Path, form: str, text: str) -> dict[str, str]:
+    path = tmp_path / "policy.yml"
+    path.write_text(text)
+    return {one.kind.value: one.severity.value for one in findings(path, form)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (LIVES, {}),
+        ("rt_sigreturn, read", {"no-exit": "warning"}),
+        ("exit, rt_sigreturn, read", {"no-exit": "note"}),
+        ("exit_group, read", {"no-sigreturn": "note"}),
+        ("exit_group, read, rt_sigaction", {"no-sigreturn": "warning"}),
+        ("exit_group, rt_sigreturn, write", {"no-wait": "note"}),
+        ("exit_group, rt_sigreturn, poll", {"no-restart": "note"}),
+        ("exit_group, rt_sigreturn, poll, restart_syscall", {}),
+    ],
+)
+def test_what_an_allowlist_lacks(
+    tmp_path: Path, form: str, names: str, expected: dict[str, str]
+) -> None:
+    text = ALLOW.format(default="errno", abi="x86_64", names=names)
+    assert codes(tmp_path, form, text) == expected
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("default", "abi", "names", "severity"),
+    [
+        ("errno", "x86_64", "clone", "warning"),
+        ("kill_process", "x86_64", "clone, rseq", "note"),
+        ("errno(ENOSYS)", "x86_64", "clone", None),
+        ("trap", "x86_64", "clone", None),
+        ("errno", "x86_64", "clone, clone3", None),
+        ("errno", "x86_64", "faccessat", "warning"),
+        ("errno", "x86_64", "fchmodat", "warning"),
+        ("errno", "x86_64", "openat", None),
+        ("errno", "x86_64", "execve, execveat", None),
+        ("kill_process", "x86_64", "execve, execveat", "note"),
+        ("errno", "x86_64", "clone, clone3", None),
+        ("kill_process", "x86_64", "clone, clone3", "note"),
+        ("errno", "x86_64", "clock_gettime", None),
+        ("errno", "i386", "clock_gettime", "warning"),
+    ],
+)
+def test_a_refusal_without_fallback(
+    tmp_path: Path, form: str, default: str, abi: str, names: str, severity: str | None
+) -> None:
+    text = ALLOW.format(default=default, abi=abi, names=f"{LIVES}, {names}")
+    expected = {"wrong-fallback": severity} if severity else {}
+    assert codes(tmp_path, form, text) == expected

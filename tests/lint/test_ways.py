@@ -1,0 +1,171 @@
+"""The other way in: found in a policy and in its program alike, with a call that shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from linting import FORMS, findings
+from seccompgen.core.model import ActionKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from seccompgen.lint import Finding
+
+ALLOW = ActionKind.ALLOW.value
+DENY = "default_action: allow\narches: [{abi}]\nsyscalls:\n- {{action: errno, names: [{names}]}}\n"
+HALF = """\
+default_action: errno
+arches: [{abi}]
+syscalls:
+- action: allow
+  names: [exit_group, rt_sigreturn, read, {others}]
+  names_with_args:
+  - {{name: {name}, arguments: [{argument}]}}
+"""
+
+
+def lint_text(tmp_path: Path, text: str, form: str) -> dict[str, list[Finding]]:
+    path = tmp_path / "policy.yml"
+    path.write_text(text)
+    by_code: dict[str, list[Finding]] = {}
+    for one in findings(path, form):
+        by_code.setdefault(one.kind.value, []).append(one)
+        assert one.witness is not None
+    return by_code
+
+
+def opened(found: list[Finding]) -> set[str]:
+    return {one.message.split()[0] for one in found}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("abi", "names", "code", "left"),
+    [
+        ("x86_64", "execve", "exec-twin", {"execveat"}),
+        ("x86_64", "openat, open", "open-twin", {"openat2", "creat", "open_by_handle_at"}),
+        ("x86_64", "fork, vfork", "process-twin", {"clone", "clone3"}),
+        ("x86_64", "ptrace", "memory-twin",
+         {"process_vm_readv", "process_vm_writev", "pidfd_getfd"}),
+        ("x86_64", "process_vm_writev", "memory-twin", {"ptrace", "process_vm_readv"}),
+        ("x86_64", "chmod, fchmod, fchmodat", "file-twin", {"fchmodat2"}),
+        ("x86_64", "init_module", "module-twin", {"finit_module"}),
+        ("x86_64", "unshare", "namespace-twin", {"clone", "clone3"}),
+        ("i386", "clock_settime", "time64-twin", {"clock_settime64"}),
+        ("i386", "socket", "multiplexed-way", {"socketcall"}),
+        ("s390x", "semget", "multiplexed-way", {"ipc"}),
+        ("aarch64", "connect", "io-uring-way", {"io_uring_setup"}),
+        ("x86_64", "mount", "mount-twin",
+         {"fsopen", "fsmount", "move_mount", "open_tree", "open_tree_attr", "mount_setattr"}),
+    ],
+)  # fmt: skip
+def test_a_twin_that_is_left_open(
+    tmp_path: Path, form: str, abi: str, names: str, code: str, left: set[str]
+) -> None:
+    found = lint_text(tmp_path, DENY.format(abi=abi, names=names), form)
+    assert opened(found[code]) == left
+    for one in found[code]:
+        assert one.witness is not None
+        assert one.beside is not None
+        assert one.witness.ret == ALLOW
+        assert one.beside.ret != ALLOW
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_finding_where_every_door_is_shut(tmp_path: Path, form: str) -> None:
+    names = "execve, execveat, fork, vfork, clone, clone3, unshare"
+    assert lint_text(tmp_path, DENY.format(abi="x86_64", names=names), form) == {}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_allowlist_that_names_one_of_two_calls_is_no_finding(tmp_path: Path, form: str) -> None:
+    text = HALF.format(
+        abi="x86_64", others="openat, clone3, clone, execve, sendmsg, io_uring_setup",
+        name="ioctl", argument="{argument: 1, operation: Equal, value: 0x5401, width: 32}",
+    )  # fmt: skip
+    found = lint_text(tmp_path, text, form)
+    assert not {code for code in found if code.endswith(("-twin", "-way"))}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("other", "bad"), [("open", True), ("creat", True), ("stat", False)])
+def test_a_condition_on_one_door_is_none_on_the_other(
+    tmp_path: Path, form: str, other: str, bad: bool
+) -> None:
+    """`openat` only for reading, and another call that writes."""
+    argument = "{argument: 2, operation: BitsNotSet, value: 3, width: 32}"
+    text = HALF.format(abi="x86_64", others=other, name="openat", argument=argument)
+    found = lint_text(tmp_path, text, form)
+    assert ("open-twin" in found) is bad
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arguments_are_translated(tmp_path: Path, form: str) -> None:
+    """What is refused of openat by its flags is looked for in the flags of open."""
+    text = """\
+default_action: errno
+arches: [x86_64]
+syscalls:
+- action: allow
+  names: [exit_group, rt_sigreturn, read]
+  names_with_args:
+  - {name: openat, arguments: [{argument: 2, operation: BitsNotSet, value: 0x43, width: 32}]}
+  - {name: open, arguments: [{argument: 1, operation: BitsNotSet, value: 0x%x, width: 32}]}
+"""
+    assert "open-twin" not in lint_text(tmp_path, text % 0x43, form)
+    (found,) = lint_text(tmp_path, text % 0x42, form)["open-twin"]
+    assert found.witness is not None
+    assert found.witness.call.args[1] & 0x43 == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("abi", "flags"), [("x86_64", 0), ("s390x", 1)])
+def test_a_namespace_that_clone_is_refused(tmp_path: Path, form: str, abi: str, flags: int) -> None:
+    text = f"""\
+default_action: allow
+arches: [{abi}]
+syscalls:
+- action: errno
+  names: [clone3]
+  names_with_args:
+  - {{name: clone, arguments: [{{argument: {flags}, operation: BitsSet, value: 0x10000000}}]}}
+"""
+    (found,) = lint_text(tmp_path, text, form)["namespace-twin"]
+    assert found.witness is not None
+    assert found.witness.call.args[0] & 0x10000000
+    also = "  - {name: unshare, arguments: [{argument: 0, operation: BitsSet, value: 0x10000000}]}"
+    assert "namespace-twin" not in lint_text(tmp_path, f"{text}{also}\n", form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_threads_alone_are_no_word_on_namespaces(tmp_path: Path, form: str) -> None:
+    """Who permits threads only has not refused a namespace in particular."""
+    argument = "{argument: 0, operation: BitsSet, value: 0x10000, width: 32}"
+    text = HALF.format(abi="x86_64", others="unshare", name="clone", argument=argument)
+    found = lint_text(tmp_path, text, form)
+    assert not found.keys() & {"namespace-twin", "process-twin"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_request_of_ioctl_beside_another(tmp_path: Path, form: str) -> None:
+    text = """\
+default_action: allow
+arches: [x86_64]
+syscalls:
+- action: errno
+  names_with_args:
+  - {name: ioctl, arguments: [{argument: 1, operation: Equal, value: 0x5412, width: 32}]}
+"""
+    (found,) = lint_text(tmp_path, text, form)["tty-injection"]
+    assert found.witness is not None
+    assert found.witness.call.args[1] == 0x541C
+    more = text + text[text.index("  - {") :].replace("0x5412", "0x541c")
+    assert "tty-injection" not in lint_text(tmp_path, more, form)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_enosys_leads_to_the_older_call_and_refuses_nothing(tmp_path: Path, form: str) -> None:
+    text = DENY.format(abi="x86_64", names="openat2, clone3").replace("errno,", "errno(ENOSYS),")
+    assert lint_text(tmp_path, text, form) == {}

@@ -1,0 +1,249 @@
+"""Calls that the kernel cannot tell apart: one answer is proved, or two calls are shown.
+
+What the kernel reads of each call is made up here, so that every kind of argument comes about.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from mutants import likely_calls, random_program
+from proving import TABLES, ran
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.facts import Facts, Parameter, Prototype
+from seccompgen.core.program import Instruction
+from seccompgen.verify import Code, bits_read, indistinguishable_calls
+from seccompgen.verify.call import Call
+from seccompgen.verify.indistinguishable import by_classes, by_z3
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from seccompgen.core.tables import Tables
+    from seccompgen.verify import IndistinguishableCalls
+    from seccompgen.verify.indistinguishable import ReadBits
+
+ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050001, 0x80000000
+LD, JEQ, JGT, JSET, AND, RET = 0x20, 0x15, 0x25, 0x45, 0x54, 0x06
+U32, U64 = 2**32 - 1, 2**64 - 1
+INT, LONG = Parameter("n", "int", 32, signed=True), Parameter("n", "long", 64, signed=True)
+UNKNOWN, MODE = Parameter("", "", None), Parameter("mode", "umode_t", 16)
+
+
+def tables(prototypes: Mapping[str, Sequence[Parameter]], *abis: str) -> Tables:
+    """Return our tables, with these prototypes only, on these ABIs."""
+    known = {name: Prototype(f"sys_{name}", tuple(of)) for name, of in prototypes.items()}
+    return replace(TABLES, facts=Facts(prototypes=dict.fromkeys(abis, known)))
+
+
+def program(abi: str, call: str, *body: tuple[int, int, int, int]) -> Code:
+    """Return a program that kills other ABIs, allows all calls but one, and goes on with a body."""
+    length = len(body)
+    instructions = [
+        *((LD, 0, 0, 4), (JEQ, 0, length + 3, ABIS[abi].audit_arch)),
+        *((LD, 0, 0, 0), (JEQ, 0, length, TABLES.tables[abi].numbers[call])),
+        *body,
+        *((RET, 0, 0, ALLOW), (RET, 0, 0, KILL)),
+    ]
+    return Code(tuple(Instruction(*one) for one in instructions), ABIS[abi].byte_order)
+
+
+def high_then_low(abi: str, argument: int, value: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return a body that refuses one value of 64 bits, and allows others."""
+    low, high = 16 + 8 * argument, 20 + 8 * argument
+    if ABIS[abi].byte_order == "big":
+        low, high = high, low
+    return (
+        *((LD, 0, 0, high), (JEQ, 0, 3, value >> 32)),
+        *((LD, 0, 0, low), (JEQ, 0, 1, value & U32), (RET, 0, 0, REFUSE)),
+    )
+
+
+def low_only(abi: str, argument: int, value: int) -> tuple[tuple[int, int, int, int], ...]:
+    return high_then_low(abi, argument, value)[2:]
+
+
+def found(code: Code, read: ReadBits) -> tuple[IndistinguishableCalls, ...]:
+    """Return the pairs, having asserted that both methods find them, and that they are such."""
+    pairs = indistinguishable_calls(code, read)
+    try:
+        by_one = by_classes(code, read)
+    except UndecidedError:
+        by_one = list(pairs)
+    of_calls = {(one.call.arch, one.call.nr, one.argument) for one in pairs}
+    for other in (by_one, by_z3(code, read)):
+        assert {(one.call.arch, one.call.nr, one.argument) for one in other} == of_calls
+        for one in other:
+            assert_a_pair(one, code, read)
+    return pairs
+
+
+def assert_a_pair(one: IndistinguishableCalls, code: Code, read: ReadBits) -> None:
+    """Assert that two calls differ in a bit that is not read, and are answered differently."""
+    before, after = one.call, one.other
+    assert (before.nr, before.arch) == (after.nr, after.arch)
+    assert before.instruction_pointer == after.instruction_pointer
+    changed = [a ^ b for a, b in zip(before.args, after.args, strict=True)]
+    assert changed[one.argument] == 1 << one.bit
+    assert not any(changed[: one.argument] + changed[one.argument + 1 :])
+    assert not read[before.arch, before.nr][one.argument] & 1 << one.bit
+    assert before.exists
+    assert after.exists
+    assert one.answer == ran(code, before).value
+    assert one.other_answer == ran(code, after).value
+    assert one.answer != one.other_answer
+
+
+@pytest.mark.parametrize("abi", ["x86_64", "aarch64", "s390x", "mips64", "ppc64"])
+def test_the_high_word_of_an_int_is_a_bit_too_many(abi: str) -> None:
+    read = bits_read(tables({"socket": [INT, INT, INT]}, abi), ABIS[abi])
+    code = program(abi, "socket", *high_then_low(abi, 1, 5))
+    (one,) = found(code, read)
+    assert one.call == Call(
+        TABLES.tables[abi].numbers["socket"], ABIS[abi].audit_arch, (0, 5, 0, 0, 0, 0)
+    )
+    assert (one.argument, one.bit) == (1, 32)
+    assert (one.answer, one.other_answer) == (REFUSE, ALLOW)
+    assert found(program(abi, "socket", *low_only(abi, 1, 5)), read) == ()
+
+
+def test_a_long_and_what_nobody_knows_count_as_a_whole() -> None:
+    body = high_then_low("x86_64", 1, 5)
+    code = program("x86_64", "socket", *body)
+    for parameters in ([INT, LONG], [INT, UNKNOWN]):
+        assert (
+            found(code, bits_read(tables({"socket": parameters}, "x86_64"), ABIS["x86_64"])) == ()
+        )
+    assert found(code, bits_read(tables({}, "x86_64"), ABIS["x86_64"])) == ()
+    assert found(code, bits_read(tables({"socket": [INT] * 3}, "i386"), ABIS["x86_64"])) == ()
+
+
+def test_an_argument_that_the_call_has_not_is_not_read() -> None:
+    read = bits_read(tables({"socket": [INT, INT, INT], "getpid": []}, "x86_64"), ABIS["x86_64"])
+    (one,) = found(program("x86_64", "socket", *low_only("x86_64", 3, 5)), read)
+    assert (one.argument, one.bit) == (3, 2)  # 1 and 5: a bit makes it what is refused
+    (one,) = found(program("x86_64", "getpid", *low_only("x86_64", 0, 0)), read)
+    assert (one.argument, one.bit, one.call.args[0], one.answer) == (0, 0, 0, REFUSE)
+
+
+def test_sixteen_bits_are_read_of_a_mode() -> None:
+    read = bits_read(tables({"mkdir": [LONG, MODE]}, "x86_64"), ABIS["x86_64"])
+    masked = ((LD, 0, 0, 24), (AND, 0, 0, 0xF000), (JEQ, 0, 1, 0x4000), (RET, 0, 0, REFUSE))
+    assert found(program("x86_64", "mkdir", *masked), read) == ()
+    (one,) = found(program("x86_64", "mkdir", *low_only("x86_64", 1, 0o777)), read)
+    assert (one.argument, one.bit, one.call.args[1]) == (1, 16, 0o777)
+    (one,) = found(
+        program("x86_64", "mkdir", (LD, 0, 0, 24), (JSET, 0, 1, 0x18000), (RET, 0, 0, REFUSE)), read
+    )
+    assert (one.argument, one.bit, one.call.args[1] & 0xFFFF) == (1, 16, 0)
+    (one,) = found(
+        program("x86_64", "mkdir", (LD, 0, 0, 24), (JGT, 0, 1, 0xFFFF), (RET, 0, 0, REFUSE)), read
+    )
+    assert (one.argument, one.bit, one.other_answer) == (1, 16, REFUSE)
+
+
+def test_i386_reads_no_high_word_whatever_it_is() -> None:
+    code = program("i386", "openat", *high_then_low("i386", 1, 5))
+    (one,) = found(code, bits_read(tables({}), ABIS["i386"]))
+    assert (one.argument, one.bit) == (1, 32)
+
+
+@pytest.mark.parametrize("abi", ["m68k", "ppc", "csky"])
+def test_high_words_that_no_kernel_shows_make_no_pair(abi: str) -> None:
+    code = program(abi, "openat", *high_then_low(abi, 1, 5))
+    assert found(code, bits_read(tables({"openat": [INT, LONG]}, abi), ABIS[abi])) == ()
+    # One in the low word is one there as well.
+    (one,) = found(code, bits_read(tables({"openat": [INT, MODE]}, abi), ABIS[abi]))
+    assert one.bit == 16
+
+
+def test_each_call_and_each_argument_has_a_pair_of_its_own() -> None:
+    abi = ABIS["x86_64"]
+    numbers = TABLES.tables["x86_64"].numbers
+    body = [*high_then_low("x86_64", 0, 1), *high_then_low("x86_64", 2, 7)]
+    code = Code(tuple(Instruction(*one) for one in (*body, (RET, 0, 0, ALLOW))), "little")
+    some = ("socket", "listen", "dup")
+    read = bits_read(tables({name: [INT, INT, INT] for name in some}, "x86_64"), abi)
+    pairs = found(code, read)
+    assert {(one.call.nr, one.argument) for one in pairs if one.call.arch == abi.audit_arch} == {
+        (numbers[name], argument) for name in some for argument in (0, 2)
+    }
+    # What i386 does with its high words shows as well: a kernel of x86_64 serves it.
+    others = {one.call.nr for one in pairs if one.call.arch == ABIS["i386"].audit_arch}
+    assert others == set(TABLES.tables["i386"].numbers.values())
+    assert [(one.call.arch, one.call.nr, one.argument) for one in pairs] == sorted(
+        (one.call.arch, one.call.nr, one.argument) for one in pairs
+    )
+
+
+def test_of_two_names_of_a_number_what_either_reads_counts() -> None:
+    table = TABLES.tables["x86_64"]
+    both = replace(table, numbers={"one": 5, "other": 5})
+    known = {"one": Prototype("sys_one", (INT,)), "other": Prototype("sys_other", (MODE, MODE))}
+    facts = Facts(prototypes={"x86_64": known})
+    of_both = bits_read(replace(TABLES, tables={"x86_64": both}, facts=facts), ABIS["x86_64"])
+    assert of_both == {(ABIS["x86_64"].audit_arch, 5): (U32, 0xFFFF, 0, 0, 0, 0)}
+
+
+def test_every_abi_of_the_kernel_counts() -> None:
+    for abi, others in {
+        "aarch64": {"aarch64", "arm"},
+        "arm": {"arm", "aarch64"},
+        "x32": {"x86_64", "i386"},
+        "riscv64": {"riscv64", "riscv32"},
+    }.items():
+        read = bits_read(TABLES, ABIS[abi])
+        assert {arch for arch, _ in read} == {ABIS[other].audit_arch for other in others}
+
+
+def test_mips_takes_the_prototype_from_the_number_whatever_the_task_is_of() -> None:
+    with_facts = replace(
+        TABLES,
+        facts=Facts(
+            prototypes={
+                "mips64": {"dup": Prototype("sys_dup", (INT,))},
+                "mips": {"dup": Prototype("sys_dup", (MODE,))},
+            }
+        ),
+    )
+    read = bits_read(with_facts, ABIS["mips64"])
+    task = ABIS["mips64"].audit_arch
+    assert read[task, TABLES.tables["mips64"].numbers["dup"]][:2] == (U32, 0)
+    assert read[task, TABLES.tables["mips"].numbers["dup"]][:2] == (0xFFFF, 0)
+
+
+ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["loads, masks, jumps", "all opcodes"])
+@pytest.mark.parametrize("byte_order", ORDERS)
+def test_both_methods_agree_on_random_programs_and_an_interpreter_with_them(
+    byte_order: Literal["little", "big"], plain: bool
+) -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(100):
+        rng = random.Random(seed)
+        code = random_program(rng, byte_order, plain=plain)
+        calls = likely_calls(rng, [code], 120)
+        masks = (U64, U64, U32, 0xFFFF, 0x7FFFFFFE, 0)
+        read = {
+            (one.arch, one.nr): tuple(rng.choice(masks) for _ in range(6)) for one in calls[:60]
+        }
+        pairs = found(code, read)
+        told = {(one.call.arch, one.call.nr) for one in pairs}
+        for call in calls:
+            bits = read.get((call.arch, call.nr))
+            if bits and call.exists:
+                a, b, c, d, e, f = (n & mask for n, mask in zip(call.args, bits, strict=True))
+                same = replace(call, args=(a, b, c, d, e, f))
+                differ = ran(code, call).value != ran(code, same).value
+                assert not differ or (call.arch, call.nr) in told, (seed, call)
+                seen["differ"] += differ
+        seen["pairs"] += bool(pairs)
+        seen["none"] += not pairs
+    assert min(seen.values()) > 5, seen
