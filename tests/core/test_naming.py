@@ -58,9 +58,14 @@ SAID = [
     ("mmap", full(2, Op.NO_BITS, U64), "prot == PROT_NONE"),
     ("mmap", low(2, Op.EQ, 1), "u32(prot) == PROT_READ"),
     ("mmap", full(3, Op.EQ, 0x32), "flags == MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS"),
-    ("clone", low(0, Op.ANY_BITS, 0x10020000), "clone_flags & (CLONE_NEWNS|CLONE_NEWUSER)"),
-    ("clone", full(0, Op.EQ, 0x111), "clone_flags == SIGCHLD|CLONE_VM"),
-    ("clone", full(0, Op.ANY_BITS, 0x17), "clone_flags & 0x17"),
+    ("clone", low(0, Op.ANY_BITS, 0x10020000), "flags & (CLONE_NEWNS|CLONE_NEWUSER)"),
+    ("clone", low(0, Op.EQ, 0x111), "flags == SIGCHLD|CLONE_VM"),
+    (
+        "clone",
+        low(0, Op.NO_BITS, U32 ^ 0x10011),
+        "not flags & ~(CLONE_THREAD|SIGCHLD)",
+    ),
+    ("clone", low(0, Op.ANY_BITS, 0x17), "flags & 0x17"),
     ("openat", low(2, Op.MASKED_EQ, 0, 3), "flags & O_ACCMODE == O_RDONLY"),
     ("openat", low(2, Op.NO_BITS, 0x43), "not flags & (O_ACCMODE|O_CREAT)"),
     ("openat", low(2, Op.NO_BITS, 0x41), "not flags & (O_WRONLY|O_CREAT)"),
@@ -126,10 +131,10 @@ def test_names_are_those_of_the_abi() -> None:
     assert NAMING.condition(low(1, Op.EQ, 0x467F), "ioctl", MIPS) == "cmd == FIONREAD"
     assert NAMING.condition(low(1, Op.EQ, 2), "socket", MIPS) == "type == SOCK_STREAM"
     newuser = full(0, Op.ANY_BITS, 0x10000000)
-    assert NAMING.condition(newuser, "clone", X86_64) == "clone_flags & CLONE_NEWUSER"
+    assert NAMING.condition(newuser, "clone", X86_64) == "flags & CLONE_NEWUSER"
     assert NAMING.condition(newuser, "clone", S390X) == "newsp & 0x10000000"
     assert NAMING.condition(full(1, Op.ANY_BITS, 0x10000000), "clone", S390X) == (
-        "clone_flags & CLONE_NEWUSER"
+        "flags & CLONE_NEWUSER"
     )
     # On i386 no call gets more than 32 bits, and a longer value is none.
     assert NAMING.condition(full(1, Op.EQ, 0x541B), "ioctl", I386) == "cmd == FIONREAD"
