@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from known_facts import known_facts
+from named_conditions import comparisons_of
 from seccompgen.core.abis import ABIS
 from seccompgen.core.argument_families import families_of, family_of
 from seccompgen.core.constant_families import ConstantFamily, values_family
@@ -241,7 +242,6 @@ def test_the_first_word_that_fits_names_a_value() -> None:
 # --- what is said is what is meant ----------------------------------------------------------------
 
 _CALLS = {name: prototype.parameters for name, prototype in FACTS.prototypes["x86_64"].items()}
-_NAMED = sorted({one.value for one in FACTS.constants.values() if one.value is not None})
 
 
 class _Argument:
@@ -331,31 +331,6 @@ def holds(test: Comparison, value: int) -> bool:
         case Op.NO_BITS:
             return value & test.value == 0
     raise AssertionError(test)
-
-
-@st.composite
-def comparisons_of(draw: st.DrawFn, arguments: int) -> Comparison:
-    """Return one test of one argument, of values that may have names."""
-    width = draw(st.sampled_from((32, 64)))
-    ones = (1 << width) - 1
-    number = st.one_of(
-        st.sampled_from(_NAMED),
-        st.lists(st.sampled_from(_NAMED), min_size=2, max_size=3).map(
-            lambda some: some[0] | some[1] | some[-1]
-        ),
-        st.sampled_from((0, 1, 1 << 31, U32, 1 << 32, U64, 0xFFFF, ~3, ~0x10020000)),
-        st.integers(0, U64),
-    ).map(lambda value: value & ones)
-    op = draw(st.sampled_from(Op))
-    mask = ones
-    if op is Op.MASKED_EQ:
-        mask = (
-            draw(st.one_of(st.sampled_from((3, 0xF, 0xFF, 0xFFFF, 0o170000, U32)), number)) & ones
-        )
-    value = draw(number)
-    if op is Op.MASKED_EQ and draw(st.booleans()):
-        value &= mask
-    return Comparison(draw(st.integers(0, arguments - 1)), op, value, mask, width)
 
 
 @settings(max_examples=300)
