@@ -62,7 +62,7 @@ SAID = [
     ("clone", full(0, Op.EQ, 0x111), "clone_flags == SIGCHLD|CLONE_VM"),
     ("clone", full(0, Op.ANY_BITS, 0x17), "clone_flags & 0x17"),
     ("openat", low(2, Op.MASKED_EQ, 0, 3), "flags & O_ACCMODE == O_RDONLY"),
-    ("openat", low(2, Op.NO_BITS, 0x43), "flags & (O_ACCMODE|O_CREAT) == O_RDONLY"),
+    ("openat", low(2, Op.NO_BITS, 0x43), "not flags & (O_ACCMODE|O_CREAT)"),
     ("openat", low(2, Op.NO_BITS, 0x41), "not flags & (O_WRONLY|O_CREAT)"),
     ("openat", low(2, Op.MASKED_EQ, 0x41, 0x43), "flags & (O_ACCMODE|O_CREAT) == O_WRONLY|O_CREAT"),
     ("openat", low(2, Op.MASKED_EQ, 4, 3), "flags & O_ACCMODE == 4"),

@@ -65,10 +65,16 @@ class Naming:
         texts = [_Condition(self, call, abi, one).text() for one in tests]
         return " or ".join(texts)
 
-    def comparison(self, test: Comparison, call: str, abi: Abi) -> str:
-        """Return ``test`` as an expression if a constant has a name in it; else an empty text."""
-        text = self.condition(test, call, abi)
-        return text if text != _Condition(self, call, abi, (test,), plain=True).text() else ""
+    def comparison(
+        self, test: Comparison, call: str, abi: Abi, known: Mapping[int, int] | None = None
+    ) -> str:
+        """Return ``test`` as an expression if a constant has a name in it; else an empty text.
+
+        ``known`` are values that other arguments have, by index.
+        """
+        named = _Condition(self, call, abi, (test,), known=known).text()
+        plain = _Condition(self, call, abi, (test,), plain=True).text()
+        return named if named != plain else ""
 
     def argument(self, call: str, index: int, abi: Abi) -> str:
         """Return the name of an argument: ``flags``, or ``arg2`` where it has none."""
@@ -151,14 +157,15 @@ class _Condition:
         tests: tuple[Comparison, ...],
         listed: tuple[int, tuple[int, ...]] | None = None,
         *,
+        known: Mapping[int, int] | None = None,
         plain: bool = False,
     ) -> None:
         self._naming, self._call, self._abi, self._plain = naming, call, abi, plain
-        low = abi.argument_bits == 32
-        self._tests = [one.of_low_word() if low and one.width == 64 else one for one in tests]
+        self._tests = tests
         self._listed = listed
         fixed = (one for n, one in enumerate(tests) if not listed or n != listed[0])
         self._known = {one.argument: one.value for one in fixed if one.op is Op.EQ}
+        self._known |= known or {}
 
     def text(self) -> str:
         parts: list[str] = []
@@ -206,11 +213,18 @@ class _Condition:
         texts = [_Test(self, replace(test, value=value)).value() for value in values]
         return f"{_Test(self, test).subject()} {operator} {{{', '.join(texts)}}}"
 
+    def lowered(self, test: Comparison) -> Comparison:
+        """Return ``test`` of the low word alone where no call gets more."""
+        low = self._abi.argument_bits == 32 and test.width == 64
+        return test.of_low_word() if low else test
+
     def bits_of(self, test: Comparison) -> int:
         """Return how many bits of the argument the kernel reads."""
         parameter = self._naming.parameter(self._call, test.argument, self._abi)
-        known = parameter.bits if parameter else None
-        return min(known or 64, self._abi.argument_bits)
+        if parameter and parameter.bits:
+            return min(parameter.bits, self._abi.argument_bits)
+        # Where nobody knows, a width is told unless it is that of all arguments.
+        return self.lowered(test).width if test.width == 64 else 64
 
     def name_of(self, test: Comparison) -> str:
         return self._naming.argument(self._call, test.argument, self._abi)
@@ -228,8 +242,8 @@ class _Test:
     """One comparison: some bits of an argument, which are compared with a value."""
 
     def __init__(self, condition: _Condition, test: Comparison) -> None:
-        self._test = test
         self._bits = condition.bits_of(test)
+        self._test = test = condition.lowered(test)
         self._name = condition.name_of(test)
         full = _ones(test.width)
         self._mask = test.mask & full

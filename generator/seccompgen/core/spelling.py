@@ -64,7 +64,7 @@ class Spelling:
 
     def names_zero_under(self, mask: int) -> bool:
         """Return True if 0 under ``mask`` has a name, as O_RDONLY is under O_ACCMODE."""
-        return bool(self._mask) and mask & self._mask == self._mask and 0 in self._part
+        return bool(mask) and mask == self._mask and 0 in self._part
 
     def _joined(self, mask: int, value: int) -> str:
         names: list[str] = []

@@ -39,7 +39,7 @@ from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import find_project
 from seccompgen.policy import load_policy
 from seccompgen.policy.stock import stock_policies
-from seccompgen.render import Form, policy_docstring
+from seccompgen.render import Form, policy_docstrings
 from seccompgen.render.templates import EXPLAIN_NAME
 from seccompgen.verify import Code, Difference, Meaning, Proof, Stack, meaning, prove
 from seccompgen.verify.call import word_at
@@ -177,7 +177,7 @@ def _claims_of_programs(
         stale += _installed_otherwise(path, module, policy.settings, tables)
     if module and banner and not stale:
         abis = [ABIS[name] for name in module.programs]
-        stale += _said_otherwise(path, module, policy_docstring(policy, abis, tables))
+        stale += _said_otherwise(path, module, *policy_docstrings(policy, abis, tables))
     strange = [name for name in loaded.programs if ABIS[name] not in policy.arches]
     if strange:
         text = f"{policy_path} is not for {', '.join(strange)}: its arches leave that out"
@@ -371,9 +371,9 @@ def _installed_otherwise(
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)] if wrong else []
 
 
-def _said_otherwise(path: Path, module: Module, docstring: str) -> list[Diagnostic]:
-    """Return that a module's docstring, by which people know it, does not say ``docstring``."""
-    if module.docstring.split() == docstring.split():
+def _said_otherwise(path: Path, module: Module, *docstrings: str) -> list[Diagnostic]:
+    """Return that a module's docstring, by which people know it, is none of ``docstrings``."""
+    if any(module.docstring.split() == docstring.split() for docstring in docstrings):
         return []
     text = "its docstring is not what seccompgen says of this policy; generate it again"
     return [Diagnostic(text, Position(str(path)), Problem.STALE_MODULE)]

@@ -1,6 +1,6 @@
 """Renderers: finished values in, the bytes of files out. Templates hold the form, not logic."""
 
-from seccompgen.render.call import call_name, call_text, number
+from seccompgen.render.call import argument_text, call_name, call_text
 from seccompgen.render.depfile import render_depfile
 from seccompgen.render.disassembly import disassembly
 from seccompgen.render.filter_module import (
@@ -8,7 +8,7 @@ from seccompgen.render.filter_module import (
     combined_docstring,
     inlined_runtime,
     module_tree,
-    policy_docstring,
+    policy_docstrings,
     program_module,
     program_tree,
     render_combined,
@@ -29,6 +29,7 @@ __all__ = [
     "RUNTIME_NAMES",
     "Form",
     "Line",
+    "argument_text",
     "call_name",
     "call_text",
     "combined_docstring",
@@ -36,8 +37,7 @@ __all__ = [
     "inlined_runtime",
     "listing",
     "module_tree",
-    "number",
-    "policy_docstring",
+    "policy_docstrings",
     "program_module",
     "program_tree",
     "render_c",

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from seccompgen.core.objective import DEFAULT_OBJECTIVE
 from seccompgen.core.program import programs_sha256
 from seccompgen.core.text import printable
+from seccompgen.core.wording import answered, condition_text, numbers_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from seccompgen.core.model import FilterFlag, ResolvedPolicy
     from seccompgen.core.objective import Objective
@@ -63,10 +64,12 @@ def about_policy(
     options: str = "",
     *,
     single_file: bool = False,
+    plain: bool = False,
 ) -> About:
     """Return what to say of ``programs``, all compiled from ``policy``.
 
-    ``options`` are those that ask ``build`` for the kind of module.
+    ``options`` are those that ask ``build`` for the kind of module. If ``plain``, the conditions of
+    rules are in numbers.
     """
     policy_file = shlex.quote(PurePath(policy.sources[-1][0]).name)
     left_out = len(programs) < len(policy.arches)
@@ -76,7 +79,7 @@ def about_policy(
     return About(
         [("policy", PurePath(path).name, sha256) for path, sha256 in policy.sources],
         policy.description or f"Seccomp filter {policy.name}.",
-        first_fit + textwrap.indent(_answers(policy, tables), "    "),
+        first_fit + textwrap.indent(_answers(policy, tables, plain=plain), "    "),
         f"seccompgen vendor {policy_file} FILE --single-file{options}"
         if single_file
         else f"seccompgen build {policy_file}{options} -o DIR",
@@ -141,18 +144,9 @@ def _options(objective: Objective) -> str:
     return "".join(f" {shlex.quote(option)}" for option in options)
 
 
-def _answers(policy: ResolvedPolicy, tables: Tables) -> str:
+def _answers(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> str:
     """Return the table that tells a reviewer what the filter does, an answer a row."""
-    rows: list[tuple[str, str]] = []
-    by_list = itertools.groupby(
-        policy.rules,
-        key=lambda rule: (rule.origin, rule.condition, rule.action, rule.abis, rule.group),
-    )
-    for (_, condition, action, abis, group), rules in by_list:
-        calls = ", ".join(rule.name for rule in rules)
-        calls = f"{group}: {calls}" if group else calls
-        calls += f" on {', '.join(sorted(abis))}" if abis is not None else ""
-        rows.append((str(action), f"{calls} where {condition}" if condition else calls))
+    rows = list(_rule_rows(policy, tables, plain=plain))
     rows.append((str(policy.default_action), "every other system call"))
     if policy.unknown_action != policy.default_action:
         rows.append((str(policy.unknown_action), f"numbers that Linux {tables.tag} does not name"))
@@ -171,3 +165,27 @@ def _answers(policy: ResolvedPolicy, tables: Tables) -> str:
         lines += [f"{'':{left}}  {line}" for line in wrapped[1:]]
     lines.append(rule)
     return "\n".join(lines)
+
+
+def _rule_rows(policy: ResolvedPolicy, tables: Tables, *, plain: bool) -> Iterator[tuple[str, str]]:
+    """Yield an answer, and the calls that get it by a rule; names of one list share a row.
+
+    If ``plain``, arguments and values have no names, as in modules of seccompgen 0.1.
+    """
+    abis = (*policy.arches, *policy.compat_arches)
+    entries = []
+    for _, same in itertools.groupby(
+        policy.rules, key=lambda one: (one.origin, one.position, one.name, one.action, one.group)
+    ):
+        rules = tuple(same)
+        condition = numbers_text(rules) if plain else condition_text(rules, abis, tables)
+        has = [abi for abi in abis if tables.tables[abi.name].number_of(rules[0].name) is not None]
+        on = answered(rules, abis, tables)
+        where = f" on {', '.join(abi.name for abi in on)}" if on != has else ""
+        entries.append((rules[0], where, condition))
+    for (_, action, group, where, condition), row in itertools.groupby(
+        entries, key=lambda one: (one[0].origin, one[0].action, one[0].group, *one[1:])
+    ):
+        calls = ", ".join(rule.name for rule, *_ in row)
+        calls = (f"{group}: {calls}" if group else calls) + where
+        yield str(action), f"{calls} where {condition}" if condition else calls

@@ -1,8 +1,10 @@
-"""Write a system call as people write it: ``socket(0xa, 1) on x86_64``."""
+"""Write a system call as people write it: ``socket(AF_INET6, SOCK_STREAM) on x86_64``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from seccompgen.core.spelling import number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +19,9 @@ def call_text(nr: int, audit_arch: int, args: Sequence[int], tables: Tables, sho
     """
     name, table = call_name(nr, audit_arch, tables)
     last = max((n for n, value in enumerate(args, 1) if value), default=0)
-    written = ", ".join(map(number, args[: max(shown, last)]))
+    written = ", ".join(
+        argument_text(name, n, args, table, tables) for n in range(max(shown, last))
+    )
     where = table.abi.name if table else f"the unknown architecture {audit_arch:#010x}"
     return f"{name}({written}) on {where}"
 
@@ -32,6 +36,13 @@ def call_name(nr: int, audit_arch: int, tables: Tables) -> tuple[str, Table | No
     return name or f"nr {number(nr)}", table
 
 
-def number(value: int) -> str:
-    """Return ``value`` as this project writes numbers that may be bits."""
-    return f"{value:#x}" if value > 9 else str(value)
+def argument_text(
+    call: str, argument: int, args: Sequence[int], table: Table | None, tables: Tables
+) -> str:
+    """Return an argument of a call by names if it has any: ``O_RDONLY|O_CLOEXEC``, ``0x7f``.
+
+    ``table`` is that of the ABI of the call, None if nobody knows it.
+    """
+    if table is None:
+        return number(args[argument])
+    return tables.naming.value(call, argument, args, table.abi)

@@ -73,7 +73,7 @@ class _Disassembly(Listing):
         code, k = one.code, one.k
         if code in JUMPS:
             operand, _, name = self._operand(i, k).partition(" ")
-            return self._jump(i, f"{JUMPS[code]:4} {operand}"), name
+            return self._jump(i, f"{JUMPS[code]:4} {operand}"), name or self._meant(i)
         if code == JMP_JA and not (one.jt or one.jf):
             return f"{'ja':28} {self._ways(i)}", ""
         if code & ~_SOURCE_X in JUMPS and not k:

@@ -104,9 +104,17 @@ def render_single_file(
     return _main_module(about, programs, tables, Form.SINGLE_FILE)
 
 
-def policy_docstring(policy: ResolvedPolicy, abis: Sequence[Abi], tables: Tables) -> str:
-    """Return the docstring of a module that holds programs for ``abis``, made from ``policy``."""
-    return _docstring(about_policy(policy, (), tables, DEFAULT_OBJECTIVE), abis)
+def policy_docstrings(
+    policy: ResolvedPolicy, abis: Sequence[Abi], tables: Tables
+) -> tuple[str, ...]:
+    """Return the docstrings of a module that holds programs for ``abis``, made from ``policy``.
+
+    The first is written; the other speaks in numbers, as in modules of seccompgen 0.1.
+    """
+    abouts = (
+        about_policy(policy, (), tables, DEFAULT_OBJECTIVE, plain=plain) for plain in (False, True)
+    )
+    return tuple(_docstring(about, abis) for about in abouts)
 
 
 def render_combined(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from seccompgen.core.errnos import errno_name
 from seccompgen.core.model import RET_DATA_MAX, U32, Action, ActionKind
@@ -29,6 +29,7 @@ from seccompgen.core.program import (
     NR_OFFSET,
     RET_K,
 )
+from seccompgen.render.named_comparisons import MOST_CALLS, comparison_of, low_argument, name_test
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 JUMPS = {JMP_JEQ_K: "jeq", JMP_JGT_K: "jgt", JMP_JGE_K: "jge", JMP_JSET_K: "jset"}
 _MOST_NAMES = 3
 _MOST_LINES = 6
+_WIDTH = 56
 # fmt: off
 _ARITHMETIC = {
     0x00: "add", 0x10: "sub", 0x20: "mul", 0x30: "div", 0x40: "or", 0x50: "and", 0x60: "lsh",
@@ -83,21 +85,38 @@ class Line:
         return f"{self.label}: {self.rules}".rstrip() if self.label else ""
 
 
+class _Held(NamedTuple):
+    """A word in the accumulator."""
+
+    offset: int
+    mask: int = U32
+
+
 @dataclass(slots=True)
 class _Reach:
     """The facts that may hold when an instruction runs.
 
     ``calls`` maps an audit value (None: any that was not tested for) to the numbers that can
-    still come; ``held`` are the words that the accumulator may hold, as offsets.
+    still come; ``held`` are the words that the accumulator may hold, with the mask that they went
+    through. ``known`` are the values of words that are the same on every way here, by offset.
     """
 
     calls: dict[int | None, Intervals] = field(default_factory=dict)
-    held: set[int | None] = field(default_factory=set)
+    held: set[_Held | None] = field(default_factory=set)
+    known: dict[int, int] | None = None
 
-    def merge(self, calls: dict[int | None, Intervals], held: int | None) -> None:
+    def merge(
+        self, calls: dict[int | None, Intervals], held: _Held | None, known: dict[int, int]
+    ) -> None:
         for audit_arch, numbers in calls.items():
             self.calls[audit_arch] = _union(self.calls.get(audit_arch, ()), numbers)
         self.held.add(held)
+        before = known if self.known is None else self.known
+        self.known = {at: value for at, value in known.items() if before.get(at) == value}
+
+    def holds(self, offset: int) -> bool:
+        """Return True if the accumulator holds the word at ``offset``, and all of it."""
+        return self.held == {_Held(offset)}
 
 
 def ret_action(ret: int, abi: Abi) -> str:
@@ -189,19 +208,23 @@ class Listing:
         """Follow every path once, in order: jumps only go forwards."""
         everything: Intervals = ((0, U32),)
         reach = [_Reach() for _ in self._instructions]
-        reach[0].merge({None: everything}, None)
+        reach[0].merge({None: everything}, None, {})
         for i, instruction in enumerate(self._instructions):
             here = reach[i]
             held = next(iter(here.held)) if len(here.held) == 1 else None
             if instruction.code == LD_W_ABS:
-                held = instruction.k
+                held = _Held(instruction.k)
+            elif instruction.code == ALU_AND_K and held:
+                held = _Held(held.offset, held.mask & instruction.k)
             elif instruction.code not in JUMPS and instruction.code != JMP_JA:
-                held = None  # a word that was masked is named by the line of the mask
+                held = None
             targets = self._successors(i)
             for branch, target in enumerate(targets):
                 if target < len(reach):
                     taken = branch == 0 if len(targets) == 2 else None
-                    reach[target].merge(_narrow(here.calls, held, instruction, taken), held)
+                    calls = _narrow(here.calls, held, instruction, taken)
+                    known = _learn(here.known or {}, held, instruction, taken)
+                    reach[target].merge(calls, held, known)
         return reach
 
     def _name_targets(self) -> dict[int, str]:
@@ -279,8 +302,31 @@ class Listing:
                 ways.append(f"-> {self._target(i + 1 + instruction.jt)}")
             if instruction.jf:
                 ways.append(f"else {self._target(i + 1 + instruction.jf)}")
-            return f"{text:28} {' '.join(ways)}".rstrip()
+            text = f"{text:28} {' '.join(ways)}".rstrip()
+            meant = self._meant(i)
+            return f"{text:{_WIDTH}} ; {meant}" if meant else text
         return self._other(i, instruction)
+
+    def _meant(self, i: int) -> str:
+        """Return what a jump asks of an argument, if constants have names in it: else nothing."""
+        here, instruction = self._reach[i], self._instructions[i]
+        held = next(iter(here.held)) if len(here.held) == 1 else None
+        argument = low_argument(held.offset, self._abi) if held else None
+        if held is None or argument is None or _how_many(here.calls) > MOST_CALLS:
+            return ""
+        calls = [
+            (audit_arch, nr)
+            for audit_arch, numbers in here.calls.items()
+            for first, last in numbers
+            for nr in range(first, last + 1)
+        ]
+        values = {
+            at: value
+            for offset, value in (here.known or {}).items()
+            if (at := low_argument(offset, self._abi)) is not None
+        }
+        test = comparison_of(instruction, argument, held.mask)
+        return name_test(test, calls, values, self._tables)
 
     def _other(self, i: int, instruction: Instruction) -> str:
         """Return the text of an instruction that only others' compilers use."""
@@ -295,12 +341,12 @@ class Listing:
         return f"op {code:#04x} jt {instruction.jt} jf {instruction.jf} k {k:#x}"
 
     def _operand(self, i: int, k: int) -> str:
-        held = self._reach[i].held
-        if held == {ARCH_OFFSET}:
+        here = self._reach[i]
+        if here.holds(ARCH_OFFSET):
             known = self._tables.under(k)
             return known[0].abi.audit_arch_name if known else f"{k:#010x}"
-        if held == {NR_OFFSET}:
-            audits = [a for a in self._reach[i].calls if a is not None]
+        if here.holds(NR_OFFSET):
+            audits = [a for a in here.calls if a is not None]
             name = self._call(audits[0], k) if len(audits) == 1 else str(k)
             number = f"{k:#x}" if k >= 1 << 20 else str(k)
             return f"{number} {name}" if name != str(k) else number
@@ -316,15 +362,15 @@ class Listing:
 
 def _narrow(
     calls: dict[int | None, Intervals],
-    held: int | None,
+    held: _Held | None,
     instruction: Instruction,
     taken: bool | None,
 ) -> dict[int | None, Intervals]:
     """Return the calls that go on by the branch ``taken``."""
-    if taken is None or held not in {NR_OFFSET, ARCH_OFFSET}:
+    if taken is None or held not in {_Held(NR_OFFSET), _Held(ARCH_OFFSET)}:
         return calls
     k, code = instruction.k, instruction.code
-    if held == ARCH_OFFSET:
+    if held == _Held(ARCH_OFFSET):
         if code != JMP_JEQ_K:
             return calls
         if taken:
@@ -339,6 +385,15 @@ def _narrow(
     return {audit_arch: numbers for audit_arch, numbers in narrowed.items() if numbers}
 
 
+def _learn(
+    known: dict[int, int], held: _Held | None, instruction: Instruction, taken: bool | None
+) -> dict[int, int]:
+    """Return the values of words that are known on the branch ``taken``."""
+    if taken and held and held.mask == U32 and instruction.code == JMP_JEQ_K:
+        return {**known, held.offset: instruction.k}
+    return known
+
+
 def _numbers(lines: set[int]) -> str:
     most = [str(line) for line in sorted(lines)]
     return ", ".join(most if len(most) <= _MOST_LINES else [*most[: _MOST_LINES - 1], "..."])
@@ -346,6 +401,10 @@ def _numbers(lines: set[int]) -> str:
 
 def _are_few(numbers: Intervals) -> bool:
     return len(numbers) <= _MOST_NAMES and all(first == last for first, last in numbers)
+
+
+def _how_many(calls: dict[int | None, Intervals]) -> int:
+    return sum(last - first + 1 for numbers in calls.values() for first, last in numbers)
 
 
 def _overlap(numbers: Intervals, window: Intervals) -> Intervals:

@@ -48,6 +48,19 @@ def hold_back(frame, event, called):
 sys.setprofile(hold_back)
 runpy.run_module("seccompgen", run_name="__main__", alter_sys=True)
 """
+STOPPED_EARLY = """
+import os, runpy, signal, sys
+
+def stop(frame, event, _):
+    if event == "call" and frame.f_code.co_name == "die_with":
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGTSTP)
+    elif event == "call" and frame.f_code.co_name == "seize":
+        os.waitid(os.P_PID, frame.f_locals["tid"], os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+
+sys.setprofile(stop)
+runpy.run_module("seccompgen", run_name="__main__", alter_sys=True)
+"""
 STOPS = 24
 """More than there are calls."""
 LEAST_HELD = 5
@@ -186,3 +199,24 @@ def test_a_job_of_busy_threads_stops_and_goes_on(
         wait_for(one.is_stopped)
         one.go_on()
     assert one.end() == 5
+
+
+@pytest.mark.parametrize("supervisor", SUPERVISORS)
+def test_a_job_that_is_stopped_before_its_command_begins_goes_on(
+    supervisor: str, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    (tmp_path / "stopped_early.py").write_text(STOPPED_EARLY)
+    one = job(supervisor, "sh", "-c", "exit 5", of=("stopped_early.py",))
+    wait_for(one.is_stopped)
+    one.go_on()
+    assert one.end() == 5
+
+
+@pytest.mark.parametrize("supervisor", SUPERVISORS)
+def test_a_job_that_ends_before_its_command_begins_ends_by_the_signal(
+    supervisor: str, job: Callable[..., Job], tmp_path: Path
+) -> None:
+    code = STOPPED_EARLY.replace("signal.SIGTSTP", "signal.SIGTERM")
+    (tmp_path / "killed_early.py").write_text(code)
+    one = job(supervisor, "sh", "-c", "exit 5", of=("killed_early.py",))
+    assert one.end() == (128 + signal.SIGTERM if supervisor == "record" else -signal.SIGTERM)

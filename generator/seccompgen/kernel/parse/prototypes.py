@@ -1,7 +1,8 @@
 """Find the entry point of each call on each ABI, and what it takes.
 
-A table names the entry point; a header declares it. Both leave things out, which `undeclared`
-has. An entry point that nothing declares is unknown: no call is given a prototype by guess.
+A table names the entry point; a header declares it. Both leave things out, which `undeclared` and
+`amendments` have. An entry point that nothing declares is unknown: no call is given a prototype by
+guess.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from seccompgen.kernel.entry_points import (
     wide_registers,
     word_bits,
 )
-from seccompgen.kernel.parse.declarations import Declaration, read_declarations
+from seccompgen.kernel.parse.amendments import (
+    ALIASES,
+    CLONE_NAMES,
+    CLONE_WRAPPERS,
+    NAMES,
+    NARROWER,
+    NOT_IMPLEMENTED,
+    PRIVATE_CALLS,
+)
+from seccompgen.kernel.parse.entry_declarations import Declaration, read_declarations
 from seccompgen.kernel.parse.served import Served
 from seccompgen.kernel.parse.sources import (
     ARM_COMPAT_HEADER,
@@ -26,16 +36,7 @@ from seccompgen.kernel.parse.sources import (
     DECLARING,
     VIEWS,
 )
-from seccompgen.kernel.parse.undeclared import (
-    ALIASES,
-    CLONE_NAMES,
-    CLONE_WRAPPERS,
-    DECLARATIONS,
-    NAMES,
-    NARROWER,
-    NOT_IMPLEMENTED,
-    PRIVATE_CALLS,
-)
+from seccompgen.kernel.parse.undeclared import DECLARATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 _SYMBOL = re.compile(r"CONFIG_(\w+)")
 _VARIANTS = frozenset(
     {"CLONE_BACKWARDS", "CLONE_BACKWARDS2", "CLONE_BACKWARDS3"}
-    | {"ARCH_SPLIT_ARG64", "OLD_SIGSUSPEND", "OLD_SIGSUSPEND3"}
+    | {"OLD_SIGSUSPEND", "OLD_SIGSUSPEND3"}
 )
 """Kconfig symbols that decide between declarations of one entry point."""
 _BLOCK = re.compile(r"^(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
@@ -138,7 +139,8 @@ class _Architecture:
         kernel can. Where it reads no more, the plainer declaration of the own kernel is taken.
         """
         wide = self._abi.bits == 32 and word_bits(self._abi) == 64
-        name = served.compat if served.compat and (wide or not served.entry) else served.entry
+        there = served.compat and served.compat not in NOT_IMPLEMENTED
+        name = served.compat if there and (wide or not served.entry) else served.entry
         return ALIASES.get(name, name)
 
     def _entry_point(self, name: str) -> EntryPoint | None:

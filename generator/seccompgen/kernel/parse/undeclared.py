@@ -1,9 +1,9 @@
-"""Entry points that no header of the kernel declares, and what declarations leave out.
+"""Declarations of entry points that no header of the kernel declares.
 
-Facts are upstream's, each with its place in the kernel tree. `DECLARATIONS` are written as C, in
-terms of upstream's own types and macros; `prototypes` reads them as it reads headers. They hold
-for the tags that have the entry point. Where a 64-bit value comes in two arguments, they are
-named as the kernel's macros name them: ``pos_lo`` and ``pos_hi``.
+Facts are upstream's, each with its place in the kernel tree. They are written as C, in terms of
+upstream's types and macros, and read as headers are. They hold for the tags that have the entry
+point. Where a 64-bit value comes in two arguments, these are named as the kernel's macros name
+them: ``pos_lo`` and ``pos_hi``.
 """
 
 from __future__ import annotations
@@ -13,160 +13,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NOT_IMPLEMENTED = frozenset({"sys_ni_syscall", "sys_nis_syscall", "sys32_unimplemented", "-"})
-"""Entry points that answer ENOSYS, so that nothing is known of the call's arguments."""
-
-ALIASES: Mapping[str, str] = {
-    # Wrappers in assembler that save registers and go on (arch/*/kernel/entry*.S).
-    "__sys_clone": "sys_clone",
-    "__sys_clone3": "sys_clone3",
-    "__sys_fork": "sys_fork",
-    "__sys_sysmips": "sys_sysmips",
-    "__sys_vfork": "sys_vfork",
-    "alpha_clone": "sys_clone",
-    "alpha_clone3": "sys_clone3",
-    "alpha_fork": "sys_fork",
-    "alpha_vfork": "sys_vfork",
-    "sparc_clone": "sys_clone",
-    "sparc_clone3": "sys_clone3",
-    "sparc_exit": "sys_exit",
-    "sparc_exit_group": "sys_exit_group",
-    "sparc_fork": "sys_fork",
-    "sparc_vfork": "sys_vfork",
-    "sys32_execve": "compat_sys_execve",
-    "sys32_execveat": "compat_sys_execveat",
-    "sys64_execve": "sys_execve",
-    "sys64_execveat": "sys_execveat",
-    "sys_clone_wrapper": "sys_clone",
-    "sys_clone3_wrapper": "sys_clone3",
-    "sys_fork_wrapper": "sys_fork",
-    "sys_vfork_wrapper": "sys_vfork",
-    "sys_rt_sigreturn_wrapper": "sys_rt_sigreturn",
-    "sys_sigreturn_wrapper": "sys_sigreturn",
-    # arch/arm/kernel/entry-common.S corrects the size that old C libraries pass.
-    "sys_fstatfs64_wrapper": "sys_fstatfs64",
-    "sys_statfs64_wrapper": "sys_statfs64",
-    # arch/parisc/kernel/sys_parisc.c translates flags.
-    "parisc_compat_signalfd4": "compat_sys_signalfd4",
-    "parisc_eventfd2": "sys_eventfd2",
-    "parisc_inotify_init1": "sys_inotify_init1",
-    "parisc_madvise": "sys_madvise",
-    "parisc_pipe2": "sys_pipe2",
-    "parisc_signalfd4": "sys_signalfd4",
-    "parisc_timerfd_create": "sys_timerfd_create",
-    "parisc_userfaultfd": "sys_userfaultfd",
-}
-"""Entry points that take what another does."""
-
-CLONE_NAMES: Mapping[str, str] = {
-    "": "flags newsp parent_tid child_tid tls",
-    "CLONE_BACKWARDS": "flags newsp parent_tid tls child_tid",
-    "CLONE_BACKWARDS2": "newsp flags parent_tid child_tid tls",
-    "CLONE_BACKWARDS3": "flags newsp stack_size parent_tid child_tid tls",
-}
-"""The orders of clone's arguments, by what the architecture selects (kernel/fork.c)."""
-
-CLONE_WRAPPERS: Mapping[str, str] = {
-    # sparc_clone() takes arguments out of registers (arch/sparc/kernel/process.c).
-    "sparc": "CLONE_BACKWARDS",
-}
-"""The orders of architectures that have their own clone, whatever they select."""
-
-NAMES: Mapping[str, str] = {
-    # SYSCALL_DEFINE in the file named, where the declaration gives types only.
-    "sys_io_submit": "ctx_id nr iocbpp",  # fs/aio.c
-    "sys_pselect6": "n inp outp exp tsp sig",  # fs/select.c
-    "sys_pselect6_time32": "n inp outp exp tsp sig",
-    "sys_ppoll": "ufds nfds tsp sigmask sigsetsize",
-    "sys_ppoll_time32": "ufds nfds tsp sigmask sigsetsize",
-    "sys_rt_sigaction": "sig act oact sigsetsize",  # kernel/signal.c
-    "sys_sigaction": "sig act oact",
-    "sys_socket": "family type protocol",  # net/socket.c
-    "sys_socketpair": "family type protocol usockvec",
-    "sys_bind": "fd umyaddr addrlen",
-    "sys_listen": "fd backlog",
-    "sys_accept": "fd upeer_sockaddr upeer_addrlen",
-    "sys_accept4": "fd upeer_sockaddr upeer_addrlen flags",
-    "sys_connect": "fd uservaddr addrlen",
-    "sys_getsockname": "fd usockaddr usockaddr_len",
-    "sys_getpeername": "fd usockaddr usockaddr_len",
-    "sys_sendto": "fd buff len flags addr addr_len",
-    "sys_recvfrom": "fd ubuf size flags addr addr_len",
-    "sys_send": "fd buff len flags",
-    "sys_recv": "fd ubuf size flags",
-    "sys_shutdown": "fd how",
-    "sys_old_readdir": "fd dirent count",  # fs/readdir.c
-    "sys_uname": "name",  # kernel/sys.c
-    "sys_olduname": "name",
-    "compat_sys_truncate": "path length",  # fs/open.c
-    "compat_sys_ftruncate": "fd length",
-    "compat_sys_lseek": "fd offset whence",  # fs/read_write.c
-    "compat_sys_ipc": "call first second third ptr fifth",  # ipc/syscall.c
-    "compat_sys_fanotify_mark": "fanotify_fd flags mask_1 mask_2 dfd pathname",  # fs/notify
-}
-"""Names of all parameters, for declarations that have none."""
-
-NARROWER: Mapping[tuple[str, str], int] = {
-    # kernel/fork.c: args.flags = (lower_32_bits(clone_flags) & ~CSIGNAL), and CSIGNAL's bits.
-    ("sys_clone", "flags"): 32,
-    # kernel/exit.c: do_exit((error_code & 0xff) << 8).
-    ("sys_exit", "error_code"): 8,
-    ("sys_exit_group", "error_code"): 8,
-    # kernel/sys.c: xchg(&current->fs->umask, mask & S_IRWXUGO), so nine bits.
-    ("sys_umask", "mask"): 16,
-    # fs/read_write.c: fdget() takes an unsigned int.
-    ("sys_readv", "fd"): 32,
-    ("sys_writev", "fd"): 32,
-    ("sys_preadv", "fd"): 32,
-    ("sys_pwritev", "fd"): 32,
-    ("sys_preadv2", "fd"): 32,
-    ("sys_pwritev2", "fd"): 32,
-    ("compat_sys_preadv64", "fd"): 32,
-    ("compat_sys_pwritev64", "fd"): 32,
-    ("compat_sys_preadv64v2", "fd"): 32,
-    ("compat_sys_pwritev64v2", "fd"): 32,
-    # mm/mmap.c: ksys_mmap_pgoff() calls fget(fd), which takes an unsigned int.
-    ("sys_mmap", "fd"): 32,
-    ("sys_mmap_pgoff", "fd"): 32,
-    ("sys_mmap2", "fd"): 32,
-    ("sys_mips_mmap", "fd"): 32,
-    ("sys_mips_mmap2", "fd"): 32,
-    ("sys_osf_mmap", "fd"): 32,
-    ("sys32_mmap2", "fd"): 32,
-    ("compat_sys_mmap2", "fd"): 32,
-    ("compat_sys_aarch32_mmap2", "fd"): 32,
-    ("sys_32_pread", "fd"): 32,
-    ("sys_32_ftruncate64", "fd"): 32,
-    # mm/mempolicy.c: kernel_mbind() copies the mode to an int.
-    ("sys_mbind", "mode"): 32,
-    # kernel/ptrace.c: find_get_task_by_vpid() takes a pid_t.
-    ("sys_ptrace", "pid"): 32,
-    # ipc/mqueue.c: do_mq_open() takes a umode_t.
-    ("compat_sys_mq_open", "mode"): 16,
-    # include/linux/syscalls.h: ksys_personality() takes an unsigned int.
-    ("sys_ppc64_personality", "personality"): 32,
-    ("compat_sys_ppc64_personality", "personality"): 32,
-    ("sys_32_personality", "personality"): 32,
-    ("parisc_personality", "personality"): 32,
-    ("sys_sparc64_personality", "personality"): 32,
-}
-"""Bits that the kernel reads of a parameter whose type has more, by entry point and name."""
-
-PRIVATE_CALLS: Mapping[str, Mapping[str, str]] = {
-    "arm": {
-        name: f"arm_{name}"
-        for name in ("breakpoint", "cacheflush", "get_tls", "set_tls", "usr26", "usr32")
-    }
-}
-"""Calls that no table has, with a name for what serves them, by architecture."""
-
 DECLARATIONS: Mapping[str, str] = {
     "": """
+        /* fs/notify/fanotify/fanotify_user.c, which headers declare it twice, with other names */
+        long sys_fanotify_mark(int fanotify_fd, unsigned int flags, u64 mask, int dfd,
+                const char __user *pathname);
+        long compat_sys_fanotify_mark(int fanotify_fd, unsigned int flags, SC_ARG64(mask), int dfd,
+                const char __user *pathname);
         /* ipc/sem.c, ipc/msg.c, ipc/shm.c */
         long compat_sys_old_semctl(int semid, int semnum, int cmd, int arg);
         long compat_sys_old_msgctl(int msqid, int cmd, void __user *buf);
         long compat_sys_old_shmctl(int shmid, int cmd, void __user *buf);
-        /* arch/x86/kernel/signal_64.c and others; they take no argument */
+        /* arch/x86/kernel/signal_64.c and others, all without an argument */
         long compat_sys_x32_rt_sigreturn(void);
         long compat_sys_rt_sigreturn(void);
         long compat_sys_sigreturn(void);
@@ -269,7 +127,7 @@ DECLARATIONS: Mapping[str, str] = {
         long compat_sys_aarch32_sync_file_range2(int fd, unsigned int flags, arg_u32p(offset),
                 arg_u32p(nbytes));
         long compat_sys_aarch32_fallocate(int fd, int mode, arg_u32p(offset), arg_u32p(len));
-        /* arch/arm/kernel/traps.c: arm_syscall(); arch/arm64/kernel/sys_compat.c */
+        /* arch/arm/kernel/traps.c: arm_syscall(), arch/arm64/kernel/sys_compat.c */
         long arm_breakpoint(void);
         long arm_cacheflush(unsigned long start, unsigned long end, unsigned long flags);
         long arm_usr26(void);
@@ -289,6 +147,16 @@ DECLARATIONS: Mapping[str, str] = {
         long sys_fadvise64_64(int fd, int advice, SC_ARG64(offset), SC_ARG64(len));
         long sys_sync_file_range(int fd, unsigned int flags, loff_t offset, loff_t nbytes);
     """,
+    "m68k": """
+        /* arch/m68k/kernel/sys_m68k.c, declared since v6.7 */
+        long sys_cacheflush(unsigned long addr, int scope, int cache, unsigned long len);
+        long sys_atomic_cmpxchg_32(unsigned long newval, int oldval, int d3, int d4, int d5,
+                unsigned long __user *mem);
+        long sys_getpagesize(void);
+        long sys_get_thread_area(void);
+        long sys_set_thread_area(unsigned long tp);
+        long sys_atomic_barrier(void);
+    """,
     "mips": """
         /* arch/mips/kernel/linux32.c */
         long sys_32_truncate64(const char __user *path, unsigned long __dummy, unsigned long a2,
@@ -304,11 +172,19 @@ DECLARATIONS: Mapping[str, str] = {
         long sys_32_personality(unsigned long personality);
         long sys32_readahead(int fd, u32 pad0, unsigned long a2, unsigned long a3,
                 size_t count);
+        long sys32_fallocate(int fd, int mode, unsigned offset_a2, unsigned offset_a3,
+                unsigned len_a4, unsigned len_a5);
+        long sys32_fadvise64_64(int fd, int __pad, unsigned long a2, unsigned long a3,
+                unsigned long a4, unsigned long a5, int flags);
+        long sys32_sync_file_range(int fd, int __pad, unsigned long a2, unsigned long a3,
+                unsigned long a4, unsigned long a5, int flags);
         /* arch/mips/kernel/signal32.c, signal.c, signal_o32.c */
         long sys_32_sigaction(long sig, const struct compat_sigaction __user *act,
                 struct compat_sigaction __user *oact);
         long sys_sigsuspend(sigset_t __user *uset);
+        long sys32_sigsuspend(compat_sigset_t __user *uset);
         /* arch/mips/kernel/syscall.c */
+        long sysm_pipe(void);
         long sys_mips_mmap(unsigned long addr, unsigned long len, unsigned long prot,
                 unsigned long flags, unsigned long fd, off_t off);
         long sys_mips_mmap2(unsigned long addr, unsigned long len, unsigned long prot,
@@ -320,6 +196,8 @@ DECLARATIONS: Mapping[str, str] = {
         long sys_cacheflush(unsigned long addr, unsigned long bytes, unsigned int cache);
     """,
     "parisc": """
+        /* arch/parisc/kernel/cache.c */
+        long sys_cacheflush(unsigned long addr, unsigned long bytes, unsigned int cache);
         /* arch/parisc/kernel/sys_parisc.c: the high half comes first */
         long parisc_pread64(unsigned int fd, char __user *buf, size_t count,
                 unsigned int pos_hi, unsigned int pos_lo);
@@ -340,6 +218,9 @@ DECLARATIONS: Mapping[str, str] = {
         long parisc_personality(unsigned long personality);
     """,
     "powerpc": """
+        /* arch/powerpc/kernel/syscalls.c */
+        long sys_mmap(unsigned long addr, size_t len, unsigned long prot, unsigned long flags,
+                unsigned long fd, off_t off);
         /* arch/powerpc/kernel/sys_ppc32.c, which headers declare for one configuration */
         long sys_ppc_fallocate(int fd, int mode, u32 offset1, u32 offset2, u32 len1, u32 len2);
         /* arch/powerpc/mm/book3s64/subpage_prot.c */
@@ -392,6 +273,7 @@ DECLARATIONS: Mapping[str, str] = {
     "sh": """
         /* arch/sh/kernel/sys_sh.c, sys_sh32.c */
         long sys_sh_pipe(void);
+        long sys_cacheflush(unsigned long addr, unsigned long len, int op);
         long sys_pread_wrapper(unsigned int fd, char __user *buf, size_t count, long dummy,
                 loff_t pos);
         long sys_pwrite_wrapper(unsigned int fd, const char __user *buf, size_t count,

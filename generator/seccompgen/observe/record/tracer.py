@@ -25,7 +25,7 @@ from seccompgen.observe.record.threads import Threads
 from seccompgen.observe.record.untraced import change
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.events import EventKind, happened
-from seccompgen.observe.run.launch import Confinement, close, end, failure, let_go, start
+from seccompgen.observe.run.launch import Confinement, close, end, failure, killed_by, let_go, start
 from seccompgen.observe.run.process import Process, require_proc
 from seccompgen.observe.run.signals import JOB_CONTROL, stop_with
 
@@ -63,13 +63,15 @@ def trace(
     """
     require_proc()
     settings = Settings(FilterFlag.SPEC_ALLOW, no_new_privs=not _may_filter())
-    started = start(command, Confinement("record", table, program, settings), held=True)
+    started = start(command, Confinement("record", table, program, settings))
     tracer = Tracer(Seen(watch), started.pid)
     tracer.threads.add(started.pid, tracer.seen.new_process(None))
     try:
         try:
             ptrace.seize(started.pid)
         except OSError as error:
+            if number := killed_by(started):
+                raise NotStartedError(128 + number) from None
             raise OutsideError(not_traceable(error)) from None
         with answered_by(tracer.requests.hear):
             let_go(started)

@@ -1,4 +1,4 @@
-"""A call as people read it: ``openat(AT_FDCWD</home>, "notes", 0x241, 0o644)``.
+"""A call as people read it: ``openat(AT_FDCWD</home>, "notes", O_WRONLY|O_CREAT, 0o644)``.
 
 What addresses point to is read while the thread waits. It is what the caller showed at that
 moment: another thread may change it before the kernel looks.
@@ -15,7 +15,7 @@ from seccompgen.core.model import U32, U64
 from seccompgen.core.text import printable
 from seccompgen.observe.run.notification import as_int
 from seccompgen.observe.run.signatures import SIGNATURES
-from seccompgen.render import call_name, number
+from seccompgen.render import argument_text, call_name
 
 if TYPE_CHECKING:
     from seccompgen.core.abis import Abi
@@ -68,8 +68,10 @@ def decode_call(call: Call, process: Process, tables: Tables) -> Decoded:
         last = max((n for n, value in enumerate(call.args, 1) if value), default=0)
         kinds = ("flags",) * last
     reader = _Reader(process, table.abi if table else None, call.args)
-    shown = enumerate(kinds[: len(call.args)])
-    arguments = tuple((call.args[at], reader.text(at, kind, name)) for at, kind in shown)
+    arguments = tuple(
+        (value, reader.text(at, kind) or argument_text(name, at, call.args, table, tables))
+        for at, (kind, value) in enumerate(zip(kinds, call.args, strict=False))
+    )
     return Decoded(name, where, arguments)
 
 
@@ -80,8 +82,8 @@ class _Reader:
         self._bytes = abi.bits // 8 if abi else 8
         self._order = abi.byte_order if abi else "little"
 
-    def text(self, at: int, kind: str, call: str) -> str:
-        """Return argument ``at`` as what it is."""
+    def text(self, at: int, kind: str) -> str:
+        """Return argument ``at`` as what it is; nothing for one that constants may name."""
         value = self._args[at]
         after = self._args[at + 1] if at + 1 < len(self._args) else 0
         match kind:
@@ -106,7 +108,7 @@ class _Reader:
             case "ptr":
                 return "NULL" if not value else f"{value:#x}"
             case _:
-                return constant(call, at, value)
+                return ""
 
     def _descriptor(self, descriptor: int, kind: str) -> str:
         if kind == "dirfd" and descriptor == _AT_FDCWD:
@@ -158,14 +160,6 @@ class _Reader:
                 port = int.from_bytes(data[2:4], "big")
                 return f"{{{name} [{socket.inet_ntop(socket.AF_INET6, data[8:24])}]:{port}}}"
         return f"{{{name}}}"
-
-
-def constant(_call: str, _argument: int, value: int) -> str:
-    """Return a value that may have a name: the one place where names of constants will come from.
-
-    Until the tables hold constants, it is a number.
-    """
-    return number(value)
 
 
 def quoted(data: bytes, limit: int) -> str:

@@ -47,8 +47,6 @@ EXIT_NOT_FOUND = 127
 
 _PR_SET_PDEATHSIG = 1
 _STDERR = 2
-_PATIENCE = 20.0
-"""Seconds that a child may take from its filter to its command."""
 _LAST_WORDS = 4096
 """Bytes at most in which a child says why it has no filter."""
 _SHELL = b"/bin/sh"
@@ -186,17 +184,12 @@ def become(command: Command, confinement: Confinement) -> NoReturn:
 
 
 def start(
-    command: Command,
-    confinement: Confinement,
-    *,
-    mask: set[int | signal.Signals] | None = None,
-    held: bool = False,
+    command: Command, confinement: Confinement, *, mask: set[int | signal.Signals] | None = None
 ) -> Started:
     """Start the command under the filter in a child, which dies with this process.
 
-    With NEW_LISTENER among the flags the child hands its listener over. With ``held`` it waits for
-    `let_go` before it does anything. Its signal mask is ``mask``, or this thread's.
-    Raises FilterError if the kernel does not take the filter, KilledError if a signal came first.
+    It waits for `let_go` before it does anything. With NEW_LISTENER among the flags it hands its
+    listener over then, to `take_over`. Its signal mask is ``mask``, or this thread's.
     """
     calls = ["execve", "write", "exit_group"]
     listens = bool(confinement.settings.flags & FilterFlag.NEW_LISTENER)
@@ -216,16 +209,9 @@ def start(
         pid = os.fork()
     if pid == 0:
         ours.close()
-        _in_child(launcher, theirs, parent, mask, held=held)
+        _in_child(launcher, theirs, parent, mask)
     theirs.close()
-    started = Started(pid, -1, ours)
-    if not held:
-        try:
-            started.listener = _take_over(started, listens=listens)
-        except BaseException:
-            end(started)
-            raise
-    return started
+    return Started(pid, -1, ours)
 
 
 def end(started: Started) -> None:
@@ -249,7 +235,7 @@ def close(started: Started) -> None:
 
 
 def let_go(started: Started) -> None:
-    """Have a child that is held go on; nothing happens if it was killed meanwhile."""
+    """Have a child go on that has just started; nothing happens if it was killed meanwhile."""
     with contextlib.suppress(BrokenPipeError):
         started.link.send(b"g")
 
@@ -273,23 +259,30 @@ def _told(message: bytes) -> FilterError | None:
     return FilterError(said["text"], said["errno"])
 
 
-def _take_over(started: Started, *, listens: bool) -> int:
-    """Return the listener of the child, or -1; returns once the child is through with it."""
-    started.link.settimeout(_PATIENCE)
-    try:
+def killed_by(started: Started) -> int:
+    """Return the signal that killed a child; 0 if it lives, or ended otherwise."""
+    ended = os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    killed = ended and ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}
+    return ended.si_status if ended and killed else 0
+
+
+def take_over(started: Started) -> None:
+    """Take the listener of a child whose filter has one, once the link can be read.
+
+    Raises FilterError if the kernel did not take the filter, KilledError if a signal came first.
+    """
+    message = b""
+    descriptors: list[int] = []
+    with contextlib.suppress(ConnectionResetError):  # killed before it read that it may go on
         message, descriptors, _, _ = socket.recv_fds(started.link, _LAST_WORDS, 1)
-    except TimeoutError:
-        raise OutsideError("the command could not be started: its launcher hangs") from None
     if error := _told(message):
         raise error
-    if not listens:
-        return -1
     if not descriptors:
-        ended = os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
-        if ended and ended.si_code in {os.CLD_KILLED, os.CLD_DUMPED}:
-            raise KilledError(ended.si_status)
+        os.waitid(os.P_PID, started.pid, os.WEXITED | os.WNOWAIT)
+        if number := killed_by(started):
+            raise KilledError(number)
         raise OutsideError("the command could not be started: its launcher ended without a word")
-    return descriptors[0]
+    started.listener = descriptors[0]
 
 
 def _in_child(
@@ -297,15 +290,13 @@ def _in_child(
     link: socket.socket,
     parent: int,
     mask: set[int | signal.Signals],
-    *,
-    held: bool,
 ) -> NoReturn:
     """Become the command, or say why not; never returns into what the parent was doing."""
     try:
         _take_signals_from_python()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         launcher.die_with(parent)
-        if held and not link.recv(1):
+        if not link.recv(1):
             os._exit(1)
         launcher.go(link)
     except OSError as error:

@@ -23,7 +23,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32
-from seccompgen.observe.run.launch import KilledError
+from seccompgen.observe.run.launch import KilledError, let_go, take_over
 from seccompgen.observe.run.notification import Fail, Kill, Notification, Proceed, Trap, as_int
 from seccompgen.observe.run.process import Process, require_proc
 from seccompgen.observe.run.signals import (
@@ -108,6 +108,7 @@ class _Supervisor:
         self._asked_to_end = False
 
     def run(self, left_behind: Callable[[], None]) -> int:
+        self._begin()
         told = False
         while True:
             wanted: dict[int, Callable[[int], None]] = {self._signals.descriptor: self._on_signals}
@@ -123,6 +124,18 @@ class _Supervisor:
                 if over and not came and not told:
                     told = True
                     left_behind()
+
+    def _begin(self) -> None:
+        """Let the child go on, and take its listener. It may be stopped or killed before that."""
+        let_go(self._started)
+        link = self._started.link.fileno()
+        wanted = {
+            link: lambda _: take_over(self._started),
+            self._signals.descriptor: self._on_signals,
+        }
+        while self._started.listener < 0:
+            poll(wanted, None)
+            self._command.look_for_stop()
 
     def _on_signals(self, _events: int) -> None:
         for came in self._signals.read():

@@ -6,12 +6,13 @@ which of its rules that is. Neither is the compiler's own view.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from seccompgen.core.errnos import errno_number
 from seccompgen.core.model import RET_DATA_MAX, ActionKind
 from seccompgen.core.text import printable
+from seccompgen.core.wording import condition_text
 from seccompgen.observe.run.calls import decode_call
 from seccompgen.observe.run.notification import Fail, Kill, Proceed, Trap
 from seccompgen.observe.run.notify_rewrite import lets_through
@@ -41,14 +42,22 @@ _PLACES_SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class DecidingRule:
-    """The part of a policy that decided, by its label, and where it stands."""
+    """The part of a policy that decided, by its label, and where it stands.
+
+    ``condition`` is what a rule asked of the arguments. ``allowed`` is what the policy asks of them
+    to let the call through, where no rule fitted. Both are empty where there is no such thing.
+    """
 
     label: str
     position: Position
+    condition: str = ""
+    allowed: str = ""
 
     def __str__(self) -> str:
         """Render with the position first, as all that points into a file."""
-        return f"{self.position} ({self.label})"
+        label = f"{self.label}: {self.condition}" if self.condition else self.label
+        allowed = f"; allowed where {self.allowed}" if self.allowed else ""
+        return f"{self.position} ({label}{allowed})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,8 @@ class Refusal:
                 "file": self.rule.position.file,
                 "line": self.rule.position.line,
                 "column": self.rule.position.column,
+                "condition": self.rule.condition,
+                "allowed": self.rule.allowed,
             },
             "place": self.place and asdict(self.place),
             "callers": [asdict(place) for place in self.callers],
@@ -155,6 +166,18 @@ class JudgedFilter:
         rule = DecidingRule(case.origin.label, next(positions, case.origin.position))
         return self._code.answer(call) if self.instructions else case.ret, rule
 
+    def with_conditions(self, rule: DecidingRule, call: Call, tables: Tables) -> DecidingRule:
+        """Return ``rule``, which decided ``call``, with what the policy asks of the arguments."""
+        name, table = call_name(call.nr, call.arch, tables)
+        if self.policy is None or table is None:
+            return rule
+        rules = [r for r in self.policy.rules if r.name == name and r.applies_to(table.abi)]
+        decided = [one for one in rules if one.position == rule.position]
+        if decided:
+            return replace(rule, condition=condition_text(decided, [table.abi], tables))
+        others = [one for one in rules if lets_through(one.action.ret(table.abi))]
+        return replace(rule, allowed=condition_text(others, [table.abi], tables) if others else "")
+
 
 def refusal_of(
     call: Call, process: Process, judged: JudgedFilter, tables: Tables, *, made: bool
@@ -169,7 +192,7 @@ def refusal_of(
         process.name,
         decode_call(call, process, tables),
         ret_action(ret, judged.abi),
-        rule,
+        judged.with_conditions(rule, call, tables),
         places[0] if places else None,
         places[1:],
         lines,

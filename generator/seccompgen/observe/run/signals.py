@@ -92,16 +92,14 @@ def blocked() -> Iterator[set[int | signal.Signals]]:
 
 
 @contextlib.contextmanager
-def supervised(
-    command: Command, confinement: Confinement, *, held: bool = False
-) -> Iterator[tuple[Started, Signals]]:
+def supervised(command: Command, confinement: Confinement) -> Iterator[tuple[Started, Signals]]:
     """Start a command as `launch.start` does, for as long as it is looked after.
 
     Meanwhile this process's own signals come by the second value alone. What was started is
-    killed if an exception ends it. Raises what `launch.start` raises.
+    killed if an exception ends it.
     """
     with blocked() as mask:
-        started = start(command, confinement, mask=mask, held=held)
+        started = start(command, confinement, mask=mask)
         signals = Signals()
         try:
             yield started, signals
@@ -195,6 +193,12 @@ class Reaper:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.status: int | None = None
+
+    def look_for_stop(self) -> None:
+        """Stop if the command has stopped; its end is left for others to collect."""
+        stopped = os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG)
+        if stopped:
+            stop_with(self._pid, stopped.si_status, lambda: _happened_to(self._pid))
 
     def look(self) -> None:
         """Collect what happened to the command; ``status`` is its wait status once it ended."""

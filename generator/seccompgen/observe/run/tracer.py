@@ -19,7 +19,7 @@ from seccompgen.core.errors import OutsideError
 from seccompgen.core.model import U32
 from seccompgen.observe.run import ptrace
 from seccompgen.observe.run.events import EventKind, happened
-from seccompgen.observe.run.launch import failure, let_go
+from seccompgen.observe.run.launch import failure, killed_by, let_go
 from seccompgen.observe.run.notification import Fail, Kill, Notification, Proceed, Trap
 from seccompgen.observe.run.process import Process, require_proc
 from seccompgen.observe.run.signals import (
@@ -69,7 +69,7 @@ def supervise(
             f"tracing by ptrace knows the registers of {', '.join(sorted(ptrace.ABIS))}, not of "
             f"{abi}: trace by notification, with Linux 5.5 or newer and outside of other listeners"
         )
-    with supervised(command, confinement, held=True) as (started, signals):
+    with supervised(command, confinement) as (started, signals):
         return _Supervisor(started, abi, judge, signals, startup).run(left_behind)
 
 
@@ -92,6 +92,8 @@ class _Supervisor:
         try:
             ptrace.seize(self._started.pid)
         except OSError as error:
+            if number := killed_by(self._started):
+                return number
             raise OutsideError(
                 f"ptrace is forbidden here ({error.strerror}): trace by notification, or have the "
                 "sandbox around this process permit it"
