@@ -10,7 +10,7 @@ from seccompgen.core.abis import ABIS
 from seccompgen.kernel.entry_points import AbiPrototypes, Declared, EntryPoint, kind_of
 from seccompgen.kernel.parse import parse, prototypes
 from seccompgen.kernel.parse.amendments import ALIASES, NARROWER, NOT_IMPLEMENTED
-from seccompgen.kernel.parse.declarations import read_declarations
+from seccompgen.kernel.parse.entry_declarations import read_declarations
 from seccompgen.kernel.parse.prototypes import selected
 from seccompgen.kernel.parse.served import Served
 from seccompgen.kernel.parse.sources import VIEWS

@@ -16,24 +16,24 @@ The first line that a call fits answers it:
                    pwritev2, lseek, _llseek, llseek, fstat, fstat64, ftruncate, ftruncate64, fsync,
                    fdatasync, fadvise64, fadvise64_64, arm_fadvise64_64, close, close_range, dup,
                    dup2, dup3
-    allow          fcntl where u32(arg1) <= 3
-    allow          fcntl where u32(arg1) == 4 and u32(arg2) & 0x3000 == 0
-    allow          fcntl where u32(arg1) == 0x406
+    allow          fcntl where cmd <= F_GETFL
+    allow          fcntl where cmd == F_SETFL and not arg & (O_DSYNC|FASYNC)
+    allow          fcntl where cmd == F_DUPFD_CLOEXEC
     allow          fcntl64 where u32(arg1) <= 3
     allow          fcntl64 where u32(arg1) == 4 and u32(arg2) & 0x3000 == 0
     allow          fcntl64 where u32(arg1) == 0x406
-    allow          ioctl where u32(arg1) == 0x5421
-    allow          ioctl where u32(arg1) == 0x667e
-    allow          ioctl where u32(arg1) == 0x8004667e
-    allow          ioctl where u32(arg1) == 0x4004667e
+    allow          ioctl where cmd == FIONBIO
+    allow          ioctl where cmd == 0x667e
+    allow          ioctl where cmd == 0x8004667e
+    allow          ioctl where cmd == 0x4004667e
     errno(ENOTTY)  ioctl
     allow          poll, ppoll, ppoll_time64, select, _newselect, osf_select, pselect6,
                    pselect6_time64, epoll_wait, epoll_pwait, epoll_pwait2, epoll_ctl
     allow          brk, munmap, madvise, msync, mlock, mlock2, munlock, membarrier
     allow          mmap2 where arg2 & 4 == 0
-    allow          mprotect where arg2 & 4 == 0
-    allow          pkey_mprotect where arg2 & 4 == 0
-    allow          mmap where arg0 == 0 and arg2 & 4 == 0
+    allow          mprotect where not prot & PROT_EXEC
+    allow          pkey_mprotect where not prot & PROT_EXEC
+    allow          mmap where addr == 0 and not prot & PROT_EXEC
     allow          futex, futex_time64, futex_waitv, futex_wait, futex_wake, futex_requeue,
                    set_robust_list, rseq, rseq_slice_yield, set_tid_address, sched_yield, getcpu,
                    get_thread_area, set_thread_area, get_tls, set_tls, atomic_cmpxchg_32,
@@ -45,72 +45,73 @@ The first line that a call fits answers it:
                    pause, restart_syscall
     allow          nanosleep, osf_usleep_thread, gettimeofday, osf_gettimeofday, time, times, alarm,
                    getitimer, setitimer, osf_getitimer, osf_setitimer
-    allow          clock_gettime where u32(arg0) & 0x80000000 == 0
-    allow          clock_gettime where u32(arg0) >= 0xfffffff8
+    allow          clock_gettime where i32(which_clock) >= 0
+    allow          clock_gettime where which_clock >= 0xfffffff8
     allow          clock_gettime64 where u32(arg0) & 0x80000000 == 0
     allow          clock_gettime64 where u32(arg0) >= 0xfffffff8
-    allow          clock_getres where u32(arg0) & 0x80000000 == 0
-    allow          clock_getres where u32(arg0) >= 0xfffffff8
+    allow          clock_getres where i32(which_clock) >= 0
+    allow          clock_getres where which_clock >= 0xfffffff8
     allow          clock_getres_time64 where u32(arg0) & 0x80000000 == 0
     allow          clock_getres_time64 where u32(arg0) >= 0xfffffff8
-    allow          clock_nanosleep where u32(arg0) & 0x80000000 == 0
-    allow          clock_nanosleep where u32(arg0) >= 0xfffffff8
+    allow          clock_nanosleep where i32(which_clock) >= 0
+    allow          clock_nanosleep where which_clock >= 0xfffffff8
     allow          clock_nanosleep_time64 where u32(arg0) & 0x80000000 == 0
     allow          clock_nanosleep_time64 where u32(arg0) >= 0xfffffff8
     allow          getpid, gettid, getppid, getpgrp, getuid, getuid32, geteuid, geteuid32, getgid,
                    getgid32, getegid, getegid32, getresuid, getresuid32, getresgid, getresgid32,
                    getgroups, getgroups32, getrusage, osf_getrusage, getrlimit, ugetrlimit,
                    getpagesize, uname, sysinfo, getrandom, riscv_hwprobe
-    allow          prlimit64 where u32(arg0) == 0 and arg2 == 0
-    allow          sched_getaffinity where u32(arg0) == 0
-    allow          prctl where u32(arg0) == 0xf
-    allow          prctl where u32(arg0) == 0x10
-    allow          prctl where u32(arg0) == 0x53564d41
+    allow          prlimit64 where pid == 0 and new_rlim == 0
+    allow          sched_getaffinity where pid == 0
+    allow          prctl where option == PR_SET_NAME
+    allow          prctl where option == PR_GET_NAME
+    allow          prctl where option == PR_SET_VMA
     allow          cacheflush, riscv_flush_icache, exit, exit_group
     allow          accept, accept4, listen, getsockname, getpeername, getsockopt, shutdown, send,
                    recv, recvfrom, recvmsg, recvmmsg, recvmmsg_time64, sendfile, sendfile64
-    allow          sendto where arg4 == 0
-    allow          sendmsg where u32(arg2) & 0x20000000 == 0
-    allow          sendmmsg where u32(arg3) & 0x20000000 == 0
-    allow          setsockopt where u32(arg1) == 6 and u32(arg2) == 1
-    allow          setsockopt where u32(arg1) == 6 and u32(arg2) >= 3 and u32(arg2) <= 6
-    allow          setsockopt where u32(arg1) == 6 and u32(arg2) == 0xc
-    allow          setsockopt where u32(arg1) == 6 and u32(arg2) == 0x12
-    allow          setsockopt where u32(arg1) == 1 and u32(arg2) == 2
-    allow          setsockopt where u32(arg1) == 1 and u32(arg2) >= 7 and u32(arg2) <= 9
-    allow          setsockopt where u32(arg1) == 1 and u32(arg2) == 0xd
-    allow          setsockopt where u32(arg1) == 0xffff and u32(arg2) == 4
-    allow          setsockopt where u32(arg1) == 0xffff and u32(arg2) == 8
-    allow          setsockopt where u32(arg1) == 0xffff and u32(arg2) == 0x80
-    allow          setsockopt where u32(arg1) == 0xffff and u32(arg2) >= 0x1001 and u32(arg2) <=
-                   0x1002
+    allow          sendto where addr == 0
+    allow          sendmsg where not flags & MSG_FASTOPEN
+    allow          sendmmsg where not flags & MSG_FASTOPEN
+    allow          setsockopt where level == SOL_TCP and optname == 1
+    allow          setsockopt where level == SOL_TCP and 3 <= optname <= 6
+    allow          setsockopt where level == SOL_TCP and optname == 0xc
+    allow          setsockopt where level == SOL_TCP and optname == 0x12
+    allow          setsockopt where level == SOL_SOCKET and optname == SO_J1939_PROMISC
+    allow          setsockopt where level == SOL_SOCKET and SO_SNDBUF <= optname <= SO_KEEPALIVE
+    allow          setsockopt where level == SOL_SOCKET and optname == SO_LINGER
+    allow          setsockopt where level == 0xffff and optname == 4
+    allow          setsockopt where level == 0xffff and optname == 8
+    allow          setsockopt where level == 0xffff and optname == 0x80
+    allow          setsockopt where level == 0xffff and 0x1001 <= optname <= 0x1002
     allow          epoll_create, epoll_create1, eventfd, eventfd2, pipe, pipe2
-    allow          socketpair where u32(arg0) == 1 and u32(arg1) & 0xf == 1
+    allow          socketpair where family == AF_UNIX and type & 0xf == SOCK_STREAM
     allow          socketcall where u32(arg0) >= 4 and u32(arg0) <= 7
     allow          socketcall where u32(arg0) >= 9 and u32(arg0) <= 0xa
     allow          socketcall where u32(arg0) >= 0xc and u32(arg0) <= 0xd
     allow          socketcall where u32(arg0) == 0xf
     allow          socketcall where u32(arg0) >= 0x11 and u32(arg0) <= 0x13
-    allow          openat where u32(arg2) & 0x2743 == 0
-    allow          open where u32(arg1) & 0x2743 == 0
+    allow          openat where not flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
+    allow          open where not flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     errno(ENOSYS)  openat2, io_uring_setup
     allow          stat, stat64, lstat, lstat64, newfstatat, fstatat64, statx, access, faccessat,
                    faccessat2, readlink, readlinkat, getdents, getdents64, getcwd
-    allow          utimensat where arg1 == 0
+    allow          utimensat where filename == 0
     allow          utimensat_time64 where arg1 == 0
     allow          flock
-    allow          fcntl where u32(arg1) >= 6 and u32(arg1) <= 7
+    allow          fcntl where F_SETLK <= cmd <= F_SETLKW
     allow          fcntl64 where u32(arg1) >= 6 and u32(arg1) <= 7
     allow          fcntl64 where u32(arg1) >= 0xd and u32(arg1) <= 0xe and u32(arg2) >= 0x1000
     allow          mmap, mmap2
-    allow          mremap where arg3 & 2 == 0
+    allow          mremap where not flags & MREMAP_FIXED
     allow          clock_gettime, clock_gettime64, clock_getres, clock_getres_time64,
                    clock_nanosleep, clock_nanosleep_time64
-    allow          clone where u32(arg0) & 0x7e030000 == 0x10000
-    errno(0)       tgkill where u32(arg2) == 2
-    errno(0)       tgkill where u32(arg2) == 0xf
-    errno(0)       tkill where u32(arg1) == 2
-    errno(0)       tkill where u32(arg1) == 0xf
+    allow          clone where flags &
+                   (CLONE_THREAD|CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+                   == CLONE_THREAD
+    errno(0)       tgkill where sig == SIGINT
+    errno(0)       tgkill where sig == SIGTERM
+    errno(0)       tkill where sig == SIGINT
+    errno(0)       tkill where sig == SIGTERM
     errno(EPERM)   every other system call
     errno(ENOSYS)  numbers that Linux v7.3.4 does not name
     kill_process   calls through any other ABI of the kernel
