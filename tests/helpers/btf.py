@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
-_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _TYPEDEF = 1, 2, 3, 4, 5, 6, 8
-_CONST, _FUNC, _FUNC_PROTO = 10, 12, 13
+_QUALIFIERS = {8, 9, 10, 11}
+"""Kinds that give another type a name, or qualify it."""
+_INT, _PTR, _ENUM, _TYPEDEF, _FUNC, _FUNC_PROTO = 1, 2, 6, 8, 12, 13
 _MORE = {1: 4, 3: 12, 14: 4, 17: 4}
 """Bytes behind the three words, by kind; those of `_EACH` come once for each member."""
 _EACH = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
@@ -55,6 +56,17 @@ class Btf:
                 found[self._string(name)] = self._parameters(self._at[proto])
         return found
 
+    def named(self) -> dict[str, BtfParameter]:
+        """Return an argument of every type that has a name and can be one, by that."""
+        found = {}
+        for ref, at in enumerate(self._at[1:], 1):
+            if self._kind(at)[0] in {_INT, _ENUM, _TYPEDEF}:
+                one = self._parameter("", ref)
+                if one.bits:
+                    name = struct.unpack_from("<I", self._content, at)[0]
+                    found[self._string(name)] = one
+        return found
+
     def _parameters(self, at: int) -> tuple[BtfParameter, ...]:
         assert self._kind(at)[0] == _FUNC_PROTO
         pairs = struct.iter_unpack("<II", self._content[at + 12 : at + 12 + 8 * self._kind(at)[1]])
@@ -75,6 +87,8 @@ class Btf:
                 return BtfParameter(name, spelled, size_or_ref * 8, signed, pointer=False)
             if kind == _ENUM:
                 return BtfParameter(name, spelled, size_or_ref * 8, signed=False, pointer=False)
+            if kind not in _QUALIFIERS:
+                break
             ref = size_or_ref
         return BtfParameter(name, "void", 0, signed=False, pointer=False)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from seccompgen.kernel.parse import CANDIDATES, parse
+from kernel_trees import read_tree, tables_from
 from upstream import TREES, Upstream
 
 if TYPE_CHECKING:
@@ -15,17 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from seccompgen.core.tables import Tables
-
-
-@cache
-def _read(root: Path, tag: str) -> dict[str, bytes]:
-    paths = {path: root / tag / path for path in CANDIDATES}
-    return {path: file.read_bytes() for path, file in paths.items() if file.is_file()}
-
-
-@cache
-def _parse(root: Path, tag: str) -> Tables:
-    return parse(tag, _read(root, tag))
 
 
 @pytest.fixture(params=list(TREES.values()), ids=list(TREES))
@@ -38,13 +26,13 @@ def kernel_tree(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture
 def tree(kernel_tree: Path) -> Callable[[str], dict[str, bytes]]:
     """Upstream's files of a tag, by path, free to be changed."""
-    return lambda tag: dict(_read(kernel_tree, tag))
+    return lambda tag: dict(read_tree(kernel_tree, tag))
 
 
 @pytest.fixture
 def tables_of(kernel_tree: Path) -> Callable[[str], Tables]:
     """The tables of a tag."""
-    return lambda tag: _parse(kernel_tree, tag)
+    return lambda tag: tables_from(kernel_tree, tag)
 
 
 @pytest.fixture

@@ -99,7 +99,6 @@ NAMES: Mapping[str, str] = {
     "compat_sys_ftruncate": "fd length",
     "compat_sys_lseek": "fd offset whence",  # fs/read_write.c
     "compat_sys_ipc": "call first second third ptr fifth",  # ipc/syscall.c
-    "compat_sys_fanotify_mark": "fanotify_fd flags mask_1 mask_2 dfd pathname",  # fs/notify
 }
 """Names of all parameters, for declarations that have none."""
 

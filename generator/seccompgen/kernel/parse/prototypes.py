@@ -28,7 +28,7 @@ from seccompgen.kernel.parse.amendments import (
     NOT_IMPLEMENTED,
     PRIVATE_CALLS,
 )
-from seccompgen.kernel.parse.declarations import Declaration, read_declarations
+from seccompgen.kernel.parse.entry_declarations import Declaration, read_declarations
 from seccompgen.kernel.parse.served import Served
 from seccompgen.kernel.parse.sources import (
     ARM_COMPAT_HEADER,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _SYMBOL = re.compile(r"CONFIG_(\w+)")
 _VARIANTS = frozenset(
     {"CLONE_BACKWARDS", "CLONE_BACKWARDS2", "CLONE_BACKWARDS3"}
-    | {"ARCH_SPLIT_ARG64", "OLD_SIGSUSPEND", "OLD_SIGSUSPEND3"}
+    | {"OLD_SIGSUSPEND", "OLD_SIGSUSPEND3"}
 )
 """Kconfig symbols that decide between declarations of one entry point."""
 _BLOCK = re.compile(r"^(?:menu)?config[ \t]+(\w+)", re.MULTILINE)
@@ -139,7 +139,8 @@ class _Architecture:
         kernel can. Where it reads no more, the plainer declaration of the own kernel is taken.
         """
         wide = self._abi.bits == 32 and word_bits(self._abi) == 64
-        name = served.compat if served.compat and (wide or not served.entry) else served.entry
+        there = served.compat and served.compat not in NOT_IMPLEMENTED
+        name = served.compat if there and (wide or not served.entry) else served.entry
         return ALIASES.get(name, name)
 
     def _entry_point(self, name: str) -> EntryPoint | None:

@@ -239,7 +239,7 @@ VIEWS: Mapping[str, View] = {
 REQUIRED = (AUDIT, ELF_MACHINES, *VIEWS["x86_64"].own_files)
 """Files without which there is no kernel tree at all."""
 
-CANDIDATES: tuple[str, ...] = tuple(
+NUMBER_CANDIDATES: tuple[str, ...] = tuple(
     sorted(
         {
             *REQUIRED,
@@ -256,4 +256,4 @@ CANDIDATES: tuple[str, ...] = tuple(
         }
     )
 )
-"""Every upstream path that some tag from v5.10 on may need."""
+"""Every upstream path that the numbers of some tag from v5.10 on may need."""

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 DECLARATIONS: Mapping[str, str] = {
     "": """
+        /* fs/notify/fanotify/fanotify_user.c, which headers declare it twice, with other names */
+        long sys_fanotify_mark(int fanotify_fd, unsigned int flags, u64 mask, int dfd,
+                const char __user *pathname);
+        long compat_sys_fanotify_mark(int fanotify_fd, unsigned int flags, SC_ARG64(mask), int dfd,
+                const char __user *pathname);
         /* ipc/sem.c, ipc/msg.c, ipc/shm.c */
         long compat_sys_old_semctl(int semid, int semnum, int cmd, int arg);
         long compat_sys_old_msgctl(int msqid, int cmd, void __user *buf);
         long compat_sys_old_shmctl(int shmid, int cmd, void __user *buf);
-        /* arch/x86/kernel/signal_64.c and others; they take no argument */
+        /* arch/x86/kernel/signal_64.c and others, all without an argument */
         long compat_sys_x32_rt_sigreturn(void);
         long compat_sys_rt_sigreturn(void);
         long compat_sys_sigreturn(void);
@@ -122,7 +127,7 @@ DECLARATIONS: Mapping[str, str] = {
         long compat_sys_aarch32_sync_file_range2(int fd, unsigned int flags, arg_u32p(offset),
                 arg_u32p(nbytes));
         long compat_sys_aarch32_fallocate(int fd, int mode, arg_u32p(offset), arg_u32p(len));
-        /* arch/arm/kernel/traps.c: arm_syscall(); arch/arm64/kernel/sys_compat.c */
+        /* arch/arm/kernel/traps.c: arm_syscall(), arch/arm64/kernel/sys_compat.c */
         long arm_breakpoint(void);
         long arm_cacheflush(unsigned long start, unsigned long end, unsigned long flags);
         long arm_usr26(void);
@@ -143,7 +148,7 @@ DECLARATIONS: Mapping[str, str] = {
         long sys_sync_file_range(int fd, unsigned int flags, loff_t offset, loff_t nbytes);
     """,
     "m68k": """
-        /* arch/m68k/kernel/sys_m68k.c; declared since v6.7 */
+        /* arch/m68k/kernel/sys_m68k.c, declared since v6.7 */
         long sys_cacheflush(unsigned long addr, int scope, int cache, unsigned long len);
         long sys_atomic_cmpxchg_32(unsigned long newval, int oldval, int d3, int d4, int d5,
                 unsigned long __user *mem);
@@ -213,6 +218,9 @@ DECLARATIONS: Mapping[str, str] = {
         long parisc_personality(unsigned long personality);
     """,
     "powerpc": """
+        /* arch/powerpc/kernel/syscalls.c */
+        long sys_mmap(unsigned long addr, size_t len, unsigned long prot, unsigned long flags,
+                unsigned long fd, off_t off);
         /* arch/powerpc/kernel/sys_ppc32.c, which headers declare for one configuration */
         long sys_ppc_fallocate(int fd, int mode, u32 offset1, u32 offset2, u32 len1, u32 len2);
         /* arch/powerpc/mm/book3s64/subpage_prot.c */
