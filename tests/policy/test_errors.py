@@ -181,8 +181,8 @@ CASES = {
         "  - {name: write, arguments: [{operation: LessOrEqual, value: 0xFFFFFFFF, width: 64}]}\n"
         "  - {name: write, arguments: [{operation: Equal, value: 0x500000000, width: 64}]}\n",
         [
-            "p.yml:6:12: this rule for 'read' can never match: u64(arg0) > 0xffffffff is never true "
-            "where arguments have 32 bits",
+            "p.yml:6:12: this rule for 'read' can never match: u64(arg0) > 0xffffffff is never "
+            "true where arguments have 32 bits",
             "p.yml:8:12: this rule for 'write' can never match: u64(arg0) == 0x500000000 is never "
             "true "
             "where arguments have 32 bits",
@@ -334,8 +334,8 @@ def test_what_is_never_true_on_some_abis_is_a_note(tmp_path: Path) -> None:
         "  - {name: read, arguments: [{operation: Equal, value: 0xffffffffffffff9c, width: 64}]}\n"
     )
     assert notes(tmp_path, text) == [
-        "p.yml:6:12: u64(arg0) == 0xffffffffffffff9c is never true on i386, ppc, where arguments have "
-        "32 bits: this rule for 'read' is skipped there"
+        "p.yml:6:12: u64(arg0) == 0xffffffffffffff9c is never true on i386, ppc, where arguments "
+        "have 32 bits: this rule for 'read' is skipped there"
     ]
     assert notes(tmp_path, text.replace("action: allow", "action: allow\n  optional: true")) == []
     assert notes(tmp_path, text.replace("Equal", "NotEqual")) == []
