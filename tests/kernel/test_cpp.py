@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
-from seccompgen.kernel.parse.cpp import Macro, Source, evaluate, preprocess
+from seccompgen.kernel.parse.cpp import Source, evaluate, preprocess
+from seccompgen.kernel.parse.expressions import Macro
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from breaking import Edit, break_functions
 from seccompgen.core.errors import OutsideError
 from seccompgen.kernel.parse import CANDIDATES, assemble, parse, tbl
 from seccompgen.kernel.parse.assemble import _numbers, _Resolver
-from seccompgen.kernel.parse.cpp import _Reader
+from seccompgen.kernel.parse.cpp import Reader, _without_comments
 from seccompgen.kernel.parse.kbuild import read_assignments
 from seccompgen.kernel.parse.sources import VIEWS, View
 from seccompgen.kernel.parse.tbl import read_rows
@@ -156,13 +156,13 @@ TRAPS = {
     "an alias follows what it stands for": Trap(
         "alpha",
         edit(
-            _Reader._define,
+            Reader._define,
             "known = self.macros",
             'known = macro if macro.body[:5] == "__NR_" and macro.body not in self.macros'
             " else self.macros",
         ),
     ),
-    "a name stays": Trap("csky", edit(_Reader._directive, "self.macros.pop(rest, None)", "pass")),
+    "a name stays": Trap("csky", edit(Reader._directive, "self.macros.pop(rest, None)", "pass")),
     "user space sees what the kernel sees": Trap("sparc64", macros("sparc64", __KERNEL__="1")),
     "x32 has the rows of 64": Trap("x32", columns("x32", more="64")),
     "x32 has no rows of its own": Trap("x32", columns("x32", less="x32")),
@@ -174,7 +174,7 @@ TRAPS = {
     "nobody has a wish": Trap(
         "aarch64",
         edit(
-            _Reader._holds,
+            Reader._holds,
             "(rest in self.macros)",
             '(rest in self.macros and "_WANT_" not in rest)',
         ),
@@ -182,7 +182,7 @@ TRAPS = {
     "every wish is granted": Trap(
         "loongarch64",
         edit(
-            _Reader._holds,
+            Reader._holds,
             "(rest in self.macros)",
             '(rest in self.macros or rest.startswith("__ARCH_WANT_"))',
         ),
@@ -197,7 +197,7 @@ TRAPS = {
     ),
     "comments of headers are text": Trap(
         "xtensa",
-        edit(_Reader._without_comments, "_COMMENT.sub(blank, source.text)", "source.text"),
+        edit(_without_comments, "_COMMENT.sub(blank, source.text)", "source.text"),
     ),
     "a Kbuild lists headers of calls": Trap(
         "openrisc", edit(_Resolver.exists, " if listed else view.before_tables", "")

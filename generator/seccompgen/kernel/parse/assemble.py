@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ABIS, Abi
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
 from seccompgen.core.tables import Table, Tables, UpstreamFile, release
-from seccompgen.kernel.parse.cpp import Included, Macro, evaluate, preprocess
+from seccompgen.kernel.parse.cpp import Included, evaluate, preprocess
+from seccompgen.kernel.parse.expressions import Macro
 from seccompgen.kernel.parse.gather import gather
 from seccompgen.kernel.parse.served import arm_compat, served_by_header, served_by_table
 from seccompgen.kernel.parse.sources import (

@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from seccompgen.core.errors import OutsideError
 from seccompgen.core.facts import Constant
-from seccompgen.kernel.parse.cpp import evaluate
-from seccompgen.kernel.parse.sources import AUDIT
+from seccompgen.kernel.parse.cpp import Source, take_apart
+from seccompgen.kernel.parse.headers import (
+    SHARED_HEADERS,
+    SOCKET,
+    SOCKET_TYPES,
+    asm_headers,
+)
+from seccompgen.kernel.parse.sources import AUDIT, VIEWS
+from seccompgen.kernel.parse.typed import CInt
+from seccompgen.kernel.parse.unit import Unit, Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from seccompgen.core.errors import Diagnostic
     from seccompgen.kernel.parse.tree import Tree
+    from seccompgen.kernel.parse.unit import Outcome
+
+_NAME = re.compile(
+    r"(?:[A-Z]|[a-z][a-z0-9_]*_[A-Z]|__W[A-Z]|__O_|_IOC_|_NSIG|_LINUX_CAPABILITY_|__AUDIT_ARCH_)\w*",
+    re.ASCII,
+)
+"""Names that programs use; most with underscores in front are for the headers themselves."""
+_NOT_FOR_PROGRAMS = frozenset({"MSG_CMSG_COMPAT", "MSG_INTERNAL_SENDMSG_FLAGS"})
+_REQUEST = re.compile(r"\b_IO[A-Z_]*\b|\bsizeof\b")
 
 
-def read_constants(_abis: Iterable[str], tree: Tree) -> tuple[dict[str, Constant], set[str]]:
-    """Return the constants that ``abis`` have, by name, and the files that they are from."""
-    macros = {name: one for name, one in tree.audit.items() if name.startswith("AUDIT_ARCH_")}
-    constants = {name: Constant(name, evaluate(tree.audit, name)) for name in macros}
-    return constants, {AUDIT}
+def read_constants(abis: Iterable[str], tree: Tree) -> tuple[dict[str, Constant], set[str]]:
+    """Return the constants that ``abis`` have, by name, and the files that they are from.
+
+    Raises OutsideError with every problem found: files that are cut off, or no headers.
+    """
+    workshop = Workshop(tree)
+    errors: dict[Diagnostic, None] = {}
+    used: set[str] = set()
+    found: dict[str, dict[str, Outcome]] = {}
+    abis = tuple(abis)
+    for abi in abis:
+        unit = Unit(abi, workshop)
+        unit.read_all(SHARED_HEADERS)
+        unit.read_all(asm_headers(VIEWS[abi].srcarch))
+        unit.read_path(SOCKET)
+        unit.read(take_apart(Source("SOCKET_TYPES", SOCKET_TYPES)), 0)
+        unit.close()
+        errors.update(dict.fromkeys(unit.errors))
+        used |= unit.used
+        for name, outcome in _outcomes(unit):
+            found.setdefault(name, {})[abi] = outcome
+    if errors:
+        raise OutsideError(*errors)
+    merged = (_merged(name, found[name], abis) for name in sorted(found))
+    return {one.name: one for one in merged if one}, used | {AUDIT}
+
+
+def _outcomes(unit: Unit) -> Iterable[tuple[str, Outcome]]:
+    names = {**unit.macros, **unit.enumerators}
+    for name in names:
+        if _NAME.fullmatch(name) and name not in _NOT_FOR_PROGRAMS:
+            outcome = unit.outcome(name)
+            if isinstance(outcome, CInt) or (outcome and _is_request(unit, name)):
+                yield name, outcome
+
+
+def _is_request(unit: Unit, name: str) -> bool:
+    """Return True if ``name`` has no value for want of a size: it is a constant all the same."""
+    macro = unit.macros.get(name)
+    return macro is not None and _REQUEST.search(macro.body) is not None
+
+
+def _merged(name: str, outcomes: Mapping[str, Outcome], abis: tuple[str, ...]) -> Constant | None:
+    """Return one constant of what a name comes to on each ABI that has it."""
+    values = {abi: _value(outcomes.get(abi)) for abi in abis}
+    common = Counter(values.values()).most_common(1)[0][0]
+    elsewhere = {abi: value for abi, value in values.items() if value != common}
+    if common is None and not elsewhere:
+        reasons = [one for one in outcomes.values() if isinstance(one, str)]
+        return Constant(name, None, {}, re.sub(r'[,"\s]+', " ", reasons[0])[:100])
+    return Constant(name, common, elsewhere)
+
+
+def _value(outcome: Outcome | None) -> int | None:
+    return outcome.value if isinstance(outcome, CInt) else None

@@ -1,9 +1,10 @@
-"""The part of the C preprocessor that the kernel's number headers use.
+"""The part of the C preprocessor that the kernel's headers use.
 
 A header is read as one user-space program would see it: with that program's predefined macros.
 Conditionals, object-like macros and includes are understood; function-like macros and all that
 is no directive are passed over. Where C would take an unknown name in ``#if`` for 0, this reader
-refuses: a guess there could choose another ABI's numbers.
+refuses: a guess there could choose another ABI's numbers. `unit` reads headers of constants, which
+are many and of many hands, less strictly.
 """
 
 from __future__ import annotations
@@ -11,13 +12,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
+from seccompgen.kernel.parse.expressions import (
+    IDENTIFIER,
+    Expression,
+    Macro,
+    NoValueError,
+    expand,
+    resolve_defined,
+    tokens_of,
+)
 
 _MAX_INCLUDE_DEPTH = 16
-_MAX_NESTING = 32  # of parentheses, and of macros in macros
-_MAX_TOKENS = 4096  # in one expanded expression
 _MAX_LINE = 10_000  # characters of one directive; the kernel's are under 200
 
 
@@ -30,15 +39,36 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Macro:
-    """An object-like macro: ``body`` is its replacement text."""
+class Directive:
+    """A line such as ``#include <asm/types.h>``: ``word`` is ``include``, ``rest`` what follows."""
 
-    name: str
-    body: str
+    word: str
+    rest: str
     position: Position
 
 
-Included: TypeAlias = Source | tuple[Macro, ...] | None
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Definitions, and the text around them, that no other directive interrupts.
+
+    ``latest`` has the last definition of each name. Text that directives take out is blank.
+    """
+
+    macros: tuple[Macro, ...]
+    latest: Mapping[str, Macro]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A header taken apart once, for every ABI that reads it; ``errors`` are in each."""
+
+    path: str
+    items: tuple[Directive | Run, ...]
+    errors: tuple[Diagnostic, ...]
+
+
+Included: TypeAlias = Source | Header | tuple[Macro, ...] | None
 """The content of an include: a text, definitions made elsewhere, or nothing of interest."""
 
 Include: TypeAlias = Callable[[str, Position], Included]
@@ -46,13 +76,13 @@ Include: TypeAlias = Callable[[str, Position], Included]
 
 
 def preprocess(source: Source, predefined: Mapping[str, str], include: Include) -> dict[str, Macro]:
-    """Return the macros that are defined at the end of ``source``, by name.
+    """Return the object-like macros that are defined at the end of ``source``, by name.
 
     Raises OutsideError with every problem found: unbalanced conditionals, an include that
     cannot be resolved, a condition without a value, a macro defined twice with two meanings.
     """
-    reader = _Reader(predefined, include)
-    reader.read(source, 0)
+    reader = Reader(predefined, include)
+    reader.read(take_apart(source), 0)
     if reader.errors:
         raise OutsideError(*reader.errors)
     return reader.macros
@@ -65,13 +95,98 @@ def evaluate(macros: Mapping[str, Macro], name: str) -> int:
     if body.isdecimal() and body.isascii() and len(body) < 10 and not body.startswith("0"):
         return int(body)
     try:
-        return _Expression(_expand(_tokens(body), macros)).value()
-    except _NoValueError as error:
+        return Expression(expand(tokens_of(body), macros)).value()
+    except NoValueError as error:
         raise OutsideError(Diagnostic(f"{name} has no value: {error}", macro.position)) from None
 
 
-class _NoValueError(Exception):
-    """An expression is no integer constant; the message says why."""
+_DIRECTIVE = re.compile(r"\s*#\s*(\w*)(.*)", re.ASCII | re.DOTALL)
+_DEFINE = re.compile(r"([A-Za-z_]\w*)(?:\(([^()]*)\)|(?!\w))(.*)", re.ASCII | re.DOTALL)
+_INCLUDE = re.compile(r"<([^<>]+)>|\"([^\"]+)\"")
+_COMMENT = re.compile(
+    r""" "(?:\\.|[^"\\\n]){0,200}" | '(?:\\.|[^'\\\n]){0,200}' | (//[^\n]*|/\*.*?(?:\*/|\Z)) """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def take_apart(source: Source) -> Header:
+    """Return the directives of ``source`` and what is between them."""
+    errors: list[Diagnostic] = []
+    items: list[Directive | Run] = []
+    macros: list[Macro] = []
+    text: list[str] = []
+
+    def end_run() -> None:
+        if macros or any(text):
+            latest = {macro.name: macro for macro in macros}
+            items.append(Run(tuple(macros), latest, "\n".join(text)))
+        macros.clear()
+        text.clear()
+
+    for line, content in _logical_lines(_without_comments(source, errors)):
+        match = _DIRECTIVE.fullmatch(content) if "#" in content else None
+        if not match:
+            text.append(content)
+            continue
+        position = Position(source.path, line, content.index("#") + 1)
+        if len(content) > _MAX_LINE:
+            errors.append(Diagnostic("this line is too long", position))
+            continue
+        word, rest = match[1], match[2].strip()
+        macro = _definition(rest, position) if word == "define" else None
+        if macro:
+            macros.append(macro)
+        else:
+            end_run()
+            items.append(Directive(word, rest, position))
+    end_run()
+    return Header(source.path, tuple(items), tuple(errors))
+
+
+def _definition(rest: str, position: Position) -> Macro | None:
+    match = _DEFINE.fullmatch(rest)
+    if not match:
+        return None
+    name, parameters, body = match.groups()
+    if parameters is None:
+        return Macro(name, body.strip(), position)
+    names = tuple(word.strip() for word in parameters.split(",")) if parameters.strip() else ()
+    return Macro(name, body.strip(), position, names)
+
+
+def _without_comments(source: Source, errors: list[Diagnostic]) -> str:
+    def blank(match: re.Match[str]) -> str:
+        comment = match[1]
+        if comment is None:
+            return match[0]
+        if comment.startswith("/*") and (len(comment) < 4 or not comment.endswith("*/")):
+            where = Position.after(source.path, source.text[: match.start()])
+            errors.append(Diagnostic("this comment is never closed", where))
+        # A comment is one blank even across lines; the continuation keeps the line count.
+        return " " + "\\\n" * comment.count("\n")
+
+    return _COMMENT.sub(blank, source.text)
+
+
+def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
+    """Join continued lines; yield each with the number of its first line."""
+    start, parts = 1, list[str]()
+    for number, physical in enumerate(text.split("\n"), 1):
+        line = physical.rstrip()
+        if not parts:
+            start = number
+        if line.endswith("\\"):
+            parts.append(line[:-1])
+            continue
+        yield start, "".join((*parts, line))
+        parts.clear()
+    if parts:
+        yield start, "".join(parts)
+
+
+@cache
+def _given(name: str, body: str) -> Macro:
+    return Macro(name, body, Position("predefined"))
 
 
 @dataclass(slots=True)
@@ -85,58 +200,39 @@ class _Group:
     else_seen: bool = False
 
 
-_DIRECTIVE = re.compile(r"\s*#\s*(\w*)(.*)", re.ASCII | re.DOTALL)
-_DEFINE = re.compile(r"([A-Za-z_]\w*)(\(?)(.*)", re.ASCII | re.DOTALL)
-_INCLUDE = re.compile(r"<([^<>]+)>|\"([^\"]+)\"")
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-_COMMENT = re.compile(
-    r""" "(?:\\.|[^"\\\n]){0,200}" | '(?:\\.|[^'\\\n]){0,200}' | (//[^\n]*|/\*.*?(?:\*/|\Z)) """,
-    re.DOTALL | re.VERBOSE,
-)
+_CONDITIONALS = frozenset({"if", "ifdef", "ifndef", "elif", "else", "endif"})
 
 
-class _Reader:
-    """Reads sources, one after another, into one set of macros."""
+class Reader:
+    """Reads headers, one after another, into one set of macros."""
 
     def __init__(self, predefined: Mapping[str, str], include: Include) -> None:
-        nowhere = Position("predefined")
-        self.macros = {name: Macro(name, body, nowhere) for name, body in predefined.items()}
+        self.macros = {name: _given(name, body) for name, body in predefined.items()}
         self.errors: list[Diagnostic] = []
         self._include = include
 
-    def read(self, source: Source, depth: int) -> None:
+    def read(self, header: Header, depth: int) -> None:
+        """Read ``header``, which ``depth`` others include."""
+        self.errors.extend(header.errors)
         groups: list[_Group] = []
-        for line, text in _logical_lines(self._without_comments(source)):
-            match = _DIRECTIVE.fullmatch(text)
-            if not match:
-                continue
-            position = Position(source.path, line, text.index("#") + 1)
-            if len(text) > _MAX_LINE:
-                self._fail("this line is too long", position)
-                continue
-            word, rest = match[1], match[2].strip()
-            if word in {"if", "ifdef", "ifndef", "elif", "else", "endif"}:
-                self._conditional(word, rest, position, groups)
+        for item in header.items:
+            if isinstance(item, Run):
+                if not groups or groups[-1].live:
+                    self._run(item)
+            elif item.word in _CONDITIONALS:
+                self._conditional(item.word, item.rest, item.position, groups)
             elif not groups or groups[-1].live:
-                self._directive(word, rest, position, depth)
+                self._directive(item.word, item.rest, item.position, depth)
         for group in groups:
             self._fail("this conditional is never closed; is the file cut off?", group.opened)
 
     def _fail(self, message: str, position: Position) -> None:
         self.errors.append(Diagnostic(message, position))
 
-    def _without_comments(self, source: Source) -> str:
-        def blank(match: re.Match[str]) -> str:
-            comment = match[1]
-            if comment is None:
-                return match[0]
-            if comment.startswith("/*") and (len(comment) < 4 or not comment.endswith("*/")):
-                where = Position.after(source.path, source.text[: match.start()])
-                self._fail("this comment is never closed", where)
-            # A comment is one blank even across lines; the continuation keeps the line count.
-            return " " + "\\\n" * comment.count("\n")
-
-        return _COMMENT.sub(blank, source.text)
+    def _run(self, run: Run) -> None:
+        for macro in run.macros:
+            if macro.parameters is None:
+                self._define(macro)
 
     def _conditional(self, word: str, rest: str, position: Position, groups: list[_Group]) -> None:
         if word in {"if", "ifdef", "ifndef"}:
@@ -160,24 +256,20 @@ class _Reader:
 
     def _holds(self, word: str, rest: str, position: Position) -> bool:
         if word != "if":
-            if not _IDENTIFIER.fullmatch(rest):
+            if not IDENTIFIER.fullmatch(rest):
                 self._fail(f"#{word} needs a name", position)
                 return False
             return (rest in self.macros) == (word == "ifdef")
         try:
-            tokens = _resolve_defined(_tokens(rest), self.macros)
-            return _Expression(_expand(tokens, self.macros)).value() != 0
-        except _NoValueError as error:
+            tokens = resolve_defined(tokens_of(rest), self.macros)
+            return Expression(expand(tokens, self.macros)).value() != 0
+        except NoValueError as error:
             self._fail(f"this condition has no value: {error}", position)
             return False
 
     def _directive(self, word: str, rest: str, position: Position, depth: int) -> None:
         if word == "define":
-            match = _DEFINE.fullmatch(rest)
-            if not match:
-                self._fail("#define needs a name", position)
-            elif not match[2]:
-                self._define(Macro(match[1], match[3].strip(), position))
+            self._fail("#define needs a name", position)
         elif word == "undef":
             self.macros.pop(rest, None)
         elif word == "include":
@@ -210,206 +302,9 @@ class _Reader:
             self.errors.extend(error.diagnostics)
             return
         if isinstance(included, Source):
+            included = take_apart(included)
+        if isinstance(included, Header):
             self.read(included, depth + 1)
         else:
             for macro in included or ():
                 self._define(macro)
-
-
-def _logical_lines(text: str) -> Iterable[tuple[int, str]]:
-    """Join continued lines; yield each with the number of its first line."""
-    start, parts = 1, list[str]()
-    for number, physical in enumerate(text.split("\n"), 1):
-        line = physical.rstrip()
-        if not parts:
-            start = number
-        if line.endswith("\\"):
-            parts.append(line[:-1])
-            continue
-        yield start, "".join((*parts, line))
-        parts.clear()
-    if parts:
-        yield start, "".join(parts)
-
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>[0-9]\w*)|(?P<name>[A-Za-z_]\w*)|(?P<operator><<|>>|<=|>=|==|!=|&&|\|\||[-+*/%<>!~&|^?:()]))",
-    re.ASCII,
-)
-
-
-def _tokens(text: str) -> list[str]:
-    tokens, at, text = [], 0, text.rstrip()
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if not match:
-            raise _NoValueError(f"{text[at:].strip()[:20]!r} has no place in an integer expression")
-        tokens.append(match[0].strip())
-        at = match.end()
-    return tokens
-
-
-def _resolve_defined(tokens: list[str], macros: Mapping[str, Macro]) -> list[str]:
-    """Replace ``defined X`` and ``defined(X)``, before X itself would be expanded."""
-    result, at = [], 0
-    while at < len(tokens):
-        word = tokens[at]
-        at += 1
-        if word == "defined":
-            operand = tokens[at : at + 3]
-            if len(operand) == 3 and operand[0] == "(" and operand[2] == ")":
-                name, at = operand[1], at + 3
-            else:
-                name, at = "".join(operand[:1]), at + 1
-            if not _IDENTIFIER.fullmatch(name):
-                raise _NoValueError("'defined' needs a name")
-            word = "1" if name in macros else "0"
-        result.append(word)
-    return result
-
-
-def _expand(tokens: list[str], macros: Mapping[str, Macro]) -> list[str]:
-    """Replace macros by their bodies, theirs too, but no macro inside itself."""
-    result: list[str] = []
-    work = 0
-
-    def walk(tokens: list[str], inside: tuple[str, ...]) -> None:
-        nonlocal work
-        for token in tokens:
-            work += 1
-            if work > _MAX_TOKENS or len(inside) > _MAX_NESTING:
-                raise _NoValueError("it expands without end")
-            macro = macros.get(token) if token not in inside else None
-            if macro is None:
-                result.append(token)
-            else:
-                walk(_tokens(macro.body), (*inside, token))
-
-    walk(tokens, ())
-    return result
-
-
-_PRECEDENCE = {
-    operator: level
-    for level, operators in enumerate(
-        ("||", "&&", "|", "^", "&", "== !=", "< > <= >=", "<< >>", "+ -", "* / %"), 1
-    )
-    for operator in operators.split()
-}
-_BINARY: dict[str, Callable[[int, int], int]] = {
-    "|": lambda a, b: a | b,
-    "^": lambda a, b: a ^ b,
-    "&": lambda a, b: a & b,
-    "==": lambda a, b: int(a == b),
-    "!=": lambda a, b: int(a != b),
-    "<": lambda a, b: int(a < b),
-    ">": lambda a, b: int(a > b),
-    "<=": lambda a, b: int(a <= b),
-    ">=": lambda a, b: int(a >= b),
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-}
-_NUMBER = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|0[0-7]{0,22}|[1-9][0-9]{0,19})[uUlL]{0,3}")
-
-
-class _Expression:
-    """An integer constant expression, evaluated as it is read; tokens are all expanded.
-
-    Where a subexpression is ``dead`` (the untaken side of ``&&``, ``||`` or ``?:``) its syntax
-    must be right but it need not have a value.
-    """
-
-    def __init__(self, tokens: list[str]) -> None:
-        self._tokens = tokens
-        self._at = 0
-        self._depth = 0
-
-    def value(self) -> int:
-        if not self._tokens:
-            raise _NoValueError("it is empty")
-        result = self._ternary(dead=False)
-        if self._peek():
-            raise _NoValueError(f"{self._peek()!r} is not expected there")
-        return result
-
-    def _peek(self) -> str:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ""
-
-    def _next(self) -> str:
-        token = self._peek()
-        self._at += 1
-        return token
-
-    def _expect(self, wanted: str) -> None:
-        if self._next() != wanted:
-            raise _NoValueError(f"a {wanted!r} is missing")
-
-    # ternary := binary ["?" ternary ":" ternary]
-    def _ternary(self, *, dead: bool) -> int:
-        self._depth += 1
-        if self._depth > _MAX_NESTING:
-            raise _NoValueError("it is nested too deeply")
-        condition = self._binary(1, dead=dead)
-        if self._peek() == "?":
-            self._next()
-            first = self._ternary(dead=dead or not condition)
-            self._expect(":")
-            second = self._ternary(dead=dead or bool(condition))
-            condition = first if condition else second
-        self._depth -= 1
-        return condition
-
-    # binary(n) := unary {operator of level >= n  binary(level + 1)}
-    def _binary(self, lowest: int, *, dead: bool) -> int:
-        left = self._unary(dead=dead)
-        while (level := _PRECEDENCE.get(self._peek(), 0)) >= lowest:
-            operator = self._next()
-            if operator in {"&&", "||"}:
-                decided = bool(left) == (operator == "||")
-                right = self._binary(level + 1, dead=dead or decided)
-                left = int(bool(left) if decided else bool(right))
-            else:
-                right = self._binary(level + 1, dead=dead)
-                left = 0 if dead else _apply(operator, left, right)
-        return left
-
-    # unary := {"!" | "~" | "-" | "+"} ("(" ternary ")" | number | name)
-    def _unary(self, *, dead: bool) -> int:
-        signs = []
-        while self._peek() in {"!", "~", "-", "+"}:
-            signs.append(self._next())
-        word = self._next()
-        if word == "(":
-            result = self._ternary(dead=dead)
-            self._expect(")")
-        elif match := _NUMBER.fullmatch(word):
-            digits = match[1]
-            octal = digits.startswith("0") and digits.isdecimal()
-            result = int(digits, 8) if octal else int(digits, 0)
-        elif _IDENTIFIER.fullmatch(word):
-            if not dead:
-                raise _NoValueError(f"{word} is not defined as a number")
-            result = 0
-        else:
-            raise _NoValueError(f"{word!r} is not expected there" if word else "it ends too soon")
-        for sign in reversed(signs):
-            result = {"!": int(not result), "~": ~result, "-": -result, "+": result}[sign]
-        return result
-
-
-def _apply(operator: str, left: int, right: int) -> int:
-    if operator in {"<<", ">>"}:
-        if not 0 <= right < 64:
-            raise _NoValueError(f"it shifts by {right}")
-        result = left << right if operator == "<<" else left >> right
-    elif operator in {"/", "%"}:
-        if right == 0:
-            raise _NoValueError("it divides by zero")
-        quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
-        result = quotient if operator == "/" else left - quotient * right
-    else:
-        result = _BINARY[operator](left, right)
-    if abs(result) >= 1 << 64:
-        raise _NoValueError("it leaves 64 bits")
-    return result

@@ -1,98 +1,204 @@
-"""Read declarations of system call entry points from the kernel's headers.
-
-A header of the kernel is far more than prototypes; all that does not look like one is passed
-over. Preprocessor conditions are kept beside what they guard, since a few entry points are
-declared several times, for different configurations.
-"""
+"""Declarations in the text of a header: enums, structs, unions and typedefs, as tokens."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from seccompgen.kernel.entry_points import HALVES, Declared
+from seccompgen.kernel.parse.expressions import IDENTIFIER, c_tokens_of
 
-_TYPE_WORDS = frozenset(
-    {"char", "const", "enum", "int", "long", "short", "signed", "struct", "union", "unsigned"}
-    | {"void", "__user"}
-)
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
-_DIRECTIVE = re.compile(r"[ \t]*#[ \t]*(\w+)[ \t]*(.*)")
-_PROTOTYPE = re.compile(
-    r"(?:^|[;{}])\s*(?:asmlinkage\s+|extern\s+)*"
-    r"(?:notrace\s+)?(?:(?:unsigned\s+)?(?:long|int)|void|ssize_t)\s+"
-    r"(?P<name>\w+)\s*\((?P<parameters>(?:[^()]|\([^()]*\))*)\)(?=\s*;)"
-)
-_SPLIT = re.compile(r"(?:compat_arg_u64|SC_ARG64|arg_u32p)\s*\(\s*(\w+)\s*\)")
-_TOKEN = re.compile(r"\w+|\*|\S")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Tokens = tuple[str, ...]
+
+_OPENING = frozenset({"(", "[", "{"})
+_CLOSING = frozenset({")", "]", "}"})
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """One declaration of an entry point.
+@dataclass(frozen=True, slots=True, eq=False)
+class Enumerator:
+    """A name of an enum; its value is that of ``base`` plus ``offset``.
 
-    ``conditions`` are the texts of the ``#if`` around it, each with False where the declaration
-    stands in its ``#else``.
+    ``base`` is the expression of the nearest name before that has one, empty if none has.
     """
 
-    parameters: tuple[Declared, ...]
-    conditions: tuple[tuple[str, bool], ...] = ()
+    name: str
+    base: Tokens
+    offset: int
 
 
-def read_declarations(text: str) -> dict[str, list[Declaration]]:
-    """Return the declarations in ``text``, by the name of the entry point, in their order."""
-    found: dict[str, list[Declaration]] = {}
-    for conditions, piece in _pieces(_COMMENT.sub(" ", text.replace("\\\n", "  "))):
-        at = 0
-        while match := _PROTOTYPE.search(piece, at):
-            declared = Declaration(_parameters(match["parameters"]), conditions)
-            found.setdefault(match["name"], []).append(declared)
-            at = match.end()
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """A struct or a union: its members as ``body``, and the attributes around them."""
+
+    union: bool
+    body: Tokens
+    attributes: Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Typedef:
+    """The tokens between ``typedef`` and its semicolon."""
+
+    name: str
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Declarations:
+    """All that a header declares.
+
+    Records are called ``struct x`` or ``union x``. ``macros_in_enums`` has the bodies of enums in
+    which function-like macros may stand for names; `enumerators` takes these apart when expanded.
+    """
+
+    enumerators: tuple[Enumerator, ...]
+    macros_in_enums: tuple[Tokens, ...]
+    records: dict[str, Record]
+    typedefs: dict[str, Typedef]
+
+
+def declarations(text: str) -> Declarations:
+    """Return what ``text`` declares, which has no directives and no comments any more."""
+    tokens = c_tokens_of.__wrapped__(text)
+    names: list[Enumerator] = []
+    open_enums: list[Tokens] = []
+    records: dict[str, Record] = {}
+    typedefs: dict[str, Typedef] = {}
+    depth = 0
+    for at, word in enumerate(tokens):
+        if word in {"struct", "union", "enum"}:
+            tag, opening, attributes = _head(tokens, at + 1)
+            if opening is None:
+                continue
+            end = closing(tokens, opening)
+            body = tokens[opening + 1 : end]
+            if word == "enum":
+                if _has_calls(body):
+                    open_enums.append(body)
+                else:
+                    names += enumerators(body)
+            elif tag:
+                after = attributes_at(tokens, end + 1)
+                records[f"{word} {tag}"] = Record(word == "union", body, attributes + after)
+        elif word == "typedef" and depth == 0:
+            end = _semicolon(tokens, at)
+            declared = tokens[at + 1 : end]
+            name = _declared_name(declared)
+            if name:
+                typedefs[name] = Typedef(name, declared)
+        elif word == "{":
+            depth += 1
+        elif word == "}":
+            depth -= 1
+    return Declarations(tuple(names), tuple(open_enums), records, typedefs)
+
+
+def enumerators(body: Sequence[str]) -> list[Enumerator]:
+    """Return the names of an enum with ``body``."""
+    result: list[Enumerator] = []
+    base: Tokens = ()
+    offset = 0
+    for part in split(body):
+        if not part or not IDENTIFIER.fullmatch(part[0]):
+            continue
+        if "=" in part:
+            base, offset = tuple(part[part.index("=") + 1 :]), 0
+        result.append(Enumerator(part[0], base, offset))
+        offset += 1
+    return result
+
+
+def split(tokens: Sequence[str], separator: str = ",") -> list[list[str]]:
+    """Split at each ``separator`` that is in no bracket."""
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for word in tokens:
+        if word in _OPENING:
+            depth += 1
+        elif word in _CLOSING:
+            depth -= 1
+        if word == separator and depth == 0:
+            parts.append([])
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def closing(tokens: Sequence[str], opening: int) -> int:
+    """Return the index of the bracket that closes the one at ``opening``, or the end."""
+    depth = 0
+    for at in range(opening, len(tokens)):
+        if tokens[at] in _OPENING:
+            depth += 1
+        elif tokens[at] in _CLOSING:
+            depth -= 1
+            if depth == 0:
+                return at
+    return len(tokens)
+
+
+def attributes_at(tokens: Sequence[str], at: int) -> Tokens:
+    """Return the attributes that begin at ``at``, none if there is something else."""
+    start = at
+    while at < len(tokens) and tokens[at] in ATTRIBUTES:
+        at = closing(tokens, at + 1) + 1 if tokens[at + 1 : at + 2] == ("(",) else at + 1
+    return tuple(tokens[start:at])
+
+
+ATTRIBUTES = frozenset({"__attribute__", "__attribute", "__packed"})
+
+
+def _head(tokens: Tokens, at: int) -> tuple[str, int | None, Tokens]:
+    """Return the tag, the index of the opening brace if there is one, and the attributes before."""
+    attributes = attributes_at(tokens, at)
+    at += len(attributes)
+    tag = ""
+    if at < len(tokens) and IDENTIFIER.fullmatch(tokens[at]):
+        tag = tokens[at]
+        more = attributes_at(tokens, at + 1)
+        attributes += more
+        at += 1 + len(more)
+    return tag, at if tokens[at : at + 1] == ("{",) else None, attributes
+
+
+def _has_calls(body: Tokens) -> bool:
+    """Return True if a macro may stand among the names: a name with a bracket, before any ``=``."""
+    return any(
+        "(" in part[: part.index("=")] if "=" in part else "(" in part for part in split(body)
+    )
+
+
+def _semicolon(tokens: Tokens, at: int) -> int:
+    depth = 0
+    for index in range(at, len(tokens)):
+        if tokens[index] in _OPENING:
+            depth += 1
+        elif tokens[index] in _CLOSING:
+            depth -= 1
+        elif tokens[index] == ";" and depth <= 0:
+            return index
+    return len(tokens)
+
+
+def _declared_name(tokens: Tokens) -> str:
+    """Return the name that a typedef declares, empty if that is not plain."""
+    end = len(tokens)
+    at = 0
+    found = ""
+    while at < end:
+        word = tokens[at]
+        if word in ATTRIBUTES:
+            at += max(len(attributes_at(tokens, at)), 1)
+        elif word in {"{", "["}:
+            at = closing(tokens, at) + 1
+        elif word == "(":
+            if tokens[at + 1 : at + 2] == ("*",) and at + 2 < end:
+                return tokens[at + 2]
+            return found
+        else:
+            if IDENTIFIER.fullmatch(word):
+                found = word
+            at += 1
     return found
-
-
-def _pieces(text: str) -> list[tuple[tuple[tuple[str, bool], ...], str]]:
-    """Cut ``text`` at its conditionals; return each piece with the conditions that it is under."""
-    pieces: list[tuple[tuple[tuple[str, bool], ...], str]] = []
-    stack: list[tuple[str, bool]] = []
-    lines: list[str] = []
-    for line in text.split("\n"):
-        directive = _DIRECTIVE.match(line)
-        if not directive:
-            lines.append(line)
-            continue
-        word, rest = directive[1], directive[2].strip()
-        if word not in {"if", "ifdef", "ifndef", "elif", "else", "endif"}:
-            continue
-        pieces.append((tuple(stack), "\n".join(lines)))
-        lines = []
-        if word in {"if", "ifdef", "ifndef"}:
-            stack.append((rest, word != "ifndef"))
-        elif stack:
-            condition, holds = stack.pop()
-            if word == "elif":
-                stack.append((rest, True))
-            elif word == "else":
-                stack.append((condition, not holds))
-    pieces.append((tuple(stack), "\n".join(lines)))
-    return pieces
-
-
-def _parameters(text: str) -> tuple[Declared, ...]:
-    declared = []
-    for part in text.split(","):
-        split = _SPLIT.fullmatch(part.strip())
-        declared.append(Declared(split[1], HALVES) if split else _parameter(part))
-    if declared == [Declared("", "void")]:
-        return ()
-    return tuple(declared)
-
-
-def _parameter(text: str) -> Declared:
-    tokens = _TOKEN.findall(text)
-    name = ""
-    if len(tokens) > 1 and tokens[-1] not in _TYPE_WORDS and tokens[-1] != "*":
-        before = tokens[-2]
-        if before not in {"struct", "union", "enum"}:
-            name = tokens.pop()
-    return Declared(name, " ".join(tokens))

@@ -28,7 +28,7 @@ from seccompgen.kernel.parse.amendments import (
     NOT_IMPLEMENTED,
     PRIVATE_CALLS,
 )
-from seccompgen.kernel.parse.declarations import Declaration, read_declarations
+from seccompgen.kernel.parse.entry_declarations import Declaration, read_declarations
 from seccompgen.kernel.parse.served import Served
 from seccompgen.kernel.parse.sources import (
     ARM_COMPAT_HEADER,

@@ -12,7 +12,7 @@ from seccompgen.kernel.parse.sources import ARM_COMPAT_HEADER, ARM_COMPAT_TABLE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from seccompgen.kernel.parse.cpp import Macro
+    from seccompgen.kernel.parse.expressions import Macro
     from seccompgen.kernel.parse.tbl import Row
     from seccompgen.kernel.parse.tree import Tree
 

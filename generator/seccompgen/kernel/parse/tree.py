@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from seccompgen.core.errors import Diagnostic, OutsideError, Position
 from seccompgen.io.reading import undecodable
-from seccompgen.kernel.parse.cpp import Included, Macro, Source, preprocess
+from seccompgen.kernel.parse.cpp import Included, Source, preprocess
 from seccompgen.kernel.parse.kbuild import read_assignments
 from seccompgen.kernel.parse.sources import AUDIT, ELF_MACHINES, EMPTY_HEADERS, LINKS
 from seccompgen.kernel.parse.tbl import Row, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from seccompgen.kernel.parse.expressions import Macro
 
 _T = TypeVar("_T")
 

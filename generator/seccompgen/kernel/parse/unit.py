@@ -1,0 +1,340 @@
+"""All headers of constants as one program of an ABI sees them, and the values of their names.
+
+Read leniently: a condition without a value does not hold, an include that is not there is empty,
+and the last definition of a name counts. What a name comes to is either a number, or a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from seccompgen.core.abis import ABIS
+from seccompgen.core.errors import Position
+from seccompgen.kernel.parse.c_types import CType, Model
+from seccompgen.kernel.parse.cpp import Header, Reader, Run, take_apart
+from seccompgen.kernel.parse.declarations import (
+    Declarations,
+    Enumerator,
+    Record,
+    Typedef,
+    declarations,
+    enumerators,
+)
+from seccompgen.kernel.parse.expressions import (
+    NUMBER,
+    Expression,
+    Macro,
+    NoValueError,
+    c_tokens_of,
+    expand,
+    resolve_defined,
+)
+from seccompgen.kernel.parse.headers import model_of, predefined
+from seccompgen.kernel.parse.sources import VIEWS
+from seccompgen.kernel.parse.typed import CInt, TypedExpression, literal, number, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from seccompgen.kernel.parse.tree import Tree
+
+_MOST_TOKENS = 1 << 16
+_MEASURES = tuple(one.name for one in fields(Model))
+_EMPTY_HEADERS = frozenset({"asm/bitsperlong.h", "asm/byteorder.h", "asm/unistd.h"})
+
+Outcome: TypeAlias = CInt | str
+"""A value, or the reason why there is none."""
+_Made: TypeAlias = CInt | CType | str
+_Definition: TypeAlias = Macro | Enumerator | Record | Typedef
+_Kind: TypeAlias = Literal["macro", "enumerator", "record", "typedef"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """An outcome, which holds wherever definitions are there and names are not."""
+
+    outcome: _Made
+    present: frozenset[object]
+    absent: tuple[tuple[_Kind, frozenset[str]], ...]
+
+
+@dataclass(slots=True)
+class _Needs:
+    """What an outcome depends on so far: definitions, and names that have none."""
+
+    present: set[object] = field(default_factory=set)
+    absent: dict[_Kind, set[str]] = field(default_factory=dict)
+
+    def add(self, known: _Known) -> None:
+        """Add what another outcome depends on."""
+        self.present |= known.present
+        for kind, names in known.absent:
+            self.absent.setdefault(kind, set()).update(names)
+
+
+@cache
+def _measure(name: str, value: int) -> tuple[str, int]:
+    """Return a measure of a `Model`, the same object each time."""
+    return (name, value)
+
+
+@dataclass
+class Workshop:
+    """What units of one tree share, so that nothing is done twice for two ABIs."""
+
+    tree: Tree
+    headers: dict[str, Header] = field(default_factory=dict)
+    declared: dict[tuple[Run, ...], Declarations] = field(default_factory=dict)
+    known: dict[object, list[_Known]] = field(default_factory=dict)
+
+    def header(self, path: str) -> Header:
+        """Return the header, taken apart."""
+        if path not in self.headers:
+            self.headers[path] = take_apart(self.tree.source(path))
+        return self.headers[path]
+
+    def declarations(self, runs: tuple[Run, ...]) -> Declarations:
+        """Return what the text of ``runs`` declares."""
+        if runs not in self.declared:
+            self.declared[runs] = declarations("\n".join(run.text for run in runs))
+        return self.declared[runs]
+
+
+class Unit(Reader):
+    """The headers that a program of one ABI reads, and what their names come to."""
+
+    def __init__(self, abi: str, workshop: Workshop) -> None:
+        super().__init__(predefined(abi), self._resolve)
+        self._model = model_of(ABIS[abi])
+        self.used: set[str] = set()
+        self.enumerators: dict[str, Enumerator] = {}
+        self.records: dict[str, Record] = {}
+        self.typedefs: dict[str, Typedef] = {}
+        self._tables: dict[_Kind, Mapping[str, _Definition]] = {
+            "macro": self.macros,
+            "enumerator": self.enumerators,
+            "record": self.records,
+            "typedef": self.typedefs,
+        }
+        self._srcarch = VIEWS[abi].srcarch
+        self._workshop = workshop
+        self._runs: list[Run] = []
+        self._needs = _Needs()
+        self._open: set[object] = set()
+        self._there: frozenset[object] = frozenset()
+
+    # Reading
+
+    def read_all(self, names: Iterable[str]) -> None:
+        """Read headers by the names under which programs include them; absent ones are empty."""
+        for name in names:
+            header = self._resolve(name, Position(""))
+            if header:
+                self.read(header, 0)
+
+    def read_path(self, path: str) -> None:
+        """Read a header that is not for programs, if the tree has it."""
+        header = self._at(path)
+        if header:
+            self.read(header, 0)
+
+    def read(self, header: Header, depth: int) -> None:
+        """Read ``header``, then what the text between its directives declares."""
+        outer, self._runs = self._runs, []
+        super().read(header, depth)
+        if self._runs:
+            self._declare(self._workshop.declarations(tuple(self._runs)))
+        self._runs = outer
+
+    def _resolve(self, name: str, position: Position) -> Header | None:
+        if name in _EMPTY_HEADERS:
+            return None
+        if name.startswith("asm/"):
+            own = f"arch/{self._srcarch}/include/uapi/{name}"
+            return self._at(own) or self._at(f"include/uapi/asm-generic/{name[4:]}")
+        beside = position.file.rpartition("/")[0]
+        return self._at(f"include/uapi/{name.removeprefix('uapi/')}") or self._at(
+            f"{beside}/{name}"
+        )
+
+    def _at(self, path: str) -> Header | None:
+        if path not in self._workshop.tree:
+            return None
+        self.used.add(path)
+        return self._workshop.header(path)
+
+    def _run(self, run: Run) -> None:
+        self.macros.update(run.latest)
+        if run.text:
+            self._runs.append(run)
+
+    def _declare(self, found: Declarations) -> None:
+        self.enumerators.update((one.name, one) for one in found.enumerators)
+        self.records.update(found.records)
+        self.typedefs.update(found.typedefs)
+        if found.macros_in_enums:
+            calls = {name: one for name, one in self.macros.items() if one.parameters is not None}
+            for body in found.macros_in_enums:
+                try:
+                    names = enumerators(expand(body, calls, c_tokens_of, _MOST_TOKENS))
+                except NoValueError:
+                    continue
+                self.enumerators.update((one.name, one) for one in names)
+
+    def _holds(self, word: str, rest: str, _position: Position) -> bool:
+        if word != "if":
+            return (rest.partition(" ")[0] in self.macros) == (word == "ifdef")
+        try:
+            tokens = resolve_defined(c_tokens_of(rest), self.macros)
+            return _Condition(expand(tokens, self.macros, c_tokens_of)).value() != 0
+        except NoValueError:
+            return False
+
+    def _directive(self, word: str, rest: str, position: Position, depth: int) -> None:
+        if word in {"undef", "include"}:
+            super()._directive(word, rest, position, depth)
+
+    # Values
+
+    def close(self) -> None:
+        """End reading: from here on, names have values."""
+        measures = (_measure(name, getattr(self._model, name)) for name in _MEASURES)
+        definitions = (one for table in self._tables.values() for one in table.values())
+        self._there = frozenset((*measures, *definitions))
+
+    def outcome(self, name: str) -> Outcome | None:
+        """Return what ``name`` comes to; None if it is no constant at all."""
+        self._needs = _Needs()
+        macro = self.macros.get(name)
+        if macro is None or macro.body == name:
+            one = self.enumerators.get(name)
+            return self._counted(one) if one else None
+        if macro.parameters is not None or not macro.body:
+            return None
+        match = NUMBER.fullmatch(macro.body)
+        if match:
+            return literal(*number(match), self.measure)
+        return self._evaluated(macro, c_tokens_of(macro.body))
+
+    def _counted(self, one: Enumerator) -> Outcome:
+        made = self._once(one, lambda: self._count(one))
+        return made if isinstance(made, CInt) else str(made)
+
+    def _count(self, one: Enumerator) -> Outcome:
+        base = self._evaluated(one.base, one.base) if one.base else CInt(0)
+        if isinstance(base, str):
+            return base
+        value = base.value + one.offset
+        if -(1 << 31) <= value < 1 << 31:
+            return CInt(value)
+        return wrapped(value, 32 if 0 <= value < 1 << 32 else 64, signed=value < 0)
+
+    def _evaluated(self, key: object, tokens: Sequence[str]) -> Outcome:
+        made = self._once(key, lambda: TypedExpression(self.expanded(tokens), self).value())
+        return made if isinstance(made, CInt) else str(made)
+
+    def _once(self, key: object, make: Callable[[], _Made]) -> _Made:
+        """Return what another ABI made of the same definitions, or make it."""
+        all_known = self._workshop.known.setdefault(key, [])
+        for known in all_known:
+            if known.present <= self._there and all(
+                self._tables[kind].keys().isdisjoint(names) for kind, names in known.absent
+            ):
+                self._needs.add(known)
+                return known.outcome
+        if key in self._open:
+            return "it stands for itself"
+        outer, self._needs = self._needs, _Needs()
+        self._open.add(key)
+        try:
+            made = make()
+        except NoValueError as error:
+            made = str(error)
+        self._open.discard(key)
+        absent = tuple((kind, frozenset(names)) for kind, names in self._needs.absent.items())
+        known = _Known(made, frozenset(self._needs.present), absent)
+        all_known.append(known)
+        self._needs = outer
+        outer.add(known)
+        return made
+
+    def _look(self, kind: _Kind, name: str) -> _Definition | None:
+        found = self._tables[kind].get(name)
+        if found is not None:
+            self._needs.present.add(found)
+        else:
+            self._needs.absent.setdefault(kind, set()).add(name)
+        return found
+
+    def measure(self, name: str) -> int:
+        """Return a measure of the ABI, by its name in `Model`."""
+        value: int = getattr(self._model, name)
+        self._needs.present.add(_measure(name, value))
+        return value
+
+    def record(self, name: str, make: Callable[[Record], CType]) -> CType | None:
+        """Return the type of ``struct x`` or ``union x``; ``make`` makes one that is not known."""
+        return self._type(self._look("record", name), make)
+
+    def typedef(self, name: str) -> bool:
+        """Return True if ``name`` is a typedef."""
+        return self._look("typedef", name) is not None
+
+    def aliased(self, name: str, make: Callable[[Typedef], CType]) -> CType | None:
+        """Return the type that a typedef stands for, made by ``make`` where it is not known."""
+        return self._type(self._look("typedef", name), make)
+
+    def _type(self, found: Any, make: Callable[[Any], CType]) -> CType | None:
+        if found is None:
+            return None
+        made = self._once(found, lambda: make(found))
+        if isinstance(made, CType):
+            return made
+        raise NoValueError(str(made))
+
+    def enumerator(self, name: str) -> CInt | None:
+        """Return the value of a name of an enum."""
+        found = self._look("enumerator", name)
+        if not isinstance(found, Enumerator):
+            return None
+        outcome = self._counted(found)
+        if isinstance(outcome, str):
+            raise NoValueError(outcome)
+        return outcome
+
+    def expanded(self, tokens: Sequence[str]) -> list[str]:
+        """Return tokens without macros."""
+        return expand(tokens, _Watched(self), c_tokens_of, _MOST_TOKENS)
+
+    def integer(self, tokens: Sequence[str]) -> int:
+        """Return the value of an expression."""
+        if len(tokens) == 1 and tokens[0].isdecimal() and tokens[0][0] != "0":
+            return int(tokens[0])
+        return TypedExpression(self.expanded(tokens), self).value().value
+
+    def macro(self, name: str) -> Macro | None:
+        """Return the macro of a name."""
+        if not (name[0].isalpha() or name[0] == "_"):
+            return None
+        found = self._look("macro", name)
+        return found if isinstance(found, Macro) else None
+
+
+class _Watched(dict[str, Macro]):
+    """The macros of a unit, which notes what is asked for."""
+
+    def __init__(self, unit: Unit) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def get(self, key: str, default: Macro | None = None) -> Macro | None:  # type: ignore[override]
+        return self._unit.macro(key) or default
+
+
+class _Condition(Expression):
+    """An expression of ``#if`` as C reads it: a name that is no macro is 0."""
+
+    def _named(self, _word: str) -> int:
+        return 0
