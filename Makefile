@@ -23,7 +23,7 @@ ARGS ?=
 REFRESH ?=
 BASE ?=
 
-.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem clean
+.PHONY: generate test quick test-kernels test-ecosystem check bench bench-optimum bench-record evidence lint types proof fresh pins system qemu ecosystem editor clean
 
 generate: $(READY)
 	$(BIN)/seccompgen tables $(if $(TAG),--tag $(TAG)) $(if $(FROM),--from $(FROM))
@@ -41,7 +41,7 @@ test-kernels: $(READY) qemu
 	$(BIN)/pytest -m kernels -n 2 --dist worksteal tests/guests
 	PYTHONPATH=tests/helpers:tests $(BIN)/python -m guests.matrix
 
-test-ecosystem: $(VENV)/.ecosystem system ecosystem
+test-ecosystem: $(VENV)/.ecosystem system ecosystem editor
 	$(BIN)/pytest -m ecosystem -n 2 --dist loadfile tests/ecosystem
 
 check: fresh lint types proof test
@@ -78,6 +78,16 @@ $(VENV)/.bench: $(READY) requirements/bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
+# The language server that editors have for YAML; without npm, its tests are skipped.
+editor:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory build/editor/.ready; else echo "no npm, so no editor is tried"; fi
+
+build/editor/.ready: requirements/editor/package-lock.json
+	mkdir -p build/editor
+	cp requirements/editor/package.json requirements/editor/package-lock.json build/editor
+	npm ci --prefix build/editor --silent --no-audit --no-fund
+	touch $@
+
 $(VENV)/.ecosystem: $(READY) requirements/ecosystem.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ecosystem.txt
 	touch $@
@@ -98,7 +108,7 @@ $(READY): requirements/dev.txt pyproject.toml
 # Without the right to install, what needs them is skipped and says so.
 SYSTEM := curl gcc libc6-dev libseccomp2 linux-libc-dev ninja-build pypy3 python3 python3-seccomp python3-venv strace
 QEMU := qemu-system-arm qemu-system-mips qemu-system-misc qemu-system-ppc qemu-system-x86 zstd
-ECOSYSTEM := bubblewrap busybox-static clang crun curl docker-cli docker.io g++ gcc gcc-aarch64-linux-gnu git golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace tcl zsh
+ECOSYSTEM := bubblewrap busybox-static clang crun curl docker-cli docker.io g++ gcc gcc-aarch64-linux-gnu git golang-github-opencontainers-specs-dev golang-go jq libc6-dev-arm64-cross libc6-dev-i386 mksh musl-tools nginx-light patchelf podman redis-server runc rustc rustfmt sqlite3 strace systemd tcl zsh
 system: PACKAGES = $(SYSTEM)
 qemu: PACKAGES = $(QEMU)
 ecosystem: PACKAGES = $(ECOSYSTEM)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import inside, said
 from running_kernel import require_x86_64
+from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,3 +43,18 @@ def test_wrong_input_is_told_and_nothing_is_run(
     assert err[0].startswith(complaint)
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "mine.yml").read_text() == "# mine\n"
+
+
+def test_beside_a_schema_the_policy_leads_editors_to_it(tmp_path: Path) -> None:
+    def recorded(*words: str) -> str:
+        run = inside("record", "-o", "p.yml", *words, cwd=tmp_path)
+        assert run.code == 0, run.err
+        return (tmp_path / "p.yml").read_text()
+
+    without = recorded("--", "/bin/true")
+    (tmp_path / SCHEMA_NAME).write_text("{}")
+    assert recorded("--", "/bin/true") == MODELINE + without
+    assert recorded("--", "/bin/true") == MODELINE + without  # it still knows its own
+    assert recorded("--merge", "p.yml", "--", "/bin/true") == MODELINE + without
+    assert inside("build", "p.yml", "-o", "sandbox", cwd=tmp_path).code == 0
+    assert inside("verify", "sandbox", "--policy", "p.yml", cwd=tmp_path).code == 0

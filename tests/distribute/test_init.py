@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from command import ROOT, inside, said, snapshot
 from seccompgen.distribute.scaffold import KINDS
+from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
 from seccompgen.policy.stock import stock_policies
 from transcript import blocks, replay
 
@@ -139,7 +140,7 @@ def test_a_second_run_changes_nothing_and_a_second_policy_joins(tmp_path: Path) 
     again = inside("init", cwd=tmp_path)
     assert again.code == 0
     assert [line for line in again.out.splitlines() if line.startswith(("wrote", "added"))] == []
-    assert again.out.count(", which is there already\n") == 3
+    assert again.out.count(", which is there already\n") == 4
     assert snapshot(tmp_path) == before
     assert inside("init", "--policy", "no_network", cwd=tmp_path).code == 0
     after = snapshot(tmp_path)
@@ -148,6 +149,14 @@ def test_a_second_run_changes_nothing_and_a_second_policy_joins(tmp_path: Path) 
         *("seccomp/no_network.yml", "seccomp/stock/no_network.yml"),
         "tests/test_seccomp_no_network.py",
     }
+
+
+def test_the_policy_leads_editors_to_the_schema_beside_it(tmp_path: Path) -> None:
+    assert inside("init", cwd=tmp_path).code == 0
+    policies = tmp_path / "seccomp"
+    assert (policies / "no_exec.yml").read_text().startswith(MODELINE)
+    assert (policies / SCHEMA_NAME).read_text() == inside("schema").out
+    assert "_policy" not in inside("build", cwd=tmp_path).out
 
 
 def test_files_that_are_there_are_kept_even_dangling_links(tmp_path: Path) -> None:

@@ -57,9 +57,14 @@ def test_bits_that_the_kernel_ignores(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_only_stricter_is_a_note(tmp_path: Path, form: str) -> None:
-    kinds = found(tmp_path, form, "socket", WIDE, default="errno", action="allow")
-    assert kinds["ignored-bits"].severity.value == "note"
+def test_a_negative_number_in_one_of_its_forms(tmp_path: Path, form: str) -> None:
+    """An allowlist that refuses what some programs pass for AT_FDCWD is stricter, no hole."""
+    minus = "{argument: 0, operation: Equal, value: %s, width: %d}"
+    one = found(tmp_path, form, "openat", minus % ("0xffffff9c", 64), "x86_64", "errno", "allow")
+    assert one["ignored-bits"].severity.value == "note"
+    narrow = minus % ("0xffffff9c", 32)
+    assert not found(tmp_path, form, "openat", narrow, "x86_64", "errno", "allow")
+    assert not found(tmp_path, form, "socket", WIDE, default="errno", action="allow")
 
 
 @pytest.mark.parametrize("form", FORMS)

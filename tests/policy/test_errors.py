@@ -56,7 +56,7 @@ CASES = {
         [
             "p.yml:3:1: unknown key 'syscals' (did you mean 'syscalls'?); known: description, "
             "arches, compat_arches, default_action, unknown_action, bad_arch_action, "
-            "no_new_privs, flags, install_on_import, include, groups, syscalls"
+            "no_new_privs, flags, install_on_import, multiplexed, include, groups, syscalls"
         ],
     ),
     "no default": (
@@ -68,7 +68,10 @@ CASES = {
     ),
     "no rules": (
         HEAD,
-        ["p.yml:1:1: 'syscalls' is missing or empty: the filter would do nothing of its own"],
+        [
+            "p.yml:1:1: 'syscalls' is missing, so the filter would do nothing of its own; if it "
+            "shall give all calls one answer, write syscalls: []"
+        ],
     ),
     "actions": (
         HEAD
@@ -98,7 +101,7 @@ CASES = {
             "p.yml:8:18: 'argument' must be 0 to 5, not 6",
             "p.yml:9:19: unknown operation 'Same'; known: Equal, NotEqual, GreaterThan, "
             "LessThan, GreaterOrEqual, LessOrEqual, BitsSet, BitsNotSet, MaskedEqual",
-            "p.yml:10:33: 'value' must be 0 to 2**64-1, not 18446744073709551616",
+            "p.yml:10:33: 'value' must be -2**63 to 2**64-1, not 18446744073709551616",
             "p.yml:11:7: 'operation' is missing",
             "p.yml:12:33: 'width' must be 32 or 64, not 16",
             "p.yml:14:16: 'arguments' must not be empty",
@@ -174,20 +177,21 @@ CASES = {
     "never true where arguments have 32 bits": (
         "default_action: errno\narches: [i386, ppc]\nsyscalls:\n- action: allow\n"
         "  names_with_args:\n"
-        "  - {name: read, arguments: [{operation: GreaterThan, value: 0xFFFFFFFF}]}\n"
-        "  - {name: write, arguments: [{operation: LessOrEqual, value: 0xFFFFFFFF}]}\n"
-        "  - {name: write, arguments: [{operation: Equal, value: 0x500000000}]}\n",
+        "  - {name: read, arguments: [{operation: GreaterThan, value: 0xFFFFFFFF, width: 64}]}\n"
+        "  - {name: write, arguments: [{operation: LessOrEqual, value: 0xFFFFFFFF, width: 64}]}\n"
+        "  - {name: write, arguments: [{operation: Equal, value: 0x500000000, width: 64}]}\n",
         [
-            "p.yml:6:12: this rule for 'read' can never match: arg0 > 0xffffffff is never true "
-            "where arguments have 32 bits",
-            "p.yml:8:12: this rule for 'write' can never match: arg0 == 0x500000000 is never true "
+            "p.yml:6:12: this rule for 'read' can never match: u64(arg0) > 0xffffffff is never "
+            "true where arguments have 32 bits",
+            "p.yml:8:12: this rule for 'write' can never match: u64(arg0) == 0x500000000 is never "
+            "true "
             "where arguments have 32 bits",
         ],
     ),
     "hidden where arguments have 32 bits": (
         "default_action: errno\narches: [i386]\nsyscalls:\n- action: allow\n"
         "  names_with_args:\n"
-        "  - {name: read, arguments: [{operation: LessThan, value: 0x100000000}]}\n"
+        "  - {name: read, arguments: [{operation: LessThan, value: 0x100000000, width: 64}]}\n"
         "- {action: trap, names: [read]}\n",
         [
             "p.yml:7:26: this rule for 'read' can never match: allow at p.yml:6:12 comes first "
@@ -197,11 +201,12 @@ CASES = {
     "hidden on one ABI, and never true on the other": (
         "default_action: errno\narches: [i386, x86_64]\nsyscalls:\n- action: allow\n"
         "  names_with_args:\n"
-        "  - {name: read, arguments: [{operation: GreaterThan, value: 5}]}\n"
+        "  - {name: read, arguments: [{operation: GreaterThan, value: 5, width: 64}]}\n"
         "- action: trap\n  names_with_args:\n"
-        "  - {name: read, arguments: [{operation: Equal, value: 0x100000000}]}\n",
+        "  - {name: read, arguments: [{operation: Equal, value: 0x100000000, width: 64}]}\n",
         [
-            "p.yml:9:12: this rule for 'read' where arg0 == 0x100000000 can never match: allow at "
+            "p.yml:9:12: this rule for 'read' where u64(arg0) == 0x100000000 can never match: "
+            "allow at "
             "p.yml:6:12 comes first and answers all of it"
         ],
     ),
@@ -326,11 +331,11 @@ def test_what_is_never_true_on_some_abis_is_a_note(tmp_path: Path) -> None:
     text = (
         "default_action: errno\narches: [x86_64, i386, arm, ppc]\nsyscalls:\n- action: allow\n"
         "  names_with_args:\n"
-        "  - {name: read, arguments: [{operation: Equal, value: 0xffffffffffffff9c}]}\n"
+        "  - {name: read, arguments: [{operation: Equal, value: 0xffffffffffffff9c, width: 64}]}\n"
     )
     assert notes(tmp_path, text) == [
-        "p.yml:6:12: arg0 == 0xffffffffffffff9c is never true on i386, ppc, where arguments have "
-        "32 bits: this rule for 'read' is skipped there"
+        "p.yml:6:12: u64(arg0) == 0xffffffffffffff9c is never true on i386, ppc, where arguments "
+        "have 32 bits: this rule for 'read' is skipped there"
     ]
     assert notes(tmp_path, text.replace("action: allow", "action: allow\n  optional: true")) == []
     assert notes(tmp_path, text.replace("Equal", "NotEqual")) == []
@@ -345,15 +350,14 @@ def test_an_abi_of_other_tags_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert errors(tmp_path, alone) == ["p.yml:2:10: Linux TAG has no s390: left out"]
 
 
-def test_a_repeated_name_is_a_note_unless_the_group_is_idle(tmp_path: Path) -> None:
+def test_a_repeated_rule_is_a_note(tmp_path: Path) -> None:
     text = HEAD + "syscalls:\n- {action: allow, names: [read]}\n"
     again = "- {action: allow, names: [read, write]}\n"
     assert notes(tmp_path, text + again) == ["p.yml:5:27: 'read' repeats p.yml:4:27"]
     idle = "- {action: allow, names: [read]}\n"
-    assert errors(tmp_path, text + idle) == [
-        "p.yml:5:27: this rule for 'read' can never match: allow at p.yml:4:27 comes first and "
-        "answers all of it"
-    ]
+    assert notes(tmp_path, text + idle) == ["p.yml:5:27: 'read' repeats p.yml:4:27"]
+    part = "- {action: allow, names: [read], when: fd == 3}\n"
+    assert notes(tmp_path, text + part) == ["p.yml:5:27: 'read' repeats p.yml:4:27"]
 
 
 @pytest.mark.parametrize("bomb", [

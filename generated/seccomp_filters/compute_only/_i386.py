@@ -34,7 +34,7 @@ PROGRAM = (
     b"\x35\x00\x36\x00\x37\x00\x00\x00"  # jge  55 fcntl                -> fcntl, fcntl64 (1)
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x02\x00\x7f\x66\x00\x00"  # jge  0x667f                  -> ioctl
-    b"\x15\x00\x74\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x74\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x15\x00\x73\x02\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow else errno(ENOTTY)
     # ioctl: compute_only.yml:93, 96, 99
     b"\x15\x00\x72\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
@@ -86,9 +86,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x4d\x4c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x4d\x4c\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x15\x00\x4c\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x4c\x4b\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x04\x00\xc7\x00\x00\x00"  # jge  199 getuid32            -> from getuid32
     b"\x15\x00\x31\x00\xc0\x00\x00\x00"  # jeq  192 mmap2               -> mmap and others
@@ -105,12 +105,12 @@ PROGRAM = (
     b"\x15\x00\x41\x40\xdb\x00\x00\x00"  # jeq  219 madvise             -> allow else errno(EPERM)
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 68, 71, 74, 78
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)
+    b"\x15\x00\x02\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x45\x00\x00\x3e\xfc\xff\xff\xff"  # jset 0xfffffffc              else allow
-    b"\x15\x00\x3d\x3c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x3d\x3c\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3a\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x3a\x3b\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
     # from gettid:
     b"\x35\x00\x1b\x00\x55\x01\x00\x00"  # jge  341 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0b\x00\x0c\x01\x00\x00"  # jge  268 statfs64            -> from statfs64

@@ -40,7 +40,7 @@ PROGRAM = (
     b"\x00\x35\x85\x83\x00\x00\x00\x35"  # jge  53                      -> errno(ENOSYS) else errno(EPERM)
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x82\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x82\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x15\x81\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x80\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x7f\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
@@ -49,8 +49,8 @@ PROGRAM = (
     b"\x00\x35\x0b\x00\x00\x00\x00\x5a"  # jge  90 mmap                 -> from mmap
     b"\x00\x35\x03\x00\x00\x00\x00\x38"  # jge  56                      -> from setpgid
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x41\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)
-    b"\x00\x15\x41\x79\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
+    b"\x00\x35\x41\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)       ; cmd >= F_GETLK
+    b"\x00\x15\x41\x79\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow ; cmd == F_SETFL
     # from setpgid:
     b"\x00\x35\x04\x00\x00\x00\x00\x46"  # jge  70 setreuid             -> from setreuid
     b"\x00\x35\x02\x00\x00\x00\x00\x3f"  # jge  63 dup2                 -> from dup2
@@ -101,9 +101,9 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x51\x50\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x51\x50\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:240
-    b"\x00\x15\x50\x4f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x50\x4f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x01\x00\x00\x00\x00\xb6"  # jge  182 lchown              -> from lchown
     b"\x00\x15\x4d\x4e\x00\x00\x00\xb2"  # jeq  178 rt_sigqueueinfo     -> errno(EPERM) else allow
@@ -133,13 +133,13 @@ PROGRAM = (
     # from fcntl64:
     b"\x00\x35\x06\x00\x00\x00\x00\xf0"  # jge  240 readahead           -> from readahead
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
+    b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x00\x45\x00\x39\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     # fcntl, fcntl64 (1): compute_only.yml:68, 78
-    b"\x00\x15\x38\x37\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x38\x37\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x35\x36\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x35\x36\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
     # from readahead:
     b"\x00\x35\x01\x00\x00\x00\x00\xfd"  # jge  253 set_tid_address     -> setreuid and others
     b"\x00\x35\x0b\x33\x00\x00\x00\xf6"  # jge  246 fadvise64           -> ipc and others else errno(EPERM)

@@ -32,7 +32,7 @@ PROGRAM = (
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x5b\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x5a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x5a\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x15\x59\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x58\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
@@ -40,7 +40,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x54\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x52\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
+    b"\x00\x45\x52\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x51\x50\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fcntl:
@@ -48,11 +48,11 @@ PROGRAM = (
     b"\x00\x35\x06\x00\x00\x00\x13\xcf"  # jge  5071 flock              -> from flock
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl
-    b"\x00\x15\x00\x4c\x00\x00\x00\x04"  # jeq  4                       else allow
+    b"\x00\x15\x00\x4c\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x49\x4a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x49\x4a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
     # fcntl: compute_only.yml:68
-    b"\x00\x15\x49\x48\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x49\x48\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x00\x35\x05\x00\x00\x00\x13\xf1"  # jge  5105 geteuid            -> from geteuid
     b"\x00\x35\x02\x00\x00\x00\x13\xe6"  # jge  5094 gettimeofday       -> from gettimeofday
@@ -83,9 +83,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x33\x32\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x33\x32\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x00\x15\x32\x31\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x32\x31\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x00\x35\x00\x19\x00\x00\x14\x4d"  # jge  5197 cacheflush         else sched_getaffinity, prlimit64
     b"\x00\x35\x02\x00\x00\x00\x14\x5b"  # jge  5211 rt_sigreturn       -> from rt_sigreturn
@@ -133,7 +133,7 @@ PROGRAM = (
     b"\x00\x15\x10\x11\x00\x00\x14\xc8"  # jeq  5320 copy_file_range    -> errno(EPERM) else allow
     # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x00\x35\x11\x00\x00\x00\x19\x49"  # jge  6473                    -> errno(ENOSYS)
     b"\x00\x35\x09\x00\x00\x00\x15\x4e"  # jge  5454 futex_wake         -> from futex_wake

@@ -37,7 +37,7 @@ PROGRAM = (
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x61\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
-    b"\x00\x15\x60\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
+    b"\x00\x15\x60\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x00\x15\x5f\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x5e\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
@@ -45,7 +45,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x15\x00\x5a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x58\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)
+    b"\x00\x45\x58\x00\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
     b"\x00\x20\x00\x00\x00\x00\x00\x10"  # ld   args[0].hi
     b"\x00\x15\x57\x56\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fcntl:
@@ -77,9 +77,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x41\x40\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x41\x40\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x00\x15\x40\x3f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x40\x3f\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from sched_getaffinity:
     b"\x00\x35\x04\x00\x00\x00\x18\x44"  # jge  6212 fcntl64            -> from fcntl64
     b"\x00\x35\x00\x1c\x00\x00\x18\x35"  # jge  6197 cacheflush         else sched_getaffinity, prlimit64
@@ -91,11 +91,11 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x00\x37\x00\x00\x00\x04"  # jeq  4                       else allow
+    b"\x00\x15\x00\x37\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x34\x35\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x34\x35\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
     # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x34\x33\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x34\x33\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from set_tid_address:
     b"\x00\x35\x08\x33\x00\x00\x18\x47"  # jge  6215 semtimedop         -> semtimedop and others else allow
     # from clock_gettime:
@@ -134,7 +134,7 @@ PROGRAM = (
     b"\x00\x45\x1a\x19\x00\x00\x00\x0b"  # jset 11                      -> allow else errno(EPERM)
     # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x00\x35\x02\x00\x00\x00\x19\x03"  # jge  6403 clock_gettime64    -> from clock_gettime64
     b"\x00\x15\x16\x00\x00\x00\x18\xbb"  # jeq  6331 rseq               -> allow

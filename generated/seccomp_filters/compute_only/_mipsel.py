@@ -34,7 +34,7 @@ PROGRAM = (
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x75\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
-    b"\x15\x00\x74\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
+    b"\x15\x00\x74\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow                    ; cmd == FIONBIO
     b"\x15\x00\x73\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x72\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
@@ -55,7 +55,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x64\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x62\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x45\x00\x62\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x61\x60\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from munmap:
@@ -89,9 +89,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x49\x48\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x48\x47\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x35\x00\x05\x00\x7c\x10\x00\x00"  # jge  4220 fcntl64            -> fcntl, fcntl64 (1)
     b"\x15\x00\x2c\x00\x72\x10\x00\x00"  # jeq  4210 mmap2              -> mprotect, mmap2, pkey_mprotect
@@ -102,11 +102,11 @@ PROGRAM = (
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl, fcntl64 (2)
-    b"\x15\x00\x00\x3f\x04\x00\x00\x00"  # jeq  4                       else allow
+    b"\x15\x00\x00\x3f\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x3c\x3d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x3c\x3d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (FASYNC|O_LARGEFILE)
     # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x3c\x3b\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from reserved221:
     b"\x35\x00\x1c\x00\x02\x11\x00\x00"  # jge  4354 memfd_create       -> from memfd_create
     b"\x35\x00\x08\x00\xaa\x10\x00\x00"  # jge  4266 tgkill             -> from tgkill
@@ -154,7 +154,7 @@ PROGRAM = (
     b"\x45\x00\x1a\x19\x03\x00\x00\x00"  # jset 3                       -> allow else errno(EPERM)
     # mprotect, mmap2, pkey_mprotect: compute_only.yml:117, 120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x17\x18\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x02\x00\x29\x11\x00\x00"  # jge  4393 semget             -> from semget
     b"\x35\x00\x1b\x00\x11\x11\x00\x00"  # jge  4369                    -> errno(ENOSYS)

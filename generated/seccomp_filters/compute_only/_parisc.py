@@ -33,7 +33,7 @@ PROGRAM = (
     b"\x00\x45\x80\x7f\xff\xff\xff\xd1"  # jset 0xffffffd1              -> allow else errno(EPERM)
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x7e\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x7e\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x15\x7d\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x7c\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x7b\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
@@ -93,9 +93,9 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\xad"  # jge  173 rt_sigreturn        -> from rt_sigreturn
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl
-    b"\x00\x35\x4e\x4d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x4e\x4d\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:240
-    b"\x00\x15\x4d\x4c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x4d\x4c\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x00\x4c\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     else allow
     b"\x00\x35\x01\x00\x00\x00\x00\xc4"  # jge  196                     -> from lstat64
@@ -106,12 +106,12 @@ PROGRAM = (
     b"\x00\x45\x47\x48\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x00\x45\x00\x00\x00\x04"  # jeq  4                       else allow
+    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)       ; cmd >= F_GETLK
+    b"\x00\x15\x00\x45\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x42\x43\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x42\x43\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
     # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x42\x41\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x42\x41\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x20\x00\x00\x00\x01\x53"  # jge  339 getrandom           -> from getrandom
     b"\x00\x35\x0e\x00\x00\x00\x01\x03"  # jge  259 tgkill              -> from tgkill
@@ -168,7 +168,7 @@ PROGRAM = (
     b"\x00\x45\x1a\x19\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x17\x18\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x00\x35\x03\x00\x00\x00\x01\x93"  # jge  403 clock_gettime64     -> from clock_gettime64
     b"\x00\x35\x01\x00\x00\x00\x01\x64"  # jge  356 cacheflush          -> from cacheflush

@@ -43,7 +43,7 @@ PROGRAM = (
     b"\x00\x15\x71\x70\x00\x00\x00\x50"  # jeq  80 getgroups            -> allow else errno(EPERM)
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x6f\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
+    b"\x00\x15\x6f\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x00\x15\x6e\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x6d\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\x6c\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
@@ -93,9 +93,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x47\x46\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x46\x45\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x0c\x00\x00\x00\x00\xcb"  # jge  203                     -> from gettid
     b"\x00\x35\x05\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl, fcntl64 (1)
@@ -108,12 +108,12 @@ PROGRAM = (
     b"\x00\x45\x3e\x3f\x00\x00\x00\x03"  # jset 3 read                  -> errno(EPERM) else allow
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)
-    b"\x00\x15\x00\x3c\x00\x00\x00\x04"  # jeq  4                       else allow
+    b"\x00\x35\x03\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (2)       ; cmd >= F_GETLK
+    b"\x00\x15\x00\x3c\x00\x00\x00\x04"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x39\x3a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x39\x3a\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
     # fcntl, fcntl64 (2): compute_only.yml:68, 78
-    b"\x00\x15\x39\x38\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x39\x38\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from gettid:
     b"\x00\x35\x04\x00\x00\x00\x00\xd5"  # jge  213                     -> from io_setup
     b"\x00\x35\x1e\x00\x00\x00\x00\xd4"  # jge  212 sched_getaffinity   -> sched_getaffinity, prlimit64
@@ -171,7 +171,7 @@ PROGRAM = (
     b"\x00\x45\x11\x10\x00\x00\x00\x05"  # jset 5 open                  -> allow else errno(EPERM)
     # mmap2 and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x0e\x0f\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x00\x35\x0f\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)
     b"\x00\x35\x0a\x00\x00\x00\x01\xc6"  # jge  454 futex_wake          -> from futex_wake

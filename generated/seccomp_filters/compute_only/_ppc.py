@@ -39,14 +39,14 @@ PROGRAM = (
     b"\x00\x35\x71\x4b\x00\x00\x00\x4c"  # jge  76 getrlimit            -> allow else setreuid and others
     # fcntl: compute_only.yml:61, 64
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x35\x33\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)
-    b"\x00\x15\x33\x6e\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow
+    b"\x00\x35\x33\x00\x00\x00\x00\x05"  # jge  5                       -> fcntl, fcntl64 (1)       ; cmd >= F_GETLK
+    b"\x00\x15\x33\x6e\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2) else allow ; cmd == F_SETFL
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x6c\x00\x00\x00\x54\x21"  # jeq  0x5421                  -> allow
     b"\x00\x15\x6b\x00\x00\x00\x66\x7e"  # jeq  0x667e                  -> allow
     b"\x00\x15\x6a\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
-    b"\x00\x15\x69\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
+    b"\x00\x15\x69\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
     # from mmap:
     b"\x00\x35\x18\x00\x00\x00\x00\xaa"  # jge  170 getresgid           -> from getresgid
@@ -90,9 +90,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> prctl (2)
-    b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x00\x35\x49\x48\x00\x00\x00\x0f"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x00\x15\x48\x47\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from chown:
     b"\x00\x15\x2f\x00\x00\x00\x00\xc0"  # jeq  192 mmap2               -> mmap and others
     b"\x00\x15\x46\x00\x00\x00\x00\xb9"  # jeq  185 sigaltstack         -> allow
@@ -106,13 +106,13 @@ PROGRAM = (
     b"\x00\x35\x0a\x00\x00\x00\x00\xdf"  # jge  223 sched_getaffinity   -> from sched_getaffinity
     b"\x00\x35\x06\x00\x00\x00\x00\xcd"  # jge  205 madvise             -> from madvise
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
-    b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)
+    b"\x00\x15\x02\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl, fcntl64 (2)       ; cmd == F_SETFL
     b"\x00\x45\x00\x3c\xff\xff\xff\xfc"  # jset 0xfffffffc              else allow
     # fcntl, fcntl64 (1): compute_only.yml:68, 78
-    b"\x00\x15\x3b\x3a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x00\x15\x3b\x3a\x00\x00\x04\x06"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x38\x39\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x00\x45\x38\x39\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
     # from madvise:
     b"\x00\x35\x01\x00\x00\x00\x00\xd0"  # jge  208 tkill               -> from tkill
     # munmap and others:
@@ -163,7 +163,7 @@ PROGRAM = (
     b"\x00\x15\x18\x17\x00\x00\x01\x83"  # jeq  387 rseq                -> allow else errno(EPERM)
     # mmap and others:
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
-    b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow
+    b"\x00\x45\x15\x16\x00\x00\x00\x04"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from semget:
     b"\x00\x15\x02\x00\x00\x00\x01\x93"  # jeq  403 clock_gettime64     -> clock_gettime and others
     b"\x00\x35\x13\x15\x00\x00\x01\x89"  # jge  393 semget              -> errno(EPERM) else errno(ENOSYS)

@@ -19,7 +19,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x89\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x87\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x45\x00\x87\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x87\x85\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from mprotect:
@@ -48,12 +48,12 @@ PROGRAM = (
     b"\x15\x00\x78\x73\x3b\x00\x00\x40"  # jeq  0x4000003b              -> errno(ENOSYS) else errno(EPERM)
     # fcntl (1): compute_only.yml:61, 64
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)
-    b"\x15\x00\x00\x72\x04\x00\x00\x00"  # jeq  4                       else allow
+    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl (2)                ; cmd >= F_GETLK
+    b"\x15\x00\x00\x72\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x6e\x70\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x6e\x70\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
     # fcntl (2): compute_only.yml:68
-    b"\x15\x00\x6f\x6d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x6f\x6d\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x18\x00\x9e\x00\x00\x40"  # jge  0x4000009e arch_prctl   -> from arch_prctl
     b"\x35\x00\x13\x00\x9d\x00\x00\x40"  # jge  0x4000009d prctl        -> prctl (1)
@@ -87,9 +87,9 @@ PROGRAM = (
     # prctl (1): compute_only.yml:234, 237
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl (2)
-    b"\x35\x00\x57\x55\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x57\x55\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl (2): compute_only.yml:240
-    b"\x15\x00\x56\x54\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x56\x54\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x07\x00\xcc\x00\x00\x40"  # jge  0x400000cc sched_getaffinity -> from sched_getaffinity
     b"\x35\x00\x05\x00\xc9\x00\x00\x40"  # jge  0x400000c9 time         -> from time
@@ -168,7 +168,7 @@ PROGRAM = (
     b"\x45\x00\x22\x1d\x09\x00\x00\x00"  # jset 9 x86_64 mmap           -> errno(ENOSYS) else errno(EPERM)
     # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x1b\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x1b\x1d\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x07\x00\xc6\x01\x00\x40"  # jge  0x400001c6 futex_wake   -> from futex_wake
     b"\x35\x00\x02\x00\xa8\x01\x00\x40"  # jge  0x400001a8 pidfd_send_signal -> from pidfd_send_signal
@@ -189,7 +189,7 @@ PROGRAM = (
     # from ioctl:
     b"\x35\x00\x06\x00\x03\x02\x00\x40"  # jge  0x40000203 readv        -> from readv
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x0e\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x15\x00\x0d\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x0c\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x0b\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow

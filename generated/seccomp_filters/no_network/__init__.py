@@ -27,10 +27,10 @@ The first line that a call fits answers it:
     =============  ========================================
     answer         calls
     =============  ========================================
-    errno(EACCES)  socket where u32(arg0) != 1
-    errno(EACCES)  socketpair where u32(arg0) != 1
-    errno(EACCES)  socketcall where u32(arg0) == 1
-    errno(EACCES)  socketcall where u32(arg0) == 8
+    errno(EACCES)  socket where family != AF_UNIX
+    errno(EACCES)  socketpair where family != AF_UNIX
+    errno(EACCES)  socketcall where call == SYS_SECCOMP
+    errno(EACCES)  socketcall where call == SYS_SOCKETPAIR
     errno(ENOSYS)  io_uring_setup, io_uring_enter, io_uring_register
     errno(EPERM)   pidfd_getfd
     allow          every other system call

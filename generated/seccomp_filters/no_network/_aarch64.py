@@ -14,7 +14,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\xc8\x00\x00\x00"  # jge  200 bind                -> from bind
     b"\x35\x00\x00\x0a\xc6\x00\x00\x00"  # jge  198 socket              else allow
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from bind:
     b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree

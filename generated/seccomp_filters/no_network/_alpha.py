@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x15\x00\x20\x1e\x77\x00\x00\x00"  # jeq  119                     -> errno(ENOSYS) else allow
     # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x1c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x1c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from osf_pid_block:
     b"\x35\x00\x14\x00\x95\x01\x00\x00"  # jge  405 exit_group          -> from exit_group

@@ -74,7 +74,7 @@ PROGRAM = (
     b"\x35\x00\x03\x00\x21\x01\x00\x00"  # jge  289 send                -> from send
     # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0c\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from send:
     b"\x35\x00\x00\x0a\x92\x01\x00\x00"  # jge  402                     else allow

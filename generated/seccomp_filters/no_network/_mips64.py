@@ -17,7 +17,7 @@ PROGRAM = (
     b"\x00\x35\x0f\x0e\x00\x00\x11\x79"  # jge  4473                    -> errno(ENOSYS) else kill_process
     # socket, socketpair: no_network.yml:42, 45
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # from setsockopt:
     b"\x00\x35\x01\x00\x00\x00\x14\xd1"  # jge  5329                    -> from pidfd_send_signal

@@ -22,7 +22,7 @@ PROGRAM = (
     b"\x35\x00\x0c\x0e\x70\x17\x00\x00"  # jge  6000 read               -> allow else errno(ENOSYS)
     # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from setsockopt:
     b"\x35\x00\x01\x00\xbd\x18\x00\x00"  # jge  6333                    -> from clock_gettime64

@@ -19,8 +19,8 @@ PROGRAM = (
     b"\x00\x35\x14\x16\x00\x00\x00\xc6"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
     # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x07\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SECCOMP
+    b"\x00\x15\x07\x11\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from rtas:
     b"\x00\x35\x07\x00\x00\x00\x01\x6e"  # jge  366                     -> from mlock2
     b"\x00\x15\x03\x00\x00\x00\x01\x46"  # jeq  326 socket              -> socket, socketpair
@@ -29,7 +29,7 @@ PROGRAM = (
     b"\x00\x15\x0e\x0c\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else allow
     # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x0a\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # from mlock2:
     b"\x00\x35\x05\x00\x00\x00\x01\xac"  # jge  428 open_tree           -> from open_tree

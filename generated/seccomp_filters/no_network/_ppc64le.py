@@ -19,8 +19,8 @@ PROGRAM = (
     b"\x35\x00\x14\x16\xc6\x00\x00\x00"  # jge  198 pciconfig_read      -> allow else errno(ENOSYS)
     # socketcall: no_network.yml:56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)
-    b"\x15\x00\x07\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow
+    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SECCOMP
+    b"\x15\x00\x07\x11\x08\x00\x00\x00"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from rtas:
     b"\x35\x00\x07\x00\x6e\x01\x00\x00"  # jge  366                     -> from mlock2
     b"\x15\x00\x03\x00\x46\x01\x00\x00"  # jeq  326 socket              -> socket, socketpair
@@ -29,7 +29,7 @@ PROGRAM = (
     b"\x15\x00\x0e\x0c\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else allow
     # socket, socketpair: no_network.yml:42, 45, 56, 59
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0a\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from mlock2:
     b"\x35\x00\x05\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree

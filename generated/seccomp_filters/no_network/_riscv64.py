@@ -16,7 +16,7 @@ PROGRAM = (
     b"\x15\x00\x0c\x0a\x26\x00\x00\x00"  # jeq  38                      -> errno(ENOSYS) else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x08\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from bind:
     b"\x35\x00\x04\x00\xac\x01\x00\x00"  # jge  428 open_tree           -> from open_tree

@@ -78,12 +78,12 @@ PROGRAM = (
     b"\x00\x35\x10\x0e\x00\x00\x01\x07"  # jge  263                     -> errno(ENOSYS) else allow
     # socketcall: no_network.yml:56, 59
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)
-    b"\x00\x15\x03\x0b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow
+    b"\x00\x15\x04\x00\x00\x00\x00\x01"  # jeq  1                       -> errno(EACCES)            ; call == SYS_SECCOMP
+    b"\x00\x15\x03\x0b\x00\x00\x00\x08"  # jeq  8                       -> errno(EACCES) else allow ; call == SYS_SOCKETPAIR
     # from socket:
     b"\x00\x35\x03\x00\x00\x00\x01\x69"  # jge  361 bind                -> from bind
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow
+    b"\x00\x15\x08\x00\x00\x00\x00\x01"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x00\x06\x00\x00\x00\x05\x00\x0d"  # ret  errno(EACCES)
     # from bind:
     b"\x00\x35\x08\x00\x00\x00\x01\xd9"  # jge  473                     -> errno(ENOSYS)

@@ -16,7 +16,7 @@ PROGRAM = (
     b"\x15\x00\x00\x0d\x70\x00\x00\x00"  # jeq  112 socketpair          else allow
     # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x0b\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     # from available222:
     b"\x35\x00\x02\x00\x61\x01\x00\x00"  # jge  353                     -> from clock_gettime64

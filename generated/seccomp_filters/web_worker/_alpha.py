@@ -30,7 +30,7 @@ PROGRAM = (
     # from open:
     b"\x35\x00\x02\x00\x2e\x00\x00\x00"  # jge  46 osf_old_sigaction    -> from osf_old_sigaction
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC|0x140)
     # from osf_old_sigaction:
     b"\x35\x00\x01\x00\x31\x00\x00\x00"  # jge  49 osf_getlogin         -> from osf_getlogin
     b"\x35\x00\xc7\xc6\x2f\x00\x00\x00"  # jge  47 getgid               -> allow else errno(EPERM)
@@ -42,7 +42,7 @@ PROGRAM = (
     b"\x15\x00\xc3\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
     b"\x15\x00\xc2\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\xc1\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
-    b"\x15\x00\xc0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
+    b"\x15\x00\xc0\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
     # from osf_reboot:
     b"\x35\x00\x03\x00\x43\x00\x00\x00"  # jge  67 stat                 -> from stat
@@ -64,41 +64,41 @@ PROGRAM = (
     # from fcntl:
     b"\x35\x00\x07\x00\x5d\x00\x00\x00"  # jge  93 osf_select           -> from osf_select
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)
-    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)
-    b"\x15\x00\xac\xad\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow
+    b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (2)                ; cmd >= F_SETLK
+    b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (1)                ; cmd == F_SETFL
+    b"\x15\x00\xac\xad\x05\x00\x00\x00"  # jeq  5                       -> errno(EPERM) else allow  ; cmd == F_SETOWN
     # fcntl (1): compute_only.yml:64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\xaa\xab\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\xaa\xab\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_NOCTTY|FASYNC)
     # fcntl (2): compute_only.yml:68
-    b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\xaa\xa9\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from osf_select:
     b"\x35\x00\x00\xa9\x60\x00\x00\x00"  # jge  96 setpriority          else allow
     b"\x35\x00\x6d\xa7\x63\x00\x00\x00"  # jge  99 accept               -> accept and others else errno(EPERM)
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)
-    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
+    b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
+    b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
     b"\x15\x00\x00\xa3\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)
     b"\x15\x00\xa1\xa0\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x15\x00\xa0\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow
     b"\x35\x00\x9e\x9f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
-    b"\x15\x00\x9c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
-    b"\x15\x00\x9b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
-    b"\x15\x00\x9a\x99\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:122
+    b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
+    b"\x15\x00\x9c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow                    ; optname == SO_J1939_ERRQUEUE
+    b"\x15\x00\x9b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
+    b"\x15\x00\x9a\x99\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
+    # setsockopt (4): web_worker.yml:124
     b"\x35\x00\x98\x99\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x96\x95\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x15\x00\x95\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x94\x93\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # from listen:
@@ -109,9 +109,9 @@ PROGRAM = (
     b"\x35\x00\x8e\x8f\x6b\x00\x00\x00"  # jge  107 osf_plock           -> errno(EPERM) else allow
     # osf_syscall and others:
     b"\x45\x00\x8e\x8d\x05\x00\x00\x00"  # jset 5 osf_old_open          -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x8b\x8c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x8b\x8c\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from osf_old_vtrace:
     b"\x35\x00\x03\x00\x82\x00\x00\x00"  # jge  130 ftruncate           -> from ftruncate
     b"\x35\x00\x01\x00\x7a\x00\x00\x00"  # jge  122 osf_settimeofday    -> from osf_settimeofday
@@ -127,7 +127,7 @@ PROGRAM = (
     # from socketpair:
     b"\x35\x00\x05\x00\x88\x00\x00\x00"  # jge  136 mkdir               -> from mkdir
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x00\x7f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)
+    b"\x15\x00\x00\x7f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x7d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x7d\x7c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
@@ -163,10 +163,10 @@ PROGRAM = (
     # from bdflush:
     b"\x35\x00\x00\x66\x2c\x01\x00\x00"  # jge  300 bdflush             else errno(ENOSYS)
     b"\x15\x00\x64\x63\x31\x01\x00\x00"  # jeq  305 getdents            -> allow else errno(EPERM)
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x45\x00\x61\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)
-    b"\x45\x00\x61\x60\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)
+    b"\x45\x00\x61\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
+    b"\x45\x00\x61\x60\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
     # from uselib:
     b"\x35\x00\x2b\x00\xc8\x01\x00\x00"  # jge  456 unlinkat            -> from unlinkat
     b"\x35\x00\x1a\x00\x8c\x01\x00\x00"  # jge  396 sched_getaffinity   -> from sched_getaffinity
@@ -182,14 +182,14 @@ PROGRAM = (
     # from mremap:
     b"\x35\x00\x17\x00\x56\x01\x00\x00"  # jge  342 nfsservctl          -> nfsservctl and others
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x53\x54\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow
+    b"\x45\x00\x53\x54\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
     b"\x35\x00\x04\x00\x5d\x01\x00\x00"  # jge  349 pread64             -> from pread64
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x50\x4f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x50\x4f\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:240
-    b"\x15\x00\x4f\x4e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x4f\x4e\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from pread64:
     b"\x35\x00\x01\x00\x6b\x01\x00\x00"  # jge  363 utimes              -> from utimes
     b"\x45\x00\x4d\x1f\x93\xfe\xff\xff"  # jset 0xfffffe93              -> allow else pread64 and others
@@ -224,9 +224,9 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xc2\x01\x00\x00"  # jeq  450 openat              -> openat
     b"\x15\x00\x38\x00\xbf\x01\x00\x00"  # jeq  447 fdatasync           -> allow
     b"\x15\x00\x37\x36\xc7\x01\x00\x00"  # jeq  455 fstatat64           -> allow else errno(EPERM)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x34\x35\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow
+    b"\x45\x00\x34\x35\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|FASYNC|0x140)
     # from unlinkat:
     b"\x35\x00\x17\x00\xf1\x01\x00\x00"  # jge  497 name_to_handle_at   -> from name_to_handle_at
     b"\x35\x00\x0a\x00\xdc\x01\x00\x00"  # jge  476 signalfd            -> from signalfd
@@ -238,7 +238,7 @@ PROGRAM = (
     b"\x35\x00\x2e\x00\xd9\x01\x00\x00"  # jge  473 getcpu              -> allow
     # pread64 and others:
     b"\x45\x00\x2c\x2d\x0d\x00\x00\x00"  # jset 13 fchdir               -> errno(EPERM) else allow
-    # utimensat: web_worker.yml:196
+    # utimensat: web_worker.yml:177
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x2a\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -266,9 +266,9 @@ PROGRAM = (
     b"\x15\x00\x02\x00\xf7\x01\x00\x00"  # jeq  503 sendmmsg            -> sendmmsg
     b"\x15\x00\x19\x00\xf6\x01\x00\x00"  # jeq  502 accept4             -> allow
     b"\x15\x00\x18\x17\xff\x01\x00\x00"  # jeq  511 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
-    b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow
+    b"\x45\x00\x15\x16\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
     b"\x35\x00\x14\x00\x0b\x02\x00\x00"  # jge  523 io_pgetevents       -> errno(EPERM)
     b"\x15\x00\x13\x14\x07\x02\x00\x00"  # jeq  519 copy_file_range     -> errno(EPERM) else allow
@@ -276,7 +276,7 @@ PROGRAM = (
     b"\x35\x00\x02\x00\x0d\x02\x00\x00"  # jge  525 pkey_alloc          -> from pkey_alloc
     # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x10\x11\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x11\x00\x47\x02\x00\x00"  # jge  583                     -> errno(ENOSYS)
     b"\x35\x00\x07\x00\x24\x02\x00\x00"  # jge  548 pidfd_getfd         -> from pidfd_getfd

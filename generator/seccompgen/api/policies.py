@@ -69,13 +69,14 @@ def read_filter(policy: Path | str) -> Filter:
     return Filter(
         Policy(
             default,
-            [_group(group) for layer in read for group in layer.content.syscalls],
+            [_group(group) for layer in read for group in layer.content.syscalls or ()],
             name=path.stem,
             description=layers.setting(read, "description", ""),
             arches=layers.setting(read, "arches", ()),
             compat_arches=layers.setting(read, "compat_arches", ()),
             unknown_action=layers.setting(read, "unknown_action", None),
             bad_arch_action=layers.setting(read, "bad_arch_action", None),
+            multiplexed=layers.setting(read, "multiplexed", None),
             groups=[
                 NamedGroup(name, members)
                 for layer in read
@@ -93,10 +94,23 @@ def _group(group: Group) -> SyscallGroup:
     for entry in group.names_with_args:
         tests = [
             Condition(one.argument, one.operation, one.value, mask=one.mask, width=one.width)
-            for one in entry.arguments
+            for one in entry.arguments or ()
         ]
-        named.append(NameWithConditions(entry.name, tests))
-    return SyscallGroup(group.action, group.names, names_with_args=named, optional=group.optional)
+        named.append(NameWithConditions(_name(entry.name), tests, when=entry.when))
+    return SyscallGroup(
+        group.action,
+        [_name(name) for name in group.names],
+        names_with_args=named,
+        when=group.when,
+        arches=group.arches or (),
+        multiplexed=group.multiplexed,
+        optional=group.optional,
+    )
+
+
+def _name(name: str) -> str | int:
+    """Return the name of a call, or the number that it is."""
+    return int(name) if name.lstrip("-").isdecimal() else name
 
 
 def validate(policy: PolicyLike, *, tables: Tables | None = None) -> tuple[Diagnostic, ...]:

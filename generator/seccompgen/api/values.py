@@ -50,37 +50,47 @@ class _Value:
 class Condition(_Value):
     """One test of an argument; all of a call's must hold.
 
-    ``argument`` is 0 to 5. ``value`` and ``mask`` have 64 bits, or 32 with ``width`` 32, where the
-    argument's low word alone counts. ``mask`` goes with Op.MASKED_EQ, which needs it.
+    ``argument`` is 0 to 5, or its name. ``value`` and ``mask`` are numbers, or text with constants
+    such as ``"O_WRONLY|O_RDWR"``. ``mask`` goes with Op.MASKED_EQ, which needs it. What counts are
+    the bits that the kernel reads; with ``width`` all 64, or the low 32.
     """
 
-    argument: int
+    argument: int | str
     operation: Op
-    value: int = 0
-    mask: int | None = field(default=None, kw_only=True)
-    width: int = field(default=64, kw_only=True)
+    value: int | str = 0
+    mask: int | str | None = field(default=None, kw_only=True)
+    width: int | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NameWithConditions(_Value):
-    """A system call whose arguments meet all conditions, of which there is at least one."""
+    """A system call whose arguments meet all conditions, of which there is at least one.
 
-    name: str
-    arguments: Sequence[Condition]
+    ``when`` is an expression, such as ``"family in {AF_UNIX, AF_INET}"``.
+    """
+
+    name: str | int
+    arguments: Sequence[Condition] = ()
+    when: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SyscallGroup(_Value):
     """System calls that are answered with one action.
 
-    ``names`` match whatever the arguments are; ``"@basic-io"`` there is a group of names. A name
-    may stand in ``names_with_args`` several times: any of its entries may match. ``optional`` calls
-    may be missing on all ABIs.
+    ``names``, or numbers, match whatever the arguments are, but for what ``when`` asks of all;
+    ``"@basic-io"`` there is a group of names. A name may stand in ``names_with_args`` several
+    times: any of its entries may match. ``arches`` limits the group; ``multiplexed`` answers
+    socketcall and ipc where a condition cannot be seen. ``optional`` calls may be missing on all
+    ABIs.
     """
 
     action: Action
-    names: Sequence[str] = ()
+    names: Sequence[str | int] = ()
     names_with_args: Sequence[NameWithConditions] = field(default=(), kw_only=True)
+    when: str | None = field(default=None, kw_only=True)
+    arches: Sequence[str] = field(default=(), kw_only=True)
+    multiplexed: Action | None = field(default=None, kw_only=True)
     optional: bool = field(default=False, kw_only=True)
 
 
@@ -103,8 +113,9 @@ class Policy(_Value):
     not name (None: as the default); ``bad_arch_action`` calls through other ABIs (None:
     kill_process). ``arches`` get a program each, by any name that `find_abi` knows; none means all
     that have seccomp filters. A program also answers for those of ``compat_arches`` that its kernel
-    serves. ``groups`` are those that its names mention beside the ones that come with seccompgen.
-    ``name`` is that of its file and module.
+    serves. ``multiplexed`` is what groups say that do not say it themselves. ``groups`` are those
+    that its names mention beside the ones that come with seccompgen. ``name`` is that of its file
+    and module.
     """
 
     default_action: Action
@@ -115,6 +126,7 @@ class Policy(_Value):
     compat_arches: Sequence[str] = field(default=(), kw_only=True)
     unknown_action: Action | None = field(default=None, kw_only=True)
     bad_arch_action: Action | None = field(default=None, kw_only=True)
+    multiplexed: Action | None = field(default=None, kw_only=True)
     groups: Sequence[NamedGroup] = field(default=(), kw_only=True)
 
 

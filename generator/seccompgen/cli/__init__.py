@@ -25,6 +25,7 @@ _MODULES = {
     "scan": "scan",
     "syscalls": "syscalls",
     "record": "record",
+    "schema": "schema",
 }
 """The module of each command. Only the one that is asked for is imported."""
 

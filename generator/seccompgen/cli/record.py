@@ -197,6 +197,7 @@ def _own_table(tables: Tables) -> Table:
 def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
     """Refuse to lose a policy that somebody wrote, or the recording, before anything is run."""
     from seccompgen.observe.record.session import HEADING  # noqa: PLC0415
+    from seccompgen.policy.modeline import MODELINE  # noqa: PLC0415
 
     if output.suffix not in {".yml", ".yaml"}:
         raise InputError(f"{output}: the policy is written as YAML, so name it .yml or .yaml")
@@ -214,7 +215,8 @@ def _require_ours(output: Path, known_files: tuple[Path, ...]) -> None:
         ) from None
     if not output.exists() or output in known_files:
         return
-    if not read_start(output, 1 << 10).decode(errors="replace").startswith(f"# {HEADING}"):
+    start = read_start(output, 1 << 10).decode(errors="replace")
+    if not start.removeprefix(MODELINE).startswith(f"# {HEADING}"):
         raise InputError(
             f"{output}: is there, and was not recorded; write elsewhere, or add to it with --merge"
         )
@@ -272,8 +274,10 @@ def _write(
 ) -> None:
     from seccompgen.io.outputs import Outputs  # noqa: PLC0415
     from seccompgen.observe.record.session import policy_text  # noqa: PLC0415
+    from seccompgen.policy.modeline import modeline  # noqa: PLC0415
 
     text = policy_text(recording, wish, tables, output, command, action)
+    text = modeline(output.parent) + text
     try:
         written = Outputs({output: text.encode()}).write()
     except OutsideError as error:

@@ -154,6 +154,7 @@ def scan(
     """
     from seccompgen.core.model import Action  # noqa: PLC0415
     from seccompgen.observe.scan import scan as scan_one  # noqa: PLC0415
+    from seccompgen.policy.modeline import modeline  # noqa: PLC0415
 
     tables = read_tables(tables_directory)
     try:
@@ -171,7 +172,8 @@ def scan(
     if output:
         if not calls:
             raise AnswerNo("nothing to write: no call was found, or all are denied")
-        content = _content(found, calls, action, tables, accept=accept_unknown)
+        text = _content(found, calls, action, tables, accept=accept_unknown)
+        content = f"{modeline(output.parent)}{text}".encode()
     unknown = [one for result in found for one in result.unknown]
     refused = bool(unknown) and not accept_unknown
     written = _write(output, content) if output and content and not refused else False
@@ -245,7 +247,7 @@ def _content(
     tables: Tables,
     *,
     accept: bool,
-) -> bytes:
+) -> str:
     from seccompgen.policy import Allowed, write_policy  # noqa: PLC0415
 
     programs = ", ".join(dict.fromkeys(Path(one.path).name for one in found))
@@ -258,9 +260,7 @@ def _content(
     }
     allowed = {abi: [Allowed(name) for name in names] for abi, names in wanted.items()}
     heading = "\n".join(_heading(found, accept=accept))
-    return write_policy(
-        description, allowed, action, tables, heading, compat_arches=guests
-    ).encode()
+    return write_policy(description, allowed, action, tables, heading, compat_arches=guests)
 
 
 def _heading(found: list[Scan], *, accept: bool) -> list[str]:

@@ -23,7 +23,7 @@ class Position:
     """A place in a file the user wrote; ``line`` and ``column`` count from 1.
 
     In a policy that a program made, ``file`` is its name, and ``path`` leads to the value, by
-    attributes and indices: ``("syscalls", 2, "names", 0)``.
+    attributes and indices: ``("syscalls", 2, "names", 0)``; ``column`` counts in its text.
     """
 
     file: str
@@ -45,7 +45,8 @@ class Position:
     def __str__(self) -> str:
         """Render as ``file:line:column``, without the parts that are unknown (0)."""
         if self.path:
-            return f"{self.file}: {self.place}"
+            column = f", column {self.column}" if self.column else ""
+            return f"{self.file}: {self.place}{column}"
         parts = [self.file]
         if self.line:
             parts.append(str(self.line))

@@ -29,6 +29,21 @@ _STANDS_FOR = {
 }
 
 
+_ENTRANCES = {
+    call: (name, number, _READ[name])
+    for name, calls in _STANDS_FOR.items()
+    for number, call in calls.items()
+}
+
+
+def entrance(call: str) -> tuple[str, int, int] | None:
+    """Return the call through which ``call`` can be made, too: its name, the number and its mask.
+
+    None if there is none. On ABIs that have it, ``first argument & mask == number`` makes it.
+    """
+    return _ENTRANCES.get(call)
+
+
 def is_multiplexed(name: str) -> bool:
     """Return True if the first argument of a call says what it does."""
     return name in _STANDS_FOR

@@ -40,10 +40,28 @@ class Problem(Enum):
     UNKNOWN_CALL = "unknown-call"
     CALL_SKIPPED = "call-skipped"
     RULE_SKIPPED = "rule-skipped"
+    GROUP_SKIPPED = "group-skipped"
+    NUMBER_WITHOUT_ARCHES = "number-without-arches"
+    FOREIGN_NUMBER = "foreign-number"
+    MULTIPLEXED_UNSAID = "multiplexed-unsaid"
     DEAD_RULE = "dead-rule"
     HIDDEN_CALLS = "hidden-calls"
     REPEATED_RULE = "repeated-rule"
     NOT_IN_OCI_PROFILE = "not-in-oci-profile"
+
+    # The conditions of a policy
+    WRONG_EXPRESSION = "wrong-expression"
+    LARGE_CONDITION = "large-condition"
+    UNKNOWN_CONSTANT = "unknown-constant"
+    CONSTANT_MISSING = "constant-missing"
+    CONSTANT_SKIPPED = "constant-skipped"
+    UNKNOWN_ARGUMENT = "unknown-argument"
+    ARGUMENT_MISSING = "argument-missing"
+    ARGUMENT_SKIPPED = "argument-skipped"
+    NO_SUCH_ARGUMENT = "no-such-argument"
+    NEGATIVE_ORDER = "negative-order"
+    VALUE_TOO_WIDE = "value-too-wide"
+    MASK_NEVER_MATCHES = "mask-never-matches"
 
     # Profiles of how often calls are made
     WRONG_PROFILE = "wrong-profile"

@@ -1,6 +1,20 @@
-"""Make text of unknown origin safe to show: no character of it acts on a terminal or a comment."""
+"""Text for people: names in a row, and what others wrote, made safe to show.
+
+No character of `printable` text acts on a terminal or a comment.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first four of ``names``, and how many more there are."""
+    shown = ", ".join(names[:4])
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
 
 
 def printable(text: str) -> str:

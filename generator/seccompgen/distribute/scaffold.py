@@ -207,15 +207,21 @@ def _stanza(pyproject: Path, policies: Path, filters: Path) -> str:
 
 
 def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]:
-    """Return the project's own policy, and copies of what it includes, which stay as they are."""
+    """Return the project's own policy, copies of what it includes, and what editors read of both.
+
+    The copies stay as they are.
+    """
     from seccompgen.pipeline.build import shipped_tables  # noqa: PLC0415
     from seccompgen.policy import load_policy  # noqa: PLC0415
+    from seccompgen.policy.json_schema import schema_text  # noqa: PLC0415
+    from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME  # noqa: PLC0415
     from seccompgen.policy.stock import stock_policies  # noqa: PLC0415
     from seccompgen.render import render_text  # noqa: PLC0415
 
-    known = _KINDS[kind]
+    known, tables = _KINDS[kind], shipped_tables()
     own = render_text(
         "init_policy.yml.j2",
+        modeline=MODELINE,
         policy=kind,
         directory=_STOCK,
         output=filters.as_posix(),
@@ -223,9 +229,10 @@ def _policy_files(kind: str, policies: Path, filters: Path) -> dict[Path, bytes]
         action=known.action,
         names=known.names,
     )
-    stock, _ = load_policy(stock_policies()[kind], shipped_tables())
+    stock, _ = load_policy(stock_policies()[kind], tables)
     copied = [Path(file) for file, _ in stock.sources]
     files = {policies / f"{kind}.yml": own.encode()}
+    files[policies / SCHEMA_NAME] = schema_text(tables).encode()
     return files | {policies / _STOCK / path.name: path.read_bytes() for path in reversed(copied)}
 
 

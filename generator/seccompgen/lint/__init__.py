@@ -3,8 +3,10 @@
 ::
 
     Meaning | Code of each ABI
-      | view        the answers to a call by name, as exact sets of arguments
+      | answers     the answers to one call, as exact sets of arguments
+      | view        the filter through one ABI: answers by name, its default, what the kernel reads
       | arguments   comparisons that ask something else
+      | jumps       jumps of a program that are decided before any call
       | ways        the other way in (doors: the calls that do the same)
       | foreign     other ABIs of the kernel
       | living      what no program can do without

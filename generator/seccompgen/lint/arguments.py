@@ -13,7 +13,6 @@ from seccompgen.core.model import U32, U64, Op, condition_for
 from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, NOTHING, Box, comparisons
 from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.view import plain_values
 from seccompgen.verify import Meaning
 from seccompgen.verify.call import Call
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from seccompgen.core.facts import Parameter, Prototype
     from seccompgen.core.model import Comparison, Rule
     from seccompgen.core.sets import Sets
-    from seccompgen.lint.view import CallAnswer, FilterView
+    from seccompgen.lint.answers import CallAnswer
+    from seccompgen.lint.view import FilterView
 
 _SOME_ADDRESS = 0x0000_7F5A_1C3E_9A40
 """An address that nobody names in a filter; its low word is one on 32-bit ABIs."""
@@ -184,12 +184,17 @@ def _finding(
 
 
 def _ignored_bits(one: _Compared, bits: int) -> Iterator[Finding]:
-    """Report two calls that the kernel takes for the same, of which one is permitted alone."""
+    """Report two calls that the kernel takes for the same, of which one is permitted alone.
+
+    It is a hole where the one that is refused is what programs make. In an allowlist a negative
+    number is not: it may be refused in the one form that it has in 64 bits, and permitted in the
+    other, so that only some programs work.
+    """
     sets, n = one.view.sets, one.argument
     level = BITS - bits
     if all(sets.nodes[box[n]][0] >= level for box, _ in one.answer.parts):
         return
-    usual = plain_values(sets, bits)
+    usual = values = one.view.plain_values(bits)
     if one.view.is_allowlist:
         usual = sets.masked(U64 >> bits << bits, 0)
     harmless: tuple[Box, Box] | None = None
@@ -198,17 +203,20 @@ def _ignored_bits(one: _Compared, bits: int) -> Iterator[Finding]:
             both = _others(sets, permitted, refused, n)
             if NOTHING in both:
                 continue
-            for plain in (usual, ALL):
+            for hole, plain, their in (
+                (True, usual, permitted[n]),
+                (False, values, sets.both(permitted[n], values)),
+            ):
                 own = sets.both(refused[n], plain)
-                low = sets.both(_low(sets, own, bits), _low(sets, permitted[n], bits))
+                low = sets.both(_low(sets, own, bits), _low(sets, their, bits))
                 if low == NOTHING:
                     continue
                 same = sets.masked((1 << bits) - 1, sets.least(low) & ((1 << bits) - 1))
                 pair = (
-                    _with(both, n, sets.both(permitted[n], same)),
+                    _with(both, n, sets.both(their, same)),
                     _with(both, n, sets.both(own, same)),
                 )
-                if plain == usual:
+                if hole:
                     yield _ignored(one, bits, Severity.ERROR, *pair)
                     return
                 harmless = harmless or pair
@@ -260,9 +268,9 @@ def _of_rules(view: FilterView) -> Iterator[Finding]:
 
 def _of_test(view: FilterView, rule: Rule, test: Comparison) -> Iterator[Finding]:
     sets, bits = view.sets, view.bits(rule.name, test.argument)
-    values, possible = sets.of(test), plain_values(sets, bits)
+    values, possible = sets.of(test), view.plain_values(bits)
     if values == NOTHING and test.op is Op.MASKED_EQ:
-        kind, severity = Problem.EMPTY_MASK, Severity.ERROR
+        kind, severity = Problem.EMPTY_MASK, Severity.WARNING
         text = f"{test} is never true: the value has bits outside of the mask"
         fix = "take the value's bits into the mask"
     elif values == NOTHING:

@@ -13,10 +13,11 @@ from seccompgen.lint.arguments import compared_arguments
 from seccompgen.lint.fallback import fallbacks
 from seccompgen.lint.finding import Finding, Severity
 from seccompgen.lint.foreign import foreign_abis
+from seccompgen.lint.jumps import decided_jumps
 from seccompgen.lint.living import cannot_live
 from seccompgen.lint.places import placed
 from seccompgen.lint.view import FilterView
-from seccompgen.lint.ways import ways_in
+from seccompgen.lint.ways import racing_memory, ways_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
 _STRANGE_ARCH = 0x12345678
 """An audit value that no kernel has."""
-_CHECKS = (compared_arguments, ways_in, cannot_live, fallbacks)
+_CHECKS = (
+    compared_arguments,
+    decided_jumps,
+    ways_in,
+    racing_memory,
+    cannot_live,
+    fallbacks,
+)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Door:
     """A call, or with ``where`` a part of it, by conditions on its own arguments by index.
 
     ``takes`` maps what matters to the index of an argument, ``always`` to a value. ``not_on`` are
-    ABIs on which a call of that name is another one.
+    ABIs on which a call of that name is another one. ``only_other`` are those that are refused for
+    reasons of their own: as a filter cannot look into them, that says nothing of the others.
     """
 
     call: str
@@ -46,6 +47,7 @@ class Door:
     always: Mapping[str, tuple[Named | int, ...]] = field(default_factory=dict)
     where: Mapping[int, Bits] = field(default_factory=dict)
     not_on: frozenset[str] = frozenset()
+    only_other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,14 @@ _OPEN = (
         {"mode": 1},
         _CWD | {"flags": (Named("O_CREAT", 0o100), Named("O_WRONLY", 1), Named("O_TRUNC", 0o1000))},
     ),
-    Door("openat2", {"dfd": 0}),
-    Door("open_by_handle_at", {"flags": 2}),
+    Door("openat2", {"dfd": 0}, only_other=True),
+    Door("open_by_handle_at", {"flags": 2}, only_other=True),
 )
 _PROCESS = (
     Door("clone", {"flags": 0}),
     Door("fork", always={"flags": (_SIGCHLD,)}),
     Door("vfork", always={"flags": (_SIGCHLD, 0x4100)}),
-    Door("clone3"),
+    Door("clone3", only_other=True),
 )
 _NAMESPACES = tuple(
     Named(f"CLONE_NEW{name}", bit)

@@ -16,34 +16,37 @@ from seccompgen.lint.finding import Finding, Severity
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from seccompgen.core.sets import Box
     from seccompgen.lint.view import FilterView
 
 
 class Fallback(NamedTuple):
     """A ``call``, the ``older`` ones that a library makes instead, and who does so.
 
-    ``on_errno`` is the weight where it is refused with another errno, None where that works too;
-    ``on_kill`` where it kills. With ``narrow`` it matters on 32-bit ABIs only.
+    Without ``on_errno`` the library falls back on any errno; only a kill keeps it from that. With
+    ``if_named`` a call that falls to the default of an allowlist is none that programs need. With
+    ``narrow`` it matters on 32-bit ABIs only.
     """
 
     call: str
     older: tuple[str, ...]
     user: str
-    on_errno: Severity | None = Severity.WARNING
-    on_kill: Severity = Severity.WARNING
+    severity: Severity = Severity.WARNING
+    on_errno: bool = True
+    if_named: bool = False
     narrow: bool = False
 
 
 _NOTE = Severity.NOTE
-_OPENS, _STATS = ("openat", "open"), ("newfstatat", "fstatat64", "stat", "stat64")
+_STATS = ("newfstatat", "fstatat64", "stat", "stat64")
 FALLBACKS = (
     Fallback("clone3", ("clone",), "glibc's pthread_create and posix_spawn"),
-    Fallback("faccessat2", ("faccessat", "access"), "glibc's faccessat"),
-    Fallback("fchmodat2", ("fchmodat", "chmod"), "glibc's fchmodat"),
-    Fallback("openat2", _OPENS, "programs that open below a directory", _NOTE, _NOTE),
-    Fallback("close_range", ("close",), "what closes descriptors before execve", _NOTE),
-    Fallback("statx", _STATS, "Rust's and Qt's libraries, and coreutils", _NOTE),
-    Fallback("rseq", ("futex",), "glibc's start of each thread", None),
+    Fallback("faccessat2", ("faccessat",), "glibc's faccessat"),
+    Fallback("fchmodat2", ("fchmodat",), "glibc's fchmodat with flags"),
+    Fallback("openat2", ("openat", "open"), "what opens below a directory", if_named=True),
+    Fallback("statx", _STATS, "what asks for files by statx", _NOTE),
+    Fallback("close_range", ("execve",), "what closes descriptors and", _NOTE, on_errno=False),
+    Fallback("rseq", ("clone",), "glibc's start of a thread by", on_errno=False),
     *(
         Fallback(new, (old,), "glibc and musl", narrow=True)
         for old, new in (
@@ -75,20 +78,35 @@ def fallbacks(view: FilterView) -> Iterator[Finding]:
         action = ActionKind(ret & ~RET_DATA_MAX)
         if action in {ActionKind.TRACE, ActionKind.USER_NOTIF, ActionKind.TRAP}:
             continue
-        severity = one.on_errno if action is ActionKind.ERRNO else one.on_kill
-        if severity is None:
+        kills = action is not ActionKind.ERRNO
+        if not kills and not one.on_errno:
             continue
-        how = "another errno than ENOSYS" if action is ActionKind.ERRNO else "a kill"
-        yield Finding(
-            Problem.WRONG_FALLBACK,
-            severity,
-            f"{one.call} is refused with {how}: {one.user} would fall back on {older}, which is "
-            "permitted, on ENOSYS only",
-            f"answer {one.call} with errno(ENOSYS)",
-            (view.abi.name,),
-            witness=view.witness(view.call(one.call, box)),
-            programs=(view.program.name,),
-        )
+        by_default = view.is_allowlist and not view.refused_on_purpose(one.call)
+        if by_default and one.if_named:
+            continue
+        # Where the default kills, who needs the call has found that out.
+        severity = Severity.NOTE if by_default and kills else one.severity
+        yield _finding(one, older, view, box, kills=kills, severity=severity)
+
+
+def _finding(
+    one: Fallback, older: str, view: FilterView, box: Box, *, kills: bool, severity: Severity
+) -> Finding:
+    if one.on_errno:
+        how = "a kill" if kills else "another errno than ENOSYS"
+        text = f"{one.user} would fall back on {older}, which is permitted, on ENOSYS only"
+    else:
+        how = "a kill"
+        text = f"{one.user} {older}, which is permitted, ends there"
+    return Finding(
+        Problem.WRONG_FALLBACK,
+        severity,
+        f"{one.call} is refused with {how}: {text}",
+        f"answer {one.call} with errno(ENOSYS)",
+        (view.abi.name,),
+        witness=view.witness(view.call(one.call, box)),
+        programs=(view.program.name,),
+    )
 
 
 def _is_permitted(view: FilterView, name: str) -> bool:

@@ -37,7 +37,9 @@ def cannot_live(view: FilterView) -> Iterator[Finding]:
     returns = [name for name in ("rt_sigreturn", "sigreturn") if view.has(name)]
     if returns and not any(_permitted(view, name) for name in returns):
         text = f"{returns[0]} is refused: the first handler of a signal ends in a crash"
-        yield _lacking(view, Problem.NO_SIGRETURN, Severity.WARNING, returns[0], text)
+        handles = _permitted(view, "rt_sigaction") or _permitted(view, "sigaction")
+        severity = Severity.WARNING if handles else Severity.NOTE
+        yield _lacking(view, Problem.NO_SIGRETURN, severity, returns[0], text)
     waiters = [name for name in _WAITERS.split() if view.has(name)]
     if not any(_permitted(view, name) for name in waiters):
         text = "no call is permitted that waits: a program can only spin"

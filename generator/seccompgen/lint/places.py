@@ -20,7 +20,7 @@ def placed(finding: Finding, view: FilterView) -> Finding:
 
     That is where the call is answered that is refused, or else the one that shows it.
     """
-    if finding.position or finding.witness is None:
+    if finding.position or finding.instruction is not None or finding.witness is None:
         return finding
     shown = finding.beside or finding.witness
     if isinstance(view.side, Meaning) and view.policy:

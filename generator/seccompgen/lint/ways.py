@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from seccompgen.core.model import U32, U64
+from seccompgen.core.problems import Problem
 from seccompgen.core.sets import ALL, BITS, EVERYTHING, NOTHING, Box
+from seccompgen.lint.answers import asks
 from seccompgen.lint.doors import WAYS, Door, Named, Way
 from seccompgen.lint.finding import Finding, Severity
-from seccompgen.lint.view import plain_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -40,11 +41,46 @@ def ways_in(view: FilterView) -> Iterator[Finding]:
         yield from _through(way, view)
 
 
+def racing_memory(view: FilterView) -> Iterator[Finding]:
+    """Yield userfaultfd where a supervisor reads what lies in memory: it stops that reading.
+
+    A thread that handles the fault changes the memory meanwhile (seccomp_unotify(2)).
+    """
+    answer = view.answer("userfaultfd")
+    if answer is None or not answer.permitted:
+        return
+    for name in _ASKED_ABOUT.split():
+        asked = view.answer(name)
+        box = next((box for box, ret in asked.parts if asks(ret)), None) if asked else None
+        if box is not None:
+            yield Finding(
+                Problem.RACING_MEMORY,
+                Severity.NOTE,
+                f"userfaultfd is permitted, and stops whoever reads the memory of {name}, which a "
+                "supervisor or a tracer decides",
+                "answer userfaultfd with errno(ENOSYS)",
+                (view.abi.name,),
+                witness=view.witness(view.call("userfaultfd", answer.permitted[0])),
+                beside=view.witness(view.call(name, box)),
+                programs=(view.program.name,),
+            )
+            return
+
+
+_ASKED_ABOUT = (
+    "open openat execve execveat connect bind mount unlink unlinkat rename renameat renameat2 "
+    "mkdir mkdirat mknod mknodat chmod fchmodat chown fchownat link linkat symlink "
+    "symlinkat truncate"
+)
+"""Calls with a name or an address in memory by which supervisors decide."""
+
+
 def _through(way: Way, view: FilterView) -> Iterator[Finding]:
     others = [door for door in way.others or way.doors if _is_there(door, view)]
     told: set[str] = set()
     for door in way.doors:
-        refused = _refused(door, way, view) if _is_there(door, view) else []
+        asked = _is_there(door, view) and not door.only_other
+        refused = _refused(door, way, view) if asked else []
         if not refused:
             continue
         for other in others:
@@ -60,7 +96,7 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
             refusal = view.call(door.call, own)
             yield Finding(
                 way.kind,
-                _severity(way, other, view),
+                _severity(way, door, other, view),
                 f"{other.call}{part} is permitted, and {way.reason} as {door.call}, "
                 "which is refused" + ("" if door.where or _whole(door, view) else " in part"),
                 _ADVICE.get(other.call, f"refuse {other.call}{part} as well"),
@@ -71,11 +107,15 @@ def _through(way: Way, view: FilterView) -> Iterator[Finding]:
             )
 
 
-def _severity(way: Way, other: Door, view: FilterView) -> Severity:
-    """Return the weight: less where an allowlist has conditions of its own for the other call."""
+def _severity(way: Way, door: Door, other: Door, view: FilterView) -> Severity:
+    """Return the weight: less where the author of an allowlist has evidently looked at both calls.
+
+    That is where the other one has conditions, too, or where it is permitted and the first is
+    refused outright.
+    """
     answer = view.answer(other.call)
-    meant = view.is_allowlist and answer is not None and answer.refused and way.others == ()
-    return Severity.NOTE if meant else way.severity
+    meant = answer is not None and (answer.refused or _whole(door, view))
+    return Severity.NOTE if meant and view.is_allowlist and not way.others else way.severity
 
 
 def _is_there(door: Door, view: FilterView) -> bool:
@@ -140,7 +180,7 @@ def _inside(boxes: Iterable[Box], door: Door, view: FilterView) -> Iterator[Box]
     used = {_index(door, name, view) for name in door.takes}
     conditions = {_moved(door.call, n, view): bits for n, bits in door.where.items()}
     for n in used | conditions.keys():
-        limits[n] = plain_values(sets, view.bits(door.call, n))
+        limits[n] = view.plain_values(view.bits(door.call, n))
     for n, (value, masked) in conditions.items():
         number = _value(value, view)
         mask = number if masked else U32

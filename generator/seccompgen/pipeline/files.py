@@ -42,6 +42,7 @@ from seccompgen.pipeline.packages import (
 )
 from seccompgen.pipeline.pool import spread
 from seccompgen.pipeline.project import read_project
+from seccompgen.policy.json_schema import schema_text
 from seccompgen.policy.oci import architecture
 from seccompgen.policy.oci import profile as oci_profile
 from seccompgen.render.templates import NOTIFICATION_NAME, RUNTIME_NAME, RUNTIME_NAMES
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from seccompgen.policy.oci import OciProfile
 
 _TYPED_NAME = "py.typed"
+SCHEMA = Path("docs", "policy.schema.json")
+"""The schema of policies for the pin, in our checkout."""
 
 FORMATS = ("python", "bpf", "c", "rust", "go", "oci")
 """The forms in which filters can be written: see `filter_files`."""
@@ -366,8 +369,8 @@ def project_outputs(
 ) -> tuple[list[Built], Outputs]:
     """Return all that is generated in our checkout from ``tables``, and every filter in it.
 
-    That is pin, lock, tables and filters, also those of the examples that commit theirs: what is
-    written as one step is never new in one place and old in another.
+    That is pin, lock, tables, the schema of policies, and filters, also those of the examples that
+    commit theirs: what is written as one step is never new in one place and old in another.
     """
     built: list[Built] = []
     files: dict[Path, bytes] = {}
@@ -379,6 +382,7 @@ def project_outputs(
         superfluous |= orphaned_filters(one.output, written)
     package = project.output / "tables"
     files |= table_files(tables, package, project.kernel)
+    files[project.root / SCHEMA] = schema_text(tables).encode()
     if tables.tag != project.linux:
         files[project.pyproject] = project.with_pin(tables.tag)
     return built, Outputs(files, superfluous | orphaned_tables(tables, package))

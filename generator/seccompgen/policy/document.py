@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from seccompgen.core.errors import Diagnostic, InputError, Position
@@ -13,7 +15,7 @@ from seccompgen.io.reading import decode_text, parse_toml
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Path: TypeAlias = tuple[str | int, ...]
 """The way to a value from the top of a document: keys and list indices."""
@@ -32,12 +34,16 @@ _MAX_BITS = 100
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's data (dicts, lists, str, int, float, bool, None) and its positions."""
+    """A file's data (dicts, lists, str, int, float, bool, None) and its positions.
+
+    ``text`` is what the file says; there is none in memory.
+    """
 
     file: str
     data: Any
     keys: Mapping[Path, Position]
     values: Mapping[Path, Position]
+    text: str = ""
 
     def position(self, path: Path) -> Position:
         """Return where the value at ``path`` stands, or the nearest thing around it."""
@@ -48,6 +54,60 @@ class Document:
     def key_position(self, path: Path) -> Position:
         """Return where the key that ends ``path`` stands."""
         return self.keys.get(path) or self.position(path)
+
+    def places(self, path: Path, value: str) -> Callable[[int], Position]:
+        """Return what tells where the characters of the text ``value`` at ``path`` stand.
+
+        Where that is hard to say, as for what is escaped, it is where the text begins.
+        """
+        where = self.position(path)
+        if where.path:
+            return lambda index: replace(where, column=index + 1)
+        found: list[tuple[int, ...]] = []  # empty until asked for the first time
+
+        def place(index: int) -> Position:
+            if not found:
+                found.append(_aligned(self.text, where, value))
+            if index >= len(found[0]):
+                return where
+            starts = _line_starts(self.text)
+            line = bisect_right(starts, found[0][index])
+            return Position(self.file, line, found[0][index] - starts[line - 1] + 1)
+
+        return place
+
+
+@lru_cache(maxsize=8)
+def _line_starts(text: str) -> tuple[int, ...]:
+    return (0, *(found.end() for found in re.finditer("\n", text)))
+
+
+def _aligned(source: str, where: Position, value: str) -> tuple[int, ...]:
+    """Return the index in ``source`` of each character of ``value``, which starts at ``where``.
+
+    And at the end, of what follows. Nothing if ``value`` does not stand there as it is, but for
+    blanks, which YAML and TOML change between lines.
+    """
+    starts = _line_starts(source)
+    if not 0 < where.line <= len(starts):
+        return ()
+    at = starts[where.line - 1] + where.column - 1
+    if source.startswith(('"""', "'''"), at):
+        at += 3
+    elif source[at : at + 1] in {'"', "'"}:
+        at += 1
+    elif source[at : at + 1] in {"|", ">"}:
+        at = source.find("\n", at) + 1
+    found = []
+    for character in value:
+        while not character.isspace() and source[at : at + 1].isspace():
+            at += 1
+        found.append(at)
+        if not character.isspace():
+            if source[at : at + 1] != character:
+                return ()
+            at += 1
+    return (*found, at)
 
 
 def name_of(source: Source) -> str:
@@ -125,7 +185,7 @@ def _read_yaml(text: str, file: str) -> Document:
         raise _malformed(f"not YAML: {reason}", Position(file)) from None
     if node is None:
         raise _malformed("the file is empty", Position(file, 1, 1))
-    return _YamlBuilder(file).build(node)
+    return replace(_YamlBuilder(file).build(node), text=text)
 
 
 _TOO_DEEP = "nested too deeply"
@@ -244,7 +304,7 @@ def _read_toml(text: str, file: str) -> Document:
     plain = _plain(data, (), document, itertools.count(), errors)
     if errors:
         raise InputError(*errors)
-    return replace(document, data=plain)
+    return replace(document, data=plain, text=text)
 
 
 def _plain(

@@ -6,7 +6,7 @@ import hashlib
 import os
 import pathlib
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, SeccompgenError, did_you_mean
 from seccompgen.core.model import FilterFlag
@@ -17,6 +17,9 @@ from seccompgen.policy.groups import Definition
 from seccompgen.policy.schema import PolicyFile, validate
 from seccompgen.policy.stock import stock_policies
 from seccompgen.policy.yaml_text import policy_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _T = TypeVar("_T")
 _MAX_INCLUDES = 32
@@ -46,6 +49,10 @@ class Layer:
     def position(self, *path: str | int) -> Position:
         """Return where a part of the policy stands."""
         return self.document.position((*self.base, *path))
+
+    def places(self, text: str, *path: str | int) -> Callable[[int], Position]:
+        """Return what tells where the characters of ``text``, a part of the policy, stand."""
+        return self.document.places((*self.base, *path), text)
 
     @property
     def groups(self) -> dict[str, Definition]:

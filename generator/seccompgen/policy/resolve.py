@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING
 from seccompgen.core.abis import ALIASES, Abi, find_abi
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import (
-    U64,
     Action,
     ActionKind,
-    All,
-    Comparison,
     FilterFlag,
     Origin,
     ResolvedPolicy,
-    Rule,
     serves_both,
 )
 from seccompgen.core.problems import Problem
-from seccompgen.core.reach import DeadRule, reach
+from seccompgen.policy.dead import check_dead
 from seccompgen.policy.document import Source, name_of
-from seccompgen.policy.groups import Groups, is_mention
+from seccompgen.policy.ground import Grounding
 from seccompgen.policy.layers import (
     Layer,
     all_flags,
@@ -31,17 +27,10 @@ from seccompgen.policy.layers import (
     no_default,
     setting,
 )
+from seccompgen.policy.written import check_names, written_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from seccompgen.core.tables import Table, Tables
-    from seccompgen.policy.schema import Argument
-
-_MOST_HINTS = 50
-"""The most unknown names that get a suggestion; each is compared with every known name."""
-_MOST_RULES = 100_000
-_LET_THROUGH = frozenset((ActionKind.ALLOW, ActionKind.LOG))
+    from seccompgen.core.tables import Tables
 
 
 def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[Diagnostic, ...]]:
@@ -69,10 +58,17 @@ def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[D
     if default is None or bad_arch is None:
         raise InputError(*problems)
 
-    rules = _all_rules(layers, tables, (*arches, *compat), problems)
-    if not any(layer.content.syscalls for layer in layers):
-        text = "'syscalls' is missing or empty: the filter would do nothing of its own"
+    if all(layer.content.syscalls is None for layer in layers):
+        text = (
+            "'syscalls' is missing, so the filter would do nothing of its own; if it shall give "
+            "all calls one answer, write syscalls: []"
+        )
         problems.append(Diagnostic(text, main.position(), Problem.EMPTY_POLICY))
+    answered = [tables.tables[name] for name in dict.fromkeys(a.name for a in (*arches, *compat))]
+    lists = written_rules(layers, answered, tables, problems, notes)
+    written = [one for rules in lists for one in rules]
+    check_names(written, answered, tables, problems, notes)
+    ground = Grounding(tables, answered, problems, notes).ground(lists)
     policy = ResolvedPolicy(
         name=source.stem if isinstance(source, Path) else name_of(source),
         description=setting(layers, "description", ""),
@@ -88,14 +84,13 @@ def load_policy(source: Source, tables: Tables) -> tuple[ResolvedPolicy, tuple[D
         no_new_privs=setting(layers, "no_new_privs", True),
         flags=_flags(layers, problems),
         install_on_import=setting(layers, "install_on_import", False),
-        rules=rules,
+        rules=tuple(one.rule for one in ground.rules),
         sources=tuple((layer.file, layer.sha256) for layer in layers),
         in_memory=main.in_memory,
     )
     problems += _unheard(policy)
-    _check_names(policy, tables, problems, notes)
     if not problems:
-        _check_dead(policy, tables, problems, notes)
+        check_dead(written, ground, answered, problems, notes)
     if problems:
         raise InputError(*sorted(dict.fromkeys(problems), key=_order))
     return policy, tuple(sorted(dict.fromkeys(notes), key=_order))
@@ -217,184 +212,3 @@ def _unheard(policy: ResolvedPolicy) -> list[Diagnostic]:
         for action, position in answers
         if action.kind is ActionKind.USER_NOTIF
     ]
-
-
-def _all_rules(
-    layers: list[Layer], tables: Tables, abis: Iterable[Abi], problems: list[Diagnostic]
-) -> tuple[Rule, ...]:
-    """Return the rules of all layers; of a group, those for calls that one of ``abis`` has."""
-    groups = Groups(_names_on(tables, tables.tables), problems)
-    had = _names_on(tables, (abi.name for abi in abis))
-    rules: list[Rule] = []
-    for layer in layers:
-        groups.define(layer.groups)
-        for rule in _rules(layer, groups):
-            if rule.group and rule.name not in had:
-                continue
-            rules.append(rule)
-            if len(rules) > _MOST_RULES:
-                text = f"more than {_MOST_RULES:,} rules, which no policy has"
-                raise InputError(Diagnostic(text, rule.position, Problem.TOO_LARGE))
-    return tuple(rules)
-
-
-def _names_on(tables: Tables, abis: Iterable[str]) -> frozenset[str]:
-    return frozenset(name for abi in abis for name in tables.tables[abi].numbers)
-
-
-def _rules(layer: Layer, groups: Groups) -> Iterable[Rule]:
-    for i, group in enumerate(layer.content.syscalls):
-        label, here = f"rule {i + 1}", ("syscalls", i)
-        listed = Origin(label, layer.position(*here))
-        for j, name in enumerate(group.names):
-            where = layer.position(*here, "names", j)
-            if is_mention(name):
-                origin = Origin(f"{label}, {name}", where)
-                for call in groups.calls(name, where):
-                    yield Rule(call, None, group.action, where, origin, optional=True, group=name)
-                continue
-            yield Rule(name, None, group.action, where, listed, group.optional)
-        for j, entry in enumerate(group.names_with_args):
-            where = layer.position(*here, "names_with_args", j, "name")
-            tests = tuple(map(_comparison, entry.arguments))
-            condition = tests[0] if len(tests) == 1 else All(tests)
-            origin = Origin(label, where)
-            yield Rule(entry.name, condition, group.action, where, origin, group.optional)
-
-
-def _comparison(argument: Argument) -> Comparison:
-    mask = U64 if argument.mask is None else argument.mask
-    return Comparison(argument.argument, argument.operation, argument.value, mask, argument.width)
-
-
-def _tables_of(policy: ResolvedPolicy, tables: Tables) -> list[Table]:
-    names = dict.fromkeys(abi.name for abi in (*policy.arches, *policy.compat_arches))
-    return [tables.tables[name] for name in names]
-
-
-def _check_names(
-    policy: ResolvedPolicy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
-) -> None:
-    wanted = _tables_of(policy, tables)
-    if not wanted:
-        return
-    known = set().union(*(table.numbers for table in wanted))
-    for rule in policy.rules:
-        lacking = [table.abi.name for table in wanted if rule.name not in table.numbers]
-        if len(lacking) == len(wanted):
-            if rule.optional:
-                continue
-            elsewhere = [t.abi.name for t in tables.tables.values() if rule.name in t.numbers]
-            hint = did_you_mean(rule.name, known) if len(problems) < _MOST_HINTS else ""
-            if elsewhere:
-                hint = f" on {_some(lacking)}: Linux {tables.tag} has it on {_some(elsewhere)} only"
-            text = f"unknown system call {rule.name!r}{hint}"
-            problems.append(Diagnostic(text, rule.position, Problem.UNKNOWN_CALL))
-        elif lacking and not rule.optional:
-            text = f"{rule.name!r} does not exist on {_some(lacking)}: skipped there"
-            notes.append(Diagnostic(text, rule.position, Problem.CALL_SKIPPED))
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
-
-
-def _check_dead(
-    policy: ResolvedPolicy, tables: Tables, problems: list[Diagnostic], notes: list[Diagnostic]
-) -> None:
-    """Report rules that match nothing on any ABI that has the call.
-
-    Naming a call twice with one action changes nothing, as happens when a file lists what it
-    also includes: worth a note, unless the whole group is idle. So is a condition that is never
-    true on some ABIs, since their arguments are too short for it.
-    """
-    verdicts: dict[Rule, dict[Abi, DeadRule | None]] = {}
-    for table in _tables_of(policy, tables):
-        by_number: dict[int, list[Rule]] = {}
-        for rule in policy.rules:
-            if rule.name in table.numbers:
-                by_number.setdefault(table.numbers[rule.name], []).append(rule)
-        for rules in map(tuple, by_number.values()):
-            dead_here = {dead.index: dead for dead in reach(rules, table.abi.argument_bits).dead}
-            for i, rule in enumerate(rules):
-                verdicts.setdefault(rule, {})[table.abi] = dead_here.get(i)
-    alive = {_group(rule) for rule, found in verdicts.items() if not all(found.values())}
-    _check_mentions(verdicts, problems, notes)
-    for rule, found in verdicts.items():
-        if rule.group:
-            continue
-        dead = max(found.items(), key=lambda one: one[0].argument_bits)[1]
-        if dead is None or not all(found.values()):
-            never = [abi.name for abi, one in found.items() if one and not one.hidden_by]
-            if never and not rule.optional:
-                message = f"{rule.condition} is never true on {_some(never)}, where arguments have "
-                message += f"32 bits: this rule for {rule.name!r} is skipped there"
-                notes.append(Diagnostic(message, rule.position, Problem.RULE_SKIPPED))
-            continue
-        repeats = {other.action for other in dead.hidden_by} == {rule.action}
-        if repeats and _group(rule) in alive:
-            message = f"{rule.name!r} repeats {dead.hidden_by[0].position}"
-            notes.append(Diagnostic(message, rule.position, Problem.REPEATED_RULE))
-        else:
-            narrow = {abi.argument_bits for abi in found} == {32}
-            text = _explain_dead(dead, narrow=narrow)
-            problems.append(Diagnostic(text, rule.position, Problem.DEAD_RULE))
-
-
-def _check_mentions(
-    verdicts: Mapping[Rule, Mapping[Abi, DeadRule | None]],
-    problems: list[Diagnostic],
-    notes: list[Diagnostic],
-) -> None:
-    """Report groups of which nothing is left, and calls that one should refuse and does not.
-
-    Groups overlap, and what stands before one is an exception from it: so there is nothing to say
-    of a call of a group that an earlier rule answers alike, or refuses.
-    """
-    mentions: dict[Position, list[tuple[Rule, DeadRule | None]]] = {}
-    for rule, found in verdicts.items():
-        if rule.group:
-            dead = next(iter(found.values())) if all(found.values()) else None
-            mentions.setdefault(rule.position, []).append((rule, dead))
-    for position, members in mentions.items():
-        rule, dead_members = members[0][0], [dead for _, dead in members if dead]
-        hiders = {other for dead in dead_members for other in dead.hidden_by}
-        if len(dead_members) < len(members):
-            names = [
-                dead.rule.name
-                for dead in dead_members
-                if any(other.action.kind in _LET_THROUGH for other in dead.hidden_by)
-            ]
-            if names and rule.action.kind not in _LET_THROUGH:
-                text = f"earlier rules allow calls of {rule.group}: {_some(names)}"
-                notes.append(Diagnostic(text, position, Problem.HIDDEN_CALLS))
-            continue
-        first = min(hiders, key=lambda other: other.position)
-        if {other.action for other in hiders} == {rule.action}:
-            text = f"earlier rules have every call of {rule.group}, the first at {first.position}"
-            notes.append(Diagnostic(text, position, Problem.REPEATED_RULE))
-        else:
-            text = f"{rule.group} can never match: earlier rules answer all of its calls, "
-            text += f"the first {first.action} at {first.position}"
-            problems.append(Diagnostic(text, position, Problem.DEAD_RULE))
-
-
-def _group(rule: Rule) -> tuple[str, str]:
-    return rule.origin.position.file, rule.origin.label
-
-
-def _explain_dead(dead: DeadRule, *, narrow: bool) -> str:
-    """Say why a rule is dead; ``narrow`` where arguments have 32 bits on each of the ABIs."""
-    rule = dead.rule
-    alive = narrow and all(one.rule is not rule for one in reach((*dead.hidden_by, rule)).dead)
-    where = " where arguments have 32 bits" if alive else ""
-    if not dead.hidden_by:
-        return f"this rule for {rule.name!r} can never match: {rule.condition} is never true{where}"
-    what = f"{rule.name!r} where {rule.condition}" if rule.condition else f"{rule.name!r}"
-    hiders = [f"{other.action} at {other.position}" for other in dead.hidden_by[:3]]
-    more = f" and {len(dead.hidden_by) - 3} more" if len(dead.hidden_by) > 3 else ""
-    return (
-        f"this rule for {what} can never match: {', '.join(hiders)}{more} "
-        f"comes first and answers all of it{where}"
-    )

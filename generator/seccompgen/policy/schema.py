@@ -9,11 +9,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 
 from seccompgen.core.errors import Diagnostic, InputError, Position, did_you_mean
 from seccompgen.core.model import U32, U64, Action, FilterFlag, Op
 from seccompgen.core.problems import Problem
+from seccompgen.policy.expressions import ExpressionError, parse_condition, parse_value
 from seccompgen.policy.groups import check_own_name, is_mention
 
 if TYPE_CHECKING:
@@ -27,10 +35,49 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _parse_name(text: object) -> object:
+    """Return the name of a call; of a number, its text."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        if not -1 <= text <= U32:
+            raise ValueError(f"{text} is not the number of a system call: -1 to 2**32-1")
+        return str(text)
     if isinstance(text, str) and not _NAME.fullmatch(text):
         hint = "; a group stands under 'names'" if is_mention(text) else ""
         raise ValueError(f"{text!r} is not the name of a system call{hint}")
     return text
+
+
+def _parse_number(value: object, info: ValidationInfo) -> object:
+    """Return a number, or the text of a value with constants in it, which has been checked."""
+    if isinstance(value, str):
+        parse_value(value)
+    elif not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{info.field_name!r} must be a whole number or a constant, not {value!r}")
+    elif not -(1 << 63) <= value <= U64:
+        raise ValueError(f"{info.field_name!r} must be -2**63 to 2**64-1, not {value}")
+    return value
+
+
+def _parse_argument(value: object) -> object:
+    """Return an index, or the name of an argument."""
+    if isinstance(value, str):
+        if not _NAME.fullmatch(value) or value != value.lower():
+            raise ValueError(f"{value!r} is not the name of an argument, such as flags or arg1")
+    elif not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"'argument' must be a name or 0 to 5, not {value!r}")
+    elif not 0 <= value <= 5:
+        raise ValueError(f"'argument' must be 0 to 5, not {value}")
+    return value
+
+
+def _parse_when(text: object) -> object:
+    if not isinstance(text, str):
+        raise ValueError(f"'when' must be an expression such as flags & O_CREAT, not {text!r}")
+    parse_condition(text)
+    return text
+
+
+def _parse_member(text: object) -> object:
+    return text if isinstance(text, int) else _parse_item(text)
 
 
 def _parse_item(text: object) -> object:
@@ -41,9 +88,11 @@ _Action = Annotated[Action, BeforeValidator(Action.parse)]
 _Operation = Annotated[Op, BeforeValidator(Op.parse)]
 _Flag = Annotated[FilterFlag, BeforeValidator(FilterFlag.one)]
 _Name = Annotated[str, BeforeValidator(_parse_name)]
+_Number = Annotated[int | str, BeforeValidator(_parse_number)]
+_When = Annotated[str, BeforeValidator(_parse_when)]
 _Item = Annotated[str, BeforeValidator(_parse_item)]
+_Member = Annotated[str, BeforeValidator(_parse_member)]
 _GroupName = Annotated[str, BeforeValidator(check_own_name)]
-_Word = Annotated[int, Field(ge=0, le=U64)]
 
 
 class _Section(BaseModel):
@@ -53,26 +102,33 @@ class _Section(BaseModel):
 class Argument(_Section):
     """One condition on one argument."""
 
-    argument: Annotated[int, Field(ge=0, le=5)] = 0
+    argument: Annotated[int | str, BeforeValidator(_parse_argument)] = 0
     operation: _Operation
-    value: _Word = 0
-    mask: _Word | None = None
-    width: Literal[32, 64] = 64
+    value: _Number = 0
+    mask: Annotated[int | str | None, BeforeValidator(_parse_number)] = None
+    width: Literal[32, 64] | None = None
 
 
 class NameWithArgs(_Section):
     """A system call with conditions, all of which must hold."""
 
     name: _Name
-    arguments: Annotated[list[Argument], Field(min_length=1)]
+    arguments: Annotated[list[Argument] | None, Field(min_length=1)] = None
+    when: _When | None = None
 
 
 class Group(_Section):
-    """System calls that share an action."""
+    """System calls that share an action, for ``arches`` only where it says so.
+
+    ``when`` must hold for all of them, beside what an entry says of its own.
+    """
 
     action: _Action
     names: list[_Item] = []
     names_with_args: list[NameWithArgs] = []
+    when: _When | None = None
+    arches: Annotated[list[str], Field(min_length=1)] | None = None
+    multiplexed: _Action | None = None
     optional: bool = False
 
 
@@ -88,9 +144,10 @@ class PolicyFile(_Section):
     no_new_privs: bool | None = None
     flags: list[_Flag] | None = None
     install_on_import: bool | None = None
+    multiplexed: _Action | None = None
     include: list[str] = []
-    groups: dict[_GroupName, Annotated[list[_Item], Field(min_length=1)]] = {}
-    syscalls: list[Group] = []
+    groups: dict[_GroupName, Annotated[list[_Member], Field(min_length=1)]] = {}
+    syscalls: list[Group] | None = None
 
 
 def validate(document: Document) -> tuple[PolicyFile, Path]:
@@ -131,7 +188,8 @@ def validate(document: Document) -> tuple[PolicyFile, Path]:
 def _explained(error: ValidationError, base: Path, document: Document) -> list[Diagnostic]:
     """Return the errors by position; beyond a limit, their number only."""
     errors = error.errors()
-    told = sorted({_explain(e, base, document) for e in errors[:_MOST_ERRORS]}, key=_by_position)
+    found = {one for e in errors[:_MOST_ERRORS] for one in _explain_all(e, base, document)}
+    told = sorted(found, key=_by_position)
     if len(errors) > _MOST_ERRORS:
         more = f"{len(errors) - _MOST_ERRORS} more errors in this file"
         told.append(Diagnostic(more, Position(document.file), Problem.TOO_MANY_ERRORS))
@@ -141,6 +199,15 @@ def _explained(error: ValidationError, base: Path, document: Document) -> list[D
 def _by_position(diagnostic: Diagnostic) -> tuple[int, int, str]:
     where = diagnostic.position
     return (where.line, where.column, diagnostic.message) if where else (0, 0, diagnostic.message)
+
+
+def _explain_all(error: ErrorDetails, base: Path, document: Document) -> list[Diagnostic]:
+    """Return the error, or all that is wrong with an expression, each at its own place."""
+    fault = error.get("ctx", {}).get("error")
+    if not isinstance(fault, ExpressionError):
+        return [_explain(error, base, document)]
+    place = document.places((*base, *error["loc"]), str(error["input"]))
+    return [Diagnostic(text, place(at), Problem.WRONG_EXPRESSION) for text, at in fault.faults]
 
 
 def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
@@ -160,8 +227,6 @@ def _explain(error: ErrorDetails, base: Path, document: Document) -> Diagnostic:
             message = str(error["ctx"]["error"])
         case "int_type":
             message = f"{field} must be a whole number, not {value!r}"
-        case "greater_than_equal" | "less_than_equal":
-            message = f"{field} must be 0 to {5 if key == 'argument' else '2**64-1'}, not {value}"
         case "literal_error":
             message = f"{field} must be 32 or 64, not {value!r}"
         case "list_type":
@@ -197,13 +262,17 @@ def _keys_at(path: Path) -> list[str]:
 def _combinations(policy: PolicyFile, base: Path, document: Document) -> list[Diagnostic]:
     """Return what single values cannot show: fields that need or exclude each other."""
     problems = []
-    for i, group in enumerate(policy.syscalls):
+    for i, group in enumerate(policy.syscalls or ()):
         path = (*base, "syscalls", i)
         if not group.names and not group.names_with_args:
             message = "the group names no system call: fill names or names_with_args"
             problems.append(Diagnostic(message, document.position(path), Problem.EMPTY_GROUP))
         for j, entry in enumerate(group.names_with_args):
-            for k, argument in enumerate(entry.arguments):
+            if not entry.arguments and entry.when is None:
+                message = "'arguments' is missing: say what must hold, there or in 'when'"
+                where = document.position((*path, "names_with_args", j))
+                problems.append(Diagnostic(message, where, Problem.MISSING_KEY))
+            for k, argument in enumerate(entry.arguments or ()):
                 where = document.position((*path, "names_with_args", j, "arguments", k))
                 problems += [
                     Diagnostic(text, where, Problem.WRONG_VALUE)
@@ -221,6 +290,6 @@ def _argument_problems(argument: Argument) -> list[str]:
         problems.append("only MaskedEqual takes a mask")
     for name in ("value", "mask"):
         number = getattr(argument, name)
-        if argument.width == 32 and number is not None and number > U32:
+        if argument.width == 32 and isinstance(number, int) and number > U32:
             problems.append(f"{name} {number:#x} does not fit into a width of 32 bits")
     return problems

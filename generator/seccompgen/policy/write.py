@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seccompgen.core.model import U64, All, Comparison, FilterFlag, Op
+from seccompgen.core.model import U32, U64, FilterFlag, Op
+from seccompgen.core.multiplexed import entrance
+from seccompgen.core.naming import Naming
+from seccompgen.core.sets import comparisons
+from seccompgen.core.spelling import number
 from seccompgen.core.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from seccompgen.core.abis import Abi
-    from seccompgen.core.model import Action, Predicate
+    from seccompgen.core.model import Action, Comparison, Predicate
     from seccompgen.core.tables import Tables
 
 _NO_FLAGS = FilterFlag(0)
@@ -46,9 +50,10 @@ def write_policy(
     """Return a policy file that allows ``calls`` and answers ``default_action`` to all others.
 
     The ABIs of ``calls`` become its ``arches``, in that order, unless ``arches`` and
-    ``compat_arches`` say which are what. A rule has no ABI, so what one ABI needs is allowed on all
-    that have a call of that name. ``heading`` becomes a comment at the top. The same values give
-    the same text; names are sorted, one a line, so that differences read well.
+    ``compat_arches`` say which are what. What one ABI needs is allowed on all that have a call of
+    that name. ``heading`` becomes a comment at the top. Arguments and constants have names where
+    these mean the same on all ABIs. The same values give the same text; names are sorted, one a
+    line, so that differences read well.
 
     Raises ValueError for no ABI, no call, and a name that the tables of none of the ABIs have.
     """
@@ -71,13 +76,15 @@ def write_policy(
     lines.append(f"default_action: {default_action}")
     if unknown_action:
         lines.append(f"unknown_action: {unknown_action}")
+    if any(_is_unseen(one, tables, calls) for one in merged.values()):
+        lines.append(f"multiplexed: {default_action} # where no filter sees the arguments")
     if flags:
         lines.append(f"flags: [{', '.join(flags.names)}]")
     lines.append("syscalls:")
     everywhere = {name for name in merged if all(name in numbers for numbers in has)}
     for optional in (False, True):
         group = [one for name, one in merged.items() if (name not in everywhere) is optional]
-        lines += _group(group, optional=optional)
+        lines += _group(group, tables, list(calls), optional=optional)
     return "\n".join(lines) + "\n"
 
 
@@ -119,10 +126,21 @@ def _lines(text: str) -> list[str]:
     return lines if text.strip() else []
 
 
-def _group(allowed: list[Allowed], *, optional: bool) -> Iterator[str]:
+def _is_unseen(one: Allowed, tables: Tables, abis: Iterable[Abi]) -> bool:
+    """Return True if a call with conditions can also be made where these cannot be seen."""
+    way = entrance(one.name)
+    return bool(one.conditions and way) and any(
+        way is not None and way[0] in tables.tables[abi.name].numbers for abi in abis
+    )
+
+
+def _group(
+    allowed: list[Allowed], tables: Tables, abis: Sequence[Abi], *, optional: bool
+) -> Iterator[str]:
     """Yield the groups of rules for ``allowed``, first those without conditions."""
     plain = [one for one in allowed if not one.conditions]
     conditional = [one for one in allowed if one.conditions]
+    naming = Naming(tables.facts)
     for group, key in ((plain, "names"), (conditional, "names_with_args")):
         if not group:
             continue
@@ -135,29 +153,43 @@ def _group(allowed: list[Allowed], *, optional: bool) -> Iterator[str]:
             comment = f" # {words}" if words else ""
             if not one.conditions:
                 yield f"  - {one.name}{comment}"
-            for condition in one.conditions:
-                yield f"  - name: {one.name}{comment}"
-                yield "    arguments:"
-                yield from (f"    - {_argument(test)}" for test in _tests(condition))
+                continue
+            yield f"  - name: {one.name}{comment}"
+            has = [abi for abi in abis if one.name in tables.tables[abi.name].numbers]
+            yield from _wrapped(_expression(one, naming, has))
 
 
-def _tests(condition: Predicate) -> Iterator[Comparison]:
-    if isinstance(condition, Comparison):
-        yield condition
-    elif isinstance(condition, All):
-        for part in condition.parts:
-            yield from _tests(part)
+def _wrapped(expression: str) -> Iterator[str]:
+    """Yield the lines of an expression; YAML reads the break of a line as a blank."""
+    first, rest = "    when: ", "      "
+    if len(first + expression) <= _WIDTH:
+        yield first + expression
+        return
+    import textwrap  # noqa: PLC0415 - few are long
+
+    yield from textwrap.wrap(
+        expression,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
-def _argument(test: Comparison) -> str:
-    fields = [f"argument: {test.argument}", f"operation: {test.op}"]
-    fields.append(f"value: {_number(test.value)}")
-    if test.op is Op.MASKED_EQ:
-        fields.append(f"mask: {_number(test.mask)}")
-    if test.width != U64.bit_length():
-        fields.append(f"width: {test.width}")
-    return f"{{{', '.join(fields)}}}"
+def _expression(one: Allowed, naming: Naming, abis: Iterable[Abi]) -> str:
+    """Return the conditions of a call as one: with names, where all ABIs have the same."""
+    texts = {naming.alternatives(one.conditions, one.name, abi) for abi in abis}
+    if len(texts) == 1:
+        return texts.pop()
+    return " or ".join(" and ".join(map(_numeric, comparisons(each))) for each in one.conditions)
 
 
-def _number(value: int) -> str:
-    return str(value) if value < 10 else f"{value:#x}"
+def _numeric(test: Comparison) -> str:
+    """Return ``test`` without names, the same on every ABI."""
+    mask = test.mask & (U64 if test.width == 64 else U32)
+    side = f"u{test.width}(arg{test.argument})"
+    if test.op in {Op.ANY_BITS, Op.NO_BITS}:
+        return f"{side} & {test.value:#x} {'!=' if test.op is Op.ANY_BITS else '=='} 0"
+    masked = f"{side} & {mask:#x}" if mask.bit_count() != test.width else side
+    return f"{masked} {'==' if test.op is Op.MASKED_EQ else test.op.value} {number(test.value)}"

@@ -17,7 +17,8 @@ _WORDS = frozenset(("true", "false", "null", "yes", "no", "on", "off", "y", "n")
 
 POLICY_KEYS = (
     *("description", "arches", "compat_arches", "default_action", "unknown_action"),
-    *("bad_arch_action", "no_new_privs", "flags", "install_on_import", "groups", "syscalls"),
+    *("bad_arch_action", "multiplexed", "no_new_privs", "flags", "install_on_import", "groups"),
+    "syscalls",
 )
 """The keys of a policy file, in the order in which `policy_text` writes them."""
 
@@ -39,19 +40,26 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
                 yield from _listed(f"{name}: {_flow(members)}")
         elif key in data:
             yield f"{key}: {_flow(data[key])}"
-    yield "syscalls:"
+    yield "syscalls:" if data["syscalls"] else "syscalls: []"
     for group in data["syscalls"]:
         yield f"- action: {_flow(group['action'])}"
+        for key in ("arches", "multiplexed", "when"):
+            if key in group:
+                yield f"  {key}: {_flow(group[key])}"
         if "names" in group:
-            yield from _listed(f"names: {_flow(group['names'])}")
+            names = [name if isinstance(name, int) else _flow(name) for name in group["names"]]
+            yield from _listed(f"names: [{', '.join(map(str, names))}]")
         if "optional" in group:
             yield f"  optional: {_flow(group['optional'])}"
         if "names_with_args" in group:
             yield "  names_with_args:"
         for entry in group.get("names_with_args", ()):
             yield f"  - name: {_flow(entry['name'])}"
-            yield "    arguments:"
-            yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
+            if "when" in entry:
+                yield f"    when: {_flow(entry['when'])}"
+            if "arguments" in entry:
+                yield "    arguments:"
+                yield from (f"    - {_flow(argument)}" for argument in entry["arguments"])
 
 
 def _listed(text: str) -> list[str]:

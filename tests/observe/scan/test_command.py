@@ -16,6 +16,7 @@ from seccompgen.observe.scan.result import Caller, Caveat
 from seccompgen.observe.scan.unknown import Why
 from seccompgen.pipeline.build import shipped_tables
 from seccompgen.policy import load_policy
+from seccompgen.policy.modeline import MODELINE, SCHEMA_NAME
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,16 @@ def test_the_policy_is_written_and_builds(tmp_path: Path) -> None:
     assert inside("build", "policy.yml", "-o", "out", cwd=tmp_path).code == 0
     again = inside("scan", "program", "-o", "policy.yml", cwd=tmp_path)
     assert "everything is up to date" in again.out
+
+
+def test_beside_a_schema_the_policy_leads_editors_to_it(tmp_path: Path) -> None:
+    compiled(tmp_path, KNOWN)
+    assert inside("scan", "program", "-o", "policy.yml", cwd=tmp_path).code == 0
+    without = (tmp_path / "policy.yml").read_text()
+    (tmp_path / SCHEMA_NAME).write_text("{}")
+    assert inside("scan", "program", "-o", "policy.yml", cwd=tmp_path).code == 0
+    assert (tmp_path / "policy.yml").read_text() == MODELINE + without
+    assert names_of(tmp_path / "policy.yml") == {"write", "exit", "restart_syscall"}
 
 
 def test_without_a_policy_it_only_tells(tmp_path: Path) -> None:

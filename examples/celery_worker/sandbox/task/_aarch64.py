@@ -20,7 +20,7 @@ PROGRAM = (
     b"\x15\x00\x16\x15\x75\x00\x00\x00"  # jeq  117 ptrace              -> errno(EPERM) else allow
     # from socket:
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x0c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES)
+    b"\x15\x00\x13\x0c\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from bind:
     b"\x35\x00\x0c\x00\x1b\x01\x00\x00"  # jge  283 membarrier          -> from membarrier
     b"\x35\x00\x04\x00\xf4\x00\x00\x00"  # jge  244                     -> from wait4

@@ -16,7 +16,7 @@ PROGRAM = (
     b"\x15\x00\x16\x15\x65\x00\x00\x00"  # jeq  101 ptrace              -> errno(EPERM) else allow
     # socket, socketpair: no_network.yml:42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x13\x0d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES)
+    b"\x15\x00\x13\x0d\x01\x00\x00\x00"  # jeq  1                       -> allow else errno(EACCES) ; family == AF_UNIX
     # from getuid:
     b"\x35\x00\x08\x00\x39\x01\x00\x00"  # jge  313 finit_module        -> from finit_module
     b"\x35\x00\x01\x00\xf8\x00\x00\x00"  # jge  248 add_key             -> from add_key

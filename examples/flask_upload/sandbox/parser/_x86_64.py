@@ -28,7 +28,7 @@ PROGRAM = (
     b"\x15\x00\x5b\x5a\x3f\x00\x00\x00"  # jeq  63 uname                -> allow else errno(EPERM)
     # ioctl: compute_only.yml:87, 90, 93, 96, 99
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x15\x00\x59\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow
+    b"\x15\x00\x59\x00\x21\x54\x00\x00"  # jeq  0x5421                  -> allow                    ; cmd == FIONBIO
     b"\x15\x00\x58\x00\x7e\x66\x00\x00"  # jeq  0x667e                  -> allow
     b"\x15\x00\x57\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\x56\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
@@ -37,19 +37,19 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x52\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x50\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)
+    b"\x45\x00\x50\x00\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM)             ; prot & PROT_EXEC
     b"\x20\x00\x00\x00\x14\x00\x00\x00"  # ld   args[0].hi
     b"\x15\x00\x4f\x4e\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from fcntl:
     b"\x35\x00\x18\x00\x9d\x00\x00\x00"  # jge  157 prctl               -> from prctl
     b"\x35\x00\x06\x00\x49\x00\x00\x00"  # jge  73 flock                -> from flock
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
-    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl
-    b"\x15\x00\x00\x4a\x04\x00\x00\x00"  # jeq  4                       else allow
+    b"\x35\x00\x03\x00\x05\x00\x00\x00"  # jge  5                       -> fcntl                    ; cmd >= F_GETLK
+    b"\x15\x00\x00\x4a\x04\x00\x00\x00"  # jeq  4                       else allow                  ; cmd == F_SETFL
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x47\x48\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow
+    b"\x45\x00\x47\x48\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
     # fcntl: compute_only.yml:68
-    b"\x15\x00\x47\x46\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)
+    b"\x15\x00\x47\x46\x06\x04\x00\x00"  # jeq  0x406                   -> allow else errno(EPERM)  ; cmd == F_DUPFD_CLOEXEC
     # from flock:
     b"\x35\x00\x06\x00\x6b\x00\x00\x00"  # jge  107 geteuid             -> from geteuid
     b"\x35\x00\x02\x00\x60\x00\x00\x00"  # jge  96 gettimeofday         -> from gettimeofday
@@ -79,9 +79,9 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x9e\x00\x00\x00"  # jge  158 arch_prctl          -> from arch_prctl
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> prctl
-    b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)
+    b"\x35\x00\x31\x30\x0f\x00\x00\x00"  # jge  0xf                     -> allow else errno(EPERM)  ; option >= PR_SET_NAME
     # prctl: compute_only.yml:240
-    b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)
+    b"\x15\x00\x30\x2f\x41\x4d\x56\x53"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from arch_prctl:
     b"\x35\x00\x01\x00\xc9\x00\x00\x00"  # jge  201 time                -> from time
     b"\x15\x00\x2e\x2d\xba\x00\x00\x00"  # jeq  186 gettid              -> allow else errno(EPERM)
@@ -132,7 +132,7 @@ PROGRAM = (
     b"\x15\x00\x0d\x0e\x46\x01\x00\x00"  # jeq  326 copy_file_range     -> errno(EPERM) else allow
     # mprotect, pkey_mprotect: compute_only.yml:120, 123
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
-    b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow
+    b"\x45\x00\x0b\x0c\x04\x00\x00\x00"  # jset 4                       -> errno(EPERM) else allow  ; prot & PROT_EXEC
     # from pkey_alloc:
     b"\x35\x00\x07\x00\xc6\x01\x00\x00"  # jge  454 futex_wake          -> from futex_wake
     b"\x35\x00\x02\x00\xa8\x01\x00\x00"  # jge  424 pidfd_send_signal   -> from pidfd_send_signal

@@ -25,7 +25,7 @@ PROGRAM = (
     b"\x06\x00\x00\x00\x26\x00\x05\x00"  # ret  errno(ENOSYS)
     # socket, socketpair: no_network.yml:24, 42, 45
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow
+    b"\x15\x00\x01\x00\x01\x00\x00\x00"  # jeq  1                       -> allow                    ; family == AF_UNIX
     b"\x06\x00\x00\x00\x0d\x00\x05\x00"  # ret  errno(EACCES)
     b"\x06\x00\x00\x00\x00\x00\xff\x7f"  # ret  allow
 )

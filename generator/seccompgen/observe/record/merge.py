@@ -70,25 +70,28 @@ def needs_of_policy(policy: ResolvedPolicy, tables: Tables) -> Needs:
     ]
     if problems:
         raise InputError(*problems)
+    return Needs(
+        policy.arches,
+        policy.compat_arches,
+        {abi: _allowed_on(abi, policy, tables) for abi in (*policy.arches, *policy.compat_arches)},
+        bool(policy.flags & FilterFlag.TSYNC),
+    )
+
+
+def _allowed_on(abi: Abi, policy: ResolvedPolicy, tables: Tables) -> tuple[Allowed, ...]:
+    """Return what the rules of ``policy``, which all allow, allow on ``abi``."""
     conditions: dict[str, list[Predicate]] = {}
     always: set[str] = set()
     for rule in policy.rules:
+        if not rule.applies_to(abi) or rule.name not in tables.tables[abi.name].numbers:
+            continue
         found = conditions.setdefault(rule.name, [])
         if rule.condition is None:
             always.add(rule.name)
         else:
             found.append(rule.condition)
-    calls = [
+    return tuple(
         allowed(name, () if name in always else tuple(found)) for name, found in conditions.items()
-    ]
-    return Needs(
-        policy.arches,
-        policy.compat_arches,
-        {
-            abi: tuple(one for one in calls if one.name in tables.tables[abi.name].numbers)
-            for abi in (*policy.arches, *policy.compat_arches)
-        },
-        bool(policy.flags & FilterFlag.TSYNC),
     )
 
 

@@ -12,7 +12,7 @@
 //     answer         calls
 //     =============  ========================================
 //     errno(EROFS)   mkdirat
-//     log            personality where u32(arg0) != 0xffffffff
+//     log            personality where personality != 0xffffffff
 //     allow          every other system call
 //     errno(ENOSYS)  numbers that Linux v7.3.4 does not name
 //     kill_process   calls through any other ABI of the kernel

@@ -1,0 +1,204 @@
+"""The answers to one call, as disjoint boxes of arguments, whatever a filter is made of.
+
+A box has a set of values for each argument; together the boxes are everything. What a policy means
+(`MeaningAnswers`) and what a program does (`CodeAnswers`) look alike here, so that a check works on
+both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from seccompgen.core.errors import UndecidedError
+from seccompgen.core.model import RET_DATA_MAX, ActionKind
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import ALL, EVERYTHING, NOTHING, Box, Sets
+from seccompgen.core.word import ARCH, ARGS, INSTRUCTION_POINTER, NR
+from seccompgen.verify.call import Call
+from seccompgen.verify.followers import Ask, follower
+from seccompgen.verify.oracle import OneOf
+
+if TYPE_CHECKING:
+    from seccompgen.verify import Code, Meaning
+    from seccompgen.verify.followers import Question, State
+    from seccompgen.verify.oracle import Case, FieldTest
+
+_MOST_STEPS = 50_000
+"""So many comparisons are followed for one call; real filters need some hundreds."""
+
+Parts: TypeAlias = list[tuple[Box, int]]
+"""Disjoint boxes of arguments, each with the SECCOMP_RET value of its calls."""
+
+_PERMITS = {ActionKind.ALLOW.value, ActionKind.LOG.value}
+_ASKS = {ActionKind.TRACE.value, ActionKind.USER_NOTIF.value}
+
+
+def permits(ret: int) -> bool:
+    """Return True if a call so answered is made."""
+    return ret & ~RET_DATA_MAX in _PERMITS
+
+
+def refuses(ret: int) -> bool:
+    """Return True if a call so answered is not made, whatever a tracer or a supervisor says."""
+    return ret & ~RET_DATA_MAX not in _PERMITS | _ASKS
+
+
+def asks(ret: int) -> bool:
+    """Return True if a supervisor or a tracer decides on a call so answered."""
+    return ret & ~RET_DATA_MAX in _ASKS
+
+
+@dataclass(frozen=True)
+class CallAnswer:
+    """The answers to one call: disjoint boxes of arguments, with SECCOMP_RET values."""
+
+    parts: tuple[tuple[Box, int], ...]
+
+    @cached_property
+    def permitted(self) -> tuple[Box, ...]:
+        """The arguments with which the call is made."""
+        return tuple(box for box, ret in self.parts if permits(ret))
+
+    @cached_property
+    def refused(self) -> tuple[Box, ...]:
+        """The arguments with which it is refused."""
+        return tuple(box for box, ret in self.parts if refuses(ret))
+
+    @property
+    def only(self) -> int | None:
+        """The answer whatever the arguments are, None where these count."""
+        answers = {ret for _, ret in self.parts}
+        return answers.pop() if len(answers) == 1 else None
+
+
+class MeaningAnswers:
+    """The answers of what a policy means to calls under one audit value."""
+
+    def __init__(self, meaning: Meaning, arch: int, sets: Sets) -> None:
+        self._arch = arch
+        self._sets = sets
+        self._cases: list[tuple[Case, frozenset[int] | None]] = []
+        for case in meaning.cases:
+            holds = (test.field != ARCH or test.holds(Call(0, arch)) for test in case.tests)
+            if all(holds):
+                named = (test.values for test in case.tests if isinstance(test, OneOf))
+                self._cases.append((case, next(named, None)))
+
+    @property
+    def conditional(self) -> frozenset[int]:
+        """The numbers of calls of which some case looks at the arguments."""
+        asking = (named for case, named in self._cases if named and _asks(case))
+        return frozenset().union(*asking)
+
+    def to(self, number: int) -> Parts:
+        """Return what the first case that holds says, for every box of arguments."""
+        found: Parts = []
+        left: list[Box] = [EVERYTHING]
+        for case, numbers in self._cases:
+            if numbers is not None and number not in numbers:
+                continue
+            box = self._box(case, number)
+            if box == EVERYTHING:
+                return found + [(part, case.ret) for part in left]
+            rest: list[Box] = []
+            for part in left:
+                inside: Box = tuple(map(self._sets.both, part, box))  # type: ignore[assignment] # six
+                if NOTHING in inside:
+                    rest.append(part)
+                else:
+                    found.append((inside, case.ret))
+                    rest += self._sets.without(part, box)
+            left = rest
+            if len(found) + len(left) > _MOST_STEPS:
+                raise UndecidedError("too many cases to tell apart", kind=Problem.TOO_MANY_CASES)
+            if not left:
+                break
+        return found
+
+    def _box(self, case: Case, number: int) -> Box:
+        """Return the arguments for which the tests of ``case`` hold, of the call ``number``."""
+        call = Call(number, self._arch)
+        box: Box = EVERYTHING
+        for test in case.tests:
+            if isinstance(test, OneOf):
+                continue
+            if test.field >= ARGS:
+                n = test.field - ARGS
+                box = _with(box, n, self._sets.both(box[n], self._set(test)))
+            elif not test.holds(call):
+                return (NOTHING,) * 6
+        return box
+
+    def _set(self, test: FieldTest) -> int:
+        sets, mask, value = self._sets, test.mask, test.value
+        match test.relation:
+            case "==":
+                return sets.masked(mask, value)
+            case "!=":
+                return sets.minus(ALL, sets.masked(mask, value))
+            case ">":
+                return sets.above(mask, value)
+            case ">=":
+                return sets.above(mask, value - 1) if value else ALL
+            case "<=":
+                return sets.minus(ALL, sets.above(mask, value))
+            case "<":
+                return sets.minus(ALL, sets.above(mask, value - 1)) if value else NOTHING
+        raise AssertionError(f"no such relation: {test.relation}")
+
+
+class CodeAnswers:
+    """The answers of a program to calls under one audit value."""
+
+    def __init__(self, code: Code, arch: int, sets: Sets) -> None:
+        self._arch = arch
+        self._sets = sets
+        self._machine = follower(code)
+
+    def to(self, number: int) -> Parts:
+        """Follow the program for one number and all arguments at once. Raises UndecidedError."""
+        steps = 0
+        found: Parts = []
+        waiting: list[tuple[State, Box]] = [(self._machine.start, EVERYTHING)]
+        while waiting:
+            state, box = waiting.pop()
+            step = self._machine.step(state)
+            while isinstance(step, Ask):
+                steps += 1
+                if steps > _MOST_STEPS:
+                    text = "too many cases to tell apart"
+                    raise UndecidedError(text, kind=Problem.TOO_MANY_CASES)
+                question, true, false = step
+                word = question.word
+                if word.field == INSTRUCTION_POINTER:
+                    text = "it looks at the instruction pointer"
+                    raise UndecidedError(text, kind=Problem.POINTER_COMPARED)
+                if word.field in {NR, ARCH}:
+                    holds = question.holds(number if word.field == NR else self._arch)
+                    step = self._machine.step(true if holds else false)
+                    continue
+                n = word.argument
+                inside = self._sets.both(box[n], self._set(question))
+                outside = self._sets.minus(box[n], inside)
+                if NOTHING not in {inside, outside}:
+                    waiting.append((false, _with(box, n, outside)))
+                    box = _with(box, n, inside)
+                step = self._machine.step(true if inside != NOTHING else false)
+            found.append((box, step))
+        return found
+
+    def _set(self, question: Question) -> int:
+        """Return the 64-bit values of which a word is as ``question`` asks."""
+        shift = question.word.shift
+        mask, k = question.mask << shift, question.k << shift
+        return self._sets.above(mask, k) if question.more else self._sets.masked(mask, k)
+
+
+def _with(box: Box, n: int, values: int) -> Box:
+    return (*box[:n], values, *box[n + 1 :])  # type: ignore[return-value] # six
+
+
+def _asks(case: Case) -> bool:
+    return any(test.field >= ARGS for test in case.tests)

@@ -1,0 +1,329 @@
+"""Conditions as numbers: what a written one asks of a call's arguments on one ABI.
+
+`Lookup` finds out what names stand for there: indices and widths of arguments, values of
+constants. With these, a condition becomes alternatives of which one must hold, each a conjunction
+of comparisons (its disjunctive normal form). Where the kernel reads 8 or 16 bits, these are masked.
+
+A negative number stands for its bits: ``dfd == AT_FDCWD`` holds for 0xffffff9c where the kernel
+reads 32 bits. Only an order among such numbers needs to be told, by ``i32()``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.core.model import U32, U64, All, Comparison, Op
+from seccompgen.core.problems import Problem
+from seccompgen.policy.expressions import (
+    AllOf,
+    AnyOf,
+    ArgumentTest,
+    JoinedValue,
+    NamedValue,
+    Negated,
+    PlainValue,
+    Reading,
+    tests_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
+    from seccompgen.core.facts import Facts
+    from seccompgen.core.model import Predicate
+    from seccompgen.policy.expressions import Expression, ValueExpression
+
+MOST_ALTERNATIVES = 1024
+MOST_COMPARISONS = 16_384
+"""Limits of what one condition becomes; lists of hundreds of requests stay below."""
+
+_Conjunction: TypeAlias = "tuple[Comparison, ...]"
+_Alternatives: TypeAlias = "tuple[_Conjunction, ...]"
+_NEVER: _Alternatives = ()
+_ALWAYS: _Alternatives = ((),)
+
+
+class Lack(NamedTuple):
+    """Something that makes a condition meaningless on an ABI; ``kind`` tells what.
+
+    ``name`` is that of a constant or an argument, or the part of the condition that is wrong.
+    """
+
+    kind: Problem
+    name: str
+    at: Position
+
+
+class Oddity(NamedTuple):
+    """Something in a condition that is no error and hardly meant; ``kind`` tells what it is."""
+
+    kind: Problem
+    test: ArgumentTest
+    bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumericTest:
+    """A test in numbers: argument, the bits of it that count, and what they are compared with.
+
+    ``signed`` is True for an order among numbers of 32 bits with a sign.
+    """
+
+    index: int
+    bits: int
+    op: Op
+    value: int
+    mask: int | None
+    signed: bool = False
+
+
+class TooLargeError(Exception):
+    """A condition becomes more than `MOST_ALTERNATIVES` or `MOST_COMPARISONS`."""
+
+
+class Lookup:
+    """The names in conditions on one ABI; ``lacks`` and ``oddities`` are what was found."""
+
+    def __init__(self, facts: Facts, abi: Abi) -> None:
+        self._facts = facts
+        self._abi = abi
+        self.lacks: list[Lack] = []
+        self.oddities: list[Oddity] = []
+
+    def numbers(self, expression: Expression, call: str) -> tuple[NumericTest, ...] | None:
+        """Return the tests of ``expression`` in numbers, None if something is lacking."""
+        found = [self._test(test, call) for test in tests_of(expression)]
+        return None if None in found else tuple(one for one in found if one)
+
+    def _test(self, test: ArgumentTest, call: str) -> NumericTest | None:
+        place = self._argument(test, call)
+        value = self._value(test.value)
+        mask = self._value(test.mask) if test.mask is not None else None
+        if place is None or value is None or (test.mask is not None and mask is None):
+            return None
+        index, bits = place
+        match test.reading:
+            case Reading.U32 | Reading.I32:
+                bits = 32
+            case Reading.U64:
+                bits = 64
+        signed = test.reading is Reading.I32
+        order = test.op in {Op.LT, Op.LE, Op.GT, Op.GE}
+        if order and value < 0 and not signed:
+            self.lacks.append(Lack(Problem.NEGATIVE_ORDER, str(test), test.value_at))
+            return None
+        return self._fitted(NumericTest(index, bits, test.op, value, mask, signed), test)
+
+    def _argument(self, test: ArgumentTest, call: str) -> tuple[int, int] | None:
+        """Return index and width of the argument of ``test``."""
+        prototype = self._facts.prototype(call, self._abi)
+        argument = test.argument
+        if isinstance(argument, int):
+            if prototype is None:
+                return argument, 64
+            if argument >= len(prototype.parameters):
+                self.oddities.append(Oddity(Problem.NO_SUCH_ARGUMENT, test, 64))
+                return argument, 64
+            return argument, prototype.parameters[argument].bits or 64
+        index = prototype.index(argument) if prototype else None
+        if prototype is None or index is None:
+            self.lacks.append(Lack(Problem.UNKNOWN_ARGUMENT, argument, test.at))
+            return None
+        return index, prototype.parameters[index].bits or 64
+
+    def _value(self, value: ValueExpression) -> int | None:
+        match value:
+            case PlainValue(number):
+                return number
+            case NamedValue(name, at):
+                found = self._facts.value(name, self._abi)
+                if found is None:
+                    self.lacks.append(Lack(Problem.UNKNOWN_CONSTANT, name, at))
+                return found
+            case JoinedValue(operator, left, right, at):
+                a, b = self._value(left) if left is not None else 0, self._value(right)
+                if a is None or b is None:
+                    return None
+                result = _joined(operator, a, b)
+                if result is None or not -U64 <= result <= U64:
+                    self.lacks.append(Lack(Problem.WRONG_VALUE, str(value), at))
+                    return None
+                return result
+
+    def _fitted(self, test: NumericTest, written: ArgumentTest) -> NumericTest:
+        """Return ``test`` with negative numbers as their bits; note what the bits cannot hold."""
+        if min(test.value, test.mask or 0) < 0 and self._abi.argument_bits < test.bits:
+            test = replace(test, bits=self._abi.argument_bits)
+        full = (1 << test.bits) - 1
+        least, most = (-(1 << 31), (1 << 31) - 1) if test.signed else (-(full + 1 >> 1), full)
+        mask_like = test.op in {Op.ANY_BITS, Op.NO_BITS}
+        if not least <= test.value <= most:
+            self.oddities.append(Oddity(Problem.VALUE_TOO_WIDE, written, test.bits))
+        mask, value = test.mask, test.value
+        if mask is not None:
+            if not -(full + 1 >> 1) <= mask <= full:
+                self.oddities.append(Oddity(Problem.VALUE_TOO_WIDE, written, test.bits))
+            mask &= full
+        if mask_like or (value < 0 and least <= value and not test.signed):
+            value &= full
+        if test.op in {Op.MASKED_EQ, Op.NE} and mask is not None and value & ~mask:
+            self.oddities.append(Oddity(Problem.MASK_NEVER_MATCHES, written, test.bits))
+        return replace(test, mask=mask, value=value)
+
+
+def _joined(operator: str, a: int, b: int) -> int | None:
+    """Return what ``operator`` makes of two numbers, None for a shift that is out of reason."""
+    match operator:
+        case "|":
+            return a | b
+        case "&":
+            return a & b
+        case "^":
+            return a ^ b
+        case "+":
+            return a + b
+        case "-":
+            return a - b
+        case "~":
+            return ~b
+    if not 0 <= b < 64:
+        return None
+    return a << b if operator == "<<" else a >> b
+
+
+def alternatives(
+    expression: Expression, tests: tuple[NumericTest, ...]
+) -> tuple[Predicate | None, ...]:
+    """Return the conditions of which one must hold; none if it never holds, (None,) if always.
+
+    ``tests`` are those of ``expression`` in their order. Raises TooLargeError.
+    """
+    found = _normal(expression, iter(tests), positive=True)
+    return tuple(_predicate(conjunction) for conjunction in found)
+
+
+def _predicate(conjunction: _Conjunction) -> Predicate | None:
+    if len(conjunction) < 2:
+        return conjunction[0] if conjunction else None
+    return All(conjunction)
+
+
+def _normal(
+    expression: Expression, tests: Iterator[NumericTest], *, positive: bool
+) -> _Alternatives:
+    match expression:
+        case Negated(part):
+            return _normal(part, tests, positive=not positive)
+        case AllOf(parts) | AnyOf(parts):
+            every = isinstance(expression, AllOf) is positive
+            found = _ALWAYS if every else _NEVER
+            for part in parts:
+                own = _normal(part, tests, positive=positive)
+                found = _both(found, own) if every else _either(found, own)
+            return found
+    return _compared(next(tests), positive=positive)
+
+
+def _either(a: _Alternatives, b: _Alternatives) -> _Alternatives:
+    if () in a or () in b:
+        return _ALWAYS
+    return _bounded(tuple(dict.fromkeys((*a, *b))))
+
+
+def _both(a: _Alternatives, b: _Alternatives) -> _Alternatives:
+    if len(a) * len(b) > MOST_ALTERNATIVES:
+        raise TooLargeError
+    joined = (tuple(dict.fromkeys((*x, *y))) for x, y in itertools.product(a, b))
+    return _bounded(tuple(dict.fromkeys(joined)))
+
+
+def _bounded(found: _Alternatives) -> _Alternatives:
+    if len(found) > MOST_ALTERNATIVES or sum(map(len, found)) > MOST_COMPARISONS:
+        raise TooLargeError
+    return found
+
+
+_OPPOSITE = {
+    Op.EQ: Op.NE,
+    Op.NE: Op.EQ,
+    Op.LT: Op.GE,
+    Op.LE: Op.GT,
+    Op.GT: Op.LE,
+    Op.GE: Op.LT,
+    Op.ANY_BITS: Op.NO_BITS,
+    Op.NO_BITS: Op.ANY_BITS,
+    Op.MASKED_EQ: Op.NE,
+}
+
+
+def _compared(test: NumericTest, *, positive: bool) -> _Alternatives:
+    """Return the comparisons that ``test``, or its opposite, comes to."""
+    if not positive:
+        op = _OPPOSITE[test.op]
+        test = replace(test, op=Op.MASKED_EQ if op is Op.EQ and test.mask is not None else op)
+    if test.signed:
+        return _signed(test)
+    full = (1 << test.bits) - 1
+    mask = full if test.mask is None else test.mask
+    op, value = test.op, test.value
+    if op in {Op.ANY_BITS, Op.NO_BITS}:
+        if value == 0:
+            return _ALWAYS if op is Op.NO_BITS else _NEVER
+        return _one(test, op, value, U64)
+    fits = 0 <= value <= full and (not value & ~mask or op not in {Op.EQ, Op.MASKED_EQ, Op.NE})
+    if not fits or (value > mask and op in {Op.LT, Op.LE, Op.GT, Op.GE}):
+        above = value > 0
+        return _ALWAYS if op is Op.NE or (above and op in {Op.LT, Op.LE}) else _NEVER
+    if mask != full and value == 0 and op in {Op.EQ, Op.MASKED_EQ, Op.NE}:
+        bits = Op.ANY_BITS if op is Op.NE else Op.NO_BITS
+        return _compared(replace(test, op=bits, value=mask, mask=None), positive=True)
+    if (op is Op.GE and value == 0) or (op is Op.LE and value == mask):
+        return _ALWAYS
+    if (op is Op.LT and value == 0) or (op is Op.GT and value == mask):
+        return _NEVER
+    if mask == full and test.bits in {32, 64}:
+        return _one(test, Op.EQ if op is Op.MASKED_EQ else op, value, U64)
+    return _one(test, Op.MASKED_EQ if op is Op.EQ else op, value, mask)
+
+
+def _one(test: NumericTest, op: Op, value: int, mask: int) -> _Alternatives:
+    """Return one comparison of the bits that count."""
+    partial = op not in {Op.MASKED_EQ, Op.ANY_BITS, Op.NO_BITS} and mask <= U32
+    width = 64 if test.bits == 64 and not partial else 32
+    return ((Comparison(test.index, op, value, mask, width),),)
+
+
+def _signed(test: NumericTest) -> _Alternatives:
+    """Return what a comparison of 32 bits with a sign comes to: one or two ranges without."""
+    half, value = 1 << 31, test.value
+    ranges = {
+        Op.EQ: [(value, value)],
+        Op.NE: [(-half, value - 1), (value + 1, half - 1)],
+        Op.LT: [(-half, value - 1)],
+        Op.LE: [(-half, value)],
+        Op.GT: [(value + 1, half - 1)],
+        Op.GE: [(value, half - 1)],
+    }
+    if test.op is Op.NE and -half <= value < half:
+        return ((Comparison(test.index, Op.NE, value & U32, U64, 32),),)
+    found: _Alternatives = _NEVER
+    for first, last in ranges[test.op]:
+        if first <= -half and last >= half - 1:
+            return _ALWAYS
+        for low, high in ((-half, -1), (0, half - 1)):
+            own = max(first, low), min(last, high)
+            if own[0] <= own[1]:
+                found += (_range(test.index, own[0] & U32, own[1] & U32),)
+    return found
+
+
+def _range(index: int, first: int, last: int) -> _Conjunction:
+    """Return the comparisons that hold for the 32-bit numbers from ``first`` to ``last``."""
+    if first == last:
+        return (Comparison(index, Op.EQ, first, U64, 32),)
+    lower = (Comparison(index, Op.GE, first, U64, 32),) if first else ()
+    return (*lower, Comparison(index, Op.LE, last, U64, 32)) if last < U32 else lower

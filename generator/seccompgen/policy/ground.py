@@ -1,0 +1,313 @@
+"""Rules as numbers: written rules, with names in them, become rules that the compiler reads.
+
+A rule whose numbers differ by ABI becomes several at its place, each for some ABIs. A condition
+with alternatives becomes several, too. And what calls can be made through ``socketcall`` and
+``ipc`` is decided at the place of the rule for the call itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from seccompgen.core.abis import X32_SYSCALL_BIT
+from seccompgen.core.errors import Diagnostic
+from seccompgen.core.model import U32, U64, Comparison, Op, Rule
+from seccompgen.core.multiplexed import entrance
+from seccompgen.core.problems import Problem
+from seccompgen.core.sets import Sets, comparisons
+from seccompgen.core.text import some
+from seccompgen.policy.conditions import Lookup, TooLargeError, alternatives
+from seccompgen.policy.lacking import Lacking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from seccompgen.core.abis import Abi
+    from seccompgen.core.errors import Position
+    from seccompgen.core.model import Action, Origin, Predicate
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.policy.conditions import NumericTest
+    from seccompgen.policy.expressions import Expression
+
+_MOST_RULES = 100_000
+"""The most rules of a policy in numbers: a few lists of names and values multiply fast."""
+
+_Alternatives: TypeAlias = "tuple[Predicate | None, ...]"
+_MINUS_ONE = "-1"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRule:
+    """A call by name, or by a number as text, and what is said of it.
+
+    ``arches`` are the ABIs, by canonical name, that its group is for, None for all.
+    ``multiplexed`` is what happens where its condition cannot be seen. ``mention`` is the group
+    that the name comes from, such as ``@basic-io``, empty for a name that is written.
+    """
+
+    name: str
+    expression: Expression | None
+    action: Action
+    position: Position
+    origin: Origin
+    optional: bool = False
+    arches: frozenset[str] | None = None
+    multiplexed: Action | None = None
+    mention: str = ""
+
+    def concerns(self, abi: Abi) -> bool:
+        """Return True if its group is for ``abi``."""
+        return self.arches is None or abi.name in self.arches
+
+
+@dataclass(frozen=True, slots=True)
+class GroundRule:
+    """A rule in numbers, and the written one that it was made of, by its place among them.
+
+    ``source`` is None for what a written rule says of another call than its own.
+    """
+
+    rule: Rule
+    source: int | None
+
+
+class Ground(NamedTuple):
+    """The rules of a policy in numbers, and the ABIs for which each written rule says something."""
+
+    rules: tuple[GroundRule, ...]
+    abis: tuple[tuple[Abi, ...], ...]
+
+
+class _Asked(NamedTuple):
+    """What a written rule asks of its call on each ABI; ``has`` is how many have the call."""
+
+    has: int
+    conditions: dict[Abi, _Alternatives]
+
+
+_MOST_HINTS = 50
+"""The most unknown names that get a suggestion; each is compared with many known names."""
+
+
+class Grounding:
+    """Makes the rules of one policy; ``problems`` and ``notes`` get what it finds."""
+
+    def __init__(
+        self,
+        tables: Tables,
+        answered: Sequence[Table],
+        problems: list[Diagnostic],
+        notes: list[Diagnostic],
+    ) -> None:
+        self._tables = tables
+        self._answered = answered
+        self._problems = problems
+        self._notes = notes
+        self._known: dict[tuple[int, tuple[NumericTest, ...]], _Alternatives] = {}
+        self._sets = Sets()
+        self._made = 0
+
+    def ground(self, lists: Iterable[Sequence[WrittenRule]]) -> Ground:
+        """Return the rules that ``lists`` say, in order; the rules of one list commute."""
+        listed = [list(one) for one in lists]
+        written = [one for rules in listed for one in rules]
+        asked = [self._asked(one) for one in written]
+        said = self._said_of_entrances(written, asked)
+        result: list[GroundRule] = []
+        first = 0
+        for rules in listed:
+            places = range(first, first + len(rules))
+            first += len(rules)
+            own = [rule for place in places for rule in self._own(written, asked, place)]
+            result += _alike_together(own)
+            through = [
+                GroundRule(rule, None)
+                for place in places
+                for rule in self._through(written[place], asked[place], said)
+            ]
+            result += _alike_together(through)
+        return Ground(tuple(result), tuple(tuple(one.conditions) for one in asked))
+
+    # --- the calls themselves ----------------------------------------------------------------
+
+    def _asked(self, written: WrittenRule) -> _Asked:
+        """Return the alternatives for each ABI that has the call."""
+        here = [table for table in self._answered if written.concerns(table.abi)]
+        has = [table for table in here if table.number_of(written.name) is not None]
+        if written.name.lstrip("-").isdecimal():
+            has = [table for table in has if self._is_own_number(written, table)]
+        if written.expression is None:
+            return _Asked(len(has), {table.abi: (None,) for table in has})
+        return _Asked(len(has), self._conditional(written, written.expression, has))
+
+    def _conditional(
+        self, written: WrittenRule, expression: Expression, has: Sequence[Table]
+    ) -> dict[Abi, _Alternatives]:
+        """Return the alternatives of ``expression`` for each ABI that has all that it names."""
+        lacking = Lacking(written.name, self._tables.facts, [table.abi for table in has])
+        found: dict[Abi, _Alternatives] = {}
+        try:
+            for table in has:
+                lookup = Lookup(self._tables.facts, table.abi)
+                call = table.names.get(table.number_of(written.name) or 0, written.name)
+                name = written.name if written.name in table.numbers else call
+                tests = lookup.numbers(expression, name)
+                lacking.add(lookup, table.abi)
+                if tests is None:
+                    continue
+                found[table.abi] = self._alternatives(expression, tests)
+        except TooLargeError:
+            text = "this condition has too many alternatives: split it into several groups"
+            self._problems.append(Diagnostic(text, written.position, Problem.LARGE_CONDITION))
+            return {}
+        hints = len(self._problems) < _MOST_HINTS
+        self._problems += lacking.problems(optional=written.optional, hints=hints)
+        self._notes += lacking.notes(optional=written.optional)
+        return found
+
+    def _alternatives(
+        self, expression: Expression, tests: tuple[NumericTest, ...]
+    ) -> _Alternatives:
+        key = id(expression), tests
+        if key not in self._known:
+            self._known[key] = alternatives(expression, tests)
+        return self._known[key]
+
+    def _own(
+        self, written: Sequence[WrittenRule], asked: Sequence[_Asked], place: int
+    ) -> list[GroundRule]:
+        """Return the rules that the written one at ``place`` says of its own call."""
+        one, found = written[place], asked[place].conditions
+        where: dict[Predicate | None, list[str]] = {}
+        for abi, conditions in found.items():
+            for condition in conditions:
+                where.setdefault(condition, []).append(abi.name)
+        self._made += len(where)
+        if self._made > _MOST_RULES:
+            text = f"more than {_MOST_RULES:,} rules, once lists and conditions are worked out"
+            self._problems.append(Diagnostic(text, one.position, Problem.LARGE_CONDITION))
+            return []
+        everywhere = one.arches is None and not one.name.isdecimal()
+        return [
+            GroundRule(
+                _rule(
+                    one,
+                    condition,
+                    None if everywhere and len(abis) == asked[place].has else frozenset(abis),
+                ),
+                place,
+            )
+            for condition, abis in where.items()
+        ]
+
+    def _is_own_number(self, written: WrittenRule, table: Table) -> bool:
+        """Return False, with a problem, for a number that is another ABI's, or may be many's."""
+        if written.name == _MINUS_ONE:
+            return True
+        if written.arches is None and len(self._answered) > 1:
+            text = (
+                f"{written.name} is another call on each ABI: name those that are meant, with "
+                "'arches' in this group"
+            )
+            kind = Problem.NUMBER_WITHOUT_ARCHES
+            self._problems.append(Diagnostic(text, written.position, kind))
+            return False
+        number = int(written.name) & U32
+        if _is_foreign(number, table, self._tables):
+            text = f"{written.name} is no number of {table.abi.name}, but of another ABI beside it"
+            self._problems.append(Diagnostic(text, written.position, Problem.FOREIGN_NUMBER))
+            return False
+        return True
+
+    # --- socketcall and ipc ------------------------------------------------------------------
+
+    def _said_of_entrances(
+        self, written: Sequence[WrittenRule], asked: Sequence[_Asked]
+    ) -> dict[tuple[str, str], list[_Alternatives]]:
+        """Return what rules for socketcall and ipc themselves ask, by ABI and name."""
+        found: dict[tuple[str, str], list[_Alternatives]] = {}
+        for one, of_one in zip(written, asked, strict=True):
+            for abi, own in of_one.conditions.items():
+                found.setdefault((abi.name, one.name), []).append(own)
+        return found
+
+    def _through(
+        self,
+        written: WrittenRule,
+        asked: _Asked,
+        said: dict[tuple[str, str], list[_Alternatives]],
+    ) -> list[Rule]:
+        """Return what ``written`` says of the call through which its own can be made, too."""
+        way = entrance(written.name)
+        if way is None:
+            return []
+        name, number, mask = way
+        has = [
+            table.abi
+            for table in self._answered
+            if written.concerns(table.abi) and name in table.numbers
+        ]
+        always, unsaid, seen = [], [], []
+        for abi in has:
+            conditions = asked.conditions.get(abi)
+            if written.expression is None or conditions == (None,):
+                always.append(abi.name)
+            elif conditions == ():
+                continue
+            elif written.multiplexed is not None:
+                seen.append(abi.name)
+            elif not any(self._covers(c, number) for c in said.get((abi.name, name), ())):
+                unsaid.append(abi.name)
+        if unsaid:
+            text = (
+                f"{written.name!r} can also be made through {name} on {some(unsaid)}, where no "
+                "filter sees its arguments: say what happens there, with 'multiplexed: ACTION' in "
+                "this group or at the top, or limit the group with 'arches'"
+            )
+            self._problems.append(Diagnostic(text, written.position, Problem.MULTIPLEXED_UNSAID))
+        whole = mask == U32
+        test = Comparison(0, Op.EQ if whole else Op.MASKED_EQ, number, U64 if whole else mask, 32)
+        return [
+            replace(_rule(written, test, frozenset(abis)), name=name, action=action, optional=True)
+            for abis, action in ((always, written.action), (seen, written.multiplexed))
+            if abis and action is not None
+        ]
+
+    def _covers(self, conditions: _Alternatives, number: int) -> bool:
+        """Return True if one of ``conditions`` holds whenever the first argument is ``number``."""
+        for condition in conditions:
+            tests = list(comparisons(condition))
+            if all(t.argument == 0 and self._sets.has(self._sets.of(t), number) for t in tests):
+                return True
+        return False
+
+
+def _rule(written: WrittenRule, condition: Predicate | None, abis: frozenset[str] | None) -> Rule:
+    return Rule(
+        written.name,
+        condition,
+        written.action,
+        written.position,
+        written.origin,
+        optional=written.optional,
+        group=written.mention,
+        abis=abis,
+    )
+
+
+def _alike_together(rules: Sequence[GroundRule]) -> list[GroundRule]:
+    """Return ``rules``, of one list, such that those with one condition follow each other."""
+    alike: dict[object, list[GroundRule]] = {}
+    for one in rules:
+        key = one.rule.condition, one.rule.abis, one.rule.action
+        alike.setdefault(key, []).append(one)
+    return [one for found in alike.values() for one in found]
+
+
+def _is_foreign(number: int, table: Table, tables: Tables) -> bool:
+    """Return True if a kernel takes ``number``, under the audit value of ``table``, for another."""
+    if table.abi.audit_arch_name == "AUDIT_ARCH_X86_64":
+        return number != U32 and bool(number & X32_SYSCALL_BIT) != (table.abi.name == "x32")
+    others = (other.numbers.values() for other in tables.dispatched_with(table.abi))
+    return any(min(numbers) <= number <= max(numbers) for numbers in others)

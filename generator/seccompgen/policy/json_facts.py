@@ -1,0 +1,138 @@
+"""The parts of the JSON Schema that come from the kernel: calls, their arguments, constants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seccompgen.core.argument_families import families_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from seccompgen.core.facts import Constant, Facts, Prototype
+    from seccompgen.core.tables import Tables
+
+
+def offer(described: Mapping[str, str]) -> dict[str, Any]:
+    """Return a schema of all texts, by which an editor offers these, each with what it means.
+
+    ``enum`` would do for a few words; of hundreds an editor lists all in each message.
+    """
+    words = [{"const": word, "description": text} for word, text in described.items()]
+    return {"type": "string", "anyOf": [*words, {"type": "string"}]}
+
+
+def one_of(words: Iterable[str], otherwise: str) -> dict[str, str]:
+    """Return what a schema says of a text that is one of ``words``, and what an editor if not."""
+    return {"pattern": f"^({'|'.join(words)})$", "patternErrorMessage": otherwise}
+
+
+def call_descriptions(tables: Tables) -> dict[str, str]:
+    """Return every call with what it takes, as C writes it, and where it is, if not everywhere."""
+    described = {}
+    for name in sorted({name for table in tables.tables.values() for name in table.numbers}):
+        abis = [table.abi.name for table in tables.tables.values() if name in table.numbers]
+        prototype = next(iter(_prototypes(tables.facts, name)), None)
+        parts = [_declared(name, prototype)] if prototype else []
+        if len(abis) < len(tables.tables):
+            parts.append(f"on {', '.join(abis)}")
+        described[name] = "; ".join(parts)
+    return described
+
+
+def known_constants(tables: Tables) -> list[str]:
+    """Return the names of all constants that have a value on some ABI."""
+    constants = tables.facts.constants.values()
+    return sorted(one.name for one in constants if {one.value, *one.elsewhere.values()} != {None})
+
+
+class CallConditions:
+    """The conditions that are possible on each call: names of arguments, and their constants.
+
+    ``rules`` are for ``allOf`` of an entry, one for each list of arguments that calls have.
+    ``definitions`` are what they refer to.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self.definitions: dict[str, dict[str, Any]] = {}
+        calls: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for name in sorted({name for found in facts.prototypes.values() for name in found}):
+            arguments = self._arguments(name)
+            if arguments:
+                calls.setdefault(tuple(arguments.items()), []).append(name)
+        self.rules = [
+            {
+                "if": {"properties": {"name": {"enum": names}}, "required": ["name"]},
+                "then": {"properties": {"arguments": {"items": _conditions(dict(arguments))}}},
+            }
+            for arguments, names in calls.items()
+        ]
+
+    def _arguments(self, call: str) -> dict[str, str]:
+        """Return the arguments of ``call`` on any ABI, each with the definition of its constants.
+
+        That is empty where none are known.
+        """
+        prototypes = _prototypes(self._facts, call)
+        names = dict.fromkeys(one.name for each in prototypes for one in each.parameters)
+        return {name: self._constants(call, name) for name in names if name}
+
+    def _constants(self, call: str, argument: str) -> str:
+        names = {n for family in families_of(call, argument) for n in family.names(self._facts)}
+        if not names:
+            return ""
+        found = offer({name: _value_of(self._facts.constants[name]) for name in sorted(names)})
+        found = {"anyOf": [*found["anyOf"], {"type": "integer"}]}
+        same = (name for name, one in self.definitions.items() if one == found)
+        return next(same, None) or self._define(f"{call}_{argument}", found)
+
+    def _define(self, name: str, definition: dict[str, Any]) -> str:
+        self.definitions[name] = definition
+        return name
+
+
+def _value_of(constant: Constant) -> str:
+    """Return the values of a constant, as a reader sees them."""
+    abis: dict[int | None, list[str]] = {}
+    for abi, value in constant.elsewhere.items():
+        abis.setdefault(value, []).append(abi)
+    parts = [_number(constant.value)] if constant.value is not None else []
+    parts += [f"{_number(value)} on {', '.join(names)}" for value, names in abis.items()]
+    return "; ".join(parts)
+
+
+def _number(value: int | None) -> str:
+    if value is None:
+        return "none"
+    return str(value) if -10 < value < 10 else f"{value:#x}"
+
+
+def _prototypes(facts: Facts, call: str) -> list[Prototype]:
+    """Return the prototypes of ``call``, each once, in the order of the ABIs."""
+    found = (one[call] for one in facts.prototypes.values() if call in one)
+    return list(dict.fromkeys(found))
+
+
+def _declared(name: str, prototype: Prototype) -> str:
+    parts = []
+    for one in prototype.parameters:
+        gap = "" if one.type.endswith("*") or not one.name else " "
+        parts.append(f"{one.type.replace(' __user', '')}{gap}{one.name}")
+    return f"{name}({', '.join(parts) or 'void'})"
+
+
+def _conditions(arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a condition on one of ``arguments`` may say."""
+    names = offer(dict.fromkeys(arguments, "")) | one_of(
+        [*arguments, "arg[0-5]"], f"this call has {', '.join(arguments)}"
+    )
+    offered = []
+    for name, definition in arguments.items():
+        if definition:
+            constants = {"$ref": f"#/$defs/{definition}"}
+            said = {"properties": {"argument": {"const": name}}, "required": ["argument"]}
+            values = {"properties": {"value": constants, "mask": constants}}
+            offered.append({"if": said, "then": values})
+    argument = {"anyOf": [names, {"type": "integer"}]}
+    return {"properties": {"argument": argument}} | ({"allOf": offered} if offered else {})

@@ -1,0 +1,17 @@
+"""The line at the top of a policy that leads editors to the JSON Schema of policies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_NAME = "_policy.schema.json"
+"""The schema in a directory of policies; a file with such a name is no policy."""
+MODELINE = f"# yaml-language-server: $schema={SCHEMA_NAME}\n"
+
+
+def modeline(directory: Path) -> str:
+    """Return the first line of a policy in ``directory``; empty where no schema lies there."""
+    return MODELINE if (directory / SCHEMA_NAME).is_file() else ""

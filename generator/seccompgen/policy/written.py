@@ -1,0 +1,210 @@
+"""The rules of a policy as its files write them, in order, and the calls that they name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from seccompgen.core.abis import ALIASES, find_abi
+from seccompgen.core.errors import Diagnostic, InputError, did_you_mean
+from seccompgen.core.model import Op, Origin
+from seccompgen.core.multiplexed import MULTIPLEXED, entrance
+from seccompgen.core.problems import Problem
+from seccompgen.core.text import some
+from seccompgen.policy.expressions import (
+    AllOf,
+    ArgumentTest,
+    PlainValue,
+    Reading,
+    argument_of,
+    parse_condition,
+    parse_value,
+)
+from seccompgen.policy.ground import WrittenRule
+from seccompgen.policy.groups import Groups, is_mention
+from seccompgen.policy.layers import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from seccompgen.core.tables import Table, Tables
+    from seccompgen.policy.expressions import Expression, ValueExpression
+    from seccompgen.policy.layers import Layer
+    from seccompgen.policy.schema import Argument, Group
+
+_MOST_HINTS = 50
+"""The most unknown names that get a suggestion; each is compared with every known name."""
+_MOST_RULES = 100_000
+_READINGS = {None: Reading.KERNEL, 32: Reading.U32, 64: Reading.U64}
+
+
+def written_rules(
+    layers: list[Layer],
+    answered: Sequence[Table],
+    tables: Tables,
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> list[list[WrittenRule]]:
+    """Return the rules of ``layers``, included files first, in lists whose order is free.
+
+    A list of names is one list, each entry of ``names_with_args`` another. Of a group ``@name``,
+    those are there that one of the ``answered`` has.
+    """
+    groups = Groups(_names_on(tables.tables.values()), problems)
+    multiplexed = setting(layers, "multiplexed", None)
+    had = _names_on(answered)
+    lists: list[list[WrittenRule]] = []
+    count = 0
+    for layer in layers:
+        groups.define(layer.groups)
+        for i, group in enumerate(layer.content.syscalls or ()):
+            arches = _arches(layer, group, ("syscalls", i), answered, problems, notes)
+            own = multiplexed if group.multiplexed is None else group.multiplexed
+            for rules in _group_rules(layer, i, group, groups):
+                lists.append(
+                    [
+                        replace(one, arches=arches, multiplexed=own)
+                        for one in rules
+                        if not one.mention or one.name in had
+                    ]
+                )
+                count += len(rules)
+                if count > _MOST_RULES:
+                    text = f"more than {_MOST_RULES:,} rules, which no policy has"
+                    where = layer.position("syscalls", i)
+                    raise InputError(Diagnostic(text, where, Problem.TOO_LARGE))
+    return lists
+
+
+def _names_on(tables: Iterable[Table]) -> frozenset[str]:
+    """Return the calls that can be made on one of the ABIs, themselves or through another."""
+    names = frozenset(name for table in tables for name in table.numbers)
+    return names | {call for through in names & MULTIPLEXED.keys() for call in _through(through)}
+
+
+def _through(name: str) -> list[str]:
+    return MULTIPLEXED[name].split()
+
+
+def _group_rules(
+    layer: Layer, number: int, group: Group, groups: Groups
+) -> Iterator[list[WrittenRule]]:
+    """Yield the lists of rules of one group of a file."""
+    label, here = f"rule {number + 1}", ("syscalls", number)
+    when = _expression(layer, group.when, *here, "when")
+    listed = Origin(label, layer.position(*here))
+    rules: list[WrittenRule] = []
+    for j, name in enumerate(group.names):
+        where = layer.position(*here, "names", j)
+        if is_mention(name):
+            origin = Origin(f"{label}, {name}", where)
+            rules += (
+                WrittenRule(call, when, group.action, where, origin, optional=True, mention=name)
+                for call in groups.calls(name, where)
+            )
+        else:
+            rules.append(WrittenRule(name, when, group.action, where, listed, group.optional))
+    yield rules
+    for j, entry in enumerate(group.names_with_args):
+        place = *here, "names_with_args", j
+        parts: list[Expression] = [] if when is None else [when]
+        if (own := _expression(layer, entry.when, *place, "when")) is not None:
+            parts.append(own)
+        parts += (
+            _test(layer, argument, (*place, "arguments", k))
+            for k, argument in enumerate(entry.arguments or ())
+        )
+        whole = parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+        where = layer.position(*place, "name")
+        origin = Origin(label, where)
+        yield [WrittenRule(entry.name, whole, group.action, where, origin, group.optional)]
+
+
+def _arches(
+    layer: Layer,
+    group: Group,
+    here: tuple[str | int, ...],
+    answered: Sequence[Table],
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> frozenset[str] | None:
+    """Return the ABIs that ``group`` is for, by canonical name; None for all."""
+    if group.arches is None:
+        return None
+    names = []
+    for k, spelling in enumerate(group.arches):
+        abi = find_abi(spelling)
+        if abi is None:
+            text = f"unknown architecture {spelling!r}{did_you_mean(spelling, ALIASES)}"
+            where = layer.position(*here, "arches", k)
+            problems.append(Diagnostic(text, where, Problem.UNKNOWN_ABI))
+        else:
+            names.append(abi.name)
+    if not any(table.abi.name in names for table in answered) and len(names) == len(group.arches):
+        text = f"the policy has none of {some(names)}: this group is skipped"
+        notes.append(Diagnostic(text, layer.position(*here, "arches"), Problem.GROUP_SKIPPED))
+    return frozenset(names)
+
+
+def _expression(layer: Layer, text: str | None, *path: str | int) -> Expression | None:
+    return None if text is None else parse_condition(text, layer.places(text, *path))
+
+
+def _test(layer: Layer, argument: Argument, path: tuple[str | int, ...]) -> ArgumentTest:
+    """Return the test that one of ``arguments`` stands for."""
+    named = argument.argument
+    op = argument.operation
+    mask = None
+    if op is Op.MASKED_EQ and argument.mask is not None:
+        mask = _value(layer, argument.mask, (*path, "mask"))
+    return ArgumentTest(
+        argument_of(named) if isinstance(named, str) else named,
+        op,
+        _value(layer, argument.value, (*path, "value")),
+        layer.position(*path, "argument"),
+        layer.position(*path, "value"),
+        mask,
+        _READINGS[argument.width],
+    )
+
+
+def _value(layer: Layer, value: int | str, path: tuple[str | int, ...]) -> ValueExpression:
+    if isinstance(value, int):
+        return PlainValue(value)
+    return parse_value(value, layer.places(value, *path))
+
+
+def check_names(
+    written: Sequence[WrittenRule],
+    answered: Sequence[Table],
+    tables: Tables,
+    problems: list[Diagnostic],
+    notes: list[Diagnostic],
+) -> None:
+    """Tell of names that no ABI has, and of ABIs that lack some."""
+    if not answered:
+        return
+    known = sorted(set().union(*(table.numbers for table in answered)))
+    for one in written:
+        wanted = [table for table in answered if one.concerns(table.abi)]
+        lacking = [table.abi.name for table in wanted if not _has(table, one)]
+        if not lacking or one.optional:
+            continue
+        if len(lacking) == len(wanted):
+            elsewhere = [t.abi.name for t in tables.tables.values() if one.name in t.numbers]
+            hint = did_you_mean(one.name, known) if len(problems) < _MOST_HINTS else ""
+            if elsewhere:
+                hint = f" on {some(lacking)}: Linux {tables.tag} has it on {some(elsewhere)} only"
+            text = f"unknown system call {one.name!r}{hint}"
+            problems.append(Diagnostic(text, one.position, Problem.UNKNOWN_CALL))
+        else:
+            text = f"{one.name!r} does not exist on {some(lacking)}: skipped there"
+            notes.append(Diagnostic(text, one.position, Problem.CALL_SKIPPED))
+
+
+def _has(table: Table, one: WrittenRule) -> bool:
+    """Return True if a call that ``one`` is about can be made, itself or through another."""
+    if table.number_of(one.name) is not None:
+        return True
+    way = entrance(one.name)
+    return way is not None and way[0] in table.numbers
