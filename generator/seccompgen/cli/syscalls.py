@@ -184,18 +184,20 @@ def _list_group(
     group: StockGroup, tables: Collection[Table], *, narrow: bool, as_json: bool
 ) -> None:
     """Print the calls of a group that one of ``tables`` has; with ``narrow`` there is only one."""
-    calls = {name: [t for t in tables if name in t.numbers] for name in calls_of(group)}
-    had = {name: having for name, having in calls.items() if having}
+    calls = {one: [t for t in tables if one.name in t.numbers] for one in calls_of(group)}
+    had = {one: having for one, having in calls.items() if having}
     if as_json:
         rows = [
-            {"name": name, "abis": [t.abi.name for t in having]} for name, having in had.items()
+            {"name": one.name, "when": one.when or None, "abis": [t.abi.name for t in having]}
+            for one, having in had.items()
         ]
         print_json({"name": group.name, "promise": group.promise, "syscalls": rows})
         return
     say(f"{MARK}{group.name}: {group.promise}")
-    for name, having in had.items():
+    for one, having in had.items():
+        where = f"where {one.when}" if one.when else ""
         if narrow:
-            say(f"{having[0].numbers[name]:>10} {name}")
+            say(f"{having[0].numbers[one.name]:>10} {one.name:24} {where}".rstrip())
         else:
             some = "" if len(having) == len(tables) else f"on {len(having)} of {len(tables)} ABIs"
-            say(f"{name:24} {some}".rstrip())
+            say(f"{one.name:24} {some:20} {where}".rstrip())
