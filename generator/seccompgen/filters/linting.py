@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from seccompgen.filters.load import load_filter
 from seccompgen.io.reading import read_file
 from seccompgen.lint import LintedFilter, lint
+from seccompgen.lint.noted import NOTED
 from seccompgen.lint.silence import silence
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class LintReport:
     """The findings on one filter.
 
-    ``texts`` are the files of its policy, by name; ``notes`` what reading it had to tell.
+    ``texts`` are the files of its policy, by name; ``notes`` what else reading it had to tell.
     """
 
     loaded: LoadedFilter
@@ -42,10 +43,11 @@ def lint_filter(path: Path, tables: Tables, only: Abi | None = None) -> LintRepo
     Raises InputError where it is no filter.
     """
     loaded = load_filter(path, tables, only)
-    found = lint(LintedFilter(str(path), loaded.sides, loaded.policy), tables)
+    found = lint(LintedFilter(str(path), loaded.sides, loaded.policy, loaded.notes), tables)
     texts = source_texts(loaded.policy) if loaded.policy else {}
     left = silence(found, texts, all_abis=only is None)
-    return LintReport(loaded, left.findings, left.silenced, texts, loaded.notes)
+    notes = tuple(note for note in loaded.notes if note.kind not in NOTED)
+    return LintReport(loaded, left.findings, left.silenced, texts, notes)
 
 
 def source_texts(policy: ResolvedPolicy) -> dict[str, str]:
