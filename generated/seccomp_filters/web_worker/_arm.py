@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7                       -> from creat
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xe3\xe5\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xe1\xe3\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from creat:
@@ -53,7 +53,7 @@ PROGRAM = (
     b"\x15\x00\xcd\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xcc\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:210
+    # fcntl: web_worker.yml:191
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x50\x48\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
     # from setpgid:
@@ -90,7 +90,7 @@ PROGRAM = (
     b"\x15\x00\xb0\xb3\x6f\x00\x00\x00"  # jeq  111 vhangup             -> errno(EPERM) else errno(ENOSYS)
     # from sysinfo:
     b"\x15\x00\xb2\xb1\x75\x00\x00\x00"  # jeq  117                     -> errno(ENOSYS) else allow
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\xad\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\xae\xac\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -164,7 +164,7 @@ PROGRAM = (
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x7b\x7d\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64: web_worker.yml:218
+    # fcntl64: web_worker.yml:199
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x00\x79\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -198,7 +198,7 @@ PROGRAM = (
     b"\x15\x00\x00\x63\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
     b"\x15\x00\x63\x61\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
-    # socketpair: web_worker.yml:134
+    # socketpair: web_worker.yml:136
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x5f\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -213,22 +213,22 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x56\x54\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (1): web_worker.yml:101, 106
+    # setsockopt (1): web_worker.yml:103, 108
     b"\x15\x00\x55\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x35\x00\x52\x54\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (2): web_worker.yml:110, 114, 118, 122
+    # setsockopt (2): web_worker.yml:112, 116, 120, 124
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x51\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x50\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x4f\x4d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:122
+    # setsockopt (3): web_worker.yml:124
     b"\x35\x00\x4c\x4e\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4): web_worker.yml:80, 84, 89, 93
+    # setsockopt (4): web_worker.yml:82, 86, 91, 95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x4b\x49\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:89, 93
+    # setsockopt (5): web_worker.yml:91, 95
     b"\x15\x00\x4a\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x49\x47\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # from getsockopt:
@@ -238,10 +238,10 @@ PROGRAM = (
     b"\x15\x00\x45\x00\x27\x01\x00\x00"  # jeq  295 getsockopt          -> allow
     b"\x15\x00\x44\x00\x29\x01\x00\x00"  # jeq  297 recvmsg             -> allow
     b"\x15\x00\x43\x41\x47\x01\x00\x00"  # jeq  327 fstatat64           -> allow else errno(EPERM)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3f\x41\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x3d\x3f\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from unlinkat:
@@ -275,7 +275,7 @@ PROGRAM = (
     # from name_to_handle_at:
     b"\x15\x00\x01\x00\x76\x01\x00\x00"  # jeq  374 sendmmsg            -> sendmmsg
     b"\x15\x00\x29\x27\x80\x01\x00\x00"  # jeq  384 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x25\x27\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -297,7 +297,7 @@ PROGRAM = (
     b"\x45\x00\x1b\x19\x6a\xfe\xff\xff"  # jset 0xfffffe6a              -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x04\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:196, 199
+    # utimensat, utimensat_time64: web_worker.yml:177, 180
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x16\x00\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xca\xcb\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xc8\xc9\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from waitpid:
@@ -42,7 +42,7 @@ PROGRAM = (
     b"\x15\x00\xba\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xb9\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:210
+    # fcntl: web_worker.yml:191
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x48\x40\x08\x00\x00\x00"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
     # from mpx:
@@ -61,17 +61,16 @@ PROGRAM = (
     # from mmap:
     b"\x35\x00\xaa\x00\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM)
     b"\x15\x00\xa9\xaa\x5c\x00\x00\x00"  # jeq  92 truncate             -> errno(EPERM) else allow
-    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
+    # socketcall (1): web_worker.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)           ; call >= SYS_SETSOCKOPT
-    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
+    b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
+    b"\x35\x00\xa7\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x45\x00\xa6\xa5\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:149
-    b"\x15\x00\xa4\xa5\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow  ; call == SYS_SENDTO
-    # socketcall (3): web_worker.yml:157, 160
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)           ; call >= SYS_RECVMSG
+    # socketcall (2): web_worker.yml:57
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
+    b"\x45\x00\x00\xa4\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x15\x00\xa3\xa2\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (4): web_worker.yml:160
+    # socketcall (3): web_worker.yml:57
     b"\x35\x00\xa1\xa2\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
@@ -80,7 +79,7 @@ PROGRAM = (
     # from olduname:
     b"\x35\x00\x9e\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x9d\x9c\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x9a\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x9a\x99\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -129,7 +128,7 @@ PROGRAM = (
     b"\x35\x00\x7a\x00\xdb\x00\x00\x00"  # jge  219 madvise             -> allow
     b"\x15\x00\x79\x00\xcd\x00\x00\x00"  # jeq  205 getgroups32         -> allow
     b"\x45\x00\x77\x74\x0c\x00\x00\x00"  # jset 12 chdir                -> errno(EPERM) else setreuid32 and others
-    # fcntl64 (1): web_worker.yml:214
+    # fcntl64 (1): web_worker.yml:195
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
@@ -138,7 +137,7 @@ PROGRAM = (
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x71\x72\x00\x30\x00\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:218
+    # fcntl64 (2): web_worker.yml:199
     b"\x35\x00\x03\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x00\x6f\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
@@ -172,7 +171,7 @@ PROGRAM = (
     b"\x45\x00\x5a\x5b\x04\x00\x00\x00"  # jset 4 write                 -> errno(EPERM) else allow
     # from vserver:
     b"\x15\x00\x5b\x59\x1d\x01\x00\x00"  # jeq  285                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x57\x58\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from mkdirat:
@@ -195,7 +194,7 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x59\x01\x00\x00"  # jeq  345 sendmmsg            -> sendmmsg
     b"\x15\x00\x4a\x00\x51\x01\x00\x00"  # jeq  337 recvmmsg            -> allow
     b"\x15\x00\x49\x48\x63\x01\x00\x00"  # jeq  355 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x46\x47\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # prlimit64: compute_only.yml:224
@@ -213,7 +212,7 @@ PROGRAM = (
     b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
     # from bind:
     b"\x35\x00\x3c\x3b\x6b\x01\x00\x00"  # jge  363 listen              -> allow else errno(EPERM)
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -221,22 +220,22 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x35\x34\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x15\x00\x34\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x35\x00\x32\x33\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x30\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x2f\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x2e\x2d\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:122
+    # setsockopt (4): web_worker.yml:124
     b"\x35\x00\x2c\x2d\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x2a\x29\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x15\x00\x29\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x28\x27\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # from getsockname:
@@ -245,10 +244,10 @@ PROGRAM = (
     b"\x15\x00\x02\x00\x72\x01\x00\x00"  # jeq  370 sendmsg             -> sendmsg
     b"\x15\x00\x23\x00\x76\x01\x00\x00"  # jeq  374 userfaultfd         -> errno(EPERM)
     b"\x15\x00\x22\x23\x79\x01\x00\x00"  # jeq  377 copy_file_range     -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x20\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:66
+    # sendto: web_worker.yml:68
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x1e\x1f\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # from pkey_mprotect:
@@ -270,7 +269,7 @@ PROGRAM = (
     b"\x45\x00\x14\x13\x02\x00\x00\x00"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:196, 199
+    # utimensat, utimensat_time64: web_worker.yml:177, 180
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x11\x10\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xd5\xd6\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xd3\xd4\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from waitpid:
@@ -49,7 +49,7 @@ PROGRAM = (
     b"\x00\x15\xc0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xbf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:210
+    # fcntl: web_worker.yml:191
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x53\x4b\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_SETOWN
     # from setpgid:
@@ -76,15 +76,14 @@ PROGRAM = (
     # from socketcall:
     b"\x00\x35\x08\x00\x00\x00\x00\x67"  # jge  103 syslog              -> from syslog
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (2)           ; call >= SYS_SETSOCKOPT
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (1)           ; call >= SYS_SEND
+    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (1)           ; call >= SYS_SENDTO
+    b"\x00\x35\xa9\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x00\x45\xa8\xa7\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (1): web_worker.yml:149
-    b"\x00\x15\xa6\xa7\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow  ; call == SYS_SENDTO
-    # socketcall (2): web_worker.yml:157, 160
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
+    # socketcall (1): web_worker.yml:57
+    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (2)           ; call >= SYS_RECVMSG
+    b"\x00\x45\x00\xa6\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x15\xa5\xa4\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (3): web_worker.yml:160
+    # socketcall (2): web_worker.yml:57
     b"\x00\x35\xa3\xa4\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x01\x00\x00\x00\x00\x6d"  # jge  109                     -> from vhangup
@@ -114,7 +113,7 @@ PROGRAM = (
     # from mlockall:
     b"\x00\x35\x90\x00\x00\x00\x00\xa2"  # jge  162 nanosleep           -> allow
     b"\x00\x15\x8f\x8e\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow else errno(EPERM)
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x8c\x8d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setresuid:
@@ -153,7 +152,7 @@ PROGRAM = (
     b"\x00\x35\x74\x75\x00\x00\x00\xdc"  # jge  220 getdents64          -> allow else errno(ENOSYS)
     # from futex:
     b"\x00\x15\x72\x73\x00\x00\x00\xed"  # jeq  237 mincore             -> errno(EPERM) else allow
-    # fcntl64 (1): web_worker.yml:214
+    # fcntl64 (1): web_worker.yml:195
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_SETOWN
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
@@ -162,7 +161,7 @@ PROGRAM = (
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x6c\x6d\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DSYNC|FASYNC)
-    # fcntl64 (2): web_worker.yml:218
+    # fcntl64 (2): web_worker.yml:199
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x00\x6a\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -185,7 +184,7 @@ PROGRAM = (
     # from statfs64:
     b"\x00\x15\x5d\x00\x00\x00\x01\x0b"  # jeq  267 fadvise64_64        -> allow
     b"\x00\x15\x5d\x5b\x00\x00\x01\x16"  # jeq  278                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x59\x5a\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from mkdirat:
@@ -226,7 +225,7 @@ PROGRAM = (
     b"\x00\x45\x40\x3f\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
     # sigaltstack and others:
     b"\x00\x45\x3e\x3f\x00\x00\x00\x04"  # jset 4 write                 -> errno(EPERM) else allow
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -234,22 +233,22 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x38\x37\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x00\x15\x37\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x00\x35\x35\x36\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x33\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x32\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x31\x30\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:122
+    # setsockopt (4): web_worker.yml:124
     b"\x00\x35\x2f\x30\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x2d\x2c\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x00\x15\x2c\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x2b\x2a\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # from getsockname:
@@ -259,13 +258,13 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x01\x74"  # jeq  372 sendmmsg            -> sendmmsg
     b"\x00\x15\x25\x00\x00\x00\x01\x75"  # jeq  373 userfaultfd         -> errno(EPERM)
     b"\x00\x15\x24\x25\x00\x00\x01\x78"  # jeq  376 copy_file_range     -> errno(EPERM) else allow
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x22\x23\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x20\x21\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # sendto: web_worker.yml:66
+    # sendto: web_worker.yml:68
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x35\x1e\x1f\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM) else allow
     # from seccomp:
@@ -285,7 +284,7 @@ PROGRAM = (
     b"\x00\x45\x15\x14\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x00\x35\x02\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:196, 199
+    # utimensat, utimensat_time64: web_worker.yml:177, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x12\x11\x00\x00\x00\x00"  # jeq  0                       -> allow else errno(EPERM)
     # from pselect6_time64:

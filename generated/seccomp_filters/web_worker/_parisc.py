@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xca\xcb\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc8\xc9\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|O_EXCL|FASYNC|0x40)
     # from waitpid:
@@ -44,7 +44,7 @@ PROGRAM = (
     b"\x00\x15\xba\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb9\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:210
+    # fcntl: web_worker.yml:191
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x65\x5d\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_GETLK64
     # from socketpair:
@@ -90,7 +90,7 @@ PROGRAM = (
     b"\x00\x35\x96\x95\x00\x00\x00\x6c"  # jge  108 pread64             -> allow else errno(EPERM)
     # from vhangup:
     b"\x00\x35\x95\x61\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow else mount and others
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x92\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x92\x91\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -115,7 +115,7 @@ PROGRAM = (
     b"\x00\x15\x83\x00\x00\x00\x00\xaa"  # jeq  170 setresgid           -> errno(EPERM)
     b"\x00\x15\x84\x00\x00\x00\x00\xa7"  # jeq  167                     -> errno(ENOSYS)
     b"\x00\x15\x83\x82\x00\x00\x00\xa9"  # jeq  169                     -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x7f\x80\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from prctl:
@@ -127,7 +127,7 @@ PROGRAM = (
     b"\x00\x15\x7b\x7a\x53\x56\x4d\x41"  # jeq  0x53564d41              -> allow else errno(EPERM)  ; option == PR_SET_VMA
     # from rt_sigreturn:
     b"\x00\x35\x41\x7a\x00\x00\x00\xb2"  # jge  178 rt_sigqueueinfo     -> rt_sigqueueinfo and others else allow
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
@@ -135,22 +135,22 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x73\x72\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x00\x15\x72\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x70\x71\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
     b"\x00\x15\x6e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_J1939_ERRQUEUE
     b"\x00\x15\x6d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x00\x15\x6c\x6b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:122
+    # setsockopt (4): web_worker.yml:124
     b"\x00\x35\x6a\x6b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x68\x67\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x00\x15\x67\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x66\x65\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # from getsockopt:
@@ -176,7 +176,7 @@ PROGRAM = (
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x54\x55\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
-    # fcntl64: web_worker.yml:218
+    # fcntl64: web_worker.yml:199
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x00\x52\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETSIG
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -209,7 +209,7 @@ PROGRAM = (
     # from tgkill:
     b"\x00\x35\x3f\x00\x00\x00\x01\x11"  # jge  273 pselect6            -> allow
     b"\x00\x15\x3f\x3d\x00\x00\x01\x07"  # jeq  263                     -> errno(ENOSYS) else errno(EPERM)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x3b\x3c\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|O_EXCL|FASYNC|0x40)
     # from mkdirat:
@@ -243,7 +243,7 @@ PROGRAM = (
     # from fanotify_init:
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x26\x25\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x23\x24\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:
@@ -268,7 +268,7 @@ PROGRAM = (
     b"\x00\x45\x17\x16\x00\x00\x00\x02"  # jset 2 fork                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x00\x35\x04\x00\x00\x00\x01\x9d"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:196, 199
+    # utimensat, utimensat_time64: web_worker.yml:177, 180
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x13\x00\x00\x00\x00\x01"  # jge  1                       -> errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi

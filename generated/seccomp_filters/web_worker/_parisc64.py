@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc3\xc4\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xc1\xc2\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_TRUNC|O_EXCL|FASYNC|0x40)
     # from waitpid:
@@ -45,7 +45,7 @@ PROGRAM = (
     b"\x00\x15\xb2\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xb1\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:210
+    # fcntl: web_worker.yml:191
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x67\x5f\x00\x00\x00\x08"  # jge  8                       -> fcntl, fcntl64 (3) else fcntl, fcntl64 (1) ; cmd >= F_GETLK64
     # from socketpair:
@@ -67,7 +67,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\x52"  # jeq  82 sendto               -> sendto
     b"\x00\x15\x9f\x00\x00\x00\x00\x4f"  # jeq  79 settimeofday         -> errno(EPERM)
     b"\x00\x45\x9f\x11\x00\x00\x00\x0c"  # jset 12 chdir                -> allow else getrlimit and others
-    # sendto: web_worker.yml:66
+    # sendto: web_worker.yml:68
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x9c\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -91,7 +91,7 @@ PROGRAM = (
     b"\x00\x35\x8e\x00\x00\x00\x00\x74"  # jge  116 sysinfo             -> allow
     # getrlimit and others:
     b"\x00\x45\x8c\x8d\x00\x00\x00\x0f"  # jset 15 chmod                -> errno(EPERM) else allow
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x8a\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x8a\x89\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -114,7 +114,7 @@ PROGRAM = (
     b"\x00\x15\x02\x00\x00\x00\x00\xa3"  # jeq  163 mremap              -> mremap
     b"\x00\x15\x7d\x00\x00\x00\x00\x9e"  # jeq  158 sched_yield         -> allow
     b"\x00\x15\x7c\x7b\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow else errno(EPERM)
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x79\x7a\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresuid:
@@ -135,10 +135,10 @@ PROGRAM = (
     b"\x00\x15\x04\x00\x00\x00\x00\xb5"  # jeq  181 setsockopt          -> setsockopt (1)
     b"\x00\x15\x01\x00\x00\x00\x00\xb7"  # jeq  183 sendmsg             -> sendmsg
     b"\x00\x15\x6c\x46\x00\x00\x00\xb6"  # jeq  182 getsockopt          -> allow else mount and others
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x69\x6a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)           ; level == SOL_SOCKET
@@ -146,22 +146,22 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)
     b"\x00\x15\x63\x62\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x00\x15\x62\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow
     b"\x00\x35\x60\x61\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)           ; optname >= SO_SNDBUF
     b"\x00\x15\x5e\x00\x00\x00\x00\x04"  # jeq  4                       -> allow                    ; optname == SO_J1939_ERRQUEUE
     b"\x00\x15\x5d\x00\x00\x00\x00\x08"  # jeq  8                       -> allow                    ; optname == SO_KEEPALIVE
     b"\x00\x15\x5c\x5b\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)  ; optname == SO_LINGER
-    # setsockopt (4): web_worker.yml:122
+    # setsockopt (4): web_worker.yml:124
     b"\x00\x35\x5a\x5b\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow  ; optname >= SO_SNDLOWAT
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x58\x57\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x00\x15\x57\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x56\x55\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # from lstat64:
@@ -170,7 +170,7 @@ PROGRAM = (
     b"\x00\x35\x02\x00\x00\x00\x00\xca"  # jge  202 fcntl64             -> fcntl64 (1)
     b"\x00\x35\x00\x53\x00\x00\x00\xc6"  # jge  198 lstat64             else errno(ENOSYS)
     b"\x00\x15\x50\x51\x00\x00\x00\xc7"  # jeq  199 truncate64          -> errno(EPERM) else allow
-    # fcntl64 (1): web_worker.yml:214
+    # fcntl64 (1): web_worker.yml:195
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl64 (2)              ; cmd >= F_GETLK64
     # fcntl, fcntl64 (1): compute_only.yml:61, 64, 71, 74
@@ -179,7 +179,7 @@ PROGRAM = (
     # fcntl, fcntl64 (2): compute_only.yml:64, 74
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x4a\x4b\x00\x00\x30\x00"  # jset 0x3000                  -> errno(EPERM) else allow  ; arg & (O_DIRECTORY|FASYNC)
-    # fcntl64 (2): web_worker.yml:218
+    # fcntl64 (2): web_worker.yml:199
     b"\x00\x35\x03\x00\x00\x00\x00\x0f"  # jge  0xf                     -> fcntl, fcntl64 (3)       ; cmd >= F_SETOWN_EX
     b"\x00\x35\x00\x48\x00\x00\x00\x0d"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETSIG
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
@@ -251,7 +251,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x57"  # jge  343 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x49"  # jeq  329 sendmmsg            -> sendmmsg
     b"\x00\x15\x18\x17\x00\x00\x01\x53"  # jeq  339 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x15\x16\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:

@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x00\x07"  # jge  7 waitpid               -> from waitpid
     b"\x00\x15\x01\x00\x00\x00\x00\x05"  # jeq  5 open                  -> open
     b"\x00\x15\xc0\xc1\x00\x00\x00\x02"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\xbe\xbf\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from waitpid:
@@ -42,7 +42,7 @@ PROGRAM = (
     b"\x00\x15\xb0\x00\x40\x04\x66\x7e"  # jeq  0x4004667e              -> allow
     b"\x00\x15\xaf\x00\x80\x04\x66\x7e"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x00\x06\x00\x00\x00\x05\x00\x19"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:191
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x35\x04\x00\x00\x00\x00\x08"  # jge  8                       -> fcntl (3)                ; cmd >= F_SETOWN
     b"\x00\x15\x01\x00\x00\x00\x00\x04"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
@@ -67,17 +67,16 @@ PROGRAM = (
     b"\x00\x15\x9d\x9c\x00\x00\x00\x55"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
     b"\x00\x35\x9b\x8f\x00\x00\x00\x5e"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
+    # socketcall (1): web_worker.yml:57
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
-    b"\x00\x35\x03\x00\x00\x00\x00\x0e"  # jge  0xe                     -> socketcall (3)           ; call >= SYS_SETSOCKOPT
-    b"\x00\x35\x01\x00\x00\x00\x00\x09"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
+    b"\x00\x35\x02\x00\x00\x00\x00\x0b"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
+    b"\x00\x35\x99\x00\x00\x00\x00\x09"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x00\x45\x98\x97\xff\xff\xff\xf4"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:149
-    b"\x00\x15\x96\x97\x00\x00\x00\x0b"  # jeq  0xb                     -> errno(EPERM) else allow  ; call == SYS_SENDTO
-    # socketcall (3): web_worker.yml:157, 160
-    b"\x00\x35\x01\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (4)           ; call >= SYS_RECVMSG
+    # socketcall (2): web_worker.yml:57
+    b"\x00\x35\x02\x00\x00\x00\x00\x11"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
+    b"\x00\x45\x00\x96\xff\xff\xff\xf2"  # jset 0xfffffff2              else allow
     b"\x00\x15\x95\x94\x00\x00\x00\x0f"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (4): web_worker.yml:160
+    # socketcall (3): web_worker.yml:57
     b"\x00\x35\x93\x94\x00\x00\x00\x14"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x00\x35\x04\x00\x00\x00\x00\x78"  # jge  120 clone               -> clone
@@ -86,7 +85,7 @@ PROGRAM = (
     # from olduname:
     b"\x00\x35\x90\x00\x00\x00\x00\x76"  # jge  118 fsync               -> allow
     b"\x00\x15\x8f\x8e\x00\x00\x00\x74"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x00\x20\x00\x00\x00\x00\x00\x14"  # ld   args[0].lo
     b"\x00\x45\x8c\x00\x7e\x02\x00\x00"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x00\x45\x8c\x8b\x00\x01\x00\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -107,7 +106,7 @@ PROGRAM = (
     b"\x00\x15\x81\x00\x00\x00\x00\xa2"  # jeq  162 nanosleep           -> allow
     b"\x00\x15\x80\x00\x00\x00\x00\xa5"  # jeq  165 getresuid           -> allow
     b"\x00\x15\x7f\x7e\x00\x00\x00\xa7"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x7c\x7d\x00\x00\x00\x02"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
@@ -155,7 +154,7 @@ PROGRAM = (
     b"\x00\x15\x5d\x5b\x00\x00\x01\x01"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
     b"\x00\x45\x5a\x5b\x00\x00\x00\x06"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x58\x59\x00\x00\x27\x43"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from mkdirat:
@@ -165,7 +164,7 @@ PROGRAM = (
     # from readlinkat:
     b"\x00\x45\x00\x55\x00\x00\x00\x01"  # jset 1 exit                  else allow
     b"\x00\x35\x54\x53\x00\x00\x01\x2e"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat: web_worker.yml:196
+    # utimensat: web_worker.yml:177
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x18"  # ld   args[1].hi
@@ -194,7 +193,7 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x45\x3d\x00\x00\x00\x00\x0e"  # jset 0xe                     -> errno(EPERM)
     b"\x00\x45\x3d\x3c\x00\x00\x00\x01"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:66
+    # sendto: web_worker.yml:68
     b"\x00\x20\x00\x00\x00\x00\x00\x34"  # ld   args[4].lo
     b"\x00\x15\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x00\x20\x00\x00\x00\x00\x00\x30"  # ld   args[4].hi
@@ -205,7 +204,7 @@ PROGRAM = (
     b"\x00\x15\x00\x36\x00\x00\x01\x55"  # jeq  341 sendmsg             else allow
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x45\x33\x34\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x00\x20\x00\x00\x00\x00\x00\x1c"  # ld   args[1].lo
     b"\x00\x15\x0d\x00\x00\x00\x00\x06"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
     b"\x00\x15\x06\x00\x00\x00\xff\xff"  # jeq  0xffff                  -> setsockopt (3)
@@ -213,22 +212,22 @@ PROGRAM = (
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x00\x15\x2d\x2c\x00\x00\x00\x02"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x00\x15\x2c\x00\x00\x00\x00\x0d"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x00\x35\x2a\x2b\x00\x00\x00\x0a"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x03\x00\x00\x00\x10\x01"  # jge  0x1001                  -> setsockopt (4)
     b"\x00\x15\x28\x00\x00\x00\x00\x04"  # jeq  4                       -> allow
     b"\x00\x15\x27\x00\x00\x00\x00\x08"  # jeq  8                       -> allow
     b"\x00\x15\x26\x25\x00\x00\x00\x80"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:122
+    # setsockopt (4): web_worker.yml:124
     b"\x00\x35\x24\x25\x00\x00\x10\x03"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x00\x20\x00\x00\x00\x00\x00\x24"  # ld   args[2].lo
     b"\x00\x35\x01\x00\x00\x00\x00\x07"  # jge  7                       -> setsockopt (6)
     b"\x00\x45\x22\x21\xff\xff\xff\xfd"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x00\x15\x21\x00\x00\x00\x00\x0c"  # jeq  0xc                     -> allow
     b"\x00\x15\x20\x1f\x00\x00\x00\x12"  # jeq  0x12                    -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -236,7 +235,7 @@ PROGRAM = (
     b"\x00\x35\x04\x00\x00\x00\x01\x6d"  # jge  365 membarrier          -> from membarrier
     b"\x00\x15\x01\x00\x00\x00\x01\x5d"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x00\x15\x1c\x1b\x00\x00\x01\x67"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x00\x20\x00\x00\x00\x00\x00\x2c"  # ld   args[3].lo
     b"\x00\x45\x19\x1a\x20\x00\x00\x00"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:

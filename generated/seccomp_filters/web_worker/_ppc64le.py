@@ -18,7 +18,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x07\x00\x00\x00"  # jge  7 waitpid               -> from waitpid
     b"\x15\x00\x01\x00\x05\x00\x00\x00"  # jeq  5 open                  -> open
     b"\x15\x00\xc0\xc1\x02\x00\x00\x00"  # jeq  2 fork                  -> errno(EPERM) else allow
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\xbe\xbf\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from waitpid:
@@ -42,7 +42,7 @@ PROGRAM = (
     b"\x15\x00\xb0\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow
     b"\x15\x00\xaf\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow                    ; cmd == FIONBIO
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:191
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)                ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
@@ -67,17 +67,16 @@ PROGRAM = (
     b"\x15\x00\x9d\x9c\x55\x00\x00\x00"  # jeq  85 readlink             -> allow else errno(EPERM)
     # from mmap:
     b"\x35\x00\x9b\x8f\x5e\x00\x00\x00"  # jge  94 fchmod               -> errno(EPERM) else mmap and others
-    # socketcall (1): web_worker.yml:145, 149, 153, 157, 160
+    # socketcall (1): web_worker.yml:57
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
-    b"\x35\x00\x03\x00\x0e\x00\x00\x00"  # jge  0xe                     -> socketcall (3)           ; call >= SYS_SETSOCKOPT
-    b"\x35\x00\x01\x00\x09\x00\x00\x00"  # jge  9                       -> socketcall (2)           ; call >= SYS_SEND
+    b"\x35\x00\x02\x00\x0b\x00\x00\x00"  # jge  0xb                     -> socketcall (2)           ; call >= SYS_SENDTO
+    b"\x35\x00\x99\x00\x09\x00\x00\x00"  # jge  9                       -> allow                    ; call >= SYS_SEND
     b"\x45\x00\x98\x97\xf4\xff\xff\xff"  # jset 0xfffffff4              -> allow else errno(EPERM)
-    # socketcall (2): web_worker.yml:149
-    b"\x15\x00\x96\x97\x0b\x00\x00\x00"  # jeq  0xb                     -> errno(EPERM) else allow  ; call == SYS_SENDTO
-    # socketcall (3): web_worker.yml:157, 160
-    b"\x35\x00\x01\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (4)           ; call >= SYS_RECVMSG
+    # socketcall (2): web_worker.yml:57
+    b"\x35\x00\x02\x00\x11\x00\x00\x00"  # jge  0x11                    -> socketcall (3)           ; call >= SYS_RECVMSG
+    b"\x45\x00\x00\x96\xf2\xff\xff\xff"  # jset 0xfffffff2              else allow
     b"\x15\x00\x95\x94\x0f\x00\x00\x00"  # jeq  0xf                     -> allow else errno(EPERM)  ; call == SYS_GETSOCKOPT
-    # socketcall (4): web_worker.yml:160
+    # socketcall (3): web_worker.yml:57
     b"\x35\x00\x93\x94\x14\x00\x00\x00"  # jge  0x14                    -> errno(EPERM) else allow  ; call >= SYS_SENDMMSG
     # from syslog:
     b"\x35\x00\x04\x00\x78\x00\x00\x00"  # jge  120 clone               -> clone
@@ -86,7 +85,7 @@ PROGRAM = (
     # from olduname:
     b"\x35\x00\x90\x00\x76\x00\x00\x00"  # jge  118 fsync               -> allow
     b"\x15\x00\x8f\x8e\x74\x00\x00\x00"  # jeq  116 sysinfo             -> allow else errno(EPERM)
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x8c\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x8c\x8b\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
@@ -107,7 +106,7 @@ PROGRAM = (
     b"\x15\x00\x81\x00\xa2\x00\x00\x00"  # jeq  162 nanosleep           -> allow
     b"\x15\x00\x80\x00\xa5\x00\x00\x00"  # jeq  165 getresuid           -> allow
     b"\x15\x00\x7f\x7e\xa7\x00\x00\x00"  # jeq  167 poll                -> allow else errno(EPERM)
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x7c\x7d\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from getresgid:
@@ -155,7 +154,7 @@ PROGRAM = (
     b"\x15\x00\x5d\x5b\x01\x01\x00\x00"  # jeq  257                     -> errno(ENOSYS) else errno(EPERM)
     # setreuid and others:
     b"\x45\x00\x5a\x5b\x06\x00\x00\x00"  # jset 6 close                 -> errno(EPERM) else allow
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x58\x59\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from mkdirat:
@@ -165,7 +164,7 @@ PROGRAM = (
     # from readlinkat:
     b"\x45\x00\x00\x55\x01\x00\x00\x00"  # jset 1 exit                  else allow
     b"\x35\x00\x54\x53\x2e\x01\x00\x00"  # jge  302 getcpu              -> allow else errno(EPERM)
-    # utimensat: web_worker.yml:196
+    # utimensat: web_worker.yml:177
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x51\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -194,7 +193,7 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x3d\x00\x0e\x00\x00\x00"  # jset 0xe                     -> errno(EPERM)
     b"\x45\x00\x3d\x3c\x01\x00\x00\x00"  # jset 1                       -> allow else errno(EPERM)
-    # sendto: web_worker.yml:66
+    # sendto: web_worker.yml:68
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x15\x00\x00\x3a\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x34\x00\x00\x00"  # ld   args[4].hi
@@ -205,7 +204,7 @@ PROGRAM = (
     b"\x15\x00\x00\x36\x55\x01\x00\x00"  # jeq  341 sendmsg             else allow
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x33\x34\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # setsockopt (1): web_worker.yml:80, 84, 89, 93, 97, ...
+    # setsockopt (1): web_worker.yml:82, 86, 91, 95, 99, ...
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x0d\x00\x06\x00\x00\x00"  # jeq  6                       -> setsockopt (5)           ; level == SOL_TCP
     b"\x15\x00\x06\x00\xff\xff\x00\x00"  # jeq  0xffff                  -> setsockopt (3)
@@ -213,22 +212,22 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (2)           ; optname >= SO_SNDBUF
     b"\x15\x00\x2d\x2c\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (2): web_worker.yml:101, 106
+    # setsockopt (2): web_worker.yml:103, 108
     b"\x15\x00\x2c\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x35\x00\x2a\x2b\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (3): web_worker.yml:110, 114, 118, 122
+    # setsockopt (3): web_worker.yml:112, 116, 120, 124
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (4)
     b"\x15\x00\x28\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x27\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x26\x25\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (4): web_worker.yml:122
+    # setsockopt (4): web_worker.yml:124
     b"\x35\x00\x24\x25\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (5): web_worker.yml:80, 84, 89, 93
+    # setsockopt (5): web_worker.yml:82, 86, 91, 95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (6)
     b"\x45\x00\x22\x21\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (6): web_worker.yml:89, 93
+    # setsockopt (6): web_worker.yml:91, 95
     b"\x15\x00\x21\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x20\x1f\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # from name_to_handle_at:
@@ -236,7 +235,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x6d\x01\x00\x00"  # jge  365 membarrier          -> from membarrier
     b"\x15\x00\x01\x00\x5d\x01\x00\x00"  # jeq  349 sendmmsg            -> sendmmsg
     b"\x15\x00\x1c\x1b\x67\x01\x00\x00"  # jeq  359 getrandom           -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x19\x1a\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from membarrier:

@@ -26,7 +26,7 @@ PROGRAM = (
     b"\x15\x00\xbd\xc0\x0e\x00\x00\x40"  # jeq  0x4000000e rt_sigprocmask -> allow else errno(ENOSYS)
     # from pread64:
     b"\x35\x00\xbf\xbc\x13\x00\x00\x40"  # jge  0x40000013              -> errno(ENOSYS) else allow
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\xb8\xba\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from msync:
@@ -66,7 +66,7 @@ PROGRAM = (
     b"\x35\x00\x09\x00\x49\x00\x00\x40"  # jge  0x40000049 flock        -> from flock
     b"\x35\x00\x01\x00\x48\x00\x00\x40"  # jge  0x40000048 fcntl        -> fcntl (1)
     b"\x15\x00\x9d\x9b\x3f\x00\x00\x40"  # jeq  0x4000003f uname        -> allow else errno(EPERM)
-    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:210
+    # fcntl (1): compute_only.yml:61, 64; web_worker.yml:191
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl (3)                ; cmd >= F_SETOWN
     b"\x15\x00\x01\x00\x04\x00\x00\x00"  # jeq  4                       -> fcntl (2)                ; cmd == F_SETFL
@@ -144,7 +144,7 @@ PROGRAM = (
     # from mq_getsetattr:
     b"\x35\x00\x64\x00\xf8\x00\x00\x40"  # jge  0x400000f8 add_key      -> errno(EPERM)
     b"\x15\x00\x63\x68\xf5\x00\x00\x40"  # jeq  0x400000f5 mq_getsetattr -> errno(EPERM) else errno(ENOSYS)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x61\x63\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from mkdirat:
@@ -156,7 +156,7 @@ PROGRAM = (
     b"\x35\x00\x00\x5e\x10\x01\x00\x40"  # jge  0x40000110 unshare      else allow
     b"\x35\x00\x00\x30\x13\x01\x00\x40"  # jge  0x40000113 splice       else unshare and others
     b"\x35\x00\x5f\x5a\x16\x01\x00\x40"  # jge  0x40000116              -> errno(ENOSYS) else errno(EPERM)
-    # utimensat: web_worker.yml:196
+    # utimensat: web_worker.yml:177
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x15\x00\x00\x58\x00\x00\x00\x00"  # jeq  0                       else errno(EPERM)
     b"\x20\x00\x00\x00\x1c\x00\x00\x00"  # ld   args[1].hi
@@ -233,7 +233,7 @@ PROGRAM = (
     b"\x35\x00\x04\x00\x0c\x02\x00\x40"  # jge  0x4000020c rt_sigqueueinfo -> from rt_sigqueueinfo
     b"\x15\x00\x01\x00\x06\x02\x00\x40"  # jeq  0x40000206 sendmsg      -> sendmsg
     b"\x45\x00\x23\x21\xf6\xfd\xff\xbf"  # jset 0xbffffdf6              -> allow else errno(EPERM)
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x1f\x21\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from rt_sigqueueinfo:
@@ -244,7 +244,7 @@ PROGRAM = (
     # from rt_tgsigqueueinfo:
     b"\x15\x00\x01\x00\x1a\x02\x00\x40"  # jeq  0x4000021a sendmmsg     -> sendmmsg
     b"\x15\x00\x1b\x19\x19\x02\x00\x40"  # jeq  0x40000219 recvmmsg     -> allow else errno(EPERM)
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x17\x19\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from setsockopt:
@@ -256,22 +256,22 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x11\x0f\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (1): web_worker.yml:101, 106
+    # setsockopt (1): web_worker.yml:103, 108
     b"\x15\x00\x10\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x35\x00\x0d\x0f\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (2): web_worker.yml:110, 114, 118, 122
+    # setsockopt (2): web_worker.yml:112, 116, 120, 124
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x0c\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x0b\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x0a\x08\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:122
+    # setsockopt (3): web_worker.yml:124
     b"\x35\x00\x07\x09\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4): web_worker.yml:80, 84, 89, 93
+    # setsockopt (4): web_worker.yml:82, 86, 91, 95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x06\x04\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:89, 93
+    # setsockopt (5): web_worker.yml:91, 95
     b"\x15\x00\x05\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x04\x02\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # from getsockopt:

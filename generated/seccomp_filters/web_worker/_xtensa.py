@@ -35,14 +35,14 @@ PROGRAM = (
     b"\x15\x00\x9e\x9f\x3a\x00\x00\x00"  # jeq  58 umask                -> errno(EPERM) else allow
     # from fallocate:
     b"\x15\x00\x9e\x9d\x3f\x00\x00\x00"  # jeq  63 fadvise64_64         -> allow else errno(EPERM)
-    # fcntl64: web_worker.yml:214, 218
+    # fcntl64: web_worker.yml:195, 199
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x00\x10\x08\x00\x00\x00"  # jge  8                       else fcntl64, fcntl (1)     ; cmd >= F_SETOWN
     b"\x35\x00\x13\x00\x0f\x00\x00\x00"  # jge  0xf                     -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN_EX
     b"\x35\x00\x00\x99\x0d\x00\x00\x00"  # jge  0xd                     else errno(EPERM)           ; cmd >= F_SETLK64
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x98\x97\x00\x10\x00\x00"  # jge  0x1000                  -> allow else errno(EPERM)
-    # open: web_worker.yml:176
+    # open: web_worker.yml:157
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x45\x00\x95\x96\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from ioctl:
@@ -54,7 +54,7 @@ PROGRAM = (
     b"\x15\x00\x90\x00\x7e\x66\x04\x40"  # jeq  0x4004667e              -> allow                    ; cmd == FIONBIO
     b"\x15\x00\x8f\x00\x7e\x66\x04\x80"  # jeq  0x8004667e              -> allow
     b"\x06\x00\x00\x00\x19\x00\x05\x00"  # ret  errno(ENOTTY)
-    # fcntl: web_worker.yml:210
+    # fcntl: web_worker.yml:191
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x04\x00\x08\x00\x00\x00"  # jge  8                       -> fcntl64, fcntl (3)       ; cmd >= F_SETOWN
     # fcntl64, fcntl (1): compute_only.yml:61, 64, 71, 74
@@ -72,7 +72,7 @@ PROGRAM = (
     # from mlockall:
     b"\x15\x00\x01\x00\x58\x00\x00\x00"  # jeq  88 mremap               -> mremap
     b"\x45\x00\x81\x7c\x24\x00\x00\x00"  # jset 36 mknod                -> errno(EPERM) else mlockall and others
-    # mremap: web_worker.yml:232
+    # mremap: web_worker.yml:213
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x7f\x80\x02\x00\x00\x00"  # jset 2                       -> errno(EPERM) else allow  ; flags & MREMAP_FIXED
     # from setsockopt:
@@ -84,22 +84,22 @@ PROGRAM = (
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (1)           ; optname >= SO_SNDBUF
     b"\x15\x00\x78\x77\x02\x00\x00\x00"  # jeq  2                       -> allow else errno(EPERM)  ; optname == SO_J1939_PROMISC
-    # setsockopt (1): web_worker.yml:101, 106
+    # setsockopt (1): web_worker.yml:103, 108
     b"\x15\x00\x77\x00\x0d\x00\x00\x00"  # jeq  0xd                     -> allow                    ; optname == SO_LINGER
     b"\x35\x00\x75\x76\x0a\x00\x00\x00"  # jge  0xa                     -> errno(EPERM) else allow  ; optname >= SO_OOBINLINE
-    # setsockopt (2): web_worker.yml:110, 114, 118, 122
+    # setsockopt (2): web_worker.yml:112, 116, 120, 124
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x03\x00\x01\x10\x00\x00"  # jge  0x1001                  -> setsockopt (3)
     b"\x15\x00\x73\x00\x04\x00\x00\x00"  # jeq  4                       -> allow
     b"\x15\x00\x72\x00\x08\x00\x00\x00"  # jeq  8                       -> allow
     b"\x15\x00\x71\x70\x80\x00\x00\x00"  # jeq  0x80                    -> allow else errno(EPERM)
-    # setsockopt (3): web_worker.yml:122
+    # setsockopt (3): web_worker.yml:124
     b"\x35\x00\x6f\x70\x03\x10\x00\x00"  # jge  0x1003                  -> errno(EPERM) else allow
-    # setsockopt (4): web_worker.yml:80, 84, 89, 93
+    # setsockopt (4): web_worker.yml:82, 86, 91, 95
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x35\x00\x01\x00\x07\x00\x00\x00"  # jge  7                       -> setsockopt (5)
     b"\x45\x00\x6d\x6c\xfd\xff\xff\xff"  # jset 0xfffffffd              -> allow else errno(EPERM)
-    # setsockopt (5): web_worker.yml:89, 93
+    # setsockopt (5): web_worker.yml:91, 95
     b"\x15\x00\x6c\x00\x0c\x00\x00\x00"  # jeq  0xc                     -> allow
     b"\x15\x00\x6b\x6a\x12\x00\x00\x00"  # jeq  0x12                    -> allow else errno(EPERM)
     # from getsockopt:
@@ -108,10 +108,10 @@ PROGRAM = (
     b"\x15\x00\x00\x52\x6e\x00\x00\x00"  # jeq  110 sendto              else getsockopt and others
     b"\x20\x00\x00\x00\x30\x00\x00\x00"  # ld   args[4].lo
     b"\x35\x00\x65\x66\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
-    # sendmsg: web_worker.yml:69
+    # sendmsg: web_worker.yml:71
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x63\x64\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
-    # socketpair: web_worker.yml:134
+    # socketpair: web_worker.yml:136
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x15\x00\x00\x61\x01\x00\x00\x00"  # jeq  1                       else errno(EPERM)           ; family == AF_UNIX
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
@@ -124,11 +124,11 @@ PROGRAM = (
     b"\x15\x00\x05\x00\x73\x00\x00\x00"  # jeq  115 sendmmsg            -> sendmmsg
     b"\x15\x00\x01\x00\x74\x00\x00\x00"  # jeq  116 clone               -> clone
     b"\x15\x00\x58\x59\x75\x00\x00\x00"  # jeq  117 execve              -> errno(EPERM) else allow
-    # clone: web_worker.yml:249
+    # clone: web_worker.yml:230
     b"\x20\x00\x00\x00\x10\x00\x00\x00"  # ld   args[0].lo
     b"\x45\x00\x56\x00\x00\x00\x02\x7e"  # jset 0x7e020000              -> errno(EPERM)             ; flags & (CLONE_NEWNS|CLONE_NEWCGROUP|CLONE_NEWUTS|CLONE_NEWIPC|CLONE_NEWUSER|CLONE_NEWPID|CLONE_NEWNET)
     b"\x45\x00\x56\x55\x00\x00\x01\x00"  # jset 0x10000                 -> allow else errno(EPERM)  ; flags & CLONE_THREAD
-    # sendmmsg: web_worker.yml:72
+    # sendmmsg: web_worker.yml:74
     b"\x20\x00\x00\x00\x28\x00\x00\x00"  # ld   args[3].lo
     b"\x45\x00\x53\x54\x00\x00\x00\x20"  # jset 0x20000000              -> errno(EPERM) else allow  ; flags & MSG_FASTOPEN
     # from wait4:
@@ -177,7 +177,7 @@ PROGRAM = (
     b"\x15\x00\x35\x00\x18\x01\x00\x00"  # jeq  280 getcpu              -> allow
     b"\x15\x00\x34\x00\x1c\x01\x00\x00"  # jeq  284 set_robust_list     -> allow
     b"\x15\x00\x33\x32\x27\x01\x00\x00"  # jeq  295 readlinkat          -> allow else errno(EPERM)
-    # openat: web_worker.yml:173
+    # openat: web_worker.yml:154
     b"\x20\x00\x00\x00\x20\x00\x00\x00"  # ld   args[2].lo
     b"\x45\x00\x30\x31\x43\x27\x00\x00"  # jset 0x2743                  -> errno(EPERM) else allow  ; flags & (O_ACCMODE|O_CREAT|O_NOCTTY|O_TRUNC|O_APPEND|FASYNC)
     # from utimensat:
@@ -222,7 +222,7 @@ PROGRAM = (
     b"\x45\x00\x15\x14\x0a\x00\x00\x00"  # jset 10 dup                  -> allow else errno(EPERM)
     # from utimensat_time64:
     b"\x35\x00\x02\x00\x9d\x01\x00\x00"  # jge  413 pselect6_time64     -> from pselect6_time64
-    # utimensat, utimensat_time64: web_worker.yml:196, 199
+    # utimensat, utimensat_time64: web_worker.yml:177, 180
     b"\x20\x00\x00\x00\x18\x00\x00\x00"  # ld   args[1].lo
     b"\x35\x00\x11\x12\x01\x00\x00\x00"  # jge  1                       -> errno(EPERM) else allow
     # from pselect6_time64:

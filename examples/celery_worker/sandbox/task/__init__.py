@@ -14,12 +14,9 @@ The first line that a call fits answers it:
     =============  ========================================
     errno(EACCES)  socket where family != AF_UNIX
     errno(EACCES)  socketpair where family != AF_UNIX
-    errno(EACCES)  socketcall where u32(arg0) == 1
-    errno(EACCES)  socketcall where u32(arg0) == 8
     errno(ENOSYS)  io_uring_setup, io_uring_enter, io_uring_register
     errno(EPERM)   pidfd_getfd
     errno(EACCES)  execve, execveat
-    errno(ENOSYS)  exec_with_loader, osf_execve
     errno(EPERM)   ptrace, process_vm_readv, process_vm_writev, pidfd_open, kcmp
     errno(EPERM)   bpf, perf_event_open, userfaultfd, keyctl, add_key, request_key, unshare, setns,
                    mount

@@ -13,8 +13,6 @@ The first line that a call fits answers it:
     =============  ========================================
     errno(EACCES)  socket where family != AF_UNIX
     errno(EACCES)  socketpair where family != AF_UNIX
-    errno(EACCES)  socketcall where u32(arg0) == 1
-    errno(EACCES)  socketcall where u32(arg0) == 8
     errno(ENOSYS)  io_uring_setup, io_uring_enter, io_uring_register
     errno(EPERM)   pidfd_getfd
     allow          every other system call

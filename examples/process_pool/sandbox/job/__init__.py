@@ -12,60 +12,42 @@ The first line that a call fits answers it:
     answer         calls
     =============  ========================================
     allow          read, readv, pread64, preadv, preadv2, write, writev, pwrite64, pwritev,
-                   pwritev2, lseek, _llseek, llseek, fstat, fstat64, ftruncate, ftruncate64, fsync,
-                   fdatasync, fadvise64, fadvise64_64, arm_fadvise64_64, close, close_range, dup,
-                   dup2, dup3
+                   pwritev2, lseek, fstat, ftruncate, fsync, fdatasync, fadvise64, close,
+                   close_range, dup, dup2, dup3
     allow          fcntl where cmd <= F_GETFL
     allow          fcntl where cmd == F_SETFL and not arg & (O_DSYNC|FASYNC)
     allow          fcntl where cmd == F_DUPFD_CLOEXEC
-    allow          fcntl64 where u32(arg1) <= 3
-    allow          fcntl64 where u32(arg1) == 4 and u32(arg2) & 0x3000 == 0
-    allow          fcntl64 where u32(arg1) == 0x406
     allow          ioctl where cmd == FIONBIO
     allow          ioctl where cmd == 0x667e
     allow          ioctl where cmd == 0x8004667e
     allow          ioctl where cmd == 0x4004667e
     errno(ENOTTY)  ioctl
-    allow          poll, ppoll, ppoll_time64, select, _newselect, osf_select, pselect6,
-                   pselect6_time64, epoll_wait, epoll_pwait, epoll_pwait2, epoll_ctl
+    allow          poll, ppoll, select, pselect6, epoll_wait, epoll_pwait, epoll_pwait2, epoll_ctl
     allow          brk, munmap, madvise, msync, mlock, mlock2, munlock, membarrier
-    allow          mmap2 where arg2 & 4 == 0
     allow          mprotect where not prot & PROT_EXEC
     allow          pkey_mprotect where not prot & PROT_EXEC
     allow          mmap where addr == 0 and not prot & PROT_EXEC
-    allow          futex, futex_time64, futex_waitv, futex_wait, futex_wake, futex_requeue,
-                   set_robust_list, rseq, rseq_slice_yield, set_tid_address, sched_yield, getcpu,
-                   get_thread_area, set_thread_area, get_tls, set_tls, atomic_cmpxchg_32,
-                   atomic_barrier
+    allow          futex, futex_waitv, futex_wait, futex_wake, futex_requeue, set_robust_list, rseq,
+                   rseq_slice_yield, set_tid_address, sched_yield, getcpu, get_thread_area,
+                   set_thread_area
     errno(ENOSYS)  clone3
     allow          rt_sigaction, rt_sigprocmask, rt_sigpending, rt_sigsuspend, rt_sigtimedwait,
-                   rt_sigtimedwait_time64, rt_sigreturn, sigaltstack, sigaction, sigprocmask,
-                   osf_sigprocmask, sigpending, sigsuspend, sigreturn, signal, sgetmask, ssetmask,
-                   pause, restart_syscall
-    allow          nanosleep, osf_usleep_thread, gettimeofday, osf_gettimeofday, time, times, alarm,
-                   getitimer, setitimer, osf_getitimer, osf_setitimer
+                   rt_sigreturn, sigaltstack, pause, restart_syscall
+    allow          nanosleep, gettimeofday, time, times, alarm, getitimer, setitimer
     allow          clock_gettime where i32(which_clock) >= 0
     allow          clock_gettime where which_clock >= 0xfffffff8
-    allow          clock_gettime64 where u32(arg0) & 0x80000000 == 0
-    allow          clock_gettime64 where u32(arg0) >= 0xfffffff8
     allow          clock_getres where i32(which_clock) >= 0
     allow          clock_getres where which_clock >= 0xfffffff8
-    allow          clock_getres_time64 where u32(arg0) & 0x80000000 == 0
-    allow          clock_getres_time64 where u32(arg0) >= 0xfffffff8
     allow          clock_nanosleep where i32(which_clock) >= 0
     allow          clock_nanosleep where which_clock >= 0xfffffff8
-    allow          clock_nanosleep_time64 where u32(arg0) & 0x80000000 == 0
-    allow          clock_nanosleep_time64 where u32(arg0) >= 0xfffffff8
-    allow          getpid, gettid, getppid, getpgrp, getuid, getuid32, geteuid, geteuid32, getgid,
-                   getgid32, getegid, getegid32, getresuid, getresuid32, getresgid, getresgid32,
-                   getgroups, getgroups32, getrusage, osf_getrusage, getrlimit, ugetrlimit,
-                   getpagesize, uname, sysinfo, getrandom, riscv_hwprobe
+    allow          getpid, gettid, getppid, getpgrp, getuid, geteuid, getgid, getegid, getresuid,
+                   getresgid, getgroups, getrusage, getrlimit, uname, sysinfo, getrandom
     allow          prlimit64 where pid == 0 and new_rlim == 0
     allow          sched_getaffinity where pid == 0
     allow          prctl where option == PR_SET_NAME
     allow          prctl where option == PR_GET_NAME
     allow          prctl where option == PR_SET_VMA
-    allow          cacheflush, riscv_flush_icache, exit, exit_group
+    allow          exit, exit_group
     errno(EPERM)   every other system call
     errno(ENOSYS)  numbers that Linux v7.3.4 does not name
     kill_process   calls through any other ABI of the kernel

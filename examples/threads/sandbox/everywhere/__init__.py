@@ -12,7 +12,6 @@ The first line that a call fits answers it:
     answer         calls
     =============  ========================================
     errno(EACCES)  execve, execveat
-    errno(ENOSYS)  exec_with_loader, osf_execve
     allow          every other system call
     errno(ENOSYS)  numbers that Linux v7.3.4 does not name
     kill_process   calls through any other ABI of the kernel
