@@ -480,7 +480,7 @@ def test_a_workload_beside_a_policy(policy: Path) -> None:
     assert done.code == 1
     report = json.loads(done.out)
     assert [(one["name"], one["condition"]) for one in report["unreached"]] == [
-        ("socket", "arg0 == 0xa"),
+        ("socket", "u32(arg0) == 0xa"),
         ("ptrace", ""),
         ("socket", ""),
     ]
